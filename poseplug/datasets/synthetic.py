@@ -1116,7 +1116,7 @@ class Member:
 
 def sample_camera(rng: Generator, topple: float) -> Array:
     """A rotation (3, 3) from the body to the view frame: mostly the front, often a side or the back."""
-    yaw = float(rng.normal(0, 38) if rng.random() < 0.55 else rng.uniform(-180, 180))
+    yaw = float(rng.normal(0, 35) if rng.random() < 0.65 else rng.uniform(-180, 180))
     if rng.random() < 0.1:
         yaw = float(rng.choice((-90, 90)) + rng.normal(0, 12))
     pitch, roll = float(rng.normal(5, 8)), float(rng.normal(0, 5)) + topple
@@ -1271,7 +1271,7 @@ def _draw_shadow(rng: Generator, canvas: Canvas, member: Member) -> None:
 def _draw_distractors(rng: Generator, canvas: Canvas, view: View, light: Light) -> None:
     """Limb-like tubes in the colours of skin and cloth, which are nobody's."""
     h, w = np.array(canvas.tag.shape) / FINE
-    for _ in range(int(rng.integers(0, 5))):
+    for _ in range(int(rng.integers(0, 4))):
         paint = sample_skin(rng) if rng.random() < 0.5 else sample_cloth(rng)
         start = rng.uniform((0, 0), (w, h)) / view.scale
         ends = np.stack((start, start + rng.normal(0, 0.35, 2)))
@@ -1377,7 +1377,7 @@ def _photograph(rng: Generator, colour: Array, size: tuple[int, int]) -> Array:
     offset = rng.uniform(-22, 22) + rng.uniform(-6, 6, 3)
     if rng.random() < 0.04:
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(0, 9))
+    noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(0, 7))
     lit = picture * gain.astype(np.float32) + offset.astype(np.float32) + noise
     return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
@@ -1390,7 +1390,7 @@ _HEADER = b'MATLAB 5.0 MAT-file, poseplug synthetic LSP'.ljust(116)  # without t
 def lsp_scene(seed: int, index: int) -> tuple[Scene, int]:
     """Picture `index` (from 0) of `write_lsp`, and the quality of its JPEG."""
     rng = np.random.default_rng((seed, index))
-    people = int(rng.choice((1, 2, 3), p=(0.7, 0.22, 0.08)))
+    people = int(rng.choice((1, 2, 3), p=(0.75, 0.2, 0.05)))
     return render_scene(rng, people=people), int(rng.integers(80, 96))
 
 
