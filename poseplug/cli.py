@@ -1,0 +1,60 @@
+"""What the commands share: options in dotted keys, and errors that are told, not traced."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from poseplug.errors import ConfigError, PoseplugError
+
+
+def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give a command `--cfg-options KEY=VALUE ...`."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        type=option,
+        action=Options,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings over those of the config, such as model.head.type=HeatmapHead model.codec.refine=dark',
+    )
+    return parser
+
+
+class Options(argparse.Action):
+    """Collects pairs into one dict."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), **dict(values)})
+
+
+def option(text: str) -> tuple[str, Any]:
+    """`key=value` with the value read as a Python literal (number, tuple, dict, ...), or kept as a string."""
+    key, equals, value = text.partition('=')
+    if not equals or not key:
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
+    try:
+        return key, ast.literal_eval({'true': 'True', 'false': 'False', 'none': 'None'}.get(value.lower(), value))
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
+    """Run a command; an error of ours is one message on stderr and exit code 2, its trace with POSEPLUG_TRACE=1."""
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    try:
+        run(args)
+    except PoseplugError as error:
+        if os.environ.get('POSEPLUG_TRACE'):
+            raise
+        print(f'{"config" if isinstance(error, ConfigError) else type(error).__name__}: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,123 @@
+"""The contract of a codec: joints to fields for training, fields to joints for prediction, both batched in torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from poseplug.errors import ConfigError
+from poseplug.geometry import Size
+from poseplug.poses import Poses
+from poseplug.skeleton import Skeleton
+
+Fields = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What each stage of a head should predict, and how much each channel counts.
+
+    `stages` holds one dict of fields (B, C, H, W) a stage; the last one serves every later stage too. `weights` are
+    (B, C) by field; a field without weights counts fully.
+    """
+
+    stages: tuple[dict[str, Tensor], ...]
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def at(self, stage: int) -> dict[str, Tensor]:
+        """The fields of a stage, counted from 0."""
+        return self.stages[min(stage, len(self.stages) - 1)]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of a field lie: cell g stands at input pixel `stride * g + offset`, on both axes.
+
+    `size` is (width, height) in cells, `inputs` (width, height) in input pixels.
+    """
+
+    size: Size
+    inputs: Size
+    stride: float
+    offset: float = 0.0
+
+    def pixels(self, cells: Tensor) -> Tensor:
+        """Positions in cells to input pixels."""
+        return cells * self.stride + self.offset
+
+    def cells(self, pixels: Tensor) -> Tensor:
+        """Positions in input pixels to cells."""
+        return (pixels - self.offset) / self.stride
+
+    def axes(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The input pixels of the columns (W,) and of the rows (H,), with the type and device of `like`."""
+        return tuple(self.pixels(torch.arange(n, dtype=like.dtype, device=like.device)) for n in self.size)
+
+    @property
+    def mirror_shift(self) -> int:
+        """Cells by which a mirrored field moves right so that it lies on the unmirrored one (0 when symmetric)."""
+        return round((self.inputs[0] - 1 - 2 * self.offset) / self.stride - (self.size[0] - 1))
+
+
+@dataclass(frozen=True)
+class Codec(ABC):
+    """Settings of one encoding; both directions sit together.
+
+    `skeleton` names the joints; `input_size` is (width, height) of the network's input. `tolerance` is the largest
+    error in input pixels of `decode(encode(x))` for a joint inside; `score` says what a joint's score means.
+    """
+
+    skeleton: Skeleton
+    input_size: Size
+
+    score: ClassVar[str] = 'peak of the field, clipped to 0..1'
+    tolerance: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        size = tuple(self.input_size)
+        if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+            raise ConfigError(f'{type(self).__name__}: input_size is (width, height) in whole pixels; got {size}')
+        object.__setattr__(self, 'input_size', size)
+
+    @property
+    @abstractmethod
+    def fields(self) -> dict[str, int]:
+        """Names of the fields and their channels, such as {'heatmap': 15}."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> Grid:
+        """Where the cells of the fields lie in the input."""
+
+    @abstractmethod
+    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
+        """Joints (B, N, K, 2) in input pixels, visible (B, N, K), people (B, N; who is real) to targets."""
+
+    @abstractmethod
+    def decode(self, fields: Fields) -> Poses:
+        """Fields, each (B, C, H, W), to the people of every picture, in input pixels."""
+
+    @cached_property
+    def mirror_channels(self) -> dict[str, list[int]]:
+        """For each field, the channel that each channel becomes in a mirror; extra channels (background) stay."""
+        swaps = self.skeleton.mirror.tolist()
+        return {name: swaps + list(range(len(swaps), count)) for name, count in self.fields.items()}
+
+    def flip(self, fields: Fields) -> dict[str, Tensor]:
+        """Fields of a mirrored input as those of the input: joints swapped, columns reversed, shifted if needed."""
+        return {name: self._flip(maps[:, self.mirror_channels[name]]) for name, maps in fields.items()}
+
+    def _flip(self, maps: Tensor) -> Tensor:
+        maps, shift = maps.flip(-1), self.grid.mirror_shift
+        if shift == 0:
+            return maps
+        moved = maps.roll(shift, -1)
+        edge = (Ellipsis, slice(0, shift) if shift > 0 else slice(shift, None))
+        moved[edge] = maps[edge]
+        return moved

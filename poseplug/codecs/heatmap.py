@@ -1,0 +1,92 @@
+"""Gaussian heatmaps, one map per joint (Tompson et al. 2014; sub-pixel centres: Zhang et al. 2020, arXiv:1910.06278)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from poseplug.codecs.base import Codec, Fields, Grid, Targets
+from poseplug.codecs.drawing import gaussians, merge, with_background
+from poseplug.codecs.refine import dark_kernel, peaks, refine
+from poseplug.errors import ConfigError
+from poseplug.poses import Poses
+from poseplug.registry import CODECS
+
+
+@CODECS.register_module()
+@dataclass(frozen=True)
+class Heatmap(Codec):
+    """Draw each joint as a Gaussian of peak 1 and read it back as the refined peak.
+
+    `sigma` is in input pixels, like everything that is not said to be in cells. Cell g stands at input pixel
+    `stride * g + offset`. Values below `cut` are drawn as 0. Several people share a map by `people`: 'max', or 'add'
+    (capped at 1). `refine` places the peak between cells: 'none', 'quarter' or 'dark' (blur of `kernel` cells, by
+    default the one that belongs to sigma). A joint that is not labelled counts as an empty map with
+    `missing='empty'`, and not at all with `missing='ignore'`.
+    """
+
+    stride: int = 4
+    offset: float = 0.0
+    sigma: float = 8.0
+    cut: float = 0.0
+    people: Literal['max', 'add'] = 'max'
+    background: bool = False
+    missing: Literal['empty', 'ignore'] = 'ignore'
+    refine: Literal['none', 'quarter', 'dark'] = 'quarter'
+    kernel: int | None = None
+
+    tolerance: ClassVar[float] = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = {'people': ('max', 'add'), 'missing': ('empty', 'ignore'), 'refine': ('none', 'quarter', 'dark')}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f'{type(self).__name__}: {name} is one of {allowed}; got {getattr(self, name)!r}')
+        if self.sigma <= 0 or self.stride <= 0:
+            raise ConfigError(f'{type(self).__name__}: sigma and stride are positive; got {self.sigma}, {self.stride}')
+
+    @property
+    def fields(self) -> dict[str, int]:
+        return {'heatmap': len(self.skeleton) + self.background}
+
+    @property
+    def grid(self) -> Grid:
+        width, height = self.input_size
+        return Grid((-(-width // self.stride), -(-height // self.stride)), self.input_size, self.stride, self.offset)
+
+    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
+        drawn = labelled(visible, people)
+        return Targets(({'heatmap': self.draw(keypoints, drawn)},), self.weigh(drawn))
+
+    def draw(self, keypoints: Tensor, drawn: Tensor) -> Tensor:
+        """Joints (B, N, K, 2) and which to draw (B, N, K) to maps (B, C, H, W), with background where asked."""
+        maps = merge(gaussians(keypoints, drawn, self.grid, self.sigma, self.cut), self.people)
+        return with_background(maps) if self.background else maps
+
+    def weigh(self, drawn: Tensor) -> dict[str, Tensor]:
+        """The weight of every channel: 0 for a joint that nobody in the picture has labelled, if those are ignored."""
+        if self.missing == 'empty':
+            return {}
+        weights = drawn.any(dim=1).float()
+        return {'heatmap': torch.nn.functional.pad(weights, (0, int(self.background)), value=1.0)}
+
+    def decode(self, fields: Fields) -> Poses:
+        maps = fields['heatmap'][:, : len(self.skeleton)]
+        cells, values = peaks(maps)
+        kernel = self.kernel or dark_kernel(self.sigma / self.stride)
+        scores = values.clamp(0, 1)
+        return Poses(
+            keypoints=self.grid.pixels(refine(maps, cells, self.refine, kernel)),
+            scores=scores,
+            person_scores=scores.mean(dim=1),
+            images=torch.arange(len(maps), device=maps.device),
+        )
+
+
+def labelled(visible: Tensor, people: Tensor | None) -> Tensor:
+    """(B, N, K) the joints that have a position, of people who are real."""
+    return visible > 0 if people is None else (visible > 0) & people[..., None]

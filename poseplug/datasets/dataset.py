@@ -1,0 +1,87 @@
+"""Samples for a loader: the records of one or more sources through a pipeline, each with its own random numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from poseplug.datasets.images import read_image
+from poseplug.datasets.sources.base import Report, Source
+from poseplug.datasets.transforms.base import Transform
+from poseplug.errors import AnnotationError, ImageError
+from poseplug.geometry import Size
+from poseplug.registry import DATASETS, SOURCES, TRANSFORMS
+from poseplug.sample import Draw, Record, Sample
+from poseplug.skeleton import Skeleton, get_skeleton
+
+
+@DATASETS.register_module()
+class PoseDataset:
+    """One sample a person (`per='person'`) or a picture (`per='image'`), from one or more sources.
+
+    Joints of every source are mapped to `skeleton` by name. An item is asked for by `Draw(epoch, index)`: its random
+    numbers follow from (seed, epoch, index) alone, so batches do not depend on the workers. `input_size` is handed to
+    the transforms that take one.
+    """
+
+    def __init__(
+        self,
+        sources: Source | Mapping[str, Any] | Sequence[Source | Mapping[str, Any]],
+        pipeline: Sequence[Transform | Mapping[str, Any]],
+        skeleton: Skeleton | str | Mapping[str, Any],
+        input_size: Size = (256, 256),
+        per: str = 'person',
+        seed: int = 0,
+        limit: int | None = None,
+    ):
+        self.skeleton, self.seed = get_skeleton(skeleton), seed
+        self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
+        self.records: list[Record] = []
+        self.reports: list[Report] = []
+        for spec in sources if isinstance(sources, Sequence) else [sources]:
+            self._add(SOURCES.build(spec), per)
+        self.records = self.records[:limit]
+        if not self.records:
+            raise AnnotationError('no person is left to train on or test: ' + '; '.join(map(str, self.reports)))
+
+    def _add(self, source: Source, per: str) -> None:
+        if source.skeleton.centric != self.skeleton.centric:
+            raise AnnotationError(
+                f"{type(source).__name__} labels are {source.skeleton.centric}-centric but the model's skeleton "
+                f'{self.skeleton.name!r} is {self.skeleton.centric}-centric: left and right mean different things. '
+                f'Choose the skeleton or the labels of the other kind'
+            )
+        records, report = source.load()
+        logging.getLogger('poseplug').info('%s', report)
+        self.reports.append(report)
+        mapped = [r.mapped_to(source.skeleton, self.skeleton) for r in records]
+        self.records += [r.led_by(n) for r in mapped for n in range(len(r.keypoints))] if per == 'person' else mapped
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        sample = self.raw(draw if isinstance(draw, tuple) else Draw(0, draw))
+        for transform in self.pipeline:
+            sample = transform(sample)
+        return sample
+
+    def raw(self, draw: Draw) -> Sample:
+        """The sample before its transforms."""
+        record = self.records[draw.sample]
+        image = read_image(record.path)
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, draw.epoch << 40 | draw.sample]))
+        keypoints, visible = record.keypoints, inside(record, image)
+        return Sample(record, self.skeleton, image, rng, Draw(*draw), keypoints, visible)
+
+
+def inside(record: Record, image: np.ndarray) -> np.ndarray:
+    """Visibility (N, K) with the joints beyond the picture's border counted as not labelled."""
+    size = np.array([image.shape[1], image.shape[0]])
+    if min(size) < 2:
+        raise ImageError(f'{record.path}: a picture of {size[0]}x{size[1]} px')
+    within = ((record.keypoints >= -0.5) & (record.keypoints <= size - 0.5)).all(axis=-1)
+    return np.where(within, record.visible, 0)

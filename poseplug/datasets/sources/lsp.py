@@ -1,0 +1,147 @@
+"""Leeds Sports Pose and its extended set, from the official `joints.mat` (Johnson & Everingham 2010, 2011).
+
+Both files count pixels from 1, as MATLAB does: 1 is subtracted on reading. LSP's flag is 1 for an occluded joint;
+LSPET's is 1 for a labelled one, and its other joints carry no usable position.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from poseplug.datasets.sources.base import Report, Source, check_images, locate
+from poseplug.datasets.sources.scale import limb_scales
+from poseplug.errors import AnnotationError
+from poseplug.registry import SOURCES
+from poseplug.sample import Record
+from poseplug.skeletons.lsp import LSP, LSP_OBSERVER
+
+JOINTS = len(LSP)
+
+
+@SOURCES.register_module()
+class LSPSource(Source):
+    """Leeds Sports Pose: pictures already cut around one person, first half for training, second half for testing.
+
+    `half` is 'train', 'test' or 'all'. `labels='observer'` says that the file holds the observer-centric re-labelling.
+    A missing picture is an error, or a counted drop with `missing='drop'`.
+    """
+
+    name = 'lsp'
+    how = "Get 'LSP dataset' of Johnson & Everingham (2,000 pictures and joints.mat), and unpack it"
+    images = 'im{:04d}.jpg'
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        half: Literal['train', 'test', 'all'] = 'all',
+        labels: Literal['person', 'observer'] = 'person',
+        missing: Literal['error', 'drop'] = 'error',
+    ):
+        if half not in ('train', 'test', 'all'):
+            raise AnnotationError(f"{self.name}: half is 'train', 'test' or 'all'; got {half!r}")
+        self.root, self.half, self.missing = root, half, missing
+        self.skeleton = LSP if labels == 'person' else LSP_OBSERVER
+
+    def load(self) -> tuple[list[Record], Report]:
+        folder = locate(self.root, self.name, 'joints.mat', self.how)
+        file = folder / 'joints.mat'
+        points, flags = split(read_joints(file), file)
+        first, last = self._range(len(points))
+        places = np.arange(first, last)
+        there = check_images(folder / 'images', [self.images.format(i + 1) for i in places], self.missing, file)
+        report = Report(file)
+        report.dropped.update({'with their picture missing': int((~there).sum())} if not there.all() else {})
+        visible = self.visibility(flags)
+        records = [self._record(folder, i, points[i], visible[i]) for i in places[there]]
+        usable = [r for r in records if (r.visible > 0).any()]
+        report.dropped.update({'without a labelled joint': n} if (n := len(records) - len(usable)) else {})
+        report.kept = len(usable)
+        return self.with_scales(usable), report
+
+    def visibility(self, flags: np.ndarray) -> np.ndarray:
+        """The file's flags (N, K) as 0 not labelled, 1 occluded, 2 visible. LSP: 1 is occluded."""
+        return np.where(flags > 0, 1, 2)
+
+    def with_scales(self, records: list[Record]) -> list[Record]:
+        """The records with position (the middle of the picture) and scale as CPM's training code sets them."""
+        return limb_scales(records, self.skeleton)
+
+    def _range(self, count: int) -> tuple[int, int]:
+        return {'train': (0, count // 2), 'test': (count // 2, count), 'all': (0, count)}[self.half]
+
+    def _record(self, folder: Path, place: int, points: np.ndarray, visible: np.ndarray) -> Record:
+        name = self.images.format(place + 1)
+        keypoints = np.where(visible[:, None] > 0, points - 1, 0).astype(np.float32)
+        if not np.isfinite(keypoints).all():
+            joint = self.skeleton.joints[int(np.argmin(np.isfinite(keypoints).all(axis=1)))]
+            raise AnnotationError(
+                f'{folder / "joints.mat"}: record {place + 1} ({name}): joint {joint!r} has a position that is not a '
+                f'finite number; correct the file or take it anew from its archive'
+            )
+        return Record(folder / 'images' / name, name, keypoints[None], visible[None].astype(np.uint8), self.name)
+
+
+@SOURCES.register_module()
+class LSPETSource(LSPSource):
+    """LSP extended: training pictures only, noisier labels; the person stands anywhere in the picture."""
+
+    name = 'lspet'
+    how = "Get 'LSP extended training dataset' of Johnson & Everingham (10,000 pictures and joints.mat), and unpack it"
+    images = 'im{:05d}.jpg'
+
+    def visibility(self, flags: np.ndarray) -> np.ndarray:
+        """LSPET: 1 is labelled; nothing tells visible from occluded."""
+        return np.where(flags > 0, 2, 0)
+
+    def with_scales(self, records: list[Record]) -> list[Record]:
+        """As for LSP, but the person stands at the middle of the labelled joints' bounding rectangle."""
+        placed = [replace(r, centers=labelled_middle(r)[None]) for r in records]
+        return limb_scales(placed, self.skeleton)
+
+
+def labelled_middle(record: Record) -> np.ndarray:
+    """(2,) the middle of the bounding rectangle of the first person's labelled joints."""
+    points = record.keypoints[0][record.visible[0] > 0]
+    return (points.min(axis=0) + points.max(axis=0)) / 2
+
+
+def read_joints(file: Path) -> np.ndarray:
+    """The array `joints` of a MATLAB file, or an error that names the file."""
+    try:
+        content = loadmat(str(file), variable_names=['joints'])
+    except (MatReadError, OSError, ValueError, TypeError, IndexError, KeyError, NotImplementedError, zlib.error,
+            UnboundLocalError, MemoryError) as error:  # fmt: skip
+        raise AnnotationError(
+            f'{file} is not a readable MATLAB file ({type(error).__name__}: {error}); take it anew from its archive'
+        ) from error
+    if 'joints' not in content:
+        raise AnnotationError(f"{file} has no array 'joints'; take it anew from the data set's archive")
+    return content['joints']
+
+
+def split(joints: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 14, 2) counted from 1 and flags (N, 14) from (3, 14, N), LSP's order, or (14, 3, N), LSPET's."""
+    if joints.ndim == 3 and joints.shape[:2] == (3, JOINTS):
+        ordered = joints.transpose(2, 1, 0)
+    elif joints.ndim == 3 and joints.shape[:2] == (JOINTS, 3):
+        ordered = joints.transpose(2, 0, 1)
+    else:
+        raise AnnotationError(
+            f'{file}: joints has shape {joints.shape}, but LSP writes (3, {JOINTS}, pictures) and LSPET ({JOINTS}, 3, '
+            f'pictures); this is another file'
+        )
+    try:
+        ordered = ordered.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise AnnotationError(f'{file}: joints holds {joints.dtype}, not numbers; this is another file') from error
+    flags = ordered[..., 2]
+    if not np.isin(flags, (0, 1)).all():
+        raise AnnotationError(f'{file}: the third row of joints is a flag, 0 or 1; found {np.unique(flags)[:5]}')
+    return ordered[..., :2], flags

@@ -1,0 +1,98 @@
+"""Where the subject is put in the input: these transforms start the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from poseplug.datasets.sources.scale import REFERENCE
+from poseplug.datasets.transforms.base import Transform
+from poseplug.errors import AnnotationError, ConfigError
+from poseplug.geometry import Size, middle, place
+from poseplug.registry import TRANSFORMS
+from poseplug.sample import Sample
+
+
+@TRANSFORMS.register_module()
+class PlaceByScale(Transform):
+    """The subject's position to the middle of the input, its annotated scale to the reference size.
+
+    A person of scale 1 (200 px tall) is enlarged by `reference` at an input 368 px wide, and in proportion at others.
+    """
+
+    def __init__(self, input_size: Size, reference: float = REFERENCE):
+        self.input_size, self.reference = input_size, reference * input_size[0] / 368
+
+    def __call__(self, sample: Sample) -> Sample:
+        record = sample.record
+        if record.scales is None:
+            raise AnnotationError(
+                f'{record.source} {record.id} has no person scale; PlaceByScale needs one. Use PlacePicture or PlaceBox'
+            )
+        sample.matrix = place(position(sample), self.reference / float(record.scales[0]), self.input_size)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class PlacePicture(Transform):
+    """The whole picture in the middle of the input: its height, or its longer side, fills `fill` of the input's."""
+
+    def __init__(self, input_size: Size, fill: float = 0.8, side: Literal['height', 'longer'] = 'height'):
+        if side not in ('height', 'longer'):
+            raise ConfigError(f"PlacePicture: side is 'height' or 'longer'; got {side!r}")
+        self.input_size, self.fill, self.side = input_size, fill, side
+
+    def __call__(self, sample: Sample) -> Sample:
+        width, height = sample.size
+        factor = self.input_size[1] / height
+        if self.side == 'longer':
+            factor = min(factor, self.input_size[0] / width)
+        sample.matrix = place(middle(sample.size), self.fill * factor, self.input_size)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class PlaceBox(Transform):
+    """The subject's box in the middle of the input, enlarged by `padding`, its aspect ratio kept.
+
+    Without a box the hull of the labelled joints serves, `hull` times as large since joints end before the body does.
+    """
+
+    def __init__(self, input_size: Size, padding: float = 1.25, hull: float = 1.25):
+        self.input_size, self.padding, self.hull = input_size, padding, hull
+
+    def __call__(self, sample: Sample) -> Sample:
+        low, high, padding = self._corners(sample)
+        extent = np.maximum(high - low, 1.0) * padding
+        factor = float((np.array(self.input_size) / extent).min())
+        sample.matrix = place((low + high) / 2, factor, self.input_size)
+        return sample
+
+    def _corners(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
+        if sample.record.boxes is not None:
+            box = sample.record.boxes[0]
+            return box[:2], box[2:], self.padding
+        points = sample.keypoints[0][sample.visible[0] > 0]
+        return points.min(axis=0), points.max(axis=0), self.padding * self.hull
+
+
+@TRANSFORMS.register_module()
+class PlaceBySource(Transform):
+    """Another placing for each source: `rules` maps a source's name ('lsp', 'lspet', ...) to its transform."""
+
+    def __init__(self, input_size: Size, rules: Mapping[str, Any]):
+        self.rules = {name: TRANSFORMS.build(rule, input_size=input_size) for name, rule in rules.items()}
+
+    def __call__(self, sample: Sample) -> Sample:
+        source = sample.record.source
+        if source not in self.rules:
+            raise ConfigError(f'PlaceBySource has no rule for source {source!r}; it has {", ".join(self.rules)}')
+        return self.rules[source](sample)
+
+
+def position(sample: Sample) -> np.ndarray:
+    """(2,) where the subject stands in the picture: its declared centre, or the middle of the picture."""
+    centers = sample.record.centers
+    return np.array(middle(sample.size)) if centers is None else centers[0]

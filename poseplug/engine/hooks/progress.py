@@ -1,0 +1,110 @@
+"""How a run tells where it is: a bar with rate and remaining time, and the curve as a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from mmengine.hooks import Hook
+
+from poseplug.progress import bar
+from poseplug.registry import HOOKS
+
+CURVE = 'curve.jsonl'
+LOGGER = logging.getLogger('poseplug')
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """A bar on the screen, and every `interval` steps one line of `curve.jsonl`: step, losses, rate, memory.
+
+    `samples` per second counts the step and the wait for its batch; `waiting` is the share of time spent waiting.
+    With `tensorboard` the same numbers go to TensorBoard, where it is installed.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, interval: int = 20, tensorboard: bool = True):
+        self.interval, self.tensorboard = interval, tensorboard
+        self.writer: Any = None
+
+    def before_train(self, runner: Any) -> None:
+        self.file: TextIO = open(Path(runner.work_dir) / CURVE, 'a')
+        self.bar = bar('training', total=runner.max_iters, start=runner.iter)
+        if self.tensorboard:
+            self.writer = tensorboard_writer(Path(runner.work_dir) / 'tensorboard')
+        self._begin(runner)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self.waited += time.perf_counter() - self.mark
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.samples += len(data_batch)
+        self.sums = {k: self.sums.get(k, 0.0) + v for k, v in (outputs or {}).items()}
+        self.bar.update(1)
+        step = runner.iter + 1
+        if step % self.interval == 0 or step == runner.max_iters:
+            self._write(runner, step)
+            self._begin(runner)
+        self.mark = time.perf_counter()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        main = {k: v for k, v in (metrics or {}).items() if '/' not in k}
+        self._line({'step': runner.iter, **main})
+        LOGGER.info('step %d: %s', runner.iter, ', '.join(f'{k} {v:g}' for k, v in main.items()))
+        self.mark = time.perf_counter()
+
+    def after_train(self, runner: Any) -> None:
+        self.bar.close()
+        self.file.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def _begin(self, runner: Any) -> None:
+        self.start = self.mark = time.perf_counter()
+        self.waited, self.samples, self.sums, self.first = 0.0, 0, {}, runner.iter
+        del runner
+
+    def _write(self, runner: Any, step: int) -> None:
+        seconds = time.perf_counter() - self.start
+        count = max(step - self.first, 1)
+        losses = {k: round(float(v) / count, 6) for k, v in self.sums.items()}
+        line = {
+            'step': step,
+            **losses,
+            'lr': runner.optim_wrapper.get_lr()['lr'][0],
+            'samples_per_second': round(self.samples / seconds, 2),
+            'waiting': round(self.waited / seconds, 4),
+            'memory_mib': peak_memory(),
+        }
+        self._line(line)
+        self.bar.note(f'loss {losses.get("loss", 0):.4g}, {line["samples_per_second"]:.3g} samples/s')
+        LOGGER.debug('%s', line)
+
+    def _line(self, values: dict[str, Any]) -> None:
+        self.file.write(json.dumps(values) + '\n')
+        self.file.flush()
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, values['step'])
+
+
+def peak_memory() -> int:
+    """The most memory this process ever took, in MiB; on a GPU the most that its tensors took."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def tensorboard_writer(folder: Path) -> Any:
+    """TensorBoard's writer, or None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,97 @@
+"""mmengine's runner with its own checkpoints, resume and evaluation replaced (why: docs/engine.md)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner
+import torch
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from poseplug import __version__
+from poseplug.engine import checkpoint
+from poseplug.errors import CheckpointError
+
+LOGGER = logging.getLogger('poseplug')
+
+
+class Runner(mmengine.runner.Runner):
+    """Runs training and evaluation. `init` are weights to start from; `resume` goes on with the run in its work_dir."""
+
+    def __init__(self, *args: Any, init: str | None = None, **settings: Any):
+        self._init = init
+        super().__init__(*args, **settings)
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without the wrapper of distributed training."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def build_logger(self, *args: Any, **settings: Any) -> Any:
+        """mmengine's logger, its lines kept for the file; poseplug's own lines go to the file and the screen."""
+        logger = super().build_logger(*args, **settings)
+        LOGGER.setLevel(logging.INFO)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                LOGGER.addHandler(handler)
+            else:
+                handler.setLevel(logging.ERROR)
+        return logger
+
+    def build_evaluator(self, evaluator: Any) -> Any:
+        """Ours is a function that makes the metrics; it is used as it is."""
+        return evaluator
+
+    def load_or_resume(self) -> None:
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        if self._resume:
+            self.resume(str(checkpoint.latest(Path(self.work_dir))))
+        elif self._init:
+            content = checkpoint.load_weights(self.bare_model, self._init)
+            self.call_hook('after_load_checkpoint', checkpoint=content)
+            LOGGER.info('weights of %s loaded; everything else starts anew', self._init)
+
+    def resume(self, filename: str, *args: Any, **settings: Any) -> None:
+        """Weights, optimiser, schedules, averages, random state and step of a checkpoint; nothing of it is executed."""
+        content = checkpoint.load(filename)
+        if 'optimizer' not in content:
+            raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
+        self.call_hook('after_load_checkpoint', checkpoint=content)
+        self.bare_model.load_state_dict(content['state_dict'])
+        self.optim_wrapper.load_state_dict(content['optimizer'])
+        for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
+            scheduler.load_state_dict(state)
+        step = content['meta']['step']
+        self.train_loop._iter, self.train_loop._epoch = step, step // self.train_loop.per_epoch
+        set_random_state(content['random'])
+        LOGGER.info('resumed %s at step %s of %s', filename, step, self.max_iters)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, hooks' parts included."""
+        content = {
+            'meta': {'step': self.iter, 'version': __version__, 'config': self.cfg.pretty_text, 'seed': self.seed},
+            'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
+            'optimizer': self.optim_wrapper.state_dict(),
+            'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],
+            'random': random_state(),
+        }
+        self.call_hook('before_save_checkpoint', checkpoint=content)
+        return content
+
+
+def random_state() -> dict[str, Any]:
+    """torch's generators, on the CPU and every GPU. (Augmentation has none: it follows from seed, epoch and sample.)"""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {'torch': torch.get_rng_state(), 'cuda': cuda}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put torch's generators back as `random_state` found them."""
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state['cuda']])

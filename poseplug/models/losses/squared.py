@@ -1,0 +1,38 @@
+"""Squared differences between predicted and wanted fields."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from poseplug.registry import MODELS
+
+
+@MODELS.register_module()
+class SumSquaredError(nn.Module):
+    """The sum of squares over maps and cells, halved, per picture (Caffe's Euclidean loss; Wei et al. 2016, eq. 4).
+
+    Against a mean over all B·C·H·W numbers it is C·H·W / 2 times larger: learning rates are not portable.
+    """
+
+    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Two (B, C, H, W) and the channels' weights (B, C) to one number; 0 for an empty batch."""
+        squares = (predicted.float() - wanted.float()).square().sum(dim=(-2, -1))
+        if weight is not None:
+            squares = squares * weight
+        return squares.sum() / (2 * max(len(predicted), 1))
+
+
+@MODELS.register_module()
+class MeanSquaredError(nn.Module):
+    """The mean of squares over cells and channels, with channels weighted before the mean, times `factor`."""
+
+    def __init__(self, factor: float = 1.0):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Two (B, C, H, W) and the channels' weights (B, C) to one number; 0 for an empty batch."""
+        squares = (predicted.float() - wanted.float()).square()
+        if weight is not None:
+            squares = squares * weight[..., None, None]
+        return self.factor * squares.sum() / max(squares.numel(), 1)

@@ -1,0 +1,130 @@
+"""The one result type: people with joints and scores, from predictions to metrics, drawings and files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poseplug.skeleton import Skeleton
+
+Array = Tensor | np.ndarray
+
+
+@dataclass(frozen=True)
+class Poses:
+    """N people, of one picture or of a batch.
+
+    `keypoints` (N, K, 2) px and `scores` (N, K) in 0..1; `person_scores` (N,); `images` (N,) which picture of the
+    batch; `visibility` (N, K), `boxes` (N, 4; x, y of two corners) and `ids` (N,) where somebody knows them.
+    """
+
+    keypoints: Array
+    scores: Array
+    person_scores: Array
+    images: Array | None = None
+    visibility: Array | None = None
+    boxes: Array | None = None
+    ids: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, which: Any) -> Poses:
+        """The people of a mask, a slice or a list of places."""
+        return self._each(lambda a: a[which])
+
+    def numpy(self) -> Poses:
+        """The same people as NumPy arrays."""
+        return self._each(lambda a: a.detach().cpu().numpy() if isinstance(a, Tensor) else a)
+
+    def split(self, count: int) -> list[Poses]:
+        """One `Poses` for each of the `count` pictures of a batch."""
+        if self.images is None:
+            raise ValueError('these poses do not say which picture they belong to')
+        return [replace(self[self.images == i], images=None) for i in range(count)]
+
+    def moved(self, matrix: np.ndarray) -> Poses:
+        """Every position through an affine matrix (3, 3): joints exactly, boxes as the hull of their corners."""
+        m = torch.as_tensor(matrix) if isinstance(self.keypoints, Tensor) else np.asarray(matrix)
+        if isinstance(m, Tensor):
+            m = m.to(self.keypoints)
+        keypoints = self.keypoints @ m[:2, :2].T + m[:2, 2]
+        if self.boxes is None:
+            return replace(self, keypoints=keypoints)
+        corners = self.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ m[:2, :2].T + m[:2, 2]
+        low, high = (
+            (corners.min(1), corners.max(1))
+            if isinstance(corners, np.ndarray)
+            else (
+                corners.amin(1),
+                corners.amax(1),
+            )
+        )
+        join = np.concatenate if isinstance(corners, np.ndarray) else torch.cat
+        return replace(self, keypoints=keypoints, boxes=join([low, high], 1))
+
+    @classmethod
+    def of_record(cls, keypoints: np.ndarray, visible: np.ndarray) -> Poses:
+        """Annotated people (N, K, 2) and (N, K) as poses: score 1 where labelled."""
+        scores = (visible > 0).astype(np.float32)
+        return cls(keypoints, scores, np.ones(len(keypoints), np.float32), visibility=visible)
+
+    def to_coco(self, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
+        """COCO's result records: x, y and score of every joint in turn."""
+        poses = self.numpy()
+        rows = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1).reshape(len(poses), -1)
+        return [
+            {
+                'image_id': image_id,
+                'category_id': category_id,
+                'keypoints': [round(float(v), 4) for v in row],
+                'score': float(score),
+            }
+            for row, score in zip(rows, poses.person_scores, strict=True)
+        ]
+
+    @classmethod
+    def from_coco(cls, records: Sequence[dict[str, Any]]) -> Poses:
+        """People from COCO's result records of one picture."""
+        rows = np.array([r['keypoints'] for r in records], dtype=np.float32).reshape(len(records), -1, 3)
+        scores = np.array([r.get('score', 1.0) for r in records], dtype=np.float32)
+        return cls(rows[..., :2], rows[..., 2], scores)
+
+    def rows(self, image: str, skeleton: Skeleton) -> Iterable[dict[str, Any]]:
+        """One row a joint, as a table wants them."""
+        poses = self.numpy()
+        for n in range(len(poses)):
+            for k, joint in enumerate(skeleton.joints):
+                x, y = (round(float(v), 3) for v in poses.keypoints[n, k])
+                score = round(float(poses.scores[n, k]), 4)
+                yield {'image': image, 'person': n, 'joint': joint, 'x': x, 'y': y, 'score': score}
+
+    def to_instance_data(self) -> Any:
+        """As mmengine's `InstanceData`, with the same field names."""
+        from mmengine.structures import InstanceData
+
+        return InstanceData(**{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+
+    @classmethod
+    def from_instance_data(cls, data: Any) -> Poses:
+        """People from an `InstanceData` that carries these field names."""
+        return cls(**{f.name: data.get(f.name) for f in fields(cls)})
+
+    def _each(self, change: Any) -> Poses:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Poses(**{n: None if v is None else change(v) for n, v in values.items()})
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Rows of `Poses.rows` as a CSV file with a header."""
+    with open(path, 'w', newline='') as file:
+        writer = csv.DictWriter(file, ['image', 'person', 'joint', 'x', 'y', 'score'])
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,86 @@
+"""Progress of long work: a bar with rate and remaining time on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar('T')
+EVERY = 30.0  # seconds between lines where there is no terminal
+
+
+class Bar:
+    """Counts up to `total` from `start`; `note` is shown at its end."""
+
+    def __init__(self, title: str, total: int, start: int = 0, unit: str = 'it'):
+        self.title, self.total, self.done, self.first, self.unit = title, total, start, start, unit
+        self.text = ''
+        self.begun = self.told = time.monotonic()
+        self.rich = self._rich() if sys.stderr.isatty() else None
+
+    def _rich(self) -> Any:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn('left'),
+            Remaining(),
+            TextColumn('{task.fields[note]}'),
+            console=_console(),
+        )
+        progress.start()
+        self.task = progress.add_task(self.title, total=self.total, completed=self.done, note='')
+        return progress
+
+    def update(self, steps: int = 1) -> None:
+        self.done += steps
+        if self.rich is not None:
+            self.rich.update(self.task, completed=self.done, note=self.text)
+        elif time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        self.text = text
+
+    def line(self) -> str:
+        """Where the work stands, in one line."""
+        seconds = max(time.monotonic() - self.begun, 1e-9)
+        rate = (self.done - self.first) / seconds
+        left = f'{(self.total - self.done) / rate:.0f} s left' if rate else 'rate unknown'
+        note = f', {self.text}' if self.text else ''
+        return f'{self.title} {self.done}/{self.total}, {rate:.3g} {self.unit}/s, {left}{note}'
+
+    def close(self) -> None:
+        if self.rich is not None:
+            self.rich.stop()
+        else:
+            print(self.line(), file=sys.stderr, flush=True)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def bar(title: str, total: int, start: int = 0, unit: str = 'it') -> Bar:
+    """A bar that has begun."""
+    return Bar(title, total, start, unit)
+
+
+def track(items: Iterable[T], description: str, total: int | None = None, unit: str = 'it') -> Iterator[T]:
+    """The items in turn, with a bar."""
+    shown = bar(description, len(items) if total is None else total, unit=unit)  # type: ignore[arg-type]
+    try:
+        for item in items:
+            yield item
+            shown.update(1)
+    finally:
+        shown.close()

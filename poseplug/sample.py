@@ -1,0 +1,147 @@
+"""What flows: `Record` from a source, `Sample` through the transforms, `Batch` to the estimator.
+
+Visibility is 0 not labelled (its position means nothing), 1 labelled but occluded, 2 visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poseplug.geometry import apply
+from poseplug.skeleton import Skeleton
+
+
+class Draw(NamedTuple):
+    """One sample of one epoch: the key of its random numbers."""
+
+    epoch: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """The annotated people of one picture, in image pixels counted from 0.
+
+    `keypoints` (N, K, 2), `visible` (N, K), `boxes` (N, 4) as x, y of two corners, `areas` (N,) px².
+    `centers` (N, 2) and `scales` (N,; person height / 200 px, MPII's unit) where the data set defines them.
+    """
+
+    path: Path
+    id: str
+    keypoints: np.ndarray
+    visible: np.ndarray
+    source: str = ''
+    boxes: np.ndarray | None = None
+    areas: np.ndarray | None = None
+    centers: np.ndarray | None = None
+    scales: np.ndarray | None = None
+    ignore: np.ndarray | None = None
+
+    def led_by(self, person: int) -> Record:
+        """The same picture with one person first: the subject of a top-down sample."""
+        order = [person, *(i for i in range(len(self.keypoints)) if i != person)]
+        people = ('keypoints', 'visible', 'boxes', 'areas', 'centers', 'scales')
+        return replace(self, **{n: getattr(self, n)[order] for n in people if getattr(self, n) is not None})
+
+    def mapped_to(self, own: Skeleton, wanted: Skeleton) -> Record:
+        """The same people with the joints of another skeleton, by name; joints that this one lacks are unlabelled."""
+        places = wanted.mapping(own)
+        known = places >= 0
+        keypoints = np.where(known[None, :, None], self.keypoints[:, places], 0).astype(np.float32)
+        return replace(self, keypoints=keypoints, visible=np.where(known, self.visible[:, places], 0))
+
+
+@dataclass
+class Sample:
+    """One picture on its way to the network; person 0 is the subject of a top-down sample.
+
+    `matrix` (3, 3) takes image pixels to input pixels; `views` are further matrices of the same picture, for fusion
+    at test time. `image` (H, W, 3) is BGR, 0 to 255, and becomes `inputs` (V, H, W, 3) in the one warp at the end.
+    """
+
+    record: Record
+    skeleton: Skeleton
+    image: np.ndarray
+    rng: np.random.Generator
+    draw: Draw
+    keypoints: np.ndarray
+    visible: np.ndarray
+    matrix: np.ndarray = field(default_factory=lambda: np.eye(3))
+    views: list[np.ndarray] = field(default_factory=list)
+    inputs: np.ndarray | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass
+class Batch:
+    """Stacked tensors of B samples; people are padded to the largest number N, `people` says who is real.
+
+    `images` (B, V, H, W, 3) uint8; `keypoints` (B, N, K, 2) in input pixels of the first view; `visible` (B, N, K);
+    `people` (B, N); `centers` (B, 2) the subject's position in input pixels; `matrices` (B, V, 3, 3) float64, from
+    image to input pixels; `sizes` (width, height) and `records` of the pictures.
+    """
+
+    images: Tensor
+    keypoints: Tensor
+    visible: Tensor
+    people: Tensor
+    centers: Tensor
+    matrices: Tensor
+    sizes: list[tuple[int, int]]
+    records: list[Record]
+    draws: list[Draw]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on a device."""
+        return self._each(lambda t: t.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        return self._each(lambda t: t.pin_memory())
+
+    def _each(self, move: Any) -> Batch:
+        return replace(self, **{n: move(v) for n, v in vars(self).items() if isinstance(v, Tensor)})
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples whose inputs have one size."""
+    most = max(len(s.keypoints) for s in samples)
+    keypoints = torch.zeros(len(samples), most, len(samples[0].skeleton), 2)
+    visible = torch.zeros(keypoints.shape[:3], dtype=torch.uint8)
+    people = torch.zeros(keypoints.shape[:2], dtype=torch.bool)
+    for i, s in enumerate(samples):
+        n = len(s.keypoints)
+        keypoints[i, :n] = torch.from_numpy(apply(s.matrix, s.keypoints).astype(np.float32))
+        visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
+        people[i, :n] = True
+    return Batch(
+        images=torch.from_numpy(np.stack([s.inputs for s in samples])),
+        keypoints=keypoints,
+        visible=visible,
+        people=people,
+        centers=torch.from_numpy(np.stack([subject_center(s) for s in samples])),
+        matrices=torch.from_numpy(np.stack([[s.matrix, *s.views] for s in samples])),
+        sizes=[s.size for s in samples],
+        records=[s.record for s in samples],
+        draws=[s.draw for s in samples],
+    )
+
+
+def subject_center(sample: Sample) -> np.ndarray:
+    """(2,) float32 where the subject stands in input pixels: its declared centre, or the middle of the picture."""
+    centers = sample.record.centers
+    where = centers[0] if centers is not None else (np.array(sample.size) - 1) / 2
+    return apply(sample.matrix, np.asarray(where, dtype=float)).astype(np.float32)

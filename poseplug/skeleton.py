@@ -1,0 +1,106 @@
+"""Joints, limbs, left-right pairs and normalisers of one annotation scheme: names, not numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from poseplug.errors import ConfigError, PluginError, closest
+from poseplug.registry import SKELETONS
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What is known of a set of joints, once for everybody who asks.
+
+    `swaps` are the left-right pairs that a mirror exchanges. `torso` and `head` are the pairs of joints whose distance
+    normalises PCK and PCKh. `sigmas` are the OKS constants, one per joint. `centric` says whose left is meant:
+    the person's or the observer's.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[Pair, ...] = ()
+    swaps: tuple[Pair, ...] = ()
+    torso: Pair | None = None
+    head: Pair | None = None
+    sigmas: tuple[float, ...] | None = None
+    centric: Literal['person', 'observer'] = 'person'
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(set(self.joints)) != len(self.joints) or not self.joints:
+            raise ConfigError(f'skeleton {self.name!r} needs joints of distinct names; got {self.joints}')
+        pairs = [*self.limbs, *self.swaps, *filter(None, (self.torso, self.head))]
+        for joint in [j for pair in pairs for j in pair] + [j for group in self.groups.values() for j in group]:
+            self.index(joint)
+        swapped = [j for pair in self.swaps for j in pair]
+        if len(set(swapped)) != len(swapped):
+            raise ConfigError(f'skeleton {self.name!r}: a joint stands in two left-right pairs: {self.swaps}')
+        if self.sigmas is not None and len(self.sigmas) != len(self.joints):
+            raise ConfigError(
+                f'skeleton {self.name!r} has {len(self.joints)} joints but {len(self.sigmas)} sigmas; give one a joint'
+            )
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """The place of a joint; an unknown name is an error that says the closest."""
+        if joint not in self.joints:
+            hint = closest(joint, self.joints)
+            raise ConfigError(f'skeleton {self.name!r} has no joint {joint!r}; {hint or "it has"} {self.joints}')
+        return self.joints.index(joint)
+
+    @cached_property
+    def mirror(self) -> np.ndarray:
+        """(K,) for every joint, the joint it becomes in a mirror; its own inverse."""
+        order = np.arange(len(self))
+        for left, right in self.swaps:
+            i, j = self.index(left), self.index(right)
+            order[i], order[j] = j, i
+        return order
+
+    @cached_property
+    def limb_indices(self) -> np.ndarray:
+        """(L, 2) the limbs as places of joints."""
+        return np.array([[self.index(a), self.index(b)] for a, b in self.limbs], dtype=int).reshape(-1, 2)
+
+    def mapping(self, other: Skeleton) -> np.ndarray:
+        """(K,) for each joint of this skeleton, the place of the joint of the same name in `other`, or -1."""
+        return np.array([other.joints.index(j) if j in other.joints else -1 for j in self.joints])
+
+
+def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:
+    """A skeleton from its registered name, from a dict of its fields, or as it is."""
+    if isinstance(spec, Skeleton):
+        return spec
+    if isinstance(spec, str):
+        return SKELETONS.get(spec)()
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f'a skeleton is a name, a dict of its fields or a Skeleton; got {type(spec).__name__}')
+    return Skeleton(**{key: _tuples(value) for key, value in spec.items()})
+
+
+def register_skeleton(skeleton: Skeleton) -> Skeleton:
+    """Make a skeleton known under its own name; another one of that name is an error."""
+    taken = SKELETONS.module_dict.get(skeleton.name)
+    if taken is not None and taken() != skeleton:
+        raise PluginError(
+            f'skeleton {skeleton.name!r} is already registered, with other joints or limbs: {taken()}; rename one'
+        )
+    SKELETONS.register_module(name=skeleton.name, module=lambda: skeleton, force=True)
+    return skeleton
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of a config as tuples, all the way down."""
+    if isinstance(value, Mapping):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value

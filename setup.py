@@ -1,0 +1,41 @@
+"""Packaging of poseplug; tools are configured in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'poseplug/__init__.py').read_text()).group(1)
+
+setup(
+    name='poseplug',
+    version=VERSION,
+    description='A plugin-registry toolbox for human pose estimation',
+    long_description=(ROOT / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=find_packages(include=['poseplug', 'poseplug.*']),
+    package_data={'poseplug': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'weights/*.py']},
+    install_requires=[
+        'torch>=2.6',
+        'mmengine>=0.10.7',
+        'mmcv-lite>=2.1',
+        'numpy>=2',
+        'opencv-python>=4.9',
+        'scipy>=1.11',
+        'rich>=13',
+        'faster-coco-eval>=1.6',
+        'json-tricks>=3.17',
+        'safetensors>=0.4',
+    ],
+    extras_require={
+        'plots': ['matplotlib>=3.8'],
+        'tensorboard': ['tensorboard>=2.15'],
+        'xtcocotools': ['xtcocotools>=1.14'],
+        'timm': ['timm>=1.0'],
+        'test': ['pytest>=8', 'hypothesis>=6', 'ruff', 'mypy', 'scipy-stubs'],
+    },
+    entry_points={'poseplug.plugins': ['builtin = poseplug.plugins:BUILTIN']},
+)

@@ -1,0 +1,35 @@
+"""Train a config: python tools/train.py CONFIG [--work-dir DIR] [--resume | --init WEIGHTS] [--overfit N]."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from poseplug.cli import add_options, main
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.config import load_config
+    from poseplug.engine import launch
+
+    cfg = load_config(args.config, args.cfg_options)
+    work_dir = args.work_dir or launch.default_work_dir(args.config)
+    if args.overfit:
+        cfg = launch.overfit(cfg, args.overfit)
+    runner = launch.train(cfg, work_dir, resume=args.resume, init=args.init)
+    print(f'done: {runner.iter} steps, in {work_dir}')
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--work-dir', type=Path, help='folder of the run (default: work_dirs/CONFIG)')
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument('--resume', action='store_true', help='go on with the run in the work dir, exactly')
+    start.add_argument('--init', help='start anew from the weights of this checkpoint')
+    parser.add_argument('--overfit', type=int, metavar='N', help='learn the first N samples by heart, and test on them')
+    return add_options(parser)
+
+
+if __name__ == '__main__':
+    main(parser(), run)
