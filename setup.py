@@ -35,7 +35,7 @@ setup(
         'tensorboard': ['tensorboard>=2.15'],
         'xtcocotools': ['xtcocotools>=1.14'],
         'timm': ['timm>=1.0'],
-        'test': ['pytest>=8', 'hypothesis>=6', 'ruff', 'mypy', 'scipy-stubs'],
+        'test': ['pytest>=8', 'hypothesis>=6', 'ruff', 'mypy'],
     },
     entry_points={'poseplug.plugins': ['builtin = poseplug.plugins:BUILTIN']},
 )
