@@ -50,25 +50,15 @@ class Poses:
             raise ValueError('these poses do not say which picture they belong to')
         return [replace(self[self.images == i], images=None) for i in range(count)]
 
-    def moved(self, matrix: np.ndarray) -> Poses:
+    def moved(self, matrix: Array) -> Poses:
         """Every position through an affine matrix (3, 3): joints exactly, boxes as the hull of their corners."""
-        m = torch.as_tensor(matrix) if isinstance(self.keypoints, Tensor) else np.asarray(matrix)
-        if isinstance(m, Tensor):
-            m = m.to(self.keypoints)
-        keypoints = self.keypoints @ m[:2, :2].T + m[:2, 2]
+        keypoints = _through(matrix, self.keypoints)
         if self.boxes is None:
             return replace(self, keypoints=keypoints)
-        corners = self.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) @ m[:2, :2].T + m[:2, 2]
-        low, high = (
-            (corners.min(1), corners.max(1))
-            if isinstance(corners, np.ndarray)
-            else (
-                corners.amin(1),
-                corners.amax(1),
-            )
-        )
-        join = np.concatenate if isinstance(corners, np.ndarray) else torch.cat
-        return replace(self, keypoints=keypoints, boxes=join([low, high], 1))
+        corners = _through(matrix, self.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+        if isinstance(corners, Tensor):
+            return replace(self, keypoints=keypoints, boxes=torch.cat([corners.amin(1), corners.amax(1)], dim=1))
+        return replace(self, keypoints=keypoints, boxes=np.concatenate([corners.min(1), corners.max(1)], axis=1))
 
     @classmethod
     def of_record(cls, keypoints: np.ndarray, visible: np.ndarray) -> Poses:
@@ -119,7 +109,17 @@ class Poses:
 
     def _each(self, change: Any) -> Poses:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Poses(**{n: None if v is None else change(v) for n, v in values.items()})
+        changed: dict[str, Any] = {n: None if v is None else change(v) for n, v in values.items()}
+        return Poses(**changed)
+
+
+def _through(matrix: Array, points: Array) -> Any:
+    """Points (..., 2) through a matrix (3, 3), with the type and device of the points."""
+    if isinstance(points, Tensor):
+        m: Any = torch.as_tensor(matrix).to(points)
+    else:
+        m = np.asarray(matrix)
+    return points @ m[:2, :2].T + m[:2, 2]
 
 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

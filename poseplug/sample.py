@@ -128,7 +128,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
         people[i, :n] = True
     return Batch(
-        images=torch.from_numpy(np.stack([s.inputs for s in samples])),
+        images=torch.from_numpy(np.stack([s.inputs for s in samples if s.inputs is not None])),
         keypoints=keypoints,
         visible=visible,
         people=people,
