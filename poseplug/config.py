@@ -1,48 +1,26 @@
-"""Configs: classic mmengine Python files, read so that an error says which file and which setting."""
+"""Configs: classic mmengine Python files, read so that an error says which file, which line and which setting."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from poseplug.config_lines import origin
+from poseplug.config_parts import PARTS, READ, TRAINED, engine_parts, find, findings, lookup, typed
 from poseplug.errors import ConfigError, PoseplugError, closest
-from poseplug.registry import (
-    CODECS,
-    DATASETS,
-    HOOKS,
-    METRICS,
-    MODELS,
-    SOURCES,
-    TRANSFORMS,
-    Registry,
-    check_arguments,
-    parameters,
-)
-
-KINDS: dict[str, Registry] = {
-    'model': MODELS,
-    'backbone': MODELS,
-    'neck': MODELS,
-    'head': MODELS,
-    'loss': MODELS,
-    'codec': CODECS,
-    'dataset': DATASETS,
-    'sources': SOURCES,
-    'pipeline': TRANSFORMS,
-    'val_evaluator': METRICS,
-    'test_evaluator': METRICS,
-    'custom_hooks': HOOKS,
-}
-WIRED = {'skeleton', 'input_size', 'in_channels', 'strides', 'fields', 'stride', 'seed'}
+from poseplug.registry import own_classes, parameters
 
 
-def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """A config file with its bases, then the command line's `options` (dotted keys); every part's name is checked."""
-    path = Path(path)
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None, training: bool = False) -> Config:
+    """A config file with its bases, then the command line's `options` (dotted keys), checked.
+
+    With `training` the parts of the training engine (hooks, optimiser, schedules) are checked too.
+    """
+    path, options = Path(path), options or {}
     if not path.is_file():
         near = closest(path.name, [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else [])
         raise ConfigError(f'{path}: no such config' + (f'; {near}' if near else ''))
@@ -52,109 +30,94 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         raise
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
-    merge_options(cfg, options or {})
-    check(cfg, options or {})
+    merge_options(cfg, options)
+    check(cfg, options, training)
     return cfg
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Put `--cfg-options` into a config. A changed `type` starts that part anew: settings of the old part go."""
+    """Put `--cfg-options` into a config: first the parts that are exchanged by `type`, outer ones before inner ones.
+
+    An exchanged part starts anew with its own defaults. It keeps what `kept` says.
+    """
+    unread = [k for k in options if k.partition('.')[0] not in READ | set(cfg)]
+    if unread:
+        name = unread[0].partition('.')[0]
+        hint = closest(name, READ | set(cfg)) or f'it has: {", ".join(k for k in cfg if k in READ)}'
+        raise ConfigError(f'--cfg-options {unread[0]}: the config has no {name!r}; {hint}')
+    exchanged = {key: kind for key, value in options.items() if (kind := new_type(key, value)) is not None}
+    for key in sorted(exchanged, key=lambda k: k.count('.')):
+        restart(cfg, tuple(key.removesuffix('.type').split('.')), exchanged[key])
+        merge(cfg, key, options[key])
     for key, value in options.items():
-        if key.endswith('.type') or (isinstance(value, Mapping) and 'type' in value):
-            owner = key.removesuffix('.type')
-            part = _lookup(cfg, owner)
-            kind = value if key.endswith('.type') else value['type']
-            if isinstance(part, dict) and part.get('type') not in (None, kind):
-                part.clear()
-        try:
-            cfg.merge_from_dict({key: value})
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ConfigError(f'--cfg-options {key}={value!r} does not fit the config: {error}') from error
+        if key not in exchanged:
+            merge(cfg, key, value)
 
 
-def check(cfg: Config, options: Mapping[str, Any] | None = None) -> None:
-    """Every `type` must be known and every argument fit its part; all findings are reported together."""
-    findings = []
-    for path, spec, registry in typed(cfg):
-        try:
-            part = registry.get(spec['type']) if isinstance(spec['type'], str) else spec['type']
-            settings = {k: v for k, v in spec.items() if k != 'type'}
-            named, _ = parameters(part)
-            check_arguments(part, spec['type'], settings, {n: settings.get(n) for n in WIRED if n in named})
-        except ConfigError as error:
-            findings.append(f'{origin(cfg, path, options or {})}, {".".join(map(str, path))}: {error}')
-    if findings:
-        raise ConfigError('\n'.join(findings))
+def new_type(key: str, value: Any) -> Any:
+    """The type that an option gives to a part, as `KEY.type=Name` or `KEY=dict(type='Name', ...)`, or None."""
+    return value if key.endswith('.type') else value.get('type') if isinstance(value, Mapping) else None
 
 
-def typed(cfg: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any], Registry]]:
-    """Every dict with a `type` that a registry of ours builds: its key path, itself, the registry."""
-
-    def walk(value: Any, path: tuple[Any, ...], kind: str) -> Iterator[Any]:
-        if isinstance(value, Mapping):
-            if 'type' in value and kind in KINDS:
-                yield path, value, KINDS[kind]
-            for key, below in value.items():
-                yield from walk(below, (*path, key), key)
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            for place, below in enumerate(value):
-                yield from walk(below, (*path, place), kind)
-
-    yield from walk({k: v for k, v in cfg.items()}, (), '')
+def merge(cfg: Config, key: str, value: Any) -> None:
+    """Set one dotted key; places in a list of dicts are numbers."""
+    try:
+        cfg.merge_from_dict({key: value})
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ConfigError(
+            f'--cfg-options {key}={value!r} does not fit the config, which has {near(cfg, key)}: {error}'
+        ) from error
 
 
-def origin(cfg: Config, path: Sequence[Any], options: Mapping[str, Any]) -> str:
-    """Where a setting was written: the command line, or the file and line of the config or base that says it."""
-    dotted = '.'.join(map(str, path))
-    if any(dotted.startswith(key.removesuffix('.type')) or key.startswith(f'{dotted}.') for key in options):
-        return '--cfg-options'
-    for file in chain(Path(cfg.filename)) if cfg.filename else []:
-        line = _line(file, [p for p in path if isinstance(p, str)])
-        if line:
-            return f'{_shown(file)}:{line}'
-    return cfg.filename or 'the config'
+def near(cfg: Any, key: str) -> str:
+    """The innermost setting above a dotted key that the config does have, for an error message."""
+    path = key.split('.')
+    for n in range(len(path), 0, -1):
+        value = lookup(cfg, path[:n])
+        if value is not None:
+            return f'{".".join(path[:n])}={value!r}'
+    return 'nothing of that name'
 
 
-def chain(file: Path) -> list[Path]:
-    """A config file and the bases it inherits from, nearest first."""
-    bases: list[str] = []
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_':
-            value = ast.literal_eval(node.value)
-            bases = [value] if isinstance(value, str) else list(value)
-    return [file, *(f for base in bases for f in chain((file.parent / base).resolve()))]
+def restart(cfg: Config, path: Sequence[str], kind: Any) -> None:
+    """Take the settings of the old part away that the new one, of another type, shall not keep."""
+    every = {**PARTS, **engine_parts()} if path[0] in TRAINED else PARTS
+    places = {tuple(map(str, place)): (spec, k) for place, spec, k in typed(cfg, every)}
+    old, found = places.get(tuple(path), (None, None))
+    if old is None or found is None or old.get('type') in (None, kind):
+        return
+    stays = kept(find(found.registry, old['type']), find(found.registry, kind))
+    gone = {k: v for k, v in old.items() if k != 'type' and k not in stays} if stays is not None else {}
+    for key in gone:
+        del lookup(cfg, path)[key]
+    if gone:
+        left = ', '.join(f'{k}={v!r}' for k, v in gone.items())
+        logging.getLogger('poseplug').warning(
+            '%s: %s starts with its own defaults; settings of %s left behind: %s',
+            '.'.join(path), kind, old['type'], left,
+        )  # fmt: skip
 
 
-def _line(file: Path, keys: list[str]) -> int | None:
-    """The line on which a nested key is written in one file, by reading it, not running it."""
-    nodes = {
-        getattr(n.targets[0], 'id', ''): n.value for n in ast.parse(file.read_text()).body if isinstance(n, ast.Assign)
-    }
-    node = nodes.get(keys[0]) if keys else None
-    for key in keys[1:]:
-        inner = node.elts[0] if isinstance(node, (ast.List, ast.Tuple)) and node.elts else node
-        if isinstance(inner, ast.Call):
-            found = {k.arg: k.value for k in inner.keywords}
-        elif isinstance(inner, ast.Dict):
-            found = {getattr(k, 'value', None): v for k, v in zip(inner.keys, inner.values, strict=True)}
-        else:
-            return node.lineno if node is not None else None
-        node = found.get(key)
-    return node.lineno if node is not None else None
+def kept(old: Any, new: Any) -> set[str] | None:
+    """Settings that mean the same to both parts: those of a base class of both, and those that the new one must have.
+
+    None when one of the types is unknown: then nothing is said about settings.
+    """
+    if old is None or new is None:
+        return None
+    named = parameters(new)[0]
+    common = (
+        [c for c in own_classes(old) if c in new.__mro__] if isinstance(old, type) and isinstance(new, type) else []
+    )
+    shared = set(parameters(common[0])[0]) if common else set()
+    return {name for name, p in named.items() if p.default is p.empty or name in shared}
 
 
-def _shown(file: Path) -> str:
-    """A path below the current folder without the folder's own part."""
-    here = Path.cwd()
-    return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
-
-
-def _lookup(cfg: Any, dotted: str) -> Any:
-    for key in dotted.split('.'):
-        if isinstance(cfg, Mapping):
-            cfg = cfg.get(key)
-        elif isinstance(cfg, Sequence) and key.isdigit() and int(key) < len(cfg):
-            cfg = cfg[int(key)]
-        else:
-            return None
-    return cfg
+def check(cfg: Config, options: Mapping[str, Any] | None = None, training: bool = False) -> None:
+    """Every key must be read, every `type` known, every argument fit its part; all findings are reported together."""
+    told = [
+        f'{origin(cfg, path, options or {})}, {".".join(map(str, path))}: {message}'
+        for path, message in findings(cfg, training)
+    ]
+    if told:
+        raise ConfigError('\n'.join(told))

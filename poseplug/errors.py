@@ -46,9 +46,13 @@ class NonFiniteLossError(PoseplugError):
     """A loss or a gradient is not a number; the weights were left as they were."""
 
 
-def closest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """`closest: 'Heatmap'` for an error message, or an empty string when nothing is near."""
-    names = list(known)
-    lowered = {n.lower(): n for n in names}
-    near = [lowered[n] for n in get_close_matches(name.lower(), lowered, n=count, cutoff=0.6)]
+def closest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6) -> str:
+    """`closest: 'Heatmap'` for an error message, or an empty string when nothing is near (1 is equal, 0 anything)."""
+    lowered = {n.lower(): n for n in known}
+    near = [lowered[n] for n in get_close_matches(name.lower(), lowered, n=count, cutoff=cutoff)]
     return f'closest: {", ".join(map(repr, near))}' if near else ''
+
+
+def clauses(*parts: str) -> str:
+    """The parts of a message that have something to say, with semicolons."""
+    return '; '.join(part for part in parts if part)

@@ -7,7 +7,7 @@ loads its built-in parts and the installed plugins when it is first asked for a 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
@@ -22,7 +22,7 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry as MMEngineRegistry
 
 from poseplug import plugins
-from poseplug.errors import ConfigError, MismatchError, PluginError, closest
+from poseplug.errors import ConfigError, MismatchError, PluginError, clauses, closest
 
 
 class Registry(MMEngineRegistry):
@@ -31,15 +31,23 @@ class Registry(MMEngineRegistry):
     def import_from_location(self) -> None:
         plugins.load(self.name)
 
-    def get(self, key: str) -> type:
-        part = super().get(key)
+    def get(self, key: str) -> Any:
+        """The part of that name, here or in mmengine's registry of the kind; an unknown name is an error."""
+        part = self.find(key)
         if part is None:
             raise ConfigError(self.unknown(key))
         return part
 
-    def find(self, key: str) -> type | None:
-        """The part of that name, or None; never raises."""
-        return super().get(key)
+    def find(self, key: str) -> Any:
+        """The part of that name, or None; a dotted name (`package.module.Name`) is imported."""
+        self.import_from_location()
+        if '.' not in key:
+            return next((r.module_dict[key] for r in self._family() if key in r.module_dict), None)
+        try:
+            part = super().get(key)
+        except (RuntimeError, ConfigError):
+            return None
+        return part if inspect.isclass(part) or inspect.isroutine(part) else None
 
     def names(self) -> list[str]:
         """Every registered name, sorted, without those of mmengine."""
@@ -47,10 +55,15 @@ class Registry(MMEngineRegistry):
         return sorted(self.module_dict)
 
     def unknown(self, key: str) -> str:
-        """The message for a name that nobody registered: the closest ones, all known ones, and the plugins' state."""
+        """The message for a name that nobody registered: the closest, all known, and where it may come from."""
         known = self.names()
-        hints = [f'{self.name} {key!r} is not registered', closest(key, known), f'known: {", ".join(known) or "none"}']
-        return '; '.join(h for h in hints if h) + f'. Is its plugin installed? {plugins.describe()}'
+        told = clauses(
+            f'{self.name} {key!r} is not registered',
+            closest(key, [n for r in self._family() for n in r.module_dict]),
+            *(f'{key!r} is a {r.name}' for r in REGISTRIES.values() if r is not self and key in r.module_dict),
+            f'known: {", ".join(known) or "none"}',
+        )
+        return f'{told}. {plugins.bringer(key) or "Is its plugin installed?"} {plugins.describe()}'
 
     def build(self, cfg: Any, **wired: Any) -> Any:
         """Build `dict(type=..., **settings)`, or return an already built part as it is.
@@ -61,28 +74,52 @@ class Registry(MMEngineRegistry):
         if not isinstance(cfg, Mapping):
             return cfg
         settings = dict(cfg)
-        kind = settings.pop('type', None)
-        if kind is None:
-            raise ConfigError(f"a {self.name} needs a 'type'; got {dict(cfg)}. Known: {', '.join(self.names())}")
-        part = self.get(kind) if isinstance(kind, str) else kind
-        name = kind if isinstance(kind, str) else part.__name__
-        return part(**check_arguments(part, name, settings, wired))
+        part, name = self.part(settings.pop('type', None), settings)
+        arguments = check_arguments(part, name, settings, wired)
+        try:
+            return part(**arguments)
+        except (TypeError, ValueError) as error:
+            given = ', '.join(f'{k}={v!r}' for k, v in settings.items()) or 'its defaults'
+            raise ConfigError(
+                f'{self.name} {name} cannot be made with {given}: {type(error).__name__}: {error}'
+            ) from error
+
+    def part(self, kind: Any, settings: Mapping[str, Any]) -> tuple[Any, str]:
+        """The class or function that a config's `type` means, and its name."""
+        if isinstance(kind, str):
+            return self.get(kind), kind
+        if kind is None or not callable(kind):
+            given = f'got type={kind!r}' if kind is not None else f'got {dict(settings)}'
+            raise ConfigError(f"a {self.name} needs a 'type', one of: {', '.join(self.names())}; {given}")
+        return kind, kind.__name__
+
+    def _family(self) -> list[MMEngineRegistry]:
+        """This registry and those it inherits from."""
+        family: list[MMEngineRegistry] = [self]
+        while family[-1].parent is not None:
+            family.append(family[-1].parent)
+        return family
 
     def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
-        names = [module_name or module.__name__] if not isinstance(module_name, list) else module_name
-        for name in names:
+        """Register under a name that is free; a part of the same place may come again, as in a notebook.
+
+        The built-in parts of the kind come before anybody else's, so that a clash is the newcomer's.
+        """
+        if not where(module).startswith('poseplug.'):
+            plugins.OURS.load(self.name)
+        for name in module_name if isinstance(module_name, list) else [module_name or module.__name__]:
             taken = self._module_dict.get(name)
             if taken is not None and not force and where(taken) != where(module):
                 raise PluginError(
                     f'{self.name} {name!r} is already registered by {where(taken)}; {where(module)} cannot take the '
-                    f'name. Rename one of them, or uninstall one of the two packages'
+                    f'name too. Rename one of them, or uninstall the package that you do not need'
                 )
         super()._register_module(module, module_name, force=True)
 
 
 def where(part: Any) -> str:
     """Module and qualified name of a part, as `package.module.Name`."""
-    return f'{part.__module__}.{part.__qualname__}'
+    return f'{part.__module__}.{getattr(part, "__qualname__", type(part).__name__)}'
 
 
 def parameters(part: Any) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -108,28 +145,41 @@ def own_classes(part: type) -> list[type]:
     return [c for c in part.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(foreign)]
 
 
+def misfits(part: Any, name: str, settings: Mapping[str, Any], wired: Iterable[str]) -> dict[str, str]:
+    """What is wrong with a part's settings: a message for each argument that it does not take, and for those it lacks.
+
+    The key '' stands for the part as a whole. `wired` names what other parts will hand it.
+    """
+    named, open_ended = parameters(part)
+    offered = ', '.join(n for n in named if n not in wired) or 'no settings'
+    strange = [] if open_ended else [k for k in settings if k not in named]
+    found = {k: clauses(f'{name} has no argument {k!r}', closest(k, named), f'it takes: {offered}') for k in strange}
+    missing = [n for n, p in named.items() if p.default is p.empty and n not in settings and n not in wired]
+    if missing:
+        found[''] = f'{name} needs {", ".join(missing)}; given: {", ".join(settings) or "nothing"}'
+    return found
+
+
 def check_arguments(part: Any, name: str, settings: dict[str, Any], wired: Mapping[str, Any]) -> dict[str, Any]:
     """Settings and wired values together, or an error that names the misspelt or contradicting argument."""
-    named, open_ended = parameters(part)
-    for key in settings:
-        if key not in named and not open_ended:
-            hint = closest(key, named)
-            raise ConfigError(
-                f'{name} has no argument {key!r}; {hint + "; " if hint else ""}it takes: {", ".join(named)}'
-            )
-    for key, value in wired.items():
-        if key not in named:
-            continue
-        if key in settings and settings[key] != value:
+    found = misfits(part, name, settings, wired)
+    if found:
+        raise ConfigError('\n'.join(found.values()))
+    joined = {key: value for key, value in wired.items() if key in parameters(part)[0]}
+    for key, value in joined.items():
+        if key in settings and listless(settings[key]) != listless(value):
             raise MismatchError(
                 f'{name} is given {key}={settings[key]!r} in the config, but the part it is joined to has '
                 f'{key}={value!r}; leave {key} out of the config'
             )
-        settings[key] = value
-    missing = [n for n, p in named.items() if p.default is p.empty and n not in settings]
-    if missing:
-        raise ConfigError(f'{name} needs {", ".join(missing)}; given: {", ".join(settings) or "nothing"}')
-    return settings
+    return {**settings, **joined}
+
+
+def listless(value: Any) -> Any:
+    """A setting with its lists as tuples, all the way down."""
+    if isinstance(value, Mapping):
+        return {k: listless(v) for k, v in value.items()}
+    return tuple(map(listless, value)) if isinstance(value, list | tuple) else value
 
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='poseplug')

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from poseplug.errors import ConfigError, PluginError, closest
-from poseplug.registry import SKELETONS
+from poseplug.errors import ConfigError, closest
+from poseplug.registry import SKELETONS, check_arguments, listless
 
 Pair = tuple[str, str]
 
@@ -85,22 +86,16 @@ def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:
         return SKELETONS.get(spec)()
     if not isinstance(spec, Mapping):
         raise ConfigError(f'a skeleton is a name, a dict of its fields or a Skeleton; got {type(spec).__name__}')
-    return Skeleton(**{key: _tuples(value) for key, value in spec.items()})
+    fields = {key: listless(value) for key, value in spec.items()}
+    return Skeleton(**check_arguments(Skeleton, 'a skeleton', fields, {}))
 
 
 def register_skeleton(skeleton: Skeleton) -> Skeleton:
-    """Make a skeleton known under its own name; another one of that name is an error."""
-    taken = SKELETONS.module_dict.get(skeleton.name)
-    if taken is not None and taken() != skeleton:
-        raise PluginError(
-            f'skeleton {skeleton.name!r} is already registered, with other joints or limbs: {taken()}; rename one'
-        )
-    SKELETONS.register_module(name=skeleton.name, module=lambda: skeleton, force=True)
+    """Make a skeleton known under its own name, as a part of the module that calls this."""
+
+    def maker() -> Skeleton:
+        return skeleton
+
+    maker.__module__, maker.__qualname__ = sys._getframe(1).f_globals['__name__'], skeleton.name
+    SKELETONS.register_module(name=skeleton.name, module=maker)
     return skeleton
-
-
-def _tuples(value: Any) -> Any:
-    """Lists of a config as tuples, all the way down."""
-    if isinstance(value, Mapping):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value

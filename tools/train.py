@@ -12,7 +12,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.config import load_config
     from poseplug.engine import launch
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, training=True)
     work_dir = args.work_dir or launch.default_work_dir(args.config)
     if args.overfit:
         cfg = launch.overfit(cfg, args.overfit)
