@@ -57,7 +57,8 @@ class Grid:
 
     def axes(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The input pixels of the columns (W,) and of the rows (H,), with the type and device of `like`."""
-        return tuple(self.pixels(torch.arange(n, dtype=like.dtype, device=like.device)) for n in self.size)
+        columns, rows = (self.pixels(torch.arange(n, dtype=like.dtype, device=like.device)) for n in self.size)
+        return columns, rows
 
     @property
     def mirror_shift(self) -> int:

@@ -28,16 +28,16 @@ class CPMHeatmap(Heatmap):
     people: Literal['max', 'add'] = 'add'
     background: bool = True
     missing: Literal['empty', 'ignore'] = 'empty'
+    outside: Literal['empty', 'ignore'] = 'empty'
     refine: Literal['none', 'quarter', 'dark'] = 'none'
     everyone_first: bool = True
 
     tolerance: ClassVar[float] = 5.7
 
     def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        drawn = labelled(visible, people)
+        drawn = self.drawable(keypoints, labelled(visible, people))
         subject = self.draw(keypoints[:, :1], drawn[:, :1])
-        stages = ({'heatmap': subject},)
-        if self.everyone_first:
-            alone = keypoints.shape[1] == 1
-            stages = ({'heatmap': subject if alone else self.draw(keypoints, drawn)}, *stages)
-        return Targets(stages, self.weigh(drawn[:, :1]))
+        stages = [{'heatmap': subject}]
+        if self.everyone_first and keypoints.shape[1] > 1:
+            stages.insert(0, {'heatmap': self.draw(keypoints, drawn)})
+        return Targets(tuple(stages), self.weigh(drawn[:, :1]))

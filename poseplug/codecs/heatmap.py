@@ -1,4 +1,4 @@
-"""Gaussian heatmaps, one map per joint (Tompson et al. 2014; sub-pixel centres: Zhang et al. 2020, arXiv:1910.06278)."""
+"""Gaussian heatmaps, one map a joint (Tompson et al. 2014; sub-pixel centres: Zhang et al. 2020, arXiv:1910.06278)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import torch
 from torch import Tensor
 
 from poseplug.codecs.base import Codec, Fields, Grid, Targets
-from poseplug.codecs.drawing import gaussians, merge, with_background
+from poseplug.codecs.drawing import gaussians, merge, near, with_background
 from poseplug.codecs.refine import dark_kernel, peaks, refine
-from poseplug.errors import ConfigError
+from poseplug.errors import ConfigError, MismatchError
 from poseplug.poses import Poses
 from poseplug.registry import CODECS
+
+CHOICES = {
+    'people': ('max', 'add'),
+    'missing': ('empty', 'ignore'),
+    'outside': ('empty', 'ignore'),
+    'refine': ('none', 'quarter', 'dark'),
+}
 
 
 @CODECS.register_module()
@@ -25,7 +32,8 @@ class Heatmap(Codec):
     `stride * g + offset`. Values below `cut` are drawn as 0. Several people share a map by `people`: 'max', or 'add'
     (capped at 1). `refine` places the peak between cells: 'none', 'quarter' or 'dark' (blur of `kernel` cells, by
     default the one that belongs to sigma). A joint that is not labelled counts as an empty map with
-    `missing='empty'`, and not at all with `missing='ignore'`.
+    `missing='empty'`, and not at all with `missing='ignore'`; a labelled joint too far outside the input to reach any
+    cell counts as an empty map with `outside='empty'`, and not at all with `outside='ignore'`.
     """
 
     stride: int = 4
@@ -35,6 +43,7 @@ class Heatmap(Codec):
     people: Literal['max', 'add'] = 'max'
     background: bool = False
     missing: Literal['empty', 'ignore'] = 'ignore'
+    outside: Literal['empty', 'ignore'] = 'ignore'
     refine: Literal['none', 'quarter', 'dark'] = 'quarter'
     kernel: int | None = None
 
@@ -42,12 +51,13 @@ class Heatmap(Codec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices = {'people': ('max', 'add'), 'missing': ('empty', 'ignore'), 'refine': ('none', 'quarter', 'dark')}
-        for name, allowed in choices.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f'{type(self).__name__}: {name} is one of {allowed}; got {getattr(self, name)!r}')
         if self.sigma <= 0 or self.stride <= 0:
             raise ConfigError(f'{type(self).__name__}: sigma and stride are positive; got {self.sigma}, {self.stride}')
+        if self.kernel is not None and (self.kernel < 3 or self.kernel % 2 == 0):
+            raise ConfigError(f'{type(self).__name__}: kernel is odd and at least 3; got {self.kernel}')
 
     @property
     def fields(self) -> dict[str, int]:
@@ -59,8 +69,12 @@ class Heatmap(Codec):
         return Grid((-(-width // self.stride), -(-height // self.stride)), self.input_size, self.stride, self.offset)
 
     def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        drawn = labelled(visible, people)
+        drawn = self.drawable(keypoints, labelled(visible, people))
         return Targets(({'heatmap': self.draw(keypoints, drawn)},), self.weigh(drawn))
+
+    def drawable(self, keypoints: Tensor, known: Tensor) -> Tensor:
+        """(B, N, K) which of the labelled joints are drawn and counted."""
+        return known & near(keypoints, self.grid, self.sigma) if self.outside == 'ignore' else known
 
     def draw(self, keypoints: Tensor, drawn: Tensor) -> Tensor:
         """Joints (B, N, K, 2) and which to draw (B, N, K) to maps (B, C, H, W), with background where asked."""
@@ -75,7 +89,7 @@ class Heatmap(Codec):
         return {'heatmap': torch.nn.functional.pad(weights, (0, int(self.background)), value=1.0)}
 
     def decode(self, fields: Fields) -> Poses:
-        maps = fields['heatmap'][:, : len(self.skeleton)]
+        maps = self.parts(fields['heatmap'])
         cells, values = peaks(maps)
         kernel = self.kernel or dark_kernel(self.sigma / self.stride)
         scores = values.clamp(0, 1)
@@ -85,6 +99,16 @@ class Heatmap(Codec):
             person_scores=scores.mean(dim=1),
             images=torch.arange(len(maps), device=maps.device),
         )
+
+    def parts(self, maps: Tensor) -> Tensor:
+        """The joints' maps, without the background, of a field on this codec's grid."""
+        size = (maps.shape[-1], maps.shape[-2])
+        if size != self.grid.size:
+            raise MismatchError(
+                f'{type(self).__name__} reads maps of {self.grid.size} cells from an input of {self.input_size} px, '
+                f'both (width, height); these have {size}. Set model.codec.input_size to that of the pictures'
+            )
+        return maps[:, : len(self.skeleton)]
 
 
 def labelled(visible: Tensor, people: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ def conv_block(channels: int, out: int, kernel: int, norm: str | None = None, dr
     """Convolution that keeps the size (odd `kernel`), batch norm where `norm` is 'BN', ReLU, dropout where asked."""
     if norm not in (None, 'BN'):
         raise ConfigError(f"norm is None or 'BN'; got {norm!r}")
-    layers = [nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=norm is None)]
+    layers: list[nn.Module] = [nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=norm is None)]
     layers += [nn.BatchNorm2d(out)] if norm else []
     layers += [nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))

@@ -1,4 +1,4 @@
-"""The image trunks of convolutional pose machines (Wei et al. 2016, arXiv:1602.00134; the VGG variant is its later release)."""
+"""The image trunks of convolutional pose machines (Wei et al. 2016, arXiv:1602.00134; the VGG kind: later release)."""
 
 from __future__ import annotations
 

@@ -43,17 +43,19 @@ class Estimator(nn.Module):
         self.skeleton = get_skeleton(skeleton)
         self.codec: Codec = CODECS.build(codec, skeleton=self.skeleton)
         self.pixels = PixelNorm(**pixels)
-        self.backbone = MODELS.build(backbone, input_size=self.codec.input_size)
+        self.backbone: nn.Module = MODELS.build(backbone, input_size=self.codec.input_size)
         self.neck = None
         features = self.backbone
         if neck is not None:
-            features = self.neck = MODELS.build(neck, **declared(self.backbone))
-        self.head = MODELS.build(head, **declared(features), fields=self.codec.fields, stride=self.codec.grid.stride)
+            features = self.neck = joined(neck, type(self.backbone).__name__, **declared(self.backbone))
+        givers = f'{type(features).__name__} and {type(self.codec).__name__}'
+        wanted = dict(fields=self.codec.fields, stride=self.codec.grid.stride)
+        self.head = joined(head, givers, **declared(features), **wanted)
         self.loss = MODELS.build(loss or dict(type='MeanSquaredError'))
         self.stage_weights = stage_weights(supervision, self.head.stages)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._check_strides()
-        self.to(memory_format=self.memory_format)
+        self._check_grid()
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, centers: Tensor | None = None) -> list[dict[str, Tensor]]:
         """Pictures (B, H, W, 3), BGR, 0 to 255, to the head's stages of fields."""
@@ -62,10 +64,10 @@ class Estimator(nn.Module):
             features = self.neck(features)
         return self.head(features, centers=centers) if self.head.uses_centers else self.head(features)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The weighted loss of every trained stage, by name."""
+    def losses(self, batch: Batch, stages: list[dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
+        """The weighted loss of every trained stage, by name. `stages` are the head's fields of the first view."""
         targets = self.codec.encode(batch.keypoints, batch.visible, batch.people)
-        stages = self(batch.images[:, 0], batch.centers)
+        stages = self(batch.images[:, 0], batch.centers) if stages is None else stages
         losses: dict[str, Tensor] = {}
         for t, (fields, weight) in enumerate(zip(stages, self.stage_weights, strict=True)):
             if weight:
@@ -86,8 +88,9 @@ class Estimator(nn.Module):
 
     def train_step(self, batch: Batch, optim_wrapper: Any) -> dict[str, Tensor]:
         """One optimiser step; returns the losses, with their sum as 'loss'."""
+        batch = batch.to(self.pixels.mean.device)
         with optim_wrapper.optim_context(self):
-            losses = self.losses(batch.to(self.pixels.mean.device))
+            losses = self.losses(batch, self(batch.images[:, 0], batch.centers))
         total = torch.stack(list(losses.values())).sum()
         optim_wrapper.update_params(total)
         return {'loss': total.detach(), **{n: v.detach() for n, v in losses.items()}}
@@ -102,13 +105,46 @@ class Estimator(nn.Module):
 
     test_step = val_step
 
-    def _check_strides(self) -> None:
+    def _check_grid(self) -> None:
+        """The codec must draw on the grid that the head predicts: one stride, and an input that it divides."""
+        codec, head = type(self.codec).__name__, type(self.head).__name__
         wanted, given = self.codec.grid.stride, self.head.stride
         if wanted != given:
             raise MismatchError(
-                f'{type(self.head).__name__} predicts at stride {given:g} but {type(self.codec).__name__} draws at '
-                f'stride {wanted:g}; set model.codec.stride={given:g}'
+                f'{head} predicts at stride {given:g} but {codec} draws at stride {wanted:g}; set '
+                f'model.codec.stride={given:g}'
             )
+        width, height = self.codec.input_size
+        if width % wanted or height % wanted:
+            near = tuple(max(1, round(n / wanted)) * int(wanted) for n in (width, height))
+            raise MismatchError(
+                f'{codec} takes an input of {(width, height)} px but {type(self.backbone).__name__} and {head} work at '
+                f'stride {wanted:g}, which does not divide it; set model.codec.input_size={near}'
+            )
+
+
+def joined(spec: nn.Module | Spec, givers: str, **wired: Any) -> Any:
+    """A part built with what the parts before it declare (`givers`: their names); a contradiction names them all.
+
+    A part that comes already built is checked by what it keeps of these settings under the same names.
+    """
+    try:
+        part = MODELS.build(spec, **wired)
+    except MismatchError as error:
+        raise MismatchError(f'{error}. It is joined to {givers}') from None
+    for name, value in wired.items():
+        kept = getattr(part, name, value)
+        if plain(kept) != plain(value) and name != 'stride':
+            raise MismatchError(
+                f'{type(part).__name__} was built with {name}={plain(kept)}, but it is joined to {givers}, with '
+                f'{name}={plain(value)}; build it with {name}={plain(value)}'
+            )
+    return part
+
+
+def plain(value: Any) -> Any:
+    """Lists as tuples, so that settings compare."""
+    return tuple(value) if isinstance(value, Sequence) else value
 
 
 def declared(part: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -116,7 +152,9 @@ def declared(part: nn.Module) -> dict[str, tuple[int, ...]]:
     missing = [n for n in ('out_channels', 'strides') if not hasattr(part, n)]
     if missing:
         raise ConfigError(f'{type(part).__name__} must declare {" and ".join(missing)}, one number a feature map')
-    return {'in_channels': tuple(part.out_channels), 'strides': tuple(part.strides)}
+    channels: Any = part.out_channels
+    strides: Any = part.strides
+    return {'in_channels': tuple(channels), 'strides': tuple(strides)}
 
 
 def stage_weights(supervision: str | Sequence[float], stages: int) -> list[float]:

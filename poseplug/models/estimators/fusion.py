@@ -1,4 +1,4 @@
-"""Fields of several views of one picture, summed in the picture's own pixels (Wei et al. 2016, test at seven scales)."""
+"""Fields of several views of a picture, summed in the picture's own pixels (Wei et al. 2016, test at seven scales)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poseplug.codecs.base import Codec
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.errors import ConfigError
 from poseplug.poses import Poses
 from poseplug.sample import Batch
 
 
-def fuse_views(codec: Heatmap, views: list[dict[str, Tensor]], batch: Batch) -> list[Poses]:
+def fuse_views(codec: Codec, views: list[dict[str, Tensor]], batch: Batch) -> list[Poses]:
     """The joints of every picture from the fields of its views: the largest whole pixel of their mean."""
     if not isinstance(codec, Heatmap):
         raise ConfigError(f'{type(codec).__name__} has no maps to fuse; test it with a single view (scales=[1.0])')

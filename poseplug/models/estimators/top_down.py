@@ -30,23 +30,18 @@ class TopDown(Estimator):
     def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
         """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
         batch = batch.to(self.pixels.mean.device)
-        stages = self.fields(batch, every_stage)
-        if batch.images.shape[1] > 1:
-            return [fuse_views(self.codec, views, batch) for views in stages]
-        return [self._decoded(fields[0], batch) for fields in stages]
+        views = []
+        for images, centers in zip(batch.images.unbind(1), centers_of_views(batch), strict=True):
+            stages = self(images, centers)
+            views.append(self.averaged(stages, images, centers) if self.flip_test else stages)
+        wanted = range(0 if every_stage else len(views[0]) - 1, len(views[0]))
+        if len(views) > 1:
+            return [fuse_views(self.codec, [view[t] for view in views], batch) for t in wanted]
+        return [self._decoded(views[0][t], batch) for t in wanted]
 
-    def fields(self, batch: Batch, every_stage: bool = False) -> list[list[dict[str, Tensor]]]:
-        """The fields of each stage asked for, one dict a view."""
-        views = [self._view(batch.images[:, v], batch, v) for v in range(batch.images.shape[1])]
-        return [[view[t] for view in views] for t in range(0 if every_stage else len(views[0]) - 1, len(views[0]))]
-
-    def _view(self, images: Tensor, batch: Batch, view: int) -> list[dict[str, Tensor]]:
-        centers = batch.centers if view == 0 else moved_centers(batch, view)
-        stages = self(images, centers)
-        if not self.flip_test:
-            return stages
-        width = images.shape[2]
-        mirrored = torch.stack([width - 1 - centers[:, 0], centers[:, 1]], dim=1)
+    def averaged(self, stages: list[dict[str, Tensor]], images: Tensor, centers: Tensor) -> list[dict[str, Tensor]]:
+        """The stages of fields of pictures (B, H, W, 3), averaged with those of the mirrored pictures."""
+        mirrored = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
         others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored)]
         return [{n: (a[n] + b[n]) / 2 for n in a} for a, b in zip(stages, others, strict=True)]
 
@@ -57,8 +52,13 @@ class TopDown(Estimator):
         return replace(poses, keypoints=keypoints).numpy().split(len(batch))
 
 
-def moved_centers(batch: Batch, view: int) -> Tensor:
-    """The subject's position (B, 2) in the input pixels of another view."""
-    move = batch.matrices[:, view] @ torch.linalg.inv(batch.matrices[:, 0])
-    centers = batch.centers.to(move)
-    return ((move[:, :2, :2] @ centers[..., None])[..., 0] + move[:, :2, 2]).to(batch.centers)
+def centers_of_views(batch: Batch) -> list[Tensor]:
+    """The subject's position (B, 2) in the input pixels of every view."""
+    back = torch.linalg.inv(batch.matrices[:, 0])
+    return [batch.centers, *(moved(batch.centers, matrix @ back) for matrix in batch.matrices.unbind(1)[1:])]
+
+
+def moved(points: Tensor, matrices: Tensor) -> Tensor:
+    """Points (B, 2), each through its own matrix (B, 3, 3)."""
+    there = (matrices[:, :2, :2] @ points.to(matrices)[..., None])[..., 0] + matrices[:, :2, 2]
+    return there.to(points)

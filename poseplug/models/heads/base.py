@@ -16,7 +16,8 @@ class Head(nn.Module):
 
     Its constructor takes what other parts know: `in_channels` and `strides` (one a feature map, from the backbone or
     neck), `fields` (names and channels) and `stride` (input pixels per cell), both from the codec. It sets
-    `self.stages` (how many dicts it returns) and `self.stride` (of the fields it predicts).
+    `self.stages` (how many dicts it returns) and `self.stride` (of the fields it predicts), and may keep the others
+    under their names: a head built by hand is then checked against the parts it joins.
     """
 
     stages: int = 1
@@ -32,7 +33,7 @@ class Head(nn.Module):
 
 
 def maps_of_stride(part: str, in_channels: Sequence[int], strides: Sequence[int], stride: float) -> list[int]:
-    """Places of the feature maps that have the stride of the fields; having none is an error that says what to change."""
+    """Places of the feature maps that have the stride of the fields; none is an error that says what to change."""
     places = [i for i, s in enumerate(strides) if s == stride]
     if not places:
         raise MismatchError(

@@ -48,6 +48,7 @@ class CPMHead(Head):
         if stages < 1:
             raise ConfigError(f'CPMHead needs at least one stage; got stages={stages}')
         self.stages, self.stride, self.fields = stages, stride, dict(fields)
+        self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.center_sigma, self.beliefs_first = center_sigma, beliefs_first
         places = maps_of_stride('CPMHead', in_channels, strides, stride)
         self.places = [places[min(t, len(places) - 1)] for t in range(stages)]
@@ -65,19 +66,17 @@ class CPMHead(Head):
         if share and len(set(channels)) > 1:
             raise ConfigError(f'CPMHead: share_image needs later stages of one width; got {channels}')
         blocks = [conv_stack(c, layers, norm) for c in (channels[:1] if share else channels)]
-        blocks = blocks * len(channels) if share else blocks
-        return nn.ModuleList(block for block, _ in blocks), [width for _, width in blocks]
+        widths = [width for _, width in blocks]
+        return nn.ModuleList(block for block, _ in blocks), widths * len(channels) if share else widths
 
     def forward(self, features: Sequence[Tensor], centers: Tensor | None = None) -> list[dict[str, Tensor]]:
         beliefs = self.predict[0](self.first(features[self.places[0]]))
         stages = [beliefs]
         where = self.center_map(beliefs, centers) if self.stages > 1 else None
-        for place, image, context, predict in zip(
-            self.places[1:], self.images, self.contexts, self.predict[1:], strict=True
-        ):
-            seen = image(features[place])
+        for t, place in enumerate(self.places[1:]):
+            seen = self.images[min(t, len(self.images) - 1)](features[place])
             parts = [beliefs, seen, where] if self.beliefs_first else [seen, beliefs, where]
-            beliefs = predict(context(torch.cat(parts, dim=1)))
+            beliefs = self.predict[t + 1](self.contexts[t](torch.cat(parts, dim=1)))
             stages.append(beliefs)
         names, counts = list(self.fields), list(self.fields.values())
         return [dict(zip(names, stage.split(counts, dim=1), strict=True)) for stage in stages]
@@ -89,7 +88,8 @@ class CPMHead(Head):
         """
         height, width = (int(n * self.stride) for n in like.shape[-2:])
         if centers is None:
-            centers = like.new_tensor([[(width - 1) / 2, (height - 1) / 2]]).expand(len(like), 2)
+            middle = [(width - 1) / 2, (height - 1) / 2]
+            centers = torch.tensor([middle], device=like.device).expand(len(like), 2)
         gain = -0.5 / self.center_sigma**2
         across = gain * (torch.arange(width, device=like.device) - centers[:, 0, None]) ** 2
         down = gain * (torch.arange(height, device=like.device) - centers[:, 1, None]) ** 2

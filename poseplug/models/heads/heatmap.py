@@ -28,7 +28,8 @@ class HeatmapHead(Head):
         norm: str | None = 'BN',
     ):
         super().__init__()
-        self.stride = stride
+        self.stride, self.fields = stride, dict(fields)
+        self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.place = maps_of_stride('HeatmapHead', in_channels, strides, stride)[-1]
         self.hidden, channels = conv_stack(in_channels[self.place], hidden, norm)
         init_convolutions(self.hidden)
