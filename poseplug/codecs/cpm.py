@@ -29,7 +29,7 @@ class CPMHeatmap(Heatmap):
     background: bool = True
     missing: Literal['empty', 'ignore'] = 'empty'
     outside: Literal['empty', 'ignore'] = 'empty'
-    refine: Literal['none', 'quarter', 'dark'] = 'none'
+    refine: Literal['none', 'quarter', 'dark', 'taylor'] = 'none'
     everyone_first: bool = True
 
     tolerance: ClassVar[float] = 5.7

@@ -11,19 +11,53 @@ from torch.nn import functional as F
 from poseplug.codecs.base import Grid
 
 
-def gaussians(keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: float = 0.0) -> Tensor:
+def gaussians(keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float) -> Tensor:
     """A Gaussian of peak 1 around each joint: (..., K, 2) and (..., K) to (..., K, H, W).
 
-    `sigma` is in input pixels; values of at most `cut` become 0. A joint that is not `drawn` leaves its map empty,
-    whatever its position says.
+    `sigma` is in input pixels. A joint that is not `drawn` leaves its map empty, whatever its position says.
     """
-    columns, rows = grid.axes(keypoints)
     placed = torch.where(drawn[..., None], keypoints, math.inf)  # infinitely far: the Gaussian of it is 0 everywhere
-    across, down = (
-        bell(axis - at[..., None], sigma) for axis, at in zip((columns, rows), placed.unbind(-1), strict=True)
-    )
-    maps = down[..., :, None] * across[..., None, :]
-    return F.threshold(maps, cut, 0.0, inplace=True) if cut else maps
+    columns, rows = grid.axes(keypoints)
+    across = bell(columns - placed[..., 0, None], sigma)
+    down = bell(rows - placed[..., 1, None], sigma)
+    return down[..., :, None] * across[..., None, :]
+
+
+def cut_gaussians(
+    keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: float, how: str, spare: int
+) -> Tensor:
+    """What `merge(gaussians(...))` gives with values of at most `cut` as 0: (B, N, K, 2) to (B, K + spare, H, W).
+
+    Only the cells that a joint reaches are computed; people meet on the map itself. `spare` maps at the end stay empty.
+    """
+    values, places = patches(keypoints, drawn, grid, sigma, cut)
+    values, places = (p.transpose(1, 2).flatten(2) for p in (values, places))
+    width, height = grid.size
+    batch, joints = values.shape[:2]
+    maps = values.new_zeros(batch, joints + spare, height * width)
+    if how == 'max':
+        maps[:, :joints].scatter_reduce_(2, places, values, 'amax')
+    else:
+        maps[:, :joints].scatter_add_(2, places, values)
+        maps = maps.clamp_(max=1.0) if keypoints.shape[1] > 1 else maps
+    return maps.unflatten(2, (height, width))
+
+
+def patches(keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: float) -> tuple[Tensor, Tensor]:
+    """The square of cells around each joint that a Gaussian above `cut` reaches: values and places, (..., K, P * P).
+
+    Places count row by row; cells beyond the grid, and those of joints that are not drawn, have the value 0.
+    """
+    reach = math.ceil(sigma * math.sqrt(-2 * math.log(cut)) / grid.stride)
+    size = keypoints.new_tensor(grid.size)[:, None]
+    first = (grid.cells(keypoints).floor() - (reach - 1))[..., None].clamp(min=-2.0 * reach).minimum(size)
+    cells = first + torch.arange(2 * reach, device=keypoints.device)
+    line = bell(grid.pixels(cells) - keypoints[..., None], sigma)
+    line = torch.where((cells >= 0) & (cells < size) & drawn[..., None, None], line, 0.0)
+    values = line[..., 1, :, None] * line[..., 0, None, :]
+    cells = cells.clamp(min=0.0).minimum(size - 1).long()
+    places = cells[..., 1, :, None] * grid.size[0] + cells[..., 0, None, :]
+    return F.threshold(values, cut, 0.0, inplace=True).flatten(-2), places.flatten(-2)
 
 
 def bell(distance: Tensor, sigma: float) -> Tensor:
@@ -46,9 +80,10 @@ def merge(maps: Tensor, how: str) -> Tensor:
     """The maps of N people (B, N, K, H, W) as one stack (B, K, H, W): by 'max', or by 'add', capped at 1."""
     if maps.shape[1] == 1:
         return maps[:, 0]
-    return maps.amax(dim=1) if how == 'max' else maps.sum(dim=1).clamp(max=1.0)
+    return maps.amax(dim=1) if how == 'max' and maps.shape[1] else maps.sum(dim=1).clamp(max=1.0)
 
 
-def with_background(maps: Tensor) -> Tensor:
-    """Maps (B, K, H, W) with one more channel: 1 minus the largest of them, at least 0."""
-    return torch.cat([maps, (1 - maps.amax(dim=1, keepdim=True)).clamp(min=0.0)], dim=1)
+def fill_background(maps: Tensor) -> Tensor:
+    """Maps (B, K + 1, H, W), the last of them made 1 minus the largest of the others, at least 0."""
+    torch.sub(1.0, maps[:, :-1].amax(dim=1), out=maps[:, -1]).clamp_(min=0.0)
+    return maps

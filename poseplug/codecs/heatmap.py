@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from poseplug.codecs.base import Codec, Fields, Grid, Targets
-from poseplug.codecs.drawing import gaussians, merge, near, with_background
+from poseplug.codecs.drawing import cut_gaussians, fill_background, gaussians, merge, near
 from poseplug.codecs.refine import dark_kernel, peaks, refine
 from poseplug.errors import ConfigError, MismatchError
 from poseplug.poses import Poses
@@ -19,7 +20,7 @@ CHOICES = {
     'people': ('max', 'add'),
     'missing': ('empty', 'ignore'),
     'outside': ('empty', 'ignore'),
-    'refine': ('none', 'quarter', 'dark'),
+    'refine': ('none', 'quarter', 'dark', 'taylor'),
 }
 
 
@@ -30,8 +31,8 @@ class Heatmap(Codec):
 
     `sigma` is in input pixels, like everything that is not said to be in cells. Cell g stands at input pixel
     `stride * g + offset`. Values below `cut` are drawn as 0. Several people share a map by `people`: 'max', or 'add'
-    (capped at 1). `refine` places the peak between cells: 'none', 'quarter' or 'dark' (blur of `kernel` cells, by
-    default the one that belongs to sigma). A joint that is not labelled counts as an empty map with
+    (capped at 1). `refine` places the peak between cells: 'none', 'quarter', 'dark' (blur of `kernel` cells, by
+    default the one that belongs to sigma) or 'taylor'. A joint that is not labelled counts as an empty map with
     `missing='empty'`, and not at all with `missing='ignore'`; a labelled joint too far outside the input to reach any
     cell counts as an empty map with `outside='empty'`, and not at all with `outside='ignore'`.
     """
@@ -44,10 +45,10 @@ class Heatmap(Codec):
     background: bool = False
     missing: Literal['empty', 'ignore'] = 'ignore'
     outside: Literal['empty', 'ignore'] = 'ignore'
-    refine: Literal['none', 'quarter', 'dark'] = 'quarter'
+    refine: Literal['none', 'quarter', 'dark', 'taylor'] = 'quarter'
     kernel: int | None = None
 
-    tolerance: ClassVar[float] = 4.0
+    tolerance: ClassVar[float] = 4.25  # 3 px on both axes: the corner beyond the last cell
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,15 +79,19 @@ class Heatmap(Codec):
 
     def draw(self, keypoints: Tensor, drawn: Tensor) -> Tensor:
         """Joints (B, N, K, 2) and which to draw (B, N, K) to maps (B, C, H, W), with background where asked."""
-        maps = merge(gaussians(keypoints, drawn, self.grid, self.sigma, self.cut), self.people)
-        return with_background(maps) if self.background else maps
+        spare = int(self.background)
+        if self.cut:
+            maps = cut_gaussians(keypoints, drawn, self.grid, self.sigma, self.cut, self.people, spare)
+        else:
+            maps = F.pad(merge(gaussians(keypoints, drawn, self.grid, self.sigma), self.people), [0] * 5 + [spare])
+        return fill_background(maps) if spare else maps
 
     def weigh(self, drawn: Tensor) -> dict[str, Tensor]:
         """The weight of every channel: 0 for a joint that nobody in the picture has labelled, if those are ignored."""
         if self.missing == 'empty':
             return {}
         weights = drawn.any(dim=1).float()
-        return {'heatmap': torch.nn.functional.pad(weights, (0, int(self.background)), value=1.0)}
+        return {'heatmap': F.pad(weights, (0, int(self.background)), value=1.0)}
 
     def decode(self, fields: Fields) -> Poses:
         maps = self.parts(fields['heatmap'])

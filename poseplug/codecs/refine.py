@@ -1,7 +1,8 @@
-"""Peaks of heatmaps, and how they are placed between the cells: not at all, by a quarter step, or by DARK.
+"""Peaks of heatmaps, and how they are placed between the cells: not at all, by a quarter step, by DARK or its plain form.
 
 DARK: Zhang et al. 2020 (arXiv:1910.06278): the maps are smoothed (modulation), and a second-order Taylor expansion of
-their logarithm gives the offset from the largest cell.
+their logarithm gives the offset from the largest cell. 'taylor' is the same expansion of the maps as they are, which
+suits coarse maps: with a Gaussian of about one cell, smoothing and steps of two cells reach beyond the peak.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ def strip_count(cells: int) -> int:
 
 
 def refine(maps: Tensor, cells: Tensor, how: str, kernel: int = 11) -> Tensor:
-    """Peaks (B, K, 2) in whole cells to positions in cells, by 'none', 'quarter' or 'dark'."""
+    """Peaks (B, K, 2) in whole cells to positions in cells, by 'none', 'quarter', 'dark' or 'taylor'."""
     if how == 'none':
         return cells.to(maps)
-    return cells + (quarter_step(maps, cells) if how == 'quarter' else dark_step(maps, cells, kernel))
+    if how == 'dark':
+        return cells + dark_step(maps, cells, kernel)
+    return cells + (quarter_step(maps, cells) if how == 'quarter' else taylor_step(maps, cells))
 
 
 def neighbourhood(maps: Tensor, cells: Tensor, radius: int) -> Tensor:
@@ -71,21 +74,39 @@ def dark_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
 
     The second differences take steps of two cells; peaks within two cells of the border stay.
     """
-    reach = 2 + kernel // 2
-    weights = smoothing(kernel).to(maps)
-    around = neighbourhood(maps, cells, reach)
-    top = around[..., reach, reach, None, None]
-    near = weights @ around @ weights.T
-    f = torch.log((near * (top / near.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-10))).clamp(min=1e-10))
-    gx, gy = (f[..., 2, 3] - f[..., 2, 1]) / 2, (f[..., 3, 2] - f[..., 1, 2]) / 2
-    hxx = (f[..., 2, 4] - 2 * f[..., 2, 2] + f[..., 2, 0]) / 4
-    hyy = (f[..., 4, 2] - 2 * f[..., 2, 2] + f[..., 0, 2]) / 4
-    hxy = (f[..., 3, 3] - f[..., 1, 3] - f[..., 3, 1] + f[..., 1, 1]) / 4
+    around = neighbourhood(maps, cells, 2 + kernel // 2).flatten(-2)
+    top = around[..., around.shape[-1] // 2, None]
+    near = around @ smoothing(kernel).to(maps)
+    f = torch.log((near * (top / near.amax(dim=-1, keepdim=True).clamp(min=1e-10))).clamp(min=1e-10))
+    gx, gy, hxx, hyy, hxy = (f @ differences().to(maps)).unbind(dim=-1)
+    step, sound = newton(gx, gy, hxx, hxy, hyy)
+    return torch.where(sound & interior(maps, cells, 2).all(dim=-1, keepdim=True), step, 0.0)
+
+
+def taylor_step(maps: Tensor, cells: Tensor) -> Tensor:
+    """The offset (B, K, 2) in cells to the top of a paraboloid through the logarithm of the peak and its neighbours.
+
+    Exact for a Gaussian. A peak at the border is expanded about the nearest cell that has all neighbours, and no peak
+    moves by more than one cell. Where the logarithm is not a summit the peak stays.
+    """
+    last = torch.tensor([maps.shape[-1] - 2, maps.shape[-2] - 2], device=cells.device)
+    base = torch.minimum(cells.clamp(min=1), last)
+    f = torch.log(neighbourhood(maps, base, 1).clamp(min=1e-4))
+    gx, gy = (f[..., 1, 2] - f[..., 1, 0]) / 2, (f[..., 2, 1] - f[..., 0, 1]) / 2
+    hxx = f[..., 1, 2] - 2 * f[..., 1, 1] + f[..., 1, 0]
+    hyy = f[..., 2, 1] - 2 * f[..., 1, 1] + f[..., 0, 1]
+    hxy = (f[..., 2, 2] - f[..., 0, 2] - f[..., 2, 0] + f[..., 0, 0]) / 4
+    step, sound = newton(gx, gy, hxx, hxy, hyy)
+    sound = sound & ((hxx < 0) & (hxx * hyy > hxy * hxy))[..., None]
+    return torch.where(sound, (base - cells + step).clamp(-1, 1), 0.0)
+
+
+def newton(gx: Tensor, gy: Tensor, hxx: Tensor, hxy: Tensor, hyy: Tensor) -> tuple[Tensor, Tensor]:
+    """-H⁻¹g (..., 2) of a function of two variables, and (..., 1) whether H can be inverted."""
     det = hxx * hyy - hxy * hxy
-    sound = (det != 0)[..., None] & interior(maps, cells, 2).all(dim=-1, keepdim=True)
+    sound = (det != 0)[..., None]
     det = torch.where(det != 0, det, 1.0)
-    step = torch.stack([hxy * gy - hyy * gx, hxy * gx - hxx * gy], dim=-1) / det[..., None]
-    return torch.where(sound, step, 0.0)
+    return torch.stack([hxy * gy - hyy * gx, hxy * gx - hxx * gy], dim=-1) / det[..., None], sound
 
 
 SMALL_BLURS = {3: (2, 1), 5: (6, 4, 1), 7: (72, 56, 28, 8), 9: (60, 51, 30, 13, 4)}  # OpenCV's, from the middle out
@@ -93,12 +114,23 @@ SMALL_BLURS = {3: (2, 1), 5: (6, 4, 1), 7: (72, 56, 28, 8), 9: (60, 51, 30, 13, 
 
 @lru_cache(maxsize=16)
 def smoothing(kernel: int) -> Tensor:
-    """(5, kernel + 4) rows that blur a line of cells and keep its middle five, with the weights of OpenCV's blur."""
+    """((kernel + 4)², 25) that blurs a square of cells, row by row, and keeps its middle 5x5; OpenCV's weights."""
     steps = (torch.arange(kernel) - kernel // 2).abs()
     sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
     small = SMALL_BLURS.get(kernel)
     line = torch.tensor(small, dtype=torch.float32)[steps] if small else torch.exp(-(steps**2) / (2 * sigma**2))
-    return torch.stack([F.pad(line / line.sum(), (i, 4 - i)) for i in range(5)])
+    lines = torch.stack([F.pad(line / line.sum(), (i, 4 - i)) for i in range(5)])
+    return torch.kron(lines, lines).T.contiguous()
+
+
+@lru_cache(maxsize=1)
+def differences() -> Tensor:
+    """(25, 5) that takes a 5x5 square, row by row, to its central differences d/dx, d/dy, d²/dx², d²/dy², d²/dxdy."""
+    pick = torch.eye(5)
+    middle, slope = pick[2], (pick[3] - pick[1]) / 2
+    curve = (pick[4] - 2 * pick[2] + pick[0]) / 4
+    pairs = ((middle, slope), (slope, middle), (middle, curve), (curve, middle), (slope, slope))  # rows, columns
+    return torch.stack([torch.outer(rows, columns).flatten() for rows, columns in pairs], dim=1)
 
 
 def dark_kernel(sigma: float) -> int:

@@ -31,16 +31,26 @@ class TopDown(Estimator):
         """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
         batch = batch.to(self.pixels.mean.device)
         views = []
-        for images, centers in zip(batch.images.unbind(1), centers_of_views(batch), strict=True):
-            stages = self(images, centers)
-            views.append(self.averaged(stages, images, centers) if self.flip_test else stages)
+        for images, centers in views_of(batch):  # as in `fields`, whose call would be one frame more to the first layer
+            views.append(self.averaged(self(images, centers), images, centers))
         wanted = range(0 if every_stage else len(views[0]) - 1, len(views[0]))
         if len(views) > 1:
             return [fuse_views(self.codec, [view[t] for view in views], batch) for t in wanted]
         return [self._decoded(views[0][t], batch) for t in wanted]
 
+    @torch.inference_mode()
+    def fields(self, batch: Batch) -> list[list[dict[str, Tensor]]]:
+        """What `predict` decodes: for every view of the pictures, the stages of fields (B, C, H, W)."""
+        batch = batch.to(self.pixels.mean.device)
+        views = []
+        for images, centers in views_of(batch):
+            views.append(self.averaged(self(images, centers), images, centers))
+        return views
+
     def averaged(self, stages: list[dict[str, Tensor]], images: Tensor, centers: Tensor) -> list[dict[str, Tensor]]:
-        """The stages of fields of pictures (B, H, W, 3), averaged with those of the mirrored pictures."""
+        """The stages of fields of pictures (B, H, W, 3); with `flip_test`, averaged with the mirrored ones."""
+        if not self.flip_test:
+            return stages
         mirrored = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
         others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored)]
         return [{n: (a[n] + b[n]) / 2 for n in a} for a, b in zip(stages, others, strict=True)]
@@ -52,10 +62,11 @@ class TopDown(Estimator):
         return replace(poses, keypoints=keypoints).numpy().split(len(batch))
 
 
-def centers_of_views(batch: Batch) -> list[Tensor]:
-    """The subject's position (B, 2) in the input pixels of every view."""
+def views_of(batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """For every view its pictures (B, H, W, 3) and the subject's position (B, 2), in its input pixels."""
     back = torch.linalg.inv(batch.matrices[:, 0])
-    return [batch.centers, *(moved(batch.centers, matrix @ back) for matrix in batch.matrices.unbind(1)[1:])]
+    others = [moved(batch.centers, matrix @ back) for matrix in batch.matrices.unbind(1)[1:]]
+    return list(zip(batch.images.unbind(1), [batch.centers, *others], strict=True))
 
 
 def moved(points: Tensor, matrices: Tensor) -> Tensor:
