@@ -24,22 +24,26 @@ def gaussians(keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float) -> Ten
 
 
 def cut_gaussians(
-    keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: float, how: str, spare: int
+    keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: float, how: str, background: bool
 ) -> Tensor:
-    """What `merge(gaussians(...))` gives with values of at most `cut` as 0: (B, N, K, 2) to (B, K + spare, H, W).
+    """What `merge(gaussians(...))` gives with values of at most `cut` as 0: (B, N, K, 2) to (B, C, H, W).
 
-    Only the cells that a joint reaches are computed; people meet on the map itself. `spare` maps at the end stay empty.
+    Only the cells that a joint reaches are computed; people meet on the map itself, and joints on the `background`.
     """
     values, places = patches(keypoints, drawn, grid, sigma, cut)
     values, places = (p.transpose(1, 2).flatten(2) for p in (values, places))
     width, height = grid.size
     batch, joints = values.shape[:2]
-    maps = values.new_zeros(batch, joints + spare, height * width)
-    if how == 'max':
-        maps[:, :joints].scatter_reduce_(2, places, values, 'amax')
+    maps = values.new_zeros(batch, joints + background, height * width)
+    several = how == 'add' and keypoints.shape[1] > 1
+    if several:
+        maps[:, :joints].scatter_add_(2, places, values).clamp_(max=1.0)
     else:
-        maps[:, :joints].scatter_add_(2, places, values)
-        maps = maps.clamp_(max=1.0) if keypoints.shape[1] > 1 else maps
+        maps[:, :joints].scatter_reduce_(2, places, values, 'amax')
+    if background and several:
+        fill_background(maps)
+    elif background:
+        maps[:, joints].scatter_reduce_(1, places.flatten(1), values.flatten(1), 'amax').neg_().add_(1.0)
     return maps.unflatten(2, (height, width))
 
 
@@ -49,15 +53,15 @@ def patches(keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: flo
     Places count row by row; cells beyond the grid, and those of joints that are not drawn, have the value 0.
     """
     reach = math.ceil(sigma * math.sqrt(-2 * math.log(cut)) / grid.stride)
-    size = keypoints.new_tensor(grid.size)[:, None]
-    first = (grid.cells(keypoints).floor() - (reach - 1))[..., None].clamp(min=-2.0 * reach).minimum(size)
+    placed = torch.where(drawn[..., None], keypoints, math.inf)  # off the grid, where all cells are 0
+    last = keypoints.new_tensor(grid.size)[:, None] - 1
+    first = (grid.cells(placed).floor() - (reach - 1))[..., None].clamp(min=-2.0 * reach).minimum(last + 1)
     cells = first + torch.arange(2 * reach, device=keypoints.device)
-    line = bell(grid.pixels(cells) - keypoints[..., None], sigma)
-    line = torch.where((cells >= 0) & (cells < size) & drawn[..., None, None], line, 0.0)
+    inside = cells.clamp(min=0.0).minimum(last)
+    line = torch.where(cells == inside, bell(grid.pixels(cells) - placed[..., None], sigma), 0.0)
     values = line[..., 1, :, None] * line[..., 0, None, :]
-    cells = cells.clamp(min=0.0).minimum(size - 1).long()
-    places = cells[..., 1, :, None] * grid.size[0] + cells[..., 0, None, :]
-    return F.threshold(values, cut, 0.0, inplace=True).flatten(-2), places.flatten(-2)
+    places = inside[..., 1, :, None] * grid.size[0] + inside[..., 0, None, :]
+    return F.threshold(values, cut, 0.0, inplace=True).flatten(-2), places.flatten(-2).long()
 
 
 def bell(distance: Tensor, sigma: float) -> Tensor:
@@ -84,6 +88,6 @@ def merge(maps: Tensor, how: str) -> Tensor:
 
 
 def fill_background(maps: Tensor) -> Tensor:
-    """Maps (B, K + 1, H, W), the last of them made 1 minus the largest of the others, at least 0."""
+    """Maps (B, K + 1, ...), the last of them made 1 minus the largest of the others, at least 0."""
     torch.sub(1.0, maps[:, :-1].amax(dim=1), out=maps[:, -1]).clamp_(min=0.0)
     return maps

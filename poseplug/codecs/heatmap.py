@@ -79,12 +79,10 @@ class Heatmap(Codec):
 
     def draw(self, keypoints: Tensor, drawn: Tensor) -> Tensor:
         """Joints (B, N, K, 2) and which to draw (B, N, K) to maps (B, C, H, W), with background where asked."""
-        spare = int(self.background)
         if self.cut:
-            maps = cut_gaussians(keypoints, drawn, self.grid, self.sigma, self.cut, self.people, spare)
-        else:
-            maps = F.pad(merge(gaussians(keypoints, drawn, self.grid, self.sigma), self.people), [0] * 5 + [spare])
-        return fill_background(maps) if spare else maps
+            return cut_gaussians(keypoints, drawn, self.grid, self.sigma, self.cut, self.people, self.background)
+        maps = merge(gaussians(keypoints, drawn, self.grid, self.sigma), self.people)
+        return fill_background(F.pad(maps, (0, 0, 0, 0, 0, 1))) if self.background else maps
 
     def weigh(self, drawn: Tensor) -> dict[str, Tensor]:
         """The weight of every channel: 0 for a joint that nobody in the picture has labelled, if those are ignored."""

@@ -1,4 +1,4 @@
-"""Peaks of heatmaps, and how they are placed between the cells: not at all, by a quarter step, by DARK or its plain form.
+"""Peaks of heatmaps, and how they are placed between the cells: not at all, by a quarter step, by DARK, or plainly.
 
 DARK: Zhang et al. 2020 (arXiv:1910.06278): the maps are smoothed (modulation), and a second-order Taylor expansion of
 their logarithm gives the offset from the largest cell. 'taylor' is the same expansion of the maps as they are, which

@@ -1,0 +1,518 @@
+"""How fast the parts are, as ratios and shares measured in one run: python tools/benchmark.py [NAMES...] [--json FILE].
+
+Rows: encode, decode, loader, import, build, frames, cpm. Two things that are compared take turns, and the best time of
+each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseplug.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+CPM_368, CPM_LITE = ROOT / 'configs/cpm/cpm_lsp_368.py', ROOT / 'configs/cpm/cpm_lsp_lite.py'
+
+
+@dataclass
+class Row:
+    """One figure against its target; `details` are the times it was made of."""
+
+    name: str
+    what: str
+    figure: float
+    unit: str
+    target: str = 'none'
+    reached: bool | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def seconds(action: Callable[[], Any], calls: int = 1) -> float:
+    """Mean time of some calls in a row."""
+    begun = time.perf_counter()
+    for _ in range(calls):
+        action()
+    return (time.perf_counter() - begun) / calls
+
+
+def race(ours: Callable[[], Any], other: Callable[[], Any], repeats: int, calls: int = 1) -> tuple[float, float]:
+    """Best time in seconds of two actions that take turns of some calls, after one turn that does not count."""
+    turns = [(seconds(ours, calls), seconds(other, calls)) for _ in range(repeats + 1)][1:]
+    return min(t for t, _ in turns), min(t for _, t in turns)
+
+
+def person_maps(joints: np.ndarray) -> np.ndarray:
+    """CPM's targets of one person (14, 2) with NumPy: (15, 46, 46), a Gaussian over the whole map for each joint."""
+    pixels = np.arange(46, dtype=np.float32) * 8 + 3.5
+    maps = np.zeros((15, 46, 46), np.float32)
+    for k, (x, y) in enumerate(joints):
+        exponents = ((pixels[None, :] - x) ** 2 + (pixels[:, None] - y) ** 2) / (2 * 7.0**2)
+        maps[k] = np.where(exponents < 4.6052, np.exp(-exponents), 0)
+    maps[14] = np.maximum(0, 1 - maps[:14].max(axis=0))
+    return maps
+
+
+def person_joints(maps: np.ndarray, kernel: int) -> np.ndarray:
+    """DARK for one person (15, 46, 46) with NumPy and OpenCV's blur, joint by joint: (14, 2) in input pixels."""
+    return np.array([dark_peak(m, kernel) for m in maps[:14]]) * 8 + 3.5
+
+
+def dark_peak(map_: np.ndarray, kernel: int) -> np.ndarray:
+    """The refined peak (2,) of one map (H, W), in cells."""
+    import cv2
+
+    height, width = map_.shape
+    y, x = np.unravel_index(map_.argmax(), map_.shape)
+    blurred = cv2.GaussianBlur(map_, (kernel, kernel), 0, borderType=cv2.BORDER_CONSTANT)
+    f = np.log(np.maximum(blurred * (map_[y, x] / blurred.max()), 1e-10))
+    if not (1 < x < width - 2 and 1 < y < height - 2):
+        return np.array([x, y], float)
+    gradient = np.array([f[y, x + 1] - f[y, x - 1], f[y + 1, x] - f[y - 1, x]]) / 2
+    xx, yy = f[y, x + 2] - 2 * f[y, x] + f[y, x - 2], f[y + 2, x] - 2 * f[y, x] + f[y - 2, x]
+    xy = f[y + 1, x + 1] - f[y - 1, x + 1] - f[y + 1, x - 1] + f[y - 1, x - 1]
+    hessian = np.array([[xx, xy], [xy, yy]]) / 4
+    step = np.linalg.solve(hessian, gradient) if np.linalg.det(hessian) != 0 else np.zeros(2)
+    return np.array([x, y]) - step
+
+
+def people_and_codec() -> tuple[Any, Any, Any]:
+    """CPM's codec with DARK, and joints (32, 1, 14, 2) with visibility of 32 people."""
+    import torch
+
+    from poseplug.codecs.cpm import CPMHeatmap
+    from poseplug.skeletons.lsp import LSP
+
+    torch.zeros(2**23 - 2**10).add_(1)  # the allocator of a process that has run a network: keeps freed megabytes
+    joints = torch.rand(32, 1, 14, 2, generator=torch.Generator().manual_seed(0)) * 367
+    return CPMHeatmap(LSP, (368, 368), refine='dark'), joints, torch.full((32, 1, 14), 2, dtype=torch.uint8)
+
+
+def measure_encode(args: argparse.Namespace) -> list[Row]:
+    """A batch of CPM's targets against one person at a time with NumPy, stacked at the end; one thread each."""
+    import torch
+
+    codec, joints, visible = people_and_codec()
+    people = joints[:, 0].numpy()
+    reference = lambda: torch.from_numpy(np.stack([person_maps(p) for p in people]))  # noqa: E731
+    with threads(torch, 1):
+        ours, other = race(lambda: codec.encode(joints, visible), reference, 20, calls=5)
+    wrong = (codec.encode(joints, visible).at(1)['heatmap'] - reference()).abs().max()
+    details = per_person(ours, other) | {'largest difference': float(wrong)}
+    return [
+        Row(
+            'encode',
+            '32 people, 14 joints at 46x46, faster than NumPy',
+            other / ours,
+            'x',
+            *at_least(other / ours, 15),
+            details,
+        )
+    ]
+
+
+def measure_decode(args: argparse.Namespace) -> list[Row]:
+    """A batch of maps to joints with DARK against one person at a time with NumPy and OpenCV; one thread each."""
+    import torch
+
+    codec, joints, visible = people_and_codec()
+    maps = codec.encode(joints, visible).at(1)['heatmap']
+    people, kernel = maps.numpy(), 3
+    reference = lambda: np.stack([person_joints(m, kernel) for m in people])  # noqa: E731
+    with threads(torch, 1):
+        ours, other = race(lambda: codec.decode({'heatmap': maps}), reference, 20, calls=5)
+    wrong = np.abs(codec.decode({'heatmap': maps}).keypoints.numpy() - reference()).max()
+    details = per_person(ours, other) | {'largest difference, px': float(wrong)}
+    return [
+        Row(
+            'decode',
+            'the same with DARK, faster than NumPy and OpenCV',
+            other / ours,
+            'x',
+            *at_least(other / ours, 10),
+            details,
+        )
+    ]
+
+
+def per_person(ours: float, other: float) -> dict[str, float]:
+    return {'ours, µs a person': ours / 32 * 1e6, 'reference, µs a person': other / 32 * 1e6}
+
+
+def at_least(figure: float, target: float, unit: str = 'x') -> tuple[str, bool]:
+    return f'>= {target:g} {unit}', figure >= target
+
+
+def at_most(figure: float, target: float, unit: str) -> tuple[str, bool]:
+    return f'<= {target:g} {unit}', figure <= target
+
+
+def measure_loader(args: argparse.Namespace) -> list[Row]:
+    """What a loader worker spends its time on: decoding and the warp, as a share of whole batches."""
+    import cv2
+    import torch
+
+    import poseplug.datasets.dataset as module
+    from poseplug.sample import Draw, collate
+
+    cv2.setNumThreads(0)
+    dataset, pictures = training_set()
+    spent: Counter[str] = Counter()
+    plain = module.read_image
+    warp = next(i for i, t in enumerate(dataset.pipeline) if type(t).__name__ == 'Warp')
+    dataset.pipeline[warp] = timed(dataset.pipeline[warp], 'warp', spent)
+    module.read_image = timed(plain, 'decode', spent)
+    batches = [[Draw(e, (16 * b + i) % len(dataset)) for i in range(16)] for e in range(2) for b in range(8)]
+    shares = []
+    with restored(lambda: setattr(module, 'read_image', plain)), threads(torch, 1):
+        collate([dataset[d] for d in batches[0]])
+        for batch in batches:
+            spent.clear()
+            whole = seconds(lambda batch=batch: collate([dataset[d] for d in batch]))
+            shares.append((100 * (spent['decode'] + spent['warp']) / whole, spent['decode'], spent['warp'], whole))
+    share, decode, warped, whole = (statistics.median(column) for column in zip(*shares, strict=True))
+    details = {'pictures': pictures, 'decode, ms a sample': decode / 16e-3, 'warp, ms a sample': warped / 16e-3}
+    details |= {'all, ms a sample': whole / 16e-3, 'median of batches of 16': len(shares)}
+    return [
+        Row(
+            'loader', 'decode and warp, share of a worker (cpm_lsp_368)', share, '%', *at_least(share, 80, '%'), details
+        )
+    ]
+
+
+def training_set() -> tuple[Any, str]:
+    """The training set of cpm_lsp_368.py, on real Leeds Sports Pose where it is found, else on generated pictures."""
+    from poseplug.build import build_dataset
+    from poseplug.config import load_config
+    from poseplug.datasets.sources.base import data_root
+
+    cfg = load_config(CPM_368)
+    spec = dict(cfg.train_dataloader['dataset'])
+    root = next(
+        (r / 'lsp' for r in (data_root(), ROOT.parent / 'shared/data') if (r / 'lsp/joints.mat').is_file()), None
+    )
+    if root is not None:
+        spec['sources'] = [dict(type='LSPSource', root=str(root), half='train')]
+        return build_dataset(cfg, spec), 'Leeds Sports Pose'
+    from poseplug.datasets import synthetic
+
+    folder = Path(tempfile.mkdtemp(prefix='poseplug-benchmark-'))
+    synthetic.write_lsp(folder, 64)
+    spec['sources'] = [dict(type='LSPSource', root=str(folder))]
+    return build_dataset(cfg, spec), 'generated'
+
+
+def timed(action: Callable[..., Any], name: str, spent: Counter[str], sync: Callable[[], Any] = lambda: None) -> Any:
+    """The same action, its time added to `spent`."""
+
+    def run(*args: Any, **settings: Any) -> Any:
+        sync()
+        begun = time.perf_counter()
+        result = action(*args, **settings)
+        sync()
+        spent[name] += time.perf_counter() - begun
+        return result
+
+    return run
+
+
+@contextlib.contextmanager
+def restored(undo: Callable[[], Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        undo()
+
+
+@contextlib.contextmanager
+def threads(torch: Any, count: int) -> Iterator[None]:
+    """torch with `count` threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    with restored(lambda: torch.set_num_threads(before)):
+        yield
+
+
+def measure_import(args: argparse.Namespace) -> list[Row]:
+    """What `import poseplug` costs beyond bare Python."""
+    ours, bare = race(lambda: python('import poseplug'), lambda: python('pass'), 7)
+    cost = (ours - bare) * 1e3
+    details = {'with, ms': ours * 1e3, 'bare, ms': bare * 1e3}
+    return [Row('import', 'import poseplug beyond bare Python', cost, 'ms', *at_most(cost, 50, 'ms'), details)]
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints for a piece of code, run in the project's root."""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f'{code}\n{done.stderr}')
+    return done.stdout
+
+
+FORBIDDEN = ('matplotlib', 'mmengine.runner', 'poseplug.engine')
+BUILD = """
+import sys, time, json
+begun = time.perf_counter()
+from poseplug.config import load_config
+from poseplug.build import build_model
+build_model(load_config({config!r}))
+"""
+DESCRIBE = """
+import contextlib, io, json, runpy, sys, time
+begun = time.perf_counter()
+sys.argv = ['describe', {config!r}, '--json']
+sys.path.insert(0, 'tools')
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    runpy.run_path('tools/describe.py', run_name='__main__')
+"""
+REPORT = """
+found = [m for m in {forbidden!r} if m in sys.modules]
+print(json.dumps([time.perf_counter() - begun, len(sys.modules), found]))
+"""
+
+
+def measure_build(args: argparse.Namespace) -> list[Row]:
+    """Building and describing a model in a fresh interpreter: time, modules, and none that draw or train."""
+    actions = {'build': BUILD, 'describe': DESCRIBE} if (ROOT / 'tools/describe.py').is_file() else {'build': BUILD}
+    rows = []
+    for name, code in actions.items():
+        whole = (code + REPORT).format(config=str(CPM_LITE), forbidden=FORBIDDEN)
+        runs = [json.loads(python(whole).splitlines()[-1]) for _ in range(2)]
+        took, modules, found = min(runs)
+        bare = json.loads(
+            python(
+                'import time, json, sys; begun = time.perf_counter(); import torch\n'
+                + REPORT.format(forbidden=FORBIDDEN)
+            ).splitlines()[-1]
+        )
+        details = {'modules': modules, 'of them torch alone': bare[1], 'torch alone, s': bare[0], 'unwanted': found}
+        what = f'{name} cpm_lsp_lite, best of 2; no {", ".join(FORBIDDEN)}'
+        rows.append(Row(name, what, took, 's', 'no unwanted module', not found, details))
+    return rows
+
+
+def measure_frames(args: argparse.Namespace) -> list[Row]:
+    """How many frames of ours lie between the user's call and the first convolution."""
+    import torch
+    from mmengine.optim import OptimWrapper
+
+    model = cpm(CPM_LITE)
+    batch = random_batch(model, 1)
+    deepest: dict[str, list[str]] = {}
+    first = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
+    for name, call in {
+        'predict': lambda: model.eval().predict(batch),
+        'train_step': lambda: model.train().train_step(
+            batch, OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0))
+        ),
+    }.items():
+        handle = first.register_forward_pre_hook(lambda *_, name=name: deepest.setdefault(name, our_frames()) and None)
+        call()
+        handle.remove()
+    figure = max(len(frames) for frames in deepest.values())
+    details = {name: ' > '.join(reversed(frames)) for name, frames in deepest.items()}
+    return [
+        Row(
+            'frames', "our frames from the user's call to the first layer", figure, '', *at_most(figure, 3, ''), details
+        )
+    ]
+
+
+def our_frames() -> list[str]:
+    """The functions of poseplug that are running, innermost first."""
+    frame, names = sys._getframe(), []
+    while frame is not None:
+        if Path(frame.f_code.co_filename).is_relative_to(ROOT / 'poseplug'):
+            if frame.f_code.co_filename.endswith('cli.py'):
+                break  # this command itself
+            names.append(f'{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}')
+        frame = frame.f_back
+    return names
+
+
+def cpm(config: Path) -> Any:
+    from poseplug.build import build_model
+    from poseplug.config import load_config
+
+    return build_model(load_config(config))
+
+
+def random_batch(model: Any, count: int) -> Any:
+    """A batch of noise with one person a picture, as a loader would hand it over."""
+    import torch
+
+    from poseplug.sample import Batch
+
+    (width, height), joints = model.codec.input_size, len(model.skeleton)
+    chance = torch.Generator().manual_seed(0)
+    return Batch(
+        images=torch.randint(0, 256, (count, 1, height, width, 3), generator=chance, dtype=torch.uint8),
+        keypoints=torch.rand(count, 1, joints, 2, generator=chance) * (width - 1),
+        visible=torch.full((count, 1, joints), 2, dtype=torch.uint8),
+        people=torch.ones(count, 1, dtype=torch.bool),
+        centers=torch.full((count, 2), (width - 1) / 2),
+        matrices=torch.eye(3, dtype=torch.float64).expand(count, 1, 3, 3).clone(),
+        sizes=[(width, height)] * count,
+        records=[],
+        draws=[],
+    )
+
+
+def measure_cpm(args: argparse.Namespace) -> list[Row]:
+    """Six-stage CPM at 368 px: one step of training and one prediction, where the time goes, and the memory."""
+    import torch
+
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    size = args.batch or (16 if device == 'cuda' else 2)
+    repeats = args.repeats or (20 if device == 'cuda' else 1)
+    model = cpm(CPM_368).to(device)
+    batch = random_batch(model, size).to(device)
+    precision = torch.autocast(device, torch.bfloat16, enabled=args.bf16)
+    with precision:
+        predict, flops = prediction(model, batch, device, repeats)
+        parts = training(model, batch, device, repeats)
+    kind = f'{device}, {"bf16" if args.bf16 else "fp32"}, batch {size}, best of {repeats}'
+    if device == 'cpu':
+        kind += f', {torch.get_num_threads()} threads'
+    step = parts['step']
+    ours = step - sum(parts[n] for n in ('forward', 'backward', 'optimiser'))
+    shares = {f'{n}, ms': v * 1e3 for n, v in parts.items()} | {
+        'optimiser, % of the step': 100 * parts['optimiser'] / step
+    }
+    share, memory = 100 * ours / step, peak_memory(device)
+    rows = [
+        Row('cpm train', f'a training step at 368 px ({kind})', step, 's', details={'images a second': size / step}),
+        Row(
+            'cpm predict', f'a prediction at 368 px ({kind})', predict, 's', details={'images a second': size / predict}
+        ),
+        Row('cpm rest', 'of the step neither network nor optimiser', share, '%', *at_most(share, 5, '%'), shares),
+        Row('cpm memory', 'peak of ' + ('the GPU' if device == 'cuda' else 'the process'), memory, 'GiB'),
+    ]
+    rows[0].details |= work(3 * flops, step, args)
+    rows[1].details |= work(flops, predict, args)
+    return rows
+
+
+def work(flops: float, took: float, args: argparse.Namespace) -> dict[str, float]:
+    """Work done (a multiply-add is two operations), and its share of the peak where that is given."""
+    rate = flops / took / 1e12
+    return {'TFLOP/s': rate} | ({'% of the peak': 100 * rate / args.peak_tflops} if args.peak_tflops else {})
+
+
+def prediction(model: Any, batch: Any, device: str, repeats: int) -> tuple[float, float]:
+    """Best time of one prediction, and the operations of its network."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model.eval()
+    with FlopCounterMode(display=False) as counter:
+        model.predict(batch)
+    sync = torch.cuda.synchronize if device == 'cuda' else (lambda: None)
+    times: Counter[str] = Counter()
+    best = math.inf
+    for _ in range(repeats):
+        times.clear()
+        timed(model.predict, 'all', times, sync)(batch)
+        best = min(best, times['all'])
+    return best, float(counter.get_total_flops())
+
+
+def training(model: Any, batch: Any, device: str, repeats: int) -> dict[str, float]:
+    """The parts of the best of some training steps, in seconds: the real step, with a clock around what it calls."""
+    import torch
+    from mmengine.optim import OptimWrapper
+
+    spent: Counter[str] = Counter()
+    sync = torch.cuda.synchronize if device == 'cuda' else (lambda: None)
+    optim = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9))
+    model.train()
+    if device == 'cuda':
+        model.train_step(batch, optim)
+    object.__setattr__(model.codec, 'encode', timed(model.codec.encode, 'encode', spent, sync))
+    model.stage_loss = timed(model.stage_loss, 'loss', spent, sync)
+    model.forward = timed(model.forward, 'forward', spent, sync)
+    optim.backward = timed(optim.backward, 'backward', spent, sync)
+    optim.step = timed(optim.step, 'optimiser', spent, sync)
+    optim.zero_grad = timed(optim.zero_grad, 'optimiser', spent, sync)
+    runs = []
+    for _ in range(repeats):
+        spent.clear()
+        timed(model.train_step, 'step', spent, sync)(batch, optim)
+        runs.append(dict(spent))
+    return min(runs, key=lambda run: run['step'])
+
+
+def peak_memory(device: str) -> float:
+    """GiB: allocated on the GPU, or the whole process."""
+    import torch
+
+    if device == 'cuda':
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    'encode': measure_encode,
+    'decode': measure_decode,
+    'loader': measure_loader,
+    'import': measure_import,
+    'build': measure_build,
+    'frames': measure_frames,
+    'cpm': measure_cpm,
+}
+
+
+def show(rows: list[Row]) -> None:
+    """The table: figure, target, reached or not, and what the figure was made of."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table('row', 'what', 'figure', 'target', 'reached', 'made of')
+    for row in rows:
+        reached = {True: '[green]yes[/]', False: '[red]no[/]', None: ''}[row.reached]
+        details = '\n'.join(f'{k}: {v:.4g}' if isinstance(v, float) else f'{k}: {v}' for k, v in row.details.items())
+        table.add_row(row.name, row.what, f'{row.figure:.3g} {row.unit}', row.target, reached, details)
+    Console(width=None if sys.stdout.isatty() else 150).print(table)
+
+
+def run(args: argparse.Namespace) -> None:
+    rows = []
+    for name in args.names or MEASURES:
+        print(f'{name} ...', file=sys.stderr, flush=True)
+        rows += MEASURES[name](args)
+    show(rows)
+    if args.json:
+        args.json.write_text(json.dumps({'rows': [asdict(row) for row in rows]}, indent=1) + '\n')
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'names', nargs='*', choices=[*MEASURES, []], metavar='NAME', help=f'rows: {", ".join(MEASURES)}'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows there as well')
+    parser.add_argument('--batch', type=int, help='pictures a step of CPM (default: 2 on a CPU, 16 on a GPU)')
+    parser.add_argument('--repeats', type=int, help='steps of CPM that are timed (default: 1 on a CPU, 20 on a GPU)')
+    parser.add_argument('--bf16', action='store_true', help='run CPM under autocast to bfloat16')
+    parser.add_argument('--peak-tflops', type=float, help="the device's peak in that precision, for the share of it")
+    return parser
+
+
+if __name__ == '__main__':
+    main(parser(), run)
