@@ -1,9 +1,9 @@
-"""Three-stage CPM of the VGG kind at 128 px: an eighth of the channels, batch norm, DARK read-out, flip test."""
+"""Three-stage CPM of the VGG kind at 128 px: an eighth of the channels, batch norm, Taylor read-out, flip test."""
 
 model = dict(
     type='TopDown',
     pixels=dict(mean=(128, 128, 128), std=(64, 64, 64), order='bgr'),
-    codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma=8.0, missing='ignore', refine='dark', kernel=5),
+    codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma=8.0, missing='ignore', refine='taylor', kernel=5),
     backbone=dict(type='CPMVGGTrunk', vgg=(16, 32, 64, 128), extra=(64, 64, 64, 64), norm='BN', init_std=None),
     head=dict(
         type='CPMHead',
