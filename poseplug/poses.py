@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poseplug.errors import AnnotationError, ConfigError
 from poseplug.skeleton import Skeleton
 
 Array = Tensor | np.ndarray
@@ -69,7 +70,9 @@ class Poses:
     def to_coco(self, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
         """COCO's result records: x, y and score of every joint in turn."""
         poses = self.numpy()
-        rows = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1).reshape(len(poses), -1)
+        rows = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1).reshape(
+            len(poses), 3 * poses.keypoints.shape[1]
+        )
         return [
             {
                 'image_id': image_id,
@@ -83,7 +86,8 @@ class Poses:
     @classmethod
     def from_coco(cls, records: Sequence[dict[str, Any]]) -> Poses:
         """People from COCO's result records of one picture."""
-        rows = np.array([r['keypoints'] for r in records], dtype=np.float32).reshape(len(records), -1, 3)
+        rows = np.array([r['keypoints'] for r in records], dtype=np.float32)
+        rows = rows.reshape(len(records), -1 if records else 0, 3)
         scores = np.array([r.get('score', 1.0) for r in records], dtype=np.float32)
         return cls(rows[..., :2], rows[..., 2], scores)
 
@@ -122,9 +126,38 @@ def _through(matrix: Array, points: Array) -> Any:
     return points @ m[:2, :2].T + m[:2, 2]
 
 
+COLUMNS = ['image', 'person', 'joint', 'x', 'y', 'score']
+
+
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Rows of `Poses.rows` as a CSV file with a header."""
     with open(path, 'w', newline='') as file:
-        writer = csv.DictWriter(file, ['image', 'person', 'joint', 'x', 'y', 'score'])
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_csv(path: Path, skeleton: Skeleton) -> dict[str, Poses]:
+    """The people of every picture from a file of `write_csv`; a person's score is the mean of the joints'.
+
+    A joint that the file leaves out gets score 0.
+    """
+    people: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        lines = list(csv.DictReader(Path(path).read_text().splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f'{path} is not a readable CSV file: {error}') from error
+    for number, row in enumerate(lines, start=2):
+        try:
+            joint = skeleton.index(row['joint'])
+            values = [float(row[name]) for name in ('x', 'y', 'score')]
+            person = people.setdefault(row['image'], {}).setdefault(row['person'], np.zeros((len(skeleton), 3)))
+        except (KeyError, ValueError, TypeError, ConfigError) as error:
+            raise AnnotationError(f'{path}, line {number}: {error}; the columns are {", ".join(COLUMNS)}') from error
+        person[joint] = values
+    return {image: _of_rows(np.stack(list(rows.values())).astype(np.float32)) for image, rows in people.items()}
+
+
+def _of_rows(rows: np.ndarray) -> Poses:
+    """People from (N, K, 3): x, y, score."""
+    return Poses(rows[..., :2], rows[..., 2], rows[..., 2].mean(axis=1))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poseplug.errors import ConfigError
 from poseplug.geometry import apply
 from poseplug.skeleton import Skeleton
 
@@ -118,6 +119,8 @@ class Batch:
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples whose inputs have one size."""
+    if any(s.inputs is None for s in samples):
+        raise ConfigError('a sample has no inputs: its pipeline lacks the transform Warp, which cuts them out')
     most = max(len(s.keypoints) for s in samples)
     keypoints = torch.zeros(len(samples), most, len(samples[0].skeleton), 2)
     visible = torch.zeros(keypoints.shape[:3], dtype=torch.uint8)
