@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from poseplug.errors import ConfigError, PoseplugError
+from poseplug.progress import ScreenHandler
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -40,7 +41,7 @@ def option(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
     try:
-        return key, ast.literal_eval({'true': 'True', 'false': 'False', 'none': 'None'}.get(value.lower(), value))
+        return key, ast.literal_eval({'true': 'True', 'false': 'False'}.get(value.lower(), value))
     except (ValueError, SyntaxError):
         return key, value
 
@@ -48,7 +49,7 @@ def option(text: str) -> tuple[str, Any]:
 def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
     """Run a command; an error of ours is one message on stderr and exit code 2, its trace with POSEPLUG_TRACE=1."""
     args = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[ScreenHandler()])
     try:
         run(args)
     except PoseplugError as error:

@@ -89,7 +89,7 @@ def restart(cfg: Config, path: Sequence[str], kind: Any) -> None:
     stays = kept(find(found.registry, old['type']), find(found.registry, kind))
     gone = {k: v for k, v in old.items() if k != 'type' and k not in stays} if stays is not None else {}
     for key in gone:
-        del lookup(cfg, path)[key]
+        del old[key]
     if gone:
         left = ', '.join(f'{k}={v!r}' for k, v in gone.items())
         logging.getLogger('poseplug').warning(

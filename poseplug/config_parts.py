@@ -146,15 +146,15 @@ def missing(registry: MMEngineRegistry, name: Any) -> str:
     return clauses(f'{registry.name} {name!r} is not registered', closest(name, registry.module_dict))
 
 
-def typed(cfg: Mapping[str, Any], parts: Mapping[str, Kind]) -> Iterator[tuple[Keys, Mapping[str, Any], Kind]]:
+def typed(cfg: Mapping[str, Any], parts: Mapping[str, Kind]) -> Iterator[tuple[Keys, dict[str, Any], Kind]]:
     """Every dict that one of the registries builds: its key path, itself, its kind.
 
     A dict below a part is of the same kind unless its key says otherwise; what stands below a key that ends in `_cfg`
     is the part's own affair.
     """
 
-    def walk(value: Any, path: Keys, kind: Kind | None) -> Iterator[tuple[Keys, Mapping[str, Any], Kind]]:
-        if isinstance(value, Mapping):
+    def walk(value: Any, path: Keys, kind: Kind | None) -> Iterator[tuple[Keys, dict[str, Any], Kind]]:
+        if isinstance(value, dict):
             if kind and ('type' in value or kind.default):
                 yield path, value, kind
             for key, below in value.items():
@@ -171,7 +171,7 @@ def typed(cfg: Mapping[str, Any], parts: Mapping[str, Kind]) -> Iterator[tuple[K
 def lookup(cfg: Any, path: Sequence[Any]) -> Any:
     """What a config holds below keys and places, or None."""
     for key in path:
-        if isinstance(cfg, Mapping):
+        if isinstance(cfg, Mapping | Config):
             cfg = cfg.get(key)
         elif isinstance(cfg, list | tuple) and str(key).isdigit() and int(key) < len(cfg):
             cfg = cfg[int(key)]

@@ -79,13 +79,14 @@ def load(kind: str) -> None:
     """
     if kind in _busy:
         return
+    everybody = found()
     _busy.add(kind)
     try:
-        for plugin in found():
+        for plugin in everybody:
             plugin.load(kind)
     finally:
         _busy.discard(kind)
-    for plugin in [] if _busy else found():
+    for plugin in [] if _busy else everybody:
         if isinstance(plugin.error, PluginError):
             raise PluginError(f'plugin {plugin.name} of {plugin.package}: {plugin.error}')
 
@@ -113,8 +114,8 @@ def bringer(name: str) -> str:
     """Which plugin would bring a part: an installed one that failed and writes it, or one that is not installed."""
     for plugin in found()[1:]:
         if plugin.error and _writes(plugin, name):
-            return f'{name!r} is a part of plugin {plugin}; repair, update or reinstall that package'
-    return f'{name!r} comes with {CATALOG[name]}' if name in CATALOG else ''
+            return f'{name!r} is a part of plugin {plugin}; repair, update or reinstall that package.'
+    return f'{name!r} comes with {CATALOG[name]}.' if name in CATALOG else ''
 
 
 def import_tree(name: str) -> None:

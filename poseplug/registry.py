@@ -45,7 +45,7 @@ class Registry(MMEngineRegistry):
             return next((r.module_dict[key] for r in self._family() if key in r.module_dict), None)
         try:
             part = super().get(key)
-        except (RuntimeError, ConfigError):
+        except (RuntimeError, TypeError, ConfigError):
             return None
         return part if inspect.isclass(part) or inspect.isroutine(part) else None
 
@@ -214,3 +214,12 @@ REGISTRIES = {
         SKELETONS,
     )
 }
+
+
+def registry_of(kind: str) -> Registry:
+    """The registry of a kind of part, by its name."""
+    if kind not in REGISTRIES:
+        raise ConfigError(
+            clauses(f'there is no kind of part {kind!r}', closest(kind, REGISTRIES), f'kinds: {", ".join(REGISTRIES)}')
+        )
+    return REGISTRIES[kind]

@@ -1,0 +1,208 @@
+"""Every registered part keeps its contract; a part that is registered without settings here is told what to add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import savemat
+from torch import nn
+
+from poseplug.datasets.sources.base import Source
+from poseplug.datasets.transforms.base import Transform
+from poseplug.models.heads.base import Head
+from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry, where
+from poseplug.testing import (
+    BackboneContract,
+    CodecContract,
+    ExportContract,
+    HeadContract,
+    LossContract,
+    MetricContract,
+    NeckContract,
+    SourceContract,
+    TransformContract,
+)
+
+TINY = dict(channels=(4, 5, 6), kernels=(3, 3, 3), norm='BN', init_std=None)
+SETTINGS = {
+    'CPMHeatmap': dict(input_size=(96, 64)),
+    'Heatmap': dict(input_size=(64, 48)),
+    'CPMTrunk': TINY,
+    'CPMVGGTrunk': dict(vgg=(4, 4, 6, 6), extra=(5,), norm='BN', init_std=None),
+    'CPMHead': dict(stages=3, first=((3, 8),), image=((3, 4),), context=((3, 8), (1, 8)), norm='BN', init_std=None),
+    'HeatmapHead': dict(hidden=((3, 8),)),
+    'MeanSquaredError': {},
+    'SumSquaredError': {},
+    'OKSAP': {},
+    'PCK': {},
+    'PlaceBox': {},
+    'PlaceByScale': {},
+    'PlaceBySource': dict(rules=dict(test=dict(type='PlacePicture'))),
+    'PlacePicture': {},
+    'RandomColor': {},
+    'RandomFlip': dict(p=0.5),
+    'RandomScaleRotate': dict(shift=0.1),
+    'Scales': dict(scales=(1.0, 0.5, 2.0)),
+    'Warp': {},
+}
+SOURCE_FILES = {'LSPSource': 'write_lsp', 'LSPETSource': 'write_lspet'}
+
+
+def ours(registry: Registry, place: str = '') -> list[str]:
+    """The registered parts of this house (a plugin has tests of its own), of one folder where asked."""
+    return [n for n in registry.names() if where(registry.get(n)).startswith(f'poseplug.{place}')]
+
+
+def made(registry: Registry, name: str, **wired: object) -> object:
+    """A part with its small settings."""
+    if name not in SETTINGS:
+        pytest.fail(
+            f"{registry.name} {name!r} is registered but not tested: add '{name}': dict(...) with small settings to "
+            f'SETTINGS in tests/test_contracts.py, and every law of its contract runs on it'
+        )
+    return registry.build({'type': name, **SETTINGS[name]}, **wired)
+
+
+def each(registry: Registry, place: str = ''):
+    """A fixture that gives a class of contracts the name of every registered part in turn."""
+
+    @pytest.fixture(autouse=True, params=ours(registry, place))
+    def name(self, request):
+        self.name = request.param
+
+    return name
+
+
+class TestCodecs(CodecContract):
+    name = each(CODECS)
+
+    def make(self, skeleton):
+        return made(CODECS, self.name, skeleton=skeleton)
+
+
+class TestExport(ExportContract):
+    name = each(CODECS)
+
+    def make(self, skeleton):
+        return made(CODECS, self.name, skeleton=skeleton)
+
+
+class TestBackbones(BackboneContract):
+    name = each(MODELS, 'models.backbones')
+
+    def make(self):
+        return made(MODELS, self.name, input_size=(64, 64))
+
+
+class Finest(nn.Module):
+    """The plainest neck: the finest feature map alone."""
+
+    def __init__(self, in_channels, strides):
+        super().__init__()
+        self.out_channels, self.strides = in_channels[:1], strides[:1]
+        self.mix = nn.Conv2d(in_channels[0], in_channels[0], 1)
+
+    def forward(self, features):
+        return [self.mix(features[0])]
+
+
+class TestNecks(NeckContract):
+    """Every registered neck, and the plainest one."""
+
+    @pytest.fixture(autouse=True, params=[Finest, *ours(MODELS, 'models.necks')])
+    def name(self, request):
+        self.name = request.param
+
+    def make(self, in_channels, strides):
+        wired = dict(in_channels=in_channels, strides=strides)
+        return Finest(**wired) if self.name is Finest else made(MODELS, self.name, **wired)
+
+
+class TestHeads(HeadContract):
+    name = each(MODELS, 'models.heads')
+
+    def make(self, in_channels, strides, fields, stride):
+        return made(MODELS, self.name, in_channels=in_channels, strides=strides, fields=fields, stride=stride)
+
+
+class TestLosses(LossContract):
+    name = each(MODELS, 'models.losses')
+
+    def make(self):
+        return made(MODELS, self.name)
+
+
+class TestMetrics(MetricContract):
+    name = each(METRICS)
+
+    def make(self, skeleton):
+        return made(METRICS, self.name, skeleton=skeleton)
+
+
+class TestTransforms(TransformContract):
+    name = each(TRANSFORMS)
+
+    @property
+    def recolours(self):
+        return self.name == 'RandomColor'
+
+    def make(self, input_size):
+        return made(TRANSFORMS, self.name, input_size=input_size)
+
+    def before(self):
+        first = [TRANSFORMS.build(dict(type='PlacePicture'), input_size=self.input_size)]
+        warp = [TRANSFORMS.build(dict(type='Warp'), input_size=self.input_size)]
+        return first + warp if self.recolours else [] if self.name.startswith('Place') else first
+
+
+class TestSources(SourceContract):
+    name = each(SOURCES)
+
+    def make(self, folder):
+        if self.name not in SOURCE_FILES:
+            pytest.fail(
+                f'source {self.name!r} is registered but not tested: write its files in a function of '
+                f"tests/test_contracts.py and add '{self.name}': 'that_function' to SOURCE_FILES"
+            )
+        globals()[SOURCE_FILES[self.name]](folder)
+        return SOURCES.build(dict(type=self.name, root=str(folder)))
+
+
+def joints(seed: int, count: int) -> np.ndarray:
+    """(14, 3, count) joints within a picture of 40 x 60 px, counted from 1, every flag 1."""
+    points = np.random.default_rng(seed).uniform(1, 40, (14, 2, count))
+    return np.concatenate([points, np.ones((14, 1, count))], axis=1)
+
+
+def pictures(folder: Path, names: list[str]) -> None:
+    (folder / 'images').mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / 'images' / name), np.zeros((60, 40, 3), np.uint8))
+
+
+def write_lsp(folder: Path) -> None:
+    pictures(folder, [f'im{i + 1:04d}.jpg' for i in range(4)])
+    savemat(folder / 'joints.mat', {'joints': joints(0, 4).transpose(1, 0, 2)})
+
+
+def write_lspet(folder: Path) -> None:
+    """Of the four people one has an unlabelled joint without a position, and one no labelled joint."""
+    pictures(folder, [f'im{i + 1:05d}.jpg' for i in range(4)])
+    content = joints(1, 4)
+    content[3, :, 1] = 0
+    content[:, :, 2] = 0
+    savemat(folder / 'joints.mat', {'joints': content})
+
+
+def test_every_model_part_lies_in_a_folder_with_a_contract():
+    places = ('backbones', 'necks', 'heads', 'losses', 'estimators')
+    assert sorted(n for p in places for n in ours(MODELS, f'models.{p}')) == ours(MODELS)
+
+
+def test_heads_transforms_and_sources_are_of_their_base_class():
+    assert all(issubclass(MODELS.get(n), Head) for n in ours(MODELS, 'models.heads'))
+    assert all(issubclass(TRANSFORMS.get(n), Transform) for n in ours(TRANSFORMS))
+    assert all(issubclass(SOURCES.get(n), Source) for n in ours(SOURCES))
