@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from poseplug.config_lines import origin
+from poseplug.config_lines import chain, origin, tree
 from poseplug.config_parts import PARTS, READ, TRAINED, engine_parts, find, findings, lookup, typed
 from poseplug.errors import ConfigError, PoseplugError, closest
 from poseplug.registry import own_classes, parameters
@@ -24,6 +24,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
     if not path.is_file():
         near = closest(path.name, [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else [])
         raise ConfigError(f'{path}: no such config' + (f'; {near}' if near else ''))
+    for file in chain(path):
+        tree(file)
     try:
         cfg = Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
     except PoseplugError:
@@ -65,17 +67,17 @@ def merge(cfg: Config, key: str, value: Any) -> None:
         cfg.merge_from_dict({key: value})
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ConfigError(
-            f'--cfg-options {key}={value!r} does not fit the config, which has {near(cfg, key)}: {error}'
+            f'--cfg-options {key}={value!r} does not fit the config, which has {near(cfg, key)}'
         ) from error
 
 
-def near(cfg: Any, key: str) -> str:
+def near(cfg: Config, key: str) -> str:
     """The innermost setting above a dotted key that the config does have, for an error message."""
     path = key.split('.')
-    for n in range(len(path), 0, -1):
+    for n in range(len(path) - 1, 0, -1):
         value = lookup(cfg, path[:n])
         if value is not None:
-            return f'{".".join(path[:n])}={value!r}'
+            return f'{".".join(path[:n])}={value!r}: give that as a whole'
     return 'nothing of that name'
 
 

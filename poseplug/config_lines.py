@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+
+from poseplug.errors import ConfigError
 
 Keys = tuple[Any, ...]  # the keys and places that lead to a setting: ('model', 'head', 'stages')
 
@@ -38,10 +39,14 @@ def chain(file: Path) -> list[Path]:
     return [file, *(f for b in bases if b.is_file() for f in chain(b))]
 
 
-@cache
 def tree(file: Path) -> ast.Module:
     """The syntax of a config, which is read and not run."""
-    return ast.parse(file.read_text(encoding='utf-8'))
+    try:
+        return ast.parse(file.read_text(encoding='utf-8'))
+    except SyntaxError as error:
+        raise ConfigError(f'{shown(file)}:{error.lineno}: this is not Python: {error.msg}') from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{shown(file)} is not a text in UTF-8: {error}') from error
 
 
 def assigned(file: Path) -> dict[str, ast.Assign]:

@@ -65,7 +65,6 @@ def engine_parts() -> dict[str, Kind]:
     return {
         'train_cfg': Kind(LOOPS, ('runner', 'dataloader'), default='TrainLoop'),
         'optim_wrapper': Kind(OPTIM_WRAPPERS, ('optimizer',), ('constructor', 'paramwise_cfg', 'optimizer')),
-        'constructor': Kind(OPTIM_WRAPPER_CONSTRUCTORS, ('optim_wrapper_cfg', 'paramwise_cfg')),
         'optimizer': Kind(OPTIMIZERS, ('params',)),
         'param_scheduler': Kind(
             PARAM_SCHEDULERS, ('optimizer', 'param_name'), ('convert_to_iter_based', 'epoch_length')
@@ -83,8 +82,17 @@ def findings(cfg: Config, training: bool = False) -> Iterator[tuple[Keys, str]]:
     model = cfg.get('model')
     yield from unknown_keys(('model', 'pixels'), lookup(model, ['pixels']), PIXEL_SETTINGS, 'the pixels have')
     yield from skeleton_findings(cfg.get('skeleton'))
+    if not isinstance(cfg.get('seed', 0), int):
+        yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
+    constructor = lookup(cfg, ['optim_wrapper', 'constructor'])
+    if training and constructor and find(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
+        yield ('optim_wrapper', 'constructor'), missing(OPTIM_WRAPPER_CONSTRUCTORS, constructor)
+    told: list[Keys] = []
     for path, spec, kind in typed(cfg, {**PARTS, **engine_parts()} if training else PARTS):
-        yield from part_findings(path, spec, kind)
+        if not any(path[: len(above)] == above for above in told):  # what stands below a wrong key is not looked at
+            found = list(part_findings(path, spec, kind))
+            told += [where for where, _ in found if where != path]
+            yield from found
 
 
 def unread_keys(cfg: Config) -> Iterator[tuple[Keys, str]]:
@@ -123,6 +131,9 @@ def part_findings(path: Keys, spec: Mapping[str, Any], kind: Kind) -> Iterator[t
     if part is None:
         yield (*path, 'type'), missing(kind.registry, name)
         return
+    for key in PARTS:
+        if isinstance(spec.get(key), str | int | float):
+            yield (*path, key), f"a {key} is written as dict(type='Name', ...); got {spec[key]!r}"
     settings = {k: v for k, v in spec.items() if k != 'type' and k not in kind.read_elsewhere}
     for key, message in misfits(part, name if isinstance(name, str) else name.__name__, settings, kind.wired).items():
         yield (*path, key) if key else path, message

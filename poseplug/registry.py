@@ -61,7 +61,7 @@ class Registry(MMEngineRegistry):
             f'{self.name} {key!r} is not registered',
             closest(key, [n for r in self._family() for n in r.module_dict]),
             *(f'{key!r} is a {r.name}' for r in REGISTRIES.values() if r is not self and key in r.module_dict),
-            f'known: {", ".join(known) or "none"}',
+            f'known: {", ".join(known)}' if known else '',
         )
         return f'{told}. {plugins.bringer(key) or "Is its plugin installed?"} {plugins.describe()}'
 
