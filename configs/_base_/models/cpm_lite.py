@@ -3,7 +3,7 @@
 model = dict(
     type='TopDown',
     pixels=dict(mean=(128, 128, 128), std=(64, 64, 64), order='bgr'),
-    codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma=8.0, missing='ignore', refine='taylor', kernel=5),
+    codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma=8.0, missing='ignore', refine='taylor'),
     backbone=dict(type='CPMVGGTrunk', vgg=(16, 32, 64, 128), extra=(64, 64, 64, 64), norm='BN', init_std=None),
     head=dict(
         type='CPMHead',
