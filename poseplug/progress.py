@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 T = TypeVar('T')
 EVERY = 30.0  # seconds between lines where there is no terminal
+
+
+class ScreenHandler(logging.StreamHandler):
+    """Log lines to stderr as it is at that moment, so that a bar there moves out of their way."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        """`StreamHandler` sets it once; what counts is asked for anew."""
 
 
 class Bar:
@@ -41,7 +54,7 @@ class Bar:
     def update(self, steps: int = 1) -> None:
         self.done += steps
         if self.rich is not None:
-            self.rich.update(self.task, completed=self.done, note=self.text)
+            self.rich.update(self.task, completed=self.done, note=f'{self.rate():.3g} {self.unit}/s  {self.text}')
         elif time.monotonic() - self.told > EVERY:
             self.told = time.monotonic()
             print(self.line(), file=sys.stderr, flush=True)
@@ -49,11 +62,14 @@ class Bar:
     def note(self, text: str) -> None:
         self.text = text
 
+    def rate(self) -> float:
+        """Steps per second since the beginning."""
+        return (self.done - self.first) / max(time.monotonic() - self.begun, 1e-9)
+
     def line(self) -> str:
         """Where the work stands, in one line."""
-        seconds = max(time.monotonic() - self.begun, 1e-9)
-        rate = (self.done - self.first) / seconds
-        left = f'{(self.total - self.done) / rate:.0f} s left' if rate else 'rate unknown'
+        rate = self.rate()
+        left = f'{duration((self.total - self.done) / rate)} left' if rate else 'rate unknown'
         note = f', {self.text}' if self.text else ''
         return f'{self.title} {self.done}/{self.total}, {rate:.3g} {self.unit}/s, {left}{note}'
 
@@ -62,6 +78,14 @@ class Bar:
             self.rich.stop()
         else:
             print(self.line(), file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 100:
+        return f'{seconds:.0f} s'
+    minutes = round(seconds / 60)
+    return f'{minutes // 60} h {minutes % 60} min' if minutes >= 60 else f'{minutes} min'
 
 
 def _console() -> Any:

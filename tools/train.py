@@ -13,8 +13,9 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.engine import launch
 
     cfg = load_config(args.config, args.cfg_options, training=True)
-    work_dir = args.work_dir or launch.default_work_dir(args.config)
-    if args.overfit:
+    overfit = args.overfit is not None
+    work_dir = args.work_dir or launch.default_work_dir(args.config, '_overfit' if overfit else '')
+    if overfit:
         cfg = launch.overfit(cfg, args.overfit)
     runner = launch.train(cfg, work_dir, resume=args.resume, init=args.init)
     print(f'done: {runner.iter} steps, in {work_dir}')
@@ -23,7 +24,11 @@ def run(args: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', type=Path)
-    parser.add_argument('--work-dir', type=Path, help='folder of the run (default: work_dirs/CONFIG)')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='folder of the run (default: work_dirs/CONFIG, with --overfit work_dirs/CONFIG_overfit)',
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument('--resume', action='store_true', help='go on with the run in the work dir, exactly')
     start.add_argument('--init', help='start anew from the weights of this checkpoint')

@@ -11,7 +11,7 @@ import numpy as np
 from poseplug.datasets.images import read_image
 from poseplug.datasets.sources.base import Report, Source
 from poseplug.datasets.transforms.base import Transform
-from poseplug.errors import AnnotationError, ImageError
+from poseplug.errors import AnnotationError, ConfigError, ImageError
 from poseplug.geometry import Size
 from poseplug.registry import DATASETS, SOURCES, TRANSFORMS
 from poseplug.sample import Draw, Record, Sample
@@ -24,7 +24,7 @@ class PoseDataset:
 
     Joints of every source are mapped to `skeleton` by name. An item is asked for by `Draw(epoch, index)`: its random
     numbers follow from (seed, epoch, index) alone, so batches do not depend on the workers. `input_size` is handed to
-    the transforms that take one.
+    the transforms that take one. `limit` takes that many samples from the front.
     """
 
     def __init__(
@@ -37,15 +37,21 @@ class PoseDataset:
         seed: int = 0,
         limit: int | None = None,
     ):
+        if per not in ('person', 'image'):
+            raise ConfigError(f"PoseDataset: per is 'person' or 'image'; got {per!r}")
         self.skeleton, self.seed = get_skeleton(skeleton), seed
         self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
         self.records: list[Record] = []
         self.reports: list[Report] = []
         for spec in sources if isinstance(sources, Sequence) else [sources]:
             self._add(SOURCES.build(spec), per)
-        self.records = self.records[:limit]
         if not self.records:
             raise AnnotationError('no person is left to train on or test: ' + '; '.join(map(str, self.reports)))
+        if limit is not None and not 1 <= limit <= len(self.records):
+            raise ConfigError(
+                f'{limit} samples were asked for, of the {len(self.records)} that there are; ask for fewer'
+            )
+        self.records = self.records[:limit]
 
     def _add(self, source: Source, per: str) -> None:
         if source.skeleton.centric != self.skeleton.centric:

@@ -7,9 +7,11 @@ which is the latest, and the size and SHA-256 of each; an old file is deleted af
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import CheckpointError, UnsafeFileError
+from poseplug.errors import CheckpointError, UnsafeFileError, closest
 
 INDEX = 'checkpoints.json'
 
@@ -35,11 +37,12 @@ class Index:
 
 
 def read_index(folder: Path) -> Index:
-    """The index of a folder, empty when there is none or it is damaged."""
+    """The index of a folder, empty when there is none or it is damaged; it can name files of that folder only."""
     try:
         content = json.loads((folder / INDEX).read_text())
-        return Index(content.get('latest'), content.get('best'), dict(content.get('files', {})))
-    except (OSError, ValueError, AttributeError, TypeError):
+        files = {n: dict(f) for n, f in content['files'].items() if Path(n).name == n and isinstance(f['step'], int)}
+        return Index(content['latest'], content['best'], files)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return Index()
 
 
@@ -64,22 +67,23 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def save(folder: Path, name: str, state: Mapping[str, Any], step: int, keep: int = 2, best: bool = False) -> Path:
     """Write one checkpoint and the index, then delete the oldest beyond `keep` (the best one always stays)."""
-    import io
-
     buffer = io.BytesIO()
     torch.save(plain(state), buffer)
     data = buffer.getvalue()
+    index = read_index(folder)
+    index.files[name] = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest(), 'step': step}
+    index.best = name if best else index.best
+    index.latest = index.latest if best else name
+    spare = _spare(index, keep)
+    index.files = {n: f for n, f in index.files.items() if n not in spare}
     try:
         write_whole(folder / name, data)
-        index = read_index(folder)
-        index.files[name] = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest(), 'step': step}
-        index.best = name if best else index.best
-        index.latest = index.latest if best else name
-        spare = _spare(index, keep)
-        index.files = {n: f for n, f in index.files.items() if n not in spare}
         write_whole(folder / INDEX, json.dumps(asdict(index), indent=1).encode())
     except OSError as error:
-        raise CheckpointError(f'{folder / name}: {error.strerror or error}; earlier checkpoints are whole') from error
+        raise CheckpointError(
+            f'{folder / name} cannot be written: {error.strerror or error}; earlier checkpoints are whole. Make room '
+            f'or the folder writable, and go on with --resume'
+        ) from error
     for old in spare:
         (folder / old).unlink(missing_ok=True)
     return folder / name
@@ -92,44 +96,61 @@ def _spare(index: Index, keep: int) -> list[str]:
 
 
 def latest(folder: Path) -> Path:
-    """The newest checkpoint of a folder that verifies, or an error that says what was found."""
+    """The newest checkpoint of a folder that verifies, or an error that says what was found.
+
+    A file that the index does not know (it was lost, or the folder was put together by hand) is verified by its own
+    checksums.
+    """
     index = read_index(folder)
-    names = sorted(index.files, key=lambda n: index.files[n].get('step', -1), reverse=True)
-    for name in names:
-        if name != index.best and _sound(folder / name, index.files[name]):
-            return folder / name
+    found = sorted(folder.glob('step_*.pth'), key=lambda f: f.name, reverse=True)
+    for file in found:
+        if _sound(file, index.files.get(file.name)):
+            return file
     raise CheckpointError(
-        f'{folder} holds no checkpoint to resume from ({len(names)} listed in {INDEX}, none whole); '
+        f'{folder} holds no checkpoint to resume from (of {len(found)} files step_*.pth none is whole); '
         f'start without --resume, or name the --work-dir of the run'
     )
 
 
+def clean(folder: Path) -> None:
+    """Remove what a save that was cut off has left behind."""
+    for partial in folder.glob('.*.partial'):
+        partial.unlink(missing_ok=True)
+
+
 def load(path: Path | str) -> dict[str, Any]:
-    """The content of a checkpoint: plain data only, never code; verified where its folder's index knows it."""
+    """The content of a checkpoint: plain data only, never code; verified by its folder's index or its own checksums."""
     path = Path(path)
     if path.is_dir():
         path = latest(path)
     if not path.is_file():
-        raise CheckpointError(f'{path}: no such checkpoint')
-    known = read_index(path.parent).files.get(path.name)
-    if known and not _sound(path, known):
-        raise CheckpointError(f'{path} is not the file that was saved: size or SHA-256 differ; use another checkpoint')
+        near = closest(path.name, [f.name for f in path.parent.glob('*.pth')] if path.parent.is_dir() else [])
+        raise CheckpointError(f'{path}: no such checkpoint; {near or "train one with tools/train.py"}')
     if path.suffix == '.safetensors':
         return {'state_dict': load_safetensors(path)}
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise UnsafeFileError(
-                f'{path} holds more than plain data and is refused ({str(error).splitlines()[0]}); convert it with '
-                f'the program that wrote it'
-            ) from error
-        raise CheckpointError(f'{path} is not a checkpoint, or is damaged: {str(error).splitlines()[0]}') from error
-    except Exception as error:
-        raise CheckpointError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {error})') from error
+    if not _sound(path, read_index(path.parent).files.get(path.name)):
+        raise CheckpointError(
+            f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
+        )
+    content = _unpickled(path)
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a checkpoint')
     return content if 'state_dict' in content else {'state_dict': content}
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        code = re.search(r'GLOBAL (\S+)', str(error))
+        if code:
+            raise UnsafeFileError(
+                f'{path} holds more than plain data: it asks for {code[1]}, which could run code. It is refused; '
+                f'convert it with the program that wrote it'
+            ) from error
+        raise CheckpointError(f'{path} is damaged or no checkpoint; use another checkpoint') from error
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -146,26 +167,34 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, path: Path | str) -> dict[str, Any]:
     """Put a checkpoint's weights into a model, all of them, and return its content; another model's are an error."""
     content = load(path)
-    given, wanted = content['state_dict'], model.state_dict()
-    missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    shapes = [
-        f'{k}: {tuple(given[k].shape)} in the file, {tuple(wanted[k].shape)} in the model'
-        for k in sorted(wanted.keys() & given.keys())
-        if given[k].shape != wanted[k].shape
-    ]
-    if missing or extra or shapes:
-        parts = [('missing', missing), ('not in the model', extra), ('of another shape', shapes)]
-        told = '; '.join(f'{len(v)} {n} (first: {v[0]})' for n, v in parts if v)
-        raise CheckpointError(f'{path} is of another model than {type(model).__name__}: {told}. Use its own config')
-    model.load_state_dict(given)
+    require_same(model, content['state_dict'], path)
+    model.load_state_dict(content['state_dict'])
     return content
+
+
+def require_same(model: nn.Module, given: Mapping[str, Any], path: Path | str) -> None:
+    """Raise unless weights have the names and shapes of a model's; the message says what differs."""
+    wanted = model.state_dict()
+    tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+    shapes = [
+        f'{k}: {tuple(tensors[k].shape)} in the file, {tuple(v.shape)} in the model'
+        for k, v in wanted.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    missing, extra = [k for k in wanted if k not in tensors], [k for k in given if k not in wanted]
+    parts = [('missing', missing), ('not in the model', extra), ('of another shape', shapes)]
+    told = '; '.join(f'{len(v)} {n} (first: {v[0]})' for n, v in parts if v)
+    if told:
+        raise CheckpointError(
+            f"{path} is not of the config's model ({len(wanted)} tensors): {told}. Use the config it was trained with"
+        )
 
 
 def plain(value: Any) -> Any:
     """The same content as tensors, numbers, strings, lists and dicts, so that it loads with an empty allow-list."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
         return torch.from_numpy(value)
     if isinstance(value, np.generic):
         return value.item()
@@ -178,8 +207,14 @@ def plain(value: Any) -> Any:
     raise CheckpointError(f'a checkpoint holds plain data only; found a {type(value).__name__}')
 
 
-def _sound(path: Path, known: Mapping[str, Any]) -> bool:
-    if not path.is_file() or path.stat().st_size != known.get('bytes'):
+def _sound(path: Path, known: Mapping[str, Any] | None) -> bool:
+    """Whether a file is as it was saved: by size and SHA-256 where known, by the archive's own checksums otherwise."""
+    try:
+        if known is None:
+            return not zipfile.is_zipfile(path) or zipfile.ZipFile(path).testzip() is None
+        if path.stat().st_size != known.get('bytes'):
+            return False
+        with open(path, 'rb') as file:
+            return hashlib.file_digest(file, 'sha256').hexdigest() == known.get('sha256')
+    except (OSError, zipfile.BadZipFile):
         return False
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() == known.get('sha256')

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import nn
 
 from poseplug.evaluation.base import Metric, Scores
 from poseplug.poses import Poses
@@ -15,11 +14,16 @@ from poseplug.sample import Record
 
 @dataclass
 class Evaluation:
-    """Scores of the last stage, of every stage where asked, and every prediction beside its annotation."""
+    """Scores of the last stage, of every stage where asked, and every prediction beside its annotation.
+
+    `seconds` is the time from the first picture read to the last one measured; `sources` says what was kept of each.
+    """
 
     scores: Scores
     stages: list[Scores] = field(default_factory=list)
     predictions: list[tuple[Record, Poses]] = field(default_factory=list)
+    seconds: float = 0.0
+    sources: list[str] = field(default_factory=list)
 
     @property
     def values(self) -> dict[str, float]:
@@ -27,12 +31,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module,
+    model: Any,
     loader: Iterable[Any],
     metrics: Callable[[], list[Metric]],
     every_stage: bool = False,
 ) -> Evaluation:
-    """Run `model.predict` over a loader of batches. `metrics` makes a new set of metrics, one set a stage."""
+    """Run an estimator's `predict` over a loader of batches. `metrics` makes a new set of metrics, one set a stage."""
+    begun = time.perf_counter()
     sets: list[list[Metric]] = []
     predictions: list[tuple[Record, Poses]] = []
     for batch in loader:
@@ -44,7 +49,7 @@ def evaluate(
                     metric.add(poses, record)
         predictions += zip(batch.records, stages[-1], strict=True)
     found = [merged([m.compute() for m in stage_metrics]) for stage_metrics in sets or [metrics()]]
-    return Evaluation(found[-1], found if every_stage else [], predictions)
+    return Evaluation(found[-1], found if every_stage else [], predictions, time.perf_counter() - begun)
 
 
 def merged(parts: list[Scores]) -> Scores:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import logging
 import os
+import signal
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from torch.utils.data import DataLoader
 from poseplug.build import build_dataset, build_metrics, build_model, need
 from poseplug.datasets.dataset import PoseDataset
 from poseplug.datasets.samplers import EpochBatches, OrderedBatches
-from poseplug.engine.checkpoint import load_weights
+from poseplug.engine.checkpoint import latest, load_weights
 from poseplug.engine.evaluate import Evaluation, evaluate
 from poseplug.engine.runner import Runner
 from poseplug.errors import ConfigError
@@ -32,7 +36,10 @@ DEFAULT_HOOKS = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SaveHook'),
     progress=dict(type='ProgressHook'),
+    finite=dict(type='FiniteHook'),
 )
+LOGGER = logging.getLogger('poseplug')
+RUNS = itertools.count(1)  # mmengine keeps its loggers by the name of the run
 
 
 def device() -> str:
@@ -41,24 +48,36 @@ def device() -> str:
 
 
 def loader(dataset: PoseDataset, spec: Mapping[str, Any], train: bool, seed: int = 0) -> DataLoader:
-    """A loader over a data set: `batch_size` and `num_workers` come from the config's loader."""
+    """A loader over a data set: `batch_size` and `num_workers` come from the config's loader.
+
+    More workers than there are cores would only wait for each other. The loader has a generator of its own, so that
+    opening it leaves the model's random numbers alone.
+    """
     size, workers = int(spec.get('batch_size', 1)), int(spec.get('num_workers', 0))
-    batches = EpochBatches(len(dataset), size, seed) if train else OrderedBatches(len(dataset), size)
+    if size < 1 or workers < 0:
+        raise ConfigError(f'a loader needs batch_size >= 1 and num_workers >= 0; got {size} and {workers}')
+    items: Any = dataset
     return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
+        items,
+        batch_sampler=EpochBatches(len(dataset), size, seed) if train else OrderedBatches(len(dataset), size),
+        num_workers=min(workers, cores()),
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=one_thread,
-        persistent_workers=False,
+        worker_init_fn=set_up_worker,
+        generator=torch.Generator(),
     )
 
 
-def one_thread(worker: int) -> None:
-    """A loader worker uses one core: OpenCV's and torch's own threads would only get in each other's way."""
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def set_up_worker(worker: int) -> None:
+    """A loader worker uses one core, and leaves Ctrl-C to the process that reads from it."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def build_loader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
@@ -71,19 +90,16 @@ def build_loader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
 
 def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = None) -> Runner:
     """Train as a config says. Returns the runner, trained."""
+    claim(work_dir, resume)
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
     model = build_model(cfg).to(device())
-    has_val = cfg.get('val_dataloader') is not None
-    metrics = functools.partial(build_metrics, cfg.get('val_evaluator', dict(type='PCK')), model.skeleton)
     runner = Runner(
         model=model,
         work_dir=str(work_dir),
         train_dataloader=build_loader(cfg, 'train_dataloader', seed),
         train_cfg={'type': 'TrainLoop', **need(cfg, 'train_cfg')},
-        val_dataloader=build_loader(cfg, 'val_dataloader', seed) if has_val else None,
-        val_cfg=dict(type='EvalLoop') if has_val else None,
-        val_evaluator=metrics if has_val else None,
+        **evaluation(cfg, model, seed),
         optim_wrapper=copy.deepcopy(need(cfg, 'optim_wrapper')),
         param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
         default_hooks={**DEFAULT_HOOKS, **cfg.get('default_hooks', {})},
@@ -91,45 +107,78 @@ def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = Non
         randomness=dict(seed=seed),
         default_scope='poseplug',
         visualizer=dict(type='Visualizer', vis_backends=None),
+        experiment_name=f'run-{next(RUNS)}',
         resume=resume,
         init=init,
         cfg=cfg,
     )
-    logging.getLogger('poseplug').info(
-        'training on %s: %d samples, %d steps', device(), len(runner.train_dataloader.dataset), runner.max_iters or 0
-    )
+    told = 'training on %s: %d samples, %d steps, in %s'
+    LOGGER.info(told, device(), len(runner.train_loop.dataloader.dataset), runner.max_iters, work_dir)
     runner.train()
     return runner
+
+
+def claim(work_dir: Path, resume: bool) -> None:
+    """Make the folder of a run. It must hold a run to resume, and none otherwise: nothing is overwritten."""
+    if resume:
+        latest(work_dir)
+        return
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=work_dir).close()
+    except OSError as error:
+        raise ConfigError(f'{work_dir}: {error.strerror or error}; name another --work-dir') from error
+    held = sorted(f.name for f in work_dir.glob('*.pth'))
+    if held:
+        raise ConfigError(
+            f'{work_dir} holds a run already ({held[-1]}); go on with it by --resume, name another --work-dir, or '
+            f'remove that folder'
+        )
+
+
+def evaluation(cfg: Any, model: Any, seed: int) -> dict[str, Any]:
+    """The runner's settings for the evaluations during training, of a config that has a `val_dataloader`."""
+    if cfg.get('val_dataloader') is None:
+        return {}
+    metrics = functools.partial(build_metrics, cfg.get('val_evaluator', dict(type='PCK')), model.skeleton)
+    batches = build_loader(cfg, 'val_dataloader', seed)
+    return dict(val_dataloader=batches, val_cfg=dict(type='EvalLoop'), val_evaluator=metrics)
 
 
 def overfit(cfg: Any, count: int) -> Any:
     """The config changed to learn its first `count` training samples by heart and to be tested on them.
 
-    Without augmentation, averaging or dropout, with the test pipeline, at a constant rate: a network, codec and data
-    that fit each other reach PCK@0.1 = 100 here.
+    Without augmentation or averaging, with the test pipeline: a network, codec and data that fit each other reach
+    PCK@0.1 = 100 here. `overfit_steps` of the config says how long.
     """
+    if count < 1:
+        raise ConfigError(f'--overfit needs at least one sample; got {count}')
     cfg = copy.deepcopy(cfg)
     spec, test = need(cfg, 'train_dataloader'), need(cfg, 'test_dataloader')
     pipeline = [t for t in test['dataset']['pipeline'] if t['type'] != 'Scales']
     dataset = {**spec['dataset'], 'pipeline': pipeline, 'limit': count}
+    steps = int(cfg.get('overfit_steps', 300))
     cfg.train_dataloader = dict(batch_size=min(count, spec['batch_size']), num_workers=0, dataset=dataset)
-    cfg.val_dataloader = dict(batch_size=count, num_workers=0, dataset=dataset)
-    cfg.train_cfg = dict(steps=int(cfg.get('overfit_steps', 300)), val_interval=50)
-    cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=cfg.train_cfg['steps'])]
+    cfg.val_dataloader = dict(batch_size=min(count, test['batch_size']), num_workers=0, dataset=dataset)
+    cfg.train_cfg = dict(steps=steps, val_interval=50)
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps)]
+    cfg.default_hooks = dict(checkpoint=dict(type='SaveHook', interval=steps))
     cfg.custom_hooks = None
     return cfg
 
 
-def test(cfg: Any, checkpoint: str | Path, every_stage: bool = True) -> Evaluation:
-    """Measure a checkpoint on the config's test set, by default at every stage of the head."""
-    model = build_model(cfg)
+def test(cfg: Any, checkpoint: str | Path) -> Evaluation:
+    """Measure a checkpoint on the config's test set, at every stage of the head."""
+    model: Any = build_model(cfg)
     load_weights(model, checkpoint)
     model.to(device()).eval()
     batches = build_loader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     metrics = functools.partial(build_metrics, cfg.get('test_evaluator', dict(type='PCK')), model.skeleton)
-    return evaluate(model, track(batches, 'testing', unit='batch'), metrics, every_stage)
+    evaluation = evaluate(model, track(batches, 'testing', unit='batch'), metrics, every_stage=True)
+    dataset: Any = batches.dataset
+    return replace(evaluation, sources=[str(report) for report in dataset.reports])
 
 
-def default_work_dir(config: str | Path) -> Path:
+def default_work_dir(config: str | Path, ending: str = '') -> Path:
     """`work_dirs/NAME` of a config, below the current folder."""
-    return Path(os.environ.get('POSEPLUG_WORK', 'work_dirs')) / Path(config).stem
+    return Path(os.environ.get('POSEPLUG_WORK', 'work_dirs')) / f'{Path(config).stem}{ending}'

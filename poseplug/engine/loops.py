@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.runner import BaseLoop
@@ -9,8 +10,11 @@ from torch.utils.data import DataLoader
 
 from poseplug.datasets.samplers import EpochBatches
 from poseplug.engine.evaluate import Evaluation, evaluate
+from poseplug.engine.signals import Stop
 from poseplug.errors import ConfigError
 from poseplug.registry import LOOPS
+
+LOGGER = logging.getLogger('poseplug')
 
 
 @LOOPS.register_module()
@@ -29,16 +33,17 @@ class TrainLoop(BaseLoop):
         val_interval: int = 0,
     ):
         super().__init__(runner, dataloader)
-        if (steps is None) == (epochs is None):
-            raise ConfigError(f'train_cfg needs either steps or epochs; got steps={steps}, epochs={epochs}')
-        self.batches: EpochBatches = dataloader.batch_sampler
+        if (steps is None) == (epochs is None) or (steps or epochs or 0) < 1:
+            raise ConfigError(f'train_cfg needs either steps or epochs, 1 at least; got steps={steps}, epochs={epochs}')
+        batches: Any = dataloader.batch_sampler
+        self.batches: EpochBatches = batches
         self.per_epoch = len(self.batches)
         self.unit = 1 if epochs is None else self.per_epoch
-        self._max_iters = steps if epochs is None else epochs * self.per_epoch
+        self._max_iters: int = steps or (epochs or 0) * self.per_epoch
         self._max_epochs = -(-self._max_iters // self.per_epoch)
-        self._iter, self._epoch = 0, 0
+        self._iter, self._epoch, self.evaluated = 0, 0, 0
         self.val_interval, self.val_begin = val_interval * self.unit, 1
-        self.stop_training = False
+        self.stop_training, self.stop = False, Stop()
 
     @property
     def max_iters(self) -> int:
@@ -60,18 +65,33 @@ class TrainLoop(BaseLoop):
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
-        runner.model.train()
         self.batches.start = self._iter
-        loader = iter(self.dataloader) if self._iter < self._max_iters else iter(())
-        while self._iter < self._max_iters and not self.stop_training:
-            self.step(next(loader))
-        if runner.val_loop is not None and not (self.val_interval and self._iter % self.val_interval == 0):
-            runner.val_loop.run()
+        with Stop() as self.stop:
+            self._steps()
         runner.call_hook('after_train')
+        if self.stop.signal is not None:
+            LOGGER.info('stopped at step %d of %d, saved; go on with --resume', self._iter, self._max_iters)
+        self.stop.leave()
         return runner.model
 
+    def _steps(self) -> None:
+        """Every step that is left, each evaluation that is due, and one at the end."""
+        self.runner.model.train()
+        loader = iter(self.dataloader) if self._iter < self._max_iters else iter(())
+        while self._iter < self._max_iters and not self.ended:
+            if self.val_interval and self._iter % self.val_interval == 0:
+                self.evaluate()
+            self.step(next(loader))
+        if not self.stop.signal:
+            self.evaluate()
+
+    @property
+    def ended(self) -> bool:
+        """Whether a hook or a signal has ended the run."""
+        return self.stop_training or self.stop.signal is not None
+
     def step(self, batch: Any) -> None:
-        """One optimiser step, and what follows from it: the epoch's end and the evaluation that is due."""
+        """One optimiser step, and the end of the epoch where it is one."""
         runner = self.runner
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
         outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
@@ -81,9 +101,17 @@ class TrainLoop(BaseLoop):
             runner.call_hook('after_train_epoch')
             self._epoch += 1
             runner.call_hook('before_train_epoch')
-        if self.val_interval and self._iter % self.val_interval == 0 and runner.val_loop is not None:
-            runner.val_loop.run()
-            runner.model.train()
+
+    def evaluate(self) -> None:
+        """Measure the weights of this step, once; a run that was stopped before does it when it goes on."""
+        if self.runner.val_loop is not None and self.evaluated != self._iter:
+            self.runner.val_loop.run()
+            self.runner.model.train()
+        self.evaluated = self._iter
+
+    def go_on_from(self, step: int, evaluated: int) -> None:
+        """Be where a checkpoint of `step` was; its weights may have been measured already."""
+        self._iter, self._epoch, self.evaluated = step, step // self.per_epoch, evaluated
 
 
 @LOOPS.register_module()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import platform
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,24 @@ class Runner(mmengine.runner.Runner):
 
     def __init__(self, *args: Any, init: str | None = None, **settings: Any):
         self._init = init
+        self._has_loaded = False
         super().__init__(*args, **settings)
+
+    @cached_property
+    def config_text(self) -> str:
+        """The whole config as a file that could be run again; laying it out takes as long as a small step."""
+        return self.cfg.pretty_text
+
+    def dump_config(self) -> None:
+        """Put the whole config, bases and options included, beside the checkpoints under the config's own name."""
+        if self.rank == 0:
+            name = Path(self.cfg.filename or 'config.py').name
+            checkpoint.write_whole(Path(self.work_dir) / name, self.config_text.encode())
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Machine and versions to the log file; mmengine's own account also starts compilers to ask their versions."""
+        about = f'poseplug {__version__}, torch {torch.__version__}, Python {platform.python_version()}'
+        self.logger.info('%s, %s, seed %s\n%s', about, platform.platform(), self.seed, self.config_text)
 
     @property
     def bare_model(self) -> nn.Module:
@@ -34,6 +53,7 @@ class Runner(mmengine.runner.Runner):
         """mmengine's logger, its lines kept for the file; poseplug's own lines go to the file and the screen."""
         logger = super().build_logger(*args, **settings)
         LOGGER.setLevel(logging.INFO)
+        LOGGER.handlers = [h for h in LOGGER.handlers if not isinstance(h, logging.FileHandler)]
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 LOGGER.addHandler(handler)
@@ -56,25 +76,51 @@ class Runner(mmengine.runner.Runner):
             self.call_hook('after_load_checkpoint', checkpoint=content)
             LOGGER.info('weights of %s loaded; everything else starts anew', self._init)
 
+    def train(self) -> nn.Module:
+        """As mmengine's; an error gives the screen and the files back, too."""
+        try:
+            return super().train()
+        except BaseException:
+            self.call_hook('after_run')
+            raise
+
     def resume(self, filename: str, *args: Any, **settings: Any) -> None:
         """Weights, optimiser, schedules, averages, random state and step of a checkpoint; nothing of it is executed."""
         content = checkpoint.load(filename)
         if 'optimizer' not in content:
             raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
+        checkpoint.require_same(self.bare_model, content['state_dict'], filename)
+        try:
+            self._put_back(content)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f'{filename} does not fit this config ({error}); resume with the config of the run, in {self.work_dir}'
+            ) from error
+        LOGGER.info('resumed %s at step %s of %s', filename, self.iter, self.max_iters)
+        changed = differing(content['meta']['config'], self.config_text)
+        if changed:
+            LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed))
+
+    def _put_back(self, content: dict[str, Any]) -> None:
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
         self.optim_wrapper.load_state_dict(content['optimizer'])
         for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
             scheduler.load_state_dict(state)
         step = content['meta']['step']
-        self.train_loop._iter, self.train_loop._epoch = step, step // self.train_loop.per_epoch
+        self.train_loop.go_on_from(step, content['meta'].get('evaluated', step))
         set_random_state(content['random'])
-        LOGGER.info('resumed %s at step %s of %s', filename, step, self.max_iters)
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, hooks' parts included."""
         content = {
-            'meta': {'step': self.iter, 'version': __version__, 'config': self.cfg.pretty_text, 'seed': self.seed},
+            'meta': {
+                'step': self.iter,
+                'evaluated': self.train_loop.evaluated,
+                'version': __version__,
+                'config': self.config_text,
+                'seed': self.seed,
+            },
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),
             'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],
@@ -82,6 +128,13 @@ class Runner(mmengine.runner.Runner):
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
         return content
+
+
+def differing(before: str, now: str, most: int = 3) -> list[str]:
+    """The first lines of a config's text that another one lacks, as text: neither is executed."""
+    old = set(before.splitlines())
+    new = [line.strip() for line in now.splitlines() if line not in old]
+    return [*new[:most], f'{len(new) - most} lines more'] if len(new) > most else new
 
 
 def random_state() -> dict[str, Any]:

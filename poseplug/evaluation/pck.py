@@ -1,8 +1,9 @@
-"""Percentage of correct keypoints, normalised by the torso that the skeleton names (Yang & Ramanan 2013; Wei et al. 2016)."""
+"""Percentage of correct keypoints, by the torso that the skeleton names (Yang & Ramanan 2013; Wei et al. 2016)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,8 +44,7 @@ class PCK(Metric):
         if not labelled[torso].all() or length == 0:
             self.without_torso.append(true.id)
             return
-        distances = np.linalg.norm(predicted.keypoints[0] - true.keypoints[0], axis=-1) / length
-        self.distances.append(np.where(labelled, distances, np.nan))
+        self.distances.append(np.where(labelled, offsets(predicted, true) / length, np.nan))
 
     def compute(self) -> Scores:
         scores = Scores(notes=self._notes())
@@ -64,7 +64,7 @@ class PCK(Metric):
             scores.curves[name] = (self.shares.tolist(), [percent(v) for v in values])
         return scores
 
-    def _rows(self, rates: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    def _rows(self, rates: np.ndarray) -> list[tuple[str, Any]]:
         """The groups of the skeleton (ankles, knees, ...) where it has them, its joints otherwise."""
         groups = self.skeleton.groups or {j: (j,) for j in self.skeleton.joints}
         indices = {name: [self.skeleton.index(j) for j in joints] for name, joints in groups.items()}
@@ -76,8 +76,16 @@ class PCK(Metric):
             return []
         return [
             f'{n} of {n + len(self.distances)} people were left out: {" or ".join(self.skeleton.torso or ())} is not '
-            f'labelled, so they have no torso to measure by (first: {self.without_torso[0]})'
+            f'labelled or both are at one place, so they have no torso to measure by (first: {self.without_torso[0]})'
         ]
+
+
+def offsets(predicted: Poses, true: Record) -> np.ndarray:
+    """(K,) px from each joint of the first person to where it was predicted; infinite where nothing usable was."""
+    if not len(predicted):
+        return np.full(true.keypoints.shape[1], np.inf)
+    distances = np.linalg.norm(np.asarray(predicted.keypoints[0]) - true.keypoints[0], axis=-1)
+    return np.where(np.isfinite(distances), distances, np.inf)
 
 
 def joint_rates(distances: np.ndarray, labelled: np.ndarray, share: float) -> np.ndarray:

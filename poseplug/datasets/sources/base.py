@@ -74,7 +74,7 @@ def check_images(folder: Path, names: list[str], missing: str, file: Path) -> np
     if missing == 'error' and not there.all():
         first = names[int(np.argmin(there))]
         raise AnnotationError(
-            f'{file}: image {first} is missing in {folder}; {there.sum():,} of {len(names):,} found. Restore it or pass '
-            f"missing='drop'"
+            f'{file}: image {first} is missing in {folder}; {there.sum():,} of {len(names):,} found. Restore it, or '
+            f"pass missing='drop'"
         )
     return there

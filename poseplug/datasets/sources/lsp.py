@@ -6,6 +6,7 @@ LSPET's is 1 for a labelled one, and its other joints carry no usable position.
 
 from __future__ import annotations
 
+import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ JOINTS = len(LSP)
 class LSPSource(Source):
     """Leeds Sports Pose: pictures already cut around one person, first half for training, second half for testing.
 
+    A `dataset.json` beside the file may say another share; the embedded set has one.
+
     `half` is 'train', 'test' or 'all'. `labels='observer'` says that the file holds the observer-centric re-labelling.
     A missing picture is an error, or a counted drop with `missing='drop'`.
     """
@@ -46,6 +49,8 @@ class LSPSource(Source):
     ):
         if half not in ('train', 'test', 'all'):
             raise AnnotationError(f"{self.name}: half is 'train', 'test' or 'all'; got {half!r}")
+        if labels not in ('person', 'observer'):
+            raise AnnotationError(f"{self.name}: labels are 'person' or 'observer'; got {labels!r}")
         self.root, self.half, self.missing = root, half, missing
         self.skeleton = LSP if labels == 'person' else LSP_OBSERVER
 
@@ -53,8 +58,8 @@ class LSPSource(Source):
         folder = locate(self.root, self.name, 'joints.mat', self.how)
         file = folder / 'joints.mat'
         points, flags = split(read_joints(file), file)
-        first, last = self._range(len(points))
-        places = np.arange(first, last)
+        train = training_share(folder, len(points))
+        places = np.arange(len(points))[{'train': slice(train), 'test': slice(train, None)}.get(self.half, slice(None))]
         there = check_images(folder / 'images', [self.images.format(i + 1) for i in places], self.missing, file)
         report = Report(file)
         report.dropped.update({'with their picture missing': int((~there).sum())} if not there.all() else {})
@@ -72,9 +77,6 @@ class LSPSource(Source):
     def with_scales(self, records: list[Record]) -> list[Record]:
         """The records with position (the middle of the picture) and scale as CPM's training code sets them."""
         return limb_scales(records, self.skeleton)
-
-    def _range(self, count: int) -> tuple[int, int]:
-        return {'train': (0, count // 2), 'test': (count // 2, count), 'all': (0, count)}[self.half]
 
     def _record(self, folder: Path, place: int, points: np.ndarray, visible: np.ndarray) -> Record:
         name = self.images.format(place + 1)
@@ -104,6 +106,22 @@ class LSPETSource(LSPSource):
         """As for LSP, but the person stands at the middle of the labelled joints' bounding rectangle."""
         placed = [replace(r, centers=labelled_middle(r)[None]) for r in records]
         return limb_scales(placed, self.skeleton)
+
+
+def training_share(folder: Path, count: int) -> int:
+    """How many of the pictures, from the first on, are for training: half, or what `dataset.json` beside them says."""
+    file = folder / 'dataset.json'
+    if not file.is_file():
+        return count // 2
+    try:
+        train = json.loads(file.read_text())['train']
+    except (ValueError, KeyError, TypeError):
+        train = None
+    if not isinstance(train, int) or not 0 <= train <= count:
+        raise AnnotationError(
+            f"{file}: 'train' is a number of pictures, 0 to {count}; found {train!r}. Make the set anew"
+        )
+    return train
 
 
 def labelled_middle(record: Record) -> np.ndarray:

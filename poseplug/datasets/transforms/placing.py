@@ -27,9 +27,10 @@ class PlaceByScale(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         record = sample.record
-        if record.scales is None:
+        if record.scales is None or not record.scales[0] > 0:
             raise AnnotationError(
-                f'{record.source} {record.id} has no person scale; PlaceByScale needs one. Use PlacePicture or PlaceBox'
+                f'{record.path} of {record.source or "an unnamed source"} has no person scale; PlaceByScale needs one. '
+                f'Use PlacePicture or PlaceBox'
             )
         sample.matrix = place(position(sample), self.reference / float(record.scales[0]), self.input_size)
         return sample
@@ -75,6 +76,11 @@ class PlaceBox(Transform):
             box = sample.record.boxes[0]
             return box[:2], box[2:], self.padding
         points = sample.keypoints[0][sample.visible[0] > 0]
+        if not len(points):
+            raise AnnotationError(
+                f'{sample.record.path}: the person has neither a box nor a labelled joint inside the picture, so there '
+                f'is nowhere to place; correct the annotation, or use PlacePicture'
+            )
         return points.min(axis=0), points.max(axis=0), self.padding * self.hull
 
 

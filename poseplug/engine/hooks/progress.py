@@ -7,12 +7,13 @@ import logging
 import resource
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 
-from poseplug.progress import bar
+from poseplug.engine.checkpoint import write_whole
+from poseplug.progress import Bar, bar
 from poseplug.registry import HOOKS
 
 CURVE = 'curve.jsonl'
@@ -31,14 +32,19 @@ class ProgressHook(Hook):
 
     def __init__(self, interval: int = 20, tensorboard: bool = True):
         self.interval, self.tensorboard = interval, tensorboard
+        self.bar: Bar | None = None
         self.writer: Any = None
+        self.waited, self.samples, self.sums = 0.0, 0, dict[str, Any]()
+        self.start = self.mark = 0.0
+        self.first = 0
 
     def before_train(self, runner: Any) -> None:
-        self.file: TextIO = open(Path(runner.work_dir) / CURVE, 'a')
+        self.file = Path(runner.work_dir) / CURVE
+        keep_until(self.file, runner.iter)
         self.bar = bar('training', total=runner.max_iters, start=runner.iter)
         if self.tensorboard:
-            self.writer = tensorboard_writer(Path(runner.work_dir) / 'tensorboard')
-        self._begin(runner)
+            self.writer = tensorboard_writer(Path(runner.work_dir) / 'tensorboard', runner.iter)
+        self._begin(runner.iter)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         self.waited += time.perf_counter() - self.mark
@@ -46,11 +52,12 @@ class ProgressHook(Hook):
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.samples += len(data_batch)
         self.sums = {k: self.sums.get(k, 0.0) + v for k, v in (outputs or {}).items()}
-        self.bar.update(1)
         step = runner.iter + 1
         if step % self.interval == 0 or step == runner.max_iters:
             self._write(runner, step)
-            self._begin(runner)
+            self._begin(step)
+        if self.bar is not None:
+            self.bar.update(1)
         self.mark = time.perf_counter()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
@@ -59,21 +66,21 @@ class ProgressHook(Hook):
         LOGGER.info('step %d: %s', runner.iter, ', '.join(f'{k} {v:g}' for k, v in main.items()))
         self.mark = time.perf_counter()
 
-    def after_train(self, runner: Any) -> None:
-        self.bar.close()
-        self.file.close()
+    def after_run(self, runner: Any) -> None:
+        """Give the screen back; also called when a run ends by an error."""
+        if self.bar is not None:
+            self.bar.close()
         if self.writer is not None:
             self.writer.close()
+        self.bar = self.writer = None
 
-    def _begin(self, runner: Any) -> None:
+    def _begin(self, step: int) -> None:
         self.start = self.mark = time.perf_counter()
-        self.waited, self.samples, self.sums, self.first = 0.0, 0, {}, runner.iter
-        del runner
+        self.waited, self.samples, self.sums, self.first = 0.0, 0, {}, step
 
     def _write(self, runner: Any, step: int) -> None:
         seconds = time.perf_counter() - self.start
-        count = max(step - self.first, 1)
-        losses = {k: round(float(v) / count, 6) for k, v in self.sums.items()}
+        losses = {k: round(float(v) / (step - self.first), 6) for k, v in self.sums.items()}
         line = {
             'step': step,
             **losses,
@@ -83,15 +90,34 @@ class ProgressHook(Hook):
             'memory_mib': peak_memory(),
         }
         self._line(line)
-        self.bar.note(f'loss {losses.get("loss", 0):.4g}, {line["samples_per_second"]:.3g} samples/s')
-        LOGGER.debug('%s', line)
+        if self.bar is not None:
+            self.bar.note(f'loss {losses.get("loss", 0):.4g}, {line["samples_per_second"]:.3g} samples/s')
 
     def _line(self, values: dict[str, Any]) -> None:
-        self.file.write(json.dumps(values) + '\n')
-        self.file.flush()
+        with open(self.file, 'a') as file:
+            file.write(json.dumps(values) + '\n')
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, values['step'])
+
+
+def read_curve(file: Path) -> list[dict[str, Any]]:
+    """The lines of a curve; one that was cut off while it was written is left out."""
+    lines = []
+    for text in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def keep_until(file: Path, step: int) -> None:
+    """Drop what a curve tells of later steps: a run that goes on from `step` takes them again."""
+    lines = read_curve(file)
+    kept = [line for line in lines if line.get('step', 0) <= step]
+    if kept != lines:
+        write_whole(file, ''.join(json.dumps(line) + '\n' for line in kept).encode())
 
 
 def peak_memory() -> int:
@@ -101,10 +127,10 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def tensorboard_writer(folder: Path) -> Any:
+def tensorboard_writer(folder: Path, step: int) -> Any:
     """TensorBoard's writer, or None where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=step + 1)
