@@ -1,0 +1,182 @@
+"""From records to batches: the same numbers whoever loads them, and pictures that are not pictures."""
+
+from collections import Counter
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from poseplug.build import build_dataset
+from poseplug.datasets.dataset import PoseDataset
+from poseplug.datasets.images import read_image
+from poseplug.datasets.sources.base import Report, Source
+from poseplug.engine import launch
+from poseplug.errors import AnnotationError, ConfigError, ImageError
+from poseplug.sample import Draw, Record
+from poseplug.skeletons.lsp import LSP
+
+
+class Given(Source):
+    """Records as they are given."""
+
+    def __init__(self, records, skeleton=LSP):
+        self.records, self.skeleton = records, skeleton
+
+    def load(self):
+        return self.records, Report('given', kept=len(self.records))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / 'grey.png'
+    cv2.imwrite(str(path), np.full((40, 60, 3), 90, np.uint8))
+    return path
+
+
+def people(path, points) -> Record:
+    keypoints = np.tile(np.asarray(points, np.float32)[:, None], (1, 14, 1))
+    return Record(path, path.name, keypoints, np.full((len(points), 14), 2, np.uint8), 'given')
+
+
+PIPELINE = [dict(type='PlacePicture', fill=1.0, side='longer'), dict(type='Warp')]
+
+
+def dataset(records, **settings):
+    return PoseDataset(Given(records), PIPELINE, **{'skeleton': 'lsp', 'input_size': (60, 40), **settings})
+
+
+def test_batches_are_the_same_with_no_one_and_two_workers(tiny_config):
+    """Pixels, joints and matrices of three steps, over the end of an epoch, augmentation on."""
+    found = []
+    for workers in (0, 1, 2):
+        cfg = tiny_config(**{'train_dataloader.num_workers': workers})
+        batches = iter(launch.build_loader(cfg, 'train_dataloader', seed=2))
+        found.append([next(batches) for _ in range(3)])
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            assert one.draws == other.draws
+            for name in ('images', 'keypoints', 'visible', 'matrices', 'centers'):
+                assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_sample_follows_from_seed_epoch_and_number_alone(tiny_config):
+    cfg = tiny_config()
+    make = lambda seed: build_dataset(cfg, cfg['train_dataloader']['dataset'], seed=seed)  # noqa: E731
+    one, same, other = make(1), make(1), make(2)
+    for _ in range(3):
+        one[Draw(0, 5)]  # what was asked before does not matter
+    a, b = one[Draw(4, 2)], same[Draw(4, 2)]
+    assert np.array_equal(a.inputs, b.inputs)
+    assert np.array_equal(a.matrix, b.matrix)
+    assert not np.array_equal(a.matrix, one[Draw(5, 2)].matrix)
+    assert not np.array_equal(a.matrix, other[Draw(4, 2)].matrix)
+    assert not np.array_equal(one[Draw(4, 2)].rng.random(4), one[Draw(4, 3)].rng.random(4))
+
+
+def test_every_person_is_the_first_of_a_sample_and_a_picture_is_one_sample(picture):
+    records = [people(picture, [(10, 10), (30, 20), (50, 30)])]
+    each = dataset(records)
+    assert [r.keypoints[0, 0].tolist() for r in each.records] == [[10, 10], [30, 20], [50, 30]]
+    assert all(len(r.keypoints) == 3 for r in each.records)
+    assert len(dataset(records, per='image')) == 1
+
+
+def test_joints_are_mapped_by_name_and_what_a_source_lacks_is_unlabelled(picture):
+    other = dict(name='two', joints=('tail', 'neck', 'right_knee'), limbs=(('tail', 'neck'),), torso=('tail', 'neck'))
+    mapped = dataset([people(picture, [(10, 20)])], skeleton=other)
+    assert mapped.records[0].visible.tolist() == [[0, 2, 2]]
+    assert mapped.records[0].keypoints[0, 1].tolist() == [10, 20]
+
+
+def test_joints_beyond_the_border_count_as_not_labelled(picture):
+    record = people(picture, [(10, 10)])
+    record.keypoints[0, :4] = [(-0.5, 0), (-0.6, 0), (59.5, 39.5), (0, 39.6)]
+    assert dataset([record])[0].visible[0, :5].tolist() == [2, 0, 2, 0, 2]
+
+
+def test_observer_centric_labels_never_meet_a_person_centric_skeleton(tiny_data):
+    source = dict(type='LSPSource', root=str(tiny_data), labels='observer')
+    with pytest.raises(AnnotationError, match='LSPSource labels are observer-centric but .* is person-centric'):
+        PoseDataset(source, PIPELINE, skeleton='lsp')
+    assert len(PoseDataset(source, PIPELINE, skeleton='lsp_observer')) == 14
+
+
+def test_several_sources_are_read_one_after_the_other_each_with_its_report(tiny_data):
+    sources = [dict(type='LSPSource', root=str(tiny_data), half=half) for half in ('test', 'train')]
+    both = PoseDataset(sources, PIPELINE, skeleton='lsp')
+    assert [r.kept for r in both.reports] == [4, 10]
+    assert both.records[0].id == 'im0011.jpg'
+
+
+def test_a_report_counts_every_drop():
+    report = Report('joints.mat', kept=5, dropped=Counter({'without a labelled joint': 2, 'other': 1}))
+    assert report.total == 8
+    assert str(report) == 'joints.mat: 5 of 8 people kept; dropped: 1 other, 2 without a labelled joint'
+
+
+@pytest.mark.parametrize('limit', [0, 2, -1])
+def test_a_limit_is_one_sample_at_least_and_all_at_most(picture, limit):
+    assert len(dataset([people(picture, [(1, 1)])], limit=1)) == 1
+    with pytest.raises(ConfigError, match=f'{limit} samples were asked for, of the 1 that there are'):
+        dataset([people(picture, [(1, 1)])], limit=limit)
+
+
+def test_nobody_to_train_on_is_an_error(picture):
+    with pytest.raises(AnnotationError, match='no person is left to train on or test: given: 0 of 0'):
+        dataset([])
+
+
+def test_a_sample_is_a_person_or_a_picture(picture):
+    with pytest.raises(ConfigError, match="per is 'person' or 'image'; got 'crowd'"):
+        dataset([people(picture, [(1, 1)])], per='crowd')
+
+
+def test_a_picture_of_one_pixel_is_an_error(tmp_path):
+    cv2.imwrite(str(tmp_path / 'dot.png'), np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(ImageError, match=r'dot.png: a picture of 1x1 px'):
+        dataset([people(tmp_path / 'dot.png', [(0, 0)])])[0]
+
+
+def jpeg() -> bytes:
+    rng = np.random.default_rng(0)
+    return cv2.imencode('.jpg', rng.integers(0, 255, (60, 80, 3), dtype=np.uint8))[1].tobytes()
+
+
+@pytest.mark.parametrize(('content', 'size'), [
+    (b'', '0'),
+    (b'This is a text.\n' * 100, '1,600'),
+    (jpeg()[: len(jpeg()) // 2], f'{len(jpeg()) // 2:,}'),
+    (jpeg()[:20], '20'),
+])  # fmt: skip
+def test_what_is_not_a_whole_picture_is_an_error_that_names_it(tmp_path, content, size):
+    path = tmp_path / 'im0001.jpg'
+    path.write_bytes(content)
+    with pytest.raises(
+        ImageError, match=rf'im0001.jpg: {size} bytes that are not a whole picture; fetch the file again'
+    ):
+        read_image(path)
+
+
+def test_an_absent_picture_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ImageError, match=r'im0001.jpg: No such file or directory; restore the file'):
+        read_image(tmp_path / 'im0001.jpg')
+
+
+def test_grey_and_transparent_pictures_become_three_channels_and_stay_unrotated(tmp_path):
+    cv2.imwrite(str(tmp_path / 'grey.png'), np.full((4, 6), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / 'clear.png'), np.full((4, 6, 4), 7, np.uint8))
+    for name in ('grey', 'clear'):
+        image = read_image(tmp_path / f'{name}.png')
+        assert image.shape == (4, 6, 3)
+        assert (image == 7).all()
+
+
+def test_a_bad_picture_stops_training_with_its_name(tiny_config, tiny_data, tmp_path):
+    """From a loader worker, too, the message arrives as our own error."""
+    cfg = tiny_config(**{'train_dataloader.num_workers': 1})
+    loader = launch.build_loader(cfg, 'train_dataloader', 0)
+    loader.dataset.records = [replace(r, path=tmp_path / 'gone.jpg') for r in loader.dataset.records]
+    with pytest.raises(ImageError, match=r'gone.jpg: No such file'):
+        next(iter(loader))

@@ -1,0 +1,242 @@
+"""Joints and pixels move together, mirrors exchange names, and every number comes from the sample's own generator."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from poseplug.errors import AnnotationError, ConfigError
+from poseplug.geometry import apply
+from poseplug.registry import TRANSFORMS
+from poseplug.sample import Draw, Record, Sample, collate
+from poseplug.skeletons.lsp import LSP
+
+SIZE = (96, 64)  # width, height of the input
+
+
+def sample(points, size=(80, 120), seed=0, **known) -> Sample:
+    """A black picture of `size` (width, height) with one person whose first joints are `points`."""
+    keypoints = np.zeros((1, 14, 2), np.float32)
+    visible = np.zeros((1, 14), np.uint8)
+    keypoints[0, : len(points)], visible[0, : len(points)] = np.reshape(points, (-1, 2)), 2
+    record = Record(Path('made.jpg'), 'made', keypoints, visible, 'lsp', **known)
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    return Sample(record, LSP, image, np.random.default_rng(seed), Draw(0, 0), keypoints.copy(), visible.copy())
+
+
+def build(kind, **settings):
+    return TRANSFORMS.build(dict(type=kind, **settings), input_size=SIZE)
+
+
+def run(made, *steps):
+    for step in steps:
+        made = step(made)
+    return made
+
+
+def dotted(made, k=0):
+    """The sample with a bright round spot drawn at joint k of its picture."""
+    x, y = made.keypoints[0, k]
+    columns, rows = np.meshgrid(np.arange(made.size[0]), np.arange(made.size[1]))
+    spot = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 2.5**2))
+    made.image = np.repeat(spot[..., None], 3, axis=2).astype(np.uint8)
+    return made
+
+
+def brightest(view) -> np.ndarray:
+    """(2,) centre of mass of the light in one view."""
+    light = view[..., 0].astype(float)
+    rows, columns = np.indices(light.shape)
+    return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+
+
+PLACINGS = [
+    dict(type='PlacePicture', fill=0.8, side='height'),
+    dict(type='PlacePicture', fill=0.9, side='longer'),
+    dict(type='PlaceByScale', reference=2.0),
+    dict(type='PlaceBox'),
+]
+
+
+@pytest.mark.parametrize('placing', PLACINGS, ids=lambda p: p['type'])
+@pytest.mark.parametrize('seed', range(4))
+def test_a_spot_at_a_joint_is_found_at_the_transformed_joint(placing, seed):
+    made = dotted(sample([(38.0, 61.5), (20, 40), (60, 80)], seed=seed, scales=np.ones(1, np.float32)))
+    steps = [
+        TRANSFORMS.build(placing, input_size=SIZE),
+        build('RandomScaleRotate', scale=(0.8, 1.2), degrees=40, shift=0.02),
+        build('RandomFlip', p=1.0 if seed % 2 else 0.0),
+        build('Warp', fill=(0, 0, 0)),
+    ]
+    moved = run(made, *steps)
+    joint = LSP.mirror[0] if seed % 2 else 0
+    where = collate([moved]).keypoints[0, 0, joint].numpy()
+    assert np.abs(brightest(moved.inputs[0]) - where).max() < 0.25
+
+
+def test_every_view_has_its_own_matrix():
+    made = dotted(sample([(45.0, 52.0)]))
+    views = run(made, build('PlacePicture'), build('Scales', scales=(1.0, 0.7, 1.2)), build('Warp', fill=(0, 0, 0)))
+    assert views.inputs.shape == (3, 64, 96, 3)
+    for view, matrix in zip(views.inputs, [views.matrix, *views.views], strict=True):
+        assert np.abs(brightest(view) - apply(matrix, np.array([45.0, 52.0]))).max() < 0.25
+
+
+def test_a_mirror_exchanges_names_and_visibility_and_keeps_everybody_in_place():
+    made = sample([(10, 20), (30, 40)])
+    made.visible[0, 0] = 1
+    flipped = run(made, build('RandomFlip', p=1.0))
+    left_ankle, left_knee = LSP.index('left_ankle'), LSP.index('left_knee')
+    assert apply(flipped.matrix, flipped.keypoints[0, left_ankle]).tolist() == [95 - 10, 20]
+    assert apply(flipped.matrix, flipped.keypoints[0, left_knee]).tolist() == [95 - 30, 40]
+    assert flipped.visible[0, [0, 1, left_ankle, left_knee]].tolist() == [0, 0, 1, 2]
+
+
+def test_two_mirrors_are_none():
+    made = sample([(10, 20), (30, 40)])
+    twice = run(sample([(10, 20), (30, 40)]), build('RandomFlip', p=1.0), build('RandomFlip', p=1.0))
+    assert np.array_equal(twice.matrix, np.eye(3))
+    assert np.array_equal(twice.keypoints, made.keypoints)
+
+
+def test_positive_degrees_turn_clockwise_on_the_screen_and_the_scale_enlarges():
+    """With a generator that draws the upper ends, a point right of the middle goes below it, 1.5 times as far."""
+
+    class Highest:
+        def uniform(self, low, high):
+            return high
+
+        def standard_normal(self, count):
+            return np.zeros(count)
+
+    made = sample([])
+    made.rng = Highest()
+    turned = run(made, build('RandomScaleRotate', scale=(0.5, 1.5), degrees=90))
+    assert apply(turned.matrix, np.array([47.5 + 10, 31.5])) == pytest.approx([47.5, 31.5 + 15])
+    assert apply(turned.matrix, np.array([47.5, 31.5])) == pytest.approx([47.5, 31.5])
+
+
+def test_draws_fill_their_ranges_evenly():
+    turn, flip = build('RandomScaleRotate', scale=(0.7, 1.3), degrees=40), build('RandomFlip')
+    made = [run(sample([], seed=s), turn, flip) for s in range(300)]
+    scales = np.array([np.sqrt(abs(np.linalg.det(m.matrix[:2, :2]))) for m in made])
+    flips = np.mean([np.linalg.det(m.matrix[:2, :2]) < 0 for m in made])
+    assert 0.7 <= scales.min() < 0.72
+    assert 1.28 < scales.max() <= 1.3
+    assert abs(scales.mean() - 1.0) < 0.04  # 4 standard errors
+    assert 0.4 < flips < 0.6
+
+
+def test_at_the_reference_a_head_of_35_px_becomes_41_at_an_input_of_368():
+    """CPM's rule (Wei et al. 2016, released code): a person of scale 1 is enlarged by 41/35."""
+    made = sample([(100.0, 60.0), (100.0, 95.0)], size=(200, 200), scales=np.ones(1, np.float32))
+    for width, length in ((368, 41.0), (184, 20.5)):
+        step = TRANSFORMS.build(dict(type='PlaceByScale'), input_size=(width, width))
+        head = apply(step(made).matrix, made.keypoints[0, :2])
+        assert np.linalg.norm(head[1] - head[0]) == pytest.approx(length, abs=1e-4)
+
+
+def test_the_whole_picture_stands_in_the_middle_and_fills_its_share():
+    corners = np.array([[-0.5, -0.5], [79.5, 119.5]])  # of a picture of 80 x 120 px
+    tall = apply(run(sample([]), build('PlacePicture', fill=0.8, side='height')).matrix, corners)
+    assert np.ptp(tall, axis=0) == pytest.approx([80 * 0.8 * 64 / 120, 0.8 * 64])
+    assert tall.mean(axis=0) == pytest.approx([47.5, 31.5])
+    wide = apply(run(sample([], size=(160, 40)), build('PlacePicture', fill=1.0, side='longer')).matrix,
+                 np.array([[-0.5, -0.5], [159.5, 39.5]]))  # fmt: skip
+    assert np.ptp(wide, axis=0) == pytest.approx([96, 24])
+
+
+def test_a_box_fills_the_input_less_its_padding():
+    made = sample([(50, 50)], boxes=np.array([[20.0, 30.0, 60.0, 110.0]]))
+    placed = apply(run(made, build('PlaceBox', padding=1.25)).matrix, np.array([[20.0, 30.0], [60.0, 110.0]]))
+    assert np.ptp(placed, axis=0) == pytest.approx([40 * 0.64, 80 * 0.64])  # 64 / (80 * 1.25) = 0.64
+    assert placed.mean(axis=0) == pytest.approx([47.5, 31.5])
+
+
+def test_without_a_box_the_labelled_joints_hull_serves():
+    made = sample([(20.0, 30.0), (60.0, 110.0)])
+    made.keypoints[0, 5] = (-900, -900)  # not labelled
+    placed = apply(run(made, build('PlaceBox', padding=1.0, hull=1.25)).matrix, np.array([[20.0, 30.0], [60.0, 110.0]]))
+    assert np.ptp(placed, axis=0)[1] == pytest.approx(64 / 1.25)
+
+
+def test_each_source_has_its_own_placing():
+    rules = dict(lsp=dict(type='PlacePicture', fill=1.0), lspet=dict(type='PlaceByScale'))
+    step = build('PlaceBySource', rules=rules)
+    assert np.array_equal(run(sample([]), step).matrix, run(sample([]), build('PlacePicture', fill=1.0)).matrix)
+    other = sample([])
+    object.__setattr__(other.record, 'source', 'mpii')
+    with pytest.raises(ConfigError, match="no rule for source 'mpii'; it has lsp, lspet"):
+        step(other)
+
+
+def test_a_subject_stands_where_its_record_says():
+    made = sample([], scales=np.ones(1), centers=np.array([[12.0, 34.0]]))
+    assert apply(run(made, build('PlaceByScale')).matrix, np.array([12.0, 34.0])) == pytest.approx([47.5, 31.5])
+    assert collate([run(made, build('Warp'))]).centers[0].numpy() == pytest.approx([47.5, 31.5])
+
+
+def test_colours_change_and_geometry_does_not():
+    made = sample([(10, 20)])
+    made.image = np.random.default_rng(1).integers(0, 255, made.image.shape, dtype=np.uint8)
+    warped = run(made, build('PlacePicture'), build('Warp'))
+    before, matrix = warped.inputs.copy(), warped.matrix.copy()
+    after = run(warped, build('RandomColor', contrast=0.9, brightness=0.5, channels=0.5)).inputs
+    assert after.dtype == np.uint8
+    assert after.shape == before.shape
+    assert not np.array_equal(after, before)
+    assert np.array_equal(warped.matrix, matrix)
+    for c in range(3):  # one table a channel: equal pixels stay equal, brighter ones are never darker
+        order = np.argsort(before[..., c], axis=None)
+        assert (np.diff(after[..., c].ravel()[order].astype(int)) >= 0).all()
+
+
+def test_no_colour_change_is_none():
+    made = sample([])
+    made.image = np.random.default_rng(1).integers(0, 255, made.image.shape, dtype=np.uint8)
+    warped = run(made, build('PlacePicture'), build('Warp'))
+    before = warped.inputs.copy()
+    assert np.array_equal(run(warped, build('RandomColor', contrast=0, brightness=0, channels=0)).inputs, before)
+
+
+def test_what_lies_outside_the_picture_gets_the_fill():
+    made = run(sample([], size=(8, 8)), build('PlacePicture', fill=0.5), build('Warp', fill=(1, 2, 3)))
+    assert made.inputs[0, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize('kind', ['RandomScaleRotate', 'RandomFlip', 'RandomColor'])
+def test_global_random_states_are_left_alone(kind):
+    made = run(sample([]), build('PlacePicture'), build('Warp'))
+    np.random.seed(5)  # noqa: NPY002
+    run(made, build(kind))
+    after = np.random.random()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    assert after == np.random.random()  # noqa: NPY002
+
+
+@pytest.mark.parametrize(('kind', 'settings', 'error', 'told'), [
+    ('PlaceByScale', {}, AnnotationError, 'made.jpg of lsp has no person scale; PlaceByScale needs one'),
+    ('PlaceBox', {}, AnnotationError, 'made.jpg: the person has neither a box nor a labelled joint'),
+    ('RandomColor', {}, ConfigError, 'put it after Warp in the pipeline'),
+])  # fmt: skip
+def test_a_sample_that_a_transform_cannot_serve_is_an_error(kind, settings, error, told):
+    with pytest.raises(error, match=told):
+        run(sample([]), build(kind, **settings))
+
+
+@pytest.mark.parametrize(('kind', 'settings', 'told'), [
+    ('PlacePicture', dict(side='wide'), "side is 'height' or 'longer'; got 'wide'"),
+    ('Warp', dict(interpolation='lanczos'), "interpolation is one of linear, cubic, area; got 'lanczos'"),
+])  # fmt: skip
+def test_a_setting_that_does_not_exist_is_an_error(kind, settings, told):
+    with pytest.raises(ConfigError, match=told):
+        build(kind, **settings)
+
+
+def test_the_warp_is_bicubic_where_asked():
+    made = dotted(sample([(40, 60)]))
+    matrix = run(sample([]), build('PlacePicture')).matrix
+    cubic = run(made, build('PlacePicture'), build('Warp', interpolation='cubic')).inputs[0]
+    wanted = cv2.warpAffine(made.image, matrix[:2], SIZE, flags=cv2.INTER_CUBIC, borderValue=(128, 128, 128))
+    assert np.array_equal(cubic, wanted)
