@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,13 @@ import pytest
 from scipy.io import savemat
 from torch import nn
 
+from poseplug.codecs.heatmap import Heatmap
 from poseplug.datasets.sources.base import Source
 from poseplug.datasets.transforms.base import Transform
 from poseplug.models.heads.base import Head
 from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry, where
 from poseplug.testing import (
+    SMALL,
     BackboneContract,
     CodecContract,
     ExportContract,
@@ -206,3 +209,38 @@ def test_heads_transforms_and_sources_are_of_their_base_class():
     assert all(issubclass(MODELS.get(n), Head) for n in ours(MODELS, 'models.heads'))
     assert all(issubclass(TRANSFORMS.get(n), Transform) for n in ours(TRANSFORMS))
     assert all(issubclass(SOURCES.get(n), Source) for n in ours(SOURCES))
+
+
+@dataclass(frozen=True)
+class OneSided(Heatmap):
+    """A codec that forgets to exchange left and right in a mirror."""
+
+    @property
+    def mirror_channels(self):
+        return {'heatmap': list(range(len(self.skeleton)))}
+
+
+@dataclass(frozen=True)
+class OffGrid(Heatmap):
+    """A codec that reads its cells half a stride away from where it drew them."""
+
+    def decode(self, fields):
+        poses = super().decode(fields)
+        return replace(poses, keypoints=poses.keypoints + 4.0)
+
+
+@pytest.mark.parametrize(
+    ('broken', 'law'),
+    [
+        (OneSided, 'test_the_mirrored_fields_of_mirrored_joints_are_those_of_the_joints'),
+        (OffGrid, 'test_decoding_undoes_encoding_within_the_tolerance'),
+    ],
+)
+def test_a_broken_codec_breaks_its_law(broken, law):
+    with pytest.raises(AssertionError, match='px away'):
+        getattr(CodecContract(), law)(broken(SMALL, (64, 48)))
+
+
+def test_a_part_without_settings_is_told_what_to_add():
+    with pytest.raises(pytest.fail.Exception, match="codec 'New' is registered but not tested: add 'New': dict"):
+        made(CODECS, 'New')
