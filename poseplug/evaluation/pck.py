@@ -40,7 +40,7 @@ class PCK(Metric):
     def add(self, predicted: Poses, true: Record) -> None:
         labelled = true.visible[0] > 0
         torso = [self.skeleton.index(j) for j in self.skeleton.torso or ()]
-        length = np.linalg.norm(true.keypoints[0][torso[0]] - true.keypoints[0][torso[1]])
+        length = np.linalg.norm(np.subtract(*true.keypoints[0].astype(float)[torso]))
         if not labelled[torso].all() or length == 0:
             self.without_torso.append(true.id)
             return
@@ -84,7 +84,7 @@ def offsets(predicted: Poses, true: Record) -> np.ndarray:
     """(K,) px from each joint of the first person to where it was predicted; infinite where nothing usable was."""
     if not len(predicted):
         return np.full(true.keypoints.shape[1], np.inf)
-    distances = np.linalg.norm(np.asarray(predicted.keypoints[0]) - true.keypoints[0], axis=-1)
+    distances = np.linalg.norm(np.asarray(predicted.keypoints[0], float) - true.keypoints[0], axis=-1)
     return np.where(np.isfinite(distances), distances, np.inf)
 
 

@@ -7,16 +7,14 @@ LSPET's is 1 for a labelled one, and its other joints carry no usable position.
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from poseplug.datasets.sources.base import Report, Source, check_images, locate
+from poseplug.datasets.sources.matlab import read_array
 from poseplug.datasets.sources.scale import limb_scales
 from poseplug.errors import AnnotationError
 from poseplug.registry import SOURCES
@@ -57,7 +55,7 @@ class LSPSource(Source):
     def load(self) -> tuple[list[Record], Report]:
         folder = locate(self.root, self.name, 'joints.mat', self.how)
         file = folder / 'joints.mat'
-        points, flags = split(read_joints(file), file)
+        points, flags = split(read_array(file, 'joints'), file)
         train = training_share(folder, len(points))
         places = np.arange(len(points))[{'train': slice(train), 'test': slice(train, None)}.get(self.half, slice(None))]
         there = check_images(folder / 'images', [self.images.format(i + 1) for i in places], self.missing, file)
@@ -130,20 +128,6 @@ def labelled_middle(record: Record) -> np.ndarray:
     return (points.min(axis=0) + points.max(axis=0)) / 2
 
 
-def read_joints(file: Path) -> np.ndarray:
-    """The array `joints` of a MATLAB file, or an error that names the file."""
-    try:
-        content = loadmat(str(file), variable_names=['joints'])
-    except (MatReadError, OSError, ValueError, TypeError, IndexError, KeyError, NotImplementedError, zlib.error,
-            UnboundLocalError, MemoryError) as error:  # fmt: skip
-        raise AnnotationError(
-            f'{file} is not a readable MATLAB file ({type(error).__name__}: {error}); take it anew from its archive'
-        ) from error
-    if 'joints' not in content:
-        raise AnnotationError(f"{file} has no array 'joints'; take it anew from the data set's archive")
-    return content['joints']
-
-
 def split(joints: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, 14, 2) counted from 1 and flags (N, 14) from (3, 14, N), LSP's order, or (14, 3, N), LSPET's."""
     if joints.ndim == 3 and joints.shape[:2] == (3, JOINTS):
@@ -155,10 +139,6 @@ def split(joints: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
             f'{file}: joints has shape {joints.shape}, but LSP writes (3, {JOINTS}, pictures) and LSPET ({JOINTS}, 3, '
             f'pictures); this is another file'
         )
-    try:
-        ordered = ordered.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise AnnotationError(f'{file}: joints holds {joints.dtype}, not numbers; this is another file') from error
     flags = ordered[..., 2]
     if not np.isin(flags, (0, 1)).all():
         raise AnnotationError(f'{file}: the third row of joints is a flag, 0 or 1; found {np.unique(flags)[:5]}')
