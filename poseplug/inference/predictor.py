@@ -238,7 +238,8 @@ def box_fault(given: np.ndarray, box: np.ndarray, box_format: BoxFormat, size: t
     if box_format == 'xywh' and like_corners(given, size):
         return (
             f'reaches far out of the picture ({size[0]}x{size[1]} px) as x, y, width, height, but would fit it as two '
-            f"corners; if that is what it is, say so (box_format='corners', --box-format corners), otherwise cut it to the picture"
+            f"corners; if that is what it is, say so (box_format='corners', --box-format corners), otherwise cut it to "
+            f'the picture'
         )
     if (box[:2] > np.array(size) - 1).any() or (box[2:] < 0).any():
         return f'lies outside the picture ({size[0]}x{size[1]} px); is it of another picture, or in shares of its size?'
