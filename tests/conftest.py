@@ -80,6 +80,16 @@ def tiny_options(data: Path) -> dict:
 
 
 @pytest.fixture
+def typed(tiny_data):
+    """A function from further options to the arguments that make a command's config the tiny one."""
+
+    def options(**further) -> list[str]:
+        return ['--cfg-options', *(f'{k}={v!r}' for k, v in {**tiny_options(tiny_data), **further}.items())]
+
+    return options
+
+
+@pytest.fixture
 def command(monkeypatch, capsys):
     """A function that runs a command of tools/ in this process: (exit code, its stdout, its stderr)."""
     import runpy

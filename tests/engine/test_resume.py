@@ -8,9 +8,10 @@ import torch
 
 from poseplug.engine import launch
 from poseplug.engine.checkpoint import load
-from poseplug.engine.hooks.progress import CURVE, read_curve
+from poseplug.engine.hooks.progress import CURVE
 from poseplug.engine.loops import TrainLoop
 from poseplug.errors import CheckpointError, ConfigError
+from poseplug.visualization.curves import read_curve
 
 
 class Killed(BaseException):

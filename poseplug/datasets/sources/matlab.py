@@ -51,7 +51,7 @@ def _byte_order(data: bytes) -> str:
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and content of the elements in a row; short ones share their tag's 8 bytes, all but compressed fill up to 8."""
+    """Type and content of the elements in a row; short ones share the tag's 8 bytes, compressed ones end anywhere."""
     place = 0
     while place < len(data):
         kind, size = struct.unpack_from(f'{order}II', data, place)

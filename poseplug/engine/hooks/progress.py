@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import resource
 import time
 from pathlib import Path
@@ -101,23 +102,20 @@ class ProgressHook(Hook):
                 self.writer.add_scalar(name, value, values['step'])
 
 
-def read_curve(file: Path) -> list[dict[str, Any]]:
-    """The lines of a curve; one that was cut off while it was written is left out."""
-    lines = []
-    for text in file.read_text().splitlines() if file.is_file() else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
-
-
 def keep_until(file: Path, step: int) -> None:
-    """Drop what a curve tells of later steps: a run that goes on from `step` takes them again."""
-    lines = read_curve(file)
-    kept = [line for line in lines if line.get('step', 0) <= step]
+    """Drop from a curve the lines of later steps, which a run that goes on from `step` takes again, and broken ones."""
+    lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
+    kept = [line for line in lines if step_of(line) <= step]
     if kept != lines:
-        write_whole(file, ''.join(json.dumps(line) + '\n' for line in kept).encode())
+        write_whole(file, ''.join(kept).encode())
+
+
+def step_of(line: str) -> float:
+    """The step that a line of the curve is about; infinite if it was cut off while it was written."""
+    try:
+        return json.loads(line)['step']
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def peak_memory() -> int:
