@@ -44,7 +44,10 @@ class CPMTrunk(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W) to one map a trunk, each (B, C, H/8, W/8), sizes rounded up."""
-        return tuple(trunk(images) for trunk in self.trunks)
+        features = []
+        for trunk in self.trunks:  # a loop, since a generator would be one frame more to the first layer
+            features.append(trunk(images))
+        return tuple(features)
 
 
 @MODELS.register_module()

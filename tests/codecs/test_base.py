@@ -1,0 +1,69 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from poseplug.codecs.base import Grid, Targets
+from poseplug.codecs.cpm import CPMHeatmap
+from poseplug.codecs.heatmap import Heatmap
+from poseplug.errors import ConfigError
+from poseplug.skeletons.lsp import LSP
+
+
+def test_cell_g_of_cpm_stands_at_input_pixel_8g_plus_3_and_a_half():
+    columns, rows = CPMHeatmap(LSP, (368, 184)).grid.axes(torch.zeros(1))
+    assert columns[:2].tolist() == [3.5, 11.5]
+    assert (columns[-1], rows[-1]) == (8 * 45 + 3.5, 8 * 22 + 3.5)
+
+
+def test_cells_and_pixels_undo_each_other():
+    grid = Grid((46, 46), (368, 368), 8, 3.5)
+    places = torch.tensor([[0.0, 3.5], [100.25, 367.0]])
+    assert_close(grid.pixels(grid.cells(places)), places)
+
+
+@pytest.mark.parametrize(
+    ('codec', 'shift'),
+    [
+        (CPMHeatmap(LSP, (368, 368)), 0),  # 8g + 3.5 is symmetric: 367 - 3.5 = 8 * 45 + 3.5
+        (Heatmap(LSP, (256, 256)), 1),  # (255 - 0) / 4 = 63.75 is nearest to cell 64, one beyond the last
+        (Heatmap(LSP, (256, 256), offset=1.5), 0),
+    ],
+)
+def test_a_mirrored_field_moves_by_the_cells_that_its_grid_asks(codec, shift):
+    assert codec.grid.mirror_shift == shift
+
+
+@pytest.mark.parametrize('codec', [CPMHeatmap(LSP, (64, 48)), Heatmap(LSP, (64, 48), offset=1.5)])
+def test_mirroring_fields_twice_is_the_identity(codec):
+    width, height = codec.grid.size
+    maps = torch.rand(2, codec.fields['heatmap'], height, width)
+    assert torch.equal(codec.flip(codec.flip({'heatmap': maps}))['heatmap'], maps)
+
+
+@pytest.mark.parametrize(
+    'codec', [CPMHeatmap(LSP, (64, 48)), CPMHeatmap(LSP, (64, 48), people='max', cut=0.0), Heatmap(LSP, (65, 64))]
+)
+def test_the_fields_of_mirrored_people_mirror_back_to_their_own(codec):
+    keypoints = torch.rand(2, 3, 14, 2, generator=torch.Generator().manual_seed(0)) * 40 + 8
+    visible = torch.randint(0, 3, (2, 3, 14), generator=torch.Generator().manual_seed(1))
+    mirrored = keypoints[:, :, LSP.mirror].clone()
+    mirrored[..., 0] = codec.input_size[0] - 1 - mirrored[..., 0]
+    own, others = codec.encode(keypoints, visible), codec.encode(mirrored, visible[:, :, LSP.mirror])
+    for stage, other in zip(own.stages, others.stages, strict=True):
+        lost = codec.grid.mirror_shift  # columns that a shifted field lacks on the left
+        assert_close(codec.flip(other)['heatmap'][..., lost:], stage['heatmap'][..., lost:], atol=1e-5, rtol=0)
+
+
+def test_a_mirror_leaves_the_background_in_its_channel():
+    assert CPMHeatmap(LSP, (64, 64)).mirror_channels['heatmap'] == [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13, 14]
+
+
+def test_the_last_targets_serve_every_later_stage():
+    targets = Targets(({'heatmap': torch.zeros(1)}, {'heatmap': torch.ones(1)}))
+    assert [targets.at(t)['heatmap'].item() for t in (0, 1, 5)] == [0, 1, 1]
+
+
+@pytest.mark.parametrize('size', [(64,), (64, 0), (64.5, 64), (64, 64, 3)])
+def test_an_input_size_is_two_whole_numbers(size):
+    with pytest.raises(ConfigError, match=r'input_size is \(width, height\)'):
+        CPMHeatmap(LSP, size)

@@ -1,0 +1,108 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from poseplug.codecs.heatmap import Heatmap
+from poseplug.codecs.refine import dark_kernel, neighbourhood, peaks, refine, smoothing, strip_count
+from poseplug.skeleton import Skeleton
+
+FOUR = Skeleton('four', ('a', 'b', 'c', 'd'))
+
+
+def noisy_maps(height: int = 40, width: int = 36) -> torch.Tensor:
+    """Gaussians at random places, inside and at the border, under positive noise: (4, 5, H, W)."""
+    chance = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    at = chance.uniform(0, 1, (4, 5, 2, 1, 1)) * np.array([width - 1, height - 1]).reshape(2, 1, 1)
+    maps = np.exp(-((x - at[:, :, 0]) ** 2 + (y - at[:, :, 1]) ** 2) / (2 * 2.0**2))
+    return torch.from_numpy((maps + chance.uniform(0, 0.1, maps.shape) + 1e-3).astype(np.float32))
+
+
+def dark_by_hand(heatmap: np.ndarray, kernel: int) -> np.ndarray:
+    """DARK as published, over the whole map: blur inside a border of zeros, rescale, logarithm, one Newton step."""
+    border = (kernel - 1) // 2
+    height, width = heatmap.shape
+    padded = np.zeros((height + 2 * border, width + 2 * border), np.float32)
+    padded[border:-border, border:-border] = heatmap
+    blurred = cv2.GaussianBlur(padded, (kernel, kernel), 0)[border:-border, border:-border]
+    f = np.log(np.maximum(blurred * heatmap.max() / blurred.max(), 1e-10)).astype(np.float64)
+    y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    if not (1 < x < width - 2 and 1 < y < height - 2):
+        return np.array([x, y], float)
+    dx, dy = 0.5 * (f[y, x + 1] - f[y, x - 1]), 0.5 * (f[y + 1, x] - f[y - 1, x])
+    dxx = 0.25 * (f[y, x + 2] - 2 * f[y, x] + f[y, x - 2])
+    dyy = 0.25 * (f[y + 2, x] - 2 * f[y, x] + f[y - 2, x])
+    dxy = 0.25 * (f[y + 1, x + 1] - f[y - 1, x + 1] - f[y + 1, x - 1] + f[y - 1, x - 1])
+    return np.array([x, y]) - np.linalg.inv([[dxx, dxy], [dxy, dyy]]) @ [dx, dy]
+
+
+@pytest.mark.parametrize('kernel', [3, 5, 7, 11, 17])
+def test_dark_is_the_published_formula_over_the_whole_map(kernel):
+    maps = noisy_maps()
+    cells, _ = peaks(maps)
+    ours = refine(maps, cells, 'dark', kernel).numpy()
+    by_hand = np.array([[dark_by_hand(m, kernel) for m in people] for people in maps.numpy()])
+    assert np.abs(by_hand - cells.numpy()).max() > 0.2
+    np.testing.assert_allclose(ours, by_hand, atol=1e-4)
+
+
+@pytest.mark.parametrize('kernel', [3, 5, 7, 11, 13, 17])
+def test_the_blur_is_that_of_opencv(kernel):
+    line = cv2.getGaussianKernel(kernel, 0)
+    square = smoothing(kernel)[:, 12].view(kernel + 4, kernel + 4)[2:-2, 2:-2]
+    np.testing.assert_allclose(square, line @ line.T, atol=1e-7)
+
+
+@pytest.mark.parametrize(('sigma', 'kernel'), [(0.5, 3), (0.875, 3), (1.0, 3), (2.0, 11), (3.0, 17)])
+def test_the_blur_that_belongs_to_a_gaussian_is_the_published_one(sigma, kernel):
+    assert dark_kernel(sigma) == kernel
+
+
+@pytest.mark.parametrize(('how', 'tolerance'), [('dark', 0.05), ('taylor', 0.001)])
+def test_the_center_of_a_gaussian_between_the_cells_is_recovered(how, tolerance):
+    codec = Heatmap(FOUR, (192, 256), sigma=8.0, refine=how)
+    keypoints = torch.rand(16, 1, 4, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([128.0, 192.0]) + 32
+    poses = codec.decode(codec.encode(keypoints, torch.ones(16, 1, 4)).at(0))
+    assert ((poses.keypoints - keypoints[:, 0]) / 4).abs().max() < tolerance
+
+
+@pytest.mark.parametrize('how', ['dark', 'taylor', 'quarter', 'none'])
+def test_a_map_without_a_summit_stays_at_its_largest_cell(how):
+    maps = torch.zeros(1, 2, 12, 12)
+    maps[0, 1] = -0.5
+    cells, values = peaks(maps)
+    assert values.tolist() == [[0.0, -0.5]]
+    assert torch.equal(refine(maps, cells, how, 11), torch.zeros(1, 2, 2))
+
+
+def test_the_peak_of_equal_cells_is_the_first_row_by_row():
+    maps = torch.zeros(1, 1, 20, 30)
+    maps[0, 0, 3, 25] = maps[0, 0, 17, 4] = 1
+    cells, values = peaks(maps)
+    assert (cells.tolist(), values.tolist()) == ([[[25, 3]]], [[1.0]])
+
+
+@pytest.mark.parametrize('size', [(46, 46), (64, 48), (7, 5), (1, 1), (13, 130), (128, 96)])
+def test_a_peak_is_the_largest_cell_of_any_map(size):
+    maps = torch.rand(3, 4, *size, generator=torch.Generator().manual_seed(0))
+    cells, values = peaks(maps)
+    places = maps.numpy().reshape(3, 4, -1).argmax(-1)
+    np.testing.assert_array_equal(cells, np.stack([places % size[1], places // size[1]], -1))
+    np.testing.assert_array_equal(values, maps.numpy().max((2, 3)))
+    assert (size[0] * size[1]) % strip_count(size[0] * size[1]) == 0
+
+
+def test_a_quarter_step_goes_to_the_higher_neighbour_and_only_where_there_are_two():
+    maps = torch.zeros(1, 3, 9, 9)
+    maps[0, 0, 4, 5], maps[0, 0, 4, 6], maps[0, 0, 3, 5] = 1.0, 0.5, 0.2  # right and up
+    maps[0, 1, 0, 4], maps[0, 1, 1, 4], maps[0, 1, 0, 3] = 1.0, 0.5, 0.2  # on the first row: left only
+    maps[0, 2, 8, 8], maps[0, 2, 7, 8] = 1.0, 0.5  # in the corner
+    cells, _ = peaks(maps)
+    assert refine(maps, cells, 'quarter')[0].tolist() == [[5.25, 3.75], [3.75, 0.0], [8.0, 8.0]]
+
+
+def test_a_neighbourhood_is_zero_beyond_the_map():
+    maps = torch.arange(1.0, 13.0).view(1, 1, 3, 4)
+    assert neighbourhood(maps, torch.tensor([[[0, 0]]]), 1)[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [0, 5, 6]]
+    assert neighbourhood(maps, torch.tensor([[[3, 2]]]), 1)[0, 0].tolist() == [[7, 8, 0], [11, 12, 0], [0, 0, 0]]
