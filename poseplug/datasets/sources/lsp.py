@@ -140,6 +140,11 @@ def split(joints: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
             f'pictures); this is another file'
         )
     flags = ordered[..., 2]
-    if not np.isin(flags, (0, 1)).all():
-        raise AnnotationError(f'{file}: the third row of joints is a flag, 0 or 1; found {np.unique(flags)[:5]}')
+    wrong = ~np.isin(flags, (0, 1))
+    if wrong.any():
+        record, joint = np.argwhere(wrong)[0]
+        raise AnnotationError(
+            f'{file}: record {record + 1}: the third number of joint {LSP.joints[joint]!r} is a flag, 0 or 1; found '
+            f'{flags[record, joint]:g}. Correct the file or take it anew from its archive'
+        )
     return ordered[..., :2], flags
