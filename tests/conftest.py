@@ -31,6 +31,12 @@ def _quiet_afterwards():
 
 
 @pytest.fixture(scope='session')
+def root() -> Path:
+    """The folder of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
 def tiny_data(tmp_path_factory) -> Path:
     """The embedded set in LSP's layout: 10 pictures to learn from, 4 to test."""
     from poseplug.datasets.synthetic import write_lsp

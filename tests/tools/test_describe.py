@@ -1,0 +1,86 @@
+"""tools/describe.py: what it prints, what it imports, and every config of the house."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from poseplug.analysis.describe import grouped
+from poseplug.build import build_model
+from poseplug.config import load_config
+
+CONFIGS = ['cpm_flic_368', 'cpm_lsp_368', 'cpm_lsp_368_observer', 'cpm_lsp_lite', 'cpm_synthetic', 'cpm_vgg_lsp_368']
+
+
+def test_the_json_has_totals_and_parts_that_add_up(command, root):
+    code, out, _ = command('describe.py', root / 'configs/cpm/cpm_lsp_lite.py', '--json')
+    about = json.loads(out)
+    assert code == 0
+    assert about['receptive_field'] == [148, 388, 628]
+    for name in ('parameters', 'macs'):
+        assert about[name] == sum(part[name] for part in about['parts'].values())
+    assert about['parts']['head']['receptive_field'] == about['receptive_field']
+    assert about['shapes']['backbone'] == [{'shape': [64, 16, 16], 'stride': 8}]
+    assert about['shapes']['stages'] == [{'heatmap': [15, 16, 16]}] * 3
+    assert about['skeleton']['joints'][0] == 'right_ankle'
+    assert (about['codec']['type'], about['codec']['grid'], about['codec']['offset']) == ('CPMHeatmap', [16, 16], 3.5)
+    assert about['loaders']['train']['sources'] == ['LSPSource', 'LSPETSource']
+
+
+def test_options_change_what_is_described(command, root):
+    options = ('--cfg-options', 'model.head.stages=2', 'model.codec.input_size=(64,64)')
+    about = json.loads(command('describe.py', root / 'configs/cpm/cpm_lsp_lite.py', '--json', *options)[1])
+    assert about['receptive_field'] == [148, 388]
+    assert about['shapes']['input'] == [3, 64, 64]
+
+
+def test_the_page_tells_the_way_from_bytes_to_joints_in_order(command, root):
+    code, out, _ = command('describe.py', root / 'configs/cpm/cpm_lsp_lite.py')
+    wanted = ['loader', 'input  3 x 128 x 128', 'backbone  CPMVGGTrunk', '64 x 16 x 16  stride 8  sees 148 px',
+              'head  CPMHead', 'stage 3: heatmap 15 x 16 x 16  sees 628 px', 'codec  CPMHeatmap', 'poses  14 joints',
+              'contexts.0 to 1, each', '2,682,269']  # fmt: skip
+    places = [out.find(text) for text in wanted]
+    assert (code, -1 in places) == (0, False)
+    assert places == sorted(places)
+
+
+def test_parts_of_one_list_that_cost_the_same_are_one_line():
+    cost = {'parameters': 1, 'macs': 2}
+    other = {'parameters': 3, 'macs': 2}
+    inner = {'first': cost, 'second': cost, 'list.0': cost, 'list.1': cost, 'list.2': other, 'list.3': cost}
+    assert [name for name, _ in grouped(inner)] == ['first', 'second', 'list.0 to 1, each', 'list.2', 'list.3']
+
+
+def test_describing_loads_no_data_and_imports_neither_the_engine_nor_a_plotter(root, tmp_path):
+    code = (
+        f'import runpy, sys; sys.argv = ["describe.py", {str(root / "configs/cpm/cpm_lsp_lite.py")!r}]\n'
+        f'runpy.run_path({str(root / "tools/describe.py")!r}, run_name="__main__")\n'
+        'print([m for m in sys.modules if m.startswith(("matplotlib", "mmengine.runner", "poseplug.engine"))])'
+    )
+    environment = {'POSEPLUG_DATA': str(tmp_path / 'nowhere'), 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.splitlines()[-1] == '[]'
+
+
+def test_a_config_that_does_not_exist_is_told_in_a_line(command, root):
+    code, _, told = command('describe.py', root / 'configs/cpm/cpm_lsp_light.py')
+    assert code == 2
+    assert "closest: 'cpm_lsp_lite.py'" in told
+
+
+def test_every_config_is_listed_here(root):
+    assert sorted(p.stem for p in (root / 'configs').glob('[!_]*/*.py')) == CONFIGS
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_config_loads_with_its_training_parts_and_builds(root, name):
+    build_model(load_config(root / f'configs/cpm/{name}.py', training=True))
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_config_is_short_and_says_its_command_and_its_score(root, name):
+    text = (root / f'configs/cpm/{name}.py').read_text()
+    assert f'python tools/train.py configs/cpm/{name}.py' in text
+    assert 'PCK@0.2' in text
+    assert len(text.splitlines()) <= 50
