@@ -30,7 +30,8 @@ class LSPSource(Source):
 
     A `dataset.json` beside the file may say another share; the embedded set has one.
 
-    `half` is 'train', 'test' or 'all'. `labels='observer'` says that the file holds the observer-centric re-labelling.
+    `half` is 'train', 'test' or 'all'. `labels='observer'` says that the file holds the observer-centric re-labelling;
+    without `root` it is looked for in a folder of its own, `lsp_observer` beside `lsp`.
     A missing picture is an error, or a counted drop with `missing='drop'`.
     """
 
@@ -51,9 +52,10 @@ class LSPSource(Source):
             raise AnnotationError(f"{self.name}: labels are 'person' or 'observer'; got {labels!r}")
         self.root, self.half, self.missing = root, half, missing
         self.skeleton = LSP if labels == 'person' else LSP_OBSERVER
+        self.folder = self.name if labels == 'person' else f'{self.name}_observer'
 
     def load(self) -> tuple[list[Record], Report]:
-        folder = locate(self.root, self.name, 'joints.mat', self.how)
+        folder = locate(self.root, self.folder, 'joints.mat', self.how)
         file = folder / 'joints.mat'
         points, flags = split(read_array(file, 'joints'), file)
         train = training_share(folder, len(points))

@@ -1,4 +1,4 @@
-"""One array of numbers out of a MATLAB 5 file, every length checked before it is believed.
+"""An array of numbers or of structs out of a MATLAB 5 file, every length checked before it is believed.
 
 The format is MathWorks' "MAT-File Level 5". (SciPy's reader ends the whole process on some damaged files.)
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,37 @@ from poseplug.errors import AnnotationError
 
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
 MATRIX, COMPRESSED = 14, 15
+STRUCT, TEXT = 2, 4  # classes of arrays
 NUMERIC_CLASSES = range(6, 16)  # double to uint64; below are cells, structures, objects, text and sparse arrays
+ENCODINGS = {1: 'latin-1', 2: 'latin-1', 4: 'utf-16', 16: 'utf-8', 17: 'utf-16', 18: 'utf-32'}
 HEADER = 128
 LARGEST = 1 << 28  # bytes that a compressed array may unfold to
 
 
+class Array(NamedTuple):
+    """An array that is still in bytes: its class, shape and name, and the elements behind them."""
+
+    kind: int
+    shape: tuple[int, ...]
+    name: str
+    values: list[tuple[int, bytes]]
+
+
 def read_array(file: Path, name: str) -> np.ndarray:
-    """The array `name` of a file, or an error that says what is wrong with the file."""
+    """The array of numbers `name` of a file, or an error that says what is wrong with the file."""
+    return _read(file, name, _numbers)
+
+
+def read_structs(file: Path, name: str) -> list[dict[str, Any]]:
+    """The array of structs `name` of a file as a list of dicts: numbers are arrays, text is a string.
+
+    A field of another kind (a cell, a struct within) is None.
+    """
+    return _read(file, name, _structs)
+
+
+def _read(file: Path, name: str, convert: Callable[[Array, str], Any]) -> Any:
+    """What `convert` makes of the array of that name, or an error that says what is wrong with the file."""
     try:
         data = file.read_bytes()
         order = _byte_order(data)
@@ -31,9 +56,9 @@ def read_array(file: Path, name: str) -> np.ndarray:
         for kind, content in _elements(data[HEADER:], order):
             if kind == COMPRESSED:
                 kind, content = next(_elements(_unfolded(content), order))
-            if kind == MATRIX:
-                found.update(_matrix(content, order, name))
-    except (OSError, ValueError, struct.error, zlib.error, StopIteration) as error:
+            if kind == MATRIX and (array := _array(content, order)).name == name:
+                found[name] = convert(array, order)
+    except (OSError, ValueError, struct.error, zlib.error, StopIteration, IndexError) as error:
         raise AnnotationError(
             f'{file} is not a readable MATLAB 5 file ({error or "it ends early"}); take it anew from its archive'
         ) from error
@@ -75,19 +100,57 @@ def _unfolded(content: bytes) -> bytes:
     return data
 
 
-def _matrix(content: bytes, order: str, wanted: str) -> dict[str, np.ndarray]:
-    """The array of one matrix element by its name, if that is the wanted one."""
-    parts = _elements(content, order)
-    flags, dimensions, name = (next(parts)[1] for _ in range(3))
-    if name.decode('latin-1') != wanted:
-        return {}
-    if flags[0 if order == '<' else 3] not in NUMERIC_CLASSES:
-        raise ValueError(f"its '{wanted}' holds no numbers")
+def _array(content: bytes, order: str) -> Array:
+    """The array of one matrix element; one without content is the empty array of numbers."""
+    if not content:
+        return Array(NUMERIC_CLASSES[0], (0, 0), '', [(9, b'')])
+    (_, flags), (_, dimensions), (_, name), *values = _elements(content, order)
     shape = struct.unpack(f'{order}{len(dimensions) // 4}i', dimensions)
-    kind, values = next(parts)
-    if kind not in NUMBERS or min(shape, default=-1) < 0:
-        raise ValueError(f"its '{wanted}' has an unknown type or shape")
+    if min(shape, default=-1) < 0:
+        raise ValueError(f'an array of shape {shape}')
+    return Array(flags[0 if order == '<' else 3], shape, name.decode('latin-1'), values)
+
+
+def _numbers(array: Array, order: str) -> np.ndarray:
+    """An array of numbers, in float64."""
+    if array.kind not in NUMERIC_CLASSES:
+        raise ValueError(f'its {array.name!r} holds no numbers')
+    kind, values = array.values[0] if array.values else (0, b'')
+    if kind not in NUMBERS:
+        raise ValueError(f'its {array.name!r} has an unknown type')
     numbers = np.frombuffer(values, f'{order}{NUMBERS[kind]}')
-    if len(numbers) != math.prod(shape):
-        raise ValueError(f"its '{wanted}' has {len(numbers):,} numbers for the shape {shape}")
-    return {wanted: numbers.reshape(shape, order='F').astype(np.float64)}
+    if len(numbers) != math.prod(array.shape):
+        raise ValueError(f'its {array.name!r} has {len(numbers):,} numbers for the shape {array.shape}')
+    return numbers.reshape(array.shape, order='F').astype(np.float64)
+
+
+def _text(array: Array, order: str) -> str:
+    """A row of characters."""
+    kind, values = array.values[0] if array.values else (1, b'')
+    if kind not in ENCODINGS:
+        raise ValueError(f'text of an unknown type {kind}')
+    encoding = ENCODINGS[kind]
+    wide = encoding in ('utf-16', 'utf-32')
+    return values.decode(f'{encoding}-{"le" if order == "<" else "be"}' if wide else encoding)
+
+
+def _structs(array: Array, order: str) -> list[dict[str, Any]]:
+    """Structs in MATLAB's order, each a dict by the names of the fields."""
+    if array.kind != STRUCT or len(array.values) < 2:
+        raise ValueError(f'its {array.name!r} is no array of structs')
+    (_, length), (_, names), *values = array.values
+    (width,) = struct.unpack(f'{order}i', length)
+    if width < 1 or not names:
+        raise ValueError(f'its {array.name!r} has {len(names)} characters of field names, {width} a name')
+    fields = [names[i : i + width].split(b'\0')[0].decode('latin-1') for i in range(0, len(names), width)]
+    if len(values) != len(fields) * math.prod(array.shape):
+        raise ValueError(f'its {array.name!r} has {len(values):,} values for {len(fields)} fields of {array.shape}')
+    cells = iter(_field(_array(content, order), order) for _, content in values)
+    return [{name: next(cells) for name in fields} for _ in range(math.prod(array.shape))]
+
+
+def _field(array: Array, order: str) -> Any:
+    """One value of a struct."""
+    if array.kind == TEXT:
+        return _text(array, order)
+    return _numbers(array, order) if array.kind in NUMERIC_CLASSES else None

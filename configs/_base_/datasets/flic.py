@@ -1,0 +1,40 @@
+"""FLIC, observer-consistent, with CPM's placing and augmentation (Wei et al. 2016)."""
+
+skeleton = 'flic'
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    dataset=dict(
+        type='PoseDataset',
+        sources=[dict(type='FLICSource', half='train')],
+        pipeline=[
+            dict(type='PlaceByScale'),
+            dict(type='RandomScaleRotate', scale=(0.7, 1.3), degrees=40),
+            dict(type='RandomFlip'),
+            dict(type='Warp', interpolation='cubic'),
+        ],
+    ),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    dataset=dict(
+        type='PoseDataset',
+        sources=[dict(type='FLICSource', half='test')],
+        pipeline=[
+            dict(type='PlaceByScale'),
+            dict(type='Scales', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
+            dict(type='Warp', interpolation='cubic'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=2,
+    dataset=dict(
+        type='PoseDataset',
+        sources=[dict(type='FLICSource', half='test')],
+        pipeline=[dict(type='PlaceByScale'), dict(type='Warp', interpolation='cubic')],
+    ),
+)
+val_evaluator = test_evaluator = dict(type='PCK')
