@@ -1,4 +1,4 @@
-"""CPM's solver (Wei et al. 2016, released code): SGD, stage 1 five times as fast, biases twice as fast and undecayed."""
+"""CPM's solver (Wei et al. 2016, released code): SGD, stage 1 five times as fast, biases twice so and undecayed."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
