@@ -51,7 +51,7 @@ SETTINGS = {
     'Scales': dict(scales=(1.0, 0.5, 2.0)),
     'Warp': {},
 }
-SOURCE_FILES = {'LSPSource': 'write_lsp', 'LSPETSource': 'write_lspet'}
+SOURCE_FILES = {'FLICSource': 'write_flic', 'LSPSource': 'write_lsp', 'LSPETSource': 'write_lspet'}
 
 
 def ours(registry: Registry, place: str = '') -> list[str]:
@@ -198,6 +198,17 @@ def write_lspet(folder: Path) -> None:
     content[3, :, 1] = 0
     content[:, :, 2] = 0
     savemat(folder / 'joints.mat', {'joints': content})
+
+
+def write_flic(folder: Path) -> None:
+    """Three examples on two pictures."""
+    names = ['a.jpg', 'b.jpg', 'a.jpg']
+    pictures(folder, sorted(set(names)))
+    examples = np.zeros((1, 3), dtype=[(f, object) for f in ('coords', 'filepath', 'torsobox', 'istrain', 'istest')])
+    for i, name in enumerate(names):
+        coords = np.pad(joints(i, 1)[:11, :2, 0].T, ((0, 0), (0, 18)), constant_values=np.nan)
+        examples[0, i] = (coords, name, np.array([5.0, 5.0, 30.0, 50.0]), True, False)
+    savemat(folder / 'examples.mat', {'examples': examples})
 
 
 def test_every_model_part_lies_in_a_folder_with_a_contract():
