@@ -1,0 +1,92 @@
+"""Look after data sets: verify what a config reads, browse it as pictures, prepare a set.
+
+python tools/dataset.py verify CONFIG
+python tools/dataset.py browse CONFIG --out sheet.jpg [--split train|val|test] [--count 48] [--raw]
+python tools/dataset.py prepare synthetic --out DIR [--count N] [--format lsp|coco]
+python tools/dataset.py prepare lsp|lspet|flic [--root DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from poseplug.cli import add_options, main
+
+
+def verify(args: argparse.Namespace) -> None:
+    from poseplug.config import load_config
+    from poseplug.datasets import verify
+
+    found = verify.verify(load_config(args.config, args.cfg_options), args.workers)
+    for facts in found:
+        print('\n'.join(verify.lines(facts)))
+    leaks = verify.leaks(found)
+    if leaks:
+        print(f'WRONG: {len(leaks)} pictures are both trained and tested on: {verify.some(leaks)}')
+    if leaks or any(list(verify.problems(facts)) for facts in found):
+        raise SystemExit(1)
+    print('nothing is wrong')
+
+
+def browse(args: argparse.Namespace) -> None:
+    from poseplug.config import load_config
+    from poseplug.datasets import browse
+
+    cfg = load_config(args.config, args.cfg_options)
+    browse.write(browse.browse(cfg, args.split, args.count, args.raw, args.epoch), args.out)
+    print(f'written: {args.out}')
+
+
+def prepare(args: argparse.Namespace) -> None:
+    from poseplug.datasets import prepare
+    from poseplug.errors import ConfigError
+
+    if args.set != 'synthetic':
+        print(prepare.check(args.set, args.root))
+        return
+    if args.out is None:
+        raise ConfigError('prepare synthetic needs --out DIR, the folder to write')
+    folder = prepare.make(args.out, args.format, args.count, args.train, args.seed, args.workers)
+    print(f'written: {folder}')
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare')
+    checking = commands.add_parser(
+        'verify', help='count and judge everything that a config reads; exit code 1 if wrong'
+    )
+    checking.add_argument('config', type=Path)
+    checking.add_argument('--workers', type=int, default=2, help='pictures decoded at once (default: 2)')
+    checking.set_defaults(run=verify)
+    sheet = commands.add_parser('browse', help='write a sheet of pictures with their skeletons')
+    sheet.add_argument('config', type=Path)
+    sheet.add_argument('--out', type=Path, required=True, metavar='FILE', help='the sheet, .jpg or .png')
+    sheet.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    sheet.add_argument('--count', type=int, default=48, help='samples, spread evenly over the split (default: 48)')
+    sheet.add_argument('--epoch', type=int, default=0, help='whose random numbers the transforms draw (default: 0)')
+    sheet.add_argument('--raw', action='store_true', help='as stored, before the transforms')
+    sheet.set_defaults(run=browse)
+    add_options(checking)
+    add_options(sheet)
+    add_prepare(commands.add_parser('prepare', help='make the embedded set, or check where another one should be'))
+    return parser
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('set', help='synthetic, lsp, lspet or flic')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='synthetic: the folder to write')
+    parser.add_argument('--count', type=int, default=1600, help='synthetic: pictures (default: 1600)')
+    parser.add_argument('--train', type=int, metavar='N', help='synthetic: of these for training (default: 7 of 8)')
+    parser.add_argument('--seed', type=int, default=0, help='synthetic: another seed gives other people')
+    parser.add_argument(
+        '--format', choices=('lsp', 'coco'), default='lsp', help="synthetic: whose layout (default: lsp's)"
+    )
+    parser.add_argument('--workers', type=int, default=0, help='synthetic: processes besides this one (default: none)')
+    parser.add_argument('--root', type=Path, metavar='DIR', help='another set: the folder to check')
+    parser.set_defaults(run=prepare)
+
+
+if __name__ == '__main__':
+    main(parser(), lambda args: args.run(args))
