@@ -18,8 +18,8 @@ from poseplug.skeleton import Skeleton
 
 NAMES = ('AP', 'AP50', 'AP75', 'AP_medium', 'AP_large', 'AR', 'AR50', 'AR75', 'AR_medium', 'AR_large')
 FROM_SOURCE = (
-    'xtcocotools is absent or was built for NumPy 1; build it from source: pip install cython numpy setuptools wheel && '
-    "pip install --no-build-isolation --no-binary xtcocotools xtcocotools. Or use evaluator='faster-coco-eval'"
+    'xtcocotools is absent or was built for NumPy 1; build it from source: pip install cython numpy setuptools wheel '
+    "&& pip install --no-build-isolation --no-binary xtcocotools xtcocotools. Or use evaluator='faster-coco-eval'"
 )
 AREA_OF_BOX = 0.53  # a person's share of their box, where a data set gives no area (COCO's average)
 

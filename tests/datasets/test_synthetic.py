@@ -147,8 +147,10 @@ def test_bones_keep_their_length_in_every_pose(seed):
 def test_knees_and_elbows_bend_only_one_way():
     for family in FAMILIES.values():
         for side in (family.lead, family.trail):
-            assert side[3][0] >= 0 and side[7][0] >= 0
-            assert side[3][1] <= 145 and side[7][1] <= 145
+            assert side[3][0] >= 0
+            assert side[7][0] >= 0
+            assert side[3][1] <= 145
+            assert side[7][1] <= 145
 
 
 def test_every_family_is_drawn():
@@ -159,7 +161,7 @@ def test_every_family_is_drawn():
 # --- left, right, front, back
 
 
-@pytest.mark.parametrize('yaw, sign', [(0, 1), (180, -1)])
+@pytest.mark.parametrize(('yaw', 'sign'), [(0, 1), (180, -1)])
 def test_the_persons_left_is_at_the_right_of_the_picture_only_from_the_front(yaw, sign):
     _, member = standing(yaw)
     for joint in ('shoulder', 'wrist', 'hip', 'ankle', 'eye'):
@@ -230,7 +232,8 @@ def test_a_joint_whose_pixels_belong_to_others_is_occluded(scenes, crowds):
                 if not (around == number + 1).any():
                     assert flag
                 if not flag:
-                    assert 0 <= x < w and 0 <= y < h
+                    assert 0 <= x < w
+                    assert 0 <= y < h
 
 
 # --- pictures
@@ -239,9 +242,12 @@ def test_a_joint_whose_pixels_belong_to_others_is_occluded(scenes, crowds):
 def test_the_main_person_is_whole_and_of_lsp_size(scenes):
     for scene in scenes:
         h, w = scene.image.shape[:2]
-        assert scene.image.dtype == np.uint8 and 110 <= h <= 210 and 110 <= w <= 210
+        assert scene.image.dtype == np.uint8
+        assert 110 <= h <= 210
+        assert 110 <= w <= 210
         joints = scene.people[0].joints
-        assert (joints >= 0).all() and (joints <= (w - 1, h - 1)).all()
+        assert (joints >= 0).all()
+        assert (joints <= (w - 1, h - 1)).all()
         assert 60 < np.ptp(joints, axis=0).max() < 200
 
 
@@ -270,11 +276,13 @@ def test_boxes_and_areas_are_those_of_the_visible_pixels(crowds):
                 assert person.box == cv2.boundingRect(mask.astype(np.uint8))
 
 
-@pytest.mark.parametrize('size, people', [((96, 128), 1), ((128, 96), 2), ((64, 64), 1)])
+@pytest.mark.parametrize(('size', 'people'), [((96, 128), 1), ((128, 96), 2), ((64, 64), 1)])
 def test_a_scene_has_the_size_and_the_people_asked_for(size, people):
     scene = render_scene(default_rng(0), size, people)
-    assert scene.image.shape == (size[1], size[0], 3) and len(scene.people) == people
-    assert (scene.people[0].joints >= 0).all() and (scene.people[0].joints < size).all()
+    assert scene.image.shape == (size[1], size[0], 3)
+    assert len(scene.people) == people
+    assert (scene.people[0].joints >= 0).all()
+    assert (scene.people[0].joints < size).all()
 
 
 # --- the files of Leeds Sports Pose
@@ -282,7 +290,8 @@ def test_a_scene_has_the_size_and_the_people_asked_for(size, people):
 
 def test_joints_are_written_as_lsp_writes_them(lsp):
     joints = loadmat(lsp / 'joints.mat')['joints']
-    assert joints.shape == (3, 14, 6) and joints.dtype == np.float64
+    assert joints.shape == (3, 14, 6)
+    assert joints.dtype == np.float64
     assert sorted(os.listdir(lsp / 'images')) == [f'im{i:04d}.jpg' for i in range(1, 7)]
     assert set(np.unique(joints[2])) <= {0, 1}
 
@@ -317,7 +326,7 @@ def test_more_training_pictures_than_pictures_are_an_error(tmp_path):
 # --- the files of COCO
 
 
-@pytest.mark.parametrize('split, count', [('train2017', 5), ('val2017', 2)])
+@pytest.mark.parametrize(('split', 'count'), [('train2017', 5), ('val2017', 2)])
 def test_coco_annotations_agree_with_themselves(coco, split, count):
     data = json.loads((coco / f'annotations/person_keypoints_{split}.json').read_text())
     assert len(data['images']) == count
@@ -329,7 +338,9 @@ def test_coco_annotations_agree_with_themselves(coco, split, count):
     assert len({person['id'] for person in data['annotations']}) == len(data['annotations']) > 0
     for person in data['annotations']:
         keypoints = np.reshape(person['keypoints'], (17, 3))
-        assert person['image_id'] in ids and person['iscrowd'] == 0 and person['area'] > 0
+        assert person['image_id'] in ids
+        assert person['iscrowd'] == 0
+        assert person['area'] > 0
         assert person['num_keypoints'] == (keypoints[:, 2] > 0).sum()
         assert (keypoints[keypoints[:, 2] == 0] == 0).all()
 
@@ -339,12 +350,14 @@ def test_a_coco_box_holds_the_visible_joints(coco):
     for person in data['annotations']:
         keypoints, (x, y, w, h) = np.reshape(person['keypoints'], (17, 3)), person['bbox']
         seen = keypoints[keypoints[:, 2] == 2, :2]
-        assert (seen >= (x - 1.5, y - 1.5)).all() and (seen <= (x + w + 0.5, y + h + 0.5)).all()
+        assert (seen >= (x - 1.5, y - 1.5)).all()
+        assert (seen <= (x + w + 0.5, y + h + 0.5)).all()
 
 
 def test_coco_pictures_hold_one_to_six_people(crowds):
     counts = [len(scene.people) for scene in crowds]
-    assert min(counts) >= 1 and 3 <= max(counts) <= 6
+    assert min(counts) >= 1
+    assert 3 <= max(counts) <= 6
 
 
 def test_training_and_validation_share_no_picture(coco):
@@ -368,7 +381,8 @@ def test_a_generated_folder_with_files_of_somebody_else_is_not_replaced(tmp_path
     (root / 'notes.txt').write_text('mine')
     with pytest.raises(AnnotationError, match=r"holds \['notes.txt'\]"):
         write_lsp(root, count=2)
-    assert write_lsp(root, count=1) == root and (root / 'notes.txt').read_text() == 'mine'
+    assert write_lsp(root, count=1) == root
+    assert (root / 'notes.txt').read_text() == 'mine'
 
 
 def test_an_empty_folder_is_filled(tmp_path):
@@ -384,7 +398,8 @@ def test_the_same_settings_draw_nothing_twice(lsp, monkeypatch):
 def test_other_settings_replace_the_folder(tmp_path):
     write_lsp(tmp_path / 'lsp', count=2)
     root = write_lsp(tmp_path / 'lsp', count=1)
-    assert os.listdir(root / 'images') == ['im0001.jpg'] and os.listdir(tmp_path) == ['lsp']
+    assert os.listdir(root / 'images') == ['im0001.jpg']
+    assert os.listdir(tmp_path) == ['lsp']
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):
