@@ -198,14 +198,12 @@ def training_set(folder: Path) -> tuple[Any, str]:
     """The training set of cpm_lsp_368.py: real Leeds Sports Pose where it is, else pictures generated into `folder`."""
     from poseplug.build import build_dataset
     from poseplug.config import load_config
-    from poseplug.datasets.sources.base import data_root
+    from poseplug.datasets.sources.base import folder_of
 
     cfg = load_config(CPM_368)
     spec = dict(cfg.train_dataloader['dataset'])
-    root = next(
-        (r / 'lsp' for r in (data_root(), ROOT.parent / 'shared/data') if (r / 'lsp/joints.mat').is_file()), None
-    )
-    if root is not None:
+    root = folder_of(None, 'lsp', 'joints.mat')
+    if (root / 'joints.mat').is_file():
         spec['sources'] = [dict(type='LSPSource', root=str(root), half='train')]
         return build_dataset(cfg, spec), 'Leeds Sports Pose'
     from poseplug.datasets import synthetic

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from poseplug.datasets.sources.base import data_root
+from poseplug.datasets.sources.base import folder_of
 from poseplug.datasets.synthetic import write_coco, write_lsp
 from poseplug.errors import ConfigError
 from poseplug.progress import track
@@ -42,5 +42,5 @@ def check(name: str, root: Path | None = None) -> str:
         raise ConfigError(f'there is no data set {name!r} to prepare; known: synthetic, {", ".join(sorted(known))}')
     source = SOURCES.build(dict(type=known[name].__name__, root=root))
     records, report = source.load()
-    where = root or data_root() / name
+    where = folder_of(root, name, report.file.name)
     return f'{name} is in {where.absolute()}: {len(records):,} pictures\n{report}'

@@ -102,7 +102,7 @@ def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = Non
         **evaluation(cfg, model, seed),
         optim_wrapper=copy.deepcopy(need(cfg, 'optim_wrapper')),
         param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
-        default_hooks={**DEFAULT_HOOKS, **cfg.get('default_hooks', {})},
+        default_hooks=hooks(cfg.get('default_hooks') or {}),
         custom_hooks=copy.deepcopy(cfg.get('custom_hooks')),
         randomness=dict(seed=seed),
         default_scope='poseplug',
@@ -116,6 +116,18 @@ def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = Non
     LOGGER.info(told, device(), len(runner.train_loop.dataloader.dataset), runner.max_iters, work_dir)
     runner.train()
     return runner
+
+
+def hooks(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The hooks of every run, with the settings and further hooks that a config's `default_hooks` gives."""
+    joined: dict[str, Any] = {name: dict(spec) if spec else None for name, spec in DEFAULT_HOOKS.items()}
+    for name, spec in given.items():
+        usual = joined.get(name) or {}
+        joined[name] = {**({} if spec and 'type' in spec else usual), **spec} if spec is not None else None
+        if joined[name] is not None and 'type' not in joined[name]:
+            known = ', '.join(n for n, s in DEFAULT_HOOKS.items() if s)
+            raise ConfigError(f"default_hooks.{name} has no 'type', and no run has a hook of that name; known: {known}")
+    return joined
 
 
 def claim(work_dir: Path, resume: bool) -> None:

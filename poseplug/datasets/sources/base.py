@@ -14,6 +14,7 @@ from poseplug.errors import AnnotationError
 from poseplug.sample import Record
 from poseplug.skeleton import Skeleton
 
+USUAL_PLACES = ('data', '../shared/data')  # below the current folder, and beside it
 EMBEDDED = 'the embedded set needs no download: bash demo/quickstart.sh, or tools/dataset.py prepare synthetic'
 
 
@@ -46,20 +47,29 @@ class Source(ABC):
         """Every usable record, and the count of what was kept and dropped."""
 
 
-def data_root() -> Path:
-    """The folder of all data sets: the environment's POSEPLUG_DATA, or `data` in the current folder."""
-    return Path(os.environ.get('POSEPLUG_DATA', 'data'))
+def data_roots() -> list[Path]:
+    """The folders where data sets are looked for: the environment's POSEPLUG_DATA, or the usual places."""
+    named = os.environ.get('POSEPLUG_DATA')
+    return [Path(named)] if named else [Path(place) for place in USUAL_PLACES]
+
+
+def folder_of(root: str | Path | None, name: str, file: str) -> Path:
+    """The folder of a data set: its `root` where given, or the first usual place that has its file."""
+    places = [Path(root)] if root is not None else [place / name for place in data_roots()]
+    return next((place for place in places if (place / file).is_file()), places[0])
 
 
 def locate(root: str | Path | None, name: str, file: str, how: str) -> Path:
     """The folder of a data set, or an error that says where it was looked for and how to get it.
 
-    `root` is the folder that holds `file`, absolute or below the current one; by default `name` in the data root.
+    `root` is the folder that holds `file`, absolute or below the current one; by default `name` in the data roots.
     """
-    folder = Path(root) if root is not None else data_root() / name
+    folder = folder_of(root, name, file)
     if not (folder / file).is_file():
+        places = [folder] if root is not None else [place / name for place in data_roots()]
+        looked = ' or '.join(str(place.absolute()) for place in places)
         raise AnnotationError(
-            f'{name}: no {file} in {folder.absolute()}. {how}. Then name its folder: POSEPLUG_DATA=FOLDER_ABOVE_{name} '
+            f'{name}: no {file} in {looked}. {how}. Then name its folder: POSEPLUG_DATA=FOLDER_ABOVE_{name} '
             f'in the environment, or the root of the source in the config. Without the data, {EMBEDDED}'
         )
     return folder

@@ -1,7 +1,7 @@
 """Leeds Sports Pose and its extended set, from the official `joints.mat` (Johnson & Everingham 2010, 2011).
 
-Both files count pixels from 1, as MATLAB does: 1 is subtracted on reading. LSP's flag is 1 for an occluded joint;
-LSPET's is 1 for a labelled one, and its other joints carry no usable position.
+Both are read as CPM's released code does, as counting pixels from 1; docs/datasets.md tells what was measured. LSP's
+flag is 1 for an occluded joint; LSPET's is 1 for a labelled one, and its other joints carry no usable position.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class LSPSource(Source):
 
     `half` is 'train', 'test' or 'all'. `labels='observer'` says that the file holds the observer-centric re-labelling;
     without `root` it is looked for in a folder of its own, `lsp_observer` beside `lsp`.
-    A missing picture is an error, or a counted drop with `missing='drop'`.
+    A missing picture is an error, or a counted drop with `missing='drop'`. `origin` is the file's coordinate of the
+    first pixel's centre: 1 as CPM's released code reads it, 0 as was measured on LSP.
     """
 
     name = 'lsp'
@@ -45,12 +46,13 @@ class LSPSource(Source):
         half: Literal['train', 'test', 'all'] = 'all',
         labels: Literal['person', 'observer'] = 'person',
         missing: Literal['error', 'drop'] = 'error',
+        origin: float = 1.0,
     ):
         if half not in ('train', 'test', 'all'):
             raise AnnotationError(f"{self.name}: half is 'train', 'test' or 'all'; got {half!r}")
         if labels not in ('person', 'observer'):
             raise AnnotationError(f"{self.name}: labels are 'person' or 'observer'; got {labels!r}")
-        self.root, self.half, self.missing = root, half, missing
+        self.root, self.half, self.missing, self.origin = root, half, missing, origin
         self.skeleton = LSP if labels == 'person' else LSP_OBSERVER
         self.folder = self.name if labels == 'person' else f'{self.name}_observer'
 
@@ -80,7 +82,7 @@ class LSPSource(Source):
 
     def _record(self, folder: Path, place: int, points: np.ndarray, visible: np.ndarray) -> Record:
         name = self.images.format(place + 1)
-        keypoints = np.where(visible[:, None] > 0, points - 1, 0).astype(np.float32)
+        keypoints = np.where(visible[:, None] > 0, points - self.origin, 0).astype(np.float32)
         if not np.isfinite(keypoints).all():
             joint = self.skeleton.joints[int(np.argmin(np.isfinite(keypoints).all(axis=1)))]
             raise AnnotationError(
@@ -131,7 +133,7 @@ def labelled_middle(record: Record) -> np.ndarray:
 
 
 def split(joints: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 14, 2) counted from 1 and flags (N, 14) from (3, 14, N), LSP's order, or (14, 3, N), LSPET's."""
+    """Points (N, 14, 2) as stored and flags (N, 14) from (3, 14, N), LSP's order, or (14, 3, N), LSPET's."""
     if joints.ndim == 3 and joints.shape[:2] == (3, JOINTS):
         ordered = joints.transpose(2, 1, 0)
     elif joints.ndim == 3 and joints.shape[:2] == (JOINTS, 3):
