@@ -1,4 +1,4 @@
-"""Draw people: python tools/predict.py [CONFIG CHECKPOINT] IMAGES... --out DIR [--boxes x,y,w,h ...] [--fields]
+"""Draw people: python tools/predict.py [CONFIG CHECKPOINT] IMAGES... [--out DIR] [--boxes x,y,w,h ...] [--fields]
 
 With nothing but pictures (files or folders), the model that comes with poseplug is used.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli import main
+
+OUT = Path('work_dirs/predictions')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('inputs', nargs='+', metavar='[CONFIG CHECKPOINT] IMAGES', help='pictures, or folders of them')
-    add('--out', type=Path, required=True, metavar='DIR', help='folder for pictures and results.json')
+    add('--out', type=Path, default=OUT, metavar='DIR', help=f'folder for pictures and results.json (default: {OUT})')
     add('--boxes', nargs='+', metavar='x,y,w,h', help='people of the one picture, or a JSON file {picture: [boxes]}')
     add('--box-format', choices=('xywh', 'corners'), default='xywh', help='what the four numbers of a box are')
     add('--fields', action='store_true', help='belief maps of everybody, stage by stage, too')
