@@ -59,6 +59,11 @@ def test_the_real_files_count_from_1_and_records_from_0(real_data):
     assert record.keypoints[0][labelled] == pytest.approx(raw[labelled, :2, 17] - 1, abs=1e-4)
 
 
+def test_an_origin_of_0_moves_every_joint_by_one_pixel(real_data):
+    one, zero = (LSPSource(real_data / 'lsp', half='test', origin=origin).load()[0][7] for origin in (1, 0))
+    assert zero.keypoints == pytest.approx(one.keypoints + 1, abs=1e-4)
+
+
 def test_the_real_lspet_has_400_and_its_flag_is_the_other_way_round(real_data):
     records, report = LSPETSource(real_data / 'lspet').load()
     raw = loadmat(real_data / 'lspet/joints.mat')['joints']
