@@ -26,12 +26,18 @@ class Draw(NamedTuple):
     sample: int
 
 
+OF_PEOPLE = ('keypoints', 'visible', 'boxes', 'areas', 'centers', 'scales', 'heads', 'numbers', 'box_scores')
+
+
 @dataclass(frozen=True)
 class Record:
     """The annotated people of one picture, in image pixels counted from 0.
 
     `keypoints` (N, K, 2), `visible` (N, K), `boxes` (N, 4) as x, y of two corners, `areas` (N,) px².
-    `centers` (N, 2) and `scales` (N,; person height / 200 px, MPII's unit) where the data set defines them.
+    Where the data set has them: `centers` (N, 2), `scales` (N,; person height / 200 px, MPII's unit), `heads` (N,; head
+    size in px, for PCKh), `numbers` (N,) of the annotations, `ignore` (M, 4) boxes of regions that count neither way,
+    `crowd_index` of the picture. People that a detector found carry `box_scores` (N,) and no joints; `truth` is then
+    the annotated record of their picture.
     """
 
     path: Path
@@ -43,20 +49,25 @@ class Record:
     areas: np.ndarray | None = None
     centers: np.ndarray | None = None
     scales: np.ndarray | None = None
+    heads: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    box_scores: np.ndarray | None = None
     ignore: np.ndarray | None = None
+    crowd_index: float | None = None
+    truth: Record | None = None
 
     def led_by(self, person: int) -> Record:
         """The same picture with one person first: the subject of a top-down sample."""
         order = [person, *(i for i in range(len(self.keypoints)) if i != person)]
-        people = ('keypoints', 'visible', 'boxes', 'areas', 'centers', 'scales')
-        return replace(self, **{n: getattr(self, n)[order] for n in people if getattr(self, n) is not None})
+        return replace(self, **{n: getattr(self, n)[order] for n in OF_PEOPLE if getattr(self, n) is not None})
 
     def mapped_to(self, own: Skeleton, wanted: Skeleton) -> Record:
         """The same people with the joints of another skeleton, by name; joints that this one lacks are unlabelled."""
         places = wanted.mapping(own)
         known = places >= 0
         keypoints = np.where(known[None, :, None], self.keypoints[:, places], 0).astype(np.float32)
-        return replace(self, keypoints=keypoints, visible=np.where(known, self.visible[:, places], 0))
+        truth = self.truth and self.truth.mapped_to(own, wanted)
+        return replace(self, keypoints=keypoints, visible=np.where(known, self.visible[:, places], 0), truth=truth)
 
 
 @dataclass
