@@ -40,7 +40,7 @@ PARTS = {
     'model': Kind(MODELS, ('skeleton',)),
     'backbone': Kind(MODELS, ('input_size',)),
     'neck': Kind(MODELS, ('in_channels', 'strides')),
-    'head': Kind(MODELS, ('in_channels', 'strides', 'fields', 'stride')),
+    'head': Kind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size')),
     'loss': Kind(MODELS),
     'codec': Kind(CODECS, ('skeleton',)),
     'dataset': Kind(DATASETS, ('skeleton', 'input_size', 'seed')),

@@ -23,13 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from poseplug.codecs.base import Codec, Targets
+from poseplug.codecs.base import Codec, MapCodec, Targets
 from poseplug.datasets.sources.base import Source
 from poseplug.datasets.transforms.base import Transform
 from poseplug.errors import MismatchError
 from poseplug.evaluation.base import Metric, Scores
 from poseplug.geometry import Size, apply
 from poseplug.models.heads.base import Head
+from poseplug.models.losses.base import spread
 from poseplug.poses import Poses
 from poseplug.sample import Draw, Record, Sample
 from poseplug.skeleton import Skeleton
@@ -79,11 +80,12 @@ class CodecContract(Contract):
 
     def test_fields_have_the_channels_and_the_grid_that_the_codec_declares(self, codec: Codec) -> None:
         targets = codec.encode(everywhere(codec), seen(everywhere(codec)))
-        width, height = codec.grid.size
-        shapes = {name: (len(everywhere(codec)), count, height, width) for name, count in codec.fields.items()}
-        for stage in targets.stages:
+        shapes = {name: (len(everywhere(codec)), *shape) for name, shape in codec.shapes.items()}
+        assert codec.fields == {name: shape[1] for name, shape in shapes.items()}
+        for t, stage in enumerate(targets.stages):
             assert {name: tuple(maps.shape) for name, maps in stage.items()} == shapes
-        assert {n: tuple(w.shape) for n, w in targets.weights.items()} == {n: shapes[n][:2] for n in targets.weights}
+            for name, weight in targets.weights_at(t).items():
+                assert tuple(weight.shape) in (shapes[name], shapes[name][:2])
 
     def test_a_person_without_labelled_joints_is_nobody(self, codec: Codec) -> None:
         somewhere = everywhere(codec)
@@ -133,7 +135,7 @@ class CodecContract(Contract):
     def test_a_mirror_twice_is_no_mirror(self, codec: Codec) -> None:
         before = noise(codec, 2)
         after = codec.flip(codec.flip(before))
-        lost = abs(codec.grid.mirror_shift)
+        lost = abs(codec.grid.mirror_shift) if isinstance(codec, MapCodec) else 0
         for name, maps in before.items():
             columns = slice(lost, maps.shape[-1] - lost)
             assert_close(after[name][..., columns], maps[..., columns])
@@ -141,8 +143,7 @@ class CodecContract(Contract):
     def test_the_mirrored_fields_of_mirrored_joints_are_those_of_the_joints(self, codec: Codec) -> None:
         keypoints = away_from_the_border(codec, self.beyond)
         fields = codec.flip(encoded(codec, mirrored(codec, keypoints)))
-        left_over = abs(exact_shift(codec) - codec.grid.mirror_shift) * codec.grid.stride
-        assert_near(codec.decode(fields).keypoints, keypoints[:, 0], codec.tolerance + left_over)
+        assert_near(codec.decode(fields).keypoints, keypoints[:, 0], codec.tolerance + left_over(codec))
 
     def test_scores_are_between_0_and_1_and_people_know_their_picture(self, codec: Codec) -> None:
         poses = codec.decode({n: 3 * m for n, m in noise(codec, 4).items()})
@@ -165,7 +166,7 @@ class CodecContract(Contract):
     def test_fields_of_another_type_are_read_to_within_a_cell(self, codec: Codec, dtype: torch.dtype) -> None:
         keypoints = away_from_the_border(codec, self.beyond)
         found, _ = decoded(codec, {n: m.to(dtype) for n, m in encoded(codec, keypoints).items()})
-        assert_near(found.float(), keypoints[:, 0], codec.tolerance + codec.grid.stride)
+        assert_near(found.float(), keypoints[:, 0], codec.tolerance + cell(codec))
 
     def test_encoding_means_the_same_in_double_precision_and_under_autocast(self, codec: Codec) -> None:
         keypoints = everywhere(codec)
@@ -593,7 +594,7 @@ def everywhere(codec: Codec) -> Tensor:
 def away_from_the_border(codec: Codec, cells: float) -> Tensor:
     """The same people, `cells` of the codec's grid away from the border."""
     last = torch.tensor(codec.input_size) - 1.0
-    margin = cells * codec.grid.stride
+    margin = cells * cell(codec)
     return margin + everywhere(codec) * (last - 2 * margin) / last
 
 
@@ -622,8 +623,7 @@ def under_inference_mode(codec: Codec, keypoints: Tensor) -> Targets:
 def noise(codec: Codec, batch: int) -> dict[str, Tensor]:
     """Random fields of a codec's shape."""
     generator = torch.Generator().manual_seed(0)
-    width, height = codec.grid.size
-    return {n: torch.randn(batch, count, height, width, generator=generator) for n, count in codec.fields.items()}
+    return {n: torch.randn(batch, *shape, generator=generator) for n, shape in codec.shapes.items()}
 
 
 def mirrored(codec: Codec, keypoints: Tensor) -> Tensor:
@@ -632,29 +632,37 @@ def mirrored(codec: Codec, keypoints: Tensor) -> Tensor:
     return torch.stack([codec.input_size[0] - 1 - x, y], dim=-1)
 
 
-def exact_shift(codec: Codec) -> float:
-    """Cells, not whole, by which a mirrored field should move."""
+def cell(codec: Codec) -> int:
+    """Input pixels a cell, and 1 for a codec without cells."""
+    return codec.stride if isinstance(codec, MapCodec) else 1
+
+
+def left_over(codec: Codec) -> float:
+    """Input pixels by which a mirrored field lies beside the unmirrored one, after moving by whole cells."""
+    if not isinstance(codec, MapCodec):
+        return 0.0
     grid = codec.grid
-    return (grid.inputs[0] - 1 - 2 * grid.offset) / grid.stride - (grid.size[0] - 1)
+    return abs(grid.inputs[0] - 1 - 2 * grid.offset - grid.strides[0] * (grid.size[0] - 1 + grid.mirror_shift))
 
 
 def tensors(targets: Targets) -> list[Tensor]:
     """Every tensor of targets, in a fixed order."""
-    parts: list[Mapping[str, Tensor]] = [*targets.stages, targets.weights]
+    weights = [targets.weights] if isinstance(targets.weights, Mapping) else targets.weights
+    parts: list[Mapping[str, Tensor]] = [*targets.stages, *weights]
     return [part[name] for part in parts for name in sorted(part)]
 
 
 def assert_same(one: Targets, other: Targets, atol: float = 1e-6) -> None:
     """Both targets agree in the maps of every channel that counts, and in the weights."""
-    assert set(one.weights) == set(other.weights)
     for stage in range(max(len(one.stages), len(other.stages))):
+        weights, others = one.weights_at(stage), other.weights_at(stage)
+        assert set(weights) == set(others)
         for name, maps in one.at(stage).items():
-            weight = one.weights.get(name, torch.ones(maps.shape[:2]))
-            counts = (weight != 0)[..., None, None]
+            counts = spread(weights.get(name, torch.ones(maps.shape[:2])), maps) != 0
             pair = (torch.where(counts, t.at(stage)[name], 0) for t in (one, other))
             assert_close(*pair, rtol=0, atol=atol, check_dtype=False)
-    for name, weight in one.weights.items():
-        assert_close(weight, other.weights[name], check_dtype=False)
+        for name, weight in weights.items():
+            assert_close(weight, others[name], rtol=0, atol=atol, check_dtype=False)
 
 
 def assert_near(found: Any, wanted: Tensor, pixels: float) -> None:

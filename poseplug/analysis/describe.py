@@ -10,7 +10,7 @@ from typing import Any
 from poseplug.analysis.complexity import COUNTED, Cost, Trace, costs, parts, trace
 from poseplug.analysis.receptive_field import Extent, receptive_fields
 from poseplug.build import build_model
-from poseplug.codecs.base import Codec
+from poseplug.codecs.base import Codec, MapCodec
 from poseplug.skeleton import Skeleton
 
 LOADERS = ('train', 'val', 'test')
@@ -54,11 +54,16 @@ def _codec(codec: Codec) -> dict[str, Any]:
         'type': type(codec).__name__,
         'input_size': list(codec.input_size),
         'fields': dict(codec.fields),
-        'grid': list(codec.grid.size),
-        'stride': codec.grid.stride,
-        'offset': codec.grid.offset,
+        'shapes': {name: list(shape) for name, shape in codec.shapes.items()},
+        **_grid(codec),
         'settings': settings,
     }
+
+
+def _grid(codec: Codec) -> dict[str, Any]:
+    if not isinstance(codec, MapCodec):
+        return {}
+    return {'grid': list(codec.grid.size), 'stride': codec.stride, 'offset': codec.grid.offset}
 
 
 def _shapes(model: Any, traced: Trace) -> dict[str, Any]:

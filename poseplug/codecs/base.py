@@ -21,49 +21,70 @@ Fields = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Targets:
-    """What each stage of a head should predict, and how much each channel counts.
+    """What each stage of a head should predict, and how much it counts.
 
-    `stages` holds one dict of fields (B, C, H, W) a stage; the last one serves every later stage too. `weights` are
-    (B, C) by field; a field without weights counts fully.
+    `stages` holds one dict of fields (B, C, ...) a stage; the last one serves every later stage too. `weights` are
+    (B, C), or of the field's own shape, by field: one dict for all stages, or one a stage. A field without weights
+    counts fully.
     """
 
     stages: tuple[dict[str, Tensor], ...]
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] | tuple[dict[str, Tensor], ...] = field(default_factory=dict)
 
     def at(self, stage: int) -> dict[str, Tensor]:
         """The fields of a stage, counted from 0."""
         return self.stages[min(stage, len(self.stages) - 1)]
+
+    def weights_at(self, stage: int) -> dict[str, Tensor]:
+        """The weights of a stage, counted from 0."""
+        if isinstance(self.weights, Mapping):
+            return self.weights
+        return self.weights[min(stage, len(self.weights) - 1)]
 
 
 @dataclass(frozen=True)
 class Grid:
     """Where the cells of a field lie: cell g stands at input pixel `stride * g + offset`, on both axes.
 
-    `size` is (width, height) in cells, `inputs` (width, height) in input pixels.
+    `size` is (width, height) in cells, `inputs` (width, height) in input pixels. `stride` is one number, or one for
+    x and one for y.
     """
 
     size: Size
     inputs: Size
-    stride: float
+    stride: float | tuple[float, float]
     offset: float = 0.0
 
+    @property
+    def strides(self) -> tuple[float, float]:
+        """Input pixels a cell in x and in y."""
+        return self.stride if isinstance(self.stride, tuple) else (self.stride, self.stride)
+
     def pixels(self, cells: Tensor) -> Tensor:
-        """Positions in cells to input pixels."""
-        return cells * self.stride + self.offset
+        """Positions (..., 2) in cells to input pixels."""
+        return cells * self._per_axis(cells) + self.offset
 
     def cells(self, pixels: Tensor) -> Tensor:
-        """Positions in input pixels to cells."""
-        return (pixels - self.offset) / self.stride
+        """Positions (..., 2) in input pixels to cells."""
+        return (pixels - self.offset) / self._per_axis(pixels)
 
     def axes(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The input pixels of the columns (W,) and of the rows (H,), with the type and device of `like`."""
-        columns, rows = (self.pixels(torch.arange(n, dtype=like.dtype, device=like.device)) for n in self.size)
+        columns, rows = (
+            torch.arange(n, dtype=like.dtype, device=like.device) * stride + self.offset
+            for n, stride in zip(self.size, self.strides, strict=True)
+        )
         return columns, rows
 
     @property
     def mirror_shift(self) -> int:
         """Cells by which a mirrored field moves right so that it lies on the unmirrored one (0 when symmetric)."""
-        return round((self.inputs[0] - 1 - 2 * self.offset) / self.stride - (self.size[0] - 1))
+        return round((self.inputs[0] - 1 - 2 * self.offset) / self.strides[0] - (self.size[0] - 1))
+
+    def _per_axis(self, like: Tensor) -> float | Tensor:
+        if not isinstance(self.stride, tuple):
+            return self.stride
+        return torch.tensor(self.stride, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,8 @@ class Codec(ABC):
     """Settings of one encoding; both directions sit together.
 
     `skeleton` names the joints; `input_size` is (width, height) of the network's input. `tolerance` is the largest
-    error in input pixels of `decode(encode(x))` for a joint inside; `score` says what a joint's score means.
+    error in input pixels of `decode(encode(x))` for a joint inside; `score` says what a joint's score means. `kind`
+    is what a head must predict for it: 'maps', 'bins' (two classifications a joint) or 'points'.
     """
 
     skeleton: Skeleton
@@ -79,12 +101,48 @@ class Codec(ABC):
 
     score: ClassVar[str] = 'peak of the field, clipped to 0..1'
     tolerance: ClassVar[float] = 1.0
+    kind: ClassVar[str] = 'maps'
 
     def __post_init__(self) -> None:
         size = tuple(self.input_size)
         if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
             raise ConfigError(f'{type(self).__name__}: input_size is (width, height) in whole pixels; got {size}')
         object.__setattr__(self, 'input_size', size)
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names of the fields and the shape of each for one picture, such as {'heatmap': (15, 46, 46)}."""
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """Names of the fields and their channels, such as {'heatmap': 15}."""
+        return {name: shape[0] for name, shape in self.shapes.items()}
+
+    @abstractmethod
+    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
+        """Joints (B, N, K, 2) in input pixels, visible (B, N, K), people (B, N; who is real) to targets."""
+
+    @abstractmethod
+    def decode(self, fields: Fields) -> Poses:
+        """Fields, each (B, C, ...), to the people of every picture, in input pixels."""
+
+    @abstractmethod
+    def flip(self, fields: Fields) -> dict[str, Tensor]:
+        """Fields of a mirrored input as those of the input."""
+
+    @cached_property
+    def mirror_channels(self) -> dict[str, list[int]]:
+        """For each field, the channel that each channel becomes in a mirror; extra channels (background) stay."""
+        swaps = self.skeleton.mirror.tolist()
+        return {name: swaps + list(range(len(swaps), count)) for name, count in self.fields.items()}
+
+
+@dataclass(frozen=True)
+class MapCodec(Codec):
+    """A codec whose fields are maps, of one cell every `stride` input pixels; `grid` says where exactly."""
+
+    stride: int = 4
 
     @property
     @abstractmethod
@@ -96,19 +154,10 @@ class Codec(ABC):
     def grid(self) -> Grid:
         """Where the cells of the fields lie in the input."""
 
-    @abstractmethod
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        """Joints (B, N, K, 2) in input pixels, visible (B, N, K), people (B, N; who is real) to targets."""
-
-    @abstractmethod
-    def decode(self, fields: Fields) -> Poses:
-        """Fields, each (B, C, H, W), to the people of every picture, in input pixels."""
-
-    @cached_property
-    def mirror_channels(self) -> dict[str, list[int]]:
-        """For each field, the channel that each channel becomes in a mirror; extra channels (background) stay."""
-        swaps = self.skeleton.mirror.tolist()
-        return {name: swaps + list(range(len(swaps), count)) for name, count in self.fields.items()}
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        width, height = self.grid.size
+        return {name: (channels, height, width) for name, channels in self.fields.items()}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Fields of a mirrored input as those of the input: joints swapped, columns reversed, shifted if needed."""

@@ -52,13 +52,13 @@ def patches(keypoints: Tensor, drawn: Tensor, grid: Grid, sigma: float, cut: flo
 
     Places count row by row; cells beyond the grid, and those of joints that are not drawn, have the value 0.
     """
-    reach = math.ceil(sigma * math.sqrt(-2 * math.log(cut)) / grid.stride)
+    reach = math.ceil(sigma * math.sqrt(-2 * math.log(cut)) / min(grid.strides))
     placed = torch.where(drawn[..., None], keypoints, math.inf)  # off the grid, where all cells are 0
     last = keypoints.new_tensor(grid.size)[:, None] - 1
     first = (grid.cells(placed).floor() - (reach - 1))[..., None].clamp(min=-2.0 * reach).minimum(last + 1)
     cells = first + torch.arange(2 * reach, device=keypoints.device)
     inside = cells.clamp(min=0.0).minimum(last)
-    line = torch.where(cells == inside, bell(grid.pixels(cells) - placed[..., None], sigma), 0.0)
+    line = torch.where(cells == inside, bell(grid.pixels(cells.mT).mT - placed[..., None], sigma), 0.0)
     values = line[..., 1, :, None] * line[..., 0, None, :]
     places = inside[..., 1, :, None] * grid.size[0] + inside[..., 0, None, :]
     return F.threshold(values, cut, 0.0, inplace=True).flatten(-2), places.flatten(-2).long()
@@ -75,7 +75,7 @@ def near(keypoints: Tensor, grid: Grid, sigma: float) -> Tensor:
 
     The rule by which the MSRA family (Xiao et al. 2018) leaves a joint beyond the crop out of the loss.
     """
-    cells, margin = grid.cells(keypoints), 3 * sigma / grid.stride + 1
+    cells, margin = grid.cells(keypoints), 3 * sigma / min(grid.strides) + 1
     last = keypoints.new_tensor(grid.size) - 1
     return ((cells >= -margin) & (cells < last + margin)).all(dim=-1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.codecs.base import Codec, Fields, Grid, Targets
+from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
 from poseplug.codecs.drawing import cut_gaussians, fill_background, gaussians, merge, near
 from poseplug.codecs.refine import dark_kernel, peaks, refine
 from poseplug.errors import ConfigError, MismatchError
@@ -26,7 +26,7 @@ CHOICES = {
 
 @CODECS.register_module()
 @dataclass(frozen=True)
-class Heatmap(Codec):
+class Heatmap(MapCodec):
     """Draw each joint as a Gaussian of peak 1 and read it back as the refined peak.
 
     `sigma` is in input pixels, like everything that is not said to be in cells. Cell g stands at input pixel
@@ -37,7 +37,6 @@ class Heatmap(Codec):
     cell counts as an empty map with `outside='empty'`, and not at all with `outside='ignore'`.
     """
 
-    stride: int = 4
     offset: float = 0.0
     sigma: float = 8.0
     cut: float = 0.0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from poseplug.errors import ConfigError, closest
-from poseplug.geometry import scaling, translation
+from poseplug.geometry import translation
 from poseplug.visualization.draw import CAPTION, CRISP, SHEET, contact_sheet, enlarged, to_uint8, write
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def stage_pictures(beliefs: Beliefs, joint: str | None = None) -> list[np.ndarra
 
 def onto(image: np.ndarray, field: np.ndarray, grid: Grid, matrix: np.ndarray | None = None) -> np.ndarray:
     """A map (h, w) sampled at every pixel of a picture: (H, W), 0 where the map does not reach."""
-    cells = scaling(1 / grid.stride) @ translation(-grid.offset, -grid.offset)
+    across, down = grid.strides
+    cells = np.diag([1 / across, 1 / down, 1.0]) @ translation(-grid.offset, -grid.offset)
     there = cells if matrix is None else cells @ matrix
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(np.ascontiguousarray(field, np.float32), there[:2], image.shape[1::-1], flags=flags)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from poseplug.codecs.base import Codec, Fields, Grid, Targets
+from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
 from poseplug.errors import ConfigError
 from poseplug.poses import Poses
 from poseplug.registry import CODECS
@@ -18,7 +18,7 @@ from poseplug.registry import CODECS
 
 @CODECS.register_module()
 @dataclass(frozen=True)
-class DiskOffset(Codec):
+class DiskOffset(MapCodec):
     """Say in which disk a joint lies, and from every cell of the disk point at it.
 
     'disk' has a map a joint: 1 in the cells within `radius` (input pixels) of it, 0 elsewhere. 'offset' has the x and

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from poseplug.codecs.base import Codec, Targets
+from poseplug.codecs.base import Codec, MapCodec, Targets
 from poseplug.errors import ConfigError, MismatchError
 from poseplug.models.layers import PixelNorm
+from poseplug.models.losses.base import LossTable
 from poseplug.poses import Poses
 from poseplug.registry import CODECS, MODELS
 from poseplug.sample import Batch
@@ -20,54 +22,49 @@ Spec = Mapping[str, Any]
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), order='rgb')
 
 
-class Estimator(nn.Module):
-    """Pixels, backbone, neck, head, codec and loss in a row. Parts are configs or already built.
+class Decoder(nn.Module):
+    """Neck, head, codec and loss in a row, behind the features of a backbone. Parts are configs or already built.
 
-    `supervision` says which stages of the head are trained: 'every' (intermediate supervision), 'last', or one weight
-    a stage. `pixels` are the settings of `PixelNorm`.
+    `features` is the part that gives the features, of pictures of the codec's `input_size`. `supervision` says which
+    stages of the head are trained: 'every' (intermediate supervision), 'last', or one weight a stage. `loss` is one
+    for all fields, a dict by field, or a list of these with one a stage.
     """
 
     def __init__(
         self,
         skeleton: Skeleton | str | Spec,
         codec: Codec | Spec,
-        backbone: nn.Module | Spec,
+        features: nn.Module,
         head: nn.Module | Spec,
         neck: nn.Module | Spec | None = None,
-        loss: nn.Module | Spec | None = None,
-        pixels: Spec = IMAGENET,
+        loss: Any = None,
         supervision: str | Sequence[float] = 'every',
-        channels_last: bool = False,
     ):
         super().__init__()
         self.skeleton = get_skeleton(skeleton)
         self.codec: Codec = CODECS.build(codec, skeleton=self.skeleton)
-        self.pixels = PixelNorm(**pixels)
-        self.backbone: nn.Module = MODELS.build(backbone, input_size=self.codec.input_size)
         self.neck = None
-        features = self.backbone
         if neck is not None:
-            features = self.neck = joined(neck, type(self.backbone).__name__, **declared(self.backbone))
+            self.neck = joined(neck, type(features).__name__, **declared(features))
+            features = self.neck
+        self._check_kind(head)
         givers = f'{type(features).__name__} and {type(self.codec).__name__}'
-        wanted = dict(fields=self.codec.fields, stride=self.codec.grid.stride)
-        self.head = joined(head, givers, **declared(features), **wanted)
-        self.loss = MODELS.build(loss or dict(type='MeanSquaredError'))
+        self.head = joined(head, givers, **declared(features), **wanted(self.codec))
+        self.loss = LossTable(loss, list(self.codec.fields), self.head.stages)
         self.stage_weights = stage_weights(supervision, self.head.stages)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._check_grid()
-        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self._check_grid(givers)
 
-    def forward(self, images: Tensor, centers: Tensor | None = None) -> list[dict[str, Tensor]]:
-        """Pictures (B, H, W, 3), BGR, 0 to 255, to the head's stages of fields."""
-        features = self.backbone(self.pixels(images).contiguous(memory_format=self.memory_format))
+    def stages(self, features: Sequence[Tensor], centers: Tensor | None = None) -> list[dict[str, Tensor]]:
+        """The backbone's features to the head's stages of fields."""
         if self.neck is not None:
             features = self.neck(features)
         return self.head(features, centers=centers) if self.head.uses_centers else self.head(features)
 
-    def losses(self, batch: Batch, stages: list[dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
-        """The weighted loss of every trained stage, by name. `stages` are the head's fields of the first view."""
-        targets = self.codec.encode(batch.keypoints, batch.visible, batch.people)
-        stages = self(batch.images[:, 0], batch.centers) if stages is None else stages
+    def stage_losses(
+        self, stages: list[dict[str, Tensor]], keypoints: Tensor, visible: Tensor, people: Tensor
+    ) -> dict[str, Tensor]:
+        """The weighted loss of every trained stage, by name, for joints (B, N, K, 2) in input pixels."""
+        targets = self.codec.encode(keypoints, visible, people)
         losses: dict[str, Tensor] = {}
         for t, (fields, weight) in enumerate(zip(stages, self.stage_weights, strict=True)):
             if weight:
@@ -76,21 +73,103 @@ class Estimator(nn.Module):
 
     def stage_loss(self, fields: dict[str, Tensor], targets: Targets, stage: int) -> Tensor:
         """The loss of one stage: the sum over its fields."""
-        wanted = targets.at(stage)
+        truth, weights = targets.at(stage), targets.weights_at(stage)
         for name, maps in fields.items():
-            if maps.shape != wanted[name].shape:
+            if maps.shape != truth[name].shape:
                 raise MismatchError(
                     f'{type(self.head).__name__} predicts {name!r} as {tuple(maps.shape[1:])} but '
-                    f'{type(self.codec).__name__} draws {tuple(wanted[name].shape[1:])}, both (channels, rows, '
+                    f'{type(self.codec).__name__} draws {tuple(truth[name].shape[1:])}, both (channels, rows, '
                     f"columns); set model.codec.input_size to multiples of the backbone's stride"
                 )
-        return torch.stack([self.loss(m, wanted[n], targets.weights.get(n)) for n, m in fields.items()]).sum()
+        return torch.stack([self.loss.of(stage, n)(m, truth[n], weights.get(n)) for n, m in fields.items()]).sum()
+
+    def decode(self, fields: dict[str, Tensor], batch: Batch) -> list[Poses]:
+        """The people that the fields of each picture's first view show, in image pixels."""
+        poses = self.codec.decode({name: maps.float() for name, maps in fields.items()})
+        back = torch.linalg.inv(batch.matrices[:, 0]).to(poses.keypoints)[poses.images]
+        keypoints = poses.keypoints @ back[:, :2, :2].mT + back[:, None, :2, 2]
+        return replace(poses, keypoints=keypoints).numpy().split(len(batch))
+
+    def _check_kind(self, head: nn.Module | Spec) -> None:
+        """The head must predict the kind of fields that the codec reads."""
+        part = type(head) if isinstance(head, nn.Module) else MODELS.part(head.get('type'), head)[0]
+        kinds = getattr(part, 'predicts', ('maps',))
+        if self.codec.kind not in kinds:
+            others = [n for n in MODELS.names() if self.codec.kind in getattr(MODELS.get(n), 'predicts', ())]
+            raise MismatchError(
+                f'{part.__name__} predicts {" or ".join(kinds)}, but {type(self.codec).__name__} reads '
+                f'{self.codec.kind} {self.codec.shapes}; set model.head.type to one of {", ".join(others)}, or take '
+                f'another codec'
+            )
+
+    def _check_grid(self, givers: str) -> None:
+        """The codec must draw on the grid that the head predicts: one stride, and an input that it divides."""
+        if not isinstance(self.codec, MapCodec):
+            return
+        codec, head, stride, given = (
+            type(self.codec).__name__,
+            type(self.head).__name__,
+            self.codec.stride,
+            self.head.stride,
+        )
+        if stride != given:
+            raise MismatchError(
+                f'{head} predicts at stride {given:g} but {codec} draws at stride {stride:g}; set '
+                f'model.codec.stride={given:g}'
+            )
+        width, height = self.codec.input_size
+        if width % stride or height % stride:
+            near = tuple(max(1, round(n / stride)) * stride for n in (width, height))
+            raise MismatchError(
+                f'{codec} takes an input of {(width, height)} px but {givers.split(" and ")[0]} and {head} work at '
+                f'stride {stride:g}, which does not divide it; set model.codec.input_size={near}'
+            )
+
+
+class Estimator(Decoder):
+    """Pixels and a backbone before its own decoder. `pixels` are the settings of `PixelNorm`."""
+
+    def __init__(
+        self,
+        skeleton: Skeleton | str | Spec,
+        codec: Codec | Spec,
+        backbone: nn.Module | Spec,
+        head: nn.Module | Spec,
+        neck: nn.Module | Spec | None = None,
+        loss: Any = None,
+        pixels: Spec = IMAGENET,
+        supervision: str | Sequence[float] = 'every',
+        channels_last: bool = False,
+    ):
+        reads: Codec = CODECS.build(codec, skeleton=get_skeleton(skeleton))
+        seen: nn.Module = MODELS.build(backbone, input_size=reads.input_size)
+        super().__init__(skeleton, reads, seen, head, neck, loss, supervision)
+        self.pixels, self.backbone = PixelNorm(**pixels), seen
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def forward(
+        self, images: Tensor, centers: Tensor | None = None, domains: Tensor | None = None
+    ) -> list[dict[str, Tensor]]:
+        """Pictures (B, H, W, 3), BGR, 0 to 255, to the head's stages of fields.
+
+        `domains` (B,) are the places of the pictures' sources among the backbone's experts, where it has some.
+        """
+        pixels = self.pixels(images).contiguous(memory_format=self.memory_format)
+        features = self.backbone(pixels) if domains is None else self.backbone(pixels, domains)
+        return self.stages(features, centers)
+
+    def losses(self, batch: Batch, stages: list[dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
+        """The weighted loss of every trained stage, by name. `stages` are the head's fields of the first view."""
+        if stages is None:
+            stages = self(batch.images[:, 0], batch.centers, domains_of(self.backbone, batch))
+        return self.stage_losses(stages, batch.keypoints, batch.visible, batch.people)
 
     def train_step(self, batch: Batch, optim_wrapper: Any) -> dict[str, Tensor]:
         """One optimiser step; returns the losses, with their sum as 'loss'."""
         batch = batch.to(self.pixels.mean.device)
         with optim_wrapper.optim_context(self):
-            losses = self.losses(batch, self(batch.images[:, 0], batch.centers))
+            losses = self.losses(batch, self(batch.images[:, 0], batch.centers, domains_of(self.backbone, batch)))
         total = torch.stack(list(losses.values())).sum()
         optim_wrapper.update_params(total)
         return {'loss': total.detach(), **{n: v.detach() for n, v in losses.items()}}
@@ -104,23 +183,6 @@ class Estimator(nn.Module):
         return self.predict(batch)[-1]
 
     test_step = val_step
-
-    def _check_grid(self) -> None:
-        """The codec must draw on the grid that the head predicts: one stride, and an input that it divides."""
-        codec, head = type(self.codec).__name__, type(self.head).__name__
-        wanted, given = self.codec.grid.stride, self.head.stride
-        if wanted != given:
-            raise MismatchError(
-                f'{head} predicts at stride {given:g} but {codec} draws at stride {wanted:g}; set '
-                f'model.codec.stride={given:g}'
-            )
-        width, height = self.codec.input_size
-        if width % wanted or height % wanted:
-            near = tuple(max(1, round(n / wanted)) * int(wanted) for n in (width, height))
-            raise MismatchError(
-                f'{codec} takes an input of {(width, height)} px but {type(self.backbone).__name__} and {head} work at '
-                f'stride {wanted:g}, which does not divide it; set model.codec.input_size={near}'
-            )
 
 
 def joined(spec: nn.Module | Spec, givers: str, **wired: Any) -> Any:
@@ -145,6 +207,26 @@ def joined(spec: nn.Module | Spec, givers: str, **wired: Any) -> Any:
 def plain(value: Any) -> Any:
     """Lists as tuples, so that settings compare."""
     return tuple(value) if isinstance(value, Sequence) else value
+
+
+def wanted(codec: Codec) -> dict[str, Any]:
+    """What a codec tells the head that predicts for it."""
+    stride = codec.stride if isinstance(codec, MapCodec) else None
+    return dict(fields=codec.fields, stride=stride, shapes=codec.shapes, input_size=codec.input_size)
+
+
+def domains_of(backbone: nn.Module, batch: Batch) -> Tensor | None:
+    """(B,) the place of each picture's source among the backbone's experts, or None where it has none."""
+    experts = getattr(backbone, 'experts', ())
+    if not experts:
+        return None
+    strange = {r.source for r in batch.records} - set(experts)
+    if strange:
+        raise ConfigError(
+            f'{type(backbone).__name__} has experts for {", ".join(experts)}, and none for pictures of the source '
+            f'{sorted(strange)[0]!r}; add it to model.backbone.experts'
+        )
+    return torch.tensor([experts.index(r.source) for r in batch.records], device=batch.images.device)
 
 
 def declared(part: nn.Module) -> dict[str, tuple[int, ...]]:

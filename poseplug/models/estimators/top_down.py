@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from poseplug.models.estimators.base import Estimator
+from poseplug.models.estimators.base import Estimator, domains_of
 from poseplug.models.estimators.fusion import fuse_views
 from poseplug.poses import Poses
 from poseplug.registry import MODELS
@@ -30,36 +29,32 @@ class TopDown(Estimator):
     def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
         """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
         batch = batch.to(self.pixels.mean.device)
-        views = []
+        domains, views = domains_of(self.backbone, batch), []
         for images, centers in views_of(batch):  # as in `fields`, whose call would be one frame more to the first layer
-            views.append(self.averaged(self(images, centers), images, centers))
+            views.append(self.averaged(self(images, centers, domains), images, centers, domains))
         wanted = range(0 if every_stage else len(views[0]) - 1, len(views[0]))
         if len(views) > 1:
             return [fuse_views(self.codec, [view[t] for view in views], batch) for t in wanted]
-        return [self._decoded(views[0][t], batch) for t in wanted]
+        return [self.decode(views[0][t], batch) for t in wanted]
 
     @torch.inference_mode()
     def fields(self, batch: Batch) -> list[list[dict[str, Tensor]]]:
         """What `predict` decodes: for every view of the pictures, the stages of fields (B, C, H, W)."""
         batch = batch.to(self.pixels.mean.device)
-        views = []
+        domains, views = domains_of(self.backbone, batch), []
         for images, centers in views_of(batch):
-            views.append(self.averaged(self(images, centers), images, centers))
+            views.append(self.averaged(self(images, centers, domains), images, centers, domains))
         return views
 
-    def averaged(self, stages: list[dict[str, Tensor]], images: Tensor, centers: Tensor) -> list[dict[str, Tensor]]:
+    def averaged(
+        self, stages: list[dict[str, Tensor]], images: Tensor, centers: Tensor, domains: Tensor | None = None
+    ) -> list[dict[str, Tensor]]:
         """The stages of fields of pictures (B, H, W, 3); with `flip_test`, averaged with the mirrored ones."""
         if not self.flip_test:
             return stages
         mirrored = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
-        others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored)]
+        others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored, domains)]
         return [{n: (a[n] + b[n]) / 2 for n in a} for a, b in zip(stages, others, strict=True)]
-
-    def _decoded(self, fields: dict[str, Tensor], batch: Batch) -> list[Poses]:
-        poses = self.codec.decode({name: maps.float() for name, maps in fields.items()})
-        back = torch.linalg.inv(batch.matrices[:, 0]).to(poses.keypoints)[poses.images]
-        keypoints = poses.keypoints @ back[:, :2, :2].mT + back[:, None, :2, 2]
-        return replace(poses, keypoints=keypoints).numpy().split(len(batch))
 
 
 def views_of(batch: Batch) -> list[tuple[Tensor, Tensor]]:

@@ -15,18 +15,20 @@ class Head(nn.Module):
     """A network part that predicts fields.
 
     Its constructor takes what other parts know: `in_channels` and `strides` (one a feature map, from the backbone or
-    neck), `fields` (names and channels) and `stride` (input pixels per cell), both from the codec. It sets
-    `self.stages` (how many dicts it returns) and `self.stride` (of the fields it predicts), and may keep the others
-    under their names: a head built by hand is then checked against the parts it joins.
+    neck), and from the codec `fields` (names and channels), `shapes` (of one picture's fields), `input_size` and, where
+    there are cells, `stride` (input pixels a cell). It sets `self.stages` (how many dicts it returns) and, for maps,
+    `self.stride` (of the fields it predicts), and may keep the others under their names: a head built by hand is then
+    checked against the parts it joins. `predicts` says which kinds of fields it can give.
     """
 
     stages: int = 1
     stride: float
     uses_centers: ClassVar[bool] = False
+    predicts: ClassVar[tuple[str, ...]] = ('maps',)
 
     @abstractmethod
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Features, each (B, C, H, W), to the stages of fields, each (B, C, H, W).
+        """Features, each (B, C, H, W), to the stages of fields, each (B, C, ...).
 
         A head with `uses_centers` also takes `centers` (B, 2): the subject's position in input pixels.
         """

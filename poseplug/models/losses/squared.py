@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from poseplug.models.losses.base import spread
 from poseplug.registry import MODELS
 
 
@@ -15,10 +16,10 @@ class SumSquaredError(nn.Module):
     """
 
     def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, H, W) and the channels' weights (B, C) to one number; 0 for an empty batch."""
-        squares = (predicted.float() - wanted.float()).square().sum(dim=(-2, -1))
+        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
+        squares = (predicted.float() - wanted.float()).square()
         if weight is not None:
-            squares = squares * weight
+            squares = squares * spread(weight, squares)
         return squares.sum() / (2 * max(len(predicted), 1))
 
 
@@ -31,8 +32,8 @@ class MeanSquaredError(nn.Module):
         self.factor = factor
 
     def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, H, W) and the channels' weights (B, C) to one number; 0 for an empty batch."""
+        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
         squares = (predicted.float() - wanted.float()).square()
         if weight is not None:
-            squares = squares * weight[..., None, None]
+            squares = squares * spread(weight, squares)
         return self.factor * squares.sum() / max(squares.numel(), 1)

@@ -79,8 +79,8 @@ def test_a_joint_that_only_one_view_saw_is_taken_from_that_view():
 
 def test_a_codec_without_maps_cannot_be_fused():
     class Coordinates(Codec):
-        fields = grid = None
-        encode = decode = None
+        shapes = None
+        encode = decode = flip = None
 
     with pytest.raises(ConfigError, match=r'Coordinates has no maps to fuse.*scales=\[1.0\]'):
         fuse_views(Coordinates(LSP, (160, 160)), [], batch([FIRST]))
