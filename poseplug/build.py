@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from poseplug.errors import ConfigError
+from poseplug.geometry import Size
 from poseplug.registry import DATASETS, METRICS, MODELS
 from poseplug.skeleton import Skeleton, get_skeleton
 
@@ -27,8 +28,17 @@ def build_model(cfg: Mapping[str, Any]) -> nn.Module:
 def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0, **changes: Any) -> Any:
     """A data set of a config; it is told the skeleton, the model's input size and the seed of its random numbers."""
     skeleton = get_skeleton(need(cfg, 'skeleton'))
-    size = tuple(need(cfg, 'model')['codec']['input_size'])
-    return DATASETS.build({**spec, **changes}, skeleton=skeleton, input_size=size, seed=seed)
+    return DATASETS.build({**spec, **changes}, skeleton=skeleton, input_size=input_size(cfg), seed=seed)
+
+
+def input_size(cfg: Mapping[str, Any]) -> Size:
+    """(width, height) of the model's input: its codec's, or that of the decoders of a model with several."""
+    model = need(cfg, 'model')
+    codecs = [part.get('codec') for part in (model, *(model.get('decoders') or {}).values())]
+    sizes = [tuple(codec['input_size']) for codec in codecs if codec and codec.get('input_size')]
+    if not sizes:
+        raise ConfigError('model.codec has no input_size, (width, height) in pixels')
+    return sizes[0]
 
 
 def build_metrics(specs: Any, skeleton: Skeleton) -> list[Any]:

@@ -22,6 +22,42 @@ Spec = Mapping[str, Any]
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), order='rgb')
 
 
+class Steps:
+    """How a run asks an estimator: for the losses of a batch, one optimiser step, or the people of its pictures."""
+
+    pixels: PixelNorm
+    backbone: Any
+    __call__: Any
+
+    def losses(self, batch: Batch, outputs: Any = None) -> dict[str, Tensor]:
+        """The weighted loss of every trained stage, by name. `outputs` are what the network made of the first view."""
+        raise NotImplementedError(f'{type(self).__name__} does not say what it is trained by')
+
+    def domains(self, batch: Batch) -> Tensor | None:
+        """(B,) the place of each picture's source among the backbone's experts, or None where it has none."""
+        experts = getattr(self.backbone, 'experts', ())
+        return places_of_sources(batch, experts, 'model.backbone.experts') if experts else None
+
+    def train_step(self, batch: Batch, optim_wrapper: Any) -> dict[str, Tensor]:
+        """One optimiser step; returns the losses, with their sum as 'loss'."""
+        batch = batch.to(self.pixels.mean.device)
+        with optim_wrapper.optim_context(self):
+            losses = self.losses(batch, self(batch.images[:, 0], batch.centers, self.domains(batch)))
+        total = torch.stack(list(losses.values())).sum()
+        optim_wrapper.update_params(total)
+        return {'loss': total.detach(), **{n: v.detach() for n, v in losses.items()}}
+
+    def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
+        """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
+        raise NotImplementedError(f'{type(self).__name__} does not say in whose frame it predicts')
+
+    def val_step(self, batch: Batch) -> list[Poses]:
+        """The people of every picture, as mmengine's runner asks for them."""
+        return self.predict(batch)[-1]
+
+    test_step = val_step
+
+
 class Decoder(nn.Module):
     """Neck, head, codec and loss in a row, behind the features of a backbone. Parts are configs or already built.
 
@@ -126,7 +162,7 @@ class Decoder(nn.Module):
             )
 
 
-class Estimator(Decoder):
+class Estimator(Steps, Decoder):
     """Pixels and a backbone before its own decoder. `pixels` are the settings of `PixelNorm`."""
 
     def __init__(
@@ -159,30 +195,11 @@ class Estimator(Decoder):
         features = self.backbone(pixels) if domains is None else self.backbone(pixels, domains)
         return self.stages(features, centers)
 
-    def losses(self, batch: Batch, stages: list[dict[str, Tensor]] | None = None) -> dict[str, Tensor]:
-        """The weighted loss of every trained stage, by name. `stages` are the head's fields of the first view."""
-        if stages is None:
-            stages = self(batch.images[:, 0], batch.centers, domains_of(self.backbone, batch))
-        return self.stage_losses(stages, batch.keypoints, batch.visible, batch.people)
-
-    def train_step(self, batch: Batch, optim_wrapper: Any) -> dict[str, Tensor]:
-        """One optimiser step; returns the losses, with their sum as 'loss'."""
-        batch = batch.to(self.pixels.mean.device)
-        with optim_wrapper.optim_context(self):
-            losses = self.losses(batch, self(batch.images[:, 0], batch.centers, domains_of(self.backbone, batch)))
-        total = torch.stack(list(losses.values())).sum()
-        optim_wrapper.update_params(total)
-        return {'loss': total.detach(), **{n: v.detach() for n, v in losses.items()}}
-
-    def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
-        """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
-        raise NotImplementedError(f'{type(self).__name__} does not say in whose frame it predicts')
-
-    def val_step(self, batch: Batch) -> list[Poses]:
-        """The people of every picture, as mmengine's runner asks for them."""
-        return self.predict(batch)[-1]
-
-    test_step = val_step
+    def losses(self, batch: Batch, outputs: Any = None) -> dict[str, Tensor]:
+        """The weighted loss of every trained stage, by name. `outputs` are the head's stages for the first view."""
+        if outputs is None:
+            outputs = self(batch.images[:, 0], batch.centers, self.domains(batch))
+        return self.stage_losses(outputs, batch.keypoints, batch.visible, batch.people)
 
 
 def joined(spec: nn.Module | Spec, givers: str, **wired: Any) -> Any:
@@ -215,18 +232,12 @@ def wanted(codec: Codec) -> dict[str, Any]:
     return dict(fields=codec.fields, stride=stride, shapes=codec.shapes, input_size=codec.input_size)
 
 
-def domains_of(backbone: nn.Module, batch: Batch) -> Tensor | None:
-    """(B,) the place of each picture's source among the backbone's experts, or None where it has none."""
-    experts = getattr(backbone, 'experts', ())
-    if not experts:
-        return None
-    strange = {r.source for r in batch.records} - set(experts)
+def places_of_sources(batch: Batch, known: Sequence[str], setting: str) -> Tensor:
+    """(B,) the place of each picture's source among the `known` names, which a config gives in `setting`."""
+    strange = sorted({r.source for r in batch.records} - set(known))
     if strange:
-        raise ConfigError(
-            f'{type(backbone).__name__} has experts for {", ".join(experts)}, and none for pictures of the source '
-            f'{sorted(strange)[0]!r}; add it to model.backbone.experts'
-        )
-    return torch.tensor([experts.index(r.source) for r in batch.records], device=batch.images.device)
+        raise ConfigError(f'{setting} names {", ".join(known)}, and not the source {strange[0]!r} of a picture; add it')
+    return torch.tensor([known.index(r.source) for r in batch.records], device=batch.images.device)
 
 
 def declared(part: nn.Module) -> dict[str, tuple[int, ...]]:

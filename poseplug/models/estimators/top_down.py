@@ -7,29 +7,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poseplug.models.estimators.base import Estimator, domains_of
+from poseplug.models.estimators.base import Estimator, Steps
 from poseplug.models.estimators.fusion import fuse_views
 from poseplug.poses import Poses
 from poseplug.registry import MODELS
 from poseplug.sample import Batch
 
 
-@MODELS.register_module()
-class TopDown(Estimator):
-    """Predicts the subject of each crop. `flip_test` averages the fields with those of the mirrored crop.
+class Crops(Steps):
+    """How a network predicts the subject of each crop, with the codec and the decoder of a `TopDown`.
 
     A batch with several views of each picture (scales) is fused in the picture's own frame before decoding.
     """
 
-    def __init__(self, *args: Any, flip_test: bool = False, **parts: Any):
-        super().__init__(*args, **parts)
-        self.flip_test = flip_test
+    codec: Any
+    flip_test: bool
+    decode: Any
 
     @torch.inference_mode()
     def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
         """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
         batch = batch.to(self.pixels.mean.device)
-        domains, views = domains_of(self.backbone, batch), []
+        domains, views = self.predicting(batch), []
         for images, centers in views_of(batch):  # as in `fields`, whose call would be one frame more to the first layer
             views.append(self.averaged(self(images, centers, domains), images, centers, domains))
         wanted = range(0 if every_stage else len(views[0]) - 1, len(views[0]))
@@ -41,10 +40,14 @@ class TopDown(Estimator):
     def fields(self, batch: Batch) -> list[list[dict[str, Tensor]]]:
         """What `predict` decodes: for every view of the pictures, the stages of fields (B, C, H, W)."""
         batch = batch.to(self.pixels.mean.device)
-        domains, views = domains_of(self.backbone, batch), []
+        domains, views = self.predicting(batch), []
         for images, centers in views_of(batch):
             views.append(self.averaged(self(images, centers, domains), images, centers, domains))
         return views
+
+    def predicting(self, batch: Batch) -> Tensor | None:
+        """The `domains` that the network is told for predicting a batch."""
+        return self.domains(batch)
 
     def averaged(
         self, stages: list[dict[str, Tensor]], images: Tensor, centers: Tensor, domains: Tensor | None = None
@@ -55,6 +58,15 @@ class TopDown(Estimator):
         mirrored = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
         others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored, domains)]
         return [{n: (a[n] + b[n]) / 2 for n in a} for a, b in zip(stages, others, strict=True)]
+
+
+@MODELS.register_module()
+class TopDown(Crops, Estimator):
+    """Predicts the subject of each crop. `flip_test` averages the fields with those of the mirrored crop."""
+
+    def __init__(self, *args: Any, flip_test: bool = False, **parts: Any):
+        super().__init__(*args, **parts)
+        self.flip_test = flip_test
 
 
 def views_of(batch: Batch) -> list[tuple[Tensor, Tensor]]:
