@@ -79,15 +79,48 @@ class Skeleton:
 
 
 def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:
-    """A skeleton from its registered name, from a dict of its fields, or as it is."""
+    """A skeleton from its registered name ('lsp'; 'lsp+coco' is a union), from a dict of its fields, or as it is."""
     if isinstance(spec, Skeleton):
         return spec
     if isinstance(spec, str):
-        return SKELETONS.get(spec)()
+        return union(*(SKELETONS.get(name.strip())() for name in spec.split('+')))
     if not isinstance(spec, Mapping):
         raise ConfigError(f'a skeleton is a name, a dict of its fields or a Skeleton; got {type(spec).__name__}')
     fields = {key: listless(value) for key, value in spec.items()}
     return Skeleton(**check_arguments(Skeleton, 'a skeleton', fields, {}))
+
+
+def union(*skeletons: Skeleton) -> Skeleton:
+    """The joints of all, each name once, in the order in which they come; what only one of them knows is kept."""
+    first = skeletons[0]
+    if len(skeletons) == 1:
+        return first
+    if len({s.centric for s in skeletons}) > 1:
+        told = ', '.join(f'{s.name!r} is {s.centric}-centric' for s in skeletons)
+        raise ConfigError(f'{told}: left and right mean different things, and cannot be joined')
+    sigmas: dict[str, float] = {}
+    for s in reversed(skeletons):
+        sigmas.update(zip(s.joints, s.sigmas or (), strict=False))
+    joints = tuple(dict.fromkeys(j for s in skeletons for j in s.joints))
+    return Skeleton(
+        name='+'.join(s.name for s in skeletons),
+        joints=joints,
+        limbs=_pairs(*(s.limbs for s in skeletons)),
+        swaps=_pairs(*(s.swaps for s in skeletons)),
+        torso=next((s.torso for s in skeletons if s.torso), None),
+        head=next((s.head for s in skeletons if s.head), None),
+        sigmas=tuple(sigmas[j] for j in joints) if set(joints) <= set(sigmas) else None,
+        centric=first.centric,
+        groups={name: group for s in reversed(skeletons) for name, group in s.groups.items()},
+    )
+
+
+def _pairs(*every: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Pairs of joints without those that come again, in whichever order."""
+    found: dict[frozenset[str], Pair] = {}
+    for pair in (p for pairs in every for p in pairs):
+        found.setdefault(frozenset(pair), pair)
+    return tuple(found.values())
 
 
 def register_skeleton(skeleton: Skeleton) -> Skeleton:

@@ -80,3 +80,23 @@ def test_another_skeleton_of_a_taken_name_is_an_error_that_names_both_modules():
     with pytest.raises(PluginError, match=r'already registered by poseplug\.skeletons\.lsp\.lsp; .*test_skeleton\.lsp'):
         register_skeleton(Skeleton('lsp', ('nose',)))
     assert len(get_skeleton('lsp')) == 14
+
+
+def test_a_union_has_every_joint_once_and_maps_back_to_its_parts_by_name():
+    both = get_skeleton('lsp+coco')
+    assert len(both) == 14 + 17 - 12
+    assert len(set(both.joints)) == len(both)
+    for part in ('lsp', 'coco'):
+        skeleton = get_skeleton(part)
+        assert both.mapping(skeleton).max() == len(skeleton) - 1
+        places = skeleton.mapping(both)
+        assert [both.joints[i] for i in places] == list(skeleton.joints)
+        np.testing.assert_array_equal(both.mirror[places], places[skeleton.mirror])
+    assert both.torso == ('right_hip', 'left_shoulder')
+    assert both.sigmas is None  # nobody knows that of LSP's head top
+
+
+def test_a_union_with_itself_has_no_more_joints_and_left_must_mean_the_same():
+    assert get_skeleton('lsp+lsp').joints == get_skeleton('lsp').joints
+    with pytest.raises(ConfigError, match=r"'lsp' is person-centric, 'flic' is observer-centric: left and right"):
+        get_skeleton('lsp+flic')
