@@ -48,7 +48,8 @@ def test_a_loss_that_is_not_a_number_stops_before_it_reaches_the_weights(
 
     def poisoned(self, batch):
         if self._iter == 4:
-            self.runner.model.loss.register_forward_hook(lambda *found: spoil(found[-1]))
+            for loss in self.runner.model.loss.modules():
+                loss.register_forward_hook(lambda *found: spoil(found[-1]))
             self.before = {n: p.clone() for n, p in self.runner.model.named_parameters()}
             seen.append(self)
         usual(self, batch)
