@@ -69,6 +69,12 @@ class Skeleton:
         return order
 
     @cached_property
+    def lower_body(self) -> np.ndarray:
+        """(K,) which joints are of the legs or the hips, by their names."""
+        parts = ('hip', 'knee', 'ankle', 'heel', 'toe', 'foot')
+        return np.array([j == 'pelvis' or any(part in j.split('_') for part in parts) for j in self.joints])
+
+    @cached_property
     def limb_indices(self) -> np.ndarray:
         """(L, 2) the limbs as places of joints."""
         return np.array([[self.index(a), self.index(b)] for a, b in self.limbs], dtype=int).reshape(-1, 2)

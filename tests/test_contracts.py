@@ -41,12 +41,15 @@ SETTINGS = {
     'SumSquaredError': {},
     'OKSAP': {},
     'PCK': {},
+    'NormalScaleRotate': dict(shift=0.1),
     'PlaceBox': {},
     'PlaceByScale': {},
     'PlaceBySource': dict(rules=dict(test=dict(type='PlacePicture'))),
     'PlacePicture': {},
     'RandomColor': {},
+    'RandomErase': dict(p=1.0),
     'RandomFlip': dict(p=0.5),
+    'RandomHalfBody': dict(p=1.0, least=2),
     'RandomScaleRotate': dict(shift=0.1),
     'Scales': dict(scales=(1.0, 0.5, 2.0)),
     'Warp': {},
@@ -150,7 +153,7 @@ class TestTransforms(TransformContract):
 
     @property
     def recolours(self):
-        return self.name == 'RandomColor'
+        return self.name in ('RandomColor', 'RandomErase')
 
     def make(self, input_size):
         return made(TRANSFORMS, self.name, input_size=input_size)
@@ -158,7 +161,7 @@ class TestTransforms(TransformContract):
     def before(self):
         first = [TRANSFORMS.build(dict(type='PlacePicture'), input_size=self.input_size)]
         warp = [TRANSFORMS.build(dict(type='Warp'), input_size=self.input_size)]
-        return first + warp if self.recolours else [] if self.name.startswith('Place') else first
+        return first + warp if self.recolours else [] if self.name.startswith('Place') or self.name == 'RandomHalfBody' else first
 
 
 class TestSources(SourceContract):

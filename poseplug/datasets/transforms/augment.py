@@ -37,6 +37,39 @@ class RandomScaleRotate(Transform):
 
 
 @TRANSFORMS.register_module()
+class NormalScaleRotate(Transform):
+    """The crop grows by 1 + N(0, `scale`) and is turned by N(0, `degrees`) with a chance of `turned`.
+
+    Both draws are cut, to `scale` and to twice `degrees` (Xiao et al. 2018; Sun et al. 2019). With `octaves` the crop
+    grows by 2 to the power of such a draw cut to twice `scale` (Newell et al. 2016). With a chance of `shifted` it is
+    moved by a normal draw cut to 2, times `shift` of its size.
+    """
+
+    def __init__(
+        self,
+        input_size: Size,
+        scale: float = 0.35,
+        degrees: float = 45.0,
+        turned: float = 0.6,
+        octaves: bool = False,
+        shift: float = 0.0,
+        shifted: float = 0.3,
+    ):
+        self.input_size, self.scale, self.degrees, self.turned = input_size, scale, degrees, turned
+        self.octaves, self.shift, self.shifted = octaves, shift, shifted
+
+    def __call__(self, sample: Sample) -> Sample:
+        size, *moves = np.clip(sample.rng.standard_normal(3), -2, 2)
+        growth = 2 ** (self.scale * size) if self.octaves else 1 + self.scale * np.clip(size, -1, 1)
+        degrees = self.degrees * np.clip(sample.rng.standard_normal(), -2, 2)
+        turns, moved = sample.rng.random(2) < (self.turned, self.shifted)
+        turn = rotation(degrees if turns else 0.0) @ scaling(1 / growth)
+        dx, dy = self.shift * moved * np.array(moves) * self.input_size
+        sample.matrix = translation(dx, dy) @ about(turn, middle(self.input_size)) @ sample.matrix
+        return sample
+
+
+@TRANSFORMS.register_module()
 class RandomFlip(Transform):
     """Mirror the input with a chance of `p`, and exchange left and right joints of everybody."""
 
@@ -71,4 +104,37 @@ class RandomColor(Transform):
         table = (np.arange(256)[:, None] - 128) * gains + shift
         flat = sample.inputs.reshape(-1, *sample.inputs.shape[2:])
         sample.inputs = cv2.LUT(flat, np.clip(table, 0, 255).astype(np.uint8)[None]).reshape(sample.inputs.shape)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class RandomErase(Transform):
+    """Covers up to `holes` rectangles of the warped input with a chance of `p` (coarse dropout; DeVries & Taylor 2017).
+
+    The sides of a hole are U(`size`) in shares of the input's; it has the colour `fill`, or noise for `fill='noise'`.
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        holes: int = 1,
+        size: tuple[float, float] = (0.2, 0.4),
+        fill: tuple[int, int, int] | str = (128, 128, 128),
+    ):
+        if isinstance(fill, str) and fill != 'noise':
+            raise ConfigError(f"RandomErase: fill is a colour (BGR, 0 to 255) or 'noise'; got {fill!r}")
+        self.p, self.holes, self.size, self.fill = p, holes, size, fill
+
+    def __call__(self, sample: Sample) -> Sample:
+        if sample.inputs is None:
+            raise ConfigError('RandomErase covers parts of the warped input; put it after Warp in the pipeline')
+        rng = sample.rng
+        if rng.random() < self.p:
+            sample.inputs = sample.inputs.copy()
+            height, width = sample.inputs.shape[1:3]
+            for _ in range(rng.integers(1, self.holes + 1)):
+                w, h = np.maximum(rng.uniform(*self.size, 2) * (width, height), 1).astype(int)
+                x, y = rng.integers(0, (max(1, width - w + 1), max(1, height - h + 1)))
+                hole = sample.inputs[:, y : y + h, x : x + w]
+                hole[...] = rng.integers(0, 256, hole.shape) if self.fill == 'noise' else self.fill
         return sample
