@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poseplug.datasets.images import Picture
 from poseplug.errors import ConfigError
 from poseplug.geometry import apply
 from poseplug.skeleton import Skeleton
@@ -75,12 +76,13 @@ class Sample:
     """One picture on its way to the network; person 0 is the subject of a top-down sample.
 
     `matrix` (3, 3) takes image pixels to input pixels; `views` are further matrices of the same picture, for fusion
-    at test time. `image` (H, W, 3) is BGR, 0 to 255, and becomes `inputs` (V, H, W, 3) in the one warp at the end.
+    at test time. `image` is (H, W, 3), BGR, 0 to 255, or a `Picture` that is decoded when its pixels are asked for; it
+    becomes `inputs` (V, H, W, 3) in the one warp at the end.
     """
 
     record: Record
     skeleton: Skeleton
-    image: np.ndarray
+    image: np.ndarray | Picture
     rng: np.random.Generator
     draw: Draw
     keypoints: np.ndarray
@@ -92,7 +94,12 @@ class Sample:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture."""
-        return self.image.shape[1], self.image.shape[0]
+        return self.image.size if isinstance(self.image, Picture) else (self.image.shape[1], self.image.shape[0])
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3) the whole picture, BGR, 0 to 255."""
+        return self.image.pixels() if isinstance(self.image, Picture) else self.image
 
 
 @dataclass

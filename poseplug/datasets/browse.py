@@ -39,7 +39,7 @@ def pictures(dataset: Any, draws: list[Draw], raw: bool) -> Iterator[tuple[np.nd
 
 def drawn(sample: Sample) -> np.ndarray:
     """A sample's first view, or its picture where it has none yet, with everybody in it."""
-    image = sample.image if sample.inputs is None else sample.inputs[0]
+    image = sample.pixels if sample.inputs is None else sample.inputs[0]
     matrix = np.eye(3) if sample.inputs is None else sample.matrix
     poses = Poses.of_record(apply(matrix, sample.keypoints.astype(float)), sample.visible)
     return draw_poses(image, poses, sample.skeleton, threshold=0.5)

@@ -143,7 +143,7 @@ class Predictor:
         if box is not None:
             record = replace(record, boxes=box[None], centers=box.reshape(1, 2, 2).mean(axis=1))
         rng = np.random.Generator(np.random.Philox(key=[0, place]))
-        sample = Sample(record, self.skeleton, pixels, rng, Draw(0, place), keypoints, inside(record, pixels))
+        sample = Sample(record, self.skeleton, pixels, rng, Draw(0, place), keypoints, inside(record, pixels.shape[1::-1]))
         for transform in self.placed_by_picture if box is None else self.placed_by_box:
             sample = transform(sample)
         return sample
@@ -160,7 +160,7 @@ class Predictor:
             raise ConfigError(f'{kind} makes no belief maps, one a joint; it has {", ".join(self.model.codec.fields)}')
         stages = self.model.fields(batch)[0]
         return Beliefs(
-            image=sample.image,
+            image=sample.pixels,
             inputs=batch.images[0, 0].numpy(),
             matrix=sample.matrix,
             maps=tuple(stage['heatmap'][0].float().cpu().numpy() for stage in stages),

@@ -10,7 +10,7 @@ import torch
 
 from poseplug.build import build_dataset
 from poseplug.datasets.dataset import PoseDataset
-from poseplug.datasets.images import read_image
+from poseplug.datasets.images import Picture, Pictures, read_image
 from poseplug.datasets.sources.base import Report, Source
 from poseplug.engine import launch
 from poseplug.errors import AnnotationError, ConfigError, ImageError
@@ -180,3 +180,26 @@ def test_a_bad_picture_stops_training_with_its_name(tiny_config, tiny_data, tmp_
     loader.dataset.records = [replace(r, path=tmp_path / 'gone.jpg') for r in loader.dataset.records]
     with pytest.raises(ImageError, match=r'gone.jpg: No such file'):
         next(iter(loader))
+
+
+def test_the_size_of_a_picture_comes_from_its_head_and_is_that_of_its_pixels(tmp_path):
+    for name in ('a.jpg', 'a.png'):
+        cv2.imwrite(str(tmp_path / name), np.zeros((31, 57, 3), np.uint8))
+        picture = Picture(tmp_path / name)
+        assert picture.size == (57, 31)
+        assert not picture.decoded
+        assert picture.pixels().shape == (31, 57, 3)
+
+
+def test_kept_pictures_are_decoded_once_and_the_oldest_are_forgotten(tmp_path):
+    paths = [tmp_path / f'{i}.png' for i in range(3)]
+    for path in paths:
+        cv2.imwrite(str(path), np.zeros((4, 6), np.uint8))
+    pictures = Pictures(keep=2)
+    first = pictures.get(paths[0])
+    assert pictures.get(paths[0]) is first
+    pictures.get(paths[1])
+    pictures.get(paths[2])
+    assert list(pictures.kept) == paths[1:]
+    assert pictures.get(paths[0]) is not first
+    assert Pictures().get(paths[0]) is not Pictures().get(paths[0])

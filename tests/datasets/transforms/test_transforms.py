@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from poseplug.datasets.images import Picture
 from poseplug.errors import AnnotationError, ConfigError
 from poseplug.geometry import apply
 from poseplug.registry import TRANSFORMS
@@ -240,3 +241,117 @@ def test_the_warp_is_bicubic_where_asked():
     cubic = run(made, build('PlacePicture'), build('Warp', interpolation='cubic')).inputs[0]
     wanted = cv2.warpAffine(made.image, matrix[:2], SIZE, flags=cv2.INTER_CUBIC, borderValue=(128, 128, 128))
     assert np.array_equal(cubic, wanted)
+
+
+def draws_of(made_by, count=3000):
+    """(count, 3, 3) the matrices that a transform multiplies to that of a sample in place."""
+    start = build('PlacePicture')(sample([(10, 10)])).matrix
+    matrices = []
+    for seed in range(count):
+        made = sample([(10, 10)], seed=seed)
+        made.matrix = start
+        matrices.append(made_by(made).matrix @ np.linalg.inv(start))
+    return np.array(matrices)
+
+
+def test_a_normal_scale_and_turn_have_the_published_spread():
+    matrices = draws_of(build('NormalScaleRotate', scale=0.35, degrees=45, turned=0.6))
+    growth = 1 / np.sqrt(np.linalg.det(matrices[:, :2, :2]))
+    degrees = np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert growth.min() == pytest.approx(0.65)
+    assert growth.max() == pytest.approx(1.35)
+    assert np.mean(np.isclose(growth, 1.35)) == pytest.approx(0.159, abs=0.03)  # a normal draw above 1 is cut there
+    assert np.abs(degrees).max() == pytest.approx(90, abs=1e-6)
+    assert np.mean(degrees != 0) == pytest.approx(0.6, abs=0.04)
+    assert np.std(degrees[degrees != 0]) == pytest.approx(0.96 * 45, rel=0.05)  # cut at two deviations
+
+
+def test_growth_by_octaves_is_symmetric_in_the_logarithm():
+    matrices = draws_of(build('NormalScaleRotate', scale=0.25, degrees=0, octaves=True))
+    octaves = np.log2(np.linalg.det(matrices[:, :2, :2])) / 2
+    assert np.abs(octaves).max() == pytest.approx(0.5)
+    assert np.mean(octaves) == pytest.approx(0, abs=0.02)
+
+
+WHOLE = [(20 + 2 * i, 10 + 8 * i) for i in range(14)]
+
+
+@pytest.mark.parametrize(('p', 'joints'), [(0.0, 14), (1.0, 8)])
+def test_half_a_body_is_placed_only_by_chance_and_of_more_than_eight_joints(p, joints):
+    made = build('PlacePicture')(sample(WHOLE[:joints]))
+    before = made.matrix.copy()
+    np.testing.assert_array_equal(build('RandomHalfBody', p=p)(made).matrix, before)
+
+
+def test_the_half_that_is_placed_fills_the_input_about_its_joints_mean():
+    lower = LSP.lower_body
+    found = set()
+    for seed in range(40):
+        made = build('RandomHalfBody', p=1.0)(sample(WHOLE, seed=seed))
+        for name, half in (('upper', ~lower), ('lower', lower)):
+            points = apply(made.matrix, made.keypoints[0][half])
+            if np.allclose(points.mean(axis=0), [47.5, 31.5], atol=1e-4):
+                found.add(name)
+                assert (np.ptp(points, axis=0) / SIZE).max() == pytest.approx(1 / 1.5)
+    assert found == {'upper', 'lower'}
+
+
+def test_the_lower_body_is_hips_knees_and_ankles():
+    joints = {j for j, low in zip(LSP.joints, LSP.lower_body, strict=True) if low}
+    assert joints == {f'{side}_{part}' for side in ('left', 'right') for part in ('hip', 'knee', 'ankle')}
+
+
+def test_an_aligned_box_goes_from_the_first_pixel_to_the_last():
+    box = np.array([[10.0, 20.0, 58.0, 84.0]])
+    made = build('PlaceBox', padding=1.0, aligned=True)(sample([(10, 10)], boxes=box))
+    top, bottom = apply(made.matrix, np.array([[34.0, 20.0], [34.0, 84.0]]))
+    np.testing.assert_allclose([top[1], bottom[1]], [0, SIZE[1] - 1])
+
+
+def test_erasing_covers_rectangles_of_the_named_size_and_nothing_else():
+    made = run(sample([(10, 10)]), build('PlacePicture'), build('Warp', fill=(7, 7, 7)))
+    made.inputs[:] = 50
+    before = made.inputs
+    build('RandomErase', p=1.0, size=(0.25, 0.25), fill=(1, 2, 3))(made)
+    covered = (made.inputs != 50).any(axis=(0, 3))
+    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    assert (len(columns), len(rows)) == (SIZE[0] // 4, SIZE[1] // 4)
+    assert covered.sum() == len(columns) * len(rows)
+    assert (made.inputs[0][covered] == (1, 2, 3)).all()
+    assert (before == 50).all()
+
+
+@pytest.mark.parametrize('kind', ['RandomErase', 'RandomColor'])
+def test_what_recolours_the_input_must_stand_after_the_warp(kind):
+    with pytest.raises(ConfigError, match=f'{kind} .*put it after Warp'):
+        build(kind)(sample([(10, 10)]))
+
+
+def photo(path, size=(640, 480)):
+    """A smooth picture written as JPEG."""
+    x, y = np.meshgrid(np.linspace(0, 200, size[0]), np.linspace(0, 200, size[1]))
+    cv2.imwrite(str(path), np.stack([x, y, 255 - x], axis=-1).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 98])
+    return path
+
+
+@pytest.mark.parametrize(('fill', 'reduction'), [(0.4, 8), (0.7, 4), (1.7, 2), (2.5, 1)])
+def test_a_reduced_picture_is_warped_to_the_same_place(tmp_path, fill, reduction):
+    made = sample([(10, 10)])
+    made.image = Picture(photo(tmp_path / 'photo.jpg', (384, 256)))
+    build('PlacePicture', fill=fill)(made)
+    whole = build('Warp')(made).inputs.astype(int)
+    made.image = Picture(tmp_path / 'photo.jpg')
+    reduced = build('Warp', reduced=True)(made).inputs.astype(int)
+    assert set(made.image.decoded) == {reduction}
+    seen = (whole != 128).any(-1)
+    inner = cv2.erode(seen[0].astype(np.uint8), np.ones((5, 5))) > 0
+    assert np.abs(whole - reduced)[0][inner].mean() < 1.5
+
+
+def test_other_files_than_jpeg_are_decoded_whole(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((200, 300, 3), np.uint8))
+    made = sample([(10, 10)])
+    made.image = Picture(tmp_path / 'a.png')
+    assert made.size == (300, 200)
+    run(made, build('PlacePicture', fill=0.1), build('Warp', reduced=True))
+    assert set(made.image.decoded) == {1}
