@@ -53,7 +53,7 @@ class RuleConstructor(DefaultOptimWrapperConstructor):
         self.settings = settings
 
     def __call__(self, model: nn.Module) -> Any:
-        bare = model.module if is_model_wrapper(model) else model
+        bare: Any = model.module if is_model_wrapper(model) else model
         groups = parameter_groups(bare, lr=self.base_lr, decay=self.base_wd or 0.0, **self.settings)
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.optim_wrapper_cfg}, optimizer=optimizer)
@@ -70,8 +70,8 @@ def parameter_groups(
     """One group for each learning rate and weight decay; frozen parameters are in none. Settings: `RuleConstructor`."""
     if undecayed not in (None, 'vectors'):
         raise ConfigError(f"optim_wrapper.paramwise_cfg: undecayed is None or 'vectors'; got {undecayed!r}")
-    by_rule = rule_factors(model, rules or {})
     by_layer = layer_factors(model, layer_decay) if layer_decay is not None else {}
+    by_rule = rule_factors(model, rules or {})
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
