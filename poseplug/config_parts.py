@@ -52,7 +52,8 @@ PARTS = {
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 DESCRIBED = ('model', *LOADERS, 'val_evaluator', 'test_evaluator')
 TRAINED = ('train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
-READ = {*DESCRIBED, *TRAINED, 'skeleton', 'seed', 'overfit_steps'}
+SWITCHES = ('init', 'freeze', 'compile', 'auto_scale_lr')
+READ = {*DESCRIBED, *TRAINED, *SWITCHES, 'skeleton', 'seed', 'overfit_steps'}
 LOADER_SETTINGS = ('batch_size', 'num_workers', 'dataset')
 PIXEL_SETTINGS = ('mean', 'std', 'order')
 
@@ -81,6 +82,7 @@ def findings(cfg: Config, training: bool = False) -> Iterator[tuple[Keys, str]]:
         yield from unknown_keys((key,), cfg.get(key), LOADER_SETTINGS, 'a loader has')
     model = cfg.get('model')
     yield from unknown_keys(('model', 'pixels'), lookup(model, ['pixels']), PIXEL_SETTINGS, 'the pixels have')
+    yield from unknown_keys(('auto_scale_lr',), cfg.get('auto_scale_lr'), ('base_batch_size',), 'auto_scale_lr has')
     yield from skeleton_findings(cfg.get('skeleton'))
     if not isinstance(cfg.get('seed', 0), int):
         yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'

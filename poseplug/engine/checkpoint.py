@@ -167,20 +167,27 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, path: Path | str) -> dict[str, Any]:
     """Put a checkpoint's weights into a model, all of them, and return its content; another model's are an error."""
     content = load(path)
+    adapt(model, content['state_dict'])
     require_same(model, content['state_dict'], path)
     model.load_state_dict(content['state_dict'])
     return content
+
+
+def adapt(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Let every module that has `adapt_weights(state, prefix)` bring the weights below `prefix` to its own size.
+
+    That is done in place: a position embedding, say, is resized from the input that it was trained for.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, 'adapt_weights'):
+            module.adapt_weights(state, f'{name}.' if name else '')
 
 
 def require_same(model: nn.Module, given: Mapping[str, Any], path: Path | str) -> None:
     """Raise unless weights have the names and shapes of a model's; the message says what differs."""
     wanted = model.state_dict()
     tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
-    shapes = [
-        f'{k}: {tuple(tensors[k].shape)} in the file, {tuple(v.shape)} in the model'
-        for k, v in wanted.items()
-        if k in tensors and tensors[k].shape != v.shape
-    ]
+    shapes = other_shapes(wanted, tensors)
     missing, extra = [k for k in wanted if k not in tensors], [k for k in given if k not in wanted]
     parts = [('missing', missing), ('not in the model', extra), ('of another shape', shapes)]
     told = '; '.join(f'{len(v)} {n} (first: {v[0]})' for n, v in parts if v)
@@ -188,6 +195,15 @@ def require_same(model: nn.Module, given: Mapping[str, Any], path: Path | str) -
         raise CheckpointError(
             f"{path} is not of the config's model ({len(wanted)} tensors): {told}. Use the config it was trained with"
         )
+
+
+def other_shapes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """The tensors that are given in another shape than wanted, each with both."""
+    return [
+        f'{k}: {tuple(given[k].shape)} in the file, {tuple(v.shape)} in the model'
+        for k, v in wanted.items()
+        if k in given and given[k].shape != v.shape
+    ]
 
 
 def plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from poseplug.build import build_dataset, build_metrics, build_model, need
 from poseplug.datasets.dataset import PoseDataset
 from poseplug.datasets.samplers import EpochBatches, OrderedBatches
 from poseplug.engine.checkpoint import latest, load_weights
+from poseplug.engine.compiling import compile_network
 from poseplug.engine.evaluate import Evaluation, evaluate
 from poseplug.engine.runner import Runner
 from poseplug.errors import ConfigError
@@ -89,7 +90,7 @@ def build_loader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
 
 
 def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = None) -> Runner:
-    """Train as a config says. Returns the runner, trained."""
+    """Train as a config says, and return the runner. `init` are weights instead of those that the config names."""
     claim(work_dir, resume)
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
@@ -109,7 +110,10 @@ def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = Non
         visualizer=dict(type='Visualizer', vis_backends=None),
         experiment_name=f'run-{next(RUNS)}',
         resume=resume,
-        init=init,
+        init=init or cfg.get('init'),
+        freeze=cfg.get('freeze') or (),
+        compile=cfg.get('compile'),
+        auto_scale_lr=cfg.get('auto_scale_lr'),
         cfg=cfg,
     )
     told = 'training on %s: %d samples, %d steps, in %s'
@@ -175,7 +179,7 @@ def overfit(cfg: Any, count: int) -> Any:
     cfg.train_cfg = dict(steps=steps, val_interval=50)
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps)]
     cfg.default_hooks = dict(checkpoint=dict(type='SaveHook', interval=steps))
-    cfg.custom_hooks = None
+    cfg.custom_hooks = cfg.auto_scale_lr = None
     if cfg.model.get('flip_test'):
         cfg.model.flip_test = False
     return cfg
@@ -186,6 +190,7 @@ def test(cfg: Any, checkpoint: str | Path) -> Evaluation:
     model: Any = build_model(cfg)
     load_weights(model, checkpoint)
     model.to(device()).eval()
+    compile_network(model, cfg.get('compile'))
     batches = build_loader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     metrics = functools.partial(build_metrics, cfg.get('test_evaluator', dict(type='PCK')), model.skeleton)
     evaluation = evaluate(model, track(batches, 'testing', unit='batch'), metrics, every_stage=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from mmengine.runner import BaseLoop
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from poseplug.datasets.samplers import EpochBatches
@@ -21,7 +23,8 @@ LOGGER = logging.getLogger('poseplug')
 class TrainLoop(BaseLoop):
     """Steps over shuffled batches; give `steps` or `epochs`, and `val_interval` in the same unit (0: only at the end).
 
-    A resumed run starts at its step and reads nothing of what came before.
+    A step is one update of the weights. It takes as many batches as the optimiser wrapper accumulates, which are the
+    samples of one batch so many times as large. A resumed run starts at its step and reads nothing of what came before.
     """
 
     def __init__(
@@ -37,7 +40,10 @@ class TrainLoop(BaseLoop):
             raise ConfigError(f'train_cfg needs either steps or epochs, 1 at least; got steps={steps}, epochs={epochs}')
         batches: Any = dataloader.batch_sampler
         self.batches: EpochBatches = batches
-        self.per_epoch = len(self.batches)
+        self.accumulated: int = runner.accumulated
+        self.samples = batches.batch_size * batches.world * self.accumulated  # of a step
+        self.per_epoch = -(-batches.length // self.samples)
+        self.taken: list[Any] = []  # the batches of the step at hand
         self.unit = 1 if epochs is None else self.per_epoch
         self._max_iters: int = steps or (epochs or 0) * self.per_epoch
         self._max_epochs = -(-self._max_iters // self.per_epoch)
@@ -65,7 +71,7 @@ class TrainLoop(BaseLoop):
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
-        self.batches.start = self._iter
+        self.batches.start = self._iter * self.accumulated
         with Stop() as self.stop:
             self._steps()
         runner.call_hook('after_train')
@@ -76,12 +82,12 @@ class TrainLoop(BaseLoop):
 
     def _steps(self) -> None:
         """Every step that is left, each evaluation that is due, and one at the end."""
-        self.runner.model.train()
+        self.runner.train_mode()
         loader = iter(self.dataloader) if self._iter < self._max_iters else iter(())
         while self._iter < self._max_iters and not self.ended:
             if self.val_interval and self._iter % self.val_interval == 0:
                 self.evaluate()
-            self.step(next(loader))
+            self.step([next(loader) for _ in range(self.accumulated)])
         if not self.stop.signal:
             self.evaluate()
 
@@ -90,12 +96,12 @@ class TrainLoop(BaseLoop):
         """Whether a hook or a signal has ended the run."""
         return self.stop_training or self.stop.signal is not None
 
-    def step(self, batch: Any) -> None:
-        """One optimiser step, and the end of the epoch where it is one."""
-        runner = self.runner
-        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batch)
-        outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batch, outputs=outputs)
+    def step(self, batches: list[Any]) -> None:
+        """One optimiser step, and the end of the epoch where it is one. Hooks are told the last of its batches."""
+        runner, self.taken = self.runner, batches
+        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])
+        outputs = mean([runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper) for batch in batches])
+        runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batches[-1], outputs=outputs)
         self._iter += 1
         if self._iter % self.per_epoch == 0:
             runner.call_hook('after_train_epoch')
@@ -106,12 +112,20 @@ class TrainLoop(BaseLoop):
         """Measure the weights of this step, once; a run that was stopped before does it when it goes on."""
         if self.runner.val_loop is not None and self.evaluated != self._iter:
             self.runner.val_loop.run()
-            self.runner.model.train()
+            self.runner.train_mode()
         self.evaluated = self._iter
 
     def go_on_from(self, step: int, evaluated: int) -> None:
         """Be where a checkpoint of `step` was; its weights may have been measured already."""
         self._iter, self._epoch, self.evaluated = step, step // self.per_epoch, evaluated
+
+
+def mean(outputs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The losses of a step's batches as one: a name's mean over the batches."""
+    if len(outputs) == 1:
+        return outputs[0]
+    names = {name: None for output in outputs for name in output}
+    return {n: torch.stack([output[n] for output in outputs if n in output]).sum() / len(outputs) for n in names}
 
 
 @LOOPS.register_module()

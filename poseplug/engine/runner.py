@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,36 @@ from torch import nn
 
 from poseplug import __version__
 from poseplug.engine import checkpoint
-from poseplug.errors import CheckpointError
+from poseplug.engine import freeze as freezing
+from poseplug.engine.compiling import compile_network
+from poseplug.engine.init import init_weights
+from poseplug.errors import CheckpointError, ConfigError
 
 LOGGER = logging.getLogger('poseplug')
 
 
 class Runner(mmengine.runner.Runner):
-    """Runs training and evaluation. `init` are weights to start from; `resume` goes on with the run in its work_dir."""
+    """Runs training and evaluation. `init` are weights to start from; `resume` goes on with the run in its work_dir.
 
-    def __init__(self, *args: Any, init: str | None = None, **settings: Any):
-        self._init = init
+    `freeze` are patterns of what is not trained; `compile` is as in `compile_network`.
+    """
+
+    optim_wrapper: Any  # configs until training builds them
+    param_schedulers: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        init: str | Mapping[str, Any] | None = None,
+        freeze: Sequence[str] = (),
+        compile: bool | Mapping[str, Any] | None = None,
+        **settings: Any,
+    ):
+        self._init, self._compile, self._freeze = init, compile, freeze
+        self.still: list[str] = []  # batch norms that keep their statistics
         self._has_loaded = False
         super().__init__(*args, **settings)
+        self.accumulated = accumulated(self.optim_wrapper)
 
     @cached_property
     def config_text(self) -> str:
@@ -65,6 +84,12 @@ class Runner(mmengine.runner.Runner):
         """Ours is a function that makes the metrics; it is used as it is."""
         return evaluator
 
+    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
+        """As mmengine's, with what shall be frozen frozen before."""
+        if self._freeze:
+            self.still = freezing.freeze(model, self._freeze)
+        return super().wrap_model(model_wrapper_cfg, model)
+
     def load_or_resume(self) -> None:
         if self._has_loaded:
             return
@@ -72,17 +97,53 @@ class Runner(mmengine.runner.Runner):
         if self._resume:
             self.resume(str(checkpoint.latest(Path(self.work_dir))))
         elif self._init:
-            content = checkpoint.load_weights(self.bare_model, self._init)
-            self.call_hook('after_load_checkpoint', checkpoint=content)
-            LOGGER.info('weights of %s loaded; everything else starts anew', self._init)
+            init_weights(self.bare_model, self._init)
+            self.call_hook('after_load_checkpoint', checkpoint={'state_dict': self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:
-        """As mmengine's; an error gives the screen and the files back, too."""
+        """Build what training needs, load weights, and run the loop; an error gives the screen and files back, too."""
         try:
-            return super().train()
-        except BaseException:
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
+            if self.param_schedulers is not None:
+                self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+            self.call_hook('before_run')
+            self._init_model_weights()
+            self.load_or_resume()
+            compile_network(self.bare_model, self._compile)
+            return self.train_loop.run()
+        finally:
             self.call_hook('after_run')
-            raise
+
+    def train_mode(self) -> None:
+        """Put the model into training mode, frozen statistics aside."""
+        freezing.train_mode(self.bare_model, self.still)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
+        """Multiply every learning rate by samples of a step / `base_batch_size`, where a config asks for it."""
+        if not auto_scale_lr:
+            return
+        base = auto_scale_lr.get('base_batch_size')
+        if not isinstance(base, int) or base < 1 or len(auto_scale_lr) > 1:
+            raise ConfigError(f'auto_scale_lr is dict(base_batch_size=N), N at least 1; got {dict(auto_scale_lr)}')
+        samples = self.train_loop.samples
+        for group in optim_wrapper.param_groups:
+            group['lr'] *= samples / base
+        size, world = self.train_loop.batches.batch_size, self.world_size
+        LOGGER.info(
+            'learning rates x %g: %d samples a step (batch %d x %d accumulated x %d processes), stated for %d; '
+            'the largest is now %g',
+            samples / base, samples, size, self.accumulated, world, base,
+            max(group['lr'] for group in optim_wrapper.param_groups),
+        )  # fmt: skip
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """mmengine's schedules, with this run's number of steps in an epoch."""
+        specs = [dict(s) for s in (scheduler if isinstance(scheduler, Sequence) else [scheduler])]
+        for spec in specs:
+            if spec.get('convert_to_iter_based'):
+                spec.setdefault('epoch_length', self.train_loop.per_epoch)
+        return super().build_param_scheduler(specs)
 
     def resume(self, filename: str, *args: Any, **settings: Any) -> None:
         """Weights, optimiser, schedules, averages, random state and step of a checkpoint; nothing of it is executed."""
@@ -128,6 +189,14 @@ class Runner(mmengine.runner.Runner):
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
         return content
+
+
+def accumulated(optim_wrapper: Any) -> int:
+    """How many batches a config's optimiser wrapper takes before it changes the weights."""
+    count = optim_wrapper.get('accumulative_counts', 1)
+    if not isinstance(count, int) or count < 1:
+        raise ConfigError(f'optim_wrapper.accumulative_counts is a whole number, 1 at least; got {count!r}')
+    return count
 
 
 def differing(before: str, now: str, most: int = 3) -> list[str]:

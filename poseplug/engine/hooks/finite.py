@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,15 +24,11 @@ class FiniteHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self.batch: Any = None
         self.loss: Tensor | float = float('nan')
 
     def before_train(self, runner: Any) -> None:
         self.runner = runner
         runner.optim_wrapper.optimizer.register_step_pre_hook(self._check)
-
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        self.batch = data_batch
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """A loss may be NaN and its gradient finite, or absent: the step did no harm then, but the run is no good."""
@@ -46,15 +43,17 @@ class FiniteHook(Hook):
             raise self._error('the loss or its gradient is not a finite number; the step was not taken')
 
     def _error(self, finding: str) -> NonFiniteLossError:
+        samples = named(self.runner.train_loop.taken)
         return NonFiniteLossError(
             f'step {self.runner.iter + 1}: {finding}. The loss before it was {float(self.loss):g}, and the checkpoints '
-            f'in {self.runner.work_dir} are finite. Samples: {named(self.batch)}. Look at them with tools/dataset.py '
-            f'browse, or lower the learning rate'
+            f'in {self.runner.work_dir} are finite. Samples: {samples}. Look at them with tools/dataset.py browse, or '
+            f'lower the learning rate'
         )
 
 
-def named(batch: Any) -> str:
-    """The first samples of a batch by epoch, source and id, and how many more there are."""
-    names = [f'{r.source} {r.id} (epoch {d.epoch})' for r, d in zip(batch.records, batch.draws, strict=True)]
+def named(batches: Sequence[Any]) -> str:
+    """The first samples of a step's batches by epoch, source and id, and how many more there are."""
+    pairs = [pair for batch in batches for pair in zip(batch.records, batch.draws, strict=True)]
+    names = [f'{record.source} {record.id} (epoch {draw.epoch})' for record, draw in pairs]
     more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
     return ', '.join(names[:SHOWN]) + more

@@ -51,7 +51,7 @@ class ProgressHook(Hook):
         self.waited += time.perf_counter() - self.mark
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self.samples += len(data_batch)
+        self.samples += sum(map(len, runner.train_loop.taken))
         self.sums = {k: self.sums.get(k, 0.0) + v for k, v in (outputs or {}).items()}
         step = runner.iter + 1
         if step % self.interval == 0 or step == runner.max_iters:

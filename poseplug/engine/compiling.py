@@ -1,0 +1,56 @@
+"""torch.compile as a switch: a network that does not compile runs as it is, and says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from poseplug.errors import ConfigError
+
+LOGGER = logging.getLogger('poseplug')
+
+
+def compile_network(model: nn.Module, spec: bool | Mapping[str, Any] | None) -> None:
+    """Compile an estimator's network (pixels to fields) in place; encoding, loss and decoding stay as they are.
+
+    `spec` is True, or the settings of torch.compile (`backend`, `mode`, `dynamic`, ...); False or None do nothing.
+    Names and values of the weights do not change.
+    """
+    if not spec:
+        return
+    if spec is not True and not isinstance(spec, Mapping):
+        raise ConfigError(f'compile is True, False or settings of torch.compile, as dict(mode=...); got {spec!r}')
+    settings = {} if spec is True else dict(spec)
+    network: Any = model
+    try:
+        network.forward = Compiled(network.forward, settings)
+    except (RuntimeError, TypeError) as error:
+        backends = ', '.join(torch.compiler.list_backends(exclude_tags=()))
+        raise ConfigError(f'compile={spec!r}: {first_line(error)}; backends: {backends}') from error
+    LOGGER.info('the network is compiled by %s when it first runs', settings.get('backend', 'inductor'))
+
+
+class Compiled:
+    """A forward function that is compiled when it is first called, or left as it is where that fails."""
+
+    def __init__(self, forward: Any, settings: Mapping[str, Any]):
+        self.forward, self.compiled = forward, torch.compile(forward, **settings)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        try:
+            return self.compiled(*args, **named)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            cause = getattr(error, 'inner_exception', error)
+            told = 'the network does not compile and runs uncompiled (%s: %s); set compile=False, or another backend'
+            LOGGER.warning(told, type(cause).__name__, first_line(cause))
+            self.compiled = self.forward
+            return self.forward(*args, **named)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
