@@ -54,7 +54,7 @@ DESCRIBED = ('model', *LOADERS, 'val_evaluator', 'test_evaluator')
 TRAINED = ('train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
 SWITCHES = ('init', 'freeze', 'compile', 'auto_scale_lr')
 READ = {*DESCRIBED, *TRAINED, *SWITCHES, 'skeleton', 'seed', 'overfit_steps'}
-LOADER_SETTINGS = ('batch_size', 'num_workers', 'dataset')
+LOADER_SETTINGS = ('batch_size', 'num_workers', 'shares', 'dataset')
 PIXEL_SETTINGS = ('mean', 'std', 'order')
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from poseplug.build import build_dataset, build_metrics, build_model, need
 from poseplug.datasets.dataset import PoseDataset
-from poseplug.datasets.samplers import EpochBatches, OrderedBatches
+from poseplug.datasets.samplers import EpochBatches, OrderedBatches, RatioBatches
 from poseplug.engine.checkpoint import latest, load_weights
 from poseplug.engine.compiling import compile_network
 from poseplug.engine.evaluate import Evaluation, evaluate
@@ -49,8 +49,9 @@ def device() -> str:
 
 
 def loader(dataset: PoseDataset, spec: Mapping[str, Any], train: bool, seed: int = 0) -> DataLoader:
-    """A loader over a data set: `batch_size` and `num_workers` come from the config's loader.
+    """A loader over a data set: `batch_size`, `num_workers` and `shares` come from the config's loader.
 
+    `shares` says which part of a training batch comes from which source; without it every sample comes equally often.
     More workers than there are cores would only wait for each other. The loader has a generator of its own, so that
     opening it leaves the model's random numbers alone.
     """
@@ -60,13 +61,22 @@ def loader(dataset: PoseDataset, spec: Mapping[str, Any], train: bool, seed: int
     items: Any = dataset
     return DataLoader(
         items,
-        batch_sampler=EpochBatches(len(dataset), size, seed) if train else OrderedBatches(len(dataset), size),
+        batch_sampler=batches(dataset, size, spec.get('shares'), seed) if train else OrderedBatches(len(dataset), size),
         num_workers=min(workers, cores()),
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=set_up_worker,
         generator=torch.Generator(),
     )
+
+
+def batches(
+    dataset: PoseDataset, size: int, shares: Mapping[str, float] | None, seed: int
+) -> EpochBatches | RatioBatches:
+    """The order of training samples."""
+    if shares is None:
+        return EpochBatches(len(dataset), size, seed)
+    return RatioBatches([record.source for record in dataset.records], size, shares, seed)
 
 
 def cores() -> int:

@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from poseplug.datasets.samplers import EpochBatches
+from poseplug.datasets.samplers import EpochBatches, RatioBatches
 from poseplug.engine.evaluate import Evaluation, evaluate
 from poseplug.engine.signals import Stop
 from poseplug.errors import ConfigError
@@ -39,10 +39,10 @@ class TrainLoop(BaseLoop):
         if (steps is None) == (epochs is None) or (steps or epochs or 0) < 1:
             raise ConfigError(f'train_cfg needs either steps or epochs, 1 at least; got steps={steps}, epochs={epochs}')
         batches: Any = dataloader.batch_sampler
-        self.batches: EpochBatches = batches
+        self.batches: EpochBatches | RatioBatches = batches
         self.accumulated: int = runner.accumulated
         self.samples = batches.batch_size * batches.world * self.accumulated  # of a step
-        self.per_epoch = -(-batches.length // self.samples)
+        self.per_epoch = -(-len(batches) // self.accumulated)
         self.taken: list[Any] = []  # the batches of the step at hand
         self.unit = 1 if epochs is None else self.per_epoch
         self._max_iters: int = steps or (epochs or 0) * self.per_epoch

@@ -68,6 +68,27 @@ def test_a_step_sees_the_samples_of_the_larger_batch(of):
         assert next(a) == next(b) + next(b)
 
 
+def test_an_epoch_is_one_pass_over_the_data_rounded_up_to_steps(of, tmp_path):
+    """10 samples: 10 / 4, 10 / (3 x 2) and 10 / (1 x 11) steps."""
+    for size, count, wanted in ((4, 1, 3), (3, 2, 2), (1, 11, 1)):
+        cfg = of(size, count)
+        cfg.train_cfg = dict(epochs=2)
+        assert launch.train(cfg, tmp_path / f'{size}x{count}').iter == 2 * wanted
+
+
+def test_batches_by_shares_accumulate_and_resume_exactly(of, killed_and_resumed):
+    cfg = of(2, 2)
+    cfg.train_dataloader.shares = dict(lsp=1.0)
+    killed_and_resumed(cfg, 4)
+
+
+def test_shares_of_a_source_that_is_not_there_are_an_error(of, tmp_path):
+    cfg = of(2, 1)
+    cfg.train_dataloader.shares = dict(coco=1.0)
+    with pytest.raises(ConfigError, match='shares are positive numbers by source; the data has lsp'):
+        launch.train(cfg, tmp_path)
+
+
 def test_a_run_that_accumulates_resumes_exactly_at_any_step(of, killed_and_resumed):
     cfg = of(2, 3)
     cfg.train_cfg.steps = 5

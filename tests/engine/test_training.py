@@ -1,5 +1,6 @@
 """Starting, stopping and overfitting a run."""
 
+import functools
 import json
 import logging
 
@@ -9,7 +10,7 @@ import torch
 from poseplug.build import build_model
 from poseplug.engine import launch
 from poseplug.engine.checkpoint import load, load_weights
-from poseplug.engine.loops import TrainLoop
+from poseplug.engine.loops import EvalLoop, TrainLoop
 from poseplug.errors import CheckpointError, ConfigError, NonFiniteLossError
 
 
@@ -98,6 +99,52 @@ def test_the_checkpoint_of_a_run_holds_the_averaged_weights(tiny_config, tmp_pat
     average = runner.hooks[[type(h).__name__ for h in runner.hooks].index('EMAHook')].ema_model.module.state_dict()
     assert all(torch.equal(v, average[k]) for k, v in model.state_dict().items())
     assert any(not torch.equal(v, average[k]) for k, v in runner.model.state_dict().items())
+
+
+def test_averages_follow_the_weights_step_by_step(tiny_config, tmp_path, monkeypatch):
+    """a <- 0.75 a + 0.25 w after every step but the first, which begins the average with the weights themselves."""
+    seen = []
+    usual = TrainLoop.step
+
+    def step(self, batches):
+        usual(self, batches)
+        seen.append({n: p.detach().clone() for n, p in self.runner.model.named_parameters()})
+
+    monkeypatch.setattr(TrainLoop, 'step', step)
+    launch.train(tiny_config(custom_hooks=[dict(type='EMAHook', momentum=0.25)]), tmp_path)
+    averages = load(tmp_path)['state_dict']
+    for name in seen[0]:
+        wanted = seen[0][name]
+        for weights in seen[1:]:
+            wanted = 0.75 * wanted + 0.25 * weights[name]
+        torch.testing.assert_close(averages[name], wanted)
+
+
+def test_evaluation_measures_the_averaged_weights_and_training_goes_on_with_its_own(tiny_config, tmp_path, monkeypatch):
+    measured, kept = [], []
+    usual = EvalLoop.run
+
+    def run(self):
+        model = self.runner.model
+        kept.append({n: v.clone() for n, v in model.state_dict().items()})
+        self.runner.val_loop.metrics = functools.partial(noted, self.metrics, model, measured)
+        values = usual(self)
+        kept.append({n: v.clone() for n, v in model.state_dict().items()})
+        return values
+
+    monkeypatch.setattr(EvalLoop, 'run', run)
+    launch.train(tiny_config(val=True), tmp_path)
+    content = load(tmp_path)
+    assert all(torch.equal(v, content['state_dict'][n]) for n, v in measured[-1].items())
+    raw = {n.removeprefix('module.'): v for n, v in content['ema_state_dict'].items() if n.startswith('module.')}
+    assert all(torch.equal(v, raw[n]) and torch.equal(v, kept[-1][n]) for n, v in kept[-2].items())
+    assert any(not torch.equal(v, raw[n]) for n, v in measured[-1].items())
+
+
+def noted(metrics, model, measured):
+    """The metrics of an evaluation, made when its first batch is predicted: the weights it measures are noted."""
+    measured.append({n: v.clone() for n, v in model.state_dict().items()})
+    return metrics()
 
 
 def test_the_screen_shows_what_is_trained_and_nothing_of_the_machinery(tiny_config, tmp_path, capfd, caplog):
