@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +35,20 @@ def compile_network(model: nn.Module, spec: bool | Mapping[str, Any] | None) -> 
     LOGGER.info('the network is compiled by %s when it first runs', settings.get('backend', 'inductor'))
 
 
+@contextmanager
+def gradients_compiled(spec: bool | Mapping[str, Any] | None) -> Iterator[None]:
+    """Within this context a gradient that does not compile, which is too late to do without, is an error of the config.
+
+    The gradient of a compiled network is compiled when it is first needed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not spec or not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise
+        raise ConfigError(f"the network's gradient does not compile ({cause_of(error)}); set compile=False") from error
+
+
 class Compiled:
     """A forward function that is compiled when it is first called, or left as it is where that fails."""
 
@@ -44,11 +59,16 @@ class Compiled:
         try:
             return self.compiled(*args, **named)
         except torch._dynamo.exc.TorchDynamoException as error:
-            cause = getattr(error, 'inner_exception', error)
-            told = 'the network does not compile and runs uncompiled (%s: %s); set compile=False, or another backend'
-            LOGGER.warning(told, type(cause).__name__, first_line(cause))
+            told = 'the network does not compile and runs uncompiled (%s); set compile=False, or another backend'
+            LOGGER.warning(told, cause_of(error))
             self.compiled = self.forward
             return self.forward(*args, **named)
+
+
+def cause_of(error: BaseException) -> str:
+    """Name and first line of what made a compiler fail."""
+    cause = getattr(error, 'inner_exception', error)
+    return f'{type(cause).__name__}: {first_line(cause)}'
 
 
 def first_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 from poseplug import __version__
 from poseplug.engine import checkpoint
 from poseplug.engine import freeze as freezing
-from poseplug.engine.compiling import compile_network
+from poseplug.engine.compiling import compile_network, gradients_compiled
 from poseplug.engine.init import init_weights
 from poseplug.errors import CheckpointError, ConfigError
 
@@ -111,7 +111,8 @@ class Runner(mmengine.runner.Runner):
             self._init_model_weights()
             self.load_or_resume()
             compile_network(self.bare_model, self._compile)
-            return self.train_loop.run()
+            with gradients_compiled(self._compile):
+                return self.train_loop.run()
         finally:
             self.call_hook('after_run')
 
@@ -134,7 +135,7 @@ class Runner(mmengine.runner.Runner):
             'learning rates x %g: %d samples a step (batch %d x %d accumulated x %d processes), stated for %d; '
             'the largest is now %g',
             samples / base, samples, size, self.accumulated, world, base,
-            max(group['lr'] for group in optim_wrapper.param_groups),
+            max(group['lr'] for group in optim_wrapper.optimizer.param_groups),
         )  # fmt: skip
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
