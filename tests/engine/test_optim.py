@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from poseplug.build import build_model
 from poseplug.engine import launch
 from poseplug.engine.checkpoint import load
 from poseplug.engine.hooks.progress import CURVE
@@ -156,6 +157,19 @@ def test_autocast_learns_what_float32_learns_a_little_differently(tiny_config, t
 
 def test_a_run_in_bfloat16_resumes_exactly(tiny_config, killed_and_resumed):
     killed_and_resumed(tiny_config(**AUTOCAST), 4)
+
+
+def test_autocast_needs_no_constructor_of_ours_and_clips_what_it_accumulated(tiny_config, tmp_path):
+    """Three steps of plain SGD at rate 1 on gradients of norm 0.01 go no further than 0.03."""
+    cfg = tiny_config(**{'train_cfg.steps': 3, 'param_scheduler': None})
+    solver = dict(type='SGD', lr=1.0)
+    cfg.optim_wrapper = dict(
+        type='AutocastOptimWrapper', optimizer=solver, accumulative_counts=2, clip_grad=dict(max_norm=0.01)
+    )
+    torch.manual_seed(0)
+    begun = torch.cat([p.detach().flatten() for p in build_model(cfg).parameters()])
+    ended = torch.cat([p.detach().flatten() for p in launch.train(cfg, tmp_path).model.parameters()])
+    assert 0.01 < torch.linalg.vector_norm(ended - begun) <= 0.0301
 
 
 @pytest.mark.parametrize(('dtype', 'told'), [
