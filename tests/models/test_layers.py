@@ -3,7 +3,17 @@ import torch
 from torch import nn
 
 from poseplug.errors import ConfigError
-from poseplug.models.layers import PixelNorm, conv_block, conv_stack, init_convolutions
+from poseplug.models.layers import (
+    BasicBlock,
+    Bottleneck,
+    ChannelAttention,
+    PixelNorm,
+    check_strides,
+    conv_block,
+    conv_stack,
+    init_convolutions,
+    residual_blocks,
+)
 
 
 def test_cpm_reads_blue_first_from_minus_to_plus_one_half():
@@ -48,3 +58,51 @@ def test_weights_are_drawn_with_the_deviation_asked_for_and_biases_are_zero(std,
     assert layer.weight.std().item() == pytest.approx(deviation, rel=0.02)
     assert abs(layer.weight.mean().item()) < deviation / 50
     assert not layer.bias.any()
+
+
+def test_a_block_takes_a_stride_groups_and_another_activation_or_none():
+    block = conv_block(4, 8, 5, 'BN', stride=2, groups=4, activation=nn.SiLU)
+    assert [type(m).__name__ for m in block] == ['Conv2d', 'BatchNorm2d', 'SiLU']
+    assert block[0].weight.shape == (8, 1, 5, 5)
+    assert block(torch.rand(1, 4, 7, 10)).shape == (1, 8, 4, 5)
+    assert [type(m).__name__ for m in conv_block(4, 8, 1, activation=None)] == ['Conv2d']
+
+
+def test_a_deviation_by_fan_out_counts_the_channels_that_go_out():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 256, 3)
+    init_convolutions(layer, fan='fan_out')
+    assert layer.weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize('block', [BasicBlock, Bottleneck])
+def test_a_residual_block_whose_convolutions_give_nothing_is_its_shortcut(block):
+    x = torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    same = block(8, 8 // block.expansion).eval()
+    last = same.bn2 if block is BasicBlock else same.bn3
+    nn.init.zeros_(last.weight)
+    assert same.downsample is None
+    assert torch.equal(same(x), x.relu())
+
+
+def test_only_the_first_residual_block_has_the_stride_and_changes_the_channels():
+    blocks = residual_blocks(Bottleneck, 8, 4, depth=3, stride=2)
+    assert [b.downsample is None for b in blocks] == [False, True, True]
+    assert blocks(torch.rand(2, 8, 7, 8)).shape == (2, 16, 4, 4)
+    assert residual_blocks(BasicBlock, 8, 8, depth=1)[0].downsample is None
+
+
+def test_channel_attention_is_a_hard_sigmoid_of_the_means():
+    attention = ChannelAttention(2)
+    with torch.no_grad():
+        attention.fc.weight.copy_(torch.tensor([[0.0, 1.0], [0.0, 0.0]])[..., None, None])
+        attention.fc.bias.copy_(torch.tensor([0.0, 4.0]))
+    x = torch.tensor([[6.0, 6.0], [0.0, 3.0]]).view(1, 2, 1, 2)  # means 6 and 1.5
+    assert attention(x).flatten().tolist() == [4.5, 4.5, 0.0, 3.0]  # shares (1.5 + 3) / 6 and 1
+
+
+def test_strides_are_some_of_the_known_in_their_order():
+    assert check_strides('Net', [4, 16], (4, 8, 16)) == (4, 16)
+    for wrong in ((), (16, 4), (4, 4), (32,)):
+        with pytest.raises(ConfigError, match='Net has maps of strides 4, 8, 16; .* each once; got'):
+            check_strides('Net', wrong, (4, 8, 16))
