@@ -133,6 +133,17 @@ def lsp_like(tmp_path):
     return write
 
 
+@pytest.fixture
+def timm(monkeypatch):
+    """A stand-in for the package timm, which tests do not need installed."""
+    from runpy import run_path
+    from types import SimpleNamespace
+
+    package = SimpleNamespace(**run_path(str(ROOT / 'tests/models/backbones/standin_timm.py')))
+    monkeypatch.setitem(sys.modules, 'timm', package)
+    return package
+
+
 @pytest.fixture(scope='session')
 def real_data() -> Path:
     """The folder of the real data sets; tests that ask for it are skipped where it is absent."""

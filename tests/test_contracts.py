@@ -39,6 +39,7 @@ SETTINGS = {
     'HRNet': dict(width=4, modules=(1, 1, 1), blocks=1, out_strides=(4, 8, 16, 32)),
     'MobileNetV2': dict(width=0.25),
     'ResNet': dict(depth=18, width=4),
+    'TimmBackbone': dict(name='small'),
     'CPMHead': dict(stages=3, first=((3, 8),), image=((3, 4),), context=((3, 8), (1, 8)), norm='BN', init_std=None),
     'HeatmapHead': dict(hidden=((3, 8),)),
     'MeanSquaredError': {},
@@ -100,6 +101,7 @@ class TestExport(ExportContract):
         return made(CODECS, self.name, skeleton=skeleton)
 
 
+@pytest.mark.usefixtures('timm')
 class TestBackbones(BackboneContract):
     name = each(MODELS, 'models.backbones')
 
