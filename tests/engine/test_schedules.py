@@ -4,11 +4,13 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
 
 from poseplug.build import build_model
 from poseplug.config import load_config
+from poseplug.engine.optim import parameter_groups
 from poseplug.errors import ConfigError
-from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from poseplug.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 CONFIG = """_base_ = ['{root}/configs/_base_/schedules/{name}.py']
 skeleton = 'lsp'
@@ -93,3 +95,24 @@ def test_the_optimisers_are_those_of_the_recipes(schedule):
         'cpn': ('Adam', 1e-5),
     }
     assert solvers['vitpose'].clip_grad == dict(max_norm=1.0, norm_type=2)
+
+
+def test_vitpose_learns_slowest_at_the_pixels_and_keeps_vectors_and_the_embedding_undecayed(schedule):
+    """Three layers at 0.75: 0.75^4 at the patches, 0.75^(3 - i) in block i, 1 at the last norm."""
+    cfg = schedule('vitpose')
+    settings, solver = cfg.optim_wrapper.paramwise_cfg, cfg.optim_wrapper.optimizer
+    model = nn.Module()
+    model.backbone = MODELS.build(dict(type='ViT', dim=12, depth=3, heads=2), input_size=(64, 64))
+    model.head = nn.Linear(12, 2)
+    groups = parameter_groups(model, lr=solver.lr, decay=solver.weight_decay, **settings)
+    names = {id(p): n for n, p in model.named_parameters()}
+    found = {names[id(p)]: (g['lr'] / solver.lr, g['weight_decay']) for g in groups for p in g['params']}
+    assert found['head.weight'] == (1.0, 0.1)
+    assert found['head.bias'] == (1.0, 0.0)
+    assert found['backbone.norm.weight'] == (1.0, 0.0)
+    assert found['backbone.pos_embed'] == pytest.approx((0.75**4, 0.0))
+    assert found['backbone.patch_embed.proj.weight'] == pytest.approx((0.75**4, 0.1))
+    for name, (rate, decay) in found.items():
+        if '.blocks.' in name:
+            vector = model.get_parameter(name).ndim == 1
+            assert (rate, decay) == pytest.approx((0.75 ** (3 - int(name.split('.')[2])), 0.0 if vector else 0.1)), name
