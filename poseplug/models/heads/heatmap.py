@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from poseplug.models.heads.base import Head, maps_of_stride
 from poseplug.models.layers import conv_stack, init_convolutions
 from poseplug.registry import MODELS
+
+
+class FieldConvs(nn.ModuleDict):
+    """One convolution a field that keeps the size (odd `kernel`); weights start near 0, so that fields do, too."""
+
+    def __init__(self, channels: int, fields: Mapping[str, int], kernel: int = 1, init_std: float = 0.001):
+        super().__init__({name: nn.Conv2d(channels, n, kernel, padding=kernel // 2) for name, n in fields.items()})
+        init_convolutions(self, init_std)
+
+    def forward(self, maps: Tensor) -> dict[str, Tensor]:
+        """Maps (B, C, H, W) to fields, each (B, its channels, H, W)."""
+        return {name: conv(maps) for name, conv in self.items()}
 
 
 @MODELS.register_module()
@@ -33,9 +45,7 @@ class HeatmapHead(Head):
         self.place = maps_of_stride('HeatmapHead', in_channels, strides, stride)[-1]
         self.hidden, channels = conv_stack(in_channels[self.place], hidden, norm)
         init_convolutions(self.hidden)
-        self.predict = nn.ModuleDict({name: nn.Conv2d(channels, n, 1) for name, n in fields.items()})
-        init_convolutions(self.predict, 0.001)
+        self.predict = FieldConvs(channels, fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        seen = self.hidden(features[self.place])
-        return [{name: predict(seen) for name, predict in self.predict.items()}]
+        return [self.predict(self.hidden(features[self.place]))]
