@@ -40,6 +40,7 @@ SETTINGS = {
     'MobileNetV2': dict(width=0.25),
     'ResNet': dict(depth=18, width=4),
     'TimmBackbone': dict(name='small'),
+    'ViT': dict(dim=16, depth=2, heads=2, drop_path=0.0),
     'Hourglass': dict(stacks=2, channels=8, depth=2),
     'HourglassStem': dict(channels=8),
     'CPMHead': dict(stages=3, first=((3, 8),), image=((3, 4),), context=((3, 8), (1, 8)), norm='BN', init_std=None),
