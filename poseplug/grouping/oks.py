@@ -49,7 +49,7 @@ def oks(
 
 
 class Crowd:
-    """Candidates of one picture, as tensors: joints (N, K, 2) px, areas (N,) px², `visible` (N, K) which joints count."""
+    """Candidates of one picture: joints (N, K, 2) px, areas (N,) px², `visible` (N, K) which joints count."""
 
     def __init__(
         self,
@@ -105,7 +105,8 @@ def soft_oks_nms(
     arXiv:1704.04503, the Gaussian rule). The arguments are those of `oks_nms`.
     """
     crowd = Crowd(keypoints, areas, sigmas, visible)
-    dimmed, left, kept = np.array(scores, dtype=float), np.arange(len(scores)), []
+    kept: list[int] = []
+    dimmed, left = np.array(scores, dtype=float), np.arange(len(scores))
     while len(left) and len(kept) < most:
         chosen = int(left[np.argmax(dimmed[left])])
         left = left[left != chosen]
