@@ -51,8 +51,13 @@ SETTINGS = {
     'SimpleHead': {},
     'MeanSquaredError': {},
     'SumSquaredError': {},
+    'AUC': dict(normaliser='box'),
+    'CrowdPoseAP': {},
+    'EPE': {},
+    'NME': dict(normaliser='box_diagonal'),
     'OKSAP': {},
     'PCK': {},
+    'PCKh': dict(head='joints'),
     'NormalScaleRotate': dict(shift=0.1),
     'PlaceBox': {},
     'PlaceByScale': {},
@@ -157,8 +162,18 @@ class TestLosses(LossContract):
 class TestMetrics(MetricContract):
     name = each(METRICS)
 
+    @property
+    def best(self):
+        return 0.0 if METRICS.get(self.name).lower else 100.0
+
     def make(self, skeleton):
         return made(METRICS, self.name, skeleton=skeleton)
+
+    def scored(self, pairs):
+        """Of a metric whose smaller values are better, the negative ones."""
+        scores = super().scored(pairs)
+        sign = -1 if METRICS.get(self.name).lower else 1
+        return replace(scores, values={name: sign * value for name, value in scores.values.items()})
 
 
 class TestTransforms(TransformContract):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from poseplug.errors import ConfigError, MismatchError
 from poseplug.poses import Poses
 from poseplug.sample import Record
 from poseplug.skeleton import Skeleton
@@ -28,9 +30,14 @@ class Scores:
 
 
 class Metric(ABC):
-    """Collects predicted and true people picture by picture. `skeleton` says what the joints are."""
+    """Collects predicted and true people picture by picture. `skeleton` says what the joints are.
+
+    Where the people of a `Record` were found by a detector, its `truth` holds the annotated ones. `lower` says that a
+    smaller value is a better one.
+    """
 
     skeleton: Skeleton
+    lower: ClassVar[bool] = False
 
     @abstractmethod
     def add(self, predicted: Poses, true: Record) -> None:
@@ -44,3 +51,20 @@ class Metric(ABC):
 def percent(share: float | np.floating) -> float:
     """A share as a percentage with two decimals."""
     return round(100 * float(share), 2)
+
+
+def check_joints(skeleton: Skeleton, predicted: Poses, true: Record) -> None:
+    """An error where predicted or annotated people have other joints than the metric's skeleton."""
+    for what, people in (('predicted', predicted), ('annotated', true)):
+        joints = people.keypoints.shape[1]
+        if len(people.keypoints) and joints != len(skeleton):
+            raise MismatchError(
+                f'{true.id}: people are {what} with {joints} joints, but the metric measures the {len(skeleton)} of '
+                f'skeleton {skeleton.name!r}; give model, data and metric one skeleton'
+            )
+
+
+def check_choice(owner: str, setting: str, given: object, known: Iterable[str]) -> None:
+    """An error where a setting is none of the known names."""
+    if given not in (known := tuple(known)):
+        raise ConfigError(f'{owner}: {setting} is one of {", ".join(map(repr, known))}; got {given!r}')

@@ -140,3 +140,26 @@ def test_nothing_measured_gives_no_numbers():
 def test_a_skeleton_without_a_torso_is_an_error():
     with pytest.raises(ConfigError, match=r"'bare' names no torso, which PCK divides by; give it torso=\(a, b\)"):
         PCK(Skeleton('bare', ('a', 'b')))
+
+
+def test_other_sizes_and_everybody_of_a_picture_may_be_measured():
+    """An error of 9 px is 0.9 of the torso and 0.15 of the longer side of a box of 40 x 60 px."""
+    boxes = np.array([[0, 0, 40, 60.0]])
+    true, moved = replace(person(TRUE), boxes=boxes), guess(np.add(TRUE, (9, 0)))
+    assert measured([(moved, true)]).values['PCK@0.2'] == 0
+    by_box = measured([(moved, true)], normaliser='box').values
+    assert (by_box['PCK@0.1'], by_box['PCK@0.2']) == (0, 100)
+    both = replace(true, keypoints=np.concatenate([true.keypoints + 500, true.keypoints]),
+                   visible=np.repeat(true.visible, 2, axis=0), boxes=np.repeat(boxes, 2, axis=0))  # fmt: skip
+    assert measured([(moved, both)], normaliser='box').values['PCK@0.2'] == 0
+    assert measured([(moved, both)], normaliser='box', people='all').values['PCK@0.2'] == 50
+
+
+def test_a_size_that_is_unknown_or_that_the_data_lack_is_said():
+    with pytest.raises(ConfigError, match="PCK: normaliser is one of 'torso', .*; got 'bbox'"):
+        PCK(TRIANGLE, normaliser='bbox')
+    scores = measured([(guess(TRUE), person(TRUE))], normaliser='head')
+    assert scores.values == {}
+    assert scores.notes == [
+        '1 of 1 people were left out: the data set gives them no head size to measure by (first: made)'
+    ]
