@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +33,12 @@ from poseplug.testing import (
 TINY = dict(channels=(4, 5, 6), kernels=(3, 3, 3), norm='BN', init_std=None)
 SETTINGS = {
     'CPMHeatmap': dict(input_size=(96, 64)),
+    'CPNHeatmap': dict(input_size=(64, 48), kernels=(7, 5), smooth=5, coarse_from=1),
+    'DARKHeatmap': dict(input_size=(64, 48)),
     'Heatmap': dict(input_size=(64, 48)),
+    'MSRAHeatmap': dict(input_size=(64, 48)),
+    'UDPCombined': dict(input_size=(96, 64), radius=0.1, kernel=7),
+    'UDPHeatmap': dict(input_size=(64, 48)),
     'CPMTrunk': TINY,
     'CPMVGGTrunk': dict(vgg=(4, 4, 6, 6), extra=(5,), norm='BN', init_std=None),
     'CSPNeXt': dict(widen=0.125, deepen=0.33),
@@ -51,6 +57,7 @@ SETTINGS = {
     'SimpleHead': {},
     'MeanSquaredError': {},
     'SumSquaredError': {},
+    'OHKM': dict(top=2),
     'AUC': dict(normaliser='box'),
     'CrowdPoseAP': {},
     'EPE': {},
@@ -71,7 +78,14 @@ SETTINGS = {
     'Scales': dict(scales=(1.0, 0.5, 2.0)),
     'Warp': {},
 }
-SOURCE_FILES = {'FLICSource': 'write_flic', 'LSPSource': 'write_lsp', 'LSPETSource': 'write_lspet'}
+SOURCE_FILES = {
+    'AICSource': 'write_aic',
+    'CocoSource': 'write_coco',
+    'CrowdPoseSource': 'write_crowdpose',
+    'FLICSource': 'write_flic',
+    'LSPSource': 'write_lsp',
+    'LSPETSource': 'write_lspet',
+}
 
 
 def ours(registry: Registry, place: str = '') -> list[str]:
@@ -189,7 +203,13 @@ class TestTransforms(TransformContract):
     def before(self):
         first = [TRANSFORMS.build(dict(type='PlacePicture'), input_size=self.input_size)]
         warp = [TRANSFORMS.build(dict(type='Warp'), input_size=self.input_size)]
-        return first + warp if self.recolours else [] if self.name.startswith('Place') or self.name == 'RandomHalfBody' else first
+        return (
+            first + warp
+            if self.recolours
+            else []
+            if self.name.startswith('Place') or self.name == 'RandomHalfBody'
+            else first
+        )
 
 
 class TestSources(SourceContract):
@@ -240,6 +260,46 @@ def write_flic(folder: Path) -> None:
         coords = np.pad(joints(i, 1)[:11, :2, 0].T, ((0, 0), (0, 18)), constant_values=np.nan)
         examples[0, i] = (coords, name, np.array([5.0, 5.0, 30.0, 50.0]), True, False)
     savemat(folder / 'examples.mat', {'examples': examples})
+
+
+def coco_format(folder: Path, file: str, joints: int, **more: object) -> None:
+    """Two pictures of 40 x 60 px; of the four annotations one is a crowd and one has no labelled joint."""
+    pictures(folder, ['1.jpg', '2.jpg'])
+    points = np.concatenate([np.random.default_rng(2).uniform(1, 38, (4, joints, 2)), np.ones((4, joints, 1))], axis=2)
+    points[3] = 0
+    people = [
+        dict(
+            id=n + 1, image_id=n % 2 + 1, bbox=[1, 2, 38, 50], keypoints=points[n].ravel().tolist(), iscrowd=int(n == 2)
+        )
+        for n in range(4)
+    ]
+    content = dict(
+        images=[dict(id=i, file_name=f'{i}.jpg', width=40, height=60, **more) for i in (1, 2)], annotations=people
+    )
+    (folder / file).parent.mkdir()
+    (folder / file).write_text(json.dumps(content))
+
+
+def write_coco(folder: Path) -> None:
+    coco_format(folder, 'annotations/person_keypoints_train2017.json', 17)
+    (folder / 'images').rename(folder / 'train2017')
+
+
+def write_crowdpose(folder: Path) -> None:
+    coco_format(folder, 'annotations/crowdpose_train.json', 14, crowdIndex=0.5)
+
+
+def write_aic(folder: Path) -> None:
+    """Two people of one picture, of whom the second has no labelled joint."""
+    pictures(folder, ['a.jpg'])
+    (folder / 'images').rename(folder / 'keypoint_train_images_20170902')
+    joints = [v for k in range(14) for v in (5 + k, 50 - k, 1 + k % 3)]
+    people = dict(
+        image_id='a',
+        human_annotations=dict(human1=[1, 2, 30, 55], human2=[10, 2, 39, 55]),
+        keypoint_annotations=dict(human1=joints, human2=[0, 0, 3] * 14),
+    )
+    (folder / 'keypoint_train_annotations_20170909.json').write_text(json.dumps([people]))
 
 
 def test_every_model_part_lies_in_a_folder_with_a_contract():
