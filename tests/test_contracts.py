@@ -85,6 +85,7 @@ SOURCE_FILES = {
     'FLICSource': 'write_flic',
     'LSPSource': 'write_lsp',
     'LSPETSource': 'write_lspet',
+    'MPIISource': 'write_mpii',
 }
 
 
@@ -300,6 +301,23 @@ def write_aic(folder: Path) -> None:
         keypoint_annotations=dict(human1=joints, human2=[0, 0, 3] * 14),
     )
     (folder / 'keypoint_train_annotations_20170909.json').write_text(json.dumps([people]))
+
+
+def write_mpii(folder: Path) -> None:
+    """Three people on two pictures, of whom the last has no labelled joint."""
+    pictures(folder, ['a.jpg', 'b.jpg'])
+    people = [
+        dict(
+            image='ab'[n % 2] + '.jpg',
+            center=[20, 30],
+            scale=0.2,
+            joints=[[5 + k, 50 - k] for k in range(16)],
+            joints_vis=[int(n < 2)] * 16,
+        )
+        for n in range(3)
+    ]
+    (folder / 'annot').mkdir()
+    (folder / 'annot/train.json').write_text(json.dumps(people))
 
 
 def test_every_model_part_lies_in_a_folder_with_a_contract():
