@@ -2,6 +2,9 @@
 
 Rows: encode, decode, loader, import, build, frames, cpm. Two things that are compared take turns, and the best time of
 each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
+
+With --against mmpose --mmpose-python PYTHON the rows are those of tools/compare/rows.py, NAMES is how theirs begin, and
+both toolboxes take turns, each in its own interpreter (docs/benchmark.md).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from unittest.mock import patch
 import numpy as np
 
 from poseplug.cli import main
+from poseplug.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 CPM_368, CPM_LITE = ROOT / 'configs/cpm/cpm_lsp_368.py', ROOT / 'configs/cpm/cpm_lsp_lite.py'
@@ -480,6 +484,11 @@ def show(rows: list[Row]) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.against:
+        compare(args)
+        return
+    if unknown := set(args.names) - set(MEASURES):
+        raise ConfigError(f'there is no row {", ".join(sorted(unknown))}; known: {", ".join(MEASURES)}')
     rows = []
     for name in args.names or MEASURES:
         print(f'{name} ...', file=sys.stderr, flush=True)
@@ -489,11 +498,40 @@ def run(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps({'rows': [asdict(row) for row in rows]}, indent=1) + '\n')
 
 
+def compare(args: argparse.Namespace) -> None:
+    """The rows that another toolbox has as well, both measured in this run."""
+    from compare import rows  # this folder's; the sides are found beside it
+
+    if not args.mmpose_python:
+        raise ConfigError('--against mmpose needs --mmpose-python, the Python that has it; see docs/benchmark.md')
+    if args.names and not any(rows.chosen_by(args.names, name) for name in rows.names()):
+        raise ConfigError(f'no row begins with {" or ".join(args.names)}; known: {", ".join(rows.names())}')
+    with tempfile.TemporaryDirectory() as folder:
+        root, pictures = coco(Path(folder))
+        results = rows.compare(args.mmpose_python, root, args.names)
+    rows.show(results)
+    print(f'pictures: {pictures}')
+    if args.json:
+        args.json.write_text(rows.as_json(results))
+
+
+def coco(folder: Path) -> tuple[Path, str]:
+    """The root of COCO and what it is: the real one where it is, else pictures generated into `folder`."""
+    from poseplug.datasets import synthetic
+    from poseplug.datasets.sources.base import folder_of
+
+    file = 'annotations/person_keypoints_train2017.json'
+    root = folder_of(None, 'coco', file)
+    if (root / file).is_file():
+        return root.resolve(), 'COCO'
+    return synthetic.write_coco(folder / 'synthetic', 64, 8).resolve(), 'generated'
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'names', nargs='*', choices=[*MEASURES, []], metavar='NAME', help=f'rows: {", ".join(MEASURES)}'
-    )
+    parser.add_argument('names', nargs='*', metavar='NAME', help=f'rows: {", ".join(MEASURES)}')
+    parser.add_argument('--against', choices=['mmpose'], help='measure the rows of both toolboxes, in turns')
+    parser.add_argument('--mmpose-python', metavar='PYTHON', help='the Python of an environment that has MMPose')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows there as well')
     parser.add_argument('--batch', type=int, help='pictures a step of CPM (default: 2 on a CPU, 16 on a GPU)')
     parser.add_argument('--repeats', type=int, help='steps of CPM that are timed (default: 1 on a CPU, 20 on a GPU)')

@@ -1,0 +1,51 @@
+"""The inputs of a comparison, from NumPy alone, so that both sides get the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+PEOPLE, JOINTS = 32, 17
+INPUT, GRID = (192, 256), (48, 64)  # (width, height) in pixels and in cells
+KERNEL = 11  # cells, of DARK's blur at a sigma of 2 cells
+TRAIN = ('annotations/person_keypoints_train2017.json', 'train2017')  # below COCO's root
+
+
+def joints() -> np.ndarray:
+    """(32, 17, 2) joints inside the input, px."""
+    return np.random.default_rng(0).uniform(0, np.array(INPUT) - 1, (PEOPLE, JOINTS, 2)).astype(np.float32)
+
+
+def maps() -> np.ndarray:
+    """(32, 17, 64, 48) a Gaussian of 2 cells a joint, at most as high as 1, on a little noise."""
+    rng = np.random.default_rng(1)
+    x, y = np.moveaxis(rng.uniform(3, np.array(GRID) - 4, (PEOPLE, JOINTS, 2)), -1, 0)[..., None, None]
+    squares = (np.arange(GRID[0]) - x) ** 2 + (np.arange(GRID[1])[:, None] - y) ** 2
+    heights = rng.uniform(0.3, 1, (PEOPLE, JOINTS, 1, 1))
+    return (heights * np.exp(-squares / 8) + 0.01 * rng.random(squares.shape)).astype(np.float32)
+
+
+def crowd(people: int, clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joints (N, 17, 2) px of people in clusters of near doubles, their scores (N,) and areas (N,) px²."""
+    rng = np.random.default_rng(2)
+    poses = rng.uniform(0, 4000, (clusters, 1, 2)) + rng.uniform(-60, 60, (clusters, JOINTS, 2))
+    keypoints = poses[np.arange(people) % clusters] + rng.normal(0, 0.3, (people, JOINTS, 2))
+    return keypoints.astype(np.float32), rng.permutation(people) / people, np.full(people, 1e4)
+
+
+def pictures(root: Path, count: int, people: int) -> list[tuple[str, np.ndarray]]:
+    """The first `count` training pictures of COCO, each with `people` boxes (two corners), its own in turns."""
+    file, folder = TRAIN
+    content = json.loads((root / file).read_text())
+    boxes: dict[int, list[list[float]]] = {}
+    for found in content['annotations']:
+        if found.get('num_keypoints', 0) and not found.get('iscrowd', 0):
+            x, y, width, height = found['bbox']
+            boxes.setdefault(found['image_id'], []).append([x, y, x + width, y + height])
+    chosen = [image for image in content['images'] if image['id'] in boxes][:count]
+    return [
+        (str(root / folder / image['file_name']), np.resize(np.array(boxes[image['id']], np.float32), (people, 4)))
+        for image in chosen
+    ]

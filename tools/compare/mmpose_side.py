@@ -1,0 +1,110 @@
+"""MMPose's side of the comparison, by its public interface; runs in an environment that has it (docs/benchmark.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import inputs
+import numpy as np
+import stand_ins
+from turns import Task, serve
+
+HRNET = 'body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
+
+
+def config_file(name: str) -> Path:
+    """One of the configs that MMPose ships."""
+    import mmpose
+
+    return Path(mmpose.__file__).parent / '.mim/configs' / name
+
+
+def codec(kind: str, **settings: Any) -> Any:
+    import mmpose.codecs
+
+    return getattr(mmpose.codecs, kind)(input_size=inputs.INPUT, heatmap_size=inputs.GRID, sigma=2, **settings)
+
+
+def encode(kind: str, **settings: Any) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        own, people = codec(kind, **settings), inputs.joints()[:, None]
+        visible = np.ones((1, inputs.JOINTS), np.float32)
+        action = lambda: [own.encode(p, visible)['heatmaps'] for p in people]  # noqa: E731
+        return Task(action, len(people), lambda maps: np.stack(maps).sum(axis=(2, 3)).ravel())
+
+    return task
+
+
+def decode(kind: str, **settings: Any) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        own, maps = codec(kind, blur_kernel_size=inputs.KERNEL, **settings), inputs.maps()
+        return Task(lambda: [own.decode(m)[0] for m in maps], len(maps), lambda found: np.concatenate(found).ravel())
+
+    return task
+
+
+def suppression(clusters: int) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        from mmpose.evaluation.functional import oks_nms
+
+        people = [
+            dict(keypoints=np.column_stack([k, np.ones(len(k))]), score=score, area=area)
+            for k, score, area in zip(*inputs.crowd(1000, clusters), strict=True)
+        ]
+        return Task(lambda: oks_nms(people, 0.9), answer=list)
+
+    return task
+
+
+def loader(root: Path) -> Task:
+    """One pass over the training set with the config's own pipeline, batches of 32 as its loader puts them together."""
+    from mmengine.config import Config
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import init_default_scope
+    from mmpose.datasets import CocoDataset
+
+    init_default_scope('mmpose')
+    pipeline = Config.fromfile(str(config_file(HRNET))).train_pipeline
+    file, folder = inputs.TRAIN
+    dataset = CocoDataset(
+        ann_file=file, data_root=str(root), data_prefix=dict(img=folder + '/'), data_mode='topdown', pipeline=pipeline
+    )
+    batches = [range(i, min(i + 32, len(dataset))) for i in range(0, len(dataset), 32)]
+
+    def one_pass() -> None:
+        for batch in batches:
+            pseudo_collate([dataset[i] for i in batch])
+
+    return Task(one_pass, len(dataset), facts={'samples': len(dataset)})
+
+
+def three_boxes(root: Path) -> Task:
+    from mmpose.apis import inference_topdown, init_model
+
+    model = init_model(str(config_file(HRNET)), device='cpu')
+    ((path, boxes),) = inputs.pictures(root, 1, 3)
+    return Task(lambda: inference_topdown(model, path, boxes), 3, facts={'flip test': model.test_cfg['flip_test']})
+
+
+def import_all() -> None:
+    stand_ins.install()
+    import mmpose.apis  # noqa: F401
+
+
+ROWS = {
+    'encode msra': encode('MSRAHeatmap'),
+    'encode dark': encode('MSRAHeatmap', unbiased=True),
+    'encode udp': encode('UDPHeatmap'),
+    'decode dark': decode('MSRAHeatmap', unbiased=True),
+    'decode udp': decode('UDPHeatmap'),
+    'oks-nms distinct': suppression(1000),
+    'oks-nms clustered': suppression(50),
+    'loader': loader,
+    'three boxes': three_boxes,
+}
+
+if __name__ == '__main__':
+    stand_ins.install()
+    serve(ROWS, import_all)

@@ -1,0 +1,168 @@
+"""poseplug's side of the comparison."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import inputs
+from turns import Task, serve
+
+CODEC = dict(type='MSRAHeatmap', input_size=inputs.INPUT)
+TRAIN = ('PlaceBox', 'RandomHalfBody', 'RandomFlip', 'NormalScaleRotate')
+TEST = ('PlaceBox', 'Warp')
+HRNET = dict(
+    skeleton='coco',
+    model=dict(
+        type='TopDown',
+        codec=CODEC,
+        backbone=dict(type='HRNet', width=32),
+        head=dict(type='HeatmapHead'),
+        flip_test=True,
+    ),
+    test_dataloader=dict(dataset=dict(pipeline=[dict(type=name) for name in TEST])),
+)
+
+
+def codec(kind: str, **settings: Any) -> Any:
+    from poseplug.registry import CODECS
+    from poseplug.skeletons.coco import COCO
+
+    return CODECS.build(dict(type=kind, input_size=inputs.INPUT, **settings), skeleton=COCO)
+
+
+def encode(kind: str) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        import torch
+
+        own, people = codec(kind), torch.from_numpy(inputs.joints()[:, None])
+        visible = torch.full(people.shape[:3], 2, dtype=torch.uint8)
+        action = lambda: own.encode(people, visible).at(0)['heatmap']  # noqa: E731
+        return Task(action, len(people), lambda maps: maps.sum((2, 3)).flatten().tolist())
+
+    return task
+
+
+def decode(kind: str) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        import torch
+
+        own, maps = codec(kind, kernel=inputs.KERNEL), torch.from_numpy(inputs.maps())
+        return Task(lambda: own.decode({'heatmap': maps}).keypoints, len(maps), lambda found: found.flatten().tolist())
+
+    return task
+
+
+def suppression(clusters: int) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        from poseplug.grouping.oks import oks_nms
+        from poseplug.skeletons.coco import COCO
+
+        people = inputs.crowd(1000, clusters)
+        return Task(lambda: oks_nms(*people, COCO.sigmas, 0.9), answer=list)
+
+    return task
+
+
+def dataset(root: Path, pipeline: Sequence[Any], keep: int = 0) -> Any:
+    from poseplug.datasets.dataset import PoseDataset
+
+    source = dict(type='CocoSource', root=str(root), half='train')
+    return PoseDataset([source], pipeline, skeleton='coco', input_size=inputs.INPUT, keep=keep)
+
+
+def loader(reduced: bool = False, keep: int = 0) -> Callable[[Path], Task]:
+    """One pass over the training set, batches of 32, and their targets, which a training step draws."""
+
+    def task(root: Path) -> Task:
+        from poseplug.registry import CODECS
+        from poseplug.sample import Draw, collate
+        from poseplug.skeletons.coco import COCO
+
+        pipeline = [*(dict(type=name) for name in TRAIN), dict(type='Warp', reduced=reduced)]
+        samples, own = dataset(root, pipeline, keep), CODECS.build(CODEC, skeleton=COCO)
+        batches = [range(i, min(i + 32, len(samples))) for i in range(0, len(samples), 32)]
+
+        def one_pass() -> None:
+            for places in batches:
+                batch = collate([samples[Draw(0, i)] for i in places])
+                own.encode(batch.keypoints, batch.visible, batch.people)
+
+        return Task(one_pass, len(samples), facts={'samples': len(samples)})
+
+    return task
+
+
+def decode_and_warp(root: Path) -> Task:
+    """What no loader can do without: every person's picture decoded, and its crop cut."""
+    import cv2
+
+    from poseplug.datasets.transforms.placing import PlaceBox
+
+    samples = dataset(root, [PlaceBox(inputs.INPUT)])
+    work = [(str(s.record.path), s.matrix[:2]) for s in (samples[i] for i in range(len(samples)))]
+
+    def one_pass() -> None:
+        for path, matrix in work:
+            cv2.warpAffine(cv2.imread(path), matrix, inputs.INPUT)
+
+    return Task(one_pass, len(work), facts={'samples': len(work)})
+
+
+def predictor(channels_last: bool) -> Any:
+    """HRNet-W32 with random weights."""
+    import torch
+
+    from poseplug.build import build_model
+    from poseplug.inference.predictor import Predictor
+
+    cfg = {**HRNET, 'model': {**HRNET['model'], 'channels_last': channels_last}}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / 'random.pth'
+        torch.save({'state_dict': build_model(cfg).state_dict()}, weights)
+        return Predictor(cfg, weights, device='cpu')
+
+
+def predict(pictures: int, people: int, channels_last: bool = False) -> Callable[[Path], Task]:
+    def task(root: Path) -> Task:
+        own, (paths, boxes) = predictor(channels_last), zip(*inputs.pictures(root, pictures, people), strict=True)
+        action = lambda: own(paths, boxes, box_format='corners')  # noqa: E731
+        return Task(action, pictures * people, facts={'flip test': own.model.flip_test})
+
+    return task
+
+
+def import_all() -> None:
+    """What a prediction with that config loads."""
+    import poseplug.inference.predictor  # noqa: F401
+    from poseplug.registry import CODECS, MODELS, TRANSFORMS
+
+    for name in (HRNET['model']['type'], *(HRNET['model'][part]['type'] for part in ('backbone', 'head'))):
+        MODELS.get(name)
+    CODECS.get(CODEC['type'])
+    for name in TEST:
+        TRANSFORMS.get(name)
+
+
+ROWS = {
+    'encode msra': encode('MSRAHeatmap'),
+    'encode dark': encode('DARKHeatmap'),
+    'encode udp': encode('UDPHeatmap'),
+    'decode dark': decode('DARKHeatmap'),
+    'decode udp': decode('UDPHeatmap'),
+    'oks-nms distinct': suppression(1000),
+    'oks-nms clustered': suppression(50),
+    'decode and warp': decode_and_warp,
+    'loader': loader(),
+    'loader reduced': loader(reduced=True),
+    'loader kept': loader(keep=1),
+    'three boxes': predict(1, 3),
+    'three boxes, channels last': predict(1, 3, channels_last=True),
+    '64 boxes': predict(16, 4),
+    '64 boxes, channels last': predict(16, 4, channels_last=True),
+}
+
+if __name__ == '__main__':
+    serve(ROWS, import_all)

@@ -1,0 +1,62 @@
+"""What both sides of a comparison share: a process that is asked for one timed turn of one row at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Task:
+    """One row of one side: what is timed, by how many `units` its time is divided, and what it answers.
+
+    `answer` takes the result of the action to numbers which the other side should agree with. `facts` are shown.
+    """
+
+    action: Callable[[], Any]
+    units: int = 1
+    answer: Callable[[Any], Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def serve(rows: Mapping[str, Callable[[Path], Task]], imports: Callable[[], Any]) -> None:
+    """Answer requests, a line of JSON each, until the input ends: python SIDE.py COCO_ROOT, or SIDE.py import.
+
+    A request names a `row`, its `threads` and the `calls` of this turn. The first one for a row prepares it and lets it
+    run once, untimed.
+    """
+    if sys.argv[1] == 'import':
+        imports()
+        return
+    replies = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)  # what libraries print is not a reply
+    tasks: dict[str, Task] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(turn(rows, tasks, **request)), file=replies, flush=True)
+
+
+def turn(
+    rows: Mapping[str, Callable[[Path], Task]], tasks: dict[str, Task], row: str, threads: int, calls: int
+) -> dict[str, Any]:
+    """Seconds a unit of one row; the first turn of a row gives its answer and its facts instead."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0)
+    if row not in tasks:
+        task = tasks[row] = rows[row](Path(sys.argv[1]))
+        result = task.action()
+        answer = None if task.answer is None else [float(v) for v in task.answer(result)]
+        return dict(answer=answer, facts=task.facts)
+    begun = time.perf_counter()
+    for _ in range(calls):
+        tasks[row].action()
+    return dict(seconds=(time.perf_counter() - begun) / calls / tasks[row].units)
