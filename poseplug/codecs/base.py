@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poseplug.errors import ConfigError
+from poseplug.errors import ConfigError, MismatchError
 from poseplug.geometry import Size
 from poseplug.poses import Poses
 from poseplug.skeleton import Skeleton
@@ -54,6 +54,24 @@ class Grid:
     inputs: Size
     stride: float | tuple[float, float]
     offset: float = 0.0
+
+    @classmethod
+    def of_stride(cls, inputs: Size, stride: int, offset: float = 0.0) -> Grid:
+        """As many cells as strides fit into the input, the last one perhaps in part."""
+        return cls((-(-inputs[0] // stride), -(-inputs[1] // stride)), inputs, stride, offset)
+
+    @classmethod
+    def aligned(cls, inputs: Size, stride: int) -> Grid:
+        """The same cells from the first pixel to the last: cell g at g (n - 1) / (cells - 1) of n pixels.
+
+        Such a grid is its own mirror image, and needs no shift (Huang et al. 2020, arXiv:1911.07524).
+        """
+        size = cls.of_stride(inputs, stride).size
+        if min(size) < 2:
+            raise ConfigError(
+                f'a grid from the first pixel to the last has at least 2 cells; got {size} of {inputs} px'
+            )
+        return cls(size, inputs, ((inputs[0] - 1) / (size[0] - 1), (inputs[1] - 1) / (size[1] - 1)))
 
     @property
     def strides(self) -> tuple[float, float]:
@@ -158,6 +176,16 @@ class MapCodec(Codec):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         width, height = self.grid.size
         return {name: (channels, height, width) for name, channels in self.fields.items()}
+
+    def sized(self, maps: Tensor) -> Tensor:
+        """Maps (..., H, W), which must lie on this codec's grid."""
+        size = (maps.shape[-1], maps.shape[-2])
+        if size != self.grid.size:
+            raise MismatchError(
+                f'{type(self).__name__} reads maps of {self.grid.size} cells from an input of {self.input_size} px, '
+                f'both (width, height); these have {size}. Set model.codec.input_size to that of the pictures'
+            )
+        return maps
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Fields of a mirrored input as those of the input: joints swapped, columns reversed, shifted if needed."""

@@ -1,8 +1,10 @@
-"""Peaks of heatmaps, and how they are placed between the cells: not at all, by a quarter step, by DARK, or plainly.
+"""Peaks of heatmaps, and how they are placed between the cells: not at all, by a quarter step, or by an expansion.
 
 DARK: Zhang et al. 2020 (arXiv:1910.06278): the maps are smoothed (modulation), and a second-order Taylor expansion of
 their logarithm gives the offset from the largest cell. 'taylor' is the same expansion of the maps as they are, which
-suits coarse maps: with a Gaussian of about one cell, smoothing and steps of two cells reach beyond the peak.
+suits coarse maps: with a Gaussian of about one cell, smoothing and steps of two cells reach beyond the peak. 'udp'
+(Huang et al. 2020, arXiv:1911.07524) smooths like DARK and takes steps of one cell. 'second' (Chen et al. 2018,
+arXiv:1711.07319) is a quarter step along the line to the second largest cell.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,12 +40,12 @@ def strip_count(cells: int) -> int:
 
 
 def refine(maps: Tensor, cells: Tensor, how: str, kernel: int = 11) -> Tensor:
-    """Peaks (B, K, 2) in whole cells to positions in cells, by 'none', 'quarter', 'dark' or 'taylor'."""
+    """Peaks (B, K, 2) in whole cells to positions in cells, by one of `REFINES`."""
     if how == 'none':
         return cells.to(maps)
-    if how == 'dark':
-        return cells + dark_step(maps, cells, kernel)
-    return cells + (quarter_step(maps, cells) if how == 'quarter' else taylor_step(maps, cells))
+    if how in SMOOTHED:
+        return cells + SMOOTHED[how](maps, cells, kernel)
+    return cells + PLAIN[how](maps, cells)
 
 
 def neighbourhood(maps: Tensor, cells: Tensor, radius: int) -> Tensor:
@@ -74,13 +77,48 @@ def dark_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
 
     The second differences take steps of two cells; peaks within two cells of the border stay.
     """
-    around = neighbourhood(maps, cells, 2 + kernel // 2).flatten(-2)
-    top = around[..., around.shape[-1] // 2, None]
-    near = around @ smoothing(kernel).to(maps)
-    f = torch.log((near * (top / near.amax(dim=-1, keepdim=True).clamp(min=1e-10))).clamp(min=1e-10))
-    gx, gy, hxx, hyy, hxy = (f @ differences().to(maps)).unbind(dim=-1)
+    f = torch.log(modulated(maps, cells, kernel, 5).clamp(min=1e-10))
+    gx, gy, hxx, hyy, hxy = (f @ torch.from_numpy(differences()).to(f)).unbind(dim=-1)
     step, sound = newton(gx, gy, hxx, hxy, hyy)
-    return torch.where(sound & interior(maps, cells, 2).all(dim=-1, keepdim=True), step, 0.0)
+    return torch.where(sound & interior(maps, cells, 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
+
+
+def modulated(maps: Tensor, cells: Tensor, kernel: int, keep: int) -> Tensor:
+    """The smoothed `keep` x `keep` cells around each peak, row by row (B, K, keep²), scaled so that the peak stays.
+
+    In double precision: near a singular Hessian the step is many times less exact than these.
+    """
+    around = neighbourhood(maps, cells, (keep + kernel) // 2 - 1).flatten(-2)
+    top = around[..., around.shape[-1] // 2, None]
+    near = around.double() @ torch.from_numpy(smoothing(kernel, keep)).to(around.device)
+    return near * (top / near.amax(dim=-1, keepdim=True).clamp(min=1e-10))
+
+
+def udp_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
+    """UDP's offset (B, K, 2) in cells: smoothing as in DARK, then -H⁻¹g of the logarithm by steps of one cell.
+
+    Beyond the border the smoothed map goes on as it ends. A step beyond the reach of the smoothing, of a map without
+    a summit, is not taken; the published formula goes any distance.
+    """
+    f = modulated(maps, cells, kernel, 3).clamp(1e-3, 50.0).log().unflatten(-1, (3, 3))
+    last = torch.tensor([maps.shape[-1] - 1, maps.shape[-2] - 1], device=cells.device)
+    steps = torch.arange(-1, 2, device=cells.device)
+    kept = 1 + ((cells[..., None] + steps).clamp(min=0).minimum(last[:, None]) - cells[..., None])
+    f = f.gather(-1, kept[..., 0, None, :].expand_as(f)).gather(-2, kept[..., 1, :, None].expand_as(f))
+    (ul, up, _), (left, mid, right), (_, down, dr) = (row.unbind(-1) for row in f.unbind(-2))
+    hxx, hyy = right - 2 * mid + left + EPS, down - 2 * mid + up + EPS
+    hxy = (dr - right - down + 2 * mid - left - up + ul) / 2
+    step, sound = newton((right - left) / 2, (down - up) / 2, hxx, hxy, hyy)
+    return torch.where(sound & (step.abs() <= kernel // 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
+
+
+def second_step(maps: Tensor, cells: Tensor) -> Tensor:
+    """A quarter of a cell towards the second largest cell of the map, wherever that is, if it is positive."""
+    place = cells[..., 1] * maps.shape[-1] + cells[..., 0]
+    others = maps.flatten(2).scatter(2, place[..., None], -math.inf).view_as(maps)
+    second, value = peaks(others)
+    way = (second - cells).to(maps)
+    return torch.where((value > 0)[..., None], 0.25 * F.normalize(way, dim=-1), 0.0)
 
 
 def taylor_step(maps: Tensor, cells: Tensor) -> Tensor:
@@ -109,28 +147,52 @@ def newton(gx: Tensor, gy: Tensor, hxx: Tensor, hxy: Tensor, hyy: Tensor) -> tup
     return torch.stack([hxy * gy - hyy * gx, hxy * gx - hxx * gy], dim=-1) / det[..., None], sound
 
 
+EPS = torch.finfo(torch.float32).eps  # what UDP adds to both curvatures
+SMOOTHED = {'dark': dark_step, 'udp': udp_step}
+PLAIN = {'quarter': quarter_step, 'taylor': taylor_step, 'second': second_step}
+REFINES = ('none', *PLAIN, *SMOOTHED)
 SMALL_BLURS = {3: (2, 1), 5: (6, 4, 1), 7: (72, 56, 28, 8), 9: (60, 51, 30, 13, 4)}  # OpenCV's, from the middle out
 
 
-@lru_cache(maxsize=16)
-def smoothing(kernel: int) -> Tensor:
-    """((kernel + 4)², 25) that blurs a square of cells, row by row, and keeps its middle 5x5; OpenCV's weights."""
-    steps = (torch.arange(kernel) - kernel // 2).abs()
+def blur_line(kernel: int) -> np.ndarray:
+    """(kernel,) the weights of OpenCV's Gaussian blur of that odd size, of sum 1."""
+    steps = abs(np.arange(kernel) - kernel // 2)
     sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
     small = SMALL_BLURS.get(kernel)
-    line = torch.tensor(small, dtype=torch.float32)[steps] if small else torch.exp(-(steps**2) / (2 * sigma**2))
-    lines = torch.stack([F.pad(line / line.sum(), (i, 4 - i)) for i in range(5)])
-    return torch.kron(lines, lines).T.contiguous()
+    line = np.array(small, float)[steps] if small else np.exp(-(steps**2) / (2 * sigma**2))
+    return line / line.sum()
+
+
+# Tables are kept as arrays: a tensor first made while a model is exported would be a fake one, and stay one.
+@lru_cache(maxsize=16)
+def smoothing(kernel: int, keep: int = 5) -> np.ndarray:
+    """((kernel + keep - 1)², keep²) that blurs a square of cells, row by row, and keeps its middle."""
+    lines = np.stack([np.pad(blur_line(kernel), (i, keep - 1 - i)) for i in range(keep)])
+    return np.kron(lines, lines).T.copy()
+
+
+def blurred(maps: Tensor, kernel: int, mirror: bool = False) -> Tensor:
+    """Maps (..., H, W) under OpenCV's Gaussian blur; beyond the border they are 0, or mirrored at the last cells."""
+    down, across = (torch.from_numpy(blur_matrix(n, kernel, mirror)).to(maps) for n in maps.shape[-2:])
+    return down @ maps @ across.T
+
+
+@lru_cache(maxsize=16)
+def blur_matrix(count: int, kernel: int, mirror: bool) -> np.ndarray:
+    """(count, count) that blurs a line of cells."""
+    reach, line = kernel // 2, np.eye(count)
+    beyond = np.pad(line, ((reach, reach), (0, 0)), mode='reflect' if mirror and count > 1 else 'constant')
+    return sum(weight * beyond[i : i + count] for i, weight in enumerate(blur_line(kernel)))
 
 
 @lru_cache(maxsize=1)
-def differences() -> Tensor:
+def differences() -> np.ndarray:
     """(25, 5) that takes a 5x5 square, row by row, to its central differences d/dx, d/dy, d²/dx², d²/dy², d²/dxdy."""
-    pick = torch.eye(5)
+    pick = np.eye(5)
     middle, slope = pick[2], (pick[3] - pick[1]) / 2
     curve = (pick[4] - 2 * pick[2] + pick[0]) / 4
     pairs = ((middle, slope), (slope, middle), (middle, curve), (curve, middle), (slope, slope))  # rows, columns
-    return torch.stack([torch.outer(rows, columns).flatten() for rows, columns in pairs], dim=1)
+    return np.stack([np.outer(rows, columns).ravel() for rows, columns in pairs], axis=1)
 
 
 def dark_kernel(sigma: float) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from poseplug.codecs.heatmap import Heatmap
-from poseplug.codecs.refine import dark_kernel, neighbourhood, peaks, refine, smoothing, strip_count
+from poseplug.codecs.refine import REFINES, blurred, dark_kernel, neighbourhood, peaks, refine, smoothing, strip_count
 from poseplug.skeleton import Skeleton
 
 FOUR = Skeleton('four', ('a', 'b', 'c', 'd'))
@@ -50,7 +50,7 @@ def test_dark_is_the_published_formula_over_the_whole_map(kernel):
 @pytest.mark.parametrize('kernel', [3, 5, 7, 11, 13, 17])
 def test_the_blur_is_that_of_opencv(kernel):
     line = cv2.getGaussianKernel(kernel, 0)
-    square = smoothing(kernel)[:, 12].view(kernel + 4, kernel + 4)[2:-2, 2:-2]
+    square = smoothing(kernel)[:, 12].reshape(kernel + 4, kernel + 4)[2:-2, 2:-2]
     np.testing.assert_allclose(square, line @ line.T, atol=1e-7)
 
 
@@ -59,7 +59,7 @@ def test_the_blur_that_belongs_to_a_gaussian_is_the_published_one(sigma, kernel)
     assert dark_kernel(sigma) == kernel
 
 
-@pytest.mark.parametrize(('how', 'tolerance'), [('dark', 0.05), ('taylor', 0.001)])
+@pytest.mark.parametrize(('how', 'tolerance'), [('dark', 0.05), ('udp', 0.005), ('taylor', 0.001)])
 def test_the_center_of_a_gaussian_between_the_cells_is_recovered(how, tolerance):
     codec = Heatmap(FOUR, (192, 256), sigma=8.0, refine=how)
     keypoints = torch.rand(16, 1, 4, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([128.0, 192.0]) + 32
@@ -67,7 +67,7 @@ def test_the_center_of_a_gaussian_between_the_cells_is_recovered(how, tolerance)
     assert ((poses.keypoints - keypoints[:, 0]) / 4).abs().max() < tolerance
 
 
-@pytest.mark.parametrize('how', ['dark', 'taylor', 'quarter', 'none'])
+@pytest.mark.parametrize('how', REFINES)
 def test_a_map_without_a_summit_stays_at_its_largest_cell(how):
     maps = torch.zeros(1, 2, 12, 12)
     maps[0, 1] = -0.5
@@ -106,3 +106,50 @@ def test_a_neighbourhood_is_zero_beyond_the_map():
     maps = torch.arange(1.0, 13.0).view(1, 1, 3, 4)
     assert neighbourhood(maps, torch.tensor([[[0, 0]]]), 1)[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [0, 5, 6]]
     assert neighbourhood(maps, torch.tensor([[[3, 2]]]), 1)[0, 0].tolist() == [[7, 8, 0], [11, 12, 0], [0, 0, 0]]
+
+
+def udp_by_hand(heatmap: np.ndarray, kernel: int) -> np.ndarray:
+    """UDP as published, over the whole map: blur, rescale, clip, logarithm, outermost cells repeated, a Newton step."""
+    blurry = cv2.GaussianBlur(heatmap, (kernel, kernel), 0, borderType=cv2.BORDER_CONSTANT)
+    f = np.pad(np.log((blurry * heatmap.max() / blurry.max()).clip(1e-3, 50)).astype(np.float64), 1, mode='edge')
+    y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    (a, b, _), (d, e, g), (_, i, j) = f[y : y + 3, x : x + 3]
+    cross = (j - g - i + 2 * e - d - b + a) / 2
+    curves = np.array([[g - 2 * e + d, cross], [cross, i - 2 * e + b]]) + 1.2e-7 * np.eye(2)
+    step = np.linalg.solve(curves, [(g - d) / 2, (i - b) / 2])
+    return np.array([x, y]) - (step if abs(step).max() <= kernel // 2 else 0)
+
+
+@pytest.mark.parametrize('kernel', [3, 7, 11])
+def test_udp_is_the_published_formula_over_the_whole_map(kernel):
+    maps = noisy_maps()
+    cells, _ = peaks(maps)
+    by_hand = np.array([[udp_by_hand(m, kernel) for m in people] for people in maps.numpy()])
+    assert np.abs(by_hand - cells.numpy()).max() > 0.2
+    np.testing.assert_allclose(refine(maps, cells, 'udp', kernel), by_hand, atol=1e-3)
+
+
+def test_udp_takes_no_step_beyond_the_reach_of_its_blur():
+    """Over a ridge that rises from 1 to 1.01 along x the expansion sees a summit far outside the map."""
+    maps = torch.exp(-((torch.arange(20.0) - 9.3) ** 2) / 8)[:, None] * torch.linspace(1, 1.01, 30)
+    cells, _ = peaks(maps[None, None])
+    assert (refine(maps[None, None], cells, 'udp', 11) - cells).abs().max() <= 5
+
+
+def test_the_second_step_goes_a_quarter_of_a_cell_to_the_second_largest_cell_wherever_it_is():
+    maps = torch.zeros(1, 3, 9, 9)
+    maps[0, 0, 4, 5], maps[0, 0, 4, 6], maps[0, 0, 3, 5] = 1.0, 0.5, 0.2
+    maps[0, 1, 2, 0], maps[0, 1, 6, 3] = 1.0, 0.9  # three cells to the right and four down
+    maps[0, 2, 8, 8] = 1.0  # nothing beside it
+    cells, _ = peaks(maps)
+    torch.testing.assert_close(
+        refine(maps, cells, 'second')[0], torch.tensor([[5.25, 4.0], [0.15, 2.2], [8.0, 8.0]]), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize('kernel', [3, 11, 21])
+@pytest.mark.parametrize(('mirror', 'border'), [(False, cv2.BORDER_CONSTANT), (True, cv2.BORDER_REFLECT_101)])
+def test_blurred_maps_are_those_of_opencv(kernel, mirror, border):
+    maps = noisy_maps(18, 13)
+    by_cv2 = [[cv2.GaussianBlur(m, (kernel, kernel), 0, borderType=border) for m in p] for p in maps.numpy()]
+    np.testing.assert_allclose(blurred(maps, kernel, mirror), by_cv2, atol=1e-6)
