@@ -1,10 +1,16 @@
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from poseplug.codecs.base import Grid, Targets
 from poseplug.codecs.cpm import CPMHeatmap
+from poseplug.codecs.cpn import CPNHeatmap
+from poseplug.codecs.dark import DARKHeatmap
 from poseplug.codecs.heatmap import Heatmap
+from poseplug.codecs.msra import MSRAHeatmap
+from poseplug.codecs.udp import UDPCombined, UDPHeatmap
 from poseplug.errors import ConfigError
 from poseplug.skeletons.lsp import LSP
 
@@ -27,6 +33,12 @@ def test_cells_and_pixels_undo_each_other():
         (CPMHeatmap(LSP, (368, 368)), 0),  # 8g + 3.5 is symmetric: 367 - 3.5 = 8 * 45 + 3.5
         (Heatmap(LSP, (256, 256)), 1),  # (255 - 0) / 4 = 63.75 is nearest to cell 64, one beyond the last
         (Heatmap(LSP, (256, 256), offset=1.5), 0),
+        (MSRAHeatmap(LSP, (192, 256)), 1),
+        (DARKHeatmap(LSP, (192, 256)), 1),
+        (DARKHeatmap(LSP, (192, 256), aligned=True), 0),
+        (UDPHeatmap(LSP, (192, 256)), 0),
+        (UDPCombined(LSP, (192, 256)), 0),
+        (CPNHeatmap(LSP, (192, 256)), 0),
     ],
 )
 def test_a_mirrored_field_moves_by_the_cells_that_its_grid_asks(codec, shift):
@@ -52,6 +64,36 @@ def test_the_fields_of_mirrored_people_mirror_back_to_their_own(codec):
     for stage, other in zip(own.stages, others.stages, strict=True):
         lost = codec.grid.mirror_shift  # columns that a shifted field lacks on the left
         assert_close(codec.flip(other)['heatmap'][..., lost:], stage['heatmap'][..., lost:], atol=1e-5, rtol=0)
+
+
+def test_an_aligned_grid_reaches_from_the_first_pixel_to_the_last():
+    columns, rows = UDPHeatmap(LSP, (192, 256)).grid.axes(torch.zeros(1))
+    assert (columns[0], rows[0]) == (0, 0)
+    assert_close(torch.stack([columns[-1], rows[-1]]), torch.tensor([191.0, 255.0]))
+    assert (columns[1].item(), rows[1].item()) == pytest.approx((191 / 47, 255 / 63))
+
+
+def test_an_aligned_grid_has_two_cells_at_least():
+    with pytest.raises(ConfigError, match=r'at least 2 cells; got \(1, 4\)'):
+        DARKHeatmap(LSP, (4, 16), aligned=True)
+
+
+@pytest.mark.parametrize('position', [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize('part', [CPMHeatmap, CPNHeatmap, DARKHeatmap, Heatmap, MSRAHeatmap, UDPCombined, UDPHeatmap])
+def test_a_labelled_joint_without_a_position_is_one_far_outside(part, position):
+    codec, visible = part(LSP, (192, 256)), torch.full((1, 1, 14), 2)
+    keypoints = torch.full((1, 1, 14, 2), 90.0)
+    keypoints[0, 0, 3] = 1e5
+    outside = codec.encode(keypoints, visible)
+    keypoints[0, 0, 3, 1] = position
+    targets = codec.encode(keypoints, visible)
+    for t, stage in enumerate(targets.stages):
+        for name, maps in stage.items():
+            weights = targets.weights_at(t).get(name, torch.ones(1)), outside.weights_at(t).get(name, torch.ones(1))
+            assert_close(*weights)
+            shown = weights[0] if weights[0].ndim == 4 else torch.ones(1)  # elsewhere an offset means nothing
+            assert torch.isfinite(maps).all()
+            assert_close(maps * shown, outside.at(t)[name] * shown)
 
 
 def test_a_mirror_leaves_the_background_in_its_channel():
