@@ -25,15 +25,21 @@ class SumSquaredError(nn.Module):
 
 @MODELS.register_module()
 class MeanSquaredError(nn.Module):
-    """The mean of squares over cells and channels, with channels weighted before the mean, times `factor`."""
+    """The mean of squares over cells and channels, with channels weighted before the mean, times `factor`.
 
-    def __init__(self, factor: float = 1.0):
+    HRNet and SimpleBaseline halve it (`factor=0.5`). With `skip_empty` a channel that should be 0 everywhere is left
+    out. Channels without weight stay in the mean's denominator, so that every picture counts alike.
+    """
+
+    def __init__(self, factor: float = 1.0, skip_empty: bool = False):
         super().__init__()
-        self.factor = factor
+        self.factor, self.skip_empty = factor, skip_empty
 
     def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
         """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
         squares = (predicted.float() - wanted.float()).square()
         if weight is not None:
             squares = squares * spread(weight, squares)
+        if self.skip_empty:
+            squares = squares * spread((wanted != 0).flatten(2).any(dim=2), squares)
         return self.factor * squares.sum() / max(squares.numel(), 1)

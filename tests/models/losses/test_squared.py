@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from poseplug.models.losses.squared import MeanSquaredError, SumSquaredError
 
-LOSSES = [SumSquaredError(), MeanSquaredError()]
+LOSSES = [SumSquaredError(), MeanSquaredError(), MeanSquaredError(skip_empty=True)]
 
 
 def maps(batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,3 +58,29 @@ def test_half_precision_maps_are_summed_in_full_precision(loss):
     predicted, wanted = (m.bfloat16() for m in maps(2))
     assert loss(predicted, wanted).dtype == torch.float32
     assert loss(predicted, wanted).item() == pytest.approx(loss(predicted.float(), wanted.float()).item())
+
+
+def test_hrnet_halves_the_mean():
+    predicted, wanted = maps(2)
+    assert MeanSquaredError(0.5)(predicted, wanted).item() == pytest.approx(0.5 * F.mse_loss(predicted, wanted).item())
+
+
+def test_a_channel_that_should_be_empty_is_left_out_where_asked():
+    predicted, wanted = maps(2)
+    wanted[1, 4] = 0
+    weight = torch.ones(2, 15)
+    weight[1, 4] = 0
+    left_out = MeanSquaredError(skip_empty=True)(predicted, wanted).item()
+    assert left_out == pytest.approx(MeanSquaredError()(predicted, wanted, weight).item())
+    assert left_out < MeanSquaredError()(predicted, wanted).item()
+
+
+@pytest.mark.parametrize('loss', LOSSES)
+def test_cells_without_weight_are_not_seen(loss):
+    predicted, wanted = maps(1)
+    weight = torch.ones_like(wanted)
+    weight[..., 20:] = 0
+    predicted.requires_grad_()
+    loss(predicted, wanted, weight).backward()
+    assert not predicted.grad[..., 20:].any()
+    assert predicted.grad[..., :20].any()
