@@ -1,0 +1,29 @@
+"""Losses on heatmaps against the values of MMPose 1.3.2: losses_inputs*.npz and the 'losses' of models_values.json."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from poseplug.models.losses.ohkm import OHKM
+from poseplug.models.losses.squared import MeanSquaredError
+
+LOSSES = {
+    'KeypointMSELoss(weight)': (MeanSquaredError(), True),
+    'KeypointMSELoss(no weight)': (MeanSquaredError(), False),
+    'KeypointMSELoss(skip_empty_channel)': (MeanSquaredError(skip_empty=True), True),
+    'KeypointOHKMMSELoss(weight,topk=8)': (OHKM(top=8), True),
+}
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_losses_of_heatmaps_are_those_there(golden, name):
+    values, inputs = golden / 'models_values.json', golden / 'losses_inputs.npz'
+    if not (values.is_file() and inputs.is_file()):
+        pytest.skip(f'no {values.name} or {inputs.name} in {golden}')
+    with np.load(inputs) as content:
+        predicted, wanted, weight = (torch.from_numpy(content[f'hm_{n}']) for n in ('out', 'target', 'weight'))
+    loss, weighted = LOSSES[name]
+    there = json.loads(values.read_text())['losses'][name]
+    assert loss(predicted, wanted, weight if weighted else None).item() == pytest.approx(there, rel=1e-6)
