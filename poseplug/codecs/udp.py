@@ -27,7 +27,7 @@ class UDPHeatmap(Heatmap):
     patch: bool = True
     refine: Literal['none', 'quarter', 'second', 'dark', 'udp', 'taylor'] = 'udp'
 
-    tolerance: ClassVar[float] = 3.0  # at the border half a cell on either axis; inside 0.02
+    tolerance: ClassVar[float] = 4.0  # at the border, where the published read-out leaves the map; inside 0.02
 
 
 @CODECS.register_module()
