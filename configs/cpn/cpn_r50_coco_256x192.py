@@ -1,0 +1,28 @@
+"""CPN with ResNet-50 on COCO at 256x192 (Chen et al. 2018, arXiv:1711.07319).
+
+Run: python tools/train.py configs/cpn/cpn_r50_coco_256x192.py
+AP on COCO minival, flip test: not trained yet (published code: AP 69.7 with boxes of person AP 55.3)
+"""
+
+_base_ = ['../_base_/datasets/coco.py', '../_base_/schedules/cpn.py']
+
+level = dict(type='MeanSquaredError', factor=0.125)  # half of the mean over four levels
+model = dict(
+    type='TopDown',
+    pixels=dict(mean=(102.9801, 115.9465, 122.7717), std=(255, 255, 255), order='bgr'),
+    codec=dict(type='CPNHeatmap', input_size=(192, 256)),
+    backbone=dict(type='ResNet', depth=50),
+    head=dict(type='CPNHead'),
+    loss=[level, level, level, level, dict(type='OHKM', top=8)],
+    flip_test=True,
+)
+placing = dict(type='PlaceBox', padding=1.3)
+training = [
+    placing,
+    dict(type='RandomScaleRotate', scale=(0.74, 1.43), degrees=45),
+    dict(type='RandomFlip'),
+    dict(type='Warp'),
+]
+testing = [placing, dict(type='Warp')]
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=training))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=testing))

@@ -1,0 +1,9 @@
+"""HRNet-W32 on COCO at 384x288 (Sun et al. 2019, arXiv:1902.09212).
+
+Run: python tools/train.py configs/hrnet/hrnet_w32_coco_384x288.py
+AP on COCO val2017, flip test: not trained yet (published: AP 75.8 with boxes of person AP 56.4)
+"""
+
+_base_ = ['./hrnet_w32_coco_256x192.py']
+
+model = dict(codec=dict(input_size=(288, 384), sigma=12.0))

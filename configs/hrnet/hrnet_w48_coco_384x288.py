@@ -1,0 +1,10 @@
+"""HRNet-W48 on COCO at 384x288 (Sun et al. 2019, arXiv:1902.09212).
+
+Run: python tools/train.py configs/hrnet/hrnet_w48_coco_384x288.py
+AP on COCO val2017, flip test: not trained yet (published: AP 76.3 with boxes of person AP 56.4)
+"""
+
+_base_ = ['./hrnet_w32_coco_384x288.py']
+
+model = dict(backbone=dict(width=48))
+train_dataloader = dict(batch_size=96)
