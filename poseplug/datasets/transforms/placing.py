@@ -20,10 +20,11 @@ class PlaceByScale(Transform):
     """The subject's position to the middle of the input, its annotated scale to the reference size.
 
     A person of scale 1 (200 px tall) is enlarged by `reference` at an input 368 px wide, and in proportion at others.
+    The position is moved `down` image px times the scale (15 for MPII in the released hourglass and HRNet).
     """
 
-    def __init__(self, input_size: Size, reference: float = REFERENCE):
-        self.input_size, self.reference = input_size, reference * input_size[0] / 368
+    def __init__(self, input_size: Size, reference: float = REFERENCE, down: float = 0.0):
+        self.input_size, self.reference, self.down = input_size, reference * input_size[0] / 368, down
 
     def __call__(self, sample: Sample) -> Sample:
         record = sample.record
@@ -32,7 +33,9 @@ class PlaceByScale(Transform):
                 f'{record.path} of {record.source or "an unnamed source"} has no person scale; PlaceByScale needs one. '
                 f'Use PlacePicture or PlaceBox'
             )
-        sample.matrix = place(position(sample), self.reference / float(record.scales[0]), self.input_size)
+        scale = float(record.scales[0])
+        below = position(sample) + (0.0, self.down * scale)
+        sample.matrix = place(below, self.reference / scale, self.input_size)
         return sample
 
 

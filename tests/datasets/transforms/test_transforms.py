@@ -355,3 +355,9 @@ def test_other_files_than_jpeg_are_decoded_whole(tmp_path):
     assert made.size == (300, 200)
     run(made, build('PlacePicture', fill=0.1), build('Warp', reduced=True))
     assert set(made.image.decoded) == {1}
+
+
+def test_a_position_moves_down_by_so_many_pixels_times_the_scale():
+    known = dict(centers=np.array([[30.0, 40.0]]), scales=np.array([0.5]))
+    made = build('PlaceByScale', reference=2.0, down=15)(sample([(10, 10)], **known))
+    np.testing.assert_allclose(apply(made.matrix, np.array([30.0, 47.5])), (np.array(SIZE) - 1) / 2)
