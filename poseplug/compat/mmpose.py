@@ -1,0 +1,270 @@
+"""Weights of MMPose 1.x, and of the official HRNet, SimpleBaseline and ViTPose, under the names that ours have.
+
+Nothing is guessed: every name of a file becomes one of the model's or is left out for a reason, every tensor of the
+model is filled, and shapes agree; otherwise the file is refused. What became of each name is in the `Report`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poseplug.engine import checkpoint
+from poseplug.errors import CheckpointError, ConfigError, UnsafeFileError, clauses, closest
+
+Rules = tuple[tuple[str, str], ...]
+
+# What a trainer of the OpenMMLab family keeps beside the weights: sets' names and colours, and the log's numbers.
+BESIDE_WEIGHTS = (
+    'numpy.dtype',
+    'numpy.ndarray',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+)
+HEAD: Rules = (
+    (r'(?:keypoint_)?head\.deconv_layers\.(.+)', r'head.deconvs.\1'),
+    (r'(?:keypoint_)?head\.final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+)
+SAME: Rules = ((r'(backbone\..+)', r'\1'),)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to name weights: `sign` is found in a name of such a file; the first of the `rules` that fits counts."""
+
+    name: str
+    sign: str
+    rules: Rules
+
+
+LAYOUTS = (
+    Layout(
+        "MMPose 1.x's ViT",
+        r'^backbone\.layers\.\d+\.ffn\.',
+        (
+            (r'backbone\.pos_embed', r'backbone.pos_embed'),
+            (r'backbone\.patch_embed\.projection\.(.+)', r'backbone.patch_embed.proj.\1'),
+            (r'backbone\.layers\.(\d+)\.ln([12])\.(.+)', r'backbone.blocks.\1.norm\2.\3'),
+            (r'backbone\.layers\.(\d+)\.attn\.(.+)', r'backbone.blocks.\1.attn.\2'),
+            (r'backbone\.layers\.(\d+)\.ffn\.layers\.0\.0\.(.+)', r'backbone.blocks.\1.mlp.fc1.\2'),
+            (r'backbone\.layers\.(\d+)\.ffn\.layers\.1\.(.+)', r'backbone.blocks.\1.mlp.fc2.\2'),
+            (r'backbone\.ln1\.(.+)', r'backbone.norm.\1'),
+            *HEAD,
+        ),
+    ),
+    Layout(
+        'the official ViTPose',
+        r'^backbone\.blocks\.\d+\.mlp\.',
+        ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *SAME, *HEAD),
+    ),
+    Layout("MMPose's ResNet, HRNet or CSPNeXt", r'^backbone\.(conv1|stem\.0\.conv)\.weight$', (*SAME, *HEAD)),
+    Layout(
+        'the official HRNet or SimpleBaseline',
+        r'^conv1\.weight$',
+        (
+            (r'deconv_layers\.(.+)', r'head.deconvs.\1'),
+            (r'final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+            (r'((?:conv|bn|layer|transition|stage)\d\..+)', r'backbone.\1'),
+        ),
+    ),
+)
+OTHER_NETWORKS = (
+    ("MMPose's CPM", r'^backbone\.cpm_stages\.', 'CPMTrunk with CPMHead'),
+    ("MMPose's hourglass", r'^backbone\.hourglass_modules\.', 'Hourglass with HourglassHead'),
+)
+NOT_YET = (
+    ('SimCC', r'^head\.(mlp_head_[xy]|deconv_head)\.'),
+    ('RTMPose (RTMCC)', r'^head\.(gau|cls_[xy])\.'),
+    ('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),
+)
+LEFT_OUT: Rules = ((r'data_preprocessor\..+', "pixels are normalised by the config's model.pixels"),)
+COUNTER = 'num_batches_tracked'
+
+
+@dataclass
+class Line:
+    """What became of one name: it stands under `to`, or under nothing for the `reason`."""
+
+    name: str
+    to: list[str]
+    shape: list[int] = field(default_factory=list)
+    reason: str = ''
+
+    def __str__(self) -> str:
+        became = ', '.join(self.to) or 'left out'
+        return f'{self.name} {tuple(self.shape)} -> {became}' + (f' ({self.reason})' if self.reason else '')
+
+
+@dataclass
+class Report:
+    """What became of every name of a file: one line each, and one for each tensor that no name of the file fills."""
+
+    layout: str
+    lines: list[Line] = field(default_factory=list)
+    out: str = ''
+    sha256: str = ''
+
+    def __str__(self) -> str:
+        filled = sum(len(line.to) for line in self.lines)
+        left = sum(not line.to for line in self.lines)
+        return f'names of {self.layout}: {len(self.lines)} read, {left} left out; {filled} tensors filled'
+
+
+def convert(source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False) -> Report:
+    """Write a foreign checkpoint as a .safetensors file for the model of a config.
+
+    Raises:
+        UnsafeFileError: it holds more than plain data, and is not trusted.
+        CheckpointError: it is not of the config's model, or of a network that has no equal here.
+    """
+    from safetensors.torch import save
+
+    from poseplug.build import build_model
+
+    if out.suffix != '.safetensors':
+        raise ConfigError(f'--out {out}: converted weights are a .safetensors file; name it {out.stem}.safetensors')
+    content = read(source, trust)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(cfg)
+    state, report = converted(model, content['state_dict'], source)
+    report.lines += [Line(name, [], reason='not weights') for name in content if name != 'state_dict']
+    data = save({name: value.contiguous() for name, value in state.items()})
+    checkpoint.write_whole(out, data)
+    report.out, report.sha256 = str(out), hashlib.sha256(data).hexdigest()
+    return report
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Every line of a report, as JSON."""
+    checkpoint.write_whole(path, json.dumps(asdict(report), indent=1).encode())
+
+
+def read(path: Path, trust: bool = False) -> dict[str, Any]:
+    """A foreign checkpoint with its 'state_dict'; without `trust` of nothing but plain data."""
+    try:
+        with stand_ins() if trust else nullcontext():
+            content = checkpoint.load(path)
+    except UnsafeFileError as error:
+        if trust or not any(f' {name}, ' in str(error) for name in BESIDE_WEIGHTS):
+            raise
+        raise UnsafeFileError(
+            f'{path} keeps more than weights, as files of MMEngine do, and is refused as it is. If you know where it '
+            f'is from, add --trust: what stands beside the weights is then passed over, still without running it'
+        ) from error
+    weights = content['state_dict']
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f'{path} has no weights: its state_dict is more or other than tensors by name')
+    return content
+
+
+class Ignored:
+    """What is put in the place of a foreign object: it takes everything, and keeps nothing."""
+
+    def __new__(cls, *_: Any) -> Ignored:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+@contextmanager
+def stand_ins() -> Iterator[None]:
+    """Within it, loading puts `Ignored` in the place of what `BESIDE_WEIGHTS` names: none of that is called."""
+    with torch.serialization.safe_globals([(Ignored, name) for name in BESIDE_WEIGHTS]):
+        yield
+
+
+def shows(names: Iterable[str], sign: str) -> bool:
+    """Whether one of the names has the sign in it."""
+    return any(re.search(sign, name) for name in names)
+
+
+def layout_of(names: Mapping[str, Any], source: Path | str = 'the file') -> Layout:
+    """The layout that a file's names show; a network that has no equal here, or an unknown one, is an error."""
+    for network, sign, ours in OTHER_NETWORKS:
+        if shows(names, sign):
+            raise CheckpointError(f'{source} is of {network}, which is another network than ours; train {ours} anew')
+    for network, sign in NOT_YET:
+        if shows(names, sign):
+            raise CheckpointError(f'{source} is of {network}, whose names are not mapped yet')
+    for layout in LAYOUTS:
+        if shows(names, layout.sign):
+            return layout
+    first = ', '.join([*names][:3]) or 'none'
+    known = '; '.join(layout.name for layout in LAYOUTS)
+    raise CheckpointError(f'{source} has names (first: {first}) of no known kind; known: {known}')
+
+
+def converted(
+    model: nn.Module, given: Mapping[str, Tensor], source: Path | str = 'the file'
+) -> tuple[dict[str, Tensor], Report]:
+    """A model's state out of foreign weights, complete and of its shapes, and what became of every name."""
+    given = {name.removeprefix('module.'): value for name, value in given.items()}
+    layout = layout_of(given, source)
+    wanted, report = model.state_dict(), Report(layout.name)
+    state: dict[str, Tensor] = {}
+    for name, value in given.items():
+        parts, reason = renamed(name, value, layout.rules, wanted)
+        refuse_unknown(name, parts, wanted, source, layout)
+        if parts.keys() & state.keys():
+            raise CheckpointError(f'{source} has {[*parts][0]} twice: {name} and another of its names become it')
+        report.lines.append(Line(name, [*parts], [*value.shape], reason))
+        state.update(parts)
+    for name in wanted:
+        if name.endswith(COUNTER) and name not in state:
+            state[name] = wanted[name]
+            report.lines.append(Line('(none)', [name], reason='files of old PyTorch do not count batches'))
+    checkpoint.adapt(model, state)
+    checkpoint.require_same(model, state, source)
+    return state, report
+
+
+def renamed(name: str, value: Tensor, rules: Rules, wanted: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """Our names and tensors for one of a file's, or no names and the reason; a name of no rule stands for itself."""
+    for pattern, reason in LEFT_OUT:
+        if re.fullmatch(pattern, name):
+            return {}, reason
+    to = next((re.sub(p, r, name) for p, r in rules if re.fullmatch(p, name)), name)
+    if to.startswith('head.predict.heatmap.') and to.replace('heatmap', 'offset') in wanted:
+        return disks_and_ways(to, value), 'channels of class, x and y by joint'
+    return {to: value}, ''
+
+
+def disks_and_ways(name: str, value: Tensor) -> dict[str, Tensor]:
+    """UDP's channels (3 K, ...), class, x and y of each joint in turn, to our 'heatmap' (K) and 'offset' (2 K)."""
+    if len(value) % 3:
+        raise CheckpointError(f'{name} has {len(value)} channels, not three a joint; set model.codec to UDPHeatmap')
+    by_joint = value.unflatten(0, (-1, 3))
+    return {name: by_joint[:, 0], name.replace('heatmap', 'offset'): by_joint[:, 1:].flatten(0, 1)}
+
+
+def refuse_unknown(
+    name: str, parts: Mapping[str, Any], wanted: Mapping[str, Tensor], source: Path | str, layout: Layout
+) -> None:
+    """Raise where a file's name becomes one that the model does not have; the message says the closest."""
+    for to in parts:
+        if to not in wanted:
+            became = f' (here: {to})' if to != name else ''
+            raise CheckpointError(
+                clauses(
+                    f"{source}, of {layout.name}, has {name}{became}, which the config's model has not",
+                    closest(to, wanted),
+                    'take the config of the same network, head and size',
+                )
+            )
