@@ -96,7 +96,7 @@ COUNTER = 'num_batches_tracked'
 
 @dataclass
 class Line:
-    """What became of one name: it stands under `to`, or under nothing for the `reason`."""
+    """What became of one name: it stands under `to`, or nowhere for the `reason`; '' fills what the file lacks."""
 
     name: str
     to: list[str]
@@ -105,7 +105,9 @@ class Line:
 
     def __str__(self) -> str:
         became = ', '.join(self.to) or 'left out'
-        return f'{self.name} {tuple(self.shape)} -> {became}' + (f' ({self.reason})' if self.reason else '')
+        return f'{self.name or "not in the file"} {tuple(self.shape)} -> {became}' + (
+            f' ({self.reason})' if self.reason else ''
+        )
 
 
 @dataclass
@@ -120,7 +122,8 @@ class Report:
     def __str__(self) -> str:
         filled = sum(len(line.to) for line in self.lines)
         left = sum(not line.to for line in self.lines)
-        return f'names of {self.layout}: {len(self.lines)} read, {left} left out; {filled} tensors filled'
+        read = sum(bool(line.name) for line in self.lines)
+        return f'names of {self.layout}: {read} read, {left} left out; {filled} tensors filled'
 
 
 def convert(source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False) -> Report:
@@ -229,7 +232,7 @@ def converted(
     for name in wanted:
         if name.endswith(COUNTER) and name not in state:
             state[name] = wanted[name]
-            report.lines.append(Line('(none)', [name], reason='files of old PyTorch do not count batches'))
+            report.lines.append(Line('', [name], reason='files of old PyTorch do not count batches'))
     checkpoint.adapt(model, state)
     checkpoint.require_same(model, state, source)
     return state, report
