@@ -1,0 +1,9 @@
+"""One narrow hourglass with DARK's encoding and read-out on Leeds Sports Pose at 128 px (Zhang et al. 2020).
+
+Run: python tools/train.py configs/hourglass/hourglass1_lsp_128_dark.py
+PCK@0.2 on the LSP test set, person-centric: not trained yet
+"""
+
+_base_ = ['./hourglass1_lsp_128.py']
+
+model = dict(codec=dict(type='DARKHeatmap'))

@@ -1,0 +1,14 @@
+"""The hourglass of half the width taught by the maps of the one of full width (Xu et al. 2022, output distillation).
+
+The teacher comes first: python tools/train.py configs/hourglass/hourglass1_lsp_128.py
+Run: python tools/train.py configs/hourglass/hourglass_half_lsp_128_distilled.py
+PCK@0.2 on the LSP test set, person-centric: not trained yet
+"""
+
+_base_ = ['./hourglass_half_lsp_128.py']
+
+model = dict(
+    type='DistilledTopDown',
+    teacher=dict(config='configs/hourglass/hourglass1_lsp_128.py', weights='work_dirs/hourglass1_lsp_128'),
+    teaching=dict(type='MeanSquaredError', factor=1000.0),
+)
