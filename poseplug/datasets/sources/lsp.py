@@ -33,7 +33,8 @@ class LSPSource(Source):
     `half` is 'train', 'test' or 'all'. `labels='observer'` says that the file holds the observer-centric re-labelling;
     without `root` it is looked for in a folder of its own, `lsp_observer` beside `lsp`.
     A missing picture is an error, or a counted drop with `missing='drop'`. `origin` is the file's coordinate of the
-    first pixel's centre: 1 as CPM's released code reads it, 0 as was measured on LSP.
+    first pixel's centre: 1 as CPM's released code reads it, 0 as was measured on LSP. `called` is the name under which
+    decoders, shares and placing rules know the records, where it is not that of the data set.
     """
 
     name = 'lsp'
@@ -47,6 +48,7 @@ class LSPSource(Source):
         labels: Literal['person', 'observer'] = 'person',
         missing: Literal['error', 'drop'] = 'error',
         origin: float = 1.0,
+        called: str | None = None,
     ):
         if half not in ('train', 'test', 'all'):
             raise AnnotationError(f"{self.name}: half is 'train', 'test' or 'all'; got {half!r}")
@@ -54,6 +56,7 @@ class LSPSource(Source):
             raise AnnotationError(f"{self.name}: labels are 'person' or 'observer'; got {labels!r}")
         self.root, self.half, self.missing, self.origin = root, half, missing, origin
         self.skeleton = LSP if labels == 'person' else LSP_OBSERVER
+        self.called = called or self.name
         self.folder = self.name if labels == 'person' else f'{self.name}_observer'
 
     def load(self) -> tuple[list[Record], Report]:
@@ -89,7 +92,7 @@ class LSPSource(Source):
                 f'{folder / "joints.mat"}: record {place + 1} ({name}): joint {joint!r} has a position that is not a '
                 f'finite number; correct the file or take it anew from its archive'
             )
-        return Record(folder / 'images' / name, name, keypoints[None], visible[None].astype(np.uint8), self.name)
+        return Record(folder / 'images' / name, name, keypoints[None], visible[None].astype(np.uint8), self.called)
 
 
 @SOURCES.register_module()
