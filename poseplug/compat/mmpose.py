@@ -38,6 +38,14 @@ HEAD: Rules = (
     (r'(?:keypoint_)?head\.deconv_layers\.(.+)', r'head.deconvs.\1'),
     (r'(?:keypoint_)?head\.final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
 )
+BINS: Rules = (
+    (r'head\.(?:deconv_head\.)?deconv_layers\.(.+)', r'head.deconvs.\1'),
+    (r'head\.(?:deconv_head\.)?final_layer\.(weight|bias)', r'head.maps.\1'),
+    (r'head\.(?:mlp_head|cls)_([xy])\.(.+)', r'head.bins.\1.\2'),
+    (r'head\.mlp\.(.+)', r'head.tokens.\1'),
+    (r'head\.gau\.res_scale\.scale', r'head.attention.shortcut'),
+    (r'head\.gau\.(.+)', r'head.attention.\1'),
+)
 SAME: Rules = ((r'(backbone\..+)', r'\1'),)
 
 
@@ -70,6 +78,7 @@ LAYOUTS = (
         r'^backbone\.blocks\.\d+\.mlp\.',
         ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *SAME, *HEAD),
     ),
+    Layout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*SAME, *BINS)),
     Layout("MMPose's ResNet, HRNet or CSPNeXt", r'^backbone\.(conv1|stem\.0\.conv)\.weight$', (*SAME, *HEAD)),
     Layout(
         'the official HRNet or SimpleBaseline',
@@ -85,11 +94,7 @@ OTHER_NETWORKS = (
     ("MMPose's CPM", r'^backbone\.cpm_stages\.', 'CPMTrunk with CPMHead'),
     ("MMPose's hourglass", r'^backbone\.hourglass_modules\.', 'Hourglass with HourglassHead'),
 )
-NOT_YET = (
-    ('SimCC', r'^head\.(mlp_head_[xy]|deconv_head)\.'),
-    ('RTMPose (RTMCC)', r'^head\.(gau|cls_[xy])\.'),
-    ('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),
-)
+NOT_YET = (('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),)
 LEFT_OUT: Rules = ((r'data_preprocessor\..+', "pixels are normalised by the config's model.pixels"),)
 COUNTER = 'num_batches_tracked'
 
