@@ -86,7 +86,7 @@ def header_size(data: np.ndarray) -> tuple[int, int] | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data.tobytes())) as image:
             return image.size
     except Exception:  # whatever a broken file makes of the reader: decoding will say what is wrong with it
         return None
