@@ -78,8 +78,7 @@ class ViT(nn.Module):
         self.out_channels, self.strides = (dim,), (patch // ratio,)
         self.grid = grid_for(input_size, self.patch_embed['proj'])
         self.pos_embed = nn.Parameter(torch.zeros(1, class_slot + self.grid[0] * self.grid[1], dim))
-        self.tokens = nn.Parameter(torch.zeros(1, tokens, token_width or dim)) if tokens else None
-        self.token_projection = nn.Linear(token_width, dim) if tokens and token_width else None
+        self.tokens = LearntTokens(tokens, token_width or dim, dim) if tokens else None
         drops = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
         self.blocks = nn.ModuleList(Block(dim, heads, drop=d, experts=len(experts), part=part) for d in drops)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
@@ -94,7 +93,7 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.pos_embed, std=0.02)
         if self.tokens is not None:
-            nn.init.normal_(self.tokens, std=0.02)
+            nn.init.normal_(self.tokens.learnt, std=0.02)
 
     def forward(self, images: Tensor, domains: Tensor | None = None) -> tuple[Tensor]:
         """Images (B, 3, H, W) to one map (B, dim, H / stride, W / stride).
@@ -105,7 +104,7 @@ class ViT(nn.Module):
         grid = (maps.shape[2], maps.shape[3])
         self._check_domains(len(images), domains)
         cells = maps.flatten(2).transpose(1, 2) + self.positions(grid)
-        cells = self._transformed(self._with_tokens(cells), grid, domains)
+        cells = self._transformed(cells if self.tokens is None else self.tokens(cells), grid, domains)
         cells = self.norm(cells[:, : grid[0] * grid[1]])
         return (cells.transpose(1, 2).unflatten(2, grid),)  # in the tokens' order (channels last), without a copy
 
@@ -125,13 +124,6 @@ class ViT(nn.Module):
         shifts = (False, True) if 'shift' in self.attention else (False,)
         windows = [Windows(grid, self.window, shifted, 'pool' in self.attention) for shifted in shifts]
         return [(w, w.mask(device)) for w in windows]
-
-    def _with_tokens(self, cells: Tensor) -> Tensor:
-        """The cells (B, N, C), and behind them the learnt tokens."""
-        if self.tokens is None:
-            return cells
-        own = self.tokens if self.token_projection is None else self.token_projection(self.tokens)
-        return torch.cat([cells, own.to(cells.dtype).expand(len(cells), -1, -1)], dim=1)
 
     def positions(self, grid: Grid) -> Tensor:
         """(1, cells, dim) what is added to the patches of a grid (rows, columns)."""
@@ -191,6 +183,20 @@ def shape_of(size: str, **given: Any) -> tuple[int, int, int, float]:
     if not 0 <= drop < 1:
         raise ConfigError(f'ViT: drop_path is at least 0 and below 1; got {drop}')
     return dim, depth, heads, drop
+
+
+class LearntTokens(nn.Module):
+    """`count` tokens of `width` that stand behind those of the patches, projected where these are `dim` wide."""
+
+    def __init__(self, count: int, width: int, dim: int):
+        super().__init__()
+        self.learnt = nn.Parameter(torch.zeros(1, count, width))
+        self.projection = nn.Linear(width, dim) if width != dim else None
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """The cells (B, N, dim), and behind them the learnt tokens."""
+        own = self.learnt if self.projection is None else self.projection(self.learnt)
+        return torch.cat([cells, own.to(cells.dtype).expand(len(cells), -1, -1)], dim=1)
 
 
 def check_attention(attention: str, window: Size, tokens: int) -> None:

@@ -369,28 +369,28 @@ def test_a_quarter_of_the_outputs_is_an_experts_own(size, part):
 
 def test_learnt_tokens_act_on_the_map_and_are_no_part_of_it():
     vit, plain = lively(tiny(tokens=2)), tiny().eval()
-    plain.load_state_dict({k: v for k, v in vit.state_dict().items() if k != 'tokens'})
-    assert vit.tokens.shape == (1, 2, 16)
+    plain.load_state_dict({k: v for k, v in vit.state_dict().items() if k != 'tokens.learnt'})
+    assert vit.tokens.learnt.shape == (1, 2, 16)
     out = vit(pictures(2))[0]
     assert out.shape == (2, 16, 4, 4)
     assert (out - plain(pictures(2))[0]).abs().max() > 1e-3
     out.square().sum().backward()
-    assert vit.tokens.grad.any()
+    assert vit.tokens.learnt.grad.any()
 
 
 def test_a_token_of_a_wider_teacher_is_projected():
     vit = lively(tiny(tokens=1, token_width=24))
     own = tiny(tokens=1).eval()
-    state = {k: v for k, v in vit.state_dict().items() if not k.startswith('token_projection.')}
-    own.load_state_dict({**state, 'tokens': vit.token_projection(vit.tokens).detach()})
+    state = {k: v for k, v in vit.state_dict().items() if not k.startswith('tokens.projection.')}
+    own.load_state_dict({**state, 'tokens.learnt': vit.tokens.projection(vit.tokens.learnt).detach()})
     assert_close(vit(pictures()), own(pictures()))
 
 
 def test_layers_are_counted_from_the_pixels_to_the_last_norm():
     vit = tiny(depth=3, tokens=1, token_width=8, experts=('coco',))
-    first = {'pos_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias', 'tokens'}
+    first = {'pos_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias', 'tokens.learnt'}
     places = {n: vit.layer_id(n) for n, _ in vit.named_parameters()}
-    assert {n for n, p in places.items() if p == 0} - {'token_projection.weight', 'token_projection.bias'} == first
+    assert {n for n, p in places.items() if p == 0} - {'tokens.projection.weight', 'tokens.projection.bias'} == first
     assert {n for n, p in places.items() if p == 4} == {'norm.weight', 'norm.bias'}
     assert places['blocks.2.mlp.experts.0.weight'] == places['blocks.2.norm1.bias'] == 3
     assert vit.layers == 3
