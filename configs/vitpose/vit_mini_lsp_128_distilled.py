@@ -1,0 +1,14 @@
+"""The student taught by the teacher's maps, beside its token (Xu et al. 2022: both kinds of distillation add up).
+
+The token comes first: python tools/train.py configs/vitpose/vit_tiny_lsp_128_token.py
+Run: python tools/train.py configs/vitpose/vit_mini_lsp_128_distilled.py
+PCK@0.2 on the LSP test set, person-centric: not trained yet
+"""
+
+_base_ = ['./vit_mini_lsp_128_token.py']
+
+model = dict(
+    type='DistilledTopDown',
+    teacher=dict(config='configs/vitpose/vit_tiny_lsp_128.py', weights='work_dirs/vit_tiny_lsp_128'),
+    teaching=dict(type='MeanSquaredError', factor=1000.0),
+)
