@@ -36,14 +36,26 @@ class Options(argparse.Action):
 
 
 def option(text: str) -> tuple[str, Any]:
-    """`key=value` with the value read as a Python literal (number, tuple, dict, ...), or kept as a string."""
+    """`key=value` with the value read as a literal (number, tuple, dict(type='Name'), ...), or kept as a string."""
     key, equals, value = text.partition('=')
     if not equals or not key:
         raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
     try:
-        return key, ast.literal_eval({'true': 'True', 'false': 'False'}.get(value.lower(), value))
+        tree = ast.parse({'true': 'True', 'false': 'False'}.get(value.lower(), value).strip(), mode='eval')
+        return key, ast.literal_eval(DictCalls().visit(tree))
     except (ValueError, SyntaxError):
         return key, value
+
+
+class DictCalls(ast.NodeTransformer):
+    """Reads `dict(name=value)`, as configs are written, as the literal `{'name': value}`; nothing is run."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        names = [k.arg for k in node.keywords]
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or None in names:
+            return node
+        return ast.Dict([ast.Constant(n) for n in names], [k.value for k in node.keywords])
 
 
 def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
