@@ -61,6 +61,17 @@ class Poses:
             return replace(self, keypoints=keypoints, boxes=torch.cat([corners.amin(1), corners.amax(1)], dim=1))
         return replace(self, keypoints=keypoints, boxes=np.concatenate([corners.min(1), corners.max(1)], axis=1))
 
+    def with_joints(self, places: np.ndarray) -> Poses:
+        """NumPy people with the joints at `places` (K,) of their own; where a place is -1, at 0, 0 with score 0."""
+        keypoints, scores = np.asarray(self.keypoints), np.asarray(self.scores)
+        known = places >= 0
+        return replace(
+            self,
+            keypoints=np.where(known[:, None], keypoints[:, places], 0),
+            scores=np.where(known, scores[:, places], 0),
+            visibility=None if self.visibility is None else np.where(known, np.asarray(self.visibility)[:, places], 0),
+        )
+
     @classmethod
     def of_record(cls, keypoints: np.ndarray, visible: np.ndarray) -> Poses:
         """Annotated people (N, K, 2) and (N, K) as poses: score 1 where labelled."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -144,7 +142,7 @@ class MultiTopDown(Crops, nn.Module):
         """The people that the fields of each picture show, in image pixels, with the joints of the union."""
         decoder = self.decoders[self.use]
         places = self.skeleton.mapping(decoder.skeleton)
-        return [with_joints(poses, places) for poses in decoder.decode(fields, batch)]
+        return [poses.with_joints(places) for poses in decoder.decode(fields, batch)]
 
 
 def own_codec(name: str, spec: Mapping[str, Any]) -> Codec:
@@ -165,14 +163,3 @@ def one_input_size(codecs: Mapping[str, Codec]) -> tuple[int, int]:
     if len(set(sizes.values())) != 1:
         raise ConfigError(f'the decoders share their pictures, and need one input_size; got {sizes or "no decoder"}')
     return next(iter(sizes.values()))
-
-
-def with_joints(poses: Poses, places: np.ndarray) -> Poses:
-    """People with the joints at `places` (K,) of their own; where a place is -1, a joint at 0, 0 of score 0."""
-    keypoints, scores = np.asarray(poses.keypoints), np.asarray(poses.scores)
-    known = places >= 0
-    return replace(
-        poses,
-        keypoints=np.where(known[:, None], keypoints[:, places], 0),
-        scores=np.where(known, scores[:, places], 0),
-    )
