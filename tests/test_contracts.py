@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +37,11 @@ SETTINGS = {
     'CPNHeatmap': dict(input_size=(64, 48), kernels=(7, 5), smooth=5, coarse_from=1),
     'DARKHeatmap': dict(input_size=(64, 48)),
     'Heatmap': dict(input_size=(64, 48)),
+    'Integral': dict(input_size=(64, 48)),
     'MSRAHeatmap': dict(input_size=(64, 48)),
+    'Regression': dict(input_size=(64, 48)),
+    'RLERegression': dict(input_size=(64, 48)),
+    'SimCC': dict(input_size=(64, 48)),
     'UDPCombined': dict(input_size=(96, 64), radius=0.1, kernel=7),
     'UDPHeatmap': dict(input_size=(64, 48)),
     'CPMTrunk': TINY,
@@ -54,8 +59,19 @@ SETTINGS = {
     'CPNHead': dict(channels=8),
     'DeconvHead': dict(deconvs=8),
     'HourglassHead': dict(stacks=2, channels=8, depth=2),
+    'IntegralHead': dict(deconvs=8),
+    'RegressionHead': {},
+    'RLEHead': {},
+    'RTMCCHead': dict(hidden=16, width=8),
+    'SimCCHead': dict(deconvs=8),
     'SimpleHead': {},
+    'JensenShannon': {},
+    'KLDivergence': {},
+    'L1': {},
     'MeanSquaredError': {},
+    'RLE': dict(layers=2, width=8),
+    'SmoothL1': {},
+    'Wing': {},
     'SumSquaredError': {},
     'OHKM': dict(top=2),
     'AUC': dict(normaliser='box'),
@@ -63,6 +79,7 @@ SETTINGS = {
     'EPE': {},
     'NME': dict(normaliser='box_diagonal'),
     'OKSAP': {},
+    'OnSkeleton': dict(of=SMALL, metric=dict(type='PCK')),
     'PCK': {},
     'PCKh': dict(head='joints'),
     'NormalScaleRotate': dict(shift=0.1),
@@ -117,8 +134,17 @@ def each(registry: Registry, place: str = ''):
 class TestCodecs(CodecContract):
     name = each(CODECS)
 
+    @property
+    def scored(self):
+        return self.name != 'Regression'
+
     def make(self, skeleton):
         return made(CODECS, self.name, skeleton=skeleton)
+
+    def unsure(self, fields):
+        if self.name == 'RLERegression':
+            return {name: points + 0.2 for name, points in fields.items()}
+        return super().unsure(fields)
 
 
 class TestExport(ExportContract):
@@ -160,15 +186,51 @@ class TestNecks(NeckContract):
         return Finest(**wired) if self.name is Finest else made(MODELS, self.name, **wired)
 
 
+SHAPES = {
+    'IntegralHead': {'first': (3, 12, 8), 'second': (3, 2)},
+    'RLEHead': {'first': (3, 4), 'second': (5, 4)},
+    'RTMCCHead': {'first': (3, 10), 'second': (3, 14)},
+    'RegressionHead': {'first': (3, 2), 'second': (5, 2)},
+    'SimCCHead': {'first': (3, 10), 'second': (3, 14)},
+}
+
+
 class TestHeads(HeadContract):
+    """Every registered head; one of another kind than maps has the shapes of its fields in SHAPES."""
+
     name = each(MODELS, 'models.heads')
 
+    @property
+    def kind(self):
+        return MODELS.get(self.name).predicts[0]
+
+    @property
+    def shapes(self):
+        return SHAPES[self.name] if self.kind != 'maps' else super().shapes
+
+    @property
+    def fields(self):
+        return {name: shape[0] for name, shape in SHAPES.get(self.name, {'first': (3,), 'second': (5,)}).items()}
+
     def make(self, in_channels, strides, fields, stride):
-        return made(MODELS, self.name, in_channels=in_channels, strides=strides, fields=fields, stride=stride)
+        wired = dict(in_channels=in_channels, strides=strides, fields=fields, stride=stride)
+        return made(MODELS, self.name, **wired, shapes=self.shapes, input_size=self.input_size)
 
 
 class TestLosses(LossContract):
     name = each(MODELS, 'models.losses')
+
+    @property
+    def shape(self):
+        return (2, 3, 4) if self.name == 'RLE' else super().shape
+
+    @property
+    def least(self):
+        return -math.inf if self.name == 'RLE' else 0.0
+
+    @property
+    def zero_when_equal(self):
+        return self.name not in ('KLDivergence', 'RLE')
 
     def make(self):
         return made(MODELS, self.name)
