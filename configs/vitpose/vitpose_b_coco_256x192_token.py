@@ -1,0 +1,20 @@
+"""Token distillation, first phase: a token learnt beside the frozen ViTPose-B (Xu et al. 2022, arXiv:2204.12484).
+
+The teacher comes first: python tools/train.py configs/vitpose/vitpose_b_coco_256x192.py
+The paper does not say for how long the token learns; ten epochs are our choice.
+Run: python tools/train.py configs/vitpose/vitpose_b_coco_256x192_token.py
+AP on COCO val2017, flip test: not trained yet (its paper tells the score of the student alone)
+"""
+
+_base_ = ['./vitpose_b_coco_256x192.py']
+
+teacher = 'work_dirs/vitpose_b_coco_256x192'
+model = dict(backbone=dict(tokens=1, drop_path=0.0))
+init = dict(backbone=dict(file=teacher, missing='keep'), head=teacher)
+freeze = [r'^(?!backbone\.tokens)']
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay=1.0))  # there is no other layer that learns
+train_cfg = dict(epochs=10)
+param_scheduler = [
+    dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=10, convert_to_iter_based=True),
+]
