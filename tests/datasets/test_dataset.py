@@ -10,7 +10,7 @@ import torch
 
 from poseplug.build import build_dataset
 from poseplug.datasets.dataset import PoseDataset
-from poseplug.datasets.images import Picture, Pictures, read_image
+from poseplug.datasets.images import Picture, Pictures, jpeg_size, read_image, shortened
 from poseplug.datasets.sources.base import Report, Source
 from poseplug.engine import launch
 from poseplug.errors import AnnotationError, ConfigError, ImageError
@@ -203,3 +203,55 @@ def test_kept_pictures_are_decoded_once_and_the_oldest_are_forgotten(tmp_path):
     assert list(pictures.kept) == paths[1:]
     assert pictures.get(paths[0]) is not first
     assert Pictures().get(paths[0]) is not Pictures().get(paths[0])
+
+def noise(size=(150, 200), quality=90, **settings) -> bytes:
+    """A JPEG file of coloured noise, (H, W)."""
+    rng = np.random.default_rng(1)
+    image = cv2.resize(rng.integers(0, 255, (size[0] // 4, size[1] // 4, 3), dtype=np.uint8), size[::-1])
+    extra = [n for pair in settings.items() for n in (getattr(cv2, pair[0]), pair[1])]
+    return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality, *extra])[1].tobytes()
+
+
+SAMPLINGS = ('411', '420', '422', '440', '444')
+
+
+@pytest.mark.parametrize('sampling', SAMPLINGS)
+@pytest.mark.parametrize('reduction', [1, 2, 4, 8])
+def test_the_upper_rows_of_a_jpeg_file_are_those_of_the_whole_picture(tmp_path, capfd, sampling, reduction):
+    path = tmp_path / 'a.jpg'
+    kind = getattr(cv2, f'IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}')
+    path.write_bytes(noise((400, 320), IMWRITE_JPEG_SAMPLING_FACTOR=kind))
+    whole = Picture(path).pixels(reduction)
+    for rows in (1, 8, 33, 100, 250):
+        upper = Picture(path).upper(rows, reduction)
+        assert len(whole) > len(upper) >= rows // reduction
+        assert np.array_equal(upper[: rows // reduction], whole[: rows // reduction])
+    assert capfd.readouterr().err == ''
+
+
+@pytest.mark.parametrize('kept', ['shared', 'few', 'png', 'restarts', 'progressive', 'several'])
+def test_a_picture_that_cannot_be_decoded_in_part_is_decoded_whole(tmp_path, kept):
+    settings = {'restarts': dict(IMWRITE_JPEG_RST_INTERVAL=1), 'progressive': dict(IMWRITE_JPEG_PROGRESSIVE=1)}
+    data = noise((400, 320), **settings.get(kept, {}))
+    whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    path = tmp_path / 'a'
+    path.write_bytes(cv2.imencode('.png', whole)[1].tobytes() if kept == 'png' else data)
+    if kept == 'several':
+        path.write_bytes(data[:2] + b'\xff\xe2\x00\x06MPF\x00' + data[2:])
+    assert np.array_equal(Picture(path, shared=kept == 'shared').upper(390 if kept == 'few' else 50), whole)
+
+
+def test_of_a_file_without_its_end_no_part_is_taken(tmp_path):
+    data = noise((400, 320))
+    assert shortened(data, 50) is not None
+    assert shortened(data[:-2], 50) is None
+    assert shortened(data[:40], 50) is None
+    assert shortened(b'', 50) is None
+
+
+def test_the_head_of_a_jpeg_file_may_hold_fill_bytes_and_lie(tmp_path):
+    data = noise((40, 60))
+    assert jpeg_size(data[:2] + b'\xff\xff' + data[2:]) == (60, 40)
+    assert jpeg_size(data[:2] + b'\xff\xe1\x00\x00' + data[2:]) is None
+    assert jpeg_size(data[:30]) is None
+    assert jpeg_size(b'') is None

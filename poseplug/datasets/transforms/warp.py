@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -10,11 +11,12 @@ import numpy as np
 from poseplug.datasets.images import REDUCED, Picture
 from poseplug.datasets.transforms.base import Transform
 from poseplug.errors import ConfigError
-from poseplug.geometry import Size, about, enlargement, middle, scaling, translation
+from poseplug.geometry import Size, about, apply, enlargement, middle, scaling, translation
 from poseplug.registry import TRANSFORMS
 from poseplug.sample import Sample
 
 INTERPOLATIONS = {'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
+INTERPOLATED = 3  # rows below a position that its colour may be made of, and one more
 
 
 @TRANSFORMS.register_module()
@@ -52,13 +54,14 @@ class Warp(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         matrices = [sample.matrix, *sample.views]
-        if self.reduced and isinstance(sample.image, Picture) and sample.image.reducible:
-            reduction = how_reduced(matrices)
-            image = sample.image.pixels(reduction)
-            matrices = [m @ whole_from_reduced(reduction) for m in matrices]
-        else:
-            image = sample.pixels
-        sample.inputs = np.stack([cut(image, m, self.input_size, self.flags, self.fill) for m in matrices])
+        image = sample.image
+        if isinstance(image, Picture):
+            reduction = how_reduced(matrices) if self.reduced and image.reducible else 1
+            image = image.upper(rows_seen(matrices, self.input_size), reduction)
+            if reduction > 1:
+                matrices = [m @ whole_from_reduced(reduction) for m in matrices]
+        views = [cut(image, m, self.input_size, self.flags, self.fill) for m in matrices]
+        sample.inputs = views[0][None] if len(views) == 1 else np.stack(views)
         return sample
 
 
@@ -66,6 +69,14 @@ def how_reduced(matrices: Sequence[np.ndarray]) -> int:
     """By how much (1, 2, 4 or 8) a picture may be reduced so that no matrix (3, 3) then enlarges it."""
     finest = max(enlargement(m) for m in matrices)
     return max(r for r in REDUCED if r == 1 or r * finest <= 1)
+
+
+def rows_seen(matrices: Sequence[np.ndarray], size: Size) -> int:
+    """How many rows of a picture, from its first, the inputs of `size` behind matrices (3, 3) are interpolated from."""
+    (left, top), (right, bottom) = (-1.0, -1.0), size
+    corners = np.array([(left, top), (right, top), (left, bottom), (right, bottom)])
+    lowest = max(apply(np.linalg.inv(m), corners)[:, 1].max() for m in matrices)
+    return max(1, math.ceil(lowest) + INTERPOLATED)
 
 
 def whole_from_reduced(reduction: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from poseplug.datasets.images import Picture
 from poseplug.errors import AnnotationError, ConfigError
-from poseplug.geometry import apply
+from poseplug.geometry import apply, rotation, scaling, translation
 from poseplug.registry import TRANSFORMS
 from poseplug.sample import Draw, Record, Sample, collate
 from poseplug.skeletons.lsp import LSP
@@ -346,6 +346,21 @@ def test_a_reduced_picture_is_warped_to_the_same_place(tmp_path, fill, reduction
     seen = (whole != 128).any(-1)
     inner = cv2.erode(seen[0].astype(np.uint8), np.ones((5, 5))) > 0
     assert np.abs(whole - reduced)[0][inner].mean() < 1.5
+
+
+@pytest.mark.parametrize('interpolation', ['linear', 'cubic', 'area'])
+def test_a_crop_of_the_rows_that_it_needs_is_the_crop_of_the_whole_picture(tmp_path, interpolation):
+    warp, path = build('Warp', interpolation=interpolation), photo(tmp_path / 'photo.jpg', (384, 512))
+    whole, saved = Picture(path).pixels(), 0
+    for degrees in range(-80, 81, 20):
+        made = sample([(10, 10)])
+        made.image = Picture(path)
+        made.matrix = rotation(degrees) @ scaling(0.5) @ translation(-150, -40 + degrees)
+        partly = warp(made).inputs
+        saved += not made.image.decoded
+        made.image = whole
+        assert np.array_equal(warp(made).inputs, partly)
+    assert saved >= 5
 
 
 def test_other_files_than_jpeg_are_decoded_whole(tmp_path):
