@@ -103,6 +103,8 @@ def restart(cfg: Config, path: Sequence[str], kind: Any) -> None:
 def kept(old: Any, new: Any) -> set[str] | None:
     """Settings that mean the same to both parts: those of a base class of both, and those that the new one must have.
 
+    Not those that the new part inherits and declares `idle`.
+
     None when one of the types is unknown: then nothing is said about settings.
     """
     if old is None or new is None:
@@ -112,6 +114,7 @@ def kept(old: Any, new: Any) -> set[str] | None:
         [c for c in own_classes(old) if c in new.__mro__] if isinstance(old, type) and isinstance(new, type) else []
     )
     shared = set(parameters(common[0])[0]) if common else set()
+    shared -= set(getattr(new, 'idle', ()))
     return {name for name, p in named.items() if p.default is p.empty or name in shared}
 
 

@@ -164,6 +164,11 @@ def test_an_exchanged_codec_keeps_what_both_inherit(base):
     assert cfg.model.codec == dict(type='Heatmap', input_size=(64, 64), sigma=9.0, refine='dark', stride=8)
 
 
+def test_an_exchanged_codec_leaves_what_it_inherits_but_cannot_use(base):
+    cfg = load_config(base, {'model.codec.type': 'CPNHeatmap'})
+    assert cfg.model.codec == dict(type='CPNHeatmap', input_size=(64, 64), refine='dark')
+
+
 def test_the_order_of_options_does_not_matter(base):
     options = {'model.head.hidden': [(3, 8)], 'model.head.type': 'HeatmapHead'}
     assert load_config(base, options).to_dict() == load_config(base, dict(reversed(options.items()))).to_dict()

@@ -14,7 +14,6 @@ from poseplug.errors import ConfigError
 from poseplug.registry import CODECS
 
 PEAK = 255.0
-IDLE = ('aligned', 'sigma', 'center', 'patch', 'cut', 'people', 'background', 'missing', 'outside')
 
 
 @CODECS.register_module()
@@ -39,6 +38,8 @@ class CPNHeatmap(Heatmap):
     refine: Literal['none', 'quarter', 'second', 'dark', 'udp', 'taylor'] = 'second'
     smooth: int | None = 21
 
+    # settings of Heatmap that mean nothing here
+    idle: ClassVar[tuple[str, ...]] = tuple('aligned sigma center patch cut people background missing outside'.split())
     score: ClassVar[str] = '(value / 255 + 0.5) / 1.5, clipped to 0..1'
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class CPNHeatmap(Heatmap):
             raise ConfigError('CPNHeatmap: kernels has one size a level of the pyramid; got none')
         for kernel in self.kernels:
             check_kernel(self, 'kernels', kernel)
-        strange = [f.name for f in fields(self) if f.name in IDLE and getattr(self, f.name) != f.default]
+        strange = [f.name for f in fields(self) if f.name in self.idle and getattr(self, f.name) != f.default]
         if strange:
             raise ConfigError(
                 f'CPNHeatmap: {strange[0]} changes nothing here, where kernels say what is drawn; leave it out'
