@@ -18,6 +18,8 @@ from poseplug.errors import CheckpointError, ConfigError, UnsafeFileError
 KEYS = Path(os.environ.get('POSEPLUG_GOLDEN', Path(__file__).parents[3] / 'shared/golden')) / 'mmpose_keys'
 HRNET = dict(type='HRNet', width=4, modules=(1, 1, 1), blocks=1)
 RESNET = dict(type='ResNet', depth=18)
+CSPNEXT = dict(type='CSPNeXt', widen=0.125, deepen=0.33, out_strides=(32,))
+BINS = ('SimCCHead', 'RTMCCHead')
 VIT = dict(type='ViT', dim=16, depth=2, heads=2, input_size=(64, 64))
 TO_MMPOSE = (
     (r'head\.predict\.heatmap\.', 'head.final_layer.'),
@@ -28,6 +30,18 @@ TO_MMPOSE = (
     (r'backbone\.blocks\.(\d+)\.mlp\.fc2', r'backbone.layers.\1.ffn.layers.1'),
     (r'backbone\.norm', 'backbone.ln1'),
     (r'backbone\.patch_embed\.proj\.', 'backbone.patch_embed.projection.'),
+)
+TO_SIMCC = (
+    (r'head\.deconvs\.', 'head.deconv_head.deconv_layers.'),
+    (r'head\.maps\.', 'head.deconv_head.final_layer.'),
+    (r'head\.bins\.([xy])', r'head.mlp_head_\1'),
+)
+TO_RTMPOSE = (
+    (r'head\.maps\.', 'head.final_layer.'),
+    (r'head\.tokens', 'head.mlp'),
+    (r'head\.attention\.shortcut', 'head.gau.res_scale.scale'),
+    (r'head\.attention', 'head.gau'),
+    (r'head\.bins\.([xy])', r'head.cls_\1'),
 )
 TO_OFFICIAL = (
     (r'head\.predict\.heatmap\.', 'final_layer.'),
@@ -41,9 +55,10 @@ TO_VITPOSE = (
 )
 
 
-def config(backbone: dict, head: str, codec: str = 'Heatmap', size: tuple[int, int] = (64, 64)) -> dict:
+def config(backbone: dict, head: str, codec: str = '', size: tuple[int, int] = (64, 64)) -> dict:
+    codec = codec or ('SimCC' if head in BINS else 'Heatmap')
     codec_spec = dict(type=codec, input_size=size) | (dict(radius=0.2) if codec == 'UDPCombined' else {})
-    loss = dict(type='MeanSquaredError')
+    loss = dict(type='KLDivergence' if head in BINS else 'MeanSquaredError')
     return dict(
         skeleton='coco',
         model=dict(type='TopDown', codec=codec_spec, backbone=backbone, head=dict(type=head), loss=loss),
@@ -78,6 +93,8 @@ def equal(a: dict, b: dict) -> bool:
         (HRNET, 'HeatmapHead', TO_MMPOSE, "MMPose's ResNet, HRNet or CSPNeXt"),
         (RESNET, 'DeconvHead', TO_MMPOSE, "MMPose's ResNet, HRNet or CSPNeXt"),
         (VIT, 'DeconvHead', TO_MMPOSE, "MMPose 1.x's ViT"),
+        (RESNET, 'SimCCHead', TO_SIMCC, "MMPose's SimCC or RTMPose"),
+        (CSPNEXT, 'RTMCCHead', TO_RTMPOSE, "MMPose's SimCC or RTMPose"),
         (HRNET, 'HeatmapHead', TO_OFFICIAL, 'the official HRNet or SimpleBaseline'),
         (RESNET, 'DeconvHead', TO_OFFICIAL, 'the official HRNet or SimpleBaseline'),
         (VIT, 'DeconvHead', TO_VITPOSE, 'the official ViTPose'),
@@ -99,6 +116,8 @@ def test_weights_under_foreign_names_come_back_as_they_were(backbone, head, rule
     [
         ('hrnet_w32_*', dict(type='HRNet', width=32), 'HeatmapHead'),
         ('res50_*', dict(type='ResNet', depth=50), 'DeconvHead'),
+        ('simcc_res50_*', dict(type='ResNet', depth=50), 'SimCCHead'),
+        ('rtmpose_s_*', dict(type='CSPNeXt', widen=0.5, deepen=0.33, out_strides=(32,)), 'RTMCCHead'),
         ('vitpose_small_*', dict(type='ViT', size='S', input_size=(192, 256)), 'DeconvHead'),
     ],
 )
@@ -181,8 +200,6 @@ def test_a_name_too_many_or_too_few_or_of_another_shape_is_refused(changes, mess
     [
         ('backbone.cpm_stages.0.0.conv.weight', "MMPose's CPM, which is another network than ours"),
         ('backbone.hourglass_modules.0.low1.0.conv1.conv.weight', "MMPose's hourglass, which is another network"),
-        ('head.mlp_head_x.weight', 'SimCC, whose names are not mapped yet'),
-        ('head.gau.gamma', r'RTMPose \(RTMCC\), whose names are not mapped yet'),
         ('associate_keypoint_heads.0.final_layer.bias', r'ViTPose\+ with its experts, whose names are not mapped yet'),
         ('encoder.weight', r'names \(first: encoder\.weight\) of no known kind; known: MMPose 1\.x'),
     ],

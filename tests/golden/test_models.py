@@ -27,31 +27,41 @@ NOT_YET = {
     'ae': 'associative embedding comes with its own issue',
     'dekr': 'DEKR comes with its own issue',
     'rtmo': 'RTMO comes with its own issue',
-    'rtmpose': 'the RTMCC head is not there yet',
-    'simcc': 'the SimCC head is not there yet',
 }
+CSPNEXT = {'s': (0.5, 0.33), 'm': (0.75, 0.67), 'l': (1.0, 1.0)}
 NAME = re.compile(
-    r'(?:hrnet_w(?P<width>\d+)|res(?:net)?_?(?P<depth>\d+)|vitpose_(?P<size>small|base|large|huge))_'
+    r'(?P<bins>simcc_)?(?:hrnet_w(?P<width>\d+)|res(?:net)?_?(?P<depth>\d+)|vitpose_(?P<size>small|base|large|huge)|'
+    r'rtmpose_(?P<cspnext>s|m|l))_'
     r'(?:[a-z]+_)*(?P<skeleton>coco|mpii|crowdpose|aic)_(?P<rows>\d+)x(?P<columns>\d+)'
 )
 
 
 def network(name: str) -> dict[str, Any]:
     """The config of the network that a file's name says; one that is not covered skips the test."""
-    kind = name.split('_')[0]
     found = NAME.fullmatch(name)
     if not found:
-        pytest.skip(f'{name} is not yet covered: {NOT_YET.get(kind, "no network here goes by this name")}')
-    input_size = (int(found['columns']), int(found['rows']))
-    if found['width']:
-        backbone, head = dict(type='HRNet', width=int(found['width'])), 'HeatmapHead'
-    elif found['depth']:
-        backbone, head = dict(type='ResNet', depth=int(found['depth'])), 'DeconvHead'
-    else:
-        backbone, head = dict(type='ViT', size=found['size'][0].upper(), input_size=input_size), 'DeconvHead'
-    codec, loss = dict(type='MSRAHeatmap', input_size=input_size), dict(type='MeanSquaredError')
+        pytest.skip(f'{name} is not yet covered: {NOT_YET.get(name.split("_")[0], "no network here has this name")}')
+    size = (int(found['columns']), int(found['rows']))
+    backbone, head = parts(found, size)
+    bins = head in ('SimCCHead', 'RTMCCHead')
+    codec = dict(type='SimCC' if bins else 'MSRAHeatmap', input_size=size)
+    loss = dict(type='KLDivergence' if bins else 'MeanSquaredError')
     model = dict(type='TopDown', codec=codec, backbone=backbone, head=dict(type=head), loss=loss)
     return dict(skeleton=found['skeleton'], model=model)
+
+
+def parts(found: re.Match[str], size: tuple[int, int]) -> tuple[dict[str, Any], str]:
+    """The backbone and the head that a name says."""
+    if found['cspnext']:
+        widen, deepen = CSPNEXT[found['cspnext']]
+        return dict(type='CSPNeXt', widen=widen, deepen=deepen, out_strides=(32,)), 'RTMCCHead'
+    if found['size']:
+        backbone, head = dict(type='ViT', size=found['size'][0].upper(), input_size=size), 'DeconvHead'
+    elif found['width']:
+        backbone, head = dict(type='HRNet', width=int(found['width'])), 'HeatmapHead'
+    else:
+        backbone, head = dict(type='ResNet', depth=int(found['depth'])), 'DeconvHead'
+    return backbone, 'SimCCHead' if found['bins'] else head
 
 
 def weights(golden: Path, name: str) -> dict[str, torch.Tensor]:
@@ -72,8 +82,9 @@ def test_networks_with_converted_weights_give_mmposes_outputs(golden, name):
     state, _ = converted(model, weights(golden, name), name)
     model.load_state_dict(state)
     with np.load(golden / f'model_{name}.npz') as arrays:
-        images, expected = torch.from_numpy(arrays['input']), arrays['out0']
+        images, expected = torch.from_numpy(arrays['input']), [arrays[n] for n in sorted(arrays) if n != 'input']
     with torch.no_grad():
-        found = model.head(model.backbone(images))[-1]['heatmap'].numpy()
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
+        fields = model.head(model.backbone(images))[-1]
+    for found, wanted in zip(fields.values(), expected, strict=True):
+        assert found.shape == wanted.shape
+        assert np.abs(found.numpy() - wanted).max() <= TOLERANCE * np.abs(wanted).max()
