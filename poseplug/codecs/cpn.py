@@ -14,6 +14,7 @@ from poseplug.errors import ConfigError
 from poseplug.registry import CODECS
 
 PEAK = 255.0
+IDLE = ('aligned', 'sigma', 'center', 'patch', 'cut', 'people', 'background', 'missing', 'outside')  # of Heatmap
 
 
 @CODECS.register_module()
@@ -38,8 +39,7 @@ class CPNHeatmap(Heatmap):
     refine: Literal['none', 'quarter', 'second', 'dark', 'udp', 'taylor'] = 'second'
     smooth: int | None = 21
 
-    # settings of Heatmap that mean nothing here
-    idle: ClassVar[tuple[str, ...]] = tuple('aligned sigma center patch cut people background missing outside'.split())
+    idle: ClassVar[tuple[str, ...]] = IDLE
     score: ClassVar[str] = '(value / 255 + 0.5) / 1.5, clipped to 0..1'
 
     def __post_init__(self) -> None:
