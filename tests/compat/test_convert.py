@@ -1,0 +1,85 @@
+"""Checkpoints that MMPose saved, through the command line: the same outputs. Minutes: pytest -m slow.
+
+`tools/compare/save_mmpose.py FOLDER` writes them, under the other environment's Python; POSEPLUG_MMPOSE names FOLDER.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from poseplug.build import build_model
+from poseplug.config import load_config
+from poseplug.engine.checkpoint import load_weights
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / 'configs'
+HRNET = f"_base_ = ['{CONFIGS}/hrnet/hrnet_w32_coco_256x192.py']\n"
+BASELINE = f"_base_ = ['{CONFIGS}/simple_baseline/simple_baseline_r50_coco_256x192.py']\n"
+UDP = "dict(_delete_=True, type='UDPHeatmap', input_size=(192, 256))"
+SIMCC = """
+codec=dict(_delete_=True, type='SimCC', input_size=(192, 256)),
+head=dict(_delete_=True, type='SimCCHead'),
+loss=dict(_delete_=True, type='KLDivergence'),
+"""
+RTMPOSE = """
+codec=dict(_delete_=True, type='SimCC', input_size=(192, 256), sigma=(4.9, 5.66), normalize=False),
+backbone=dict(_delete_=True, type='CSPNeXt', widen=0.5, deepen=0.33, out_strides=(32,)),
+head=dict(_delete_=True, type='RTMCCHead'),
+loss=dict(_delete_=True, type='KLDivergence'),
+"""
+NETWORKS = {  # names of files to configs, as docs/old_weights.md gives them
+    'hrnet_w32': HRNET,
+    'hrnet_w32_udp': f'{HRNET}model = dict(codec={UDP})',
+    'res50': BASELINE,
+    'vitpose_s': f"_base_ = ['{CONFIGS}/vitpose/vitpose_s_coco_256x192.py']\n",
+    'simcc_res50': f'{BASELINE}model = dict({SIMCC})',
+    'rtmpose_s': f'{BASELINE}model = dict({RTMPOSE})',
+}
+TOLERANCE = 1e-4
+
+
+@pytest.fixture
+def saved() -> Path:
+    """The folder of checkpoints, inputs and outputs that MMPose's own models gave."""
+    named = os.environ.get('POSEPLUG_MMPOSE')
+    if not named:
+        pytest.skip('POSEPLUG_MMPOSE names no folder; tools/compare/save_mmpose.py FOLDER writes one')
+    return Path(named)
+
+
+SHOWN = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/old_weights.md').read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize('shown', SHOWN)
+def test_the_configs_that_the_page_shows_build(shown, tmp_path):
+    (tmp_path / 'config.py').write_text(shown.replace("'configs/", f"'{CONFIGS}/"))
+    cfg = load_config(tmp_path / 'config.py')
+    with torch.device('meta'):
+        model = build_model(cfg)
+    assert model.codec.input_size == (192, 256)
+    assert cfg.test_dataloader.dataset.pipeline[0].get('aligned', False) == getattr(model.codec, 'aligned', False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_checkpoint_that_mmpose_saved_gives_mmposes_outputs(saved, command, tmp_path, name):
+    config, weights = tmp_path / 'config.py', tmp_path / 'ours.safetensors'
+    config.write_text(NETWORKS[name])
+    code, printed, error = command('convert.py', saved / f'{name}.pth', config, '--out', weights, '--trust')
+    assert code == 0, error
+    assert f'{weights}: sha256 ' in printed.splitlines()[-1]
+    model = build_model(load_config(config)).eval()
+    load_weights(model, weights)
+    with np.load(saved / f'{name}.npz') as arrays:
+        images = torch.from_numpy(arrays['input'])
+        expected = [arrays[f'out{i}'] for i in range(len(arrays.files) - 1)]
+    with torch.no_grad():
+        found = [field.numpy() for field in model.stages(model.backbone(images))[-1].values()]
+    assert [a.shape for a in found] == [a.shape for a in expected]
+    worst = max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+    print(f'{name}: at most {worst:.1e} apart, of outputs up to {max(np.abs(b).max() for b in expected):.2f}')
+    assert worst <= TOLERANCE
