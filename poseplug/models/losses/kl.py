@@ -59,4 +59,5 @@ TINY = torch.finfo(torch.float32).tiny
 
 def scaled(chances: Tensor) -> Tensor:
     """(B, C, n) with a sum of 1, or all 0."""
-    return chances / chances.sum(dim=-1, keepdim=True).clamp(min=TINY)
+    total = chances.sum(dim=-1, keepdim=True)
+    return chances / torch.where(total > TINY, total, 1.0)
