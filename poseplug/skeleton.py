@@ -107,6 +107,11 @@ class Skeleton:
         return np.array([j == 'pelvis' or any(part in j.split('_') for part in parts) for j in self.joints])
 
     @cached_property
+    def feet(self) -> np.ndarray:
+        """(K,) which joints are of the feet, beyond the ankles, by their names."""
+        return np.array([any(part in j.split('_') for part in ('heel', 'toe', 'foot')) for j in self.joints])
+
+    @cached_property
     def limb_indices(self) -> np.ndarray:
         """(L, 2) the limbs as places of joints."""
         return np.array([[self.index(a), self.index(b)] for a, b in self.limbs], dtype=int).reshape(-1, 2)

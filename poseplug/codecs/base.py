@@ -111,7 +111,8 @@ class Codec(ABC):
 
     `skeleton` names the joints; `input_size` is (width, height) of the network's input. `tolerance` is the largest
     error in input pixels of `decode(encode(x))` for a joint inside; `score` says what a joint's score means. `kind`
-    is what a head must predict for it: 'maps', 'bins' (two classifications a joint) or 'points'.
+    is what a head must predict for it: 'maps', 'bins' (two classifications a joint) or 'points'. One that `assembles`
+    finds any number of people in a picture; their joints do not follow from the fields by tensor operations alone.
     """
 
     skeleton: Skeleton
@@ -120,6 +121,7 @@ class Codec(ABC):
     score: ClassVar[str] = 'peak of the field, clipped to 0..1'
     tolerance: ClassVar[float] = 1.0
     kind: ClassVar[str] = 'maps'
+    assembles: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         size = tuple(self.input_size)

@@ -1,0 +1,112 @@
+"""The peaks of all joints in all pictures, on the device of the maps, without enlarging them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from poseplug.codecs.refine import refine
+
+NEAREST = 2  # cells between two peaks of a map, at least: neighbours are never both one
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """M peaks: `cells` (M, 2; x, y), `scores` (M,), and their `channels` (M,), sorted: picture * K + joint."""
+
+    cells: np.ndarray
+    scores: np.ndarray
+    channels: np.ndarray
+
+    def of_picture(self, picture: int, joints: int) -> Peaks:
+        """Those of one picture, their channels the joints."""
+        first, last = np.searchsorted(self.channels, [picture * joints, (picture + 1) * joints])
+        part = slice(first, last)
+        return Peaks(self.cells[part], self.scores[part], self.channels[part] - picture * joints)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def find_peaks(
+    maps: Tensor,
+    threshold: float,
+    most: int = 127,
+    how: str = 'none',
+    kernel: int = 11,
+    apart: float = 0.0,
+    raw: Tensor | None = None,
+) -> Peaks:
+    """Cells of maps (B, K, H, W) above `threshold` and above their eight neighbours, placed between cells by `how`.
+
+    Of equal neighbours the first counts, row by row. Beyond the border there is nothing, so that cells at the border
+    can be peaks. Of each map the `most` largest count, and of those less than `apart` cells from each other the first.
+    Scores are the values of `raw` maps, if these were smoothed.
+    """
+    maps = maps.contiguous()
+    height, width = maps.shape[-2:]
+    places = best(maps.flatten(), summits(maps, threshold), height * width, most)
+    if apart > NEAREST:
+        places = distinct(places, width, height * width, apart)
+    channels, inside = places.div(height * width, rounding_mode='floor'), places % (height * width)
+    cells = torch.stack([inside % width, inside.div(width, rounding_mode='floor')], dim=-1)
+    scores = (maps if raw is None else raw.contiguous()).flatten()[places]
+    cells = refined(maps.flatten(0, 1), channels, cells, how, kernel)
+    table = torch.cat([cells.double(), scores.double()[:, None], channels[:, None]], dim=1).cpu().numpy()
+    return Peaks(table[:, :2].astype(np.float32), table[:, 2].astype(np.float32), table[:, 3].astype(np.int64))
+
+
+def summits(maps: Tensor, threshold: float) -> Tensor:
+    """(M,) where in the flattened maps (B, K, H, W) a cell is a peak, in order."""
+    width, height = maps.shape[-1], maps.shape[-2]
+    largest = F.max_pool2d(maps, 3, stride=1, padding=1)
+    places = ((maps == largest) & (maps > threshold)).flatten().nonzero()[:, 0]
+    flat, column, row = maps.flatten(), places % width, places.div(width, rounding_mode='floor') % height
+    for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1)):
+        there = (row + dy >= 0) & (column + dx >= 0) & (column + dx < width)
+        equal = there & (flat[torch.where(there, places + dy * width + dx, places)] == flat[places])
+        keep = ~equal
+        places, column, row = places[keep], column[keep], row[keep]
+    return places
+
+
+def best(values: Tensor, places: Tensor, cells: int, most: int) -> Tensor:
+    """Of the places (M,) in maps of so many cells, the `most` of each map whose values are largest, in order."""
+    counts = torch.bincount(places.div(cells, rounding_mode='floor'))
+    if len(places) <= most or int(counts.max()) <= most:
+        return places
+    falling = places[torch.argsort(values[places], descending=True, stable=True)]
+    order = torch.argsort(falling.div(cells, rounding_mode='floor'), stable=True)
+    grouped = falling[order]
+    starts = torch.cumsum(counts, 0) - counts
+    rank = torch.arange(len(grouped), device=places.device) - starts[grouped.div(cells, rounding_mode='floor')]
+    return grouped[rank < most].sort().values
+
+
+def refined(maps: Tensor, channels: Tensor, cells: Tensor, how: str, kernel: int) -> Tensor:
+    """Peaks (M, 2) in whole cells of maps (C, H, W), several a map, placed between the cells."""
+    if how == 'none' or not len(cells):
+        return cells.to(maps)
+    counts = torch.bincount(channels, minlength=len(maps))
+    rank = torch.arange(len(cells), device=cells.device) - (torch.cumsum(counts, 0) - counts)[channels]
+    most = int(counts.max())
+    table = cells.new_zeros(len(maps), most, 2)
+    table[channels, rank] = cells
+    return refine(maps[:, None].expand(-1, most, -1, -1), table, how, kernel)[channels, rank]
+
+
+def distinct(places: Tensor, width: int, cells: int, apart: float) -> Tensor:
+    """Places (M,) without those that lie less than `apart` cells from an earlier one of their map that stays."""
+    spots = places.cpu().numpy()
+    channels, inside = np.divmod(spots, cells)
+    points = np.stack([inside % width, inside // width], axis=1)
+    keep = np.ones(len(spots), dtype=bool)
+    for group in np.split(np.arange(len(spots)), np.flatnonzero(np.diff(channels)) + 1):
+        close = np.linalg.norm(points[group][:, None] - points[group][None], axis=-1) < apart
+        for i in np.flatnonzero(np.tril(close, -1).any(axis=1)):
+            keep[group[i]] = not (close[i, :i] & keep[group[:i]]).any()
+    return places[torch.from_numpy(keep).to(places.device)]
