@@ -151,8 +151,10 @@ def assemble(peaks: Peaks, paf: np.ndarray, skeleton: Skeleton, rules: Rules, st
     people = Assembly(skeleton, peaks, rules)
     for step in skeleton.assembly:
         people.add(step, oriented(chosen[step.limb], step, skeleton))
-    if not skeleton.limbs:
+    if rules.lone == 'every' or not skeleton.limbs:
         people.alone(range(len(skeleton)))
+    if rules.gather:
+        people.gather(peaks.cells, rules.gather)
     counts = Counter({'peaks': len(peaks), 'pairs': len(pairs), 'limbs': sum(map(len, chosen))})
     joints, sums = people.table()
     counts['people put together'] = len(joints)
@@ -310,7 +312,11 @@ class Assembly:
 
     def add(self, step: Step, limbs: list[Limb]) -> None:
         """Everybody's limb of one kind, chosen best first."""
-        if self.rules.lone and not step.redundant and not (self.of_joint[step.start] and self.of_joint[step.end]):
+        if (
+            self.rules.lone == 'absent'
+            and not step.redundant
+            and not (self.of_joint[step.start] and self.of_joint[step.end])
+        ):
             self.alone((step.start, step.end))
         for start, end, score in limbs:
             one, other = self.owner[start], self.owner[end]
@@ -374,17 +380,40 @@ class Assembly:
         if score is not None:
             self.sums[person] += self.values[peak] + score
 
-    def merge(self, one: int, other: int, score: float) -> None:
-        """Two people become one, if they have no joint in common."""
+    def merge(self, one: int, other: int, score: float) -> bool:
+        """Two people become the first of them, if they have no joint in common; whether they did."""
         both = zip(self.people[one], self.people[other], strict=True)
         if any(a >= 0 and b >= 0 for a, b in both):
-            return
+            return False
         for joint, peak in enumerate(self.people[other]):
             if peak >= 0:
                 self.people[one][joint] = peak
                 self.owner[peak] = one
         self.sums[one] += self.sums[other] + score
         self.people[other], self.sums[other] = [], 0.0
+        return True
+
+    def gather(self, cells: np.ndarray, limit: float) -> None:
+        """People without a joint in common become one, those who come nearest to each other first.
+
+        Their nearest joints are closer than `limit` times the longer side of the larger one's box, or 1 cell.
+        """
+        joints = self.table()[0]
+        person, joint = np.nonzero(joints >= 0)
+        points = cells[joints[person, joint]]
+        first = np.flatnonzero(np.diff(person, prepend=-1))
+        if len(first) < 2:
+            return
+        far = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        far = np.minimum.reduceat(np.minimum.reduceat(far, first, axis=0), first, axis=1)
+        sides = (np.maximum.reduceat(points, first) - np.minimum.reduceat(points, first)).max(axis=1)
+        far /= np.maximum(np.maximum(sides[:, None], sides), 1)
+        one, other = np.nonzero(np.triu(far < limit, 1))
+        now = [n for n, joints in enumerate(self.people) if joints]  # who each of the table's people has become
+        for pair in np.argsort(far[one, other], kind='stable'):
+            a, b = now[one[pair]], now[other[pair]]
+            if a != b and self.merge(a, b, 0.0):
+                now = [a if n == b else n for n in now]
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """Everybody's joints (N, K) and sums (N,)."""

@@ -1,7 +1,8 @@
 """The rules by which people are put together from peaks and limb fields, and those of three released parsers by name.
 
 'cpp' is the OpenPose library, 'matlab' the authors' COCO evaluation, 'lightweight' the reimplementation for small
-devices (Osokin 2018, arXiv:1811.12004). Lengths are in input pixels.
+devices (Osokin 2018, arXiv:1811.12004). 'complete' is ours: it keeps everybody, even of a single joint, for metrics
+that count them too. Lengths are in input pixels.
 """
 
 from __future__ import annotations
@@ -26,10 +27,14 @@ class Rules:
 
     Pairs are matched limb by limb, `match`: 'greedy' takes the best left over, 'hungarian' those of the largest sum.
     A limb joins the person who has its start, and founds one where nobody has (`join`: 'start'); or the person who has
-    either of its ends, and joins two people who have no joint in common ('either'). With `lone`, peaks of a limb
-    whose other joint has no peak at all found people of one joint. Of people stay those of `parts` joints, or of all
-    that the skeleton has, and a mean score of `mean`; with `feet` False those of the feet do not count, and nobody
-    consists of a foot and up to four other joints. Where nobody stays, the rules named `again` have another try.
+    either of its ends, and joins two people who have no joint in common ('either'). A peak founds a person of one joint
+    where no other joint of its limb has a peak at all (`lone`: 'absent'), or wherever it belongs to nobody in the end
+    ('every'). Then people without a joint in common become one if they come closer to each other than `gather` times
+    the longer side of the larger one, nearest first: what a hidden joint has separated.
+
+    Of people stay those of `parts` joints, or of all that the skeleton has, and a mean score of `mean`; without `feet`
+    those of the feet do not count, and nobody consists of a foot and up to four other joints. Where nobody stays, the
+    rules named `again` have another try.
     """
 
     peak: float = 0.05
@@ -42,14 +47,19 @@ class Rules:
     short: float = 0.0
     match: Literal['greedy', 'hungarian'] = 'greedy'
     join: Literal['start', 'either'] = 'start'
-    lone: bool = True
+    lone: Literal['none', 'absent', 'every'] = 'absent'
+    gather: float = 0.0
     parts: int = 3
     mean: float = 0.4
     feet: bool = False
     again: str | None = None
 
     def __post_init__(self) -> None:
-        choices = {'match': ('greedy', 'hungarian'), 'join': ('start', 'either')}
+        choices = {
+            'match': ('greedy', 'hungarian'),
+            'join': ('start', 'either'),
+            'lone': ('none', 'absent', 'every'),
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f'parser: {name} is one of {known}; got {getattr(self, name)!r}')
@@ -68,6 +78,7 @@ PRESETS['cpp_mpi'] = replace(PRESETS['cpp'], peak=0.6, along=0.01)
 PRESETS['matlab'] = Rules(peak=0.1, apart=6.0, samples=10, ratio=0.8, prior=True, join='either', mean=0.2, feet=True)
 PRESETS['matlab_mpi'] = replace(PRESETS['matlab'], along=0.01)
 PRESETS['lightweight'] = replace(PRESETS['matlab'], prior=False)
+PRESETS['complete'] = replace(PRESETS['lightweight'], lone='every', gather=0.8, parts=1, mean=0.0)
 
 
 def get_rules(spec: Rules | str | Mapping[str, Any]) -> Rules:
