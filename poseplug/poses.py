@@ -73,6 +73,11 @@ class Poses:
         )
 
     @classmethod
+    def nobody(cls, joints: int) -> Poses:
+        """No people of so many joints."""
+        return cls(np.zeros((0, joints, 2), np.float32), np.zeros((0, joints), np.float32), np.zeros(0, np.float32))
+
+    @classmethod
     def of_record(cls, keypoints: np.ndarray, visible: np.ndarray) -> Poses:
         """Annotated people (N, K, 2) and (N, K) as poses: score 1 where labelled."""
         scores = (visible > 0).astype(np.float32)

@@ -27,6 +27,7 @@ class Draw(NamedTuple):
     sample: int
 
 
+AREA_OF_BOX = 0.53  # a person's share of their box, where a data set gives no area (COCO's average)
 OF_PEOPLE = ('keypoints', 'visible', 'boxes', 'areas', 'centers', 'scales', 'heads', 'numbers', 'box_scores')
 
 
@@ -37,8 +38,9 @@ class Record:
     `keypoints` (N, K, 2), `visible` (N, K), `boxes` (N, 4) as x, y of two corners, `areas` (N,) px².
     Where the data set has them: `centers` (N, 2), `scales` (N,; person height / 200 px, MPII's unit), `heads` (N,; head
     size in px, for PCKh), `numbers` (N,) of the annotations, `ignore` (M, 4) boxes of regions that count neither way,
-    `crowd_index` of the picture. People that a detector found carry `box_scores` (N,) and no joints; `truth` is then
-    the annotated record of their picture.
+    with `ignore_areas` (M,) px² and `ignore_crowds` (M,) which of them are several people (without: the boxes' areas,
+    and all), `crowd_index` of the picture. People that a detector found carry `box_scores` (N,) and no joints; `truth`
+    is then the annotated record of their picture.
     """
 
     path: Path
@@ -54,6 +56,8 @@ class Record:
     numbers: np.ndarray | None = None
     box_scores: np.ndarray | None = None
     ignore: np.ndarray | None = None
+    ignore_areas: np.ndarray | None = None
+    ignore_crowds: np.ndarray | None = None
     crowd_index: float | None = None
     truth: Record | None = None
 

@@ -15,10 +15,9 @@ from poseplug.evaluation.evaluators import MOST
 from poseplug.grouping.nms import box_areas
 from poseplug.grouping.oks import oks_nms, soft_oks_nms
 from poseplug.poses import Poses
-from poseplug.sample import Record
+from poseplug.sample import AREA_OF_BOX, Record
 from poseplug.skeleton import Skeleton
 
-AREA_OF_BOX = 0.53  # a person's share of their box, where a data set gives no area (COCO's average)
 CERTAIN = 0.2  # the score above which a joint takes part in rescoring
 Rescore = Literal['none', 'joints']
 Suppression = Literal['none', 'oks', 'soft_oks']
@@ -109,8 +108,8 @@ class Gathering:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The number of every picture, whatever the order in which they came."""
-        return {name: n for n, name in enumerate(sorted(self.records), start=1)}
+        """The number of every picture, whatever the order in which they came: ids that are numbers rise."""
+        return {name: n for n, name in enumerate(sorted(self.records, key=lambda n: (len(n), n)), start=1)}
 
     def truth(self, pictures: Collection[str] | None = None) -> dict[str, Any]:
         """The annotations of all pictures, or of some."""
@@ -124,18 +123,25 @@ class Gathering:
         }
 
     def _annotated(self, record: Record, image: int) -> list[dict[str, Any]]:
-        """A picture's people, in an order of their own, and its ignored regions as crowds."""
+        """A picture's people, in an order of their own, and its ignored regions, in that of the record."""
         joints = np.concatenate([record.keypoints, record.visible[..., None]], axis=-1).astype(float)
         boxes, areas, counts = boxes_of(record), self._areas_of(record), self._counts(record)
         people = [
             annotation(image, boxes[n], float(areas[n]), joints[n], int(counts[n]))
             for n in sorted(range(len(joints)), key=lambda n: (*boxes[n], *joints[n].ravel()))
         ]
-        regions = np.zeros((0, 4)) if record.ignore is None else record.ignore
         nowhere = np.zeros((len(self.skeleton), 3))
-        share = AREA_OF_BOX if self.areas == 'box' else 1.0
-        crowds = [annotation(image, b, share * a, nowhere, 0) for b, a in zip(regions, box_areas(regions), strict=True)]
-        return people + [{**crowd, 'iscrowd': 1} for crowd in crowds]
+        return people + [
+            {**annotation(image, box, float(area), nowhere, 0), 'iscrowd': int(crowd)}
+            for box, area, crowd in zip(*self._regions(record), strict=True)
+        ]
+
+    def _regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The boxes (M, 4) and areas (M,) of ignored regions, and which of them are crowds."""
+        boxes = np.zeros((0, 4)) if record.ignore is None else record.ignore
+        areas = box_areas(boxes) if record.ignore_areas is None else record.ignore_areas
+        crowds = np.ones(len(boxes), dtype=bool) if record.ignore_crowds is None else record.ignore_crowds
+        return boxes, AREA_OF_BOX * box_areas(boxes) if self.areas == 'box' else areas, crowds
 
     def _counts(self, record: Record) -> np.ndarray:
         """(N,) joints that make a person count; whoever has none is ignored."""
@@ -217,8 +223,9 @@ class Gathering:
         jointless = sum(int((self._counts(r) == 0).sum()) for r in records)
         kind = 'visible' if self.visible > 1 else 'labelled'
         yield jointless, f'{jointless} annotated people without a {kind} joint are ignored'
-        regions = sum(len(r.ignore) for r in records if r.ignore is not None)
-        yield regions, f'{regions} ignored regions: predictions there count neither way'
+        crowds = [crowd for r in records for crowd in self._regions(r)[2]]
+        many = f'all of them in {sum(crowds)} crowds, one in each of the others'
+        yield len(crowds), f'{len(crowds)} ignored regions: predictions there count neither way, {many}'
         lacking = [r for r in records if r.areas is None or not (r.areas > 0).all()]
         if lacking and self.areas == 'annotated':
             who = f'{lacking[0].source or "the data set"} gives no area for people of {len(lacking)}'

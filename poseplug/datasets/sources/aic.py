@@ -137,6 +137,7 @@ class People:
             areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
             numbers=rows + 1,
             ignore=self.boxes[ignored],
+            ignore_crowds=np.zeros(len(ignored), dtype=bool),
         )
 
 

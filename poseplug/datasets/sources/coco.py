@@ -30,8 +30,8 @@ class CocoFormatSource(Source):
     testing models that take whole pictures).
 
     `boxes` is a detector's result file, for testing: every record then holds the found people of at least
-    `least_score` with `box_scores` and no joints, and as `truth` the annotated ones. `box_format` is 'xywh' or 'xyxy',
-    as in the file.
+    `least_score` with `box_scores` and no joints, and as `truth` the annotated ones. A picture of annotated people
+    without a box is a record of nobody, so that they are missed. `box_format` is 'xywh' or 'xyxy', as in the file.
     """
 
     name: str
@@ -74,7 +74,8 @@ class CocoFormatSource(Source):
         if any(missed):
             report.notes.append(f'{sum(missed)} annotated people on pictures without a box are missed')
         report.notes.append(f'annotations: {annotated}')
-        return [r for r in records if len(r.keypoints) or self.form.empty], report
+        somebody = [len(r.keypoints) + len(t.keypoints) for r, t in zip(records, truth, strict=True)]
+        return [r for r, count in zip(records, somebody, strict=True) if count or self.form.empty], report
 
 
 def with_boxes(truth: Record, found: Found) -> Record:
@@ -89,6 +90,8 @@ def with_boxes(truth: Record, found: Found) -> Record:
         boxes=found.boxes,
         box_scores=found.scores,
         ignore=truth.ignore,
+        ignore_areas=truth.ignore_areas,
+        ignore_crowds=truth.ignore_crowds,
         crowd_index=truth.crowd_index,
         truth=truth,
     )

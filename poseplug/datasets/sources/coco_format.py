@@ -18,10 +18,10 @@ from poseplug.datasets.sources.base import Report
 from poseplug.datasets.sources.boxes import check_format, clipped, corners, has_extent
 from poseplug.datasets.sources.json_file import ANEW, Rows, check_names, find_pictures, read_json, told
 from poseplug.errors import AnnotationError, ImageError
-from poseplug.sample import Record
+from poseplug.grouping.nms import box_areas
+from poseplug.sample import AREA_OF_BOX, Record
 from poseplug.skeleton import Skeleton
 
-AREA_OF_BOX = 0.53  # a person's share of their box, where a file gives no area (COCO's average)
 LARGEST_AREA = 1e14  # px²
 PERSON = 'person'
 
@@ -137,14 +137,14 @@ class CocoFormat:
         self, people: People, pictures: Pictures, kept: np.ndarray, ignored: np.ndarray, images: Path
     ) -> list[Record]:
         """One record a picture that has somebody, in the order of the file."""
-        boxes = people.boxes[:, 2:] - people.boxes[:, :2]
-        believed = people.areas > 0 if self.areas else np.zeros(len(boxes), dtype=bool)
-        areas = np.where(believed, people.areas, AREA_OF_BOX * boxes.prod(axis=1))
+        believed = people.areas > 0 if self.areas else np.zeros(len(people.ids), dtype=bool)
+        areas = np.where(believed, people.areas, AREA_OF_BOX * box_areas(people.boxes))
         of_kept, of_ignored = (by_picture(people.picture, mask, len(pictures.ids)) for mask in (kept, ignored))
         regions, real = people.regions()
+        of_regions = np.where(areas > 0, areas, box_areas(regions))
         records = []
         for i in np.flatnonzero(pictures.there):
-            rows, region = of_kept[i], of_ignored[i]
+            rows, region = of_kept[i], of_ignored[i][real[of_ignored[i]]]
             if not len(rows) and not self.empty:
                 continue
             crowd_index = pictures.crowd_index[i]
@@ -158,7 +158,9 @@ class CocoFormat:
                     boxes=people.clipped[rows],
                     areas=areas[rows],
                     numbers=people.ids[rows],
-                    ignore=regions[region[real[region]]],
+                    ignore=regions[region],
+                    ignore_areas=of_regions[region],
+                    ignore_crowds=people.crowd[region],
                     crowd_index=None if np.isnan(crowd_index) else float(crowd_index),
                 )
             )

@@ -132,6 +132,7 @@ def test_crowds_and_people_without_joints_are_regions_to_ignore(coco_like):
     made['annotations'] += [crowd, nobody]
     records, report = read(coco_like(made))
     assert records[0].ignore.tolist() == [[0, 0, 50, 50], [60, 10, 80, 30]]
+    assert (records[0].ignore_areas.tolist(), records[0].ignore_crowds.tolist()) == ([900, 900], [True, False])
     assert (len(records[0].keypoints), report.kept, report.total) == (1, 3, 5)
 
 
@@ -224,7 +225,8 @@ def test_records_of_found_people_carry_boxes_and_scores_and_the_truth_of_their_p
     folder = coco_like(content())
     given = detections(folder, (1, (10, 10, 30, 40), 0.9), (1, (50, 10, 30, 40), 0.4), (2, (0, 0, 20, 20), 0.05))
     records, report = read(folder, **given, least_score=0.1)
-    (record,) = records
+    record, *others = records
+    assert [(r.boxes.shape, r.truth.numbers.tolist()) for r in others] == [((0, 4), [12]), ((0, 4), [13])]
     assert (record.boxes.tolist(), record.box_scores.tolist()) == ([[10, 10, 40, 50], [50, 10, 80, 50]], [0.9, 0.4])
     assert (record.keypoints.shape, record.visible.any()) == ((2, K, 2), False)
     assert record.truth.numbers.tolist() == [11]
