@@ -26,6 +26,9 @@ class PoseDataset:
     numbers follow from (seed, epoch, index) alone, so batches do not depend on the workers. `input_size` is handed to
     the transforms that take one. `limit` takes that many samples from the front. `keep` decoded pictures stay in memory
     for their next person: worth it where the people of a picture come one after the other, as in testing.
+
+    `unseen` are the pictures whose annotated people make no sample, since a detector found nobody there: a metric
+    counts them as missed.
     """
 
     def __init__(
@@ -45,18 +48,21 @@ class PoseDataset:
         self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
         self.records: list[Record] = []
         self.reports: list[Report] = []
+        unseen: list[tuple[int, Record]] = []  # after so many samples
         for spec in sources if isinstance(sources, Sequence) else [sources]:
-            self._add(SOURCES.build(spec), per)
+            unseen += self._add(SOURCES.build(spec), per)
         if not self.records:
             raise AnnotationError('no person is left to train on or test: ' + '; '.join(map(str, self.reports)))
         if limit is not None and not 1 <= limit <= len(self.records):
             raise ConfigError(
                 f'{limit} samples were asked for, of the {len(self.records)} that there are; ask for fewer'
             )
+        self.unseen = [record for place, record in unseen if limit is None or place < limit]
         self.records = self.records[:limit]
         self.pictures = Pictures(keep)
 
-    def _add(self, source: Source, per: str) -> None:
+    def _add(self, source: Source, per: str) -> list[tuple[int, Record]]:
+        """Add a source's samples; the pictures of missed people come back, each with the number of samples before."""
         if source.skeleton.centric != self.skeleton.centric:
             raise AnnotationError(
                 f"{type(source).__name__} labels are {source.skeleton.centric}-centric but the model's skeleton "
@@ -67,7 +73,15 @@ class PoseDataset:
         logging.getLogger('poseplug').info('%s', report)
         self.reports.append(report)
         mapped = [r.mapped_to(source.skeleton, self.skeleton) for r in records]
-        self.records += [r.led_by(n) for r in mapped for n in range(len(r.keypoints))] if per == 'person' else mapped
+        if per == 'image':
+            self.records += mapped
+            return []
+        unseen = []
+        for record in mapped:
+            self.records += [record.led_by(n) for n in range(len(record.keypoints))]
+            if not len(record.keypoints) and record.truth is not None and len(record.truth.keypoints):
+                unseen.append((len(self.records), record))
+        return unseen
 
     def __len__(self) -> int:
         return len(self.records)

@@ -35,8 +35,12 @@ def evaluate(
     loader: Iterable[Any],
     metrics: Callable[[], list[Metric]],
     every_stage: bool = False,
+    unseen: Iterable[Record] = (),
 ) -> Evaluation:
-    """Run an estimator's `predict` over a loader of batches. `metrics` makes a new set of metrics, one set a stage."""
+    """Run an estimator's `predict` over a loader of batches. `metrics` makes a new set of metrics, one set a stage.
+
+    `unseen` are pictures of annotated people that no batch holds, as `PoseDataset.unseen`: everybody there is missed.
+    """
     begun = time.perf_counter()
     sets: list[list[Metric]] = []
     predictions: list[tuple[Record, Poses]] = []
@@ -48,6 +52,9 @@ def evaluate(
                 for metric in stage_metrics:
                     metric.add(poses, record)
         predictions += zip(batch.records, stages[-1], strict=True)
+    for record in unseen:
+        for metric in (m for stage_metrics in sets for m in stage_metrics):
+            metric.add(Poses.nobody(record.keypoints.shape[1]), record)
     found = [merged([m.compute() for m in stage_metrics]) for stage_metrics in sets or [metrics()]]
     return Evaluation(found[-1], found if every_stage else [], predictions, time.perf_counter() - begun)
 

@@ -203,8 +203,9 @@ def test(cfg: Any, checkpoint: str | Path) -> Evaluation:
     compile_network(model, cfg.get('compile'))
     batches = build_loader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     metrics = functools.partial(build_metrics, cfg.get('test_evaluator', dict(type='PCK')), model.skeleton)
-    evaluation = evaluate(model, track(batches, 'testing', unit='batch'), metrics, every_stage=True)
     dataset: Any = batches.dataset
+    unseen = getattr(dataset, 'unseen', ())
+    evaluation = evaluate(model, track(batches, 'testing', unit='batch'), metrics, every_stage=True, unseen=unseen)
     return replace(evaluation, sources=[str(report) for report in dataset.reports])
 
 

@@ -141,7 +141,9 @@ class EvalLoop(BaseLoop):
         self.runner.call_hook(f'before_{self.phase}')
         self.runner.call_hook(f'before_{self.phase}_epoch')
         self.runner.model.eval()
-        self.result = evaluate(self.runner.model, self.dataloader, self.metrics, self.stages)
+        dataset: Any = self.dataloader.dataset
+        unseen = getattr(dataset, 'unseen', ())
+        self.result = evaluate(self.runner.model, self.dataloader, self.metrics, self.stages, unseen)
         self.runner.call_hook(f'after_{self.phase}_epoch', metrics=self.result.values)
         self.runner.call_hook(f'after_{self.phase}')
         return self.result.values
