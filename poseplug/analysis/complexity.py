@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from poseplug.build import build_model
+from poseplug.config import load_config
+
 COUNTED = 'convolutions, transposed convolutions, matrix products and attention'
 FLOPS_A_MAC = 2
+FLOW = ('backbone', 'neck', 'head')
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,53 @@ class Trace:
     macs: dict[str, int]
 
 
+def untaught(cfg: Mapping[str, Any]) -> Any:
+    """The estimator of a config, built as `build_model` does, but for a teacher's weights: they need not be there."""
+    teacher = cfg.get('model', {}).get('teacher')
+    if not isinstance(teacher, Mapping) or not teacher.get('config'):
+        return build_model(cfg)
+    built = untaught(load_config(teacher['config']))
+    return build_model({**cfg, 'model': {**cfg['model'], 'teacher': built}})
+
+
+def weightless(cfg: Mapping[str, Any]) -> Any:
+    """The estimator of a config on PyTorch's meta device: with all its shapes, and without a number in them.
+
+    A part whose constructor needs numbers has the whole estimator built on the CPU instead.
+    """
+    try:
+        with torch.device('meta'):
+            return untaught(cfg)
+    except (NotImplementedError, RuntimeError):
+        return untaught(cfg)
+
+
 def trace(model: Any) -> Trace:
     """Shapes and multiply-adds of an estimator, on PyTorch's meta device: shapes are followed, nothing is computed.
 
-    A part that needs values to go on (a data-dependent branch) gets a black picture on the CPU instead.
+    A part that needs values to go on (a data-dependent branch) gets a black picture on the CPU instead; a model without
+    weights (`weightless`) gets random ones for it. One with experts asks the first.
     """
     try:
         return _trace(copy.deepcopy(model).to('meta'), 'meta')
     except (NotImplementedError, RuntimeError):
-        return _trace(copy.deepcopy(model).cpu(), 'cpu')
+        return _trace(on_cpu(copy.deepcopy(model)), 'cpu')
+
+
+def on_cpu(model: nn.Module) -> nn.Module:
+    """A model on the CPU; what was on the meta device becomes noise."""
+    if not any(p.is_meta for p in model.parameters()):
+        return model.cpu()
+    model = model.to_empty(device='cpu')
+    for values in (*model.parameters(), *model.buffers()):
+        if values.is_floating_point():
+            values.detach().uniform_()
+    return model
+
+
+def told(backbone: nn.Module, device: torch.device | str) -> tuple[Tensor, ...]:
+    """What a backbone is told beside one picture: with experts, that it belongs to the first."""
+    return (torch.zeros(1, dtype=torch.int64, device=device),) if getattr(backbone, 'experts', ()) else ()
 
 
 @torch.no_grad()
@@ -57,12 +99,13 @@ def _trace(model: Any, device: str) -> Trace:
     model.eval()
     width, height = model.codec.input_size
     seen: dict[str, Any] = {}
-    for name in ('pixels', 'backbone', 'neck', 'head'):
-        if getattr(model, name) is not None:
+    for name in ('pixels', *FLOW):
+        if getattr(model, name, None) is not None:
             getattr(model, name).register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
     counter = FlopCounterMode(display=False)
+    domains = {} if hasattr(model, 'decoders') else dict(zip(['domains'], told(model.backbone, device), strict=False))
     with counter:
-        model(torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device))
+        model(torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device), **domains)
     return Trace(
         input=shape(seen['pixels']),
         features=[shape(f) for f in seen['backbone']],
@@ -79,14 +122,16 @@ def shape(tensor: Tensor) -> tuple[int, ...]:
 
 def costs(model: nn.Module, macs: dict[str, int]) -> Cost:
     """The cost of an estimator and of its parts, two levels down, from the multiply-adds of a trace."""
-    root = type(model).__name__
-    inner = {name: _cost(part, macs, f'{root}.{name}', 1) for name, part in parts(model).items()}
+    places = {part: f'{type(model).__name__}.{name}' for name, part in model.named_modules()}
+    inner = {name: _cost(part, macs, places[part], 1) for name, part in parts(model).items()}
     return Cost(_count(model), macs.get('Global', 0), inner)
 
 
 def parts(model: nn.Module) -> dict[str, nn.Module]:
-    """The parts of an estimator that features pass through, by name."""
-    return {name: part for name in ('backbone', 'neck', 'head') if (part := getattr(model, name)) is not None}
+    """The parts of an estimator by name: those that features pass through, and the decoders that are not in use."""
+    flow = {name: part for name in FLOW if (part := getattr(model, name, None)) is not None}
+    decoders: Any = getattr(model, 'decoders', {})
+    return {**flow, **{f'decoders.{name}': part for name, part in decoders.items() if name != model.use}}
 
 
 def _cost(part: nn.Module, macs: dict[str, int], place: str, levels: int) -> Cost:

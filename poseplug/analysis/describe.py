@@ -7,9 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from poseplug.analysis.complexity import COUNTED, Cost, Trace, costs, parts, trace
+from poseplug.analysis.complexity import COUNTED, Cost, Trace, costs, parts, trace, untaught
 from poseplug.analysis.receptive_field import Extent, receptive_fields
-from poseplug.build import build_model
 from poseplug.codecs.base import Codec, MapCodec
 from poseplug.skeleton import Skeleton
 
@@ -18,7 +17,7 @@ LOADERS = ('train', 'val', 'test')
 
 def describe(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The description of a config as plain dicts, lists and numbers."""
-    model: Any = build_model(cfg)
+    model = untaught(cfg)
     traced, seen = trace(model), receptive_fields(model)
     cost = costs(model, traced.macs)
     return {
@@ -29,7 +28,11 @@ def describe(cfg: Mapping[str, Any]) -> dict[str, Any]:
         'macs_counted': COUNTED,
         'receptive_field': seen.head,
         'parts': {
-            name: {'type': type(part).__name__, **_numbers(cost.inner[name]), 'receptive_field': getattr(seen, name)}
+            name: {
+                'type': type(part).__name__,
+                **_numbers(cost.inner[name]),
+                'receptive_field': getattr(seen, name, []),
+            }
             for name, part in parts(model).items()
         },
         'skeleton': _skeleton(model.skeleton),
@@ -132,10 +135,15 @@ def flow(about: Mapping[str, Any]) -> Any:
     for t, (stage, seen) in enumerate(zip(shapes['stages'], about['receptive_field'], strict=True)):
         named = ', '.join(f'{name} {times(shape)}' for name, shape in stage.items())
         head.add(f'stage {t + 1}: {named}  sees {pixels(seen)}')
-    tree.add(f'[bold]codec[/bold]  {codec["type"]}, cell g at pixel {codec["stride"]:g} g + {codec["offset"]:g}')
+    tree.add(f'[bold]codec[/bold]  {codec["type"]}{where(codec)}')
     people = f'{len(skeleton["joints"])} joints a person, {skeleton["name"]}, {skeleton["centric"]}-centric'
     tree.add(f'[bold]poses[/bold]  {people}, in pixels of the picture')
     return tree
+
+
+def where(codec: Mapping[str, Any]) -> str:
+    """Where the cells of a codec's maps stand; nothing for one that draws no maps."""
+    return f', cell g at pixel {codec["stride"]:g} g + {codec["offset"]:g}' if 'grid' in codec else ''
 
 
 def loader_line(loader: Mapping[str, Any], picture: Sequence[int]) -> str:

@@ -20,10 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.errors import ConfigError
+from poseplug.analysis.complexity import told
+from poseplug.errors import ConfigError, MismatchError
 
 WIDTH = 1024  # px of the first try
 WIDEST = 16384  # px; what still reaches the border here sees the whole picture
+GLOBAL = ('full', 'pool', 'shift+pool')  # kinds of attention by which every cell sees every other one in some way
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 Extent = int | None  # px; None is the whole picture
@@ -43,6 +45,8 @@ def receptive_fields(model: Any) -> Fields:
 
     The centre map of a head has no part in them: it is drawn from the subject's position, not from pixels.
     """
+    if getattr(model.backbone, 'attention', None) in GLOBAL:
+        return everything(model)
     network = transparent(model)
     rows = int(max(network.backbone.strides))
     width = max(WIDTH, 2 * rows)
@@ -51,9 +55,16 @@ def receptive_fields(model: Any) -> Fields:
         while any(touched(found)) and width < WIDEST:
             width *= 2
             found = _fields(network, width, rows)
-    except (RuntimeError, ValueError):  # a network of one input size
+    except (RuntimeError, ValueError, MismatchError):  # a network of one input size
         found = _fields(network, *model.codec.input_size)
     return found
+
+
+def everything(model: Any) -> Fields:
+    """The fields of a network in which each output sees the whole picture, without a look at the layers."""
+    counts = len(model.backbone.strides), 0 if model.neck is None else len(model.neck.strides), model.head.stages
+    backbone, neck, head = ([None] * n for n in counts)
+    return Fields([*backbone], [*neck], [*head])
 
 
 def touched(fields: Fields) -> list[bool]:
@@ -76,6 +87,8 @@ def stand_in(module: nn.Module) -> Callable[..., Any]:
     """What a layer of constant weights does instead of its own forward pass; other modules keep theirs."""
     if isinstance(module, nn.Conv2d):
         return partial(mean_convolution, module)
+    if isinstance(module, nn.Linear):
+        return lambda x: x.mean(dim=-1, keepdim=True).expand(*x.shape[:-1], module.out_features)
     if isinstance(module, nn.MaxPool2d):
         return mean_pooling(module)
     if isinstance(module, nn.ReLU):
@@ -108,7 +121,7 @@ def mean_pooling(layer: nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
 def _fields(network: Any, width: int, rows: int) -> Fields:
     """The fields of all outputs in an input of `rows` x `width` px of constant 1."""
     pixels = torch.ones(1, 3, rows, width, dtype=torch.float64, requires_grad=True)
-    features = network.backbone(pixels)
+    features = network.backbone(pixels, *told(network.backbone, 'cpu'))
     necked = features if network.neck is None else network.neck(features)
     stages = network.head(necked)
     extents = partial(_extents, pixels=pixels)

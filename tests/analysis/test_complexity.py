@@ -3,9 +3,10 @@
 import pytest
 from torch import nn
 
-from poseplug.analysis.complexity import costs, trace
+from poseplug.analysis.complexity import costs, parts, trace, untaught, weightless
 from poseplug.build import build_model
 from poseplug.config import load_config
+from poseplug.models.estimators.multi_top_down import MultiTopDown
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.testing import SMALL
 
@@ -56,6 +57,58 @@ def test_the_model_stays_where_it_is():
     trace(made)
     assert {p.device.type for p in made.parameters()} == {'cpu'}
     assert made.training
+
+
+def vit(**settings):
+    """One block of eight channels on 2 x 1 tokens of 16 px, with a plain head at their stride."""
+    return dict(type='ViT', dim=8, depth=1, heads=2, **settings)
+
+
+def test_the_multiply_adds_of_attention_and_of_every_expert_count():
+    """Two tokens: queries to values, both products between tokens, the output; the layers of 32; a part of 2 each."""
+    codec = dict(type='Heatmap', input_size=(32, 16), stride=16)
+    made = TopDown(skeleton=SMALL, codec=codec, head=dict(type='HeatmapHead'), backbone=vit(experts=('a', 'b', 'c')))
+    block = costs(made, trace(made).macs).inner['backbone'].inner['blocks.0']
+    tokens, attention = 2, 4 * 8 * 8 + 2 * 2 * 8
+    assert block.macs == tokens * (attention + 8 * 32 + 32 * 6 + 3 * 32 * 2)
+
+
+def test_a_model_of_several_decoders_has_the_parts_of_the_one_in_use_and_the_others_whole():
+    shared = dict(codec=dict(type='Heatmap', input_size=(32, 16)), head=dict(type='HeatmapHead'), backbone=Backbone())
+    decoders = dict(one=dict(skeleton=SMALL), two=dict(skeleton=SMALL), three=dict(skeleton=SMALL))
+    made = MultiTopDown(skeleton=SMALL, decoders=decoders, use='two', **shared)
+    cost = costs(made, trace(made).macs)
+    assert list(parts(made)) == ['backbone', 'head', 'decoders.one', 'decoders.three']
+    assert cost.parameters == sum(part.parameters for part in cost.inner.values()) == 112 + 16 + 3 * 15
+    assert [part.macs for part in cost.inner.values()] == [(108 + 32) * 32, 12 * 32, 0, 0]
+
+
+def test_a_model_without_weights_has_the_shapes_and_the_cost_of_one_with(root):
+    cfg = load_config(root / 'configs/hourglass/hourglass1_lsp_128.py')
+    light, made = weightless(cfg), build_model(cfg)
+    assert all(p.is_meta for p in light.parameters())
+    assert trace(light) == trace(made)
+
+
+def test_a_model_without_weights_is_followed_where_a_part_needs_values():
+    light = model(needs_values=True).to('meta')
+    assert trace(light).macs == trace(model(needs_values=True)).macs
+
+
+def test_a_student_is_described_before_its_teacher_is_trained(root, monkeypatch):
+    monkeypatch.chdir(root)
+    made = untaught(load_config('configs/hourglass/hourglass_half_lsp_128_distilled.py'))
+    alone = build_model(load_config('configs/hourglass/hourglass_half_lsp_128.py'))
+    assert trace(made).stages == trace(alone).stages
+    assert costs(made, {}).parameters == costs(alone, {}).parameters
+
+
+def test_vitpose_has_its_size_and_attention_adds_to_the_published_count(root):
+    """Published without the two products between 192 tokens in 12 blocks: 5.25 G."""
+    cfg = load_config(root / 'configs/vitpose/vitpose_s_coco_256x192.py')
+    cost = costs(weightless(cfg), trace(weightless(cfg)).macs)
+    between = 12 * 2 * 192 * 192 * 384
+    assert (cost.parameters, round((cost.macs - between) / 1e9, 2)) == (24_290_193, 5.25)
 
 
 @pytest.mark.parametrize(('config', 'parameters', 'giga'), [

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from poseplug.analysis.receptive_field import receptive_fields, transparent
+from poseplug.analysis.receptive_field import GLOBAL, _fields, receptive_fields, touched, transparent
 from poseplug.build import build_model
 from poseplug.config import load_config
 from poseplug.errors import ConfigError
@@ -136,3 +136,14 @@ def test_the_cheap_convolution_is_the_convolution_of_its_weights():
         cheap = transparent(layer)
         x = torch.rand(1, 4, 9, 12, dtype=torch.float64)
         torch.testing.assert_close(cheap(x), nn.Conv2d.forward(cheap, x))
+
+
+@pytest.mark.parametrize('attention', ['full', 'window', 'shift', 'pool', 'shift+pool'])
+@pytest.mark.parametrize('experts', [(), ('a', 'b')])
+def test_attention_said_to_see_everything_reaches_every_border_and_windows_do_not(attention, experts):
+    """Followed at 512 px, in spite of what it is said to see; windows are 2 cells of 16 px, one a block further."""
+    backbone = dict(type='ViT', dim=8, depth=3, heads=2, attention=attention, window=(2, 2), experts=experts)
+    codec = dict(type='Heatmap', input_size=(64, 32), stride=16)
+    model = TopDown(skeleton=SMALL, codec=codec, backbone=backbone, head=dict(type='HeatmapHead'))
+    assert all(touched(_fields(transparent(model), 512, 16))) == (attention in GLOBAL)
+    assert (receptive_fields(model).head == [None]) == (attention in GLOBAL)
