@@ -74,7 +74,7 @@ def dataset(root: Path, pipeline: Sequence[Any], keep: int = 0) -> Any:
 
 
 def loader(reduced: bool = False, keep: int = 0) -> Callable[[Path], Task]:
-    """One pass over the training set, batches of 32, and their targets, which a training step draws."""
+    """One pass over the training set, batches of 32, and the subjects' targets, which a training step draws."""
 
     def task(root: Path) -> Task:
         from poseplug.registry import CODECS
@@ -88,7 +88,7 @@ def loader(reduced: bool = False, keep: int = 0) -> Callable[[Path], Task]:
         def one_pass() -> None:
             for places in batches:
                 batch = collate([samples[Draw(0, i)] for i in places])
-                own.encode(batch.keypoints, batch.visible, batch.people)
+                own.encode(batch.keypoints[:, :1], batch.visible[:, :1])
 
         return Task(one_pass, len(samples), facts={'samples': len(samples)})
 

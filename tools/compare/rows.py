@@ -78,11 +78,15 @@ class Result:
 
 
 class Side:
-    """A process that measures the rows of one side when asked."""
+    """A process that measures the rows of one side when asked.
+
+    It runs in this folder: MMPose looks for its data sets' descriptions in `configs` of the current one first.
+    """
 
     def __init__(self, python: str, script: str, root: Path):
+        python = str(Path(python).absolute()) if os.sep in python else python
         self.command = [python, '-W', 'ignore', str(FOLDER / script)]
-        pipes: dict[str, Any] = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes: dict[str, Any] = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=FOLDER)
         self.process = subprocess.Popen([*self.command, str(root)], **pipes)
         self.prepared: dict[str, dict[str, Any]] = {}
 
@@ -101,14 +105,15 @@ class Side:
             self.prepared[row] = self.ask(row, threads)
         return self.prepared[row]
 
-    def import_time(self) -> float:
-        """Processor seconds of a fresh interpreter that imports what this side needs."""
-        process = subprocess.Popen([*self.command, 'import'], stdout=sys.stderr)
+    def import_times(self) -> tuple[float, float]:
+        """Processor seconds of a fresh interpreter: until it has imported what this side needs, and until its end."""
+        process = subprocess.Popen([*self.command, 'import'], stdout=subprocess.PIPE, text=True, cwd=FOLDER)
+        said = process.stdout.read() if process.stdout else ''
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f'{" ".join(self.command)} import failed; its own message is above')
-        return used.ru_utime + used.ru_stime
+        return float(said.split()[-1]), used.ru_utime + used.ru_stime
 
     def close(self) -> None:
         if self.process.stdin:
@@ -185,9 +190,10 @@ def difference(one: list[float], other: list[float]) -> float | str:
 def measure_import(ours: Side, other: Side, turns: int = 5) -> Result:
     """Processor time of importing what prediction needs; a first turn, from cold files, is left out."""
     print('import ...', file=sys.stderr, flush=True)
-    pairs = [(ours.import_time(), other.import_time()) for _ in range(turns + 1)][1:]
-    own, others = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return judged('import', 'process (CPU)', own, others, None, IMPORT_MOST, {'turns': turns})
+    pairs = [(*ours.import_times(), *other.import_times()) for _ in range(turns + 1)][1:]
+    own, own_end, others, others_end = (statistics.median(column) for column in zip(*pairs, strict=True))
+    details = {'turns': turns, "ratio with the interpreter's end": own_end / others_end}
+    return judged('import', 'process (CPU)', own, others, None, IMPORT_MOST, details)
 
 
 def show(results: list[Result]) -> None:
