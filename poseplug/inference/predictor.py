@@ -143,7 +143,9 @@ class Predictor:
         if box is not None:
             record = replace(record, boxes=box[None], centers=box.reshape(1, 2, 2).mean(axis=1))
         rng = np.random.Generator(np.random.Philox(key=[0, place]))
-        sample = Sample(record, self.skeleton, pixels, rng, Draw(0, place), keypoints, inside(record, pixels.shape[1::-1]))
+        sample = Sample(
+            record, self.skeleton, pixels, rng, Draw(0, place), keypoints, inside(record, pixels.shape[1::-1])
+        )
         for transform in self.placed_by_picture if box is None else self.placed_by_box:
             sample = transform(sample)
         return sample

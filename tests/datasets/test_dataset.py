@@ -204,6 +204,7 @@ def test_kept_pictures_are_decoded_once_and_the_oldest_are_forgotten(tmp_path):
     assert pictures.get(paths[0]) is not first
     assert Pictures().get(paths[0]) is not Pictures().get(paths[0])
 
+
 def noise(size=(150, 200), quality=90, **settings) -> bytes:
     """A JPEG file of coloured noise, (H, W)."""
     rng = np.random.default_rng(1)
