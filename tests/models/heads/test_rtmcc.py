@@ -3,6 +3,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from poseplug.build import build_model
+from poseplug.config import load_config
 from poseplug.errors import MismatchError
 from poseplug.models.gau import GatedAttention, ScaleNorm
 from poseplug.models.heads.rtmcc import RTMCCHead
@@ -83,3 +85,11 @@ def test_an_input_that_the_stride_does_not_divide_is_an_error_with_the_remedy():
 def test_maps_are_no_bins():
     with pytest.raises(MismatchError, match='RTMCCHead gives every joint one line'):
         RTMCCHead((8,), (32,), {'heatmap': (17, 64, 48)}, (192, 256))
+
+
+@pytest.mark.parametrize(('size', 'millions'), [('t', 3.34), ('s', 5.47), ('m', 13.59), ('l', 27.66)])
+def test_the_configs_build_networks_of_the_published_sizes(root, size, millions):
+    config = load_config(root / f'configs/rtmpose/rtmpose_{size}_coco_256x192.py')
+    with torch.device('meta'):
+        net = build_model(config)
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
