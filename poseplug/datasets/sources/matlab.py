@@ -26,17 +26,59 @@ LARGEST = 1 << 28  # bytes that a compressed array may unfold to
 
 
 class Array(NamedTuple):
-    """An array that is still in bytes: its class, shape and name, and the elements behind them."""
+    """An array that is still in bytes: its class, shape and name, the elements behind them, and their byte order."""
 
     kind: int
     shape: tuple[int, ...]
     name: str
     values: list[tuple[int, bytes]]
+    order: str
+
+    def numbers(self) -> np.ndarray:
+        """An array of numbers, in float64."""
+        if self.kind not in NUMERIC_CLASSES:
+            raise ValueError(f'its {self.name!r} holds no numbers')
+        kind, values = self.values[0] if self.values else (0, b'')
+        if kind not in NUMBERS:
+            raise ValueError(f'its {self.name!r} has an unknown type')
+        numbers = np.frombuffer(values, f'{self.order}{NUMBERS[kind]}')
+        if len(numbers) != math.prod(self.shape):
+            raise ValueError(f'its {self.name!r} has {len(numbers):,} numbers for the shape {self.shape}')
+        return numbers.reshape(self.shape, order='F').astype(np.float64)
+
+    def text(self) -> str:
+        """A row of characters."""
+        kind, values = self.values[0] if self.values else (1, b'')
+        if kind not in ENCODINGS:
+            raise ValueError(f'text of an unknown type {kind}')
+        encoding = ENCODINGS[kind]
+        wide = encoding in ('utf-16', 'utf-32')
+        return values.decode(f'{encoding}-{"le" if self.order == "<" else "be"}' if wide else encoding)
+
+    def structs(self) -> list[dict[str, Array]]:
+        """Structs in MATLAB's order, each a dict by the names of the fields; none in an empty array of any kind."""
+        if self.kind != STRUCT and not math.prod(self.shape):
+            return []
+        if self.kind != STRUCT or len(self.values) < 2:
+            raise ValueError(f'its {self.name!r} is no array of structs')
+        (_, length), (_, names), *values = self.values
+        (width,) = struct.unpack(f'{self.order}i', length)
+        if width < 1 or not names:
+            raise ValueError(f'its {self.name!r} has {len(names)} characters of field names, {width} a name')
+        fields = [names[i : i + width].split(b'\0')[0].decode('latin-1') for i in range(0, len(names), width)]
+        if len(values) != len(fields) * math.prod(self.shape):
+            raise ValueError(f'its {self.name!r} has {len(values):,} values for {len(fields)} fields of {self.shape}')
+        cells = (_array(content, self.order) for _, content in values)
+        return [{name: next(cells) for name in fields} for _ in range(math.prod(self.shape))]
+
+    def plain(self) -> Any:
+        """Its text or its numbers; None for an array of another kind."""
+        return self.text() if self.kind == TEXT else self.numbers() if self.kind in NUMERIC_CLASSES else None
 
 
 def read_array(file: Path, name: str) -> np.ndarray:
     """The array of numbers `name` of a file, or an error that says what is wrong with the file."""
-    return _read(file, name, _numbers)
+    return read_as(file, name, Array.numbers)
 
 
 def read_structs(file: Path, name: str) -> list[dict[str, Any]]:
@@ -44,11 +86,14 @@ def read_structs(file: Path, name: str) -> list[dict[str, Any]]:
 
     A field of another kind (a cell, a struct within) is None.
     """
-    return _read(file, name, _structs)
+    return read_as(file, name, lambda a: [{n: field.plain() for n, field in one.items()} for one in a.structs()])
 
 
-def _read(file: Path, name: str, convert: Callable[[Array, str], Any]) -> Any:
-    """What `convert` makes of the array of that name, or an error that says what is wrong with the file."""
+def read_as(file: Path, name: str, convert: Callable[[Array], Any]) -> Any:
+    """What `convert` makes of the array of that name, or an error that says what is wrong with the file.
+
+    A ValueError of `convert` is one of the file.
+    """
     try:
         data = file.read_bytes()
         order = _byte_order(data)
@@ -57,7 +102,7 @@ def _read(file: Path, name: str, convert: Callable[[Array, str], Any]) -> Any:
             if kind == COMPRESSED:
                 kind, content = next(_elements(_unfolded(content), order))
             if kind == MATRIX and (array := _array(content, order)).name == name:
-                found[name] = convert(array, order)
+                found[name] = convert(array)
     except (OSError, ValueError, struct.error, zlib.error, StopIteration, IndexError) as error:
         raise AnnotationError(
             f'{file} is not a readable MATLAB 5 file ({error or "it ends early"}); take it anew from its archive'
@@ -103,54 +148,9 @@ def _unfolded(content: bytes) -> bytes:
 def _array(content: bytes, order: str) -> Array:
     """The array of one matrix element; one without content is the empty array of numbers."""
     if not content:
-        return Array(NUMERIC_CLASSES[0], (0, 0), '', [(9, b'')])
+        return Array(NUMERIC_CLASSES[0], (0, 0), '', [(9, b'')], order)
     (_, flags), (_, dimensions), (_, name), *values = _elements(content, order)
     shape = struct.unpack(f'{order}{len(dimensions) // 4}i', dimensions)
     if min(shape, default=-1) < 0:
         raise ValueError(f'an array of shape {shape}')
-    return Array(flags[0 if order == '<' else 3], shape, name.decode('latin-1'), values)
-
-
-def _numbers(array: Array, order: str) -> np.ndarray:
-    """An array of numbers, in float64."""
-    if array.kind not in NUMERIC_CLASSES:
-        raise ValueError(f'its {array.name!r} holds no numbers')
-    kind, values = array.values[0] if array.values else (0, b'')
-    if kind not in NUMBERS:
-        raise ValueError(f'its {array.name!r} has an unknown type')
-    numbers = np.frombuffer(values, f'{order}{NUMBERS[kind]}')
-    if len(numbers) != math.prod(array.shape):
-        raise ValueError(f'its {array.name!r} has {len(numbers):,} numbers for the shape {array.shape}')
-    return numbers.reshape(array.shape, order='F').astype(np.float64)
-
-
-def _text(array: Array, order: str) -> str:
-    """A row of characters."""
-    kind, values = array.values[0] if array.values else (1, b'')
-    if kind not in ENCODINGS:
-        raise ValueError(f'text of an unknown type {kind}')
-    encoding = ENCODINGS[kind]
-    wide = encoding in ('utf-16', 'utf-32')
-    return values.decode(f'{encoding}-{"le" if order == "<" else "be"}' if wide else encoding)
-
-
-def _structs(array: Array, order: str) -> list[dict[str, Any]]:
-    """Structs in MATLAB's order, each a dict by the names of the fields."""
-    if array.kind != STRUCT or len(array.values) < 2:
-        raise ValueError(f'its {array.name!r} is no array of structs')
-    (_, length), (_, names), *values = array.values
-    (width,) = struct.unpack(f'{order}i', length)
-    if width < 1 or not names:
-        raise ValueError(f'its {array.name!r} has {len(names)} characters of field names, {width} a name')
-    fields = [names[i : i + width].split(b'\0')[0].decode('latin-1') for i in range(0, len(names), width)]
-    if len(values) != len(fields) * math.prod(array.shape):
-        raise ValueError(f'its {array.name!r} has {len(values):,} values for {len(fields)} fields of {array.shape}')
-    cells = iter(_field(_array(content, order), order) for _, content in values)
-    return [{name: next(cells) for name in fields} for _ in range(math.prod(array.shape))]
-
-
-def _field(array: Array, order: str) -> Any:
-    """One value of a struct."""
-    if array.kind == TEXT:
-        return _text(array, order)
-    return _numbers(array, order) if array.kind in NUMERIC_CLASSES else None
+    return Array(flags[0 if order == '<' else 3], shape, name.decode('latin-1'), values, order)

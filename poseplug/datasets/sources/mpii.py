@@ -8,7 +8,6 @@ reader's.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -16,15 +15,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from poseplug.datasets.sources import matlab
 from poseplug.datasets.sources.base import Report, Source, folder_of, locate
 from poseplug.datasets.sources.coco_format import by_picture
 from poseplug.datasets.sources.json_file import ANEW, Rows, check_names, find_pictures, read_json
+from poseplug.datasets.sources.matlab import Array, read_array, read_as
 from poseplug.errors import AnnotationError
 from poseplug.registry import SOURCES
 from poseplug.sample import Record
 from poseplug.skeletons.mpii import MPII
 
+Fields = Mapping[str, Array]  # of a struct in the official file
 K = len(MPII)
 HEAD_OF_DIAGONAL = 0.6  # PCKh's head size is this share of the diagonal of the head's rectangle
 ORIGIN = 1.0  # the files count from 1
@@ -172,13 +172,13 @@ def head_sizes(people: Rows) -> np.ndarray:
 
 def read_heads(file: Path, joints: np.ndarray, visible: np.ndarray, annotations: Path) -> np.ndarray:
     """(N,) head sizes in px from `headboxes_src` (2, 2, N), whose people must be those of the annotations."""
-    boxes = matlab.read_array(file, 'headboxes_src')
+    boxes = read_array(file, 'headboxes_src')
     if boxes.shape != (2, 2, len(joints)):
         raise AnnotationError(
             f'{file}: headboxes_src has shape {boxes.shape}, but {annotations} has {len(joints):,} people, which makes '
             f'(2, 2, {len(joints)}). Take both from one archive'
         )
-    points = matlab.read_array(file, 'pos_gt_src')
+    points = read_array(file, 'pos_gt_src')
     if points.shape != (K, 2, len(joints)) or far(points.transpose(2, 0, 1) - ORIGIN, joints, visible):
         raise AnnotationError(
             f'{file}: its joints, pos_gt_src, are not those of {annotations}: other people, or in another order. Take '
@@ -209,96 +209,78 @@ def diagonals(boxes: np.ndarray, file: Path) -> np.ndarray:
 
 def read_official(file: Path) -> list[dict[str, Any]]:
     """The annotated people of RELEASE.annolist, as the JSON files have them, with `head` and `visibility`."""
-    return matlab._read(file, 'RELEASE', annotated)  # noqa: SLF001
+    return read_as(file, 'RELEASE', annotated)
 
 
-def annotated(release: matlab.Array, order: str) -> list[dict[str, Any]]:
+def annotated(release: Array) -> list[dict[str, Any]]:
     """Everybody in the pictures for training who has joints."""
-    (whole,) = children(release, order)
-    train = numbers(whole, 'img_train', order).ravel()
-    pictures = children(matlab._array(whole['annolist'], order), order) if 'annolist' in whole else []
+    (whole,) = release.structs()
+    train = numbers(whole, 'img_train').ravel()
+    pictures = structs(whole, 'annolist')
     if len(train) != len(pictures):
         raise ValueError(f"its 'annolist' has {len(pictures):,} pictures, its 'img_train' {len(train):,}")
-    return [
-        person for picture, flag in zip(pictures, train, strict=True) if flag for person in people_of(picture, order)
-    ]
+    return [person for picture, flag in zip(pictures, train, strict=True) if flag for person in people_of(picture)]
 
 
-def people_of(picture: Mapping[str, bytes], order: str) -> list[dict[str, Any]]:
+def people_of(picture: Fields) -> list[dict[str, Any]]:
     """The people of one entry of annolist, without those who have no joints."""
-    (image,) = structs(picture, 'image', order)
-    name = matlab._text(matlab._array(image['name'], order), order) if 'name' in image else ''
+    (image,) = structs(picture, 'image')
+    name = image['name'].text() if 'name' in image else ''
     found = []
-    for person in structs(picture, 'annorect', order):
-        points = [p for a in structs(person, 'annopoints', order) for p in structs(a, 'point', order)]
+    for person in structs(picture, 'annorect'):
+        points = [p for a in structs(person, 'annopoints') for p in structs(a, 'point')]
         if points:
-            joints, visibility = joints_by_id(points, order)
+            joints, visibility = joints_by_id(points)
             found.append(
                 dict(
                     image=name,
                     joints=joints,
                     visibility=visibility,
-                    center=next(([single(o, 'x', order), single(o, 'y', order)] for o in
-                                 structs(person, 'objpos', order)), [-1.0, -1.0]),
-                    scale=single(person, 'scale', order, 0.0),
-                    head=[single(person, key, order) for key in ('x1', 'y1', 'x2', 'y2')],
+                    center=next(([single(o, 'x'), single(o, 'y')] for o in
+                                 structs(person, 'objpos')), [-1.0, -1.0]),
+                    scale=single(person, 'scale', 0.0),
+                    head=[single(person, key) for key in ('x1', 'y1', 'x2', 'y2')],
                 )
             )  # fmt: skip
     return found
 
 
-def joints_by_id(points: Sequence[Mapping[str, bytes]], order: str) -> tuple[list[list[float]], list[int]]:
+def joints_by_id(points: Sequence[Fields]) -> tuple[list[list[float]], list[int]]:
     """Joints in the order of their ids and how visible each is; one whose flag is empty counts as visible."""
     joints, visibility = [[0.0, 0.0] for _ in range(K)], [0] * K
     for point in points:
-        number = single(point, 'id', order, -1.0)
+        number = single(point, 'id', -1.0)
         if number not in range(K):
             raise ValueError(f'a joint of id {number:g}')
         place = int(number)
-        joints[place] = [single(point, 'x', order), single(point, 'y', order)]
-        visibility[place] = 1 if flag_of(point, order) == 0 else 2
+        joints[place] = [single(point, 'x'), single(point, 'y')]
+        visibility[place] = 1 if flag_of(point) == 0 else 2
     return joints, visibility
 
 
-def flag_of(point: Mapping[str, bytes], order: str) -> float | None:
+def flag_of(point: Fields) -> float | None:
     """`is_visible`, which is a number, a digit or empty."""
     if 'is_visible' not in point:
         return None
-    array = matlab._array(point['is_visible'], order)
-    if array.kind == matlab.TEXT:
-        return float(matlab._text(array, order) or 1)
-    values = matlab._numbers(array, order).ravel()
-    return float(values[0]) if len(values) else None
+    flag = point['is_visible'].plain()
+    if isinstance(flag, str):
+        return float(flag or 1)
+    return single(point, 'is_visible', 1.0)
 
 
-def children(array: matlab.Array, order: str) -> list[dict[str, bytes]]:
-    """The structs of an array, each a dict of matrices that are still in bytes; none in an empty array of numbers."""
-    if array.kind != matlab.STRUCT:
-        return []
-    if len(array.values) < 2:
-        raise ValueError(f'its {array.name!r} is no array of structs')
-    (_, length), (_, names), *values = array.values
-    (width,) = struct.unpack(f'{order}i', length)
-    fields = [names[i : i + width].split(b'\0')[0].decode('latin-1') for i in range(0, len(names), max(width, 1))]
-    if not fields or len(values) % len(fields):
-        raise ValueError(f'its {array.name!r} has {len(values):,} values for {len(fields)} fields')
-    cells = [content for _, content in values]
-    return [dict(zip(fields, cells[i : i + len(fields)], strict=True)) for i in range(0, len(cells), len(fields))]
-
-
-def structs(parent: Mapping[str, bytes], field: str, order: str) -> list[dict[str, bytes]]:
+def structs(parent: Fields, field: str) -> list[dict[str, Array]]:
     """The structs in a field; none where the field is absent or empty."""
-    return children(matlab._array(parent[field], order), order) if field in parent else []
+    return parent[field].structs() if field in parent else []
 
 
-def numbers(parent: Mapping[str, bytes], field: str, order: str) -> np.ndarray:
+def numbers(parent: Fields, field: str) -> np.ndarray:
     """The array of numbers in a field; an empty one where the field is absent."""
-    return matlab._numbers(matlab._array(parent[field], order), order) if field in parent else np.zeros(0)
+    return parent[field].numbers() if field in parent else np.zeros(0)
 
 
-def single(parent: Mapping[str, bytes], field: str, order: str, default: float | None = None) -> float:
+def single(parent: Fields, field: str, default: float | None = None) -> float:
     """The one number in a field, or the default where it is absent or empty."""
-    values = numbers(parent, field, order).ravel()
+    values = numbers(parent, field).ravel()
     if len(values) > 1 or (not len(values) and default is None):
         raise ValueError(f'{len(values)} numbers for {field!r}')
     return float(values[0]) if len(values) else float(default or 0)
