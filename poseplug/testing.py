@@ -554,10 +554,14 @@ class SourceContract(Contract):
 
 
 class MetricContract(Contract):
-    """Laws of a metric: `make(skeleton)` gives one. `best` is what a perfect prediction scores in every value."""
+    """Laws of a metric: `make(skeleton)` gives one.
+
+    `best` is what a perfect prediction scores in every value: by default 0 where the metric's `lower` says that smaller
+    is better, else 100.
+    """
 
     skeleton: ClassVar[Skeleton] = SMALL
-    best: ClassVar[float] = 100.0
+    best: ClassVar[float | None] = None
 
     def make(self, skeleton: Skeleton) -> Metric:
         return super().make(skeleton)
@@ -579,7 +583,8 @@ class MetricContract(Contract):
     def test_a_perfect_prediction_has_the_best_score(self) -> None:
         scores = self.scored([(Poses.of_record(r.keypoints, r.visible), r) for r in self.records()])
         assert scores.values
-        assert set(scores.values.values()) == {self.best}
+        usual = 0.0 if self.make(self.skeleton).lower else 100.0
+        assert set(scores.values.values()) == {usual if self.best is None else self.best}
 
     def test_the_order_of_pictures_means_nothing(self) -> None:
         pairs = [(displaced(r, i), r) for i, r in enumerate(self.records())]
@@ -587,7 +592,8 @@ class MetricContract(Contract):
 
     def test_a_prediction_far_away_scores_worse_than_one_nearby(self) -> None:
         near, far = (self.scored([(displaced(r, 0, px), r) for r in self.records()]).values for px in (1.0, 500.0))
-        assert all(far[name] < near[name] for name in near if name in far)
+        sign = -1 if self.make(self.skeleton).lower else 1
+        assert all(sign * far[name] < sign * near[name] for name in near if name in far)
 
     def test_scores_are_finite_and_plain(self) -> None:
         scores = self.scored([(displaced(r, i), r) for i, r in enumerate(self.records())])

@@ -255,18 +255,8 @@ class TestLosses(LossContract):
 class TestMetrics(MetricContract):
     name = each(METRICS)
 
-    @property
-    def best(self):
-        return 0.0 if METRICS.get(self.name).lower else 100.0
-
     def make(self, skeleton):
         return made(METRICS, self.name, skeleton=skeleton)
-
-    def scored(self, pairs):
-        """Of a metric whose smaller values are better, the negative ones."""
-        scores = super().scored(pairs)
-        sign = -1 if METRICS.get(self.name).lower else 1
-        return replace(scores, values={name: sign * value for name, value in scores.values.items()})
 
 
 class TestTransforms(TransformContract):
