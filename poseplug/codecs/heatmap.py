@@ -122,7 +122,7 @@ class Heatmap(MapCodec):
         return {'heatmap': F.pad(weights, (0, int(self.background)), value=1.0)}
 
     def decode(self, fields: Fields) -> Poses:
-        raw = self.sized(fields['heatmap'])[:, : len(self.skeleton)]
+        raw = self.sized(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
         maps = blurred(raw, self.smooth) if self.smooth else raw
         cells, values = peaks(maps)
         places = refine(maps, cells, self.refine, self.kernel or dark_kernel(self.spread))

@@ -21,22 +21,33 @@ from torch.nn import functional as F
 def peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Largest cell of each map (B, K, H, W): its x, y (B, K, 2; whole cells) and its value (B, K).
 
-    Of equal ones the first, row by row. The maximum alone is found several times faster than with its place, so that
-    the place is looked for only in the strip of cells that holds the maximum.
+    Of equal ones the first, row by row.
     """
-    width, cells = maps.shape[-1], maps.shape[-2] * maps.shape[-1]
-    strips = maps.flatten(2).unflatten(2, (strip_count(cells), -1))
-    best = strips.amax(dim=3).argmax(dim=2)
-    picture, joint = (torch.arange(n, device=maps.device) for n in maps.shape[:2])
-    strip = strips[picture[:, None], joint, best]
-    value, place = strip.max(dim=2)
-    place = place + best * strips.shape[3]
+    width = maps.shape[-1]
+    place, value = (found.view(maps.shape[:2]) for found in largest(maps.flatten(2).flatten(0, 1)))
     return torch.stack([place % width, place.div(width, rounding_mode='floor')], dim=-1), value
 
 
+def largest(lines: Tensor) -> tuple[Tensor, Tensor]:
+    """The place of the first of the largest values of each line (N, n), and that value: (N,) each.
+
+    A maximum alone is found several times faster than with its place, so that the place is looked for only in the
+    strip of the line that holds the maximum, and there in the same way.
+    """
+    strips = lines.unflatten(1, (strip_count(lines.shape[1]), -1))
+    count, length = strips.shape[1:]
+    if count == 1:
+        value, place = lines.max(dim=1)
+        return place, value
+    best = strips.amax(dim=2).max(dim=1).indices
+    chosen = best + torch.arange(len(lines), device=lines.device) * count
+    place, value = largest(strips.flatten(0, 1).index_select(0, chosen))
+    return place + best * length, value
+
+
 def strip_count(cells: int) -> int:
-    """Into how many strips of at least 128 cells a map is cut: what divides it, at most 16."""
-    return max(n for n in range(1, 17) if cells % n == 0 and (n == 1 or cells // n >= 128))
+    """Into how many strips of at least 64 cells a line is cut: what divides it, at most 16."""
+    return max(n for n in range(1, 17) if cells % n == 0 and (n == 1 or cells // n >= 64))
 
 
 def refine(maps: Tensor, cells: Tensor, how: str, kernel: int = 11) -> Tensor:
@@ -49,14 +60,24 @@ def refine(maps: Tensor, cells: Tensor, how: str, kernel: int = 11) -> Tensor:
 
 
 def neighbourhood(maps: Tensor, cells: Tensor, radius: int) -> Tensor:
-    """The square of cells around each peak, 0 beyond the map: (B, K, H, W) to (B, K, 2r+1, 2r+1)."""
+    """The square of cells around each peak, 0 beyond the map: (B, K, H, W) to (2r+1, 2r+1, B, K), its rows first.
+
+    The long axes last, and so in whatever is made of it: a processor works along the last one. A map that `expand`
+    repeats for many peaks is not copied.
+    """
     height, width = maps.shape[-2:]
-    steps = torch.arange(-radius, radius + 1, device=maps.device)
-    columns, rows = (cells[..., axis, None] + steps for axis in (0, 1))
-    places = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
-    there = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
-    values = maps.flatten(2).gather(2, places.flatten(2)).view(*places.shape)
-    return torch.where(there, values, 0.0)
+    maps = maps if maps.stride(1) else maps[:, :1]
+    first = torch.arange(0, maps.numel(), height * width, device=maps.device).view(maps.shape[:2])
+    steps = torch.arange(-radius, radius + 1, device=maps.device)[:, None, None]
+    columns, rows = cells[..., 0] + steps, cells[..., 1] + steps
+    places = (first + rows.clamp(0, height - 1) * width)[:, None] + columns.clamp(0, width - 1)
+    values = maps.flatten().index_select(0, places.flatten()).view(places.shape)
+    return values.mul_(within(rows, height)[:, None]).mul_(within(columns, width))
+
+
+def within(places: Tensor, count: int) -> Tensor:
+    """Which whole numbers are at least 0 and below `count`."""
+    return (places >= 0) & (places < count)
 
 
 def interior(maps: Tensor, cells: Tensor, margin: int) -> Tensor:
@@ -68,7 +89,7 @@ def interior(maps: Tensor, cells: Tensor, margin: int) -> Tensor:
 def quarter_step(maps: Tensor, cells: Tensor) -> Tensor:
     """A quarter of a cell towards the higher neighbour, on each axis that has neighbours on both sides."""
     near = neighbourhood(maps, cells, 1)
-    slope = torch.stack([near[..., 1, 2] - near[..., 1, 0], near[..., 2, 1] - near[..., 0, 1]], dim=-1)
+    slope = torch.stack([near[1, 2] - near[1, 0], near[2, 1] - near[0, 1]], dim=-1)
     return 0.25 * slope.sign() * interior(maps, cells, 1)
 
 
@@ -77,21 +98,28 @@ def dark_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
 
     The second differences take steps of two cells; peaks within two cells of the border stay.
     """
-    f = torch.log(modulated(maps, cells, kernel, 5).clamp(min=1e-10))
-    gx, gy, hxx, hyy, hxy = (f @ torch.from_numpy(differences()).to(f)).unbind(dim=-1)
+    f = modulated(maps, cells, kernel, 5).clamp_(min=1e-10).log_()
+    gx, gy, hxx, hyy, hxy = along(torch.from_numpy(differences()).to(f.device), f.flatten(0, 1))
     step, sound = newton(gx, gy, hxx, hxy, hyy)
     return torch.where(sound & interior(maps, cells, 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
 
 
 def modulated(maps: Tensor, cells: Tensor, kernel: int, keep: int) -> Tensor:
-    """The smoothed `keep` x `keep` cells around each peak, row by row (B, K, keep²), scaled so that the peak stays.
+    """The smoothed `keep` x `keep` cells around each peak (keep, keep, B, K), scaled so that the peak stays.
 
     In double precision: near a singular Hessian the step is many times less exact than these.
     """
-    around = neighbourhood(maps, cells, (keep + kernel) // 2 - 1).flatten(-2)
-    top = around[..., around.shape[-1] // 2, None]
-    near = around.double() @ torch.from_numpy(smoothing(kernel, keep)).to(around.device)
-    return near * (top / near.amax(dim=-1, keepdim=True).clamp(min=1e-10))
+    radius = (keep + kernel) // 2 - 1
+    around = neighbourhood(maps, cells, radius)
+    lines = torch.from_numpy(smoothing(kernel, keep)).to(around.device)
+    rows = along(lines, around.double())
+    near = (lines @ rows.flatten(2)).view(keep, keep, *around.shape[2:])
+    return near.mul_(around[radius, radius] / near.amax(dim=(0, 1)).clamp(min=1e-10))
+
+
+def along(table: Tensor, values: Tensor) -> Tensor:
+    """A table (m, n) applied to the first axis: (n, ...) to (m, ...)."""
+    return (table @ values.flatten(1)).unflatten(1, values.shape[1:])
 
 
 def udp_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
@@ -100,16 +128,20 @@ def udp_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
     Beyond the border the smoothed map goes on as it ends. A step beyond the reach of the smoothing, of a map without
     a summit, is not taken; the published formula goes any distance.
     """
-    f = modulated(maps, cells, kernel, 3).clamp(1e-3, 50.0).log().unflatten(-1, (3, 3))
-    last = torch.tensor([maps.shape[-1] - 1, maps.shape[-2] - 1], device=cells.device)
-    steps = torch.arange(-1, 2, device=cells.device)
-    kept = 1 + ((cells[..., None] + steps).clamp(min=0).minimum(last[:, None]) - cells[..., None])
-    f = f.gather(-1, kept[..., 0, None, :].expand_as(f)).gather(-2, kept[..., 1, :, None].expand_as(f))
-    (ul, up, _), (left, mid, right), (_, down, dr) = (row.unbind(-1) for row in f.unbind(-2))
+    f = modulated(maps, cells, kernel, 3).clamp_(1e-3, 50.0).log_()
+    (height, width), (x, y) = maps.shape[-2:], cells.unbind(-1)
+    f = f.gather(1, kept(x, width).expand_as(f)).gather(0, kept(y, height)[:, None].expand_as(f))
+    (ul, up, _), (left, mid, right), (_, down, dr) = f
     hxx, hyy = right - 2 * mid + left + EPS, down - 2 * mid + up + EPS
     hxy = (dr - right - down + 2 * mid - left - up + ul) / 2
     step, sound = newton((right - left) / 2, (down - up) / 2, hxx, hxy, hyy)
     return torch.where(sound & (step.abs() <= kernel // 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
+
+
+def kept(places: Tensor, count: int) -> Tensor:
+    """Which of the three cells around each place (B, K) of `count` counts as which, the last one beyond it: (3, B, K)."""
+    steps = torch.arange(-1, 2, device=places.device)[:, None, None]
+    return 1 + (places + steps).clamp(0, count - 1) - places
 
 
 def second_step(maps: Tensor, cells: Tensor) -> Tensor:
@@ -130,10 +162,9 @@ def taylor_step(maps: Tensor, cells: Tensor) -> Tensor:
     last = torch.tensor([maps.shape[-1] - 2, maps.shape[-2] - 2], device=cells.device)
     base = torch.minimum(cells.clamp(min=1), last)
     f = torch.log(neighbourhood(maps, base, 1).clamp(min=1e-4))
-    gx, gy = (f[..., 1, 2] - f[..., 1, 0]) / 2, (f[..., 2, 1] - f[..., 0, 1]) / 2
-    hxx = f[..., 1, 2] - 2 * f[..., 1, 1] + f[..., 1, 0]
-    hyy = f[..., 2, 1] - 2 * f[..., 1, 1] + f[..., 0, 1]
-    hxy = (f[..., 2, 2] - f[..., 0, 2] - f[..., 2, 0] + f[..., 0, 0]) / 4
+    (ul, up, ur), (left, mid, right), (dl, down, dr) = f
+    gx, gy, hxy = (right - left) / 2, (down - up) / 2, (dr - ur - dl + ul) / 4
+    hxx, hyy = right - 2 * mid + left, down - 2 * mid + up
     step, sound = newton(gx, gy, hxx, hxy, hyy)
     sound = sound & ((hxx < 0) & (hxx * hyy > hxy * hxy))[..., None]
     return torch.where(sound, (base - cells + step).clamp(-1, 1), 0.0)
@@ -166,9 +197,8 @@ def blur_line(kernel: int) -> np.ndarray:
 # Tables are kept as arrays: a tensor first made while a model is exported would be a fake one, and stay one.
 @lru_cache(maxsize=16)
 def smoothing(kernel: int, keep: int = 5) -> np.ndarray:
-    """((kernel + keep - 1)², keep²) that blurs a square of cells, row by row, and keeps its middle."""
-    lines = np.stack([np.pad(blur_line(kernel), (i, keep - 1 - i)) for i in range(keep)])
-    return np.kron(lines, lines).T.copy()
+    """(keep, kernel + keep - 1) that blurs a line of cells and keeps its middle."""
+    return np.stack([np.pad(blur_line(kernel), (i, keep - 1 - i)) for i in range(keep)])
 
 
 def blurred(maps: Tensor, kernel: int, mirror: bool = False) -> Tensor:
@@ -187,12 +217,12 @@ def blur_matrix(count: int, kernel: int, mirror: bool) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def differences() -> np.ndarray:
-    """(25, 5) that takes a 5x5 square, row by row, to its central differences d/dx, d/dy, d²/dx², d²/dy², d²/dxdy."""
+    """(5, 25) that takes a 5x5 square, row by row, to its central differences d/dx, d/dy, d²/dx², d²/dy², d²/dxdy."""
     pick = np.eye(5)
     middle, slope = pick[2], (pick[3] - pick[1]) / 2
     curve = (pick[4] - 2 * pick[2] + pick[0]) / 4
     pairs = ((middle, slope), (slope, middle), (middle, curve), (curve, middle), (slope, slope))  # rows, columns
-    return np.stack([np.outer(rows, columns).ravel() for rows, columns in pairs], axis=1)
+    return np.stack([np.outer(rows, columns).ravel() for rows, columns in pairs])
 
 
 def dark_kernel(sigma: float) -> int:
