@@ -3,7 +3,7 @@
 python tools/dataset.py verify CONFIG
 python tools/dataset.py browse CONFIG --out sheet.jpg [--split train|val|test] [--count 48] [--raw]
 python tools/dataset.py prepare synthetic --out DIR [--count N] [--format lsp|coco]
-python tools/dataset.py prepare lsp|lspet|flic [--root DIR]
+python tools/dataset.py prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--root DIR]
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('set', help='synthetic, lsp, lspet or flic')
+    parser.add_argument('set', help='synthetic, lsp, lspet, flic, coco, mpii, crowdpose, aic, or one of a plugin')
     parser.add_argument('--out', type=Path, metavar='DIR', help='synthetic: the folder to write')
     parser.add_argument('--count', type=int, default=1600, help='synthetic: pictures (default: 1600)')
     parser.add_argument('--train', type=int, metavar='N', help='synthetic: of these for training (default: 7 of 8)')
