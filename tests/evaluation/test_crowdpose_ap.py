@@ -36,21 +36,21 @@ def said(scores, *words) -> bool:
     return any(all(word in note for word in words) for note in scores.notes)
 
 
-def test_pictures_are_easy_below_a_tenth_and_hard_from_eight_tenths():
-    """The misses lie at 0.1 and 0.8, the first of their kinds; 0.0999 is easy and 0.7999 is medium."""
-    indices = {0.0: 0, 0.0999: 0, 0.1: 1000, 0.7999: 0, 0.8: 1000, 1.0: 1000}
+def test_pictures_are_easy_below_two_tenths_and_hard_from_eight_tenths():
+    """The misses lie at 0.2 and 0.8, the first of their kinds; 0.1999 is easy and 0.7999 is medium."""
+    indices = {0.0: 0, 0.1999: 0, 0.2: 1000, 0.7999: 0, 0.8: 1000, 1.0: 1000}
     scores = measured(*((guess(error), picture(f'{index}', index)) for index, error in indices.items()))
     assert (scores.values['AP_easy'], scores.values['AP_hard']) == (100, 0)
     assert 0 < scores.values['AP_medium'] < 100
     assert scores.values['AR'] == 50
     assert said(scores, 'AP_hard 0: no predicted person comes near')
-    assert said(scores, 'crowd index below 0.1 is easy, from 0.8 on hard')
+    assert said(scores, 'crowd index below 0.2 is easy, from 0.8 on hard')
 
 
 def test_splits_are_a_setting():
     pairs = ((guess(), picture('a', 0.15)), (guess(1000), picture('b', 0.3)))
-    assert measured(*pairs, splits=(0.2, 0.8)).values['AP_easy'] == 100
-    assert 'AP_easy' not in measured(*pairs).values
+    assert measured(*pairs).values['AP_easy'] == 100
+    assert 'AP_easy' not in measured(*pairs, splits=(0.1, 0.8)).values
     with pytest.raises(ConfigError, match='two rising crowd indices'):
         measured(splits=(0.8, 0.1))
 
