@@ -27,7 +27,8 @@ from poseplug.skeleton import Skeleton, Step, get_skeleton
 logger = logging.getLogger(__name__)
 Limb = tuple[int, int, float]  # its two peaks and its score
 HALF = np.complex64(0.5 + 0.5j)  # what rounds to the nearest cell when it is cut
-SCREENS = (1 / 3, 2 / 3)  # where along a pair most of those that are no limb are seen not to be one
+SCREENS = ((1 / 3, 2 / 3), (1 / 6, 1 / 2, 5 / 6))  # where most pairs that are no limb are seen not to be one
+TINY = np.float32(1e-6)  # cells, instead of no length
 
 
 @dataclass(frozen=True)
@@ -196,49 +197,36 @@ def every_pair(peaks: Peaks, skeleton: Skeleton) -> Pairs:
 def limbs_of(pairs: Pairs, cells: np.ndarray, paf: np.ndarray, rules: Rules, stride: float) -> tuple[Pairs, np.ndarray]:
     """The pairs that are limbs, and their scores (M,): how well they run along the field.
 
-    Most pairs fail at two samples already, where more may not fail; only the others are looked at in full.
+    Most pairs fail at two samples already, where more may not fail; only those left over are looked at in full.
     """
     height, width = paf.shape[-2:]
-    lines = Lines.of(pairs, cells, paf)
-    lengths = np.abs(lines.way)
-    count = samples_of(lines.way, stride, rules)
-    needed = np.floor(rules.ratio * count + 1e-9) + 1  # more than the ratio
-    close = lengths < rules.short * math.sqrt(width * height)
-    at = np.rint(np.multiply.outer(SCREENS, count - 1)) / (count - 1)
-    failed = (lines.along(at) <= rules.along * lengths).sum(axis=0)
-    left = np.flatnonzero((failed <= count - needed) | close)
-    lines, pairs, lengths, count, needed, close = (a[left] for a in (lines, pairs, lengths, count, needed, close))
-    scores, passed = integrals(lines, lengths, count, rules.along)
-    sound = passed >= needed
+    lines = Lines.of(pairs, cells, paf, stride, rules)
+    near = rules.short * math.sqrt(width * height)
+    for shares in SCREENS:
+        left = np.flatnonzero(lines.may_pass(shares, rules) | (lines.lengths < near))
+        lines, pairs = lines[left], pairs[left]
+    scores, passed = lines.integrals(rules.along)
+    sound = passed >= lines.needed(rules)
     scores = np.where(sound, scores, rules.along + 1e-6)
     if rules.prior:
-        scores += np.minimum(0.5 * height / np.maximum(lengths, 1e-6) - 1, 0)
-    real = (sound | close) & (scores > 0)
+        scores += np.minimum(0.5 * height / np.maximum(lines.lengths, TINY) - 1, 0)
+    real = (sound | (lines.lengths < near)) & (scores > 0)
     return pairs[real], scores[real]
 
 
 def samples_of(way: np.ndarray, stride: float, rules: Rules) -> np.ndarray:
-    """(M,) how often each pair is sampled."""
+    """(M,) at how many places each pair is sampled."""
     if rules.samples != 'length':
-        return np.full(len(way), float(rules.samples))
-    longer = np.maximum(np.abs(way.real), np.abs(way.imag)) * stride
+        return np.full(len(way), rules.samples, np.float32)
+    longer = np.maximum(np.abs(way.real), np.abs(way.imag)) * np.float32(stride)
     return np.clip(np.rint(np.sqrt(5 * longer)), 5, 25)
-
-
-def integrals(lines: Lines, lengths: np.ndarray, count: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """The mean (M,) of those samples of each line that exceed the threshold, and (M,) how many do."""
-    steps = np.arange(count.max(initial=2))[:, None]
-    values = lines.along(np.minimum(steps / (count - 1), 1)) / np.maximum(lengths, 1e-6)
-    above = (values > threshold) & (steps < count)
-    passed = above.sum(axis=0)
-    return values.sum(axis=0, where=above) / np.maximum(passed, 1), passed
 
 
 @dataclass(frozen=True)
 class Lines:
     """M lines on fields of `width` cells: complex numbers x + iy for their `start` and `way` (M,), and for the `field`.
 
-    `first` (M,) is where in it each line's own begins.
+    `first` (M,) is where in it each line's own begins; `lengths` (M,) are in cells, `counts` (M,) of samples.
     """
 
     field: np.ndarray
@@ -246,9 +234,11 @@ class Lines:
     first: np.ndarray
     start: np.ndarray
     way: np.ndarray
+    lengths: np.ndarray
+    counts: np.ndarray
 
     @classmethod
-    def of(cls, pairs: Pairs, cells: np.ndarray, paf: np.ndarray) -> Lines:
+    def of(cls, pairs: Pairs, cells: np.ndarray, paf: np.ndarray, stride: float, rules: Rules) -> Lines:
         """Between peaks (P, 2) in cells on fields (2 L, H, W); a peak beyond the last cells is brought back to them."""
         height, width = paf.shape[-2:]
         field = np.empty((len(paf) // 2, height, width), np.complex64)
@@ -256,14 +246,35 @@ class Lines:
         inside = np.clip(cells, 0, np.array([width - 1, height - 1], np.float32))
         points = np.ascontiguousarray(inside, np.float32).view(np.complex64)[:, 0]
         start = points[pairs.start]
-        return cls(field.ravel(), width, pairs.limb * (height * width), start, points[pairs.end] - start)
+        way = points[pairs.end] - start
+        counts = samples_of(way, stride, rules)
+        return cls(field.ravel(), width, pairs.limb * (height * width), start, way, np.abs(way), counts)
 
-    def __getitem__(self, which: Any) -> Lines:
-        return replace(self, first=self.first[which], start=self.start[which], way=self.way[which])
+    def __getitem__(self, which: np.ndarray) -> Lines:
+        names = ('first', 'start', 'way', 'lengths', 'counts')
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
 
-    def along(self, at: np.ndarray) -> np.ndarray:
+    def needed(self, rules: Rules) -> np.ndarray:
+        """(M,) how many samples must exceed the threshold: more than the ratio."""
+        return np.floor(rules.ratio * self.counts + 1e-6) + 1
+
+    def may_pass(self, shares: tuple[float, ...], rules: Rules) -> np.ndarray:
+        """(M,) which lines have not yet failed at their samples nearest to some shares of the way."""
+        steps = np.rint(np.multiply.outer(np.array(shares, np.float32), self.counts - 1))
+        failed = (self.along(steps / (self.counts - 1)) <= rules.along * self.lengths).sum(axis=0)
+        return failed <= self.counts - self.needed(rules)
+
+    def integrals(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """The mean (M,) of those samples of each line that exceed the threshold, and (M,) how many do."""
+        steps = np.arange(self.counts.max(initial=2), dtype=np.float32)[:, None]
+        values = self.along(np.minimum(steps / (self.counts - 1), 1)) / np.maximum(self.lengths, TINY)
+        above = (values > threshold) & (steps < self.counts)
+        passed = above.sum(axis=0)
+        return (values * above).sum(axis=0) / np.maximum(passed, 1), passed
+
+    def along(self, shares: np.ndarray) -> np.ndarray:
         """The field at the nearest cell, along each line and times its length: at shares (S, M) of it, (S, M)."""
-        points = self.start + at.astype(np.float32) * self.way + HALF
+        points = self.start + shares * self.way + HALF
         places = points.imag.astype(np.int32) * self.width + points.real.astype(np.int32) + self.first
         values = self.field.take(places)
         return values.real * self.way.real + values.imag * self.way.imag
@@ -399,21 +410,25 @@ class Assembly:
         Their nearest joints are closer than `limit` times the longer side of the larger one's box, or 1 cell.
         """
         joints = self.table()[0]
-        person, joint = np.nonzero(joints >= 0)
-        points = cells[joints[person, joint]]
-        first = np.flatnonzero(np.diff(person, prepend=-1))
-        if len(first) < 2:
+        found = (joints >= 0).astype(np.float32)
+        apart = np.triu(found @ found.T == 0, 1)
+        some = np.flatnonzero(apart.any(axis=0) | apart.any(axis=1))  # most are complete, and have no partner
+        if not len(some):
             return
-        far = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        person, joint = np.nonzero(joints[some] >= 0)
+        points = cells[joints[some][person, joint]]
+        first = np.flatnonzero(np.diff(person, prepend=-1))
+        far = np.hypot(*(np.subtract.outer(points[:, axis], points[:, axis]) for axis in (0, 1)))
         far = np.minimum.reduceat(np.minimum.reduceat(far, first, axis=0), first, axis=1)
         sides = (np.maximum.reduceat(points, first) - np.minimum.reduceat(points, first)).max(axis=1)
-        far /= np.maximum(np.maximum(sides[:, None], sides), 1)
-        one, other = np.nonzero(np.triu(far < limit, 1))
+        far /= np.maximum(np.maximum.outer(sides, sides), 1)
+        one, other = np.nonzero((far < limit) & apart[np.ix_(some, some)])
+        order = np.argsort(far[one, other], kind='stable')
         now = [n for n, joints in enumerate(self.people) if joints]  # who each of the table's people has become
-        for pair in np.argsort(far[one, other], kind='stable'):
-            a, b = now[one[pair]], now[other[pair]]
+        for n, m in zip(some[one[order]].tolist(), some[other[order]].tolist(), strict=True):
+            a, b = now[n], now[m]
             if a != b and self.merge(a, b, 0.0):
-                now = [a if n == b else n for n in now]
+                now = [a if who == b else who for who in now]
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """Everybody's joints (N, K) and sums (N,)."""
