@@ -69,21 +69,22 @@ def neighbourhood(maps: Tensor, cells: Tensor, radius: int) -> Tensor:
     maps = maps if maps.stride(1) else maps[:, :1]
     first = torch.arange(0, maps.numel(), height * width, device=maps.device).view(maps.shape[:2])
     steps = torch.arange(-radius, radius + 1, device=maps.device)[:, None, None]
-    columns, rows = cells[..., 0] + steps, cells[..., 1] + steps
-    places = (first + rows.clamp(0, height - 1) * width)[:, None] + columns.clamp(0, width - 1)
+    lines = cells.movedim(-1, 0).contiguous()[:, None] + steps  # (2, 2r+1, B, K): columns and rows
+    inside = lines.clamp(min=0).minimum(last_cell(maps)[:, None, None, None])
+    (columns, rows), there = inside, inside == lines
+    places = (first + rows * width)[:, None] + columns
     values = maps.flatten().index_select(0, places.flatten()).view(places.shape)
-    return values.mul_(within(rows, height)[:, None]).mul_(within(columns, width))
+    return values.mul_(there[1, :, None]).mul_(there[0])
 
 
-def within(places: Tensor, count: int) -> Tensor:
-    """Which whole numbers are at least 0 and below `count`."""
-    return (places >= 0) & (places < count)
+def last_cell(maps: Tensor) -> Tensor:
+    """Its x and y."""
+    return torch.tensor([maps.shape[-1] - 1, maps.shape[-2] - 1], device=maps.device)
 
 
 def interior(maps: Tensor, cells: Tensor, margin: int) -> Tensor:
     """(B, K, 2) whether a peak has `margin` cells on either side, in x and in y."""
-    last = torch.tensor([maps.shape[-1] - 1, maps.shape[-2] - 1], device=cells.device)
-    return (cells >= margin) & (cells <= last - margin)
+    return (cells >= margin) & (cells <= last_cell(maps) - margin)
 
 
 def quarter_step(maps: Tensor, cells: Tensor) -> Tensor:
@@ -130,16 +131,15 @@ def udp_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
     """
     f = modulated(maps, cells, kernel, 3).clamp_(1e-3, 50.0).log_()
     (height, width), (x, y) = maps.shape[-2:], cells.unbind(-1)
-    f = f.gather(1, kept(x, width).expand_as(f)).gather(0, kept(y, height)[:, None].expand_as(f))
-    (ul, up, _), (left, mid, right), (_, down, dr) = f
-    hxx, hyy = right - 2 * mid + left + EPS, down - 2 * mid + up + EPS
-    hxy = (dr - right - down + 2 * mid - left - up + ul) / 2
-    step, sound = newton((right - left) / 2, (down - up) / 2, hxx, hxy, hyy)
+    stay = kept(y, height)[:, None] * 3 + kept(x, width)
+    f = f.flatten(0, 1).gather(0, stay.flatten(0, 1))
+    gx, gy, hxx, hyy, hxy = along(torch.from_numpy(UDP_DIFFERENCES).to(f.device), f)
+    step, sound = newton(gx, gy, hxx + EPS, hxy, hyy + EPS)
     return torch.where(sound & (step.abs() <= kernel // 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
 
 
 def kept(places: Tensor, count: int) -> Tensor:
-    """Which of the three cells around each place (B, K) of `count` counts as which, the last one beyond it: (3, B, K)."""
+    """Which of the three cells around each place (B, K) counts as which, (3, B, K): beyond the last it is the last."""
     steps = torch.arange(-1, 2, device=places.device)[:, None, None]
     return 1 + (places + steps).clamp(0, count - 1) - places
 
@@ -159,8 +159,7 @@ def taylor_step(maps: Tensor, cells: Tensor) -> Tensor:
     Exact for a Gaussian. A peak at the border is expanded about the nearest cell that has all neighbours, and no peak
     moves by more than one cell. Where the logarithm is not a summit the peak stays.
     """
-    last = torch.tensor([maps.shape[-1] - 2, maps.shape[-2] - 2], device=cells.device)
-    base = torch.minimum(cells.clamp(min=1), last)
+    base = torch.minimum(cells.clamp(min=1), last_cell(maps) - 1)
     f = torch.log(neighbourhood(maps, base, 1).clamp(min=1e-4))
     (ul, up, ur), (left, mid, right), (dl, down, dr) = f
     gx, gy, hxy = (right - left) / 2, (down - up) / 2, (dr - ur - dl + ul) / 4
@@ -179,6 +178,15 @@ def newton(gx: Tensor, gy: Tensor, hxx: Tensor, hxy: Tensor, hyy: Tensor) -> tup
 
 
 EPS = torch.finfo(torch.float32).eps  # what UDP adds to both curvatures
+UDP_DIFFERENCES = 0.5 * np.array(  # of a 3x3 square, row by row: d/dx, d/dy, d²/dx², d²/dy², d²/dxdy
+    [
+        [0, 0, 0, -1, 0, 1, 0, 0, 0],
+        [0, -1, 0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 2, -4, 2, 0, 0, 0],
+        [0, 2, 0, 0, -4, 0, 0, 2, 0],
+        [1, -1, 0, -1, 2, -1, 0, -1, 1],
+    ]
+)
 SMOOTHED = {'dark': dark_step, 'udp': udp_step}
 PLAIN = {'quarter': quarter_step, 'taylor': taylor_step, 'second': second_step}
 REFINES = ('none', *PLAIN, *SMOOTHED)

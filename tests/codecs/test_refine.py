@@ -51,7 +51,7 @@ def test_dark_is_the_published_formula_over_the_whole_map(kernel):
 def test_the_blur_is_that_of_opencv(kernel):
     line = cv2.getGaussianKernel(kernel, 0)
     np.testing.assert_allclose(smoothing(kernel)[2, 2:-2], line[:, 0], atol=1e-7)
-    assert (smoothing(kernel)[2, :2] == 0).all() and (smoothing(kernel)[2, -2:] == 0).all()
+    assert not smoothing(kernel)[2, [0, 1, -2, -1]].any()
 
 
 @pytest.mark.parametrize(('sigma', 'kernel'), [(0.5, 3), (0.875, 3), (1.0, 3), (2.0, 11), (3.0, 17)])
