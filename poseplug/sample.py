@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseplug.datasets.images import Picture
+from poseplug.datasets.images import Picture, Span
 from poseplug.errors import ConfigError
 from poseplug.geometry import apply
 from poseplug.skeleton import Skeleton
@@ -40,7 +40,7 @@ class Record:
     size in px, for PCKh), `numbers` (N,) of the annotations, `ignore` (M, 4) boxes of regions that count neither way,
     with `ignore_areas` (M,) px² and `ignore_crowds` (M,) which of them are several people (without: the boxes' areas,
     and all), `crowd_index` of the picture. People that a detector found carry `box_scores` (N,) and no joints; `truth`
-    is then the annotated record of their picture.
+    is then the annotated record of their picture. A picture that is a part of its file lies in its `span`.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class Record:
     ignore_crowds: np.ndarray | None = None
     crowd_index: float | None = None
     truth: Record | None = None
+    span: Span | None = None
 
     def led_by(self, person: int) -> Record:
         """The same picture with one person first: the subject of a top-down sample."""

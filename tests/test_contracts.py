@@ -61,7 +61,9 @@ SETTINGS = {
     'CPMHead': dict(stages=3, first=((3, 8),), image=((3, 4),), context=((3, 8), (1, 8)), norm='BN', init_std=None),
     'HeatmapHead': dict(hidden=((3, 8),)),
     'CPNHead': dict(channels=8),
+    'CSPDarknet': dict(widen=0.125, deepen=0.33),
     'DeconvHead': dict(deconvs=8),
+    'HybridEncoder': dict(out=8, channels=16, feedforward=16),
     'HourglassHead': dict(stacks=2, channels=8, depth=2),
     'IntegralHead': dict(deconvs=8),
     'RegressionHead': {},
@@ -107,6 +109,7 @@ SOURCE_FILES = {
     'LSPSource': 'write_lsp',
     'LSPETSource': 'write_lspet',
     'MPIISource': 'write_mpii',
+    'PackedSource': 'write_pack',
 }
 
 
@@ -211,10 +214,19 @@ SHAPES = {
 }
 
 
-class TestHeads(HeadContract):
-    """Every registered head; one of another kind than maps has the shapes of its fields in SHAPES."""
+def predicts(name):
+    return MODELS.get(name).predicts
 
-    name = each(MODELS, 'models.heads')
+
+class TestHeads(HeadContract):
+    """Every registered head; one of another kind than maps has the shapes of its fields in SHAPES.
+
+    Heads that predict a person at every cell are tested in tests/models/heads/test_one_stage.py.
+    """
+
+    @pytest.fixture(autouse=True, params=[n for n in ours(MODELS, 'models.heads') if 'people' not in predicts(n)])
+    def name(self, request):
+        self.name = request.param
 
     @property
     def kind(self):
@@ -352,6 +364,18 @@ def coco_format(folder: Path, file: str, joints: int, **more: object) -> None:
 def write_coco(folder: Path) -> None:
     coco_format(folder, 'annotations/person_keypoints_train2017.json', 17)
     (folder / 'images').rename(folder / 'train2017')
+
+
+def write_pack(folder: Path) -> None:
+    from poseplug.datasets.dataset import PoseDataset
+    from poseplug.datasets.pack import pack
+
+    (folder / 'coco').mkdir()
+    write_coco(folder / 'coco')
+    source = dict(type='CocoSource', root=str(folder / 'coco'))
+    made = pack(PoseDataset(source, [dict(type='PlaceBox')], 'coco', (24, 32)), (24, 32), folder / 'pack')
+    for file in made.iterdir():
+        file.rename(folder / file.name)
 
 
 def write_crowdpose(folder: Path) -> None:

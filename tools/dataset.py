@@ -1,9 +1,10 @@
-"""Look after data sets: verify what a config reads, browse it as pictures, prepare a set.
+"""Look after data sets: verify what a config reads, browse it as pictures, prepare a set, pack its crops.
 
 python tools/dataset.py verify CONFIG
 python tools/dataset.py browse CONFIG --out sheet.jpg [--split train|val|test] [--count 48] [--raw]
 python tools/dataset.py prepare synthetic --out DIR [--count N] [--format lsp|coco]
 python tools/dataset.py prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--root DIR]
+python tools/dataset.py pack CONFIG --out DIR [--quality 95] [--detail 1.0]
 """
 
 from __future__ import annotations
@@ -51,9 +52,23 @@ def prepare(args: argparse.Namespace) -> None:
     print(f'written: {folder}')
 
 
+def pack(args: argparse.Namespace) -> None:
+    from poseplug.build import build_dataset, input_size, need
+    from poseplug.config import load_config
+    from poseplug.datasets import pack
+
+    cfg = load_config(args.config, args.cfg_options)
+    dataset = build_dataset(cfg, need(need(cfg, f'{args.split}_dataloader'), 'dataset'))
+    folder = pack.pack(dataset, input_size(cfg), args.out, args.quality, args.detail)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(
+        f'written: {folder} ({size / 2**20:,.1f} MiB); read it by sources=[dict(type="PackedSource", root="{folder}")]'
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare')
+    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare | pack')
     checking = commands.add_parser(
         'verify', help='count and judge everything that a config reads; exit code 1 if wrong'
     )
@@ -71,7 +86,18 @@ def parser() -> argparse.ArgumentParser:
     add_options(checking)
     add_options(sheet)
     add_prepare(commands.add_parser('prepare', help='make the embedded set, or check where another one should be'))
+    add_pack(commands.add_parser('pack', help='write the crops of a training set into a few large files'))
     return parser
+
+
+def add_pack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='the new folder of the pack')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument('--quality', type=int, default=95, help="of the crops' JPEG files, 1 to 100 (default: 95)")
+    parser.add_argument('--detail', type=float, default=1.0, help="finest resolution in the input's (default: 1.0)")
+    parser.set_defaults(run=pack)
+    add_options(parser)
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:

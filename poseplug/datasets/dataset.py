@@ -95,15 +95,20 @@ class PoseDataset:
     def raw(self, draw: Draw) -> Sample:
         """The sample before its transforms."""
         record = self.records[draw.sample]
-        image = self.pictures.get(record.path)
+        image = self.pictures.get(record.path, record.span)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, draw.epoch << 40 | draw.sample]))
         keypoints, visible = record.keypoints, inside(record, image.size)
         return Sample(record, self.skeleton, image, rng, Draw(*draw), keypoints, visible)
 
 
 def inside(record: Record, size: Size) -> np.ndarray:
-    """Visibility (N, K) with the joints beyond the border of a picture of (width, height) counted as not labelled."""
+    """Visibility (N, K) with the joints beyond the border of a picture of (width, height) counted as not labelled.
+
+    A crop of a pack ends before its picture does; its joints were looked at when it was cut.
+    """
     if min(size) < 2:
         raise ImageError(f'{record.path}: a picture of {size[0]}x{size[1]} px')
+    if record.span is not None:
+        return record.visible
     within = ((record.keypoints >= -0.5) & (record.keypoints <= np.array(size) - 0.5)).all(axis=-1)
     return np.where(within, record.visible, 0)

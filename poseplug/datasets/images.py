@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +31,14 @@ MARGIN = 16  # rows: what the decoder takes from beyond the last row that is rig
 WORTH = 64  # rows that must remain undecoded; a decoder that stops in the last blocks of a file misses its end
 
 
+class Span(NamedTuple):
+    """Where a picture's bytes lie in a larger file, and their checksum."""
+
+    first: int
+    length: int
+    crc32: int
+
+
 def read_image(path: Path) -> np.ndarray:
     """A picture as (H, W, 3) uint8 BGR, its pixels as stored (an EXIF orientation is not applied)."""
     return Picture(path).pixels()
@@ -38,13 +48,13 @@ class Picture:
     """A picture whose size is known before it is decoded, and of which a JPEG file need not be decoded whole.
 
     Such a file gives its pixels at 1/2, 1/4 or 1/8, and its upper rows alone, for less. A `shared` picture, which is
-    asked for again, is decoded whole nevertheless.
+    asked for again, is decoded whole nevertheless. With a `span` it is a part of its file.
     """
 
-    def __init__(self, path: Path, shared: bool = False):
+    def __init__(self, path: Path, shared: bool = False, span: Span | None = None):
         self.path, self.shared = path, shared
         try:
-            self.data = path.read_bytes()
+            self.data = path.read_bytes() if span is None else read_span(path, span)
         except OSError as error:
             raise ImageError(f'{path}: {error.strerror or error}; restore the file') from error
         self.decoded: dict[int, np.ndarray] = {}
@@ -86,19 +96,32 @@ class Picture:
 
 
 class Pictures:
-    """Pictures by their path, of which the last `keep` stay decoded."""
+    """Pictures by their place, of which the last `keep` stay decoded."""
 
     def __init__(self, keep: int = 0):
-        self.keep, self.kept = keep, dict[Path, Picture]()
+        self.keep, self.kept = keep, dict[tuple[Path, Span | None], Picture]()
 
-    def get(self, path: Path) -> Picture:
-        """The picture of a file; one that is asked for again soon is not decoded again."""
-        picture = self.kept.pop(path, None) or Picture(path, shared=self.keep > 0)
+    def get(self, path: Path, span: Span | None = None) -> Picture:
+        """The picture of a file, or of a part of it; one that is asked for again soon is not decoded again."""
+        picture = self.kept.pop((path, span), None) or Picture(path, self.keep > 0, span)
         if self.keep:
-            self.kept[path] = picture
+            self.kept[path, span] = picture
             while len(self.kept) > self.keep:
                 del self.kept[next(iter(self.kept))]
         return picture
+
+
+def read_span(path: Path, span: Span) -> bytes:
+    """The bytes of a part of a file, which must be those that were written."""
+    with open(path, 'rb', buffering=0) as file:
+        file.seek(span.first)
+        data = file.read(span.length) or b''
+    if len(data) != span.length or zlib.crc32(data) != span.crc32:
+        raise ImageError(
+            f'{path}: the {span.length:,} bytes from {span.first:,} are damaged; write the pack anew with '
+            f'tools/dataset.py pack'
+        )
+    return data
 
 
 def decode(data: bytes | bytearray, reduction: int = 1) -> np.ndarray | None:

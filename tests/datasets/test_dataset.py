@@ -200,7 +200,7 @@ def test_kept_pictures_are_decoded_once_and_the_oldest_are_forgotten(tmp_path):
     assert pictures.get(paths[0]) is first
     pictures.get(paths[1])
     pictures.get(paths[2])
-    assert list(pictures.kept) == paths[1:]
+    assert [path for path, _ in pictures.kept] == paths[1:]
     assert pictures.get(paths[0]) is not first
     assert Pictures().get(paths[0]) is not Pictures().get(paths[0])
 

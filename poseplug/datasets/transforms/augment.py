@@ -11,6 +11,8 @@ from poseplug.geometry import Size, about, middle, mirroring, rotation, scaling,
 from poseplug.registry import TRANSFORMS
 from poseplug.sample import Sample
 
+RARE = 3.0  # deviations that a normal draw without an end hardly exceeds
+
 
 @TRANSFORMS.register_module()
 class RandomScaleRotate(Transform):
@@ -34,6 +36,9 @@ class RandomScaleRotate(Transform):
         turn = about(rotation(degrees) @ scaling(factor), middle(self.input_size))
         sample.matrix = translation(dx, dy) @ turn @ sample.matrix
         return sample
+
+    def sees(self, half: np.ndarray, size: Size) -> np.ndarray:
+        return turned(half + RARE * self.shift * np.array(size), self.degrees) / self.scale[0]
 
 
 @TRANSFORMS.register_module()
@@ -67,6 +72,17 @@ class NormalScaleRotate(Transform):
         dx, dy = self.shift * moved * np.array(moves) * self.input_size
         sample.matrix = translation(dx, dy) @ about(turn, middle(self.input_size)) @ sample.matrix
         return sample
+
+    def sees(self, half: np.ndarray, size: Size) -> np.ndarray:
+        growth = 4**self.scale if self.octaves else 1 + self.scale
+        return growth * turned(half + 2 * self.shift * np.array(size), 2 * self.degrees if self.turned else 0.0)
+
+
+def turned(half: np.ndarray, degrees: float) -> np.ndarray:
+    """(2,) half the extent of a rectangle, x and y, that is turned by any angle up to that."""
+    most = np.radians(min(degrees, 90.0))
+    worst = np.minimum(most, np.arctan2(half[::-1], half))
+    return half * np.cos(worst) + half[::-1] * np.sin(worst)
 
 
 @TRANSFORMS.register_module()

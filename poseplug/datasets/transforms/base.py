@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
+from poseplug.geometry import Size
 from poseplug.sample import Sample
 
 
@@ -13,3 +16,10 @@ class Transform(ABC):
     @abstractmethod
     def __call__(self, sample: Sample) -> Sample:
         """Change the sample and return it."""
+
+    def sees(self, half: np.ndarray, size: Size) -> np.ndarray:
+        """How far (2,; x and y, px) from the middle that may lie before this change which then lies within `half`.
+
+        `size` is the input's. Packs hold this much around a person; a change that moves nothing sees no more.
+        """
+        return half
