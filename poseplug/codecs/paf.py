@@ -18,7 +18,7 @@ from poseplug.codecs.limbs import limb_fields
 from poseplug.codecs.refine import blurred, dark_kernel
 from poseplug.errors import ConfigError
 from poseplug.grouping.paf import Parsed, check_fields, parse_maps
-from poseplug.grouping.peaks import Peaks
+from poseplug.grouping.peaks import PLACES, Peaks
 from poseplug.grouping.presets import Rules, get_rules
 from poseplug.poses import Poses
 from poseplug.registry import CODECS
@@ -42,6 +42,7 @@ class PAF(MapCodec):
     if both of its ends lie in the input. Where several people cover a cell it is their 'mean' (the paper), or the
     vector of the 'last' of them (the released code): `merge`.
 
+    `refine` places the peaks otherwise than `peaks` says; it knows 'centroid' too, the released library's.
     `parser` says how people are put together: the name of a preset, or a dict of what differs from its `preset`
     (`poseplug.grouping.presets.Rules`). A missing joint has score and visibility 0. With `subject` decoding gives one
     person a picture, for crops of a single one: who is nearest to the middle, with the largest peak of every joint
@@ -55,6 +56,7 @@ class PAF(MapCodec):
     width: float = 1.0
     merge: Literal['mean', 'last'] = 'mean'
     people: Literal['max', 'add'] = 'max'
+    refine: Literal['none', 'quarter', 'dark', 'udp', 'taylor', 'centroid'] | None = None
     parser: Any = 'cpp'
     subject: bool = False
 
@@ -67,6 +69,8 @@ class PAF(MapCodec):
             raise ConfigError(f"PAF: merge is one of ('mean', 'last'); got {self.merge!r}")
         if not self.width > 0:
             raise ConfigError(f'PAF: width is positive, in cells; got {self.width}')
+        if self.places not in PLACES:
+            raise ConfigError(f'PAF: peaks are placed by one of {PLACES}; got {self.places!r}. Set refine')
         self.heatmaps, self.rules, self.mirrored_limbs  # noqa: B018 - each fails here, if it does
 
     @cached_property
@@ -86,9 +90,12 @@ class PAF(MapCodec):
                 f'PAF: peaks is a codec of one Gaussian a joint, such as CPMHeatmap, DARKHeatmap or UDPHeatmap; got '
                 f'{type(codec).__name__}'
             )
-        if codec.refine == 'second':
-            raise ConfigError("PAF: refine='second' knows one peak a map, and here are several; take another")
         return codec
+
+    @property
+    def places(self) -> str:
+        """How peaks are placed between the cells."""
+        return self.refine or self.heatmaps.refine
 
     @cached_property
     def rules(self) -> Rules:
@@ -105,7 +112,7 @@ class PAF(MapCodec):
 
     def resized(self, input_size: tuple[int, int]) -> PAF:
         """The same codec of pictures of another size (width, height)."""
-        return self if tuple(input_size) == self.input_size else replace(self, input_size=tuple(input_size))
+        return self if tuple(input_size) == self.input_size else replace(self, input_size=input_size)
 
     def encode(
         self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None, defined: Tensor | None = None
@@ -150,7 +157,7 @@ class PAF(MapCodec):
             self.skeleton,
             self.rules,
             max(self.grid.strides),
-            codec.refine,
+            self.places,
             codec.kernel or dark_kernel(codec.spread),
             raw if codec.smooth else None,
         )
@@ -172,16 +179,13 @@ class PAF(MapCodec):
     def subjects(self, found: list[Poses], fields: Fields) -> Poses:
         """Of the people of every picture the one nearest to its middle, completed from the largest peaks."""
         middle = (np.array(self.input_size, np.float32) - 1) / 2
-        picked = [poses[nearest(poses, middle)] for poses in found]
-        known = torch.tensor([bool(len(poses)) for poses in picked], device=fields['heatmap'].device)
         largest = self.heatmaps.decode({'heatmap': fields['heatmap'].float()})
-        if not known.any():
-            return largest
-        poses = together(picked, len(self.skeleton), known.device)
-        points, scores = largest.keypoints.clone(), largest.scores.clone()
-        seen = poses.visibility > 0
-        points[known] = torch.where(seen[..., None], poses.keypoints.to(points), points[known])
-        scores[known] = torch.where(seen, poses.scores.to(scores), scores[known])
+        points, scores = torch.as_tensor(largest.keypoints).clone(), torch.as_tensor(largest.scores).clone()
+        for i, poses in enumerate(found):
+            for person in nearest(poses, middle):
+                seen = torch.as_tensor(np.asarray(poses.visibility)[person] > 0).to(points.device)
+                points[i, seen] = torch.as_tensor(poses.keypoints[person]).to(points)[seen]
+                scores[i, seen] = torch.as_tensor(poses.scores[person]).to(scores)[seen]
         return replace(largest, keypoints=points, scores=scores, person_scores=scores.mean(dim=1))
 
     @cached_property
@@ -213,10 +217,8 @@ class PAF(MapCodec):
 
 def nearest(poses: Poses, middle: np.ndarray) -> list[int]:
     """The place of the person whose box is centred nearest to a point, or none."""
-    if not len(poses):
-        return []
-    boxes: Any = poses.boxes
-    return [int(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - middle, axis=1).argmin())]
+    boxes = np.asarray(poses.boxes)
+    return np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - middle, axis=1).argsort(kind='stable')[:1].tolist()
 
 
 def together(found: list[Poses], joints: int, device: torch.device) -> Poses:

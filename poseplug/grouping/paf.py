@@ -18,8 +18,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from poseplug.errors import MismatchError
-from poseplug.grouping.peaks import Peaks, find_peaks
+from poseplug.errors import ConfigError, MismatchError
+from poseplug.grouping.peaks import PLACES, Peaks, find_peaks
 from poseplug.grouping.presets import PRESETS, Rules, get_rules
 from poseplug.poses import Poses
 from poseplug.skeleton import Skeleton, Step, get_skeleton
@@ -79,7 +79,7 @@ def parse(
     preset: Rules | str | Mapping[str, Any] = 'cpp',
     stride: float = 8.0,
     offset: float = 3.5,
-    refine: str = 'taylor',
+    refine: str = 'centroid',
     kernel: int = 11,
 ) -> list[Poses]:
     """The people of fields that were computed anywhere: arrays or tensors, of one picture or of several.
@@ -90,7 +90,8 @@ def parse(
         skeleton: its name, such as 'coco18'.
         preset: the rules of a released parser, see `PRESETS`.
         stride, offset: cell g stands at input pixel `stride` g + `offset`.
-        refine: how peaks are placed between cells, see `poseplug.codecs.refine`; `kernel` is the blur of 'dark'.
+        refine: how peaks are placed between cells: 'centroid', the released library's, or one of
+            `poseplug.codecs.refine`; `kernel` is the blur of 'dark'.
 
     Returns:
         The people of each picture in input pixels, best first.
@@ -99,8 +100,10 @@ def parse(
     maps = {name: torch.as_tensor(fields[name]).float() for name in ('heatmap', 'paf')}
     maps = {name: m[None] if m.ndim == 3 else m for name, m in maps.items()}
     check_fields(maps, skeleton)
-    found = parse_maps(maps['heatmap'][:, : len(skeleton)], maps['paf'], skeleton, get_rules(preset), stride,
-                       refine, kernel)  # fmt: skip
+    if refine not in PLACES:
+        raise ConfigError(f'peaks are placed by one of {PLACES}; got {refine!r}')
+    joints, rules = maps['heatmap'][:, : len(skeleton)], get_rules(preset)
+    found = parse_maps(joints, maps['paf'], skeleton, rules, stride, refine, kernel)
     return [parsed.poses((stride, stride), offset) for parsed in found]
 
 
@@ -138,9 +141,9 @@ def parse_maps(
     for i in lost:
         logger.info('picture %d: %s', i, found[i])
     if lost and rules.again:
-        some = [maps[lost], paf[lost], skeleton, PRESETS[rules.again], stride, how, kernel]
-        for i, parsed in zip(lost, parse_maps(*some, None if raw is None else raw[lost]), strict=True):
-            found[i] = parsed
+        rest = None if raw is None else raw[lost]
+        more = parse_maps(maps[lost], paf[lost], skeleton, PRESETS[rules.again], stride, how, kernel, rest)
+        found = [more[lost.index(i)] if i in lost else parsed for i, parsed in enumerate(found)]
     return found
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.codecs.refine import refine
+from poseplug.codecs.refine import REFINES, neighbourhood, refine
 
+CENTROID = 'centroid'
+PLACES = (CENTROID, *(how for how in REFINES if how != 'second'))  # 'second' knows one peak a map
 NEAREST = 2  # cells between two peaks of a map, at least: neighbours are never both one
 
 
@@ -88,7 +91,7 @@ def best(values: Tensor, places: Tensor, cells: int, most: int) -> Tensor:
 
 
 def refined(maps: Tensor, channels: Tensor, cells: Tensor, how: str, kernel: int) -> Tensor:
-    """Peaks (M, 2) in whole cells of maps (C, H, W), several a map, placed between the cells."""
+    """Peaks (M, 2) in whole cells of maps (C, H, W), several a map, placed between the cells by one of `PLACES`."""
     if how == 'none' or not len(cells):
         return cells.to(maps)
     counts = torch.bincount(channels, minlength=len(maps))
@@ -96,7 +99,41 @@ def refined(maps: Tensor, channels: Tensor, cells: Tensor, how: str, kernel: int
     most = int(counts.max())
     table = cells.new_zeros(len(maps), most, 2)
     table[channels, rank] = cells
-    return refine(maps[:, None].expand(-1, most, -1, -1), table, how, kernel)[channels, rank]
+    every = maps[:, None].expand(-1, most, -1, -1)
+    return (centroid(every, table) if how == CENTROID else refine(every, table, how, kernel))[channels, rank]
+
+
+def centroid(maps: Tensor, cells: Tensor) -> Tensor:
+    """Peaks (B, K, 2) in whole cells to those of the released library, which enlarges the maps (B, K, H, W) 8 times.
+
+    That is, the largest place near the cell on a map interpolated by cubics, and around it the mean of 7 x 7 places,
+    weighted by their values where these are positive. Only the cells around a peak are interpolated.
+    """
+    around = neighbourhood(maps, cells, 3).movedim((0, 1), (2, 3)).double()
+    enlarge = torch.from_numpy(cubic(8, 15)).to(maps.device)
+    fine = enlarge @ around @ enlarge.T  # (B, K, 30, 30), of which the 24 x 24 in the middle are at most 1 cell away
+    top = fine[..., 3:-3, 3:-3].flatten(-2).argmax(dim=-1)
+    corner = torch.stack([top % 24, top.div(24, rounding_mode='floor')], dim=-1)
+    steps = torch.arange(7, device=maps.device)
+    columns, rows = (corner[..., axis, None] + steps for axis in (0, 1))
+    window = fine.flatten(-2).gather(-1, (rows[..., :, None] * 30 + columns[..., None, :]).flatten(-2))
+    window = window.clamp(min=0).unflatten(-1, (7, 7))
+    total = window.sum(dim=(-2, -1)).clamp(min=1e-12)
+    x, y = (window.sum(dim=-2) * columns).sum(dim=-1) / total, (window.sum(dim=-1) * rows).sum(dim=-1) / total
+    return cells + ((torch.stack([x, y], dim=-1) - 14.5) / 8).to(maps)
+
+
+@lru_cache(maxsize=4)
+def cubic(scale: int, reach: int) -> np.ndarray:
+    """(2 reach, 7) that interpolates 7 cells at the places within `reach` / `scale` cells of the middle one.
+
+    By the cubic of -0.75 that OpenCV and torch use; places lie in the middle of their `scale` parts of a cell.
+    """
+    places = (np.arange(-reach, reach) + 0.5) / scale
+    far = abs(places[:, None] - np.arange(-3, 4))
+    near = (1.25 * far - 2.25) * far * far + 1
+    wide = -0.75 * (((far - 5) * far + 8) * far - 4)
+    return np.where(far <= 1, near, np.where(far < 2, wide, 0.0))
 
 
 def distinct(places: Tensor, width: int, cells: int, apart: float) -> Tensor:
