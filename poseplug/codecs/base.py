@@ -151,6 +151,9 @@ class Codec(ABC):
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Fields of a mirrored input as those of the input."""
 
+    def check_stages(self, head: str, stages: int) -> None:  # noqa: B027 - most codecs have nothing to check
+        """Raise a MismatchError where the targets are for other stages than the head's; most serve any number."""
+
     @cached_property
     def mirror_channels(self) -> dict[str, list[int]]:
         """For each field, the channel that each channel becomes in a mirror; extra channels (background) stay."""

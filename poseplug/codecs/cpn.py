@@ -10,7 +10,7 @@ from torch import Tensor
 from poseplug.codecs.base import Targets
 from poseplug.codecs.drawing import merge, spots
 from poseplug.codecs.heatmap import Heatmap, check_kernel, labelled
-from poseplug.errors import ConfigError
+from poseplug.errors import ConfigError, MismatchError
 from poseplug.registry import CODECS
 
 PEAK = 255.0
@@ -54,6 +54,16 @@ class CPNHeatmap(Heatmap):
             raise ConfigError(
                 f'CPNHeatmap: {strange[0]} changes nothing here, where kernels say what is drawn; leave it out'
             )
+
+    def check_stages(self, head: str, stages: int) -> None:
+        levels = len(self.kernels)
+        if stages == levels + 1:
+            return
+        remedy = f'give model.codec.kernels {stages - 1} sizes' if stages > 1 else 'take CPNHead, or another codec'
+        raise MismatchError(
+            f'{head} predicts {stages} stages but CPNHeatmap draws {levels + 1}, one for each of its {levels} kernels '
+            f'and the refined one; {remedy}'
+        )
 
     def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
         cells = (keypoints / self.stride).trunc()  # up to a cell before the first one counts as the first

@@ -89,6 +89,7 @@ class Decoder(nn.Module):
         self.loss = LossTable(loss, list(self.codec.fields), self.head.stages)
         self.stage_weights = stage_weights(supervision, self.head.stages)
         self._check_grid(givers)
+        self.codec.check_stages(type(self.head).__name__, self.head.stages)
 
     def stages(self, features: Sequence[Tensor], centers: Tensor | None = None) -> list[dict[str, Tensor]]:
         """The backbone's features to the head's stages of fields."""

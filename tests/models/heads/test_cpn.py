@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from poseplug.build import build_model
 from poseplug.errors import ConfigError, MismatchError
 from poseplug.models.heads.cpn import CPNHead, HalfBottleneck
 from poseplug.models.heads.simple import resized
@@ -115,3 +116,26 @@ def test_a_backbone_finer_than_the_codec_and_settings_without_sense_are_errors()
         ((name, value),) = settings.items()
         with pytest.raises(ConfigError, match=f'{name}={value}'):
             small(**settings)
+
+
+@pytest.mark.parametrize(
+    ('kernels', 'head', 'message'),
+    [
+        ((15, 11, 9), 'CPNHead', r'CPNHead predicts 5 stages but CPNHeatmap draws 4, one for each of its 3 kernels'),
+        ((15, 11, 9, 7, 5), 'CPNHead', r'draws 6, .* and the refined one; give model\.codec\.kernels 4 sizes'),
+        (
+            (15,),
+            'DeconvHead',
+            r'DeconvHead predicts 1 stages but CPNHeatmap draws 2, .*; take CPNHead, or another codec',
+        ),
+    ],
+)
+def test_a_codec_of_other_levels_than_the_heads_is_refused_when_the_model_is_built(kernels, head, message):
+    model = dict(
+        type='TopDown',
+        codec=dict(type='CPNHeatmap', input_size=(64, 64), kernels=kernels),
+        backbone=dict(type='ResNet', depth=18),
+        head=dict(type=head),
+    )
+    with pytest.raises(MismatchError, match=message):
+        build_model(dict(skeleton='coco', model=model))
