@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from poseplug.models.estimators.base import Estimator, Steps
 from poseplug.models.estimators.fusion import fuse_views
 from poseplug.poses import Poses
 from poseplug.registry import MODELS
-from poseplug.sample import Batch
+from poseplug.sample import Batch, Record
 
 
 class Crops(Steps):
@@ -26,15 +28,22 @@ class Crops(Steps):
 
     @torch.inference_mode()
     def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
-        """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone."""
+        """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone.
+
+        Each carries its subject's box and number, where the record knows them.
+        """
         batch = batch.to(self.pixels.mean.device)
         domains, views = self.predicting(batch), []
         for images, centers in views_of(batch):  # as in `fields`, whose call would be one frame more to the first layer
             views.append(self.averaged(self(images, centers, domains), images, centers, domains))
         wanted = range(0 if every_stage else len(views[0]) - 1, len(views[0]))
         if len(views) > 1:
-            return [fuse_views(self.codec, [view[t] for view in views], batch) for t in wanted]
-        return [self.decode(views[0][t], batch) for t in wanted]
+            found = [fuse_views(self.codec, [view[t] for view in views], batch) for t in wanted]
+        else:
+            found = [self.decode(views[0][t], batch) for t in wanted]
+        if not batch.records:  # pictures of nowhere, as in a benchmark
+            return found
+        return [[named(p, r) for p, r in zip(people, batch.records, strict=True)] for people in found]
 
     @torch.inference_mode()
     def fields(self, batch: Batch) -> list[list[dict[str, Tensor]]]:
@@ -67,6 +76,17 @@ class TopDown(Crops, Estimator):
     def __init__(self, *args: Any, flip_test: bool = False, **parts: Any):
         super().__init__(*args, **parts)
         self.flip_test = flip_test
+
+
+def named(poses: Poses, record: Record) -> Poses:
+    """The one person of a crop with the subject's box and its number among the annotations, where these are known."""
+    if len(poses) != 1 or poses.boxes is not None:
+        return poses
+    return replace(
+        poses,
+        boxes=None if record.boxes is None else np.asarray(record.boxes[:1], np.float32),
+        ids=None if record.numbers is None else np.asarray(record.numbers[:1]),
+    )
 
 
 def views_of(batch: Batch) -> list[tuple[Tensor, Tensor]]:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from poseplug.geometry import about, rotation, scaling, translation
 from poseplug.models.estimators.top_down import TopDown, moved
 from poseplug.models.heads.base import Head
 from poseplug.poses import Poses
-from poseplug.sample import Batch
+from poseplug.sample import Batch, Record
 from poseplug.skeletons.lsp import LSP
 
 SIZE = 64
+NOBODY = np.zeros((0, 14, 2))
 
 
 def model(**settings) -> TopDown:
@@ -42,7 +44,7 @@ def batch(images: torch.Tensor, matrices: list[np.ndarray] | None = None, center
         centers=torch.tensor([[center, 30.0]]).repeat(count, 1),
         matrices=each.repeat(count, 1, 1, 1),
         sizes=[(SIZE, SIZE)] * count,
-        records=[],
+        records=[Record(Path(f'{n}.jpg'), str(n), NOBODY, NOBODY[..., 0]) for n in range(count)],
         draws=[],
     )
 
@@ -171,3 +173,13 @@ def test_the_users_call_reaches_the_first_layer_in_three_frames_of_ours(method):
     optim = OptimWrapper(torch.optim.SGD(net.parameters(), lr=0.0))
     net.predict(batch(pictures())) if method == 'predict' else net.train_step(batch(pictures()), optim)
     assert frames == ['forward', 'forward', method]
+
+
+@pytest.mark.parametrize('views', [1, 2])
+def test_a_person_carries_the_subjects_box_and_number(views):
+    data = batch(pictures(2, views))
+    known = dict(boxes=np.array([[1, 2, 30, 40], [5, 5, 9, 9.0]]), numbers=np.array([7, 8]))
+    data = replace(data, records=[replace(data.records[0], **known), data.records[1]])
+    for stage in model().predict(data, every_stage=True):
+        assert (stage[0].boxes.tolist(), stage[0].ids.tolist()) == ([[1, 2, 30, 40]], [7])
+        assert (stage[1].boxes, stage[1].ids) == (None, None)
