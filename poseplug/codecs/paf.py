@@ -17,7 +17,7 @@ from poseplug.codecs.heatmap import Heatmap, labelled
 from poseplug.codecs.limbs import limb_fields
 from poseplug.codecs.refine import blurred, dark_kernel
 from poseplug.errors import ConfigError
-from poseplug.grouping.paf import Parsed, check_fields, parse_maps
+from poseplug.grouping.paf import Parsed, checked, parse_maps
 from poseplug.grouping.peaks import PLACES, Peaks
 from poseplug.grouping.presets import Rules, get_rules
 from poseplug.poses import Poses
@@ -147,8 +147,7 @@ class PAF(MapCodec):
 
     def parse(self, fields: Fields) -> list[Parsed]:
         """The people of every picture, with the peaks, pairs and limbs that they come from and what was dropped."""
-        maps = {name: fields[name].float() for name in ('heatmap', 'paf')}
-        check_fields(maps, self.skeleton)
+        maps = checked(fields, self.skeleton)
         raw = maps['heatmap'][:, : len(self.skeleton)]
         codec = self.heatmaps
         return parse_maps(
@@ -164,9 +163,9 @@ class PAF(MapCodec):
 
     def decode(self, fields: Fields) -> Poses:
         """Fields (B, C, H, W) of any size to the people of every picture, best first, in input pixels."""
+        parsed = self.parse(fields)
         codec = self.of_maps(fields['heatmap'])
-        grid = codec.grid
-        found = [parsed.poses(grid.strides, grid.offset) for parsed in self.parse(fields)]
+        found = [people.poses(codec.grid.strides, codec.grid.offset) for people in parsed]
         if self.subject:
             return codec.subjects(found, fields)
         return together(found, len(self.skeleton), fields['heatmap'].device)
