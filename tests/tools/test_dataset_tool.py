@@ -217,7 +217,7 @@ def test_a_set_that_is_not_there_says_how_to_get_it(command, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(('arguments', 'told'), [
-    (('mpii3d',), "there is no data set 'mpii3d' to prepare; known: synthetic, aic, coco, crowdpose, flic, lsp, lspet, mpii"),
+    (('mpii3d',), "there is no data set 'mpii3d' to prepare; known: synthetic, aic, coco, crowdpose, flic, lsp, lspet"),
     (('synthetic',), 'prepare synthetic needs --out DIR'),
 ])  # fmt: skip
 def test_a_set_that_cannot_be_prepared_is_told(command, arguments, told):
