@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,14 +67,17 @@ def suppression(clusters: int) -> Callable[[Path], Task]:
     return task
 
 
-def dataset(root: Path, pipeline: Sequence[Any], keep: int = 0) -> Any:
+def dataset(root: Path, pipeline: Sequence[Any], keep: int = 0, packed: Path | None = None) -> Any:
+    """The training set, or a pack of it."""
     from poseplug.datasets.dataset import PoseDataset
 
     source = dict(type='CocoSource', root=str(root), half='train')
+    if packed is not None:
+        source = dict(type='PackedSource', root=str(packed))
     return PoseDataset([source], pipeline, skeleton='coco', input_size=inputs.INPUT, keep=keep)
 
 
-def loader(reduced: bool = False, keep: int = 0) -> Callable[[Path], Task]:
+def loader(reduced: bool = False, keep: int = 0, packed: bool = False) -> Callable[[Path], Task]:
     """One pass over the training set, batches of 32, and the subjects' targets, which a training step draws."""
 
     def task(root: Path) -> Task:
@@ -83,6 +87,10 @@ def loader(reduced: bool = False, keep: int = 0) -> Callable[[Path], Task]:
 
         pipeline = [*(dict(type=name) for name in TRAIN), dict(type='Warp', reduced=reduced)]
         samples, own = dataset(root, pipeline, keep), CODECS.build(CODEC, skeleton=COCO)
+        facts = {'samples': len(samples)}
+        if packed:
+            folder = pack_of(samples)
+            samples, facts['MiB'] = dataset(root, pipeline, packed=folder), size_of(folder)
         batches = [range(i, min(i + 32, len(samples))) for i in range(0, len(samples), 32)]
 
         def one_pass() -> None:
@@ -90,9 +98,27 @@ def loader(reduced: bool = False, keep: int = 0) -> Callable[[Path], Task]:
                 batch = collate([samples[Draw(0, i)] for i in places])
                 own.encode(batch.keypoints[:, :1], batch.visible[:, :1])
 
-        return Task(one_pass, len(samples), facts={'samples': len(samples)})
+        return Task(one_pass, len(samples), facts=facts)
 
     return task
+
+
+@functools.cache
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with this process."""
+    return tempfile.TemporaryDirectory()
+
+
+def pack_of(samples: Any) -> Path:
+    """A pack of a data set, as tools/dataset.py writes it."""
+    from poseplug.datasets.pack import pack
+
+    return pack(samples, inputs.INPUT, Path(scratch().name) / 'pack')
+
+
+def size_of(folder: Path) -> float:
+    """MiB of the files in a folder."""
+    return sum(file.stat().st_size for file in folder.iterdir()) / 2**20
 
 
 def decode_and_warp(root: Path) -> Task:
@@ -158,6 +184,7 @@ ROWS = {
     'loader': loader(),
     'loader reduced': loader(reduced=True),
     'loader kept': loader(keep=1),
+    'loader packed': loader(packed=True),
     'three boxes': predict(1, 3),
     'three boxes, channels last': predict(1, 3, channels_last=True),
     '64 boxes': predict(16, 4),

@@ -55,6 +55,7 @@ ROWS = (
     Row('loader', 'sample', most=1.25, base='decode and warp'),
     Row('loader reduced', 'sample', 2, other='loader'),
     Row('loader kept', 'sample', 2, other='loader'),
+    Row('loader packed', 'sample', 2, other='loader'),
     both('three boxes', 'person', 1.3, threads=CORES),
     Row('three boxes, channels last', 'person', 1.3, other='three boxes', threads=CORES),
     Row('64 boxes', 'person', turns=1, threads=CORES),
