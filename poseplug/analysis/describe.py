@@ -66,7 +66,8 @@ def _codec(codec: Codec) -> dict[str, Any]:
 def _grid(codec: Codec) -> dict[str, Any]:
     if not isinstance(codec, MapCodec):
         return {}
-    return {'grid': list(codec.grid.size), 'stride': codec.stride, 'offset': codec.grid.offset}
+    grid = codec.grid
+    return {'grid': list(grid.size), 'stride': codec.stride, 'spacing': list(grid.strides), 'offset': grid.offset}
 
 
 def _shapes(model: Any, traced: Trace) -> dict[str, Any]:
@@ -143,7 +144,10 @@ def flow(about: Mapping[str, Any]) -> Any:
 
 def where(codec: Mapping[str, Any]) -> str:
     """Where the cells of a codec's maps stand; nothing for one that draws no maps."""
-    return f', cell g at pixel {codec["stride"]:g} g + {codec["offset"]:g}' if 'grid' in codec else ''
+    if 'grid' not in codec:
+        return ''
+    across, down = (f'{step:.4g} g + {codec["offset"]:g}' for step in codec['spacing'])
+    return f', cell g at pixel {across}' + (f' across, {down} down' if across != down else '')
 
 
 def loader_line(loader: Mapping[str, Any], picture: Sequence[int]) -> str:

@@ -81,6 +81,14 @@ def test_a_model_without_maps_is_described_too(command, root):
     assert (code, 'SimCC' in out) == (0, True), told
 
 
+def test_cells_from_the_first_pixel_to_the_last_are_told_apart_by_axis(command, root):
+    """48 cells over 192 px and 64 over 256: 191 / 47 and 255 / 63 px from one to the next."""
+    out = command('describe.py', root / 'configs/vitpose/vitpose_s_coco_256x192.py')[1]
+    assert 'cell g at pixel 4.064 g + 0 across, 4.048 g + 0 down' in ' '.join(out.split())
+    out = command('describe.py', root / 'configs/cpm/cpm_lsp_lite.py')[1]
+    assert 'cell g at pixel 8 g + 3.5\n' in out
+
+
 def test_a_config_that_does_not_exist_is_told_in_a_line(command, root):
     code, _, told = command('describe.py', root / 'configs/cpm/cpm_lsp_light.py')
     assert code == 2
