@@ -15,5 +15,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=210, end=420, T_max=210, eta_min=2e-4, convert_to_iter_based=True),
 ]
 train_cfg = dict(epochs=420, val_interval=10)
-custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-4, update_buffers=True)]
+custom_hooks = [dict(type='EMAHook', momentum=2e-4, update_buffers=True)]
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))
