@@ -44,13 +44,15 @@ class GatedAttention(nn.Module):
         for layer in (self.uv, self.o):
             nn.init.xavier_uniform_(layer.weight)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, code: Tensor | None = None) -> Tensor:
+        """Tokens (B, K, C) to tokens of the same shape; `code` (K, s) tells them apart for queries and keys."""
         u, v, base = F.silu(self.uv(self.ln(tokens))).split([self.inner, self.inner, self.width], dim=-1)
-        mixed = self.shares(base).to(v.dtype) @ v
+        mixed = self.shares(base, code).to(v.dtype) @ v
         return tokens * self.shortcut + self.o(u * mixed)
 
-    def shares(self, base: Tensor) -> Tensor:
+    def shares(self, base: Tensor, code: Tensor | None = None) -> Tensor:
         """How much each token takes of each other one: (B, K, s) to (B, K, K)."""
         with torch.autocast(base.device.type, enabled=False):
-            q, k = (base.float()[..., None, :] * self.gamma.float() + self.beta.float()).unbind(dim=-2)
+            both = base.float()[..., None, :] * self.gamma.float() + self.beta.float()
+            q, k = (both if code is None else both + code.float()[:, None]).unbind(dim=-2)
             return (q @ k.mT / self.width**0.5).relu().square()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poseplug.models.layers import ChannelAttention, check_strides, conv_block, init_convolutions
+from poseplug.models.csp import SPP, CSPLayer, block
+from poseplug.models.layers import check_strides, init_convolutions
 from poseplug.registry import MODELS
 
 STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))  # channels and blocks at widen 1, deepen 1
@@ -37,7 +36,8 @@ class CSPNeXt(nn.Module):
             depth, last = max(round(STAGES[i][1] * deepen), 1), i == len(STAGES) - 1
             layers: list[nn.Module] = [block(channels, widths[i], 3, stride=2)]
             layers += [SPP(widths[i])] if last else []
-            layers += [CSPLayer(widths[i], depth, identity=not last)]
+            blocks = (CSPNeXtBlock(widths[i] // 2, identity=not last) for _ in range(depth))
+            layers += [CSPLayer(widths[i], blocks, attention=True)]
             self.add_module(f'stage{i + 1}', nn.Sequential(*layers))
             channels = widths[i]
         self.out_channels = tuple(widths[STRIDES.index(s)] for s in self.strides)
@@ -53,29 +53,6 @@ class CSPNeXt(nn.Module):
         return tuple(maps)
 
 
-def block(channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm and SiLU, named `conv`, `bn` and `act`."""
-    layers = conv_block(channels, out, kernel, 'BN', stride=stride, groups=groups, activation=nn.SiLU)
-    return nn.Sequential(OrderedDict(zip(('conv', 'bn', 'act'), layers, strict=True)))
-
-
-class CSPLayer(nn.Module):
-    """Half of the channels goes through the blocks, half passes by; attention weighs both before they are mixed."""
-
-    def __init__(self, channels: int, depth: int, identity: bool):
-        super().__init__()
-        half = channels // 2
-        self.main_conv = block(channels, half, 1)
-        self.short_conv = block(channels, half, 1)
-        self.blocks = nn.Sequential(*(CSPNeXtBlock(half, identity) for _ in range(depth)))
-        self.attention = ChannelAttention(2 * half)
-        self.final_conv = block(2 * half, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        both = torch.cat([self.blocks(self.main_conv(x)), self.short_conv(x)], dim=1)
-        return self.final_conv(self.attention(both))
-
-
 class CSPNeXtBlock(nn.Module):
     """3x3 convolution, then a 5x5 one in each channel and a 1x1 over them; `identity` adds the input."""
 
@@ -89,21 +66,3 @@ class CSPNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv2(self.conv1(x))
         return x + out if self.identity else out
-
-
-class SPP(nn.Module):
-    """Maxima of windows of 1, 5, 9 and 13 cells side by side, between two 1x1 convolutions.
-
-    A window of 9 is one of 5 over windows of 5, and so on: three poolings of 5 give all of them.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = block(channels, channels // 2, 1)
-        self.conv2 = block(4 * (channels // 2), channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = [self.conv1(x)]
-        for _ in range(3):
-            pooled.append(F.max_pool2d(pooled[-1], 5, 1, 2))
-        return self.conv2(torch.cat(pooled, dim=1))

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from poseplug.models.backbones.cspnext import SPP, CSPNeXt
+from poseplug.models.backbones.cspnext import CSPNeXt
+from poseplug.models.csp import SPP
 
 
 def made(*args, **settings) -> CSPNeXt:
