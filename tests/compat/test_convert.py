@@ -17,28 +17,15 @@ from poseplug.engine.checkpoint import load_weights
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
-HRNET = f"_base_ = ['{CONFIGS}/hrnet/hrnet_w32_coco_256x192.py']\n"
-BASELINE = f"_base_ = ['{CONFIGS}/simple_baseline/simple_baseline_r50_coco_256x192.py']\n"
-UDP = "dict(_delete_=True, type='UDPHeatmap', input_size=(192, 256))"
-SIMCC = """
-codec=dict(_delete_=True, type='SimCC', input_size=(192, 256)),
-head=dict(_delete_=True, type='SimCCHead'),
-loss=dict(_delete_=True, type='KLDivergence'),
-"""
-RTMPOSE = """
-codec=dict(_delete_=True, type='SimCC', input_size=(192, 256), sigma=(4.9, 5.66), normalize=False),
-backbone=dict(_delete_=True, type='CSPNeXt', widen=0.5, deepen=0.33, out_strides=(32,)),
-head=dict(_delete_=True, type='RTMCCHead'),
-loss=dict(_delete_=True, type='KLDivergence'),
-"""
-NETWORKS = {  # names of files to configs, as docs/old_weights.md gives them
-    'hrnet_w32': HRNET,
-    'hrnet_w32_udp': f'{HRNET}model = dict(codec={UDP})',
-    'res50': BASELINE,
-    'vitpose_s': f"_base_ = ['{CONFIGS}/vitpose/vitpose_s_coco_256x192.py']\n",
-    'simcc_res50': f'{BASELINE}model = dict({SIMCC})',
-    'rtmpose_s': f'{BASELINE}model = dict({RTMPOSE})',
+NETWORKS = {  # names of files to configs, as docs/old_weights.md has them
+    'hrnet_w32': 'hrnet/hrnet_w32_coco_256x192.py',
+    'hrnet_w32_udp': 'hrnet/hrnet_w32_coco_256x192.py',
+    'res50': 'simple_baseline/simple_baseline_r50_coco_256x192.py',
+    'vitpose_s': 'vitpose/vitpose_s_coco_256x192.py',
+    'simcc_res50': 'simcc/simcc_r50_coco_256x192.py',
+    'rtmpose_s': 'rtmpose/rtmpose_s_coco_256x192.py',
 }
+FURTHER = {'hrnet_w32_udp': "model = dict(codec=dict(_delete_=True, type='UDPHeatmap', input_size=(192, 256)))"}
 TOLERANCE = 1e-4
 
 
@@ -68,7 +55,7 @@ def test_the_configs_that_the_page_shows_build(shown, tmp_path):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_checkpoint_that_mmpose_saved_gives_mmposes_outputs(saved, command, tmp_path, name):
     config, weights = tmp_path / 'config.py', tmp_path / 'ours.safetensors'
-    config.write_text(NETWORKS[name])
+    config.write_text(f"_base_ = ['{CONFIGS}/{NETWORKS[name]}']\n{FURTHER.get(name, '')}\n")
     code, printed, error = command('convert.py', saved / f'{name}.pth', config, '--out', weights, '--trust')
     assert code == 0, error
     assert f'{weights}: sha256 ' in printed.splitlines()[-1]
