@@ -1,11 +1,17 @@
-"""Every combination of backbone, head, codec and estimator, with small settings, and what becomes of each."""
+"""Every combination of backbone, head, codec and estimator, with small settings, and what becomes of each.
+
+`python -m tests.mixing.matrix docs/mixing.md` writes the page.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from runpy import run_path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +26,12 @@ SIZE = (64, 64)
 STRIDES = (4, 8, 16, 32)
 REACH = {'sigma': 8.0, 'radius': 0.6}  # of what a codec draws: some cells, on the coarsest grid too
 ESTIMATORS = ('TopDown', 'MultiTopDown', 'DistilledTopDown')
+LOSSES = {  # of codecs whose fields are not trained by squares
+    'Integral': dict(heatmap=dict(type='JensenShannon'), keypoints=dict(type='SmoothL1')),
+    'RLERegression': dict(type='RLE', layers=2, width=8),
+    'Regression': dict(type='SmoothL1'),
+    'SimCC': dict(type='KLDivergence'),
+}
 
 
 @dataclass(frozen=True)
@@ -32,11 +44,11 @@ class Mix:
     stride: int | None = None
 
     def parts(self) -> dict[str, Any]:
-        """The three parts as a config has them."""
-        cells = {} if self.stride is None else {'stride': self.stride}
-        reach = {n: v for n, v in REACH.items() if self.stride and n in settings_of(self.codec)}
-        codec = {'type': self.codec, **SETTINGS[self.codec], 'input_size': SIZE, **cells, **reach}
-        return dict(codec=codec, backbone=small(self.backbone), head=small(self.head))
+        """The three parts and the loss as a config has them."""
+        cells = {} if self.stride is None else {'stride': self.stride, **REACH}
+        asked = {n: v for n, v in {**cells, 'subject': True}.items() if n in settings_of(self.codec)}
+        codec = {**small(self.codec), 'input_size': SIZE, **asked}
+        return dict(codec=codec, backbone=small(self.backbone), head=small(self.head), loss=LOSSES.get(self.codec))
 
 
 def settings_of(codec: str) -> set[str]:
@@ -51,8 +63,14 @@ def small(name: str) -> dict[str, Any]:
 @cache
 def candidates() -> tuple[Mix, ...]:
     """Every combination there is, legal or not, each codec with cells once a stride."""
-    backbones, heads = ours(MODELS, 'models.backbones'), ours(MODELS, 'models.heads')
-    return tuple(Mix(b, h, c) for b in backbones for h in heads for c in ours(CODECS))
+    backbones = ours(MODELS, 'models.backbones')
+    return tuple(Mix(b, h, c) for b in backbones for h in heads() for c in ours(CODECS))
+
+
+def heads() -> list[str]:
+    """The heads that predict what some codec reads; others, such as those of whole people, have no place here."""
+    kinds = {CODECS.get(codec).kind for codec in ours(CODECS)}
+    return [head for head in ours(MODELS, 'models.heads') if kinds & set(MODELS.get(head).predicts)]
 
 
 def strides_of(mix: Mix) -> tuple[int | None, ...]:
@@ -60,10 +78,16 @@ def strides_of(mix: Mix) -> tuple[int | None, ...]:
     return STRIDES if 'stride' in settings_of(mix.codec) else (None,)
 
 
-def build(mix: Mix, estimator: str = 'TopDown') -> Any:
+@cache
+def built_backbone(name: str) -> Any:
+    """A backbone, built once: whether others fit to it follows from what it declares."""
+    return MODELS.build(small(name), input_size=SIZE)
+
+
+def build(mix: Mix, estimator: str = 'TopDown', **given: Any) -> Any:
     """The estimator of a combination, with weights that follow from a seed; MismatchError where it does not fit."""
     torch.manual_seed(0)
-    parts = mix.parts()
+    parts = {**mix.parts(), **given}
     if estimator == 'MultiTopDown':
         spec = dict(backbone=parts.pop('backbone'), decoders=dict(one=dict(skeleton=SMALL, sources=('test',))), **parts)
     elif estimator == 'DistilledTopDown':
@@ -73,13 +97,14 @@ def build(mix: Mix, estimator: str = 'TopDown') -> Any:
     return MODELS.build(dict(type=estimator, **spec), skeleton=SMALL)
 
 
+@cache
 def fit(mix: Mix) -> tuple[Mix | None, str]:
     """The combination at the first stride at which its parts fit, or None and why it never does."""
     told = ''
     for stride in strides_of(mix):
         placed = Mix(mix.backbone, mix.head, mix.codec, stride)
         try:
-            build(placed)
+            build(placed, backbone=built_backbone(mix.backbone))
         except MismatchError as error:
             told = str(error)
         else:
@@ -117,27 +142,28 @@ def batch(seed: int = 0) -> Batch:
 
 def page() -> str:
     """docs/mixing.md: a row a backbone, a column a head, and in each cell how many codecs fit, and at which strides."""
-    heads, codecs = ours(MODELS, 'models.heads'), ours(CODECS)
     lines = [
         '# What mixes with what',
         '',
-        'Each cell counts the codecs that this backbone and this head take, and the strides of their grids that were',
-        f'tried first with success. {len(legal())} combinations of {len(outcomes())} fit; each is built, runs forward',
-        f'and backward, and predicts in each of the {len(ESTIMATORS)} top-down estimators ({", ".join(ESTIMATORS)}) by',
-        '`bash tests/run.sh -m slow tests/mixing`, which also holds this page to what it finds. The others are refused',
-        'when the model is built, with a message that names both parts.',
+        'Each cell counts the codecs that this backbone and this head take, and names the finest strides at which',
+        f'those with cells fit. {len(legal())} combinations of {len(outcomes())} fit: each is built, trained for a',
+        f'step and made to predict in each of the top-down estimators ({", ".join(ESTIMATORS)}) by',
+        '`bash tests/run.sh -m slow tests/mixing`. The others are refused when the model is built, by a message that',
+        'names the head and what it does not fit.',
         '',
-        '| backbone | ' + ' | '.join(heads) + ' |',
-        '|' + '---|' * (len(heads) + 1),
+        'To write this page anew after adding a part: `python -m tests.mixing.matrix docs/mixing.md`.',
+        '',
+        '| backbone | ' + ' | '.join(heads()) + ' |',
+        '|' + '---|' * (len(heads()) + 1),
     ]
     for backbone in ours(MODELS, 'models.backbones'):
-        cells = [cell(backbone, head) for head in heads]
+        cells = [cell(backbone, head) for head in heads()]
         lines.append(f'| {backbone} | ' + ' | '.join(cells) + ' |')
     lines += ['', '| head | codecs that it takes |', '|---|---|']
-    for head in heads:
+    for head in heads():
         taken = sorted({m.codec for m in legal() if m.head == head})
         lines.append(f'| {head} | {", ".join(taken)} |')
-    return '\n'.join([*lines, '', f'Codecs: {", ".join(codecs)}.', ''])
+    return '\n'.join([*lines, '', f'Codecs: {", ".join(ours(CODECS))}.', ''])
 
 
 def cell(backbone: str, head: str) -> str:
@@ -145,3 +171,8 @@ def cell(backbone: str, head: str) -> str:
     found = [m for m in legal() if m.backbone == backbone and m.head == head]
     strides = sorted({m.stride for m in found if m.stride is not None})
     return f'{len(found)}' + (f' (/{", /".join(map(str, strides))})' if strides else '') if found else '-'
+
+
+if __name__ == '__main__':
+    sys.modules['timm'] = cast(Any, SimpleNamespace(**run_path('tests/models/backbones/standin_timm.py')))
+    Path(sys.argv[1]).write_text(page())
