@@ -2,14 +2,19 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
 
 from poseplug.datasets.dataset import PoseDataset
 from poseplug.datasets.sources.coco import CocoSource
 from poseplug.datasets.synthetic import write_coco
+from poseplug.engine import launch
 from poseplug.engine.evaluate import evaluate
+from poseplug.engine.loops import EvalLoop
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.evaluation.pck import PCK
 from poseplug.poses import Poses
@@ -19,8 +24,10 @@ from poseplug.skeletons.coco import COCO
 PIPELINE = [dict(type='PlaceBox'), dict(type='Warp')]
 
 
-class Knowing:
+class Knowing(torch.nn.Module):
     """A model that finds everybody whose picture it is shown, by looking at the truth."""
+
+    skeleton = COCO
 
     def predict(self, batch, every_stage=False):
         found = []
@@ -60,6 +67,22 @@ def test_people_of_pictures_without_a_box_are_missed(folder):
     scores = measured(half)
     assert scores.values['AR'] == pytest.approx(100 * (1 - missed / total), abs=0.01)
     assert f'2 of 4 pictures have nobody predicted: their {missed} people are missed' in scores.notes
+
+
+def test_they_are_missed_by_the_test_command_and_in_training_too(folder, monkeypatch):
+    dataset(folder, [0, 2])  # writes the boxes
+    source = dict(type='CocoSource', root=str(folder), half='val', boxes='found.json')
+    loader = dict(batch_size=2, num_workers=0, dataset=dict(type='PoseDataset', sources=[source], pipeline=PIPELINE))
+    cfg = Config(dict(skeleton='coco', model=dict(codec=dict(input_size=(32, 48))), test_dataloader=loader,
+                      test_evaluator=dict(type='OKSAP')))  # fmt: skip
+    monkeypatch.setattr(launch, 'build_model', lambda cfg: Knowing())
+    monkeypatch.setattr(launch, 'load_weights', lambda *_: None)
+    found = launch.test(cfg, 'none.pth')
+    wanted = measured(dataset(folder, [0, 2]))
+    assert found.scores == wanted
+    runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=Knowing())
+    batches = launch.build_loader(cfg, 'test_dataloader', seed=0)
+    assert EvalLoop(runner, batches, lambda: [OKSAP(COCO)]).run() == wanted.values
 
 
 def test_a_limit_leaves_out_the_pictures_beyond_it(folder):
