@@ -23,7 +23,8 @@ class RLE(nn.Module):
         Σ over x, y of (ln(2 spread) + |e|)  -  ln G(e),
 
     a Laplace distribution, times a correction G that a flow learns (section 3.3 there; G is not scaled to a sum of 1).
-    It may be negative. Spreads below `NARROWEST` count as that. Training needs the flow, prediction does not.
+    It may be negative. Spreads below `NARROWEST` count as that. Training needs the flow, prediction does not. The
+    released code takes the logarithm of the spreads twice, and that of G once a coordinate.
     """
 
     def __init__(self, layers: int = 6, width: int = 64, factor: float = 1.0):
