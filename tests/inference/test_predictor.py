@@ -167,3 +167,14 @@ def test_a_picture_is_read_as_it_is_stored(predictor, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), image)
     assert all(map(same, predictor([tmp_path / 'a.png']), predictor([image])))
+
+
+@pytest.mark.parametrize(('wanted', 'last'), [(None, True), (True, True), (False, False)])
+def test_on_a_cpu_the_network_lies_channels_last_unless_told_otherwise(wanted, last):
+    predictor = Predictor(device='cpu', channels_last=wanted)
+    layers = [m for m in predictor.model.modules() if isinstance(m, torch.nn.Conv2d)]
+    weights = next(m.weight for m in layers if m.in_channels > 1 and m.kernel_size > (1, 1))
+    assert weights.is_contiguous(memory_format=torch.channels_last) is last
+    image = np.random.default_rng(0).integers(0, 255, (80, 60, 3), dtype=np.uint8)
+    other = Predictor(device='cpu', channels_last=not last)
+    np.testing.assert_allclose(predictor([image])[0].keypoints, other([image])[0].keypoints, atol=0.05)
