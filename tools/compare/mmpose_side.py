@@ -80,12 +80,17 @@ def loader(root: Path) -> Task:
     return Task(one_pass, len(dataset), facts={'samples': len(dataset)})
 
 
-def three_boxes(root: Path) -> Task:
-    from mmpose.apis import inference_topdown, init_model
+def predict(pictures: int, people: int) -> Callable[[Path], Task]:
+    """One picture after the other, as its interface takes them."""
 
-    model = init_model(str(config_file(HRNET)), device='cpu')
-    ((path, boxes),) = inputs.pictures(root, 1, 3)
-    return Task(lambda: inference_topdown(model, path, boxes), 3, facts={'flip test': model.test_cfg['flip_test']})
+    def task(root: Path) -> Task:
+        from mmpose.apis import inference_topdown, init_model
+
+        model, work = init_model(str(config_file(HRNET)), device='cpu'), inputs.pictures(root, pictures, people)
+        action = lambda: [inference_topdown(model, path, boxes) for path, boxes in work]  # noqa: E731
+        return Task(action, pictures * people, facts={'flip test': model.test_cfg['flip_test']})
+
+    return task
 
 
 def import_all() -> None:
@@ -102,7 +107,8 @@ ROWS = {
     'oks-nms distinct': suppression(1000),
     'oks-nms clustered': suppression(50),
     'loader': loader,
-    'three boxes': three_boxes,
+    'three boxes': predict(1, 3),
+    '64 boxes': predict(16, 4),
 }
 
 if __name__ == '__main__':
