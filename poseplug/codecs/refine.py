@@ -67,14 +67,20 @@ def neighbourhood(maps: Tensor, cells: Tensor, radius: int) -> Tensor:
     """
     height, width = maps.shape[-2:]
     maps = maps if maps.stride(1) else maps[:, :1]
-    first = torch.arange(0, maps.numel(), height * width, device=maps.device).view(maps.shape[:2])
-    steps = torch.arange(-radius, radius + 1, device=maps.device)[:, None, None]
-    lines = cells.movedim(-1, 0).contiguous()[:, None] + steps  # (2, 2r+1, B, K): columns and rows
-    inside = lines.clamp(min=0).minimum(last_cell(maps)[:, None, None, None])
-    (columns, rows), there = inside, inside == lines
+    numbers = torch.int32 if maps.numel() < 2**31 else torch.int64
+    lines, inside = lines_around(maps, cells.to(numbers), radius)
+    there, (columns, rows) = inside == lines, inside
+    first = torch.arange(0, maps.numel(), height * width, dtype=numbers, device=maps.device).view(maps.shape[:2])
     places = (first + rows * width)[:, None] + columns
     values = maps.flatten().index_select(0, places.flatten()).view(places.shape)
     return values.mul_(there[1, :, None]).mul_(there[0])
+
+
+def lines_around(maps: Tensor, cells: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The columns and rows around each peak (2, 2r+1, B, K), and of each the nearest one of the map."""
+    steps = torch.arange(-radius, radius + 1, dtype=cells.dtype, device=cells.device)[:, None, None]
+    lines = cells.movedim(-1, 0).contiguous()[:, None] + steps
+    return lines, lines.clamp(min=0).minimum(last_cell(maps).to(lines)[:, None, None, None])
 
 
 def last_cell(maps: Tensor) -> Tensor:
@@ -101,8 +107,8 @@ def dark_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
     """
     f = modulated(maps, cells, kernel, 5).clamp_(min=1e-10).log_()
     gx, gy, hxx, hyy, hxy = along(torch.from_numpy(differences()).to(f.device), f.flatten(0, 1))
-    step, sound = newton(gx, gy, hxx, hxy, hyy)
-    return torch.where(sound & interior(maps, cells, 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
+    inside = interior(maps, cells, 2).all(dim=-1, keepdim=True)
+    return torch.where(inside, newton(gx, gy, hxx, hxy, hyy), 0.0).to(maps)
 
 
 def modulated(maps: Tensor, cells: Tensor, kernel: int, keep: int) -> Tensor:
@@ -130,18 +136,13 @@ def udp_step(maps: Tensor, cells: Tensor, kernel: int) -> Tensor:
     a summit, is not taken; the published formula goes any distance.
     """
     f = modulated(maps, cells, kernel, 3).clamp_(1e-3, 50.0).log_()
-    (height, width), (x, y) = maps.shape[-2:], cells.unbind(-1)
-    stay = kept(y, height)[:, None] * 3 + kept(x, width)
+    lines, inside = lines_around(maps, cells, 1)
+    column, row = inside - lines[:, :1]  # which of the three, the last one where the map ends
+    stay = 3 * row[:, None] + column
     f = f.flatten(0, 1).gather(0, stay.flatten(0, 1))
     gx, gy, hxx, hyy, hxy = along(torch.from_numpy(UDP_DIFFERENCES).to(f.device), f)
-    step, sound = newton(gx, gy, hxx + EPS, hxy, hyy + EPS)
-    return torch.where(sound & (step.abs() <= kernel // 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
-
-
-def kept(places: Tensor, count: int) -> Tensor:
-    """Which of the three cells around each place (B, K) counts as which, (3, B, K): beyond the last it is the last."""
-    steps = torch.arange(-1, 2, device=places.device)[:, None, None]
-    return 1 + (places + steps).clamp(0, count - 1) - places
+    step = newton(gx, gy, hxx + EPS, hxy, hyy + EPS)
+    return torch.where((step.abs() <= kernel // 2).all(dim=-1, keepdim=True), step, 0.0).to(maps)
 
 
 def second_step(maps: Tensor, cells: Tensor) -> Tensor:
@@ -164,17 +165,15 @@ def taylor_step(maps: Tensor, cells: Tensor) -> Tensor:
     (ul, up, ur), (left, mid, right), (dl, down, dr) = f
     gx, gy, hxy = (right - left) / 2, (down - up) / 2, (dr - ur - dl + ul) / 4
     hxx, hyy = right - 2 * mid + left, down - 2 * mid + up
-    step, sound = newton(gx, gy, hxx, hxy, hyy)
-    sound = sound & ((hxx < 0) & (hxx * hyy > hxy * hxy))[..., None]
-    return torch.where(sound, (base - cells + step).clamp(-1, 1), 0.0)
+    summit = ((hxx < 0) & (hxx * hyy > hxy * hxy))[..., None]
+    return torch.where(summit, (base - cells + newton(gx, gy, hxx, hxy, hyy)).clamp(-1, 1), 0.0)
 
 
-def newton(gx: Tensor, gy: Tensor, hxx: Tensor, hxy: Tensor, hyy: Tensor) -> tuple[Tensor, Tensor]:
-    """-H⁻¹g (..., 2) of a function of two variables, and (..., 1) whether H can be inverted."""
+def newton(gx: Tensor, gy: Tensor, hxx: Tensor, hxy: Tensor, hyy: Tensor) -> Tensor:
+    """-H⁻¹g (..., 2) of a function of two variables, and 0 where H cannot be inverted."""
     det = hxx * hyy - hxy * hxy
-    sound = (det != 0)[..., None]
-    det = torch.where(det != 0, det, 1.0)
-    return torch.stack([hxy * gy - hyy * gx, hxy * gx - hxx * gy], dim=-1) / det[..., None], sound
+    way = torch.stack([hxy * gy - hyy * gx, hxy * gx - hxx * gy], dim=-1)
+    return way / torch.where(det != 0, det, math.inf)[..., None]
 
 
 EPS = torch.finfo(torch.float32).eps  # what UDP adds to both curvatures
