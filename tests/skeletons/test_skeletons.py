@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from poseplug.skeleton import get_skeleton
+from poseplug.errors import ConfigError
+from poseplug.skeleton import Skeleton, get_skeleton
 
 COCO_SIGMAS = [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
                0.089, 0.089]  # fmt: skip
@@ -48,3 +49,96 @@ def test_the_union_of_all_has_every_joint_once():
     union = get_skeleton('coco+crowdpose+aic+mpii')
     assert len(union) == 17 + 2 + 2
     assert union.sigmas is None or np.isfinite(union.sigmas).all()
+
+
+def pairs(text):
+    return [tuple(map(int, pair.split('-'))) for pair in text.split()]
+
+
+PARSING = {
+    'coco18': '1-2 1-5 2-3 3-4 5-6 6-7 1-8 8-9 9-10 1-11 11-12 12-13 1-0 0-14 14-16 0-15 15-17 2-16 5-17',
+    'body25': '1-8 1-2 1-5 2-3 3-4 5-6 6-7 8-9 9-10 10-11 8-12 12-13 13-14 1-0 0-15 15-17 0-16 16-18 2-17 5-18 14-19 '
+    '19-20 14-21 11-22 22-23 11-24',
+    'mpii15': '0-1 1-2 2-3 3-4 1-5 5-6 6-7 1-14 14-8 8-9 9-10 14-11 11-12 12-13',
+}
+FIRST = {
+    'coco18': [12, 20, 14, 16, 22, 24, 0, 2, 4, 6, 8, 10, 28, 30, 34, 32, 36, 18, 26],
+    'body25': [0, 14, 22, 16, 18, 24, 26, 6, 2, 4, 8, 10, 12, 30, 32, 36, 34, 38, 20, 28, 40, 42, 44, 46, 48, 50],
+    'mpii15': list(range(0, 28, 2)),
+}
+
+
+@pytest.mark.parametrize('name', PARSING)
+def test_limbs_are_parsed_in_the_released_order_from_the_released_channels(name):
+    steps = get_skeleton(name).assembly
+    assert [(step.start, step.end) for step in steps] == pairs(PARSING[name])
+    assert [2 * step.limb for step in steps] == FIRST[name]
+
+
+def test_the_fields_of_coco18_are_trained_in_the_released_order():
+    order = '1-8 8-9 9-10 1-11 11-12 12-13 1-2 2-3 3-4 2-16 1-5 5-6 6-7 5-17 1-0 0-14 0-15 14-16 15-17'
+    assert [tuple(limb) for limb in get_skeleton('coco18').limb_indices.tolist()] == pairs(order)
+
+
+@pytest.mark.parametrize(('name', 'redundant'), [('coco18', [17, 18]), ('body25', [18, 19]), ('mpii15', [])])
+def test_shoulders_to_ears_are_redundant(name, redundant):
+    assert [i for i, step in enumerate(get_skeleton(name).assembly) if step.redundant] == redundant
+
+
+def test_the_joints_of_coco18_are_cocos_in_the_released_order():
+    """The neck, place 1, is none of them."""
+    places = get_skeleton('coco18').mapping(get_skeleton('coco')).tolist()
+    assert places == [0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
+
+
+def test_a_neck_is_between_two_labelled_shoulders_and_as_visible_as_the_less_visible():
+    coco, coco18 = get_skeleton('coco'), get_skeleton('coco18')
+    joints, visible = np.zeros((3, 17, 2), np.float32), np.full((3, 17), 2)
+    joints[:, 5], joints[:, 6] = (10, 20), (30, 40)
+    visible[1, 5], visible[2, 6] = 1, 0
+    points, seen = coco18.of(coco, joints, visible)
+    assert seen[:, 1].tolist() == [2, 1, 0]
+    assert points[:, 1].tolist() == [[20, 30], [20, 30], [0, 0]]
+    assert points[0, 2].tolist() == [30, 40]
+
+
+def test_a_skeleton_knows_which_joints_a_data_set_defines():
+    body25 = get_skeleton('body25')
+    absent = [j for j, there in zip(body25.joints, body25.defined(get_skeleton('coco')), strict=True) if not there]
+    assert absent == [f'{side}_{part}' for side in ('left', 'right') for part in ('big_toe', 'small_toe', 'heel')]
+    assert get_skeleton('mpii15').defined(get_skeleton('mpii')).all()
+
+
+@pytest.mark.parametrize('name', ['lsp', 'mpii', 'coco', 'crowdpose', 'aic', 'flic'])
+def test_without_an_order_of_its_own_a_skeleton_grows_as_a_tree(name):
+    """Every limb once; each but the redundant ones leads from a joint that is there to one that is new."""
+    skeleton = get_skeleton(name)
+    assert sorted(step.limb for step in skeleton.assembly) == list(range(len(skeleton.limbs)))
+    seen = set()
+    for step in skeleton.assembly:
+        assert {step.start, step.end} == set(skeleton.limb_indices[step.limb].tolist())
+        assert step.redundant == ({step.start, step.end} <= seen)
+        assert step.end not in seen or step.redundant
+        seen |= {step.start, step.end}
+
+
+def test_lsp_is_a_tree_from_the_neck():
+    lsp = get_skeleton('lsp')
+    assert len(lsp.assembly) == 13
+    assert lsp.joints[lsp.assembly[0].start] == 'neck'
+    assert not any(step.redundant for step in lsp.assembly)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(parsing=(('a', 'b'), ('a', 'c'))), r"parsing names \('a', 'c'\), which is no limb"),
+        (dict(parsing=(('a', 'b'),)), 'parsing names each of the 2 limbs once'),
+        (dict(parsing=(('a', 'b'), ('b', 'a'))), 'parsing names each of the 2 limbs once'),
+        (dict(redundant=(('a', 'c'),)), r"parsing names \('a', 'c'\), which is no limb"),
+        (dict(derived={'d': ('a', 'b')}), "no joint 'd'"),
+    ],
+)
+def test_an_order_that_does_not_fit_the_limbs_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Skeleton('bent', ('a', 'b', 'c'), (('a', 'b'), ('b', 'c')), **settings)
