@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -54,7 +55,9 @@ class CPMTrunk(nn.Module):
 class CPMVGGTrunk(nn.Module):
     """The first ten 3x3 convolutions of VGG-19 with three 2x2 poolings, then CPM's own 3x3 convolutions.
 
-    `vgg` are the channels of the four VGG blocks (of 2, 2, 4 and 2 convolutions), `extra` those of the own layers.
+    `vgg` are the channels of the four VGG blocks (of 2, 2, 4 and 2 convolutions), `extra` those of the own layers:
+    five in CPM, 256 and 128 in OpenPose. The last `prelu` convolutions of all have a PReLU, one slope a channel, in
+    place of the ReLU; OpenPose's BODY_25 network has three of these, since its 26,166,084 weights include their slopes.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class CPMVGGTrunk(nn.Module):
         extra: Sequence[int] = (256, 256, 256, 256, 128),
         norm: str | None = None,
         init_std: float | None = 0.01,
+        prelu: int = 0,
     ):
         super().__init__()
         depths = (2, 2, 4, 2)
@@ -75,9 +79,19 @@ class CPMVGGTrunk(nn.Module):
             blocks += [stack] if block == 0 else [nn.MaxPool2d(2, 2), stack]
         self.vgg = nn.Sequential(*blocks)
         self.extra, channels = conv_stack(channels, [(3, out) for out in extra], norm)
+        self._learn_slopes(prelu)
         self.out_channels = (channels,)
         self.strides = (8,)
         init_convolutions(self, init_std)
+
+    def _learn_slopes(self, count: int) -> None:
+        """A PReLU in place of the ReLU of the last `count` convolutions."""
+        stacks: Any = [*self.vgg, self.extra]
+        blocks = [block for stack in stacks if isinstance(stack, nn.Sequential) for block in stack]
+        if not 0 <= count <= len(blocks):
+            raise ConfigError(f'CPMVGGTrunk has {len(blocks)} convolutions, of which prelu counts some; got {count}')
+        for block in blocks[len(blocks) - count :]:
+            block[-1] = nn.PReLU(block[0].out_channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Images (B, 3, H, W), multiples of 8, to one map (B, C, H/8, W/8)."""

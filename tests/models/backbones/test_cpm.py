@@ -53,6 +53,17 @@ def test_the_vgg_trunk_is_ten_convolutions_of_vgg_19_and_five_of_its_own():
     assert count(trunk) == sum(9 * a * b + b for a, b in zip([3, *channels], channels, strict=False))
 
 
+def test_the_last_convolutions_of_all_may_learn_their_slopes():
+    trunk = CPMVGGTrunk(extra=(7, 5), prelu=3, norm='BN')
+    slopes = {name: m.num_parameters for name, m in trunk.named_modules() if isinstance(m, nn.PReLU)}
+    assert slopes == {'vgg.6.1.2': 512, 'extra.0.2': 7, 'extra.1.2': 5}
+    assert sum(isinstance(m, nn.ReLU) for m in trunk.modules()) == 12 - 3
+    alone = CPMVGGTrunk(extra=(), prelu=1)
+    assert [m.num_parameters for m in alone.modules() if isinstance(m, nn.PReLU)] == [512]
+    with pytest.raises(ConfigError, match='CPMVGGTrunk has 12 convolutions, of which prelu counts some; got 13'):
+        CPMVGGTrunk(extra=(7, 5), prelu=13)
+
+
 @pytest.mark.parametrize('trunk', [CPMTrunk, CPMVGGTrunk])
 def test_weights_start_at_a_hundredth_and_biases_at_zero(trunk):
     torch.manual_seed(0)
