@@ -66,6 +66,8 @@ SETTINGS = {
     'HybridEncoder': dict(out=8, channels=16, feedforward=16),
     'HourglassHead': dict(stacks=2, channels=8, depth=2),
     'IntegralHead': dict(deconvs=8),
+    'OpenPoseHead': dict(stages=3, first=((3, 8),), later=((3, 8), (1, 8)), norm='BN', init_std=None),
+    'PAFStagesHead': dict(limb_stages=2, joint_stages=2, first=(4, 8), later=(4, 8), blocks=2, limbs='first'),
     'RegressionHead': {},
     'RLEHead': {},
     'RTMCCHead': dict(hidden=16, width=8),

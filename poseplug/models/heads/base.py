@@ -18,7 +18,8 @@ class Head(nn.Module):
     neck), and from the codec `fields` (names and channels), `shapes` (of one picture's fields), `input_size` and, where
     there are cells, `stride` (input pixels a cell). It sets `self.stages` (how many dicts it returns) and, for maps,
     `self.stride` (of the fields it predicts), and may keep the others under their names: a head built by hand is then
-    checked against the parts it joins. `predicts` says which kinds of fields it can give.
+    checked against the parts it joins. `predicts` says which kinds of fields it can give. A stage may hold some of the
+    fields, each of which then counts in the loss of that stage; the last one holds all.
     """
 
     stages: int = 1
