@@ -1,7 +1,7 @@
 """A small ViT with the classic decoder on Leeds Sports Pose at 128 px, to try ViTPose's distillation on a CPU.
 
 Run: python tools/train.py configs/vitpose/vit_tiny_lsp_128.py
-PCK@0.2 on the LSP test set, person-centric: not trained yet
+PCK@0.2 on the LSP test set, person-centric: 45.91 (1,600 steps; docs/results.md)
 """
 
 _base_ = ['../_base_/datasets/lsp_128.py', '../_base_/schedules/adamw_2400.py']
@@ -14,3 +14,8 @@ model = dict(
     loss=dict(type='MeanSquaredError', factor=1000.0),
     flip_test=True,
 )
+train_cfg = dict(steps=1600)
+param_scheduler = [
+    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1600),
+]
