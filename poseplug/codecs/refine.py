@@ -32,22 +32,21 @@ def largest(lines: Tensor) -> tuple[Tensor, Tensor]:
     """The place of the first of the largest values of each line (N, n), and that value: (N,) each.
 
     A maximum alone is found several times faster than with its place, so that the place is looked for only in the
-    strip of the line that holds the maximum, and there in the same way.
+    strip of the line that holds the maximum, as the largest of falling numbers where that is reached.
     """
     strips = lines.unflatten(1, (strip_count(lines.shape[1]), -1))
     count, length = strips.shape[1:]
-    if count == 1:
-        value, place = lines.max(dim=1)
-        return place, value
-    best = strips.amax(dim=2).max(dim=1).indices
-    chosen = best + torch.arange(len(lines), device=lines.device) * count
-    place, value = largest(strips.flatten(0, 1).index_select(0, chosen))
-    return place + best * length, value
+    value, best = strips.amax(dim=2).max(dim=1)
+    numbers = best + torch.arange(0, len(lines) * count, count, device=lines.device)
+    reached = strips.flatten(0, 1).index_select(0, numbers).eq_(value[:, None])  # written over, it is 1.0 or 0.0
+    falling = torch.arange(length, 0, -1, dtype=torch.float32, device=lines.device)
+    first = (length - reached.mul(falling).amax(dim=1)).long().clamp(max=length - 1)  # nowhere, if there is no number
+    return best * length + first, value
 
 
 def strip_count(cells: int) -> int:
-    """Into how many strips of at least 64 cells a line is cut: what divides it, at most 16."""
-    return max(n for n in range(1, 17) if cells % n == 0 and (n == 1 or cells // n >= 64))
+    """Into how many strips of at least 128 cells a line is cut: what divides it, at most 16."""
+    return max(n for n in range(1, 17) if cells % n == 0 and (n == 1 or cells // n >= 128))
 
 
 def refine(maps: Tensor, cells: Tensor, how: str, kernel: int = 11) -> Tensor:

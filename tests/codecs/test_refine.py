@@ -93,6 +93,18 @@ def test_a_peak_is_the_largest_cell_of_any_map(size):
     assert (size[0] * size[1]) % strip_count(size[0] * size[1]) == 0
 
 
+def test_the_peak_of_maps_in_half_precision_is_found_to_the_cell():
+    maps = torch.zeros(1, 2, 128, 96, dtype=torch.bfloat16)
+    maps[0, 0, 127, 95] = maps[0, 1, 101, 67] = 0.5
+    assert peaks(maps)[0].tolist() == [[[95, 127], [67, 101]]]
+
+
+def test_the_peak_of_a_map_without_numbers_is_one_of_its_cells():
+    cells, values = peaks(torch.full((1, 1, 20, 30), torch.nan))
+    assert values.isnan().all()
+    assert ((cells >= 0) & (cells < torch.tensor([30, 20]))).all()
+
+
 def test_a_quarter_step_goes_to_the_higher_neighbour_and_only_where_there_are_two():
     maps = torch.zeros(1, 3, 9, 9)
     maps[0, 0, 4, 5], maps[0, 0, 4, 6], maps[0, 0, 3, 5] = 1.0, 0.5, 0.2  # right and up
