@@ -95,6 +95,19 @@ def test_each_way_of_placing_peaks_keeps_its_promise(refine, pixels):
     assert_found(back(PAF(COCO18, SIZE, refine=refine), keypoints, torch.ones(1, 1, 18)), keypoints[0], pixels)
 
 
+@pytest.mark.parametrize('seed', range(8))
+def test_everybody_comes_back_of_any_tree_of_limbs(seed):
+    """Random trees, limbs of either direction, in any order; three people, each in a third of the picture."""
+    rng = np.random.default_rng(seed)
+    joints = tuple('abcdefg'[: rng.integers(3, 8)])
+    limbs = [(joints[rng.integers(k)], joints[k])[:: rng.choice([-1, 1])] for k in range(1, len(joints))]
+    skeleton = Skeleton('tree', joints, tuple(limbs[i] for i in rng.permutation(len(limbs))))
+    points = rng.uniform(0, (60, SIZE[1] - 1), (1, 3, len(joints), 2)) + 72 * np.arange(3)[None, :, None, None] * [1, 0]
+    keypoints = torch.from_numpy(points).float()
+    codec = PAF(skeleton, SIZE, parser='complete')
+    assert_found(back(codec, keypoints, torch.ones(1, 3, len(joints))), keypoints[0], 0.5)
+
+
 def test_nobody_is_found_where_nobody_is():
     codec = PAF(COCO18, SIZE)
     poses = back(codec, torch.zeros(2, 0, 18, 2), torch.zeros(2, 0, 18))
