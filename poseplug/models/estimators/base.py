@@ -251,6 +251,11 @@ def declared(part: nn.Module) -> dict[str, tuple[int, ...]]:
     return {'in_channels': tuple(channels), 'strides': tuple(strides)}
 
 
+def completed(stages: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Stages that can all be decoded: what a stage does not predict is that of the last one."""
+    return [{**stages[-1], **fields} for fields in stages]
+
+
 def stage_weights(supervision: str | Sequence[float], stages: int) -> list[float]:
     """One weight a stage from 'every', 'last' or explicit weights."""
     if supervision == 'every':

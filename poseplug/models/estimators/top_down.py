@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseplug.models.estimators.base import Estimator, Steps
+from poseplug.models.estimators.base import Estimator, Steps, completed
 from poseplug.models.estimators.fusion import fuse_views
 from poseplug.poses import Poses
 from poseplug.registry import MODELS
@@ -30,12 +30,13 @@ class Crops(Steps):
     def predict(self, batch: Batch, every_stage: bool = False) -> list[list[Poses]]:
         """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone.
 
-        Each carries its subject's box and number, where the record knows them.
+        Each carries its subject's box and number, where the record knows them. Fields that a stage does not predict are
+        those of the last stage.
         """
         batch = batch.to(self.pixels.mean.device)
         domains, views = self.predicting(batch), []
         for images, centers in views_of(batch):  # as in `fields`, whose call would be one frame more to the first layer
-            views.append(self.averaged(self(images, centers, domains), images, centers, domains))
+            views.append(completed(self.averaged(self(images, centers, domains), images, centers, domains)))
         wanted = range(0 if every_stage else len(views[0]) - 1, len(views[0]))
         if len(views) > 1:
             found = [fuse_views(self.codec, [view[t] for view in views], batch) for t in wanted]
