@@ -87,7 +87,7 @@ class CPMVGGTrunk(nn.Module):
     def _learn_slopes(self, count: int) -> None:
         """A PReLU in place of the ReLU of the last `count` convolutions."""
         stacks: Any = [*self.vgg, self.extra]
-        blocks = [block for stack in stacks if isinstance(stack, nn.Sequential) for block in stack]
+        blocks: list[Any] = [block for stack in stacks if isinstance(stack, nn.Sequential) for block in stack]
         if not 0 <= count <= len(blocks):
             raise ConfigError(f'CPMVGGTrunk has {len(blocks)} convolutions, of which prelu counts some; got {count}')
         for block in blocks[len(blocks) - count :]:
