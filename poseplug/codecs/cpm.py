@@ -25,7 +25,7 @@ class CPMHeatmap(Heatmap):
     offset: float = 3.5
     sigma: float = 7.0
     cut: float = 0.01
-    people: Literal['max', 'add'] = 'add'
+    people: Literal['subject', 'max', 'add'] = 'add'
     background: bool = True
     missing: Literal['empty', 'ignore'] = 'empty'
     outside: Literal['empty', 'ignore'] = 'empty'
@@ -38,6 +38,6 @@ class CPMHeatmap(Heatmap):
         drawn = self.drawable(keypoints, labelled(visible, people))
         subject = self.draw(keypoints[:, :1], drawn[:, :1])
         stages = [{'heatmap': subject}]
-        if self.everyone_first and keypoints.shape[1] > 1:
+        if self.everyone_first and self.people != 'subject' and keypoints.shape[1] > 1:
             stages.insert(0, {'heatmap': self.draw(keypoints, drawn)})
         return Targets(tuple(stages), self.weigh(drawn[:, :1]))

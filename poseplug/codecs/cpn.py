@@ -66,10 +66,11 @@ class CPNHeatmap(Heatmap):
         )
 
     def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
+        keypoints, known = self.shown(keypoints, labelled(visible, people))
         cells = (keypoints / self.stride).trunc()  # up to a cell before the first one counts as the first
         last = cells.new_tensor(self.grid.size) - 1
-        known = labelled(visible, people) & ((cells >= 0) & (cells <= last)).all(dim=-1)
-        sure = known & (visible >= self.coarse_from)
+        known = known & ((cells >= 0) & (cells <= last)).all(dim=-1)
+        sure = known & (visible[:, :1] >= self.coarse_from)
         levels = [(k, sure) for k in sorted(self.kernels, reverse=self.reverse)]
         stages = tuple({'heatmap': self.spots(cells, *level)} for level in [*levels, (min(self.kernels), known)])
         return Targets(stages, (*({} for _ in levels), self.weigh(known)))

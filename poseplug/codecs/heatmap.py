@@ -17,7 +17,7 @@ from poseplug.poses import Poses
 from poseplug.registry import CODECS
 
 CHOICES = {
-    'people': ('max', 'add'),
+    'people': ('subject', 'max', 'add'),
     'missing': ('empty', 'ignore'),
     'outside': ('empty', 'ignore'),
     'center': ('exact', 'cell'),
@@ -34,11 +34,13 @@ class Heatmap(MapCodec):
     `stride * g + offset`, or with `aligned` the cells reach from the first pixel to the last.
 
     The Gaussian stands at the joint's `center`: the 'exact' one, or its nearest 'cell'. Values below `cut` are drawn as
-    0, or with `patch` those more than 3 sigma beside the nearest cell, in x or in y. Several people share a map by
-    `people`: 'max', or 'add' (capped at 1). A joint that is not labelled counts as an empty map with
-    `missing='empty'`, and not at all with `missing='ignore'`; a labelled joint too far outside the input to reach any
-    cell counts as an empty map with `outside='empty'`, and not at all with `outside='ignore'`. A position that is no
-    number is infinitely far outside.
+    0, or with `patch` those more than 3 sigma beside the nearest cell, in x or in y. Of the `people` in the picture the
+    'subject' (person 0) alone is drawn, as crops of one person have it, or all, who share a map by 'max' or by 'add'
+    (capped at 1).
+
+    A joint that is not labelled counts as an empty map with `missing='empty'`, and not at all with `missing='ignore'`;
+    a labelled joint too far outside the input to reach any cell counts as an empty map with `outside='empty'`, and not
+    at all with `outside='ignore'`. A position that is no number is infinitely far outside.
 
     `refine` places the peak between cells: 'none', 'quarter', 'second', 'taylor', or 'dark' and 'udp' (blur of `kernel`
     cells, by default the one that belongs to sigma). With `smooth` all of it reads maps blurred by that many cells.
@@ -50,7 +52,7 @@ class Heatmap(MapCodec):
     center: Literal['exact', 'cell'] = 'exact'
     patch: bool = False
     cut: float = 0.0
-    people: Literal['max', 'add'] = 'max'
+    people: Literal['subject', 'max', 'add'] = 'subject'
     background: bool = False
     missing: Literal['empty', 'ignore'] = 'ignore'
     outside: Literal['empty', 'ignore'] = 'ignore'
@@ -93,8 +95,13 @@ class Heatmap(MapCodec):
         return self.sigma / self.stride
 
     def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        drawn = self.drawable(keypoints, labelled(visible, people))
+        keypoints, known = self.shown(keypoints, labelled(visible, people))
+        drawn = self.drawable(keypoints, known)
         return Targets(({'heatmap': self.draw(keypoints, drawn)},), self.weigh(drawn))
+
+    def shown(self, keypoints: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (B, N, K, 2) and which are labelled (B, N, K), of the people who are drawn."""
+        return (keypoints[:, :1], known[:, :1]) if self.people == 'subject' else (keypoints, known)
 
     def drawable(self, keypoints: Tensor, known: Tensor) -> Tensor:
         """(B, N, K) which of the labelled joints are drawn and counted."""

@@ -39,12 +39,14 @@ class UDPCombined(MapCodec):
     disk alone. `radius` is the disk's, as a share of the grid's longer side. To read them, the disk is blurred by
     `kernel` cells, and the offset at its peak is followed. A labelled joint too far outside for a disk counts as an
     empty map with `outside='empty'`, as published, and not at all with `outside='ignore'`; a position that is no number
-    is infinitely far outside. Of several people each cell belongs to the nearest.
+    is infinitely far outside. Of the `people` in the picture the 'subject' alone counts, or of all of them each cell
+    belongs to the 'nearest'.
     """
 
     radius: float = 0.0546875
     kernel: int = 23
     outside: Literal['empty', 'ignore'] = 'empty'
+    people: Literal['subject', 'nearest'] = 'subject'
 
     tolerance: ClassVar[float] = 0.01
 
@@ -53,6 +55,8 @@ class UDPCombined(MapCodec):
         check_kernel(self, 'kernel', self.kernel)
         if self.outside not in CHOICES['outside']:
             raise ConfigError(f'UDPCombined: outside is one of {CHOICES["outside"]}; got {self.outside!r}')
+        if self.people not in ('subject', 'nearest'):
+            raise ConfigError(f"UDPCombined: people is 'subject' or 'nearest'; got {self.people!r}")
         if self.reach < 1:
             raise ConfigError(
                 f'UDPCombined: a disk of {self.reach:.3g} cells may lie between them; set radius to at least '
@@ -74,6 +78,8 @@ class UDPCombined(MapCodec):
 
     def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
         known = labelled(visible, people)
+        if self.people == 'subject':
+            keypoints, known = keypoints[:, :1], known[:, :1]
         if not known.shape[1]:
             keypoints, known = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(known, (0, 0, 0, 1))  # somebody unlabelled
         disk, across, down = self.nearest(*self.ways(keypoints, known))

@@ -18,10 +18,16 @@ def test_a_joint_that_reaches_no_cell_is_not_counted_unless_asked():
     assert codec(2, outside='empty').encode(keypoints, visible).weights['heatmap'].tolist() == [[1, 1]]
 
 
-def test_a_joint_counts_when_anybody_in_the_picture_has_it():
+def test_of_several_people_the_subject_is_drawn_alone_unless_all_are_asked_for():
+    keypoints = torch.tensor([40.0, 120.0])[None, :, None, None].expand(1, 2, 3, 2)
     visible = torch.tensor([[[1, 0, 0], [0, 2, 0]]])
-    weights = codec(3).encode(torch.full((1, 2, 3, 2), 50.0), visible).weights
-    assert weights['heatmap'].tolist() == [[1, 1, 0]]
+    alone, both = codec(3), codec(3, people='max')
+    assert alone.encode(keypoints, visible).weights['heatmap'].tolist() == [[1, 0, 0]]
+    assert both.encode(keypoints, visible).weights['heatmap'].tolist() == [[1, 1, 0]]
+    everywhere = torch.full((1, 2, 3), 2)
+    maps = alone.encode(keypoints, everywhere).at(0)['heatmap']
+    torch.testing.assert_close(maps, alone.encode(keypoints[:, :1], everywhere[:, :1]).at(0)['heatmap'])
+    assert (both.encode(keypoints, everywhere).at(0)['heatmap'] > maps).any()
 
 
 def test_decode_undoes_encode_within_the_declared_tolerance_up_to_the_border():

@@ -297,7 +297,7 @@ def test_a_score_is_the_sum_of_peaks_and_limbs_over_what_there_could_be():
         (dict(refine='second'), 'placed by one of'),
         (dict(peaks=dict(type='Heatmap', refine='second')), 'placed by one of'),
         (dict(peaks=dict(type='Heatmap', people='add')), "people='add'.*people='max'"),
-        (dict(peaks=dict(type='CPNHeatmap')), 'CPNHeatmap: background'),
+        (dict(peaks=dict(type='CPNHeatmap')), 'CPNHeatmap'),
         (dict(peaks=UDPCombined(COCO18, SIZE, stride=8)), 'peaks is built with another people'),
     ],
 )

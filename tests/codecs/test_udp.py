@@ -36,11 +36,14 @@ def test_an_offset_counts_on_the_disk_alone_and_leads_to_the_joint():
     torch.testing.assert_close(codec.grid.pixels(reached), keypoints[0, 0, 0])
 
 
-def test_each_cell_belongs_to_the_nearest_person():
-    codec = UDPCombined(TWO, (192, 256))
+def test_the_subject_is_drawn_alone_or_each_cell_belongs_to_the_nearest_person():
+    codec = UDPCombined(TWO, (192, 256), people='nearest')
     alone = [codec.encode(torch.full((1, 1, 2, 2), p), torch.ones(1, 1, 2)).at(0) for p in (60.0, 120.0)]
     both = codec.encode(torch.tensor([60.0, 120.0])[None, :, None, None].expand(1, 2, 2, 2), torch.ones(1, 2, 2))
     torch.testing.assert_close(both.at(0)['heatmap'], alone[0]['heatmap'] + alone[1]['heatmap'])
+    people = torch.tensor([60.0, 120.0])[None, :, None, None].expand(1, 2, 2, 2)
+    subject = UDPCombined(TWO, (192, 256)).encode(people, torch.ones(1, 2, 2)).at(0)
+    torch.testing.assert_close(subject, alone[0])
     for one in alone:
         on = one['heatmap'].repeat_interleave(2, dim=1)
         torch.testing.assert_close(both.at(0)['offset'] * on, one['offset'] * on)
