@@ -510,7 +510,7 @@ def compare(args: argparse.Namespace) -> None:
         raise ConfigError(f'no row begins with {" or ".join(args.names)}; known: {", ".join(rows.names())}')
     with tempfile.TemporaryDirectory() as folder:
         root, pictures = coco(Path(folder))
-        results = rows.compare(args.mmpose_python, root, args.names)
+        results = rows.compare(args.mmpose_python, root, args.names, args.threads)
     rows.show(results)
     print(f'pictures: {pictures}')
     if args.json:
@@ -534,6 +534,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'rows: {", ".join(MEASURES)}')
     parser.add_argument('--against', choices=['mmpose'], help='measure the rows of both toolboxes, in turns')
     parser.add_argument('--mmpose-python', metavar='PYTHON', help='the Python of an environment that has MMPose')
+    parser.add_argument('--threads', type=int, help='of every row of --against (default: 1, and all to predict)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows there as well')
     parser.add_argument('--batch', type=int, help='pictures a step of CPM (default: 2 on a CPU, 16 on a GPU)')
     parser.add_argument('--repeats', type=int, help='steps of CPM that are timed (default: 1 on a CPU, 20 on a GPU)')

@@ -27,6 +27,15 @@ def maps() -> np.ndarray:
     return (heights * np.exp(-squares / 8) + 0.01 * rng.random(squares.shape)).astype(np.float32)
 
 
+def lines() -> tuple[np.ndarray, np.ndarray]:
+    """SimCC's lines, (32, 17, 384) and (32, 17, 512) of 2 bins a pixel: a Gaussian of 6 bins on a little noise."""
+    rng, found = np.random.default_rng(3), []
+    for count in 2 * np.array(INPUT):
+        squares = (np.arange(count) - rng.uniform(20, count - 21, (PEOPLE, JOINTS, 1))) ** 2
+        found.append((np.exp(-squares / 72) + 0.01 * rng.random(squares.shape)).astype(np.float32))
+    return found[0], found[1]
+
+
 def crowd(people: int, clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joints (N, 17, 2) px of people in clusters of near doubles, their scores (N,) and areas (N,) px²."""
     rng = np.random.default_rng(2)

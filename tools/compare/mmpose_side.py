@@ -45,6 +45,26 @@ def decode(kind: str, **settings: Any) -> Callable[[Path], Task]:
     return task
 
 
+def bins() -> Any:
+    import mmpose.codecs
+
+    return mmpose.codecs.SimCCLabel(input_size=inputs.INPUT)
+
+
+def encode_bins(root: Path) -> Task:
+    own, people = bins(), inputs.joints()[:, None]
+    visible = np.ones((1, inputs.JOINTS), np.float32)
+    sums = lambda found, axis: [float(v) for f in found for v in f[f'keypoint_{axis}_labels'].sum(-1).ravel()]  # noqa: E731
+    action = lambda: [own.encode(p, visible) for p in people]  # noqa: E731
+    return Task(action, len(people), lambda found: sums(found, 'x') + sums(found, 'y'))
+
+
+def decode_bins(root: Path) -> Task:
+    own, (x, y) = bins(), inputs.lines()
+    action = lambda: [own.decode(*both)[0] for both in zip(x, y, strict=True)]  # noqa: E731
+    return Task(action, len(x), lambda found: np.concatenate(found).ravel())
+
+
 def suppression(clusters: int) -> Callable[[Path], Task]:
     def task(root: Path) -> Task:
         from mmpose.evaluation.functional import oks_nms
@@ -102,8 +122,10 @@ ROWS = {
     'encode msra': encode('MSRAHeatmap'),
     'encode dark': encode('MSRAHeatmap', unbiased=True),
     'encode udp': encode('UDPHeatmap'),
+    'encode simcc': encode_bins,
     'decode dark': decode('MSRAHeatmap', unbiased=True),
     'decode udp': decode('UDPHeatmap'),
+    'decode simcc': decode_bins,
     'oks-nms distinct': suppression(1000),
     'oks-nms clustered': suppression(50),
     'loader': loader,

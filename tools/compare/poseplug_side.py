@@ -51,9 +51,27 @@ def decode(kind: str) -> Callable[[Path], Task]:
         import torch
 
         own, maps = codec(kind, kernel=inputs.KERNEL), torch.from_numpy(inputs.maps())
-        return Task(lambda: own.decode({'heatmap': maps}).keypoints, len(maps), lambda found: found.flatten().tolist())
+        action = torch.inference_mode()(lambda: own.decode({'heatmap': maps}).keypoints)  # as `predict` calls it
+        return Task(action, len(maps), lambda found: found.flatten().tolist())
 
     return task
+
+
+def encode_bins(root: Path) -> Task:
+    import torch
+
+    own, people = codec('SimCC'), torch.from_numpy(inputs.joints()[:, None])
+    visible = torch.full(people.shape[:3], 2, dtype=torch.uint8)
+    action = lambda: own.encode(people, visible).at(0)  # noqa: E731
+    return Task(action, len(people), lambda found: [v for n in 'xy' for v in found[n].sum(-1).flatten().tolist()])
+
+
+def decode_bins(root: Path) -> Task:
+    import torch
+
+    own, (x, y) = codec('SimCC'), map(torch.from_numpy, inputs.lines())
+    action = torch.inference_mode()(lambda: own.decode({'x': x, 'y': y}).keypoints)
+    return Task(action, len(x), lambda found: found.flatten().tolist())
 
 
 def suppression(clusters: int) -> Callable[[Path], Task]:
@@ -175,8 +193,10 @@ ROWS = {
     'encode msra': encode('MSRAHeatmap'),
     'encode dark': encode('DARKHeatmap'),
     'encode udp': encode('UDPHeatmap'),
+    'encode simcc': encode_bins,
     'decode dark': decode('DARKHeatmap'),
     'decode udp': decode('UDPHeatmap'),
+    'decode simcc': decode_bins,
     'oks-nms distinct': suppression(1000),
     'oks-nms clustered': suppression(50),
     'decode and warp': decode_and_warp,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class Row:
     """What is compared. `other` is the row of the other side, `base` one of ours instead; None is ours alone.
 
     The ratio is the other's time by ours, and shall be at least `least`; beside a `base` it is ours by the base's, and
-    shall be at most `most`. A turn is `calls` calls; the median of `turns` counts.
+    shall be at most `most`. A turn is one call, or as many as are `lasting` so many seconds; the median of `turns`
+    counts. The 'cpu' clock, of one thread, does not count what else the machine does meanwhile.
     """
 
     name: str
@@ -32,33 +33,43 @@ class Row:
     most: float | None = None
     other: str | None = None
     base: str | None = None
-    calls: int = 1
+    lasting: float = 0.0
     turns: int = 5
     threads: int = 1
+    clock: str = 'wall'
+
+    def on(self, threads: int | None) -> Row:
+        """The same with so many threads, if any number is given."""
+        if threads is None:
+            return self
+        return replace(self, threads=threads, clock=self.clock if threads == 1 else 'wall')
 
 
-def both(name: str, unit: str, least: float, **settings: Any) -> Row:
+def both(name: str, unit: str, least: float | None = None, **settings: Any) -> Row:
     """A row that both sides know by the same name."""
     return Row(name, unit, least, other=name, **settings)
 
 
 CORES = os.cpu_count() or 1
+BATCH: dict[str, Any] = dict(lasting=0.3, turns=9, clock='cpu')
 ROWS = (
-    both('encode msra', 'person', 15, calls=10),
-    both('encode dark', 'person', 15, calls=10),
-    both('encode udp', 'person', 15, calls=10),
-    both('decode dark', 'person', 20, calls=5),
-    both('decode udp', 'person', 20, calls=5),
-    both('oks-nms distinct', '1,000 people', 50, turns=2),
-    both('oks-nms clustered', '1,000 people', 50, turns=3),
-    both('loader', 'sample', 2),
-    Row('loader', 'sample', most=1.25, base='decode and warp'),
-    Row('loader reduced', 'sample', 2, other='loader'),
-    Row('loader kept', 'sample', 2, other='loader'),
-    Row('loader packed', 'sample', 2, other='loader'),
+    both('encode msra', 'person', 15, **BATCH),
+    both('encode dark', 'person', 15, **BATCH),
+    both('encode udp', 'person', 15, **BATCH),
+    both('encode simcc', 'person', **BATCH),
+    both('decode dark', 'person', 20, **BATCH),
+    both('decode udp', 'person', 20, **BATCH),
+    both('decode simcc', 'person', **BATCH),
+    both('oks-nms distinct', '1,000 people', 50, turns=3, clock='cpu'),
+    both('oks-nms clustered', '1,000 people', 50, turns=5, clock='cpu'),
+    both('loader', 'sample', 2, clock='cpu'),
+    Row('loader', 'sample', most=1.25, base='decode and warp', clock='cpu'),
+    Row('loader reduced', 'sample', other='loader', clock='cpu'),
+    Row('loader kept', 'sample', other='loader', clock='cpu'),
+    Row('loader packed', 'sample', other='loader', clock='cpu'),
     both('three boxes', 'person', 1.3, threads=CORES),
-    Row('three boxes, channels first', 'person', 0, other='three boxes', threads=CORES),
-    both('64 boxes', 'person', 0, turns=1, threads=CORES),
+    Row('three boxes, channels first', 'person', other='three boxes', threads=CORES),
+    both('64 boxes', 'person', turns=1, threads=CORES),
 )
 IMPORT_MOST = 0.4  # of the other's processor time
 
@@ -87,11 +98,12 @@ class Side:
         python = str(Path(python).absolute()) if os.sep in python else python
         self.command = [python, '-W', 'ignore', str(FOLDER / script)]
         pipes: dict[str, Any] = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=FOLDER)
+        pipes['env'] = {**os.environ, 'OPENBLAS_NUM_THREADS': '1'}  # NumPy's, which `threads` does not reach
         self.process = subprocess.Popen([*self.command, str(root)], **pipes)
         self.prepared: dict[str, dict[str, Any]] = {}
 
-    def ask(self, row: str, threads: int, calls: int = 1) -> dict[str, Any]:
-        request = json.dumps(dict(row=row, threads=threads, calls=calls))
+    def ask(self, row: str, threads: int, lasting: float = 0.0, clock: str = 'wall') -> dict[str, Any]:
+        request = json.dumps(dict(row=row, threads=threads, lasting=lasting, clock=clock))
         with contextlib.suppress(BrokenPipeError):
             print(request, file=self.process.stdin, flush=True)
         reply = self.process.stdout.readline() if self.process.stdout else ''
@@ -132,10 +144,13 @@ def sides(python: str, root: Path) -> Iterator[tuple[Side, Side]]:
             side.close()
 
 
-def compare(python: str, root: Path, wanted: list[str]) -> list[Result]:
-    """The rows whose name begins with one of `wanted` (all without), measured on the COCO data set in `root`."""
+def compare(python: str, root: Path, wanted: list[str], threads: int | None = None) -> list[Result]:
+    """The rows whose name begins with one of `wanted` (all without), measured on the COCO data set in `root`.
+
+    With `threads` every row has so many, instead of its own number.
+    """
     with sides(python, root) as (ours, other):
-        chosen = [row for row in ROWS if chosen_by(wanted, row.name)]
+        chosen = [row.on(threads) for row in ROWS if chosen_by(wanted, row.name)]
         results = [measure(row, ours, other) for row in chosen]
         if chosen_by(wanted, 'import'):
             results.append(measure_import(ours, other))
@@ -160,9 +175,9 @@ def measure(row: Row, ours: Side, other: Side) -> Result:
     for _ in range(row.turns):
         for (side, name), own in zip(racers, times, strict=True):
             time.sleep(REST)
-            own.append(side.ask(name, row.threads, row.calls)['seconds'])
+            own.append(side.ask(name, row.threads, row.lasting, row.clock)['seconds'])
     medians = [statistics.median(t) for t in times]
-    details = {'threads': row.threads, 'turns': row.turns} | replies[0]['facts']
+    details = {'threads': row.threads, 'turns': row.turns, 'clock': row.clock} | replies[0]['facts']
     answers = [r['answer'] for r in replies if r['answer'] is not None]
     if len(answers) == 2:
         details['answers differ by at most'] = difference(*answers)
@@ -177,7 +192,9 @@ def judged(
     """The result of a row with a second time: how many times faster (`least`), or which share of it (`most`)."""
     if most is not None:
         return Result(name, unit, ours, other, ours / other, f'<= {most:g}', ours / other <= most, details)
-    return Result(name, unit, ours, other, other / ours, f'>= {least:g}', other / ours >= (least or 0), details)
+    if least is not None:
+        return Result(name, unit, ours, other, other / ours, f'>= {least:g}', other / ours >= least, details)
+    return Result(name, unit, ours, other, other / ours, details=details)
 
 
 def difference(one: list[float], other: list[float]) -> float | str:
