@@ -18,7 +18,7 @@ from poseplug.skeleton import Skeleton
 
 Limb = tuple[int, int, float]  # its two peaks and its score
 HALF = np.complex64(0.5 + 0.5j)  # what rounds to the nearest cell when it is cut
-SCREENS = ((1 / 3, 2 / 3), (1 / 6, 1 / 2, 5 / 6))  # where most pairs that are no limb are seen not to be one
+SCREENS = (2, 3, 7)  # samples at which most pairs that are no limb are seen not to be one
 TINY = np.float32(1e-6)  # cells, instead of no length
 
 
@@ -54,13 +54,13 @@ def every_pair(peaks: Peaks, skeleton: Skeleton) -> Pairs:
 def limbs_of(pairs: Pairs, cells: np.ndarray, paf: np.ndarray, rules: Rules, stride: float) -> tuple[Pairs, np.ndarray]:
     """The pairs that are limbs, and their scores (M,): how well they run along the field.
 
-    Most pairs fail at two samples already, where more may not fail; only those left over are looked at in full.
+    Most pairs fail at a few samples already, where more may not fail; only those left over are looked at in full.
     """
     height, width = paf.shape[-2:]
     lines = Lines.of(pairs, cells, paf, stride, rules)
     near = rules.short * math.sqrt(width * height)
-    for shares in SCREENS:
-        left = np.flatnonzero(lines.may_pass(shares, rules) | (lines.lengths < near))
+    for some in SCREENS:
+        left = np.flatnonzero(lines.may_pass(some, rules) | (lines.lengths < near))
         lines, pairs = lines[left], pairs[left]
     scores, passed = lines.integrals(rules.along)
     sound = passed >= lines.needed(rules)
@@ -115,11 +115,15 @@ class Lines:
         """(M,) how many samples must exceed the threshold: more than the ratio."""
         return np.floor(rules.ratio * self.counts + 1e-6) + 1
 
-    def may_pass(self, shares: tuple[float, ...], rules: Rules) -> np.ndarray:
-        """(M,) which lines have not yet failed at their samples nearest to some shares of the way."""
-        steps = np.rint(np.multiply.outer(np.array(shares, np.float32), self.counts - 1))
-        failed = (self.along(steps / (self.counts - 1)) <= rules.along * self.lengths).sum(axis=0)
-        return failed <= self.counts - self.needed(rules)
+    def may_pass(self, some: int, rules: Rules) -> np.ndarray:
+        """(M,) which lines have not yet failed, or have too few samples, at some of them evenly along the way."""
+        allowed = self.counts - self.needed(rules)
+        allowed[self.counts < some + 2] = some
+        if (allowed >= some).all():
+            return np.ones(len(allowed), dtype=bool)
+        shares = np.arange(1, some + 1, dtype=np.float32) / np.float32(some + 1)
+        steps = np.rint(np.multiply.outer(shares, self.counts - 1)) / (self.counts - 1)
+        return (self.along(steps) <= rules.along * self.lengths).sum(axis=0) <= allowed
 
     def integrals(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """The mean (M,) of those samples of each line that exceed the threshold, and (M,) how many do."""

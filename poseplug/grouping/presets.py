@@ -78,7 +78,9 @@ PRESETS['cpp_mpi'] = replace(PRESETS['cpp'], peak=0.6, along=0.01)
 PRESETS['matlab'] = Rules(peak=0.1, apart=6.0, samples=10, ratio=0.8, prior=True, join='either', mean=0.2, feet=True)
 PRESETS['matlab_mpi'] = replace(PRESETS['matlab'], along=0.01)
 PRESETS['lightweight'] = replace(PRESETS['matlab'], prior=False)
-PRESETS['complete'] = replace(PRESETS['lightweight'], lone='every', gather=0.8, parts=1, mean=0.0)
+PRESETS['complete'] = replace(
+    PRESETS['lightweight'], samples='length', ratio=0.9, lone='every', gather=0.8, parts=1, mean=0.0
+)
 
 
 def get_rules(spec: Rules | str | Mapping[str, Any]) -> Rules:
