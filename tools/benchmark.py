@@ -315,12 +315,13 @@ def measure_frames(args: argparse.Namespace) -> list[Row]:
             'predict': functools.partial(model.eval().predict, batch),
             'train_step': functools.partial(model.train_step, batch, optim),
         }
-        first = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
+        layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
         for name, call in calls.items():
-            look = functools.partial(found.setdefault, f'{config.stem} {name}')
-            handle = first.register_forward_pre_hook(lambda *_, look=look: look(our_frames()) and None)
+            look = functools.partial(found.setdefault, f'{config.stem} {name}')  # keeps what the first layer sees
+            handles = [m.register_forward_pre_hook(lambda *_, look=look: look(our_frames()) and None) for m in layers]
             call()
-            handle.remove()
+            for handle in handles:
+                handle.remove()
     figure = max(map(len, found.values()))
     details = {name: ' > '.join(reversed(frames)) for name, frames in found.items()}
     what = "our frames from the user's call to the first convolution"
