@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from poseplug.grouping.peaks import Peaks
 from poseplug.grouping.presets import Rules
@@ -159,6 +158,8 @@ def matched(pairs: Pairs, scores: np.ndarray, limbs: int, how: str) -> list[list
 
 def optimal(pairs: Pairs, scores: np.ndarray) -> np.ndarray:
     """The places of the pairs whose scores have the largest sum, limb by limb."""
+    from scipy.optimize import linear_sum_assignment  # half as long to import as torch, and greedy needs none
+
     places = []
     for limb in np.unique(pairs.limb):
         own = np.flatnonzero(pairs.limb == limb)
