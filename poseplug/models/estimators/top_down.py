@@ -52,7 +52,7 @@ class Crops(Steps):
         batch = batch.to(self.pixels.mean.device)
         domains, views = self.predicting(batch), []
         for images, centers in views_of(batch):
-            views.append(self.averaged(self(images, centers, domains), images, centers, domains))
+            views.append(completed(self.averaged(self(images, centers, domains), images, centers, domains)))
         return views
 
     def predicting(self, batch: Batch) -> Tensor | None:

@@ -160,3 +160,14 @@ def test_every_stage_can_be_asked_for_its_people():
     found = model(flip_test=True).predict(batch(), every_stage=True)
     assert [len(stage) for stage in found] == [2] * 3
     assert all(len(poses) == 1 for stage in found for poses in stage)
+
+
+def test_the_fields_of_every_stage_are_those_that_are_decoded():
+    net, b = model(), batch()
+    ((limbs, joints, last),) = net.fields(b)
+    with torch.inference_mode():
+        stages = net(b.images[:, 0])
+    assert torch.equal(limbs['paf'], stages[0]['paf'])
+    assert torch.equal(limbs['heatmap'], last['heatmap'])
+    assert torch.equal(joints['paf'], last['paf'])
+    assert torch.equal(joints['heatmap'], stages[1]['heatmap'])
