@@ -16,7 +16,7 @@ from torch import Tensor
 
 from poseplug.datasets.images import Picture, Span
 from poseplug.errors import ConfigError
-from poseplug.geometry import apply
+from poseplug.geometry import Size, apply
 from poseplug.skeleton import Skeleton
 
 
@@ -28,7 +28,18 @@ class Draw(NamedTuple):
 
 
 AREA_OF_BOX = 0.53  # a person's share of their box, where a data set gives no area (COCO's average)
-OF_PEOPLE = ('keypoints', 'visible', 'boxes', 'areas', 'centers', 'scales', 'heads', 'numbers', 'box_scores')
+OF_PEOPLE = (
+    'keypoints',
+    'visible',
+    'boxes',
+    'areas',
+    'centers',
+    'scales',
+    'heads',
+    'numbers',
+    'box_scores',
+    'outlines',
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,10 @@ class Record:
     Where the data set has them: `centers` (N, 2), `scales` (N,; person height / 200 px, MPII's unit), `heads` (N,; head
     size in px, for PCKh), `numbers` (N,) of the annotations, `ignore` (M, 4) boxes of regions that count neither way,
     with `ignore_areas` (M,) px² and `ignore_crowds` (M,) which of them are several people (without: the boxes' areas,
-    and all), `crowd_index` of the picture. People that a detector found carry `box_scores` (N,) and no joints; `truth`
-    is then the annotated record of their picture. A picture that is a part of its file lies in its `span`.
+    and all), `crowd_index` of the picture. `outlines` (N,) and `ignore_outlines` (M,) are the shapes of people and of
+    ignored regions (`poseplug.datasets.outlines`; None where one has none). `defined` (K,) says which joints the data
+    set annotates at all (without: all). People that a detector found carry `box_scores` (N,) and no joints; `truth` is
+    then the annotated record of their picture. A picture that is a part of its file lies in its `span`.
     """
 
     path: Path
@@ -59,8 +72,20 @@ class Record:
     ignore_areas: np.ndarray | None = None
     ignore_crowds: np.ndarray | None = None
     crowd_index: float | None = None
+    outlines: np.ndarray | None = None
+    ignore_outlines: np.ndarray | None = None
+    defined: np.ndarray | None = None
     truth: Record | None = None
     span: Span | None = None
+
+    def whereabouts(self) -> np.ndarray:
+        """(N, 4) the annotated boxes, or those around the labelled joints; zeros where there are none."""
+        if self.boxes is not None:
+            return self.boxes
+        labelled = (self.visible > 0)[..., None]
+        low = np.where(labelled, self.keypoints, np.inf).min(axis=1)
+        high = np.where(labelled, self.keypoints, -np.inf).max(axis=1)
+        return np.where(labelled.any(axis=1), np.concatenate([low, high], axis=1), 0.0)
 
     def led_by(self, person: int) -> Record:
         """The same picture with one person first: the subject of a top-down sample."""
@@ -68,12 +93,15 @@ class Record:
         return replace(self, **{n: getattr(self, n)[order] for n in OF_PEOPLE if getattr(self, n) is not None})
 
     def mapped_to(self, own: Skeleton, wanted: Skeleton) -> Record:
-        """The same people with the joints of another skeleton, by name; joints that this one lacks are unlabelled."""
-        places = wanted.mapping(own)
-        known = places >= 0
-        keypoints = np.where(known[None, :, None], self.keypoints[:, places], 0).astype(np.float32)
+        """The same people with the joints of another skeleton, by name; joints that this one lacks are unlabelled.
+
+        Unless that skeleton derives them from others.
+        """
+        keypoints, visible = wanted.of(own, self.keypoints, self.visible)
+        defined = wanted.defined(own)
         truth = self.truth and self.truth.mapped_to(own, wanted)
-        return replace(self, keypoints=keypoints, visible=np.where(known, self.visible[:, places], 0), truth=truth)
+        known = None if defined.all() else defined
+        return replace(self, keypoints=keypoints, visible=visible, defined=known, truth=truth)
 
 
 @dataclass
@@ -82,7 +110,9 @@ class Sample:
 
     `matrix` (3, 3) takes image pixels to input pixels; `views` are further matrices of the same picture, for fusion
     at test time. `image` is (H, W, 3), BGR, 0 to 255, or a `Picture` that is decoded when its pixels are asked for; it
-    becomes `inputs` (V, H, W, 3) in the one warp at the end.
+    becomes `inputs` (V, H, W, 3) in the one warp at the end. Inputs of another size than the model's have `extents`:
+    (width, height) of every view, which what is beyond them in `inputs` only fills up, with the colour `fill`. `mask`
+    (H, W) uint8 is 0 where the input's cells count neither way.
     """
 
     record: Record
@@ -95,6 +125,9 @@ class Sample:
     matrix: np.ndarray = field(default_factory=lambda: np.eye(3))
     views: list[np.ndarray] = field(default_factory=list)
     inputs: np.ndarray | None = None
+    extents: list[Size] = field(default_factory=list)
+    fill: tuple[int, ...] = (128, 128, 128)
+    mask: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -113,7 +146,9 @@ class Batch:
 
     `images` (B, V, H, W, 3) uint8; `keypoints` (B, N, K, 2) in input pixels of the first view; `visible` (B, N, K);
     `people` (B, N); `centers` (B, 2) the subject's position in input pixels; `matrices` (B, V, 3, 3) float64, from
-    image to input pixels; `sizes` (width, height) and `records` of the pictures.
+    image to input pixels; `sizes` (width, height) and `records` of the pictures. Where inputs are not of one size,
+    `extents` are the (width, height) of every view within `images`. `masks` (B, H, W) uint8 are 0 where the first view
+    counts neither way, and `defined` (B, K) says which joints the data sets annotate; None: everything and all.
     """
 
     images: Tensor
@@ -125,6 +160,9 @@ class Batch:
     sizes: list[tuple[int, int]]
     records: list[Record]
     draws: list[Draw]
+    extents: list[Size] = field(default_factory=list)
+    masks: Tensor | None = None
+    defined: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -141,7 +179,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples whose inputs have one size."""
+    """Stack samples. Inputs with `extents` are filled up to the largest, at the right and below."""
     if any(s.inputs is None for s in samples):
         raise ConfigError('a sample has no inputs: its pipeline lacks the transform Warp, which cuts them out')
     most = max(len(s.keypoints) for s in samples)
@@ -153,8 +191,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         keypoints[i, :n] = torch.from_numpy(apply(s.matrix, s.keypoints).astype(np.float32))
         visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
         people[i, :n] = True
+    images = stacked([s.inputs for s in samples if s.inputs is not None], [s.fill for s in samples])
     return Batch(
-        images=torch.from_numpy(np.stack([s.inputs for s in samples if s.inputs is not None])),
+        images=torch.from_numpy(images),
         keypoints=keypoints,
         visible=visible,
         people=people,
@@ -163,11 +202,50 @@ def collate(samples: Sequence[Sample]) -> Batch:
         sizes=[s.size for s in samples],
         records=[s.record for s in samples],
         draws=[s.draw for s in samples],
+        extents=largest([s.extents for s in samples]),
+        masks=masks_of(samples, images.shape[2:4]),
+        defined=defined_of(samples),
     )
+
+
+def stacked(inputs: Sequence[np.ndarray], fills: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Arrays (V, H, W, 3) as one (B, V, H, W, 3), each filled up with its colour where it is smaller than another."""
+    if len({a.shape for a in inputs}) == 1:
+        return np.stack(inputs)
+    height, width = (max(a.shape[axis] for a in inputs) for axis in (1, 2))
+    together = np.empty((len(inputs), len(inputs[0]), height, width, 3), np.uint8)
+    for place, own, fill in zip(together, inputs, fills, strict=True):
+        place[...] = fill
+        place[:, : own.shape[1], : own.shape[2]] = own
+    return together
+
+
+def largest(extents: Sequence[Sequence[Size]]) -> list[Size]:
+    """For every view the (width, height) that holds it in all samples."""
+    return [(max(w for w, _ in view), max(h for _, h in view)) for view in zip(*extents, strict=True)]
+
+
+def masks_of(samples: Sequence[Sample], size: tuple[int, ...]) -> Tensor | None:
+    """(B, H, W) of samples with a mask, 1 in what was filled up; None where nobody has one."""
+    if all(s.mask is None for s in samples):
+        return None
+    masks = torch.ones(len(samples), *size, dtype=torch.uint8)
+    for own, s in zip(masks, samples, strict=True):
+        if s.mask is not None:
+            own[: s.mask.shape[0], : s.mask.shape[1]] = torch.from_numpy(s.mask)
+    return masks
+
+
+def defined_of(samples: Sequence[Sample]) -> Tensor | None:
+    """(B, K) which joints the data sets of samples annotate; None where all do."""
+    if all(s.record.defined is None for s in samples):
+        return None
+    every = np.ones(len(samples[0].skeleton), dtype=bool)
+    return torch.from_numpy(np.stack([every if s.record.defined is None else s.record.defined for s in samples]))
 
 
 def subject_center(sample: Sample) -> np.ndarray:
     """(2,) float32 where the subject stands in input pixels: its declared centre, or the middle of the picture."""
     centers = sample.record.centers
-    where = centers[0] if centers is not None else (np.array(sample.size) - 1) / 2
+    where = centers[0] if centers is not None and len(centers) else (np.array(sample.size) - 1) / 2
     return apply(sample.matrix, np.asarray(where, dtype=float)).astype(np.float32)

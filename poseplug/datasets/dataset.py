@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from poseplug.datasets.images import Pictures
+from poseplug.datasets.pictures import central
 from poseplug.datasets.sources.base import Report, Source
 from poseplug.datasets.transforms.base import Transform
 from poseplug.errors import AnnotationError, ConfigError, ImageError
@@ -22,6 +23,7 @@ from poseplug.skeleton import Skeleton, get_skeleton
 class PoseDataset:
     """One sample a person (`per='person'`) or a picture (`per='image'`), from one or more sources.
 
+    With `per='center'` one a person whom a whole picture may be centred on (`poseplug.datasets.pictures.central`).
     Joints of every source are mapped to `skeleton` by name. An item is asked for by `Draw(epoch, index)`: its random
     numbers follow from (seed, epoch, index) alone, so batches do not depend on the workers. `input_size` is handed to
     the transforms that take one. `limit` takes that many samples from the front. `keep` decoded pictures stay in memory
@@ -42,8 +44,8 @@ class PoseDataset:
         limit: int | None = None,
         keep: int = 0,
     ):
-        if per not in ('person', 'image'):
-            raise ConfigError(f"PoseDataset: per is 'person' or 'image'; got {per!r}")
+        if per not in ('person', 'image', 'center'):
+            raise ConfigError(f"PoseDataset: per is 'person', 'image' or 'center'; got {per!r}")
         self.skeleton, self.seed = get_skeleton(skeleton), seed
         self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
         self.records: list[Record] = []
@@ -75,6 +77,12 @@ class PoseDataset:
         mapped = [r.mapped_to(source.skeleton, self.skeleton) for r in records]
         if per == 'image':
             self.records += mapped
+            return []
+        if per == 'center':
+            chosen = [(record, central(record)) for record in mapped]
+            self.records += [record.led_by(n) for record, people in chosen for n in people]
+            without = sum(not people for _, people in chosen)
+            report.notes += [f'{without:,} pictures without a person to be centred on'] if without else []
             return []
         unseen = []
         for record in mapped:

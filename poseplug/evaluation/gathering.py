@@ -125,7 +125,7 @@ class Gathering:
     def _annotated(self, record: Record, image: int) -> list[dict[str, Any]]:
         """A picture's people, in an order of their own, and its ignored regions, in that of the record."""
         joints = np.concatenate([record.keypoints, record.visible[..., None]], axis=-1).astype(float)
-        boxes, areas, counts = boxes_of(record), self._areas_of(record), self._counts(record)
+        boxes, areas, counts = record.whereabouts(), self._areas_of(record), self._counts(record)
         people = [
             annotation(image, boxes[n], float(areas[n]), joints[n], int(counts[n]))
             for n in sorted(range(len(joints)), key=lambda n: (*boxes[n], *joints[n].ravel()))
@@ -148,7 +148,7 @@ class Gathering:
         return (record.visible >= self.visible).sum(axis=1)
 
     def _areas_of(self, record: Record) -> np.ndarray:
-        estimated = AREA_OF_BOX * box_areas(boxes_of(record))
+        estimated = AREA_OF_BOX * box_areas(record.whereabouts())
         if self.areas == 'box' or record.areas is None:
             return estimated
         return np.where(record.areas > 0, record.areas, estimated)
@@ -250,16 +250,6 @@ def certainty(scores: Any) -> np.ndarray:
     scores = np.asarray(scores, float)
     sure = scores > CERTAIN
     return np.where(sure, scores, 0).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)
-
-
-def boxes_of(record: Record) -> np.ndarray:
-    """(N, 4) the annotated boxes, or those around the labelled joints; zeros where there are none."""
-    if record.boxes is not None:
-        return record.boxes
-    labelled = (record.visible > 0)[..., None]
-    low = np.where(labelled, record.keypoints, np.inf).min(axis=1)
-    high = np.where(labelled, record.keypoints, -np.inf).max(axis=1)
-    return np.where(labelled.any(axis=1), np.concatenate([low, high], axis=1), 0.0)
 
 
 def annotation(image: int, box: np.ndarray, area: float, joints: np.ndarray, count: int) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_nobody_to_train_on_is_an_error(picture):
 
 
 def test_a_sample_is_a_person_or_a_picture(picture):
-    with pytest.raises(ConfigError, match="per is 'person' or 'image'; got 'crowd'"):
+    with pytest.raises(ConfigError, match="per is 'person', 'image' or 'center'; got 'crowd'"):
         dataset([people(picture, [(1, 1)])], per='crowd')
 
 

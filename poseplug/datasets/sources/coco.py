@@ -27,7 +27,8 @@ class CocoFormatSource(Source):
 
     Crowds, people without a labelled joint and people with fewer than `min_joints` are no targets: they are counted as
     dropped, and their boxes are the record's `ignore`. With `empty` pictures without people are records too (for
-    testing models that take whole pictures).
+    testing models that take whole pictures). With `outlines` the shapes of people and of ignored regions are kept (for
+    training such models); without, or where the file gives none, their boxes serve.
 
     `boxes` is a detector's result file, for testing: every record then holds the found people of at least
     `least_score` with `box_scores` and no joints, and as `truth` the annotated ones. A picture of annotated people
@@ -52,6 +53,7 @@ class CocoFormatSource(Source):
         boxes: str | Path | None = None,
         box_format: Form = 'xywh',
         least_score: float = 0.0,
+        outlines: bool = False,
     ):
         if half not in self.halves:
             raise AnnotationError(f'{self.name}: half is one of {", ".join(self.halves)}; got {half!r}')
@@ -59,7 +61,9 @@ class CocoFormatSource(Source):
         self.root = root
         self.annotations, self.images = str(annotations or file), str(images or folder)
         self.boxes, self.box_format, self.least_score = boxes, box_format, least_score
-        self.form = replace(self.form, missing=missing, min_joints=min_joints, empty=empty, sizes=sizes)
+        self.form = replace(
+            self.form, missing=missing, min_joints=min_joints, empty=empty, sizes=sizes, outlines=outlines
+        )
         self.skeleton = self.form.skeleton
 
     def load(self) -> tuple[list[Record], Report]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from poseplug.datasets.images import Picture
+from poseplug.datasets.outlines import read_outline
 from poseplug.datasets.sources.base import Report
 from poseplug.datasets.sources.boxes import check_format, clipped, corners, has_extent
 from poseplug.datasets.sources.json_file import ANEW, Rows, check_names, find_pictures, read_json, told
@@ -34,6 +35,7 @@ class CocoFormat:
     areas are not believed, 0.53 of the box counts (CrowdPose's rule). `min_joints`: people with fewer labelled ones are
     no targets; they are counted, and their boxes join the ignored ones. `empty`: pictures without people are records,
     too. `sizes`: of how many pictures, spread evenly, the size that the file states is compared with the picture's.
+    `outlines`: the shapes of people and of ignored regions are kept.
     """
 
     skeleton: Skeleton
@@ -43,6 +45,7 @@ class CocoFormat:
     empty: bool = False
     areas: bool = True
     sizes: int = 64
+    outlines: bool = False
     file_joints: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, file: Path, images: Path) -> tuple[list[Record], Report]:
@@ -66,11 +69,14 @@ class CocoFormat:
         report = Report(file)
         category = self._category(file, content.get('categories'), report)
         pictures = Pictures.read(Rows.of(file, content['images'], 'picture'), images, self.missing)
-        people = People.read(Rows.of(file, content['annotations'], 'annotation'), pictures, self.skeleton)
+        annotations = Rows.of(file, content['annotations'], 'annotation')
+        people = People.read(annotations, pictures, self.skeleton)
+        outlines = outlines_of(annotations) if self.outlines else None
         check_sizes(pictures, images, self.sizes, file)
         kept, ignored = self._chosen(people, pictures, category, report)
         self._note(people, pictures, kept, report)
-        return self._records(people, pictures, kept, ignored, images), report, pictures.size_by_id()
+        records = self._records(people, pictures, kept, ignored, images, outlines)
+        return records, report, pictures.size_by_id()
 
     def _category(self, file: Path, categories: Any, report: Report) -> int | None:
         """The id of people among the categories, whose joints must be the skeleton's; None where nothing is said."""
@@ -134,7 +140,13 @@ class CocoFormat:
         report.notes += [] if len(people.ids) else ['nobody is annotated']
 
     def _records(
-        self, people: People, pictures: Pictures, kept: np.ndarray, ignored: np.ndarray, images: Path
+        self,
+        people: People,
+        pictures: Pictures,
+        kept: np.ndarray,
+        ignored: np.ndarray,
+        images: Path,
+        outlines: np.ndarray | None = None,
     ) -> list[Record]:
         """One record a picture that has somebody, in the order of the file."""
         believed = people.areas > 0 if self.areas else np.zeros(len(people.ids), dtype=bool)
@@ -161,6 +173,8 @@ class CocoFormat:
                     ignore=regions[region],
                     ignore_areas=of_regions[region],
                     ignore_crowds=people.crowd[region],
+                    outlines=None if outlines is None else outlines[rows],
+                    ignore_outlines=None if outlines is None else outlines[region],
                     crowd_index=None if np.isnan(crowd_index) else float(crowd_index),
                 )
             )
@@ -268,6 +282,17 @@ def joints_of(rows: Rows, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
         )
     visible = values[..., 2].astype(np.uint8)
     return np.where(visible[..., None] > 0, values[..., :2], 0.0), visible
+
+
+def outlines_of(rows: Rows) -> np.ndarray:
+    """(N,) the shapes of the annotations, None where one has none."""
+    outlines = np.full(len(rows), None, dtype=object)
+    for i, item in enumerate(rows.items):
+        try:
+            outlines[i] = read_outline(item.get('segmentation'))
+        except ValueError as error:
+            raise rows.wrong(i, 'segmentation', str(error)) from None
+    return outlines
 
 
 def flags_of(rows: Rows, key: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from poseplug.datasets.transforms.base import Transform
 from poseplug.errors import ConfigError
 from poseplug.geometry import Size, about, apply, enlargement, middle, scaling, translation
 from poseplug.registry import TRANSFORMS
-from poseplug.sample import Sample
+from poseplug.sample import Sample, stacked
 
 INTERPOLATIONS = {'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
 INTERPOLATED = 3  # rows below a position that its colour may be made of, and one more
@@ -54,14 +54,15 @@ class Warp(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         matrices = [sample.matrix, *sample.views]
-        image = sample.image
+        sizes, image = sample.extents or [self.input_size] * len(matrices), sample.image
         if isinstance(image, Picture):
             reduction = how_reduced(matrices) if self.reduced and image.reducible else 1
-            image = image.upper(rows_seen(matrices, self.input_size), reduction)
+            image = image.upper(max(map(rows_seen, matrices, sizes)), reduction)
             if reduction > 1:
                 matrices = [m @ whole_from_reduced(reduction) for m in matrices]
-        views = [cut(image, m, self.input_size, self.flags, self.fill) for m in matrices]
-        sample.inputs = views[0][None] if len(views) == 1 else np.stack(views)
+        views = [cut(image, m, size, self.flags, self.fill)[None] for m, size in zip(matrices, sizes, strict=True)]
+        sample.inputs = views[0] if len(views) == 1 else np.concatenate(stacked(views, [self.fill] * len(views)))
+        sample.fill = self.fill
         return sample
 
 
@@ -71,11 +72,11 @@ def how_reduced(matrices: Sequence[np.ndarray]) -> int:
     return max(r for r in REDUCED if r == 1 or r * finest <= 1)
 
 
-def rows_seen(matrices: Sequence[np.ndarray], size: Size) -> int:
-    """How many rows of a picture, from its first, the inputs of `size` behind matrices (3, 3) are interpolated from."""
+def rows_seen(matrix: np.ndarray, size: Size) -> int:
+    """How many rows of a picture, from its first, the input of `size` behind a matrix (3, 3) is interpolated from."""
     (left, top), (right, bottom) = (-1.0, -1.0), size
     corners = np.array([(left, top), (right, top), (left, bottom), (right, bottom)])
-    lowest = max(apply(np.linalg.inv(m), corners)[:, 1].max() for m in matrices)
+    lowest = apply(np.linalg.inv(matrix), corners)[:, 1].max()
     return max(1, math.ceil(lowest) + INTERPOLATED)
 
 
