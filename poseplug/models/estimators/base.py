@@ -101,7 +101,10 @@ class Decoder(nn.Module):
         self, stages: list[dict[str, Tensor]], keypoints: Tensor, visible: Tensor, people: Tensor
     ) -> dict[str, Tensor]:
         """The weighted loss of every trained stage, by name, for joints (B, N, K, 2) in input pixels."""
-        targets = self.codec.encode(keypoints, visible, people)
+        return self.target_losses(stages, self.codec.encode(keypoints, visible, people))
+
+    def target_losses(self, stages: list[dict[str, Tensor]], targets: Targets) -> dict[str, Tensor]:
+        """The weighted loss of every trained stage, by name, against targets."""
         losses: dict[str, Tensor] = {}
         for t, (fields, weight) in enumerate(zip(stages, self.stage_weights, strict=True)):
             if weight:

@@ -6,7 +6,7 @@ from poseplug.codecs.base import Codec
 from poseplug.codecs.cpm import CPMHeatmap
 from poseplug.errors import ConfigError
 from poseplug.geometry import about, apply, middle, place, rotation, scaling
-from poseplug.models.estimators.fusion import fuse_views, onto_picture
+from poseplug.models.estimators.fusion import fuse_fields, fuse_views, onto_picture
 from poseplug.sample import Batch
 from poseplug.skeletons.lsp import LSP
 
@@ -84,3 +84,37 @@ def test_a_codec_without_maps_cannot_be_fused():
 
     with pytest.raises(ConfigError, match=r'Coordinates has no maps to fuse.*scales=\[1.0\]'):
         fuse_views(Coordinates(LSP, (160, 160)), [], batch([FIRST]))
+
+
+def test_fields_of_several_scales_average_to_those_of_the_first_on_its_cells():
+    """A plane has the same values at the same places in every view; bicubic sampling keeps it to a pixel's rise."""
+    sizes = [(160, 96), (80, 48), (320, 192)]
+    codecs = [CPMHeatmap(LSP, size) for size in sizes]
+    matrices = [place(middle(sizes[0]), size[0] / 160, size) for size in sizes]
+    views = []
+    for codec, matrix in zip(codecs, matrices, strict=True):
+        columns, rows = codec.grid.axes(torch.zeros(1))
+        base = np.linalg.inv(matrix)
+        x, y = base[0, 0] * columns + base[0, 2], base[1, 1] * rows + base[1, 2]
+        views.append({'heatmap': (0.01 * x[None, :] - 0.02 * y[:, None])[None, None].float()})
+    fused = fuse_fields(codecs, views, torch.from_numpy(np.stack(matrices))[None])['heatmap']
+    inner = (slice(None), slice(None), slice(3, -3), slice(3, -3))
+    torch.testing.assert_close(fused[inner], views[0]['heatmap'][inner], atol=0.01, rtol=0)
+
+
+def test_a_cell_that_only_some_views_see_is_the_mean_of_those():
+    codec = CPMHeatmap(LSP, (64, 64))
+    matrices = np.stack([np.eye(3), about(scaling(2.0), (0, 0))])[None]  # the second sees up to pixel 31.75
+    views = [{'heatmap': torch.zeros(1, 1, 8, 8)}, {'heatmap': torch.ones(1, 1, 8, 8)}]
+    fused = fuse_fields([codec, codec], views, torch.from_numpy(matrices))['heatmap'][0, 0]
+    torch.testing.assert_close(fused[:4, :4], torch.full((4, 4), 0.5))
+    assert fused[4:].abs().max() == fused[:, 4:].abs().max() == 0
+
+
+def test_views_that_are_turned_average_to_the_fields_of_the_first():
+    codec = CPMHeatmap(LSP, (64, 64))
+    turned = about(rotation(90), middle((64, 64)))
+    first = {'heatmap': torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
+    second = {'heatmap': first['heatmap'].rot90(-1, (2, 3))}
+    fused = fuse_fields([codec, codec], [first, second], torch.from_numpy(np.stack([np.eye(3), turned]))[None])
+    torch.testing.assert_close(fused['heatmap'], first['heatmap'], atol=1e-5, rtol=0)

@@ -8,7 +8,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from poseplug.geometry import about, rotation, scaling, translation
-from poseplug.models.estimators.top_down import TopDown, moved
+from poseplug.models.estimators.top_down import TopDown
+from poseplug.models.estimators.views import moved
 from poseplug.models.heads.base import Head
 from poseplug.poses import Poses
 from poseplug.sample import Batch, Record
