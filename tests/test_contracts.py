@@ -75,12 +75,16 @@ SETTINGS = {
     'RTMCCHead': dict(hidden=16, width=8),
     'SimCCHead': dict(deconvs=8),
     'SimpleHead': {},
+    'BinaryCrossEntropy': {},
     'JensenShannon': {},
     'KLDivergence': {},
     'L1': {},
     'MeanSquaredError': {},
+    'OKS': dict(sigmas=(0.1, 0.2, 0.3)),
     'RLE': dict(layers=2, width=8),
     'SmoothL1': {},
+    'SquaredIoU': {},
+    'Varifocal': {},
     'Wing': {},
     'SumSquaredError': {},
     'OHKM': dict(top=2),
@@ -255,11 +259,25 @@ class TestHeads(HeadContract):
 
 
 class TestLosses(LossContract):
-    name = each(MODELS, 'models.losses')
+    """Every registered loss of fields; those of distributions are tested in tests/models/losses/test_mle.py."""
+
+    @pytest.fixture(
+        autouse=True, params=[n for n in ours(MODELS, 'models.losses') if not hasattr(MODELS.get(n), 'reads')]
+    )
+    def name(self, request):
+        self.name = request.param
 
     @property
     def shape(self):
-        return (2, 3, 4) if self.name == 'RLE' else super().shape
+        return dict(OKS=(2, 3, 2), RLE=(2, 3, 4), SquaredIoU=(2, 3, 4)).get(self.name, super().shape)
+
+    def pair(self, seed=0):
+        """Boxes have an extent."""
+        predicted, wanted = super().pair(seed)
+        if self.name != 'SquaredIoU':
+            return predicted, wanted
+        boxes = [torch.cat([b[..., :2], b[..., :2] + b[..., 2:]], dim=-1).detach() for b in (predicted, wanted)]
+        return boxes[0].requires_grad_(), boxes[1]
 
     @property
     def least(self):
@@ -267,7 +285,7 @@ class TestLosses(LossContract):
 
     @property
     def zero_when_equal(self):
-        return self.name not in ('KLDivergence', 'RLE')
+        return self.name not in ('BinaryCrossEntropy', 'KLDivergence', 'RLE', 'Varifocal')
 
     def make(self):
         return made(MODELS, self.name)
