@@ -19,6 +19,7 @@ from poseplug.datasets.transforms.base import Transform
 from poseplug.engine.checkpoint import load_weights
 from poseplug.errors import AnnotationError, ConfigError, ImageError
 from poseplug.inference.shipped import shipped_model
+from poseplug.models.folding import fold_norms
 from poseplug.poses import Poses
 from poseplug.registry import TRANSFORMS
 from poseplug.sample import Draw, Record, Sample, collate
@@ -53,7 +54,8 @@ class Predictor:
     `config` is a config file or a loaded config, `weights` a checkpoint of that model. A picture without boxes is one
     person, placed by the config's test pipeline; a person with a box is placed by `PlaceBox` in its stead.
     `channels_last` is the memory format of the network, whose numbers it does not change; by default that format is
-    taken on a CPU, where it is faster, and the config's elsewhere.
+    taken on a CPU, where it is faster, and the config's elsewhere. Batch norms are folded into the convolutions before
+    them, so that `model` is for predicting alone.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Predictor:
         load_weights(self.model, weights)
         place = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(place).eval()
+        fold_norms(self.model)
         if channels_last is not None or place.type == 'cpu':
             lay_out(self.model, torch.contiguous_format if channels_last is False else torch.channels_last)
         self.skeleton = get_skeleton(need(cfg, 'skeleton'))
