@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -75,5 +77,6 @@ def staying_by_loop(boxes: Tensor, counts: Tensor, threshold: float) -> Tensor:
     for own, rows, some in zip(stays, sizes, real, strict=True):
         places = np.flatnonzero(some)
         if len(places):
-            own[places[np.asarray(cv2.dnn.NMSBoxes(rows[places], falling[places], 0.0, threshold), dtype=int)]] = True
+            kept: Any = cv2.dnn.NMSBoxes(rows[places], falling[places].tolist(), 0.0, threshold)
+            own[places[np.asarray(kept, dtype=np.int64)]] = True
     return torch.from_numpy(stays)

@@ -64,12 +64,17 @@ def small(name: str) -> dict[str, Any]:
 def candidates() -> tuple[Mix, ...]:
     """Every combination there is, legal or not, each codec with cells once a stride."""
     backbones = ours(MODELS, 'models.backbones')
-    return tuple(Mix(b, h, c) for b in backbones for h in heads() for c in ours(CODECS))
+    return tuple(Mix(b, h, c) for b in backbones for h in heads() for c in codecs())
+
+
+def codecs() -> list[str]:
+    """The codecs of crops; those of people at cells have no place here, nor have the heads that predict for them."""
+    return [codec for codec in ours(CODECS) if CODECS.get(codec).kind != 'people']
 
 
 def heads() -> list[str]:
-    """The heads that predict what some codec reads; others, such as those of whole people, have no place here."""
-    kinds = {CODECS.get(codec).kind for codec in ours(CODECS)}
+    """The heads that predict what some of the codecs reads."""
+    kinds = {CODECS.get(codec).kind for codec in codecs()}
     return [head for head in ours(MODELS, 'models.heads') if kinds & set(MODELS.get(head).predicts)]
 
 
@@ -163,7 +168,7 @@ def page() -> str:
     for head in heads():
         taken = sorted({m.codec for m in legal() if m.head == head})
         lines.append(f'| {head} | {", ".join(taken)} |')
-    return '\n'.join([*lines, '', f'Codecs: {", ".join(ours(CODECS))}.', ''])
+    return '\n'.join([*lines, '', f'Codecs: {", ".join(codecs())}.', ''])
 
 
 def cell(backbone: str, head: str) -> str:
