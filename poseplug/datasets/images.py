@@ -1,16 +1,18 @@
-"""The one door for pictures: a file becomes (H, W, 3) BGR bytes, or an error that names it."""
+"""The one door for pictures: a file becomes (H, W, 3) BGR bytes, or an error that names it.
+
+What becomes of every kind of file is told in docs/bad_input.md.
+"""
 
 from __future__ import annotations
 
-import io
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from poseplug.datasets.image_heads import FORMATS, JPEG, SCAN, format_of, header_size, orientation, segments
 from poseplug.errors import ImageError
 
 REDUCED = {
@@ -20,12 +22,12 @@ REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 
+MOST_PIXELS = 100_000_000  # of a picture: 300 MB of bytes once it is decoded
+
 # A JPEG file and its markers (ITU T.81, annex B)
-JPEG = b'\xff\xd8'
 END = b'\xff\xd9'
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 SEQUENTIAL = (0xC0, 0xC1)  # frames whose rows are coded one after the other
-SCAN, RESTARTS = 0xDA, 0xDD
+RESTARTS = 0xDD
 SEVERAL = b'MPF\x00'  # in the head of a file with more than one picture (CIPA DC-007)
 MARGIN = 16  # rows: what the decoder takes from beyond the last row that is right
 WORTH = 64  # rows that must remain undecoded; a decoder that stops in the last blocks of a file misses its end
@@ -39,9 +41,21 @@ class Span(NamedTuple):
     crc32: int
 
 
-def read_image(path: Path) -> np.ndarray:
-    """A picture as (H, W, 3) uint8 BGR, its pixels as stored (an EXIF orientation is not applied)."""
-    return Picture(path).pixels()
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
+    """A picture as (H, W, 3) uint8 BGR: its pixels as stored, or `upright`, turned as its EXIF orientation says.
+
+    Annotations are of pixels as stored.
+    """
+    picture = Picture(path)
+    return turned(picture.pixels(), orientation(picture.data)) if upright else picture.pixels()
+
+
+def turned(image: np.ndarray, held: int) -> np.ndarray:
+    """An image (H, W, ...) turned from how the camera was held, 1 to 8 as EXIF counts, to upright."""
+    if held > 4:
+        image = image.swapaxes(0, 1)
+    down, across = (-1 if held in flips else 1 for flips in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(image[::down, ::across])
 
 
 class Picture:
@@ -62,10 +76,27 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels as stored, from the file's head where that is enough."""
+        """(width, height) in pixels as stored, from the file's head."""
         if self._size is None:
-            self._size = header_size(self.data) or (self.pixels().shape[1], self.pixels().shape[0])
+            self._size = self._stated()
         return self._size
+
+    def _stated(self) -> tuple[int, int]:
+        """The size that the file's head states, of a picture that may be decoded."""
+        size = header_size(self.data)
+        if size is None:
+            unknown = self.data and not format_of(self.data)
+            raise self._broken(f', or convert it: read are {", ".join(FORMATS)}' if unknown else '')
+        if size[0] * size[1] > MOST_PIXELS:
+            raise ImageError(
+                f'{self.path}: {size[0]:,} x {size[1]:,} px are more than the {MOST_PIXELS:,} that are decoded; '
+                f'make it smaller'
+            )
+        return size
+
+    def _broken(self, remedy: str = '') -> ImageError:
+        size = len(self.data)
+        return ImageError(f'{self.path}: {size:,} bytes that are not a whole picture; fetch the file again{remedy}')
 
     @property
     def reducible(self) -> bool:
@@ -87,11 +118,10 @@ class Picture:
         return self.pixels(reduction) if image is None else image
 
     def _decode(self, reduction: int) -> np.ndarray:
+        width, height = self.size
         image = decode(self.data, reduction)
-        if image is None:
-            raise ImageError(
-                f'{self.path}: {len(self.data):,} bytes that are not a whole picture; fetch the file again'
-            )
+        if image is None or (reduction == 1 and image.shape != (height, width, 3)):
+            raise self._broken()
         return image
 
 
@@ -131,45 +161,6 @@ def decode(data: bytes | bytearray, reduction: int = 1) -> np.ndarray | None:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:
         return None
-
-
-def header_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) from the head of a picture's bytes, or None where that tells nothing."""
-    return jpeg_size(data) or any_size(data)
-
-
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) from the frame header of a JPEG file, or None where there is none."""
-    for marker, place in segments(data):
-        if marker in FRAMES:
-            height, width = (int.from_bytes(data[place + i : place + i + 2], 'big') for i in (5, 7))
-            return (width, height) if width and height else None
-    return None
-
-
-def any_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) from the head of a file in any format that Pillow knows."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.size
-    except Exception:  # whatever a broken file makes of the reader: decoding will say what is wrong with it
-        return None
-
-
-def segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """The marker and the place of every segment of a JPEG file, up to its first scan; none of another file."""
-    place = len(JPEG)
-    while data.startswith(JPEG) and place + 9 < len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:  # a marker may have fill bytes before it
-            place += 1
-            continue
-        yield marker, place
-        if marker == SCAN:
-            return
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
 
 
 def shortened(data: bytes, rows: int) -> bytearray | None:

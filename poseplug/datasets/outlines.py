@@ -12,11 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from poseplug.datasets.images import MOST_PIXELS
 from poseplug.geometry import Size, apply
 from poseplug.sample import Record
 
 CORNER = 0.5  # px: a stored outline counts from the corner of the first pixel, a position here from its centre
 SHIFT = 4  # fractional bits of a polygon's corners, for OpenCV
+LARGEST = 1e7  # px: beyond it a number is no position in a picture
 FAR = 1 << 14  # px; corners further out than this are drawn there
 
 
@@ -48,13 +50,13 @@ def read_outline(stored: Any) -> Outline | None:
     polygons = []
     for flat in stored:
         try:
-            points = np.asarray(flat, dtype=np.float32)
-        except (TypeError, ValueError):
-            points = np.full(1, np.nan, np.float32)
-        if points.ndim != 1 or len(points) % 2 or not np.isfinite(points).all():
+            points = np.asarray(flat, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            points = np.full(1, np.nan)
+        if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= LARGEST).all():
             raise ValueError('polygons as lists of finite numbers, x and y in turn')
         if len(points) >= 6:
-            polygons.append(points.reshape(-1, 2) - np.float32(CORNER))
+            polygons.append((points.reshape(-1, 2) - CORNER).astype(np.float32))
     return tuple(polygons) or None
 
 
@@ -63,13 +65,23 @@ def read_runs(stored: Mapping[str, Any]) -> Runs:
     wanted = ValueError('run lengths (counts) that fill their size, height and width')
     counts, size = stored.get('counts'), stored.get('size')
     try:
-        lengths = unpacked(counts) if isinstance(counts, str | bytes) else np.asarray(counts, dtype=np.int64)
-        height, width = (int(n) for n in size)  # type: ignore[union-attr]
-    except (TypeError, ValueError, IndexError):
+        lengths = unpacked(counts) if isinstance(counts, str | bytes) else wholes(counts)
+        height, width = wholes(size).tolist()
+    except (TypeError, ValueError, IndexError, OverflowError):
         raise wanted from None
-    if lengths.ndim != 1 or (lengths < 0).any() or min(height, width) < 1 or lengths.sum() != height * width:
+    pixels = height * width
+    if min(height, width) < 1 or pixels > MOST_PIXELS or ((lengths < 0) | (lengths > pixels)).any():
+        raise wanted
+    if lengths.sum() != pixels:
         raise wanted
     return Runs(lengths.astype(np.int32), (width, height))
+
+
+def wholes(values: Any) -> np.ndarray:
+    """(n,) a list of whole numbers; anything else is a ValueError or a TypeError."""
+    if not all(type(v) is int for v in values):
+        raise ValueError('not whole numbers')
+    return np.array(values, dtype=np.int64)
 
 
 def unpacked(text: str | bytes) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 
 from poseplug.build import build_dataset
 from poseplug.datasets.dataset import PoseDataset
-from poseplug.datasets.images import Picture, Pictures, jpeg_size, read_image, shortened
+from poseplug.datasets.image_heads import jpeg_size
+from poseplug.datasets.images import Picture, Pictures, read_image, shortened
 from poseplug.datasets.sources.base import Report, Source
 from poseplug.engine import launch
 from poseplug.errors import AnnotationError, ConfigError, ImageError

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from poseplug.datasets.sources.base import Report, Source, check_images, locate
+from poseplug.datasets.sources.json_file import LARGEST
 from poseplug.datasets.sources.matlab import read_structs
 from poseplug.errors import AnnotationError
 from poseplug.registry import SOURCES
@@ -93,7 +94,7 @@ class Example:
     def points(self) -> np.ndarray:
         """(9, 2) joints of the skeleton in pixels counted from 0, with names as the observer sees them."""
         coords = self.fields['coords']
-        known = np.isfinite(coords).all(axis=0) if isinstance(coords, np.ndarray) and coords.ndim == 2 else np.zeros(0)
+        known = possible(coords).all(axis=0) if isinstance(coords, np.ndarray) and coords.ndim == 2 else np.zeros(0)
         if np.shape(coords)[:1] != (2,) or known.sum() != len(COLUMNS):
             raise self.wrong('coords', f'(2, 29) with {len(COLUMNS)} labelled columns, the others NaN')
         points = coords[:, known].T[[COLUMNS.index(joint) for joint in FLIC.joints]] - 1
@@ -102,7 +103,8 @@ class Example:
     def torso(self) -> np.ndarray:
         """(4,) the box around the torso, x and y of two corners counted from 0."""
         box = self.fields['torsobox']
-        if np.size(box) != 4 or not np.isfinite(box).all() or not np.ravel(box)[3] > np.ravel(box)[1]:
+        numbers = isinstance(box, np.ndarray) and box.size == 4 and possible(box).all()
+        if not numbers or not box.ravel()[3] > box.ravel()[1]:
             raise self.wrong('torsobox', 'x1, y1, x2, y2 with y2 over y1')
         return np.ravel(box) - 1
 
@@ -117,6 +119,11 @@ class Example:
             centers=np.array([[(x1 + x2) / 2, 0.7 * y1 + 0.3 * y2]]),
             scales=np.array([TORSO_TO_SCALE * (y2 - y1)], dtype=np.float32),
         )
+
+
+def possible(numbers: np.ndarray) -> np.ndarray:
+    """Which numbers can be positions in a picture."""
+    return np.abs(numbers) <= LARGEST
 
 
 def seen_from_front(points: np.ndarray) -> bool:

@@ -124,8 +124,16 @@ def told(value: Any) -> str:
     """A JSON value for an error message, in a few words."""
     if value is ABSENT:
         return 'nothing'
+    try:
+        return shortened(value)
+    except RecursionError:
+        return 'lists within lists'
+
+
+def shortened(value: Any) -> str:
+    """The first part of a JSON value as it is written."""
     if isinstance(value, list) and len(value) > 8:
-        return f'a list of {len(value)}: {told(value[:6])[:-1]}, ...]' if len(str(value[:6])) < 80 else 'a list'
+        return f'a list of {len(value)}: {shortened(value[:6])[:-1]}, ...]' if len(str(value[:6])) < 80 else 'a list'
     if isinstance(value, dict):
         return f'an object with {", ".join(map(ascii, [*value][:6])) or "nothing in it"}'
     text = ascii(value) if isinstance(value, str | float | int | list | None) else type(value).__name__

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from poseplug.datasets.sources.base import Report, Source, check_images, locate
+from poseplug.datasets.sources.json_file import LARGEST
 from poseplug.datasets.sources.matlab import read_array
 from poseplug.datasets.sources.scale import limb_scales
 from poseplug.errors import AnnotationError
@@ -85,13 +86,16 @@ class LSPSource(Source):
 
     def _record(self, folder: Path, place: int, points: np.ndarray, visible: np.ndarray) -> Record:
         name = self.images.format(place + 1)
-        keypoints = np.where(visible[:, None] > 0, points - self.origin, 0).astype(np.float32)
-        if not np.isfinite(keypoints).all():
-            joint = self.skeleton.joints[int(np.argmin(np.isfinite(keypoints).all(axis=1)))]
+        stated = np.where(visible[:, None] > 0, points, self.origin)
+        usable = (np.abs(stated) <= LARGEST).all(axis=1)
+        if not usable.all():
+            joint = int(np.argmin(usable))
+            fault = f'beyond {LARGEST:,.0f} px' if np.isfinite(stated[joint]).all() else 'not a finite number'
             raise AnnotationError(
-                f'{folder / "joints.mat"}: record {place + 1} ({name}): joint {joint!r} has a position that is not a '
-                f'finite number; correct the file or take it anew from its archive'
+                f'{folder / "joints.mat"}: record {place + 1} ({name}): joint {self.skeleton.joints[joint]!r} has a '
+                f'position that is {fault}; correct the file or take it anew from its archive'
             )
+        keypoints = (stated - self.origin).astype(np.float32)
         return Record(folder / 'images' / name, name, keypoints[None], visible[None].astype(np.uint8), self.called)
 
 

@@ -22,7 +22,11 @@ STRUCT, TEXT = 2, 4  # classes of arrays
 NUMERIC_CLASSES = range(6, 16)  # double to uint64; below are cells, structures, objects, text and sparse arrays
 ENCODINGS = {1: 'latin-1', 2: 'latin-1', 4: 'utf-16', 16: 'utf-8', 17: 'utf-16', 18: 'utf-32'}
 HEADER = 128
-LARGEST = 1 << 28  # bytes that a compressed array may unfold to
+LARGEST = 1 << 28  # bytes that the compressed arrays of a file may unfold to
+MOST_NUMBERS = 1 << 24  # of an array
+MOST_ELEMENTS = 1 << 19  # of an array of structs, or of a file
+
+Bytes = bytes | memoryview
 
 
 class Array(NamedTuple):
@@ -31,7 +35,7 @@ class Array(NamedTuple):
     kind: int
     shape: tuple[int, ...]
     name: str
-    values: list[tuple[int, bytes]]
+    values: list[tuple[int, Bytes]]
     order: str
 
     def numbers(self) -> np.ndarray:
@@ -42,6 +46,8 @@ class Array(NamedTuple):
         if kind not in NUMBERS:
             raise ValueError(f'its {self.name!r} has an unknown type')
         numbers = np.frombuffer(values, f'{self.order}{NUMBERS[kind]}')
+        if len(numbers) > MOST_NUMBERS:
+            raise ValueError(f'its {self.name!r} has {len(numbers):,} numbers')
         if len(numbers) != math.prod(self.shape):
             raise ValueError(f'its {self.name!r} has {len(numbers):,} numbers for the shape {self.shape}')
         return numbers.reshape(self.shape, order='F').astype(np.float64)
@@ -53,7 +59,7 @@ class Array(NamedTuple):
             raise ValueError(f'text of an unknown type {kind}')
         encoding = ENCODINGS[kind]
         wide = encoding in ('utf-16', 'utf-32')
-        return values.decode(f'{encoding}-{"le" if self.order == "<" else "be"}' if wide else encoding)
+        return bytes(values).decode(f'{encoding}-{"le" if self.order == "<" else "be"}' if wide else encoding)
 
     def structs(self) -> list[dict[str, Array]]:
         """Structs in MATLAB's order, each a dict by the names of the fields; none in an empty array of any kind."""
@@ -61,8 +67,9 @@ class Array(NamedTuple):
             return []
         if self.kind != STRUCT or len(self.values) < 2:
             raise ValueError(f'its {self.name!r} is no array of structs')
-        (_, length), (_, names), *values = self.values
+        (_, length), (_, packed), *values = self.values
         (width,) = struct.unpack(f'{self.order}i', length)
+        names = bytes(packed)
         if width < 1 or not names:
             raise ValueError(f'its {self.name!r} has {len(names)} characters of field names, {width} a name')
         fields = [names[i : i + width].split(b'\0')[0].decode('latin-1') for i in range(0, len(names), width)]
@@ -95,12 +102,15 @@ def read_as(file: Path, name: str, convert: Callable[[Array], Any]) -> Any:
     A ValueError of `convert` is one of the file.
     """
     try:
-        data = file.read_bytes()
+        data = memoryview(file.read_bytes())
         order = _byte_order(data)
         found = {}
+        room = LARGEST
         for kind, content in _elements(data[HEADER:], order):
             if kind == COMPRESSED:
-                kind, content = next(_elements(_unfolded(content), order))
+                unfolded = _unfolded(content, room)
+                room -= len(unfolded)
+                kind, content = next(_elements(memoryview(unfolded), order))
             if kind == MATRIX and (array := _array(content, order)).name == name:
                 found[name] = convert(array)
     except (OSError, ValueError, struct.error, zlib.error, StopIteration, IndexError) as error:
@@ -112,18 +122,22 @@ def read_as(file: Path, name: str, convert: Callable[[Array], Any]) -> Any:
     return found[name]
 
 
-def _byte_order(data: bytes) -> str:
+def _byte_order(data: Bytes) -> str:
     """'<' or '>' from the header's mark."""
     marks = {b'\x00\x01IM': '<', b'\x01\x00MI': '>'}
-    if data[HEADER - 4 : HEADER] not in marks:
+    mark = bytes(data[HEADER - 4 : HEADER])
+    if mark not in marks:
         raise ValueError('it does not begin as one')
-    return marks[data[HEADER - 4 : HEADER]]
+    return marks[mark]
 
 
-def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+def _elements(data: Bytes, order: str) -> Iterator[tuple[int, Bytes]]:
     """Type and content of the elements in a row; short ones share the tag's 8 bytes, compressed ones end anywhere."""
-    place = 0
+    place = count = 0
     while place < len(data):
+        count += 1
+        if count > MOST_ELEMENTS:
+            raise ValueError(f'more than {MOST_ELEMENTS:,} elements in a row')
         kind, size = struct.unpack_from(f'{order}II', data, place)
         begin = place + 8
         if kind >> 16:
@@ -137,15 +151,16 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         place = end if kind == COMPRESSED else end + -end % 8
 
 
-def _unfolded(content: bytes) -> bytes:
+def _unfolded(content: Bytes, room: int) -> bytes:
+    """What was compressed, of at most `room` bytes."""
     reader = zlib.decompressobj()
-    data = reader.decompress(content, LARGEST)
+    data = reader.decompress(content, max(room, 1))
     if not reader.eof:
         raise ValueError('its compressed part is cut, or too large')
     return data
 
 
-def _array(content: bytes, order: str) -> Array:
+def _array(content: Bytes, order: str) -> Array:
     """The array of one matrix element; one without content is the empty array of numbers."""
     if not content:
         return Array(NUMERIC_CLASSES[0], (0, 0), '', [(9, b'')], order)
@@ -153,4 +168,4 @@ def _array(content: bytes, order: str) -> Array:
     shape = struct.unpack(f'{order}{len(dimensions) // 4}i', dimensions)
     if min(shape, default=-1) < 0:
         raise ValueError(f'an array of shape {shape}')
-    return Array(flags[0 if order == '<' else 3], shape, name.decode('latin-1'), values, order)
+    return Array(flags[0 if order == '<' else 3], shape, bytes(name).decode('latin-1'), values, order)
