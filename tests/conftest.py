@@ -151,3 +151,36 @@ def real_data() -> Path:
     if not (folder / 'lsp/joints.mat').is_file():
         pytest.skip(f'no Leeds Sports Pose in {folder}; name its folder by POSEPLUG_DATA')
     return folder
+
+
+@pytest.fixture(scope='session')
+def people_data(tmp_path_factory) -> Path:
+    """The embedded set of several people a picture, in COCO's layout: 6 pictures to learn from, 3 to test."""
+    from poseplug.datasets.synthetic import write_coco
+
+    return write_coco(tmp_path_factory.mktemp('data') / 'people', train=6, val=3, seed=3)
+
+
+@pytest.fixture
+def whole_typed(people_data):
+    """A function from further options to the arguments that make the embedded bottom-up config a tiny one."""
+
+    def options(**further) -> list[str]:
+        return ['--cfg-options', *(f'{k}={v!r}' for k, v in {**whole_options(people_data), **further}.items())]
+
+    return options
+
+
+def whole_options(data: Path) -> dict:
+    return {
+        'model.codec.input_size': (64, 64),
+        'model.backbone.channels': 8,
+        'train_dataloader.batch_size': 3,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.dataset.sources.0.root': str(data),
+        'test_dataloader.batch_size': 2,
+        'test_dataloader.num_workers': 0,
+        'test_dataloader.dataset.sources.0.root': str(data),
+        'train_cfg.steps': 4,
+        'custom_hooks': None,
+    }

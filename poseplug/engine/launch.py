@@ -181,8 +181,8 @@ def overfit(cfg: Any, count: int) -> Any:
         raise ConfigError(f'--overfit needs at least one sample; got {count}')
     cfg = copy.deepcopy(cfg)
     spec, test = need(cfg, 'train_dataloader'), need(cfg, 'test_dataloader')
-    pipeline = [t for t in test['dataset']['pipeline'] if t['type'] != 'Scales']
-    dataset = {**spec['dataset'], 'pipeline': pipeline, 'limit': count}
+    pipeline = [t for t in test['dataset']['pipeline'] if t['type'] not in ('Scales', 'WholeScales')]
+    dataset = {**spec['dataset'], 'pipeline': pipeline, 'limit': count, 'per': test['dataset'].get('per', 'person')}
     steps = int(cfg.get('overfit_steps', 300))
     cfg.train_dataloader = dict(batch_size=min(count, spec['batch_size']), num_workers=0, dataset=dataset)
     cfg.val_dataloader = dict(batch_size=min(count, test['batch_size']), num_workers=0, dataset=dataset)

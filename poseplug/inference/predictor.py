@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from poseplug.skeleton import get_skeleton
 Image = str | Path | np.ndarray
 BoxFormat = Literal['xywh', 'corners']
 PLACINGS = ('PlacePicture', 'PlaceByScale', 'PlaceBySource')  # what a box given by the caller replaces
+WHOLE = 8  # people's boxes that a whole picture counts as in a batch
 OVERHANG = 0.25  # share of its size by which a box may leave the picture before it is taken for a mistake
 
 
@@ -37,7 +39,8 @@ class Beliefs:
 
     `image` (H, W, 3) is the picture and `inputs` (h, w, 3) what the network saw of it, both BGR; `matrix` (3, 3) takes
     pixels of the picture to pixels of the input. `maps` holds one array (C, rows, columns) a stage, a channel a joint
-    in the order of `joints`, and then the background where the codec has one; `grid` says where the cells lie.
+    in the order of `joints`, and then the background where the codec has one; `grid` says where the cells lie. Where
+    there are limbs, too, `limbs` holds x and y of each in turn, (2 L, rows, columns) a stage.
     """
 
     image: np.ndarray
@@ -46,13 +49,15 @@ class Beliefs:
     maps: tuple[np.ndarray, ...]
     joints: tuple[str, ...]
     grid: Grid
+    limbs: tuple[np.ndarray, ...] = ()
 
 
 class Predictor:
     """A model, its weights and its test pipeline; without arguments, those that come with poseplug.
 
     `config` is a config file or a loaded config, `weights` a checkpoint of that model. A picture without boxes is one
-    person, placed by the config's test pipeline; a person with a box is placed by `PlaceBox` in its stead.
+    person, placed by the config's test pipeline; a person with a box is placed by `PlaceBox` in its stead. A model that
+    finds people by itself takes whole pictures alone.
     `channels_last` is the memory format of the network, whose numbers it does not change; by default that format is
     taken on a CPU, where it is faster, and the config's elsewhere. Batch norms are folded into the convolutions before
     them, so that `model` is for predicting alone.
@@ -99,7 +104,8 @@ class Predictor:
         Args:
             images: Paths, or pictures (H, W, 3) of BGR bytes.
             boxes: For each picture (N, 4), one row a person, or None for the whole picture.
-            batch_size: People that go through the network at once, whatever picture they are of.
+            batch_size: People that go through the network at once, whatever picture they are of; a whole picture of a
+                model that finds people by itself counts as `WHOLE` of them.
             every_stage: Return a list of lists: stages, then pictures.
             box_format: 'xywh' (x, y of the upper left corner, width, height) or 'corners' (x, y of two corners).
         """
@@ -120,7 +126,7 @@ class Predictor:
         group: list[list[Sample]] = []
         for place, (image, own) in enumerate(paired(images, boxes)):
             group.append(self.samples(image, own, box_format, place))
-            if sum(map(len, group)) >= batch_size:
+            if sum(map(len, group)) >= self._at_once(batch_size):
                 yield from self._predicted(group, batch_size, every_stage)
                 group = []
         yield from self._predicted(group, batch_size, every_stage)
@@ -129,17 +135,22 @@ class Predictor:
         """The people of some pictures, given as the samples of each."""
         people = [s for samples in group for s in samples]
         found: list[tuple[Poses, ...]] = []
-        for first in range(0, len(people), batch_size):
-            batch = collate(people[first : first + batch_size])
-            found += zip(*self.model.predict(batch, every_stage=every_stage), strict=True)
+        for alike in of_one_size(people, self._at_once(batch_size)):
+            found += zip(*self.model.predict(collate(alike), every_stage=every_stage), strict=True)
         count = self.model.head.stages if every_stage else 1
         for samples in group:
             own, found = found[: len(samples)], found[len(samples) :]
             yield [with_boxes(joined([p[t] for p in own], len(self.skeleton)), samples) for t in range(count)]
 
+    def _at_once(self, batch_size: int) -> int:
+        """How many inputs go through the network at once."""
+        return max(1, batch_size // WHOLE) if self.model.finds_people else batch_size
+
     def samples(self, image: Image, boxes: Any, box_format: BoxFormat = 'xywh', place: int = 0) -> list[Sample]:
         """The inputs of a picture's people; without boxes (None) the picture is one person."""
         path, pixels = opened(image, place)
+        if boxes is not None and self.model.finds_people:
+            raise ConfigError(f'{type(self.model).__name__} finds people in whole pictures by itself; leave boxes out')
         if boxes is None:
             return [self._sample(path, pixels, None, place)]
         size = (pixels.shape[1], pixels.shape[0])
@@ -169,15 +180,26 @@ class Predictor:
         if not hasattr(self.model, 'fields') or 'heatmap' not in self.model.codec.fields:
             kind = type(self.model.codec).__name__
             raise ConfigError(f'{kind} makes no belief maps, one a joint; it has {", ".join(self.model.codec.fields)}')
-        stages = self.model.fields(batch)[0]
+        stages, codec = self.model.fields(batch)[0], self.model.codec
+        if batch.extents:
+            codec = self.model.codec_of(batch.extents[0])
         return Beliefs(
             image=sample.pixels,
             inputs=batch.images[0, 0].numpy(),
             matrix=sample.matrix,
             maps=tuple(stage['heatmap'][0].float().cpu().numpy() for stage in stages),
             joints=self.skeleton.joints,
-            grid=self.model.codec.grid,
+            grid=codec.grid,
+            limbs=tuple(stage['paf'][0].float().cpu().numpy() for stage in stages if 'paf' in stage),
         )
+
+
+def of_one_size(samples: Sequence[Sample], most: int) -> Iterator[Sequence[Sample]]:
+    """Samples in order, in groups of inputs of one size, of so many at most."""
+    for _, group in groupby(samples, key=lambda s: s.extents):
+        alike = list(group)
+        for first in range(0, len(alike), most):
+            yield alike[first : first + most]
 
 
 def lay_out(model: Any, layout: torch.memory_format) -> None:

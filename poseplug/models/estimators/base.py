@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ class Steps:
     pixels: PixelNorm
     backbone: Any
     __call__: Any
+    finds_people: ClassVar[bool] = False  # in whole pictures; else it is told where they are
 
     def losses(self, batch: Batch, outputs: Any = None) -> dict[str, Tensor]:
         """The weighted loss of every trained stage, by name. `outputs` are what the network made of the first view."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -31,6 +31,8 @@ class BottomUp(Views, Estimator):
     are multiplied by its square. `flip_test` averages the fields with those of the mirrored picture; those of several
     views (scales) are averaged on the cells of the first.
     """
+
+    finds_people: ClassVar[bool] = True
 
     def __init__(self, *args: Any, flip_test: bool = False, **parts: Any):
         super().__init__(*args, **parts)

@@ -1,0 +1,28 @@
+"""Part affinity fields on one narrow hourglass, for the embedded pictures of several people (Cao et al. 2017).
+
+Data: python tools/dataset.py prepare synthetic --format coco --out data/synthetic_people
+Run: python tools/train.py configs/openpose/openpose_tiny_synthetic_256.py
+AP on its 200 test pictures: not trained yet
+"""
+
+_base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/adamw_2400.py']
+
+root = 'data/synthetic_people'
+model = dict(
+    type='BottomUp',
+    codec=dict(type='PAF', input_size=(256, 256), stride=4, parser=dict(preset='lightweight')),
+    backbone=dict(type='Hourglass', stacks=1, channels=48),
+    head=dict(type='HeatmapHead'),
+    loss=dict(type='MeanSquaredError', factor=1000.0),
+    channels_last=True,
+)
+testing = [dict(type='PlacePicture', fill=1.0, side='longer'), dict(type='Warp')]
+train_dataloader = dict(
+    batch_size=8, num_workers=1, dataset=dict(sources=[dict(type='CocoSource', half='train', root=root, outlines=True)])
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(sources=[dict(type='CocoSource', half='val', root=root, empty=True)], pipeline=testing),
+)
+val_dataloader = None
