@@ -10,6 +10,7 @@ _base_ = ['./openpose_vgg19_coco18_368.py']
 
 skeleton = 'body25'
 model = dict(
+    codec=dict(parser='cpp'),
     backbone=dict(prelu=3),
     head=dict(_delete_=True, type='PAFStagesHead', limb_stages=4, joint_stages=2),
 )

@@ -9,7 +9,7 @@ _base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/hrnet.py'
 
 model = dict(
     type='BottomUp',
-    codec=dict(type='PAF', input_size=(512, 512), stride=4, refine='dark'),
+    codec=dict(type='PAF', input_size=(512, 512), stride=4, refine='dark', parser='lightweight'),
     backbone=dict(type='HRNet', width=32),
     head=dict(type='HeatmapHead'),
     loss=dict(type='SumSquaredError'),

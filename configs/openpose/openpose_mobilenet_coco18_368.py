@@ -9,6 +9,7 @@ AP on COCO val2017, one scale: not trained yet (published: AP 38 after one round
 _base_ = ['./openpose_vgg19_coco18_368.py']
 
 model = dict(
+    codec=dict(parser='lightweight'),
     backbone=dict(_delete_=True, type='MobileNetV1', out_strides=(8,), dilated=6),
     head=dict(_delete_=True, type='LightweightOpenPoseHead', stages=2),
 )

@@ -11,7 +11,7 @@ _base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/openpose.
 model = dict(
     type='BottomUp',
     pixels=dict(mean=(128, 128, 128), std=(256, 256, 256), order='bgr'),
-    codec=dict(type='PAF', input_size=(368, 368)),
+    codec=dict(type='PAF', input_size=(368, 368), parser='matlab'),
     backbone=dict(type='CPMVGGTrunk', extra=(256, 128), init_std=None),
     head=dict(type='OpenPoseHead', stages=6),
     loss=dict(type='SumSquaredError'),

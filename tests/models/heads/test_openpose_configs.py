@@ -8,6 +8,7 @@ import torch
 from poseplug.build import build_model
 from poseplug.config import load_config
 from poseplug.engine.optim import parameter_groups
+from poseplug.grouping.presets import get_rules
 
 
 def built(root, name: str):
@@ -30,6 +31,13 @@ def test_a_config_has_the_weights_of_its_network_which_predicts_on_its_codecs_gr
     assert sum(p.numel() for p in net.parameters()) == weights
     assert [{n: maps.shape[1] for n, maps in stage.items()} for stage in found] == stages
     assert {tuple(maps.shape[:1:-1]) for stage in found for maps in stage.values()} == {net.codec.grid.size}
+
+
+@pytest.mark.parametrize(('name', 'preset'), [
+    ('vgg19_coco18_368', 'matlab'), ('body25_368', 'cpp'), ('mobilenet_coco18_368', 'lightweight'),
+])  # fmt: skip
+def test_people_are_put_together_by_the_rules_of_the_release_that_a_network_comes_from(root, name, preset):
+    assert built(root, name)[1].codec.rules == get_rules(preset)
 
 
 @pytest.mark.parametrize(('name', 'kind', 'rate', 'factors'), [
