@@ -447,7 +447,7 @@ def write_mpii(folder: Path) -> None:
 
 
 def test_every_model_part_lies_in_a_folder_with_a_contract():
-    places = ('backbones', 'necks', 'heads', 'losses', 'estimators')
+    places = ('assigners', 'backbones', 'necks', 'heads', 'losses', 'estimators')
     assert sorted(n for p in places for n in ours(MODELS, f'models.{p}')) == ours(MODELS)
 
 
