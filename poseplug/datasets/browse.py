@@ -16,6 +16,8 @@ from poseplug.poses import Poses
 from poseplug.sample import Draw, Sample
 from poseplug.visualization.draw import contact_sheet, draw_poses
 
+UNSEEN = 4  # the share of its light that what a mask leaves out keeps
+
 
 def browse(
     cfg: Mapping[str, Any], split: str, count: int, raw: bool = False, epoch: int = 0, columns: int = 8
@@ -38,8 +40,10 @@ def pictures(dataset: Any, draws: list[Draw], raw: bool) -> Iterator[tuple[np.nd
 
 
 def drawn(sample: Sample) -> np.ndarray:
-    """A sample's first view, or its picture where it has none yet, with everybody in it."""
+    """A sample's first view, or its picture where it has none yet, with everybody in it; dark where nothing counts."""
     image = sample.pixels if sample.inputs is None else sample.inputs[0]
+    if sample.mask is not None:
+        image = np.where(sample.mask[..., None] > 0, image, image // UNSEEN)
     matrix = np.eye(3) if sample.inputs is None else sample.matrix
     poses = Poses.of_record(apply(matrix, sample.keypoints.astype(float)), sample.visible)
     return draw_poses(image, poses, sample.skeleton, threshold=0.5)

@@ -20,6 +20,7 @@ from poseplug.poses import Poses, write_csv
 from poseplug.progress import track
 from poseplug.visualization.draw import draw_poses
 from poseplug.visualization.fields import stage_strips
+from poseplug.visualization.limbs import parsing_sheet
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 MANY = 20  # pictures from which a bar is shown
@@ -146,6 +147,10 @@ class Writer:
             beliefs = self.predictor.fields(image, box, self.box_format)
             ending = '_fields' if boxes is None or len(boxes) == 1 else f'_fields_{n + 1}'
             self._save(name, stage_strips(beliefs), 'belief maps', ending)
+            if beliefs.limbs:
+                self._save(
+                    name, parsing_sheet(beliefs, self.predictor.model.codec), 'limbs', ending.replace('fields', 'limbs')
+                )
 
     def _name(self, name: str, ending: str = '_pose') -> str:
         return f'{name}{ending}.jpg'
