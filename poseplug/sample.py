@@ -16,7 +16,7 @@ from torch import Tensor
 
 from poseplug.datasets.images import Picture, Span
 from poseplug.errors import ConfigError
-from poseplug.geometry import Size, apply
+from poseplug.geometry import Size, apply, enlargement
 from poseplug.skeleton import Skeleton
 
 
@@ -149,6 +149,7 @@ class Batch:
     image to input pixels; `sizes` (width, height) and `records` of the pictures. Where inputs are not of one size,
     `extents` are the (width, height) of every view within `images`. `masks` (B, H, W) uint8 are 0 where the first view
     counts neither way, and `defined` (B, K) says which joints the data sets annotate; None: everything and all.
+    `boxes` (B, N, 4), x, y of two corners, and `areas` (B, N) px² are people's in the first view.
     """
 
     images: Tensor
@@ -163,6 +164,8 @@ class Batch:
     extents: list[Size] = field(default_factory=list)
     masks: Tensor | None = None
     defined: Tensor | None = None
+    boxes: Tensor | None = None
+    areas: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -186,11 +189,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
     keypoints = torch.zeros(len(samples), most, len(samples[0].skeleton), 2)
     visible = torch.zeros(keypoints.shape[:3], dtype=torch.uint8)
     people = torch.zeros(keypoints.shape[:2], dtype=torch.bool)
+    boxes, areas = torch.zeros(len(samples), most, 4), torch.zeros(len(samples), most)
     for i, s in enumerate(samples):
         n = len(s.keypoints)
         keypoints[i, :n] = torch.from_numpy(apply(s.matrix, s.keypoints).astype(np.float32))
         visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
         people[i, :n] = True
+        boxes[i, :n], areas[i, :n] = map(torch.from_numpy, extents_of(s))
     images = stacked([s.inputs for s in samples if s.inputs is not None], [s.fill for s in samples])
     return Batch(
         images=torch.from_numpy(images),
@@ -205,7 +210,20 @@ def collate(samples: Sequence[Sample]) -> Batch:
         extents=largest([s.extents for s in samples]),
         masks=masks_of(samples, images.shape[2:4]),
         defined=defined_of(samples),
+        boxes=boxes,
+        areas=areas,
     )
+
+
+def extents_of(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """People's boxes (N, 4) and areas (N,) in input pixels; a turned box as the hull of its corners."""
+    record = sample.record
+    boxes = np.asarray(record.whereabouts(), dtype=float)
+    shares = AREA_OF_BOX * (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+    areas = shares if record.areas is None else np.where(record.areas > 0, record.areas, shares)
+    corners = apply(sample.matrix, boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+    hulls = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    return hulls.astype(np.float32), (areas * enlargement(sample.matrix) ** 2).astype(np.float32)
 
 
 def stacked(inputs: Sequence[np.ndarray], fills: Sequence[tuple[int, ...]]) -> np.ndarray:

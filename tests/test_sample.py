@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from poseplug.errors import ConfigError
-from poseplug.geometry import scaling, translation
+from poseplug.geometry import rotation, scaling, translation
 from poseplug.sample import Draw, Record, Sample, collate
 from poseplug.skeleton import Skeleton
 
@@ -78,3 +78,25 @@ def test_joints_are_mapped_by_name_and_unknown_ones_are_unlabelled():
     mapped = record(1).mapped_to(SMALL, wanted)
     assert mapped.keypoints.tolist() == [[[4, 5], [0, 0], [0, 1]]]
     assert mapped.visible.tolist() == [[2, 0, 2]]
+
+
+def test_boxes_and_areas_of_a_batch_are_those_in_the_input():
+    boxes = np.array([[10.0, 20, 30, 50], [0, 0, 8, 4]])
+    batch = collate([sample(2, boxes=boxes, areas=np.array([300.0, 0.0])), sample(1)])
+    assert batch.boxes[0].tolist() == [[25, 40, 65, 100], [5, 0, 21, 8]]
+    np.testing.assert_allclose(batch.areas[0], [1200, 0.53 * 32 * 4])
+    assert not batch.boxes[1, 1].any()
+    assert not batch.areas[1, 1].any()
+
+
+def test_a_box_in_a_turned_input_is_the_hull_of_its_corners():
+    made = sample(1, boxes=np.array([[10.0, 20, 30, 50]]), areas=np.array([100.0]))
+    made.matrix = rotation(90)
+    batch = collate([made])
+    np.testing.assert_allclose(batch.boxes[0, 0], [-50, 10, -20, 30], atol=1e-4)
+    np.testing.assert_allclose(batch.areas[0], [100], rtol=1e-6)
+
+
+def test_without_annotated_boxes_the_labelled_joints_say_where_people_are():
+    batch = collate([sample(1)])
+    np.testing.assert_allclose(batch.boxes[0, 0], np.array([0, 1, 4, 5]) * 2 + [5, 0, 5, 0])
