@@ -43,6 +43,7 @@ PARTS = {
     'head': Kind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size')),
     'loss': Kind(MODELS),
     'codec': Kind(CODECS, ('skeleton',)),
+    'peaks': Kind(CODECS, ('skeleton', 'input_size', 'stride', 'people')),
     'dataset': Kind(DATASETS, ('skeleton', 'input_size', 'seed')),
     'sources': Kind(SOURCES),
     'pipeline': Kind(TRANSFORMS, ('input_size',)),

@@ -7,9 +7,10 @@ AP on COCO val2017, one scale: not trained yet (no paper trains these parts toge
 
 _base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/hrnet.py']
 
+dark = dict(type='DARKHeatmap', background=True)
 model = dict(
     type='BottomUp',
-    codec=dict(type='PAF', input_size=(512, 512), stride=4, refine='dark', parser='lightweight'),
+    codec=dict(type='PAF', input_size=(512, 512), stride=4, peaks=dark, parser='lightweight'),
     backbone=dict(type='HRNet', width=32),
     head=dict(type='HeatmapHead'),
     loss=dict(type='SumSquaredError'),
