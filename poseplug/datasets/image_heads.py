@@ -145,15 +145,28 @@ def exif(data: Data) -> Data:
 
 
 def tiff_tags(data: Data) -> dict[int, int]:
-    """The first value of every tag of the first directory that holds whole numbers of 16 or 32 bits."""
+    """The value of every tag of the first directory that holds one whole number of 16 or 32 bits."""
+    return {tag: struct.unpack_from(kind, data, place)[0] for tag, place, kind in tiff_entries(data)}
+
+
+def tiff_entries(data: Data) -> Iterator[tuple[int, int, str]]:
+    """Tag, place of the value and its type, as `struct` calls it."""
     if data[:4] not in (b'II*\0', b'MM\0*'):
-        return {}
+        return
     order = '<' if data[:2] == b'II' else '>'
     (first,) = struct.unpack_from(f'{order}I', data, 4)
     (count,) = struct.unpack_from(f'{order}H', data, first)
-    found = {}
     for n in range(min(count, TAGS)):
         tag, kind, many = struct.unpack_from(f'{order}HHI', data, first + 2 + 12 * n)
         if kind in (3, 4) and many == 1:
-            found[tag] = struct.unpack_from(f'{order}{"H" if kind == 3 else "I"}', data, first + 10 + 12 * n)[0]
-    return found
+            yield tag, first + 10 + 12 * n, f'{order}{"H" if kind == 3 else "I"}'
+
+
+def as_stored(data: Data) -> Data:
+    """A TIFF file that says it is upright, since decoders turn it whatever they are told; any other file as it is."""
+    if format_of(data) != 'TIFF' or orientation(data) == 1:
+        return data
+    place, kind = next((place, kind) for tag, place, kind in tiff_entries(data) if tag == ORIENTATION)
+    upright = bytearray(data)
+    struct.pack_into(kind, upright, place, 1)
+    return upright

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from poseplug.datasets.image_heads import FORMATS, JPEG, SCAN, format_of, header_size, orientation, segments
+from poseplug.datasets.image_heads import FORMATS, JPEG, SCAN, as_stored, format_of, header_size, orientation, segments
 from poseplug.errors import ImageError
 
 REDUCED = {
@@ -119,7 +119,7 @@ class Picture:
 
     def _decode(self, reduction: int) -> np.ndarray:
         width, height = self.size
-        image = decode(self.data, reduction)
+        image = decode(as_stored(self.data), reduction)
         if image is None or (reduction == 1 and image.shape != (height, width, 3)):
             raise self._broken()
         return image

@@ -76,7 +76,7 @@ def wrap(value: Any, key: Any, rng: Rng) -> None:
 
 def rescale(value: Any, key: Any, rng: Rng) -> None:
     """Another number in the place of a number; anything else is swapped with a neighbour of its own kind."""
-    if isinstance(value[key], int | float):
+    if isinstance(value[key], int | float) and abs(value[key]) < 1e300:
         value[key] = value[key] * pick(rng, (-1, 0.5, 1e3, 1e9, 1e300)) + pick(rng, (0, 0.25, -1))
     elif isinstance(value, list):
         other = int(rng.integers(len(value)))
