@@ -210,15 +210,17 @@ class Estimator(Steps, Decoder):
 def joined(spec: nn.Module | Spec, givers: str, **wired: Any) -> Any:
     """A part built with what the parts before it declare (`givers`: their names); a contradiction names them all.
 
-    A part that comes already built is checked by what it keeps of these settings under the same names.
+    A part that comes already built is checked by what it keeps of these settings under the same names. The strides that
+    a neck keeps are those of what it gives.
     """
     try:
         part = MODELS.build(spec, **wired)
     except MismatchError as error:
         raise MismatchError(f'{error}. It is joined to {givers}') from None
+    own = ('stride', 'strides') if hasattr(part, 'out_channels') else ('stride',)
     for name, value in wired.items():
         kept = getattr(part, name, value)
-        if plain(kept) != plain(value) and name != 'stride':
+        if plain(kept) != plain(value) and name not in own:
             raise MismatchError(
                 f'{type(part).__name__} was built with {name}={plain(kept)}, but it is joined to {givers}, with '
                 f'{name}={plain(value)}; build it with {name}={plain(value)}'
