@@ -16,6 +16,7 @@ import numpy as np
 from poseplug.datasets.images import read_image
 from poseplug.errors import ConfigError, ImageError
 from poseplug.evaluation.base import Scores
+from poseplug.evaluation.offsets import People
 from poseplug.evaluation.pck import PCK
 from poseplug.poses import Poses
 from poseplug.sample import Record
@@ -196,7 +197,8 @@ def choose(
     predictions: Sequence[tuple[Record, Poses]], skeleton: Skeleton, each: int = 6, seed: int = 0
 ) -> list[Shown]:
     """The best, middle and worst pictures by their own score, and a random draw from all others."""
-    scored = [(rank(skeleton, record, poses), record, poses) for record, poses in predictions]
+    people: People = 'all' if any(len(poses) > 1 for _, poses in predictions) else 'subject'  # whole pictures, or crops
+    scored = [(rank(skeleton, record, poses, people), record, poses) for record, poses in predictions]
     order = sorted((s for s in scored if s[0] is not None), key=lambda s: s[0] or (0, 0), reverse=True)
     each = min(each, len(order) // 3) if order else each
     half = (len(order) - each) // 2
@@ -209,11 +211,11 @@ def choose(
     return [Shown(why, r, p, s[0] if s else None) for why, group in groups.items() for s, r, p in group]
 
 
-def rank(skeleton: Skeleton, record: Record, poses: Poses) -> tuple[float, float] | None:
+def rank(skeleton: Skeleton, record: Record, poses: Poses, people: People = 'subject') -> tuple[float, float] | None:
     """PCK@0.2 and AUC of one picture, or None where it cannot be measured: no torso, nobody predicted."""
     if skeleton.torso is None or not len(poses):
         return None
-    metric = PCK(skeleton, thresholds=(0.2,))
+    metric = PCK(skeleton, thresholds=(0.2,), people=people)
     metric.add(poses, record)
     values = metric.compute().values
     return (values['PCK@0.2'], values['AUC@0.2']) if values else None

@@ -147,3 +147,15 @@ def test_the_leading_score_is_pck_at_a_fifth_unless_another_is_asked_for(evaluat
     assert headline_of(Scores()) is None
     with pytest.raises(ConfigError, match="no score is called 'mAP'"):
         headline_of(evaluation.scores, 'mAP')
+
+
+def test_people_of_whole_pictures_are_ranked_whatever_their_order(tmp_path):
+    """A crop's prediction is its subject's; of a whole picture everybody is looked for."""
+    points = np.stack([person(), person() + 200])
+    record = Record(tmp_path / 'p.jpg', 'p', points, np.full(points.shape[:2], 2, np.uint8))
+    turned = Poses(points[::-1], np.ones((2, 14)), np.ones(2))
+    assert rank(LSP, record, turned) == (0, 0)
+    assert rank(LSP, record, turned, 'all') == (100, 100)
+    half = rank(LSP, record, turned[:1], 'all')
+    assert half == (50, 50)
+    assert [s.score for s in choose([(record, turned)] * 3, LSP, each=1)] == [100.0] * 3
