@@ -11,7 +11,7 @@ root = 'data/synthetic_people'
 model = dict(
     type='BottomUp',
     codec=dict(type='PAF', input_size=(256, 256), stride=4, parser=dict(preset='lightweight')),
-    backbone=dict(type='Hourglass', stacks=1, channels=48),
+    backbone=dict(type='Hourglass', stacks=1, channels=64),
     head=dict(type='HeatmapHead'),
     loss=dict(type='MeanSquaredError', factor=1000.0),
     channels_last=True,
