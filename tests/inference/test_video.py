@@ -1,0 +1,71 @@
+"""Videos: every frame under its true number, and what is lost is told."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poseplug.errors import VideoError
+from poseplug.inference.avi import parsed, read_avi
+from poseplug.inference.video import Video, spans
+from tests.reliability import videos
+
+
+@pytest.mark.parametrize('name', videos.CASES)
+def test_every_frame_of_a_spoiled_video_keeps_its_number(tmp_path, name):
+    assert videos.fault(videos.CASES[name], tmp_path) == ''
+
+
+def test_lost_frames_are_told_in_one_warning(tmp_path, caplog):
+    case = videos.CASES['3,000 zeros over the head of a frame']
+    (tmp_path / 'video.avi').write_bytes(case.spoil(videos.written(tmp_path / 'whole.avi', 'MJPG')))
+    with caplog.at_level(logging.WARNING, 'poseplug'):
+        frames = list(Video(tmp_path / 'video.avi'))
+    assert [f'{tmp_path}/video.avi: 2 of 50 frames cannot be read: 24-25'] == caplog.messages
+    assert [frame.seconds for frame in frames[23:25]] == pytest.approx([23 / 25, 26 / 25])
+
+
+def test_a_video_can_be_read_twice(tmp_path):
+    videos.written(tmp_path / 'a.mp4', 'mp4v')
+    video = Video(tmp_path / 'a.mp4')
+    first, again = ([frame.index for frame in video] for _ in range(2))
+    assert first == again == [*range(50)]
+
+
+def test_an_absent_video_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(VideoError, match=r'a.mp4: no such video'):
+        Video(tmp_path / 'a.mp4')
+
+
+def test_another_file_is_no_avi(tmp_path):
+    (tmp_path / 'a.mp4').write_bytes(b'RIFFxxxxWEBP')
+    assert read_avi(tmp_path / 'a.mp4') is None
+
+
+def test_spoiled_containers_have_frames_within_the_file_or_none(tmp_path):
+    """300 files with up to 20 bytes changed in their heads and index."""
+    data = videos.written(tmp_path / 'a.avi', 'MJPG')
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        spoiled = bytearray(data)
+        for place in rng.integers(0, 5000, rng.integers(1, 20)):
+            spoiled[place if rng.random() < 0.5 else -place - 1] = rng.integers(256)
+        found = parsed(bytes(spoiled))
+        assert found is None or all(c is None or 0 <= c[0] <= sum(c) <= len(data) for c in found.chunks)
+
+
+@pytest.mark.parametrize(('numbers', 'told'), [
+    ([3], '3'), ([3, 7, 8, 9], '3, 7-9'), ([*range(0, 40, 2)], '0, 2, 4, 6, 8, 10, 12, 14, ... and 12 more'),
+])  # fmt: skip
+def test_numbers_in_a_row_are_told_as_one(numbers, told):
+    assert spans(numbers) == told
+
+
+def test_a_stream_of_another_codec_that_lost_a_frame_is_refused(tmp_path: Path):
+    data = bytearray(videos.written(tmp_path / 'a.avi', 'mp4v'))
+    heads = [place for place in range(data.find(b'movi'), len(data)) if data[place : place + 4] == b'00dc']
+    data[heads[20] : heads[20] + 8] = bytes(8)
+    (tmp_path / 'a.avi').write_bytes(data)
+    with pytest.raises(VideoError, match='has lost frame 20, so that those behind it have no number'):
+        list(Video(tmp_path / 'a.avi'))
