@@ -85,3 +85,13 @@ def test_fields_lie_on_the_grid_of_the_picture_and_hold_the_limbs(predictor, fil
     assert beliefs.maps[0].shape == (19, 16, 32)
     assert beliefs.limbs[0].shape == (38, 16, 32)
     assert stage_strips(beliefs, joints=['neck']).ndim == 3
+
+
+def test_several_scales_are_tested_in_batches_of_pictures_of_several_shapes(trained, files):
+    cfg, weights = trained
+    cfg.test_dataloader.dataset.pipeline = [*WHOLE[:1], dict(type='WholeScales', scales=(1.0, 0.5, 1.5)), *WHOLE[1:]]
+    measured = launch.test(cfg, weights)
+    assert len(measured.predictions) == 3
+    found = Predictor(cfg, weights, device='cpu')([read_image(f) for f in files[-3:]])
+    assert all(np.isfinite(p.keypoints).all() for p in found)
+    assert sum(map(len, found)) > 3
