@@ -1,4 +1,7 @@
-"""Configs: classic mmengine Python files, read so that an error says which file, which line and which setting."""
+"""Configs: classic mmengine Python files, read so that an error says which file, which line and which setting.
+
+A .py config is a program. A .json or .yaml config is data, of which nothing is run (`poseplug.config_data`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from poseplug.config_data import ENDINGS, read_data
 from poseplug.config_lines import chain, origin, tree
 from poseplug.config_parts import PARTS, READ, TRAINED, engine_parts, find, findings, lookup, typed
 from poseplug.errors import ConfigError, PoseplugError, closest
@@ -24,17 +28,26 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
     if not path.is_file():
         near = closest(path.name, [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else [])
         raise ConfigError(f'{path}: no such config' + (f'; {near}' if near else ''))
+    cfg = Config(read_data(path), filename=str(path)) if path.suffix in ENDINGS else run_config(path)
+    merge_options(cfg, options)
+    check(cfg, options, training)
+    return cfg
+
+
+def run_config(path: Path) -> Config:
+    """A Python config with its bases."""
+    if path.suffix != '.py':
+        raise ConfigError(
+            f'{path} is no config: its name ends in .py, or in {", ".join(ENDINGS)} for one of data alone'
+        )
     for file in chain(path):
         tree(file)
     try:
-        cfg = Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
+        return Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
     except PoseplugError:
         raise
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
-    merge_options(cfg, options)
-    check(cfg, options, training)
-    return cfg
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:

@@ -29,7 +29,9 @@ def origin(cfg: Config, path: Keys, options: Mapping[str, Any]) -> str:
 
 
 def chain(file: Path) -> list[Path]:
-    """A config file and the bases it inherits from, nearest first."""
+    """A Python config and the bases it inherits from, nearest first; none of a config of data."""
+    if file.suffix != '.py':
+        return []
     base = assigned(file).get('_base_')
     try:
         value = ast.literal_eval(base.value) if base is not None else []

@@ -17,10 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion as Version
 
 from poseplug.engine import checkpoint
 from poseplug.errors import CheckpointError, ConfigError, UnsafeFileError, clauses, closest
 
+SAFE_TORCH = '2.10'  # from which on no file is known that gets past weights_only
 Rules = tuple[tuple[str, str], ...]
 
 # What a trainer of the OpenMMLab family keeps beside the weights: sets' names and colours, and the log's numbers.
@@ -162,6 +164,11 @@ def write_report(report: Report, path: Path) -> None:
 
 def read(path: Path, trust: bool = False) -> dict[str, Any]:
     """A foreign checkpoint with its 'state_dict'; without `trust` of nothing but plain data."""
+    if not trust and path.suffix != '.safetensors' and Version(torch.__version__) < Version(SAFE_TORCH):
+        raise UnsafeFileError(
+            f'{path} is foreign, and PyTorch {torch.__version__} can be made to run code by such a file '
+            f'(CVE-2025-32434, CVE-2026-24747). Install torch>={SAFE_TORCH}, or add --trust if you know its origin'
+        )
     try:
         with stand_ins() if trust else nullcontext():
             content = checkpoint.load(path)

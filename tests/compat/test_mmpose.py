@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from poseplug.build import build_model
-from poseplug.compat.mmpose import convert, converted, layout_of, read, write_report
+from poseplug.compat.mmpose import BESIDE_WEIGHTS, convert, converted, layout_of, read, write_report
 from poseplug.engine.checkpoint import load_weights
 from poseplug.errors import CheckpointError, ConfigError, UnsafeFileError
 
@@ -239,6 +239,17 @@ def test_a_file_that_would_run_code_is_refused_even_where_trusted(tmp_path, trus
     torch.save(dict(state_dict={'conv1.weight': torch.ones(1)}, meta=Bomb()), tmp_path / 'bomb.pth')
     with pytest.raises(UnsafeFileError, match=r'asks for posix\.system, which could run code'):
         read(tmp_path / 'bomb.pth', trust)
+
+
+def test_before_torch_2_10_a_foreign_file_is_refused_unless_trusted(theirs, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.9.1+cpu')
+    with pytest.raises(UnsafeFileError, match=r'epoch_1\.pth is foreign, and PyTorch 2\.9\.1\+cpu .* torch>=2\.10'):
+        read(theirs)
+    assert read(theirs, trust=True)['state_dict']
+
+
+def test_at_most_eight_names_are_passed_over():
+    assert len(BESIDE_WEIGHTS) <= 8
 
 
 def test_what_has_no_weights_is_refused(tmp_path):
