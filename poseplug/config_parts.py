@@ -81,6 +81,12 @@ def findings(cfg: Config, training: bool = False) -> Iterator[tuple[Keys, str]]:
     yield from unread_keys(cfg)
     for key in LOADERS:
         yield from unknown_keys((key,), cfg.get(key), LOADER_SETTINGS, 'a loader has')
+    for key in ('val_dataloader', 'test_dataloader'):
+        if lookup(cfg, [key, 'dataset', 'skip']):
+            yield (
+                (key, 'dataset', 'skip'),
+                'a picture left out of a test would be missing from its figures; leave skip=0',
+            )
     model = cfg.get('model')
     yield from unknown_keys(('model', 'pixels'), lookup(model, ['pixels']), PIXEL_SETTINGS, 'the pixels have')
     yield from unknown_keys(('auto_scale_lr',), cfg.get('auto_scale_lr'), ('base_batch_size',), 'auto_scale_lr has')

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from poseplug.datasets.images import Pictures
 from poseplug.datasets.pictures import central
@@ -29,6 +30,9 @@ class PoseDataset:
     the transforms that take one. `limit` takes that many samples from the front. `keep` decoded pictures stay in memory
     for their next person: worth it where the people of a picture come one after the other, as in testing.
 
+    A picture that cannot be read is an error. In training, with `skip`, up to so many are left out, each counted in
+    `skipped` and told once: the next sample that can be read takes the place of theirs, and no other moves.
+
     `unseen` are the pictures whose annotated people make no sample, since a detector found nobody there: a metric
     counts them as missed.
     """
@@ -43,6 +47,7 @@ class PoseDataset:
         seed: int = 0,
         limit: int | None = None,
         keep: int = 0,
+        skip: int = 0,
     ):
         if per not in ('person', 'image', 'center'):
             raise ConfigError(f"PoseDataset: per is 'person', 'image' or 'center'; got {per!r}")
@@ -62,6 +67,10 @@ class PoseDataset:
         self.unseen = [record for place, record in unseen if limit is None or place < limit]
         self.records = self.records[:limit]
         self.pictures = Pictures(keep)
+        self.skip = skip
+        self._bad = (
+            torch.zeros(len(self.records), dtype=torch.uint8).share_memory_() if skip else None
+        )  # by the workers
 
     def _add(self, source: Source, per: str) -> list[tuple[int, Record]]:
         """Add a source's samples; the pictures of missed people come back, each with the number of samples before."""
@@ -95,10 +104,39 @@ class PoseDataset:
         return len(self.records)
 
     def __getitem__(self, draw: Draw | int) -> Sample:
-        sample = self.raw(draw if isinstance(draw, tuple) else Draw(0, draw))
+        epoch, first = draw if isinstance(draw, tuple) else (0, draw)
+        for place in range(first, first + len(self)):
+            try:
+                return self._made(Draw(epoch, place % len(self)))
+            except ImageError as error:
+                self._leave_out(place % len(self), error)
+        raise ImageError(f'none of {len(self):,} samples has a picture that can be read')
+
+    def _made(self, draw: Draw) -> Sample:
+        """The sample of a draw itself."""
+        sample = self.raw(draw)
         for transform in self.pipeline:
             sample = transform(sample)
         return sample
+
+    @property
+    def skipped(self) -> list[int]:
+        """The samples that were left out since their picture cannot be read, in whichever worker."""
+        return [] if self._bad is None else self._bad.nonzero().flatten().tolist()
+
+    def _leave_out(self, place: int, error: ImageError) -> None:
+        """Count a sample whose picture cannot be read; the error itself where there are too many of them."""
+        if self._bad is None:
+            raise error
+        if self._bad[place]:
+            return
+        self._bad[place] = 1
+        count = len(self.skipped)
+        if count > self.skip:
+            raise ImageError(
+                f'{error} (sample {count} that cannot be read; skip={self.skip} allows no more)'
+            ) from error
+        logging.getLogger('poseplug').warning('skipped sample %d, %d of at most %d: %s', place, count, self.skip, error)
 
     def raw(self, draw: Draw) -> Sample:
         """The sample before its transforms."""

@@ -183,6 +183,63 @@ def test_a_bad_picture_stops_training_with_its_name(tiny_config, tiny_data, tmp_
         next(iter(loader))
 
 
+def spoiled(picture, tmp_path, bad, count=6):
+    """Records of as many pictures, some of which cannot be read."""
+    for i in range(count):
+        (tmp_path / f'{i}.png').write_bytes(b'' if i in bad else picture.read_bytes())
+    return [people(tmp_path / f'{i}.png', [(9, 9)]) for i in range(count)]
+
+
+def test_a_bad_picture_is_skipped_where_allowed_counted_once_and_moves_no_other(picture, tmp_path, caplog):
+    found = dataset(spoiled(picture, tmp_path, (1, 4, 5)), skip=3)
+    for epoch in (0, 1):
+        samples = [found[Draw(epoch, i)] for i in range(6)]
+        assert [s.record.id for s in samples] == ['0.png', '2.png', '2.png', '3.png', '0.png', '0.png']
+        assert [s.draw.sample for s in samples] == [0, 2, 2, 3, 0, 0]
+    assert found.skipped == [1, 4, 5]
+    assert [m.partition(':')[0] for m in caplog.messages] == [
+        'skipped sample 1, 1 of at most 3', 'skipped sample 4, 2 of at most 3', 'skipped sample 5, 3 of at most 3',
+    ]  # fmt: skip
+
+
+def test_one_more_than_allowed_is_an_error(picture, tmp_path):
+    found = dataset(spoiled(picture, tmp_path, (1, 4)), skip=1)
+    assert found[1].record.id == '2.png'
+    with pytest.raises(ImageError, match=r'4.png: 0 bytes .* \(sample 2 that cannot be read; skip=1 allows no more\)'):
+        found[4]
+
+
+def test_without_skip_a_bad_picture_is_an_error(picture, tmp_path):
+    found = dataset(spoiled(picture, tmp_path, (1,)))
+    with pytest.raises(ImageError, match='1.png: 0 bytes'):
+        found[1]
+    assert found.skipped == []
+
+
+def test_where_no_picture_can_be_read_it_is_told(picture, tmp_path):
+    found = dataset(spoiled(picture, tmp_path, range(3), 3), skip=3)
+    with pytest.raises(ImageError, match='none of 3 samples has a picture that can be read'):
+        found[0]
+
+
+def test_workers_share_the_count_and_batches_do_not_depend_on_them(tiny_config, tiny_data, tmp_path):
+    seen = []
+    for workers in (0, 2):
+        options = {'train_dataloader.num_workers': workers, 'train_dataloader.dataset.skip': 1}
+        loader = launch.build_loader(tiny_config(**options), 'train_dataloader', 0)
+        records = loader.dataset.records
+        records[3] = replace(records[3], path=tmp_path / 'gone.jpg')
+        batches = iter(loader)
+        seen.append([next(batches).draws for _ in range(5)])
+        assert loader.dataset.skipped == [3]
+    assert seen[0] == seen[1]
+
+
+def test_a_test_skips_nothing(tiny_config):
+    with pytest.raises(ConfigError, match=r'test_dataloader.dataset.skip: a picture left out of a test'):
+        tiny_config(**{'test_dataloader.dataset.skip': 2})
+
+
 def test_the_size_of_a_picture_comes_from_its_head_and_is_that_of_its_pixels(tmp_path):
     for name in ('a.jpg', 'a.png'):
         cv2.imwrite(str(tmp_path / name), np.zeros((31, 57, 3), np.uint8))
