@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,8 @@ import numpy as np
 from poseplug.datasets.images import decode
 from poseplug.errors import VideoError
 from poseplug.inference.avi import Avi, read_avi
+
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # it would tell of every damaged block
 
 MJPG = (b'MJPG', b'mjpg')
 MOST_FRAMES = 1 << 22  # 38 hours of 30 a second
