@@ -16,9 +16,22 @@ model = dict(
     loss=dict(type='MeanSquaredError', factor=1000.0),
     channels_last=True,
 )
-testing = [dict(type='PlacePicture', fill=1.0, side='longer'), dict(type='Warp')]
+picture = dict(type='PlacePicture', fill=1.0, side='longer')
+training = [
+    picture,
+    dict(type='RandomScaleRotate', scale=(0.85, 1.2), degrees=10),
+    dict(type='RandomShift', share=0.05),
+    dict(type='RandomFlip'),
+    dict(type='MaskUnlabelled'),
+    dict(type='Warp'),
+]
+testing = [picture, dict(type='Warp')]
 train_dataloader = dict(
-    batch_size=8, num_workers=1, dataset=dict(sources=[dict(type='CocoSource', half='train', root=root, outlines=True)])
+    batch_size=16,
+    num_workers=1,
+    dataset=dict(
+        sources=[dict(type='CocoSource', half='train', root=root, outlines=True)], pipeline=training, per='image'
+    ),
 )
 test_dataloader = dict(
     batch_size=8,
@@ -26,3 +39,4 @@ test_dataloader = dict(
     dataset=dict(sources=[dict(type='CocoSource', half='val', root=root, empty=True)], pipeline=testing),
 )
 val_dataloader = None
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
