@@ -13,6 +13,7 @@ from poseplug.models.gau import GatedAttention
 from poseplug.models.positions import periods, sine_code
 
 TEMPERATURE = 300.0  # of the sine code of positions in px
+QUIET = 0.01  # by how much what joints tell each other is damped at first
 
 
 class Distributions(NamedTuple):
@@ -62,6 +63,8 @@ class DCC(nn.Module):
         self.input_size = (input_size[0], input_size[1])
         self.to_tokens = nn.Sequential(nn.Linear(vector, joints * channels), nn.BatchNorm1d(joints * channels))
         self.attention = GatedAttention(channels, width=128)
+        with torch.no_grad():  # what all joints say at once would drown what each is told, and hardly anything be learnt
+            self.attention.o.weight.mul_(QUIET)
         self.code = nn.Parameter(torch.randn(joints, 128) * 0.02)
         self.x_code, self.y_code = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.to_spread = nn.Linear(vector, joints)

@@ -85,3 +85,9 @@ def test_nobody_has_no_joints():
 def test_a_setting_that_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError, match='padding is positive and bins are 2 or more a side'):
         DCC(3, 16, (96, 64), **settings)
+
+
+def test_at_first_joints_hardly_hear_each_other():
+    dcc = classifier()
+    tokens = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(2))
+    assert (dcc.attention(tokens, dcc.code) - tokens).abs().max() < 0.2
