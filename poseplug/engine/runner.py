@@ -15,7 +15,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from poseplug import __version__
-from poseplug.engine import checkpoint
+from poseplug.engine import checkpoint, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import compile_network, gradients_compiled
 from poseplug.engine.init import init_weights

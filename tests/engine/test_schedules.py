@@ -9,6 +9,7 @@ from torch import nn
 from poseplug.build import build_model
 from poseplug.config import load_config
 from poseplug.engine.optim import parameter_groups
+from poseplug.engine.schedules import QuadraticWarmupLR
 from poseplug.errors import ConfigError
 from poseplug.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -116,3 +117,18 @@ def test_vitpose_learns_slowest_at_the_pixels_and_keeps_vectors_and_the_embeddin
         if '.blocks.' in name:
             vector = model.get_parameter(name).ndim == 1
             assert (rate, decay) == pytest.approx((0.75 ** (3 - int(name.split('.')[2])), 0.0 if vector else 0.1)), name
+
+
+def test_rtmos_rate_warms_up_by_squares_and_falls_twice(schedule):
+    """Ten steps an epoch: 4e-3 from epoch 5 to 2e-4 at 280, 5e-4 there, 2e-4 from 580 on; half way in between."""
+    cfg = schedule('rtmo')
+    by_steps = [dict(s, epoch_length=10) if s.get('convert_to_iter_based') else s for s in cfg.param_scheduler]
+    cfg.param_scheduler = by_steps
+    wanted = {4: 4e-5, 24: 1e-3, 49: 4e-3, 50: 4e-3, 1425: 2.1e-3, 2799: 2e-4, 2800: 5e-4, 4300: 3.5e-4, 5800: 2e-4}
+    assert rates(cfg, 10, (*wanted, 5999)) == pytest.approx([*wanted.values(), 2e-4], rel=2e-3)
+
+
+def test_a_warm_up_without_an_end_is_refused():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(ConfigError, match='begin lies before end'):
+        QuadraticWarmupLR(optimizer)
