@@ -63,7 +63,7 @@ class DCC(nn.Module):
         self.input_size = (input_size[0], input_size[1])
         self.to_tokens = nn.Sequential(nn.Linear(vector, joints * channels), nn.BatchNorm1d(joints * channels))
         self.attention = GatedAttention(channels, width=128)
-        with torch.no_grad():  # what all joints say at once would drown what each is told, and hardly anything be learnt
+        with torch.no_grad():  # what all joints say at once would drown what each is told
             self.attention.o.weight.mul_(QUIET)
         self.code = nn.Parameter(torch.randn(joints, 128) * 0.02)
         self.x_code, self.y_code = nn.Linear(channels, channels), nn.Linear(channels, channels)
