@@ -49,6 +49,33 @@ BINS: Rules = (
     (r'head\.gau\.(.+)', r'head.attention.\1'),
 )
 SAME: Rules = ((r'(backbone\..+)', r'\1'),)
+ONE_STAGE: Rules = (
+    (r'neck\.input_proj\.(.+)', r'neck.inputs.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.self_attn\.attn\.(.+)', r'neck.encoder.attention.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.ffn\.layers\.0\.0\.(.+)', r'neck.encoder.layer1.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.ffn\.layers\.1\.(.+)', r'neck.encoder.layer2.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.norms\.0\.(.+)', r'neck.encoder.norm1.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.norms\.1\.(.+)', r'neck.encoder.norm2.\1'),
+    (r'neck\.lateral_convs\.(.+)', r'neck.laterals.\1'),
+    (r'neck\.fpn_blocks\.(.+)', r'neck.down_fusions.\1'),
+    (r'neck\.downsample_convs\.(.+)', r'neck.halvings.\1'),
+    (r'neck\.pan_blocks\.(.+)', r'neck.up_fusions.\1'),
+    (r'neck\.projector\.convs\.(.+)', r'neck.outputs.\1'),
+    (r'head\.head_module\.conv_cls\.(.+)', r'head.score_towers.\1'),
+    (r'head\.head_module\.conv_pose\.(.+)', r'head.pose_towers.\1'),
+    (r'head\.head_module\.out_cls\.(.+)', r'head.scores.score.\1'),
+    (r'head\.head_module\.out_bbox\.(.+)', r'head.poses.raw.\1'),
+    (r'head\.head_module\.out_kpt_reg\.(.+)', r'head.poses.proxy.\1'),
+    (r'head\.head_module\.out_kpt_vis\.(.+)', r'head.poses.visible.\1'),
+    (r'head\.head_module\.out_pose\.(.+)', r'head.poses.vector.\1'),
+    (r'head\.dcc\.pos_enc', 'head.dcc.code'),
+    (r'head\.dcc\.gau\.res_scale\.scale', 'head.dcc.attention.shortcut'),
+    (r'head\.dcc\.gau\.(.+)', r'head.dcc.attention.\1'),
+    (r'head\.dcc\.pose_to_kpts\.(.+)', r'head.dcc.to_tokens.\1'),
+    (r'head\.dcc\.([xy])_fc\.(.+)', r'head.dcc.\1_code.\2'),
+    (r'head\.dcc\.sigma_fc\.0\.(.+)', r'head.dcc.to_spread.\1'),
+    (r'head\.dcc\.sigma_fc\.2\.scale', 'head.dcc.spread_scale'),
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +107,7 @@ LAYOUTS = (
         r'^backbone\.blocks\.\d+\.mlp\.',
         ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *SAME, *HEAD),
     ),
+    Layout("MMPose's RTMO", r'^head\.dcc\.', (*SAME, *ONE_STAGE)),
     Layout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*SAME, *BINS)),
     Layout("MMPose's ResNet, HRNet or CSPNeXt", r'^backbone\.(conv1|stem\.0\.conv)\.weight$', (*SAME, *HEAD)),
     Layout(
@@ -97,7 +125,11 @@ OTHER_NETWORKS = (
     ("MMPose's hourglass", r'^backbone\.hourglass_modules\.', 'Hourglass with HourglassHead'),
 )
 NOT_YET = (('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),)
-LEFT_OUT: Rules = ((r'data_preprocessor\..+', "pixels are normalised by the config's model.pixels"),)
+LEFT_OUT: Rules = (
+    (r'data_preprocessor\..+', "pixels are normalised by the config's model.pixels"),
+    (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'follows from the settings'),
+    (r'head\.loss_oks\.sigmas', "those are the skeleton's"),
+)
 COUNTER = 'num_batches_tracked'
 
 
