@@ -75,7 +75,11 @@ def new_type(key: str, value: Any) -> Any:
 
 
 def merge(cfg: Config, key: str, value: Any) -> None:
-    """Set one dotted key; places in a list of dicts are numbers."""
+    """Set one dotted key; places in a list of dicts are numbers. A dict takes the place of a value that is none."""
+    *above, last = key.split('.')
+    owner = lookup(cfg, above) if above else cfg
+    if isinstance(value, Mapping) and isinstance(owner, Mapping) and isinstance(owner.get(last), str | int | float):
+        del owner[last]  # type: ignore[attr-defined]
     try:
         cfg.merge_from_dict({key: value})
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:

@@ -169,6 +169,10 @@ def test_an_exchanged_codec_leaves_what_it_inherits_but_cannot_use(base):
     assert cfg.model.codec == dict(type='CPNHeatmap', input_size=(64, 64), refine='dark')
 
 
+def test_a_dict_takes_the_place_of_a_plain_value(base):
+    assert load_config(base, {'model.codec.sigma': {'x': 3}}).model.codec.sigma == {'x': 3}
+
+
 def test_the_order_of_options_does_not_matter(base):
     options = {'model.head.hidden': [(3, 8)], 'model.head.type': 'HeatmapHead'}
     assert load_config(base, options).to_dict() == load_config(base, dict(reversed(options.items()))).to_dict()
