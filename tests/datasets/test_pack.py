@@ -1,5 +1,6 @@
 """Packs: the same people in the same places, pixels as near as resampling allows, and nothing read that is damaged."""
 
+import hashlib
 import json
 
 import cv2
@@ -192,3 +193,24 @@ def test_the_command_packs_the_training_set_of_a_config(command, root, plain, tm
     head = json.loads((tmp_path / 'pack/pack.json').read_text())
     assert head['input_size'] == [192, 256]
     assert head['reach'] == [208.0, 208.0]
+
+
+@pytest.mark.parametrize(('column', 'value', 'message'), [
+    ('file', '../outside.bin', "crop 1 .*: file is one of the files of pack.json; found '../outside.bin'"),
+    ('first', -1, 'first is 0 or more'),
+    ('keypoints', [[float('nan'), 1]] * 17, 'keypoints is 34 finite numbers'),
+    ('keypoints', [[1, 1]] * 16, 'keypoints is 34 finite numbers, x and y of 17 joints'),
+    ('visible', [7] * 17, 'visible is 17 flags of 0, 1 or 2'),
+    ('boxes', [1, 2, 3], 'boxes is 4 finite numbers'),
+])  # fmt: skip
+def test_a_pack_from_a_stranger_is_no_more_believed_than_other_files(plain, tmp_path, column, value, message):
+    """Its checksum fits: who writes a pack writes that, too."""
+    folder = pack(plain, SIZE, tmp_path / 'pack')
+    columns, head = (json.loads((folder / name).read_text()) for name in ('people.json', 'pack.json'))
+    columns[column][0] = value
+    data = json.dumps(columns).encode()
+    (folder / 'people.json').write_bytes(data)
+    head.update(sha256=hashlib.sha256(data).hexdigest(), files={**head['files'], 'people.json': len(data)})
+    (folder / 'pack.json').write_text(json.dumps(head))
+    with pytest.raises(AnnotationError, match=message):
+        people(dict(type='PackedSource', root=str(folder)))

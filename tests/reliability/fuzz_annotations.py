@@ -5,6 +5,8 @@ Run: python tests/reliability/fuzz_annotations.py [GOALS...] ; FUZZ_FILES=N in t
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -36,6 +38,7 @@ from poseplug.datasets.sources.crowdpose import CrowdPoseSource
 from poseplug.datasets.sources.flic import FLICSource
 from poseplug.datasets.sources.lsp import LSPETSource, LSPSource
 from poseplug.datasets.sources.mpii import OFFICIAL, MPIISource
+from poseplug.datasets.sources.pack import FORMAT, VERSION, PackedSource
 from poseplug.errors import PoseplugError
 from poseplug.sample import Record
 from poseplug.skeleton import get_skeleton
@@ -112,6 +115,18 @@ def boxes_content() -> list[dict[str, Any]]:
     return [dict(image_id=i % 3 + 1, category_id=1, bbox=[10 + i, 5, 30, 40], score=0.9 - i / 20) for i in range(9)]
 
 
+def pack_content() -> dict[str, Any]:
+    """What `pack.json` and `people.json` of a pack of two crops say; where its bytes lie is not looked at here."""
+    joints = [[11.0 + k, 21.0 + 2 * k] for k in range(14)]
+    people = dict(file=['crops-00000.bin'] * 2, first=[0, 100], length=[100, 100], crc32=[1, 2], ids=['a:0', 'a:1'],
+                  sources=['lsp'] * 2, keypoints=[joints] * 2, visible=[[2] * 14] * 2, boxes=[[1.0, 2, 30, 40], None],
+                  areas=[50.0, None], centers=[[20.0, 20]] * 2, scales=[0.5] * 2, heads=[None] * 2,
+                  numbers=[1, 2])  # fmt: skip
+    head = dict(format=FORMAT, version=VERSION, skeleton='lsp', joints=[*get_skeleton('lsp').joints],
+                files={'crops-00000.bin': 200}, made_of='LSPSource')  # fmt: skip
+    return {'head': head, 'people': people}
+
+
 def mpii_content() -> list[dict[str, Any]]:
     joints = [[11.0 + k, 21.0 + 2 * k] for k in range(16)]
     return [dict(image=n, center=[31.0, 41.0], scale=0.5, joints=joints, joints_vis=[1] * 16) for n in NAMES * 2]
@@ -166,6 +181,23 @@ def boxes_read(folder: Path) -> tuple[list[Record], Report]:
                    box_scores=f.scores) for i, f in found.items()], report  # fmt: skip
 
 
+def pack_read(folder: Path) -> tuple[list[Record], Report]:
+    """A pack whose two files are given as one, its checksum made to fit; a file that is no JSON is its head."""
+    (folder / 'crops-00000.bin').write_bytes(bytes(200))
+    data = (folder / 'both.json').read_bytes()
+    try:
+        both = json.loads(data)
+        head, people = both['head'], json.dumps(both['people']).encode()
+        head.update(sha256=hashlib.sha256(people).hexdigest())
+        head['files']['people.json'] = len(people)
+        data = json.dumps(head).encode()
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        people = b'{}'
+    (folder / 'people.json').write_bytes(people)
+    (folder / 'pack.json').write_bytes(data)
+    return PackedSource(folder).load()
+
+
 def formats() -> dict[str, Format]:
     numbers, structures = (lambda: mat_bombs('joints', 6)), (lambda: mat_bombs('RELEASE', 2))
     coco, crowdpose = (get_skeleton(n).joints for n in ('coco', 'crowdpose'))
@@ -185,6 +217,7 @@ def formats() -> dict[str, Format]:
                                     lambda f: CrowdPoseSource(f, **named).load(), len(crowdpose)),
         'I1 AIC JSON': Format('a.json', aic_content(), json_mutant, lambda f: AICSource(f, **named).load(), 14),
         'I1 FLIC .mat': Format('examples.mat', flic_mat(), mat_mutant, lambda f: FLICSource(f).load(), 9),
+        'I1 pack JSON': Format('both.json', pack_content(), json_mutant, pack_read, 14),
         'I1 boxes JSON': Format('boxes.json', boxes_content(), json_mutant, boxes_read, 0),
     }  # fmt: skip
 

@@ -120,6 +120,12 @@ def is_row(row: Any, width: int, most: float) -> bool:
     return type(row) is list and len(row) == width and all(type(v) in (int, float) and abs(v) <= most for v in row)
 
 
+def flattened(value: Any) -> Any:
+    """A list of pairs as one list; anything else as it is."""
+    pairs = isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value)
+    return [*chain.from_iterable(value)] if pairs else value
+
+
 def told(value: Any) -> str:
     """A JSON value for an error message, in a few words."""
     if value is ABSENT:

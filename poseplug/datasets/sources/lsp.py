@@ -124,9 +124,9 @@ def training_share(folder: Path, count: int) -> int:
         return count // 2
     try:
         train = json.loads(file.read_text())['train']
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         train = None
-    if not isinstance(train, int) or not 0 <= train <= count:
+    if type(train) is not int or not 0 <= train <= count:
         raise AnnotationError(
             f"{file}: 'train' is a number of pictures, 0 to {count}; found {train!r}. Make the set anew"
         )

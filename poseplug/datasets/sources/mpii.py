@@ -9,7 +9,6 @@ reader's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from poseplug.datasets.sources.base import Report, Source, folder_of, locate
 from poseplug.datasets.sources.coco_format import by_picture
-from poseplug.datasets.sources.json_file import ANEW, Rows, check_names, find_pictures, read_json
+from poseplug.datasets.sources.json_file import ANEW, Rows, check_names, find_pictures, flattened, read_json
 from poseplug.datasets.sources.matlab import Array, read_array, read_as
 from poseplug.errors import AnnotationError
 from poseplug.registry import SOURCES
@@ -154,12 +153,6 @@ def joints_of(people: Rows) -> tuple[np.ndarray, np.ndarray]:
         )
     visible = np.where(flags > 0, 2, 0) if given == 'joints_vis' else flags
     return np.where(visible[..., None] > 0, points.reshape(-1, K, 2) - ORIGIN, 0.0), visible.astype(np.uint8)
-
-
-def flattened(value: Any) -> Any:
-    """A list of pairs as one list; anything else as it is."""
-    pairs = isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value)
-    return [*chain.from_iterable(value)] if pairs else value
 
 
 # --- head sizes -------------------------------------------------------------------------------------------------------
