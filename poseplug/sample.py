@@ -5,7 +5,7 @@ Visibility is 0 not labelled (its position means nothing), 1 labelled but occlud
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poseplug.datasets.canvas import Canvas
 from poseplug.datasets.images import Picture, Span
 from poseplug.errors import ConfigError
 from poseplug.geometry import Size, apply, enlargement
@@ -109,15 +110,16 @@ class Sample:
     """One picture on its way to the network; person 0 is the subject of a top-down sample.
 
     `matrix` (3, 3) takes image pixels to input pixels; `views` are further matrices of the same picture, for fusion
-    at test time. `image` is (H, W, 3), BGR, 0 to 255, or a `Picture` that is decoded when its pixels are asked for; it
-    becomes `inputs` (V, H, W, 3) in the one warp at the end. Inputs of another size than the model's have `extents`:
-    (width, height) of every view, which what is beyond them in `inputs` only fills up, with the colour `fill`. `mask`
-    (H, W) uint8 is 0 where the input's cells count neither way.
+    at test time. `image` is (H, W, 3), BGR, 0 to 255, a `Picture` that is decoded when its pixels are asked for, or a
+    `Canvas` of several, whose people the record then tells; it becomes `inputs` (V, H, W, 3) in the one warp at the
+    end. Inputs of another size than the model's have `extents`: (width, height) of every view, which what is beyond
+    them in `inputs` only fills up, with the colour `fill`. `mask` (H, W) uint8 is 0 where the input's cells count
+    neither way. `another` gives a further sample of the data set, before its transforms, drawn by a generator.
     """
 
     record: Record
     skeleton: Skeleton
-    image: np.ndarray | Picture
+    image: np.ndarray | Picture | Canvas
     rng: np.random.Generator
     draw: Draw
     keypoints: np.ndarray
@@ -128,16 +130,17 @@ class Sample:
     extents: list[Size] = field(default_factory=list)
     fill: tuple[int, ...] = (128, 128, 128)
     mask: np.ndarray | None = None
+    another: Callable[[np.random.Generator], Sample] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture."""
-        return self.image.size if isinstance(self.image, Picture) else (self.image.shape[1], self.image.shape[0])
+        return (self.image.shape[1], self.image.shape[0]) if isinstance(self.image, np.ndarray) else self.image.size
 
     @property
     def pixels(self) -> np.ndarray:
         """(H, W, 3) the whole picture, BGR, 0 to 255."""
-        return self.image.pixels() if isinstance(self.image, Picture) else self.image
+        return self.image if isinstance(self.image, np.ndarray) else self.image.pixels()
 
 
 @dataclass
@@ -217,13 +220,21 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def extents_of(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """People's boxes (N, 4) and areas (N,) in input pixels; a turned box as the hull of its corners."""
-    record = sample.record
+    areas = areas_of(sample.record) * enlargement(sample.matrix) ** 2
+    return hulls(sample.matrix, sample.record.whereabouts()).astype(np.float32), areas.astype(np.float32)
+
+
+def areas_of(record: Record) -> np.ndarray:
+    """(N,) px² of a record's people: the annotated ones, or a share of their boxes."""
     boxes = np.asarray(record.whereabouts(), dtype=float)
     shares = AREA_OF_BOX * (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
-    areas = shares if record.areas is None else np.where(record.areas > 0, record.areas, shares)
-    corners = apply(sample.matrix, boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
-    hulls = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    return hulls.astype(np.float32), (areas * enlargement(sample.matrix) ** 2).astype(np.float32)
+    return shares if record.areas is None else np.where(record.areas > 0, record.areas, shares)
+
+
+def hulls(matrix: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) boxes through a matrix (3, 3), as the hulls of their corners."""
+    corners = apply(matrix, np.asarray(boxes, dtype=float)[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2))
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
 def stacked(inputs: Sequence[np.ndarray], fills: Sequence[tuple[int, ...]]) -> np.ndarray:

@@ -107,10 +107,12 @@ SETTINGS = {
     'RandomColor': {},
     'RandomErase': dict(p=1.0),
     'RandomFlip': dict(p=0.5),
+    'RandomHSV': {},
     'RandomHalfBody': dict(p=1.0, least=2),
     'RandomScaleRotate': dict(shift=0.1),
     'RandomShift': {},
     'Scales': dict(scales=(1.0, 0.5, 2.0)),
+    'Until': dict(epoch=1, transforms=[dict(type='RandomFlip', p=1.0), dict(type='RandomShift')]),
     'Warp': {},
     'WholeScales': {},
 }
@@ -306,11 +308,17 @@ class TestMetrics(MetricContract):
 
 
 class TestTransforms(TransformContract):
-    name = each(TRANSFORMS)
+    """Every registered transform of one picture; those of several are in datasets/transforms/test_mosaic.py."""
+
+    @pytest.fixture(
+        autouse=True, params=[n for n in ours(TRANSFORMS) if not getattr(TRANSFORMS.get(n), 'combines', False)]
+    )
+    def name(self, request):
+        self.name = request.param
 
     @property
     def recolours(self):
-        return self.name in ('RandomColor', 'RandomErase')
+        return self.name in ('RandomColor', 'RandomErase', 'RandomHSV')
 
     def make(self, input_size):
         return made(TRANSFORMS, self.name, input_size=input_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,12 @@ class PoseDataset:
         image = self.pictures.get(record.path, record.span)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, draw.epoch << 40 | draw.sample]))
         keypoints, visible = record.keypoints, inside(record, image.size)
-        return Sample(record, self.skeleton, image, rng, Draw(*draw), keypoints, visible)
+        another = partial(self._another, draw.epoch)
+        return Sample(record, self.skeleton, image, rng, Draw(*draw), keypoints, visible, another=another)
+
+    def _another(self, epoch: int, rng: np.random.Generator) -> Sample:
+        """A sample that a generator draws, before its transforms."""
+        return self.raw(Draw(epoch, int(rng.integers(len(self)))))
 
 
 def inside(record: Record, size: Size) -> np.ndarray:

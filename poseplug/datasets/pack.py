@@ -86,7 +86,7 @@ def crop(sample: Sample, seen: np.ndarray, size: Size, detail: float) -> tuple[n
     matrix = scaling(scale) @ translation(-low[0], -low[1])
     width, height = (math.ceil(n * scale) + 1 for n in high - low)
     reduction = how_reduced([matrix]) if isinstance(sample.image, Picture) and sample.image.reducible else 1
-    pixels = sample.image.pixels(reduction) if isinstance(sample.image, Picture) else sample.image
+    pixels = sample.image.pixels(reduction) if isinstance(sample.image, Picture) else sample.pixels
     moved = (matrix @ whole_from_reduced(reduction))[:2]
     return cv2.warpAffine(pixels, moved, (width, height), borderMode=cv2.BORDER_REPLICATE), matrix
 

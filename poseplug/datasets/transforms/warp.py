@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
 
+from poseplug.datasets.canvas import Canvas
 from poseplug.datasets.images import REDUCED, Picture
 from poseplug.datasets.transforms.base import Transform
 from poseplug.errors import ConfigError
@@ -60,7 +62,8 @@ class Warp(Transform):
             image = image.upper(max(map(rows_seen, matrices, sizes)), reduction)
             if reduction > 1:
                 matrices = [m @ whole_from_reduced(reduction) for m in matrices]
-        views = [cut(image, m, size, self.flags, self.fill)[None] for m, size in zip(matrices, sizes, strict=True)]
+        draw = image.drawn if isinstance(image, Canvas) else partial(cut, image)
+        views = [draw(m, size, self.flags, self.fill)[None] for m, size in zip(matrices, sizes, strict=True)]
         sample.inputs = views[0] if len(views) == 1 else np.concatenate(stacked(views, [self.fill] * len(views)))
         sample.fill = self.fill
         return sample
