@@ -41,7 +41,8 @@ PARTS = {
     'backbone': Kind(MODELS, ('input_size',)),
     'neck': Kind(MODELS, ('in_channels', 'strides')),
     'head': Kind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size')),
-    'loss': Kind(MODELS),
+    'loss': Kind(MODELS, ('sigmas',)),
+    'assigner': Kind(MODELS, ('sigmas',)),
     'codec': Kind(CODECS, ('skeleton',)),
     'peaks': Kind(CODECS, ('skeleton', 'input_size', 'stride', 'people')),
     'dataset': Kind(DATASETS, ('skeleton', 'input_size', 'seed')),
@@ -63,6 +64,8 @@ PIXEL_SETTINGS = ('mean', 'std', 'order')
 def engine_parts() -> dict[str, Kind]:
     """The kinds of part that only training builds; looking them up imports the training engine."""
     from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+
+    import poseplug.engine.schedules  # noqa: F401 - registers ours
 
     return {
         'train_cfg': Kind(LOOPS, ('runner', 'dataloader'), default='TrainLoop'),

@@ -1,5 +1,7 @@
 """Training and predicting of people at cells: what the losses are of, and what comes back."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -319,3 +321,15 @@ def test_half_precision_trains_with_finite_losses():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         losses = net.losses(batch())
     assert all(torch.isfinite(v) for v in losses.values())
+
+
+def test_neither_mmdet_nor_compiled_operators_nor_torchvision_is_imported():
+    """Built, trained a step and asked, in a process of its own."""
+    run = (
+        'import sys, torch; import tests.models.estimators.test_one_stage as t; net = t.model().train(); '
+        'torch.stack(list(net.losses(t.batch()).values())).sum().backward(); net.eval().predict(t.batch()); '
+        "print(sorted(n for n in sys.modules if n.partition('.')[0] in ('mmdet', 'mmpose', 'mmcv', 'torchvision')))"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, '-c', run], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'
