@@ -202,6 +202,7 @@ def test_the_command_packs_the_training_set_of_a_config(command, root, plain, tm
     ('keypoints', [[1, 1]] * 16, 'keypoints is 34 finite numbers, x and y of 17 joints'),
     ('visible', [7] * 17, 'visible is 17 flags of 0, 1 or 2'),
     ('boxes', [1, 2, 3], 'boxes is 4 finite numbers'),
+    ('boxes', [9, 2, 3, 8], 'boxes is two corners, the second right of and below the first'),
 ])  # fmt: skip
 def test_a_pack_from_a_stranger_is_no_more_believed_than_other_files(plain, tmp_path, column, value, message):
     """Its checksum fits: who writes a pack writes that, too."""

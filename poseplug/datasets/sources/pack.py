@@ -19,6 +19,7 @@ import numpy as np
 
 from poseplug.datasets.images import Span
 from poseplug.datasets.sources.base import Report, Source
+from poseplug.datasets.sources.boxes import has_extent
 from poseplug.datasets.sources.json_file import LARGEST, Rows, flattened, read_json
 from poseplug.errors import AnnotationError, ConfigError
 from poseplug.registry import SOURCES
@@ -159,5 +160,9 @@ def columns(rows: Rows, name: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     if name == 'numbers':
         return rows.wholes(name, default=0), there
     if width:
-        return rows.lists(name, width, f'{width} finite numbers', [0.0] * width), there
+        values = rows.lists(name, width, f'{width} finite numbers', [0.0] * width)
+        flat = there & ~has_extent(values) if name == 'boxes' else np.zeros(len(rows), dtype=bool)
+        if flat.any():
+            raise rows.wrong(int(np.argmax(flat)), name, 'two corners, the second right of and below the first')
+        return values, there
     return rows.numbers(name, 'a finite number', default=0.0, most=LARGEST**2), there
