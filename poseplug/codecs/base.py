@@ -111,7 +111,8 @@ class Codec(ABC):
 
     `skeleton` names the joints; `input_size` is (width, height) of the network's input. `tolerance` is the largest
     error in input pixels of `decode(encode(x))` for a joint inside; `score` says what a joint's score means. `kind`
-    is what a head must predict for it: 'maps', 'bins' (two classifications a joint) or 'points'. One that `assembles`
+    is what a head must predict for it: 'maps', 'bins' (two classifications a joint), 'points', or 'people' (a person at
+    every cell). One that `assembles`
     finds any number of people in a picture; their joints do not follow from the fields by tensor operations alone.
     """
 
