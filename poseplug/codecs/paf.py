@@ -7,18 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from poseplug.codecs.base import Codec, Fields, Grid, MapCodec, Targets
-from poseplug.codecs.cpn import CPNHeatmap
+from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
+from poseplug.codecs.crowds import peak_codec, subjects, together
 from poseplug.codecs.heatmap import Heatmap, labelled
 from poseplug.codecs.limbs import limb_fields
 from poseplug.codecs.refine import blurred, dark_kernel
 from poseplug.errors import ConfigError
 from poseplug.grouping.paf import Parsed, checked, parse_maps
-from poseplug.grouping.peaks import PLACES, Peaks
+from poseplug.grouping.peaks import PLACES
 from poseplug.grouping.presets import Rules, get_rules
 from poseplug.poses import Poses
 from poseplug.registry import CODECS
@@ -76,21 +75,7 @@ class PAF(MapCodec):
     @cached_property
     def heatmaps(self) -> Heatmap:
         """The codec of the joints."""
-        wired = dict(skeleton=self.skeleton, input_size=self.input_size, stride=self.stride, people=self.people)
-        if isinstance(self.peaks, Codec):
-            codec: Any = self.peaks
-            unlike = [n for n in ('skeleton', 'stride', 'people') if getattr(codec, n, None) != wired[n]]
-            if unlike:
-                raise ConfigError(f'PAF: peaks is built with another {unlike[0]}; give it as a config')
-            codec = replace(codec, input_size=self.input_size)
-        else:
-            codec = CODECS.build({**DRAWN, **self.peaks}, **wired)
-        if not isinstance(codec, Heatmap) or isinstance(codec, CPNHeatmap):
-            raise ConfigError(
-                f'PAF: peaks is a codec of one Gaussian a joint, such as CPMHeatmap, DARKHeatmap or UDPHeatmap; got '
-                f'{type(codec).__name__}'
-            )
-        return codec
+        return peak_codec(self, self.peaks, self.people, DRAWN)
 
     @property
     def places(self) -> str:
@@ -167,25 +152,13 @@ class PAF(MapCodec):
         codec = self.of_maps(fields['heatmap'])
         found = [people.poses(codec.grid.strides, codec.grid.offset) for people in parsed]
         if self.subject:
-            return codec.subjects(found, fields)
+            return subjects(found, fields['heatmap'], codec.heatmaps)
         return together(found, len(self.skeleton), fields['heatmap'].device)
 
     def of_maps(self, maps: Tensor) -> PAF:
         """This codec, of the pictures that maps (..., H, W) belong to."""
         size = (maps.shape[-1], maps.shape[-2])
         return self if size == self.grid.size else self.resized((size[0] * self.stride, size[1] * self.stride))
-
-    def subjects(self, found: list[Poses], fields: Fields) -> Poses:
-        """Of the people of every picture the one nearest to its middle, completed from the largest peaks."""
-        middle = (np.array(self.input_size, np.float32) - 1) / 2
-        largest = self.heatmaps.decode({'heatmap': fields['heatmap'].float()})
-        points, scores = torch.as_tensor(largest.keypoints).clone(), torch.as_tensor(largest.scores).clone()
-        for i, poses in enumerate(found):
-            for person in nearest(poses, middle):
-                seen = torch.as_tensor(np.asarray(poses.visibility)[person] > 0).to(points.device)
-                points[i, seen] = torch.as_tensor(poses.keypoints[person]).to(points)[seen]
-                scores[i, seen] = torch.as_tensor(poses.scores[person]).to(scores)[seen]
-        return replace(largest, keypoints=points, scores=scores, person_scores=scores.mean(dim=1))
 
     @cached_property
     def mirrored_limbs(self) -> tuple[list[int], list[int]]:
@@ -212,21 +185,3 @@ class PAF(MapCodec):
             signs = flipped['paf'].new_tensor([s * axis for s in self.mirrored_limbs[1] for axis in (-1, 1)])
             flipped['paf'] = flipped['paf'] * signs[:, None, None]
         return flipped
-
-
-def nearest(poses: Poses, middle: np.ndarray) -> list[int]:
-    """The place of the person whose box is centred nearest to a point, or none."""
-    boxes = np.asarray(poses.boxes)
-    return np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - middle, axis=1).argsort(kind='stable')[:1].tolist()
-
-
-def together(found: list[Poses], joints: int, device: torch.device) -> Poses:
-    """The people of pictures (NumPy), as those of a batch on a device."""
-    images = np.repeat(np.arange(len(found)), [len(poses) for poses in found])
-    peaks = Peaks(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
-    nobody = Parsed(np.zeros((0, joints), int), np.zeros(0), peaks).poses()
-    names = ('keypoints', 'scores', 'person_scores', 'visibility', 'boxes')
-    columns = {n: np.concatenate([getattr(p, n) for p in (nobody, *found)]) for n in names}
-    return Poses(
-        **{n: torch.from_numpy(a).to(device) for n, a in columns.items()}, images=torch.from_numpy(images).to(device)
-    )
