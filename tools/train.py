@@ -1,11 +1,18 @@
-"""Train a config: python tools/train.py CONFIG [--work-dir DIR] [--resume | --init WEIGHTS] [--overfit N]."""
+"""Train a config: python tools/train.py CONFIG [--work-dir DIR] [--resume | --init WEIGHTS] [--overfit N].
+
+On several GPUs or machines: torchrun ... tools/train.py CONFIG (docs/distributed.md).
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from poseplug.cli import add_options, main
+
+if 'RANK' in os.environ:  # before torch is imported: its DDP warns of what is wanted (poseplug/engine/distributed.py)
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -17,8 +24,9 @@ def run(args: argparse.Namespace) -> None:
     work_dir = args.work_dir or launch.default_work_dir(args.config, '_overfit' if overfit else '')
     if overfit:
         cfg = launch.overfit(cfg, args.overfit)
-    runner = launch.train(cfg, work_dir, resume=args.resume, init=args.init)
-    print(f'done: {runner.iter} steps, in {work_dir}')
+    runner = launch.train(cfg, work_dir, resume='auto' if args.auto_resume else args.resume, init=args.init)
+    if runner.rank == 0:
+        print(f'done: {runner.iter} steps, in {work_dir}')
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument('--resume', action='store_true', help='go on with the run in the work dir, exactly')
+    start.add_argument(
+        '--auto-resume',
+        action='store_true',
+        help='go on where the work dir holds a run, and begin one where it does not',
+    )
     start.add_argument('--init', help='start anew from the weights of this checkpoint')
     parser.add_argument('--overfit', type=int, metavar='N', help='learn the first N samples by heart, and test on them')
     return add_options(parser)

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from poseplug.build import build_dataset, build_metrics, build_model, need
 from poseplug.datasets.dataset import PoseDataset
 from poseplug.datasets.samplers import EpochBatches, OrderedBatches, RatioBatches
+from poseplug.engine import distributed
 from poseplug.engine.checkpoint import latest, load_weights
 from poseplug.engine.compiling import compile_network
 from poseplug.engine.evaluate import Evaluation, evaluate
@@ -61,8 +62,8 @@ def loader(dataset: PoseDataset, spec: Mapping[str, Any], train: bool, seed: int
     items: Any = dataset
     return DataLoader(
         items,
-        batch_sampler=batches(dataset, size, spec.get('shares'), seed) if train else OrderedBatches(len(dataset), size),
-        num_workers=min(workers, cores()),
+        batch_sampler=batches(dataset, size, spec.get('shares'), seed) if train else in_order(dataset, size),
+        num_workers=min(workers, max(1, cores() // distributed.local_world())),
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=set_up_worker,
@@ -73,10 +74,18 @@ def loader(dataset: PoseDataset, spec: Mapping[str, Any], train: bool, seed: int
 def batches(
     dataset: PoseDataset, size: int, shares: Mapping[str, float] | None, seed: int
 ) -> EpochBatches | RatioBatches:
-    """The order of training samples."""
+    """The order of training samples; each of several processes takes its part of every batch."""
+    place: Any = dict(rank=distributed.rank(), world=distributed.world())
     if shares is None:
-        return EpochBatches(len(dataset), size, seed)
-    return RatioBatches([record.source for record in dataset.records], size, shares, seed)
+        return EpochBatches(len(dataset), size, seed, **place)
+    return RatioBatches([record.source for record in dataset.records], size, shares, seed, **place)
+
+
+def in_order(dataset: PoseDataset, size: int) -> OrderedBatches | distributed.Share:
+    """The order of samples that are tested; each of several processes takes its part of the batches."""
+    every = OrderedBatches(len(dataset), size)
+    count = distributed.world()
+    return every if count == 1 else distributed.Share(every, distributed.rank(), count)
 
 
 def cores() -> int:
@@ -99,9 +108,20 @@ def build_loader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
     return loader(build_dataset(cfg, spec['dataset'], seed=seed), spec, key.startswith('train'), seed)
 
 
-def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = None) -> Runner:
-    """Train as a config says, and return the runner. `init` are weights instead of those that the config names."""
-    claim(work_dir, resume)
+def train(cfg: Any, work_dir: Path, resume: bool | str = False, init: str | None = None) -> Runner:
+    """Train as a config says, and return the runner. `init` are weights instead of those that the config names.
+
+    With `resume='auto'` a run that the folder holds goes on, and one begins where there is none. Each of the processes
+    that torchrun starts calls this.
+    """
+    with distributed.group():
+        return trained(cfg, work_dir, resume, init)
+
+
+def trained(cfg: Any, work_dir: Path, resume: bool | str, init: str | None) -> Runner:
+    """Train in one process, or as one of several."""
+    resume = holds_run(work_dir) if resume == 'auto' else bool(resume)
+    distributed.in_turn(lambda: claim(work_dir, resume))
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
     model = build_model(cfg).to(device())
@@ -115,7 +135,7 @@ def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = Non
         param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
         default_hooks=hooks(cfg.get('default_hooks') or {}),
         custom_hooks=copy.deepcopy(cfg.get('custom_hooks')),
-        randomness=dict(seed=seed),
+        randomness=dict(seed=seed, diff_rank_seed=True),
         default_scope='poseplug',
         visualizer=dict(type='Visualizer', vis_backends=None),
         experiment_name=f'run-{next(RUNS)}',
@@ -123,11 +143,13 @@ def train(cfg: Any, work_dir: Path, resume: bool = False, init: str | None = Non
         init=init or cfg.get('init'),
         freeze=cfg.get('freeze') or (),
         compile=cfg.get('compile'),
+        together=need(cfg, 'train_cfg').get('distributed'),
         auto_scale_lr=cfg.get('auto_scale_lr'),
         cfg=cfg,
     )
     told = 'training on %s: %d samples, %d steps, in %s'
-    LOGGER.info(told, device(), len(runner.train_loop.dataloader.dataset), runner.max_iters, work_dir)
+    where = device() if runner.world_size == 1 else f'{runner.world_size} x {device()}'
+    LOGGER.info(told, where, len(runner.train_loop.dataloader.dataset), runner.max_iters, work_dir)
     runner.train()
     return runner
 
@@ -142,6 +164,11 @@ def hooks(given: Mapping[str, Any]) -> dict[str, Any]:
             known = ', '.join(n for n, s in DEFAULT_HOOKS.items() if s)
             raise ConfigError(f"default_hooks.{name} has no 'type', and no run has a hook of that name; known: {known}")
     return joined
+
+
+def holds_run(work_dir: Path) -> bool:
+    """Whether a folder holds a checkpoint to go on from; what the first of several processes sees counts for all."""
+    return distributed.gathered(any(work_dir.glob('step_*.pth')))[0]
 
 
 def claim(work_dir: Path, resume: bool) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from poseplug import __version__
-from poseplug.engine import checkpoint, schedules  # noqa: F401 - schedules are named by configs
+from poseplug.engine import checkpoint, distributed, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import compile_network, gradients_compiled
 from poseplug.engine.init import init_weights
+from poseplug.engine.shared_norm import share_norms
 from poseplug.errors import CheckpointError, ConfigError
 
 LOGGER = logging.getLogger('poseplug')
@@ -27,7 +27,8 @@ LOGGER = logging.getLogger('poseplug')
 class Runner(mmengine.runner.Runner):
     """Runs training and evaluation. `init` are weights to start from; `resume` goes on with the run in its work_dir.
 
-    `freeze` are patterns of what is not trained; `compile` is as in `compile_network`.
+    `freeze` are patterns of what is not trained; `compile` is as in `compile_network`; `together` is how several
+    processes train one model (`distributed.settings`).
     """
 
     optim_wrapper: Any  # configs until training builds them
@@ -39,8 +40,10 @@ class Runner(mmengine.runner.Runner):
         init: str | Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         compile: bool | Mapping[str, Any] | None = None,
+        together: Mapping[str, Any] | str | None = None,
         **settings: Any,
     ):
+        self._together = distributed.settings(together)
         self._init, self._compile, self._freeze = init, compile, freeze
         self.still: list[str] = []  # batch norms that keep their statistics
         self._has_loaded = False
@@ -65,13 +68,13 @@ class Runner(mmengine.runner.Runner):
 
     @property
     def bare_model(self) -> nn.Module:
-        """The model without the wrapper of distributed training."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        """The model itself, which distributed training does not wrap."""
+        return self.model
 
     def build_logger(self, *args: Any, **settings: Any) -> Any:
         """mmengine's logger, its lines kept for the file; poseplug's own lines go to the file and the screen."""
         logger = super().build_logger(*args, **settings)
-        LOGGER.setLevel(logging.INFO)
+        LOGGER.setLevel(logging.INFO if self.rank == 0 else logging.WARNING)
         LOGGER.handlers = [h for h in LOGGER.handlers if not isinstance(h, logging.FileHandler)]
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
@@ -85,10 +88,16 @@ class Runner(mmengine.runner.Runner):
         return evaluator
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        """As mmengine's, with what shall be frozen frozen before."""
+        """The model with what shall be frozen frozen, and in parts where several processes hold it in parts."""
         if self._freeze:
             self.still = freezing.freeze(model, self._freeze)
-        return super().wrap_model(model_wrapper_cfg, model)
+        if self.world_size == 1:
+            return super().wrap_model(model_wrapper_cfg, model)
+        if self._together.get('sync_bn'):
+            model = share_norms(model)
+        if self._together['type'] == 'fsdp':
+            distributed.shard(model, self._together.get('units', ()))
+        return model
 
     def load_or_resume(self) -> None:
         if self._has_loaded:
@@ -111,6 +120,8 @@ class Runner(mmengine.runner.Runner):
             self._init_model_weights()
             self.load_or_resume()
             compile_network(self.bare_model, self._compile)
+            if self.world_size > 1 and self._together['type'] == 'ddp':
+                distributed.average_gradients(self.bare_model, self._together.get('unused', True))
             with gradients_compiled(self._compile):
                 return self.train_loop.run()
         finally:
@@ -164,17 +175,32 @@ class Runner(mmengine.runner.Runner):
             LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed))
 
     def _put_back(self, content: dict[str, Any]) -> None:
+        for part, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
+            if part in content:
+                content[part] = distributed.sharded_state(content[part], self.bare_model, prefix)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
-        self.optim_wrapper.load_state_dict(content['optimizer'])
+        optimizer = distributed.sharded_optimizer(content['optimizer'], self.optim_wrapper.optimizer)
+        self.optim_wrapper.load_state_dict(optimizer)
         for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
             scheduler.load_state_dict(state)
         step = content['meta']['step']
         self.train_loop.go_on_from(step, content['meta'].get('evaluated', step))
-        set_random_state(content['random'])
+        self._put_back_random(content['random'])
+
+    def _put_back_random(self, states: Any) -> None:
+        """Go on with the random numbers of this process; a run of other processes than before has new ones."""
+        states = [states] if isinstance(states, Mapping) else states
+        if len(states) == self.world_size:
+            set_random_state(states[self.rank])
+        else:
+            told = (
+                'the run had %d processes and has %d now: what a network draws by itself (dropout) differs from there'
+            )
+            LOGGER.info(told, len(states), self.world_size)
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, hooks' parts included."""
+        """Everything that a resumed run needs, hooks' parts included. Every process asks, and is given the same."""
         content = {
             'meta': {
                 'step': self.iter,
@@ -186,10 +212,10 @@ class Runner(mmengine.runner.Runner):
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),
             'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],
-            'random': random_state(),
+            'random': distributed.gathered(random_state()),
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
-        return content
+        return distributed.whole(content)
 
 
 def accumulated(optim_wrapper: Any) -> int:
@@ -208,8 +234,8 @@ def differing(before: str, now: str, most: int = 3) -> list[str]:
 
 
 def random_state() -> dict[str, Any]:
-    """torch's generators, on the CPU and every GPU. (Augmentation has none: it follows from seed, epoch and sample.)"""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    """torch's generators, on the CPU and the GPU. (Augmentation has none: it follows from seed, epoch and sample.)"""
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {'torch': torch.get_rng_state(), 'cuda': cuda}
 
 
@@ -217,4 +243,4 @@ def set_random_state(state: dict[str, Any]) -> None:
     """Put torch's generators back as `random_state` found them."""
     torch.set_rng_state(state['torch'].cpu())
     if state['cuda'] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state['cuda']])
+        torch.cuda.set_rng_state(state['cuda'][0].cpu())

@@ -6,11 +6,15 @@ import signal
 import threading
 from typing import Any
 
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+# What asks a run to stop, and the exit code it then leaves with (Ctrl-C leaves as Python does, with 130)
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 85}
 
 
 class Stop:
-    """Within this context Ctrl-C and SIGTERM only set `signal`; a second one acts as it always does, at once."""
+    """Within this context Ctrl-C, SIGTERM and SIGUSR1 only set `signal`; a second one acts as it always does, at once.
+
+    SIGUSR1 is what a scheduler sends before time is up: its exit code, 85, says that the run wants to go on.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -18,7 +22,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            self._usual = {number: signal.signal(number, self._ask) for number in WATCHED}
+            self._usual = {number: signal.signal(number, self._ask) for number in CODES}
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -30,8 +34,8 @@ class Stop:
         self.__exit__()
 
     def leave(self) -> None:
-        """End the process as the signal asks, with exit code 130 or 143; nothing happens where there was none."""
+        """End the process as the signal asks, with its exit code; nothing happens where there was none."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal is not None:
-            raise SystemExit(128 + self.signal)
+            raise SystemExit(CODES[signal.Signals(self.signal)])

@@ -67,6 +67,6 @@ class SaveHook(Hook):
             self._write(runner, f'step_{runner.iter:07d}.pth')
 
     def _write(self, runner: Any, name: str) -> None:
+        state = runner.state()
         if runner.rank == 0:
-            folder = Path(runner.work_dir)
-            checkpoint.save(folder, name, runner.state(), runner.iter, self.keep, best=name == BEST)
+            checkpoint.save(Path(runner.work_dir), name, state, runner.iter, self.keep, best=name == BEST)

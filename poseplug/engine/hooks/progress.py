@@ -14,6 +14,7 @@ import torch
 from mmengine.hooks import Hook
 
 from poseplug.engine.checkpoint import write_whole
+from poseplug.engine.distributed import gathered
 from poseplug.progress import Bar, bar
 from poseplug.registry import HOOKS
 
@@ -35,17 +36,20 @@ class ProgressHook(Hook):
         self.interval, self.tensorboard = interval, tensorboard
         self.bar: Bar | None = None
         self.writer: Any = None
+        self.file: Path | None = None  # the first of several processes writes
         self.waited, self.samples, self.sums = 0.0, 0, dict[str, Any]()
         self.start = self.mark = 0.0
         self.first = 0
 
     def before_train(self, runner: Any) -> None:
+        self._begin(runner.iter)
+        if runner.rank:
+            return
         self.file = Path(runner.work_dir) / CURVE
         keep_until(self.file, runner.iter)
         self.bar = bar('training', total=runner.max_iters, start=runner.iter)
         if self.tensorboard:
             self.writer = tensorboard_writer(Path(runner.work_dir) / 'tensorboard', runner.iter)
-        self._begin(runner.iter)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         self.waited += time.perf_counter() - self.mark
@@ -62,7 +66,9 @@ class ProgressHook(Hook):
         self.mark = time.perf_counter()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        main = {k: v for k, v in (metrics or {}).items() if '/' not in k}
+        if not metrics:
+            return
+        main = {k: v for k, v in metrics.items() if '/' not in k}
         self._line({'step': runner.iter, **main})
         LOGGER.info('step %d: %s', runner.iter, ', '.join(f'{k} {v:g}' for k, v in main.items()))
         self.mark = time.perf_counter()
@@ -81,12 +87,13 @@ class ProgressHook(Hook):
 
     def _write(self, runner: Any, step: int) -> None:
         seconds = time.perf_counter() - self.start
-        losses = {k: round(float(v) / (step - self.first), 6) for k, v in self.sums.items()}
+        means = averaged(gathered({k: float(v) / (step - self.first) for k, v in self.sums.items()}))
+        losses = {k: round(v, 6) for k, v in means.items()}
         line = {
             'step': step,
             **losses,
             'lr': runner.optim_wrapper.get_lr()['lr'][0],
-            'samples_per_second': round(self.samples / seconds, 2),
+            'samples_per_second': round(self.samples * runner.world_size / seconds, 2),
             'waiting': round(self.waited / seconds, 4),
             'memory_mib': peak_memory(),
         }
@@ -95,11 +102,19 @@ class ProgressHook(Hook):
             self.bar.note(f'loss {losses.get("loss", 0):.4g}, {line["samples_per_second"]:.3g} samples/s')
 
     def _line(self, values: dict[str, Any]) -> None:
+        if self.file is None:
+            return
         with open(self.file, 'a') as file:
             file.write(json.dumps(values) + '\n')
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, values['step'])
+
+
+def averaged(losses: list[dict[str, float]]) -> dict[str, float]:
+    """The mean losses of several processes; a loss that one of them had none of counts as 0 there."""
+    names = {name: None for own in losses for name in own}
+    return {name: sum(own.get(name, 0.0) for own in losses) / len(losses) for name in names}
 
 
 def keep_until(file: Path, step: int) -> None:

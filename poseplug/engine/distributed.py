@@ -1,0 +1,277 @@
+"""Several processes that train one model: how they find each other, agree, share data, gradients and checkpoints.
+
+What torchrun sets in the environment says who a process is; without it there is one. Whatever is exchanged on the CPU
+goes by gloo, gradients on GPUs by NCCL.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from poseplug.errors import ConfigError
+
+KINDS = ('ddp', 'fsdp')
+WAIT = timedelta(minutes=30)  # for the slowest process, before a run gives up
+
+
+# --- who is there -----------------------------------------------------------------------------------------------------
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_world() -> int:
+    """How many of the processes share this machine."""
+    return int(os.environ.get('LOCAL_WORLD_SIZE', 1)) if dist.is_initialized() else 1
+
+
+@contextmanager
+def group() -> Iterator[None]:
+    """Within this context the processes that torchrun started are one group; alone, nothing happens."""
+    if 'RANK' not in os.environ or dist.is_initialized():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+    try:
+        dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=WAIT)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f'RANK is set, but the processes cannot find each other ({error}); start them with torchrun'
+        ) from error
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+# --- what they agree on -----------------------------------------------------------------------------------------------
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, in each of them."""
+    if world() == 1:
+        return number
+    one = torch.tensor([number])
+    dist.all_reduce(one, dist.ReduceOp.MAX)
+    return int(one)
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether something is so in any process."""
+    return bool(largest(int(flag)))
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes by rank, in each of them."""
+    if world() == 1:
+        return [value]
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def in_turn(act: Callable[[], None]) -> None:
+    """Let the first process do something while the others wait; an error there is an error of all."""
+    failed: Exception | None = None
+    if rank() == 0:
+        try:
+            act()
+        except Exception as error:
+            failed = error
+    told = gathered(failed and f'{type(failed).__name__}: {failed}')[0]
+    if failed is not None:
+        raise failed
+    if told:
+        raise ConfigError(f'the first process failed: {told}')
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+class Share(Sequence):
+    """The batches of an evaluation that one process takes: every `world`-th one.
+
+    All take equally many, so that they stay in step; whoever has none left takes the first again, which `everyones`
+    leaves out.
+    """
+
+    def __init__(self, batches: Iterable[Any], rank: int, world: int):
+        every = list(batches)
+        self.total = len(every)
+        self.own = [
+            every[n] if n < self.total else every[0] for n in range(rank, -(-self.total // world) * world, world)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.own[place]
+
+
+def everyones(results: Iterable[Any], total: int) -> Iterator[Any]:
+    """What all processes make of their `Share`, in the order of the `total` batches, in every process."""
+    given = 0
+    for result in results:
+        for one in gathered(result):
+            if given < total:
+                yield one
+            given += 1
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def settings(spec: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """A config's `distributed` as a dict with its `type`."""
+    given = {'type': spec} if isinstance(spec, str) else dict(spec or {})
+    kind = given.setdefault('type', 'ddp')
+    known = {'ddp': ('type', 'sync_bn', 'unused'), 'fsdp': ('type', 'sync_bn', 'units')}
+    if kind not in KINDS or set(given) - set(known[kind]):
+        raise ConfigError(
+            f"distributed is 'ddp', 'fsdp', or one of dict(type='ddp', sync_bn=, unused=) and dict(type='fsdp', "
+            f'sync_bn=, units=); got {spec!r}'
+        )
+    return given
+
+
+class Losses(nn.Module):
+    """An estimator's losses as a module of its own: what DistributedDataParallel runs."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model, self.usual = model, model.losses
+
+    def forward(self, *args: Any, **named: Any) -> dict[str, Tensor]:
+        return self.usual(*args, **named)
+
+
+def average_gradients(model: Any, unused: bool = True) -> None:
+    """Have every backward pass leave the mean gradient of all processes, and start from the first one's weights.
+
+    It is the losses that are wrapped, not the network: all that a loss depends on has run by then, parameters of losses
+    included. `unused` allows parameters that a batch does not train. The model itself, and its names, stay.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # DDP tells what it does by itself
+        wrapped = DistributedDataParallel(Losses(model), broadcast_buffers=False, find_unused_parameters=unused)
+    model.losses = lambda *args, **named: wrapped(*args, **named)
+    model.no_sync = wrapped.no_sync
+
+
+def shard(model: Any, units: Sequence[str] = ()) -> None:
+    """Leave each process with its part of every parameter, gradient and optimiser state (torch's fully_shard).
+
+    Modules whose class is named in `units` (transformer blocks, say) are gathered one by one, all else at once.
+    """
+    kinds = {type(m).__name__ for m in model.modules()}
+    strange = [name for name in units if name not in kinds]
+    if strange:
+        raise ConfigError(f'distributed.units: the model has no {strange[0]}; it has {", ".join(sorted(kinds))}')
+    model.to(memory_format=torch.contiguous_format)  # other orders cannot be cut
+    empty = copy.deepcopy(model).to('meta')
+    for module in model.modules():
+        if type(module).__name__ in units:
+            fully_shard(module)
+    warnings.filterwarnings('ignore', message='FSDP2-wrapped module .* returned a view')  # nobody writes into outputs
+    fully_shard(model, reshard_after_forward=False)  # losses may ask for parameters after the network has run
+    model.__deepcopy__ = lambda _: another(model, empty, units)  # averaged weights are a copy
+
+
+def another(model: nn.Module, empty: nn.Module, units: Sequence[str]) -> nn.Module:
+    """A copy of a sharded model, which torch does not copy: `empty` is the model without numbers, `units` as above."""
+    made = copy.deepcopy(empty).to_empty(device=next(model.buffers()).device)
+    shard(made, units)
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    with torch.no_grad():
+        for name, tensor in (*made.named_parameters(), *made.named_buffers()):
+            tensor.copy_(own[name])
+    return made
+
+
+def share_statistics(model: nn.Module) -> None:
+    """Give all processes the running statistics of the first one, whose are saved."""
+    if world() == 1:
+        return
+    found = [b for m in model.modules() if isinstance(m, _BatchNorm) for b in m.buffers(recurse=False)]
+    floats = [b for b in found if b.is_floating_point()]
+    if floats:
+        flat = torch.cat([b.flatten() for b in floats])
+        dist.broadcast(flat, src=0)
+        for buffer, values in zip(floats, flat.split([b.numel() for b in floats]), strict=True):
+            buffer.copy_(values.view_as(buffer))
+
+
+# --- sharded tensors --------------------------------------------------------------------------------------------------
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds: all of it, unless it is sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(value: Any) -> Any:
+    """The same content with sharded tensors put together; every process has to ask."""
+    if isinstance(value, DTensor):
+        return value.full_tensor()
+    if isinstance(value, Mapping):
+        return {k: whole(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(whole, value))
+    return value
+
+
+def sharded_like(tensor: Tensor, example: Tensor) -> Tensor:
+    """A whole tensor in the parts that `example` is held in."""
+    if not isinstance(example, DTensor) or isinstance(tensor, DTensor) or tensor.shape != example.shape:
+        return tensor
+    device = example.to_local().device
+    return distribute_tensor(tensor.to(device), example.device_mesh, example.placements)
+
+
+def sharded_state(state: Mapping[str, Any], model: nn.Module, prefix: str = '') -> dict[str, Any]:
+    """Weights by name, in the parts that a model's are held in."""
+    own = model.state_dict()
+    return {
+        name: sharded_like(value, own[key]) if (key := name.removeprefix(prefix)) in own else value
+        for name, value in state.items()
+    }
+
+
+def sharded_optimizer(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's saved state, in the parts that its parameters are held in."""
+    parameters = [p for group in optimizer.param_groups for p in group['params']]
+    parts = {
+        number: {n: sharded_like(v, parameters[int(number)]) if isinstance(v, Tensor) else v for n, v in own.items()}
+        for number, own in state['state'].items()
+    }
+    return {**state, 'state': parts}
+
+
+def gather_again(model: nn.Module) -> None:
+    """Drop the whole parameters that a forward pass without a backward pass left in memory."""
+    if isinstance(model, FSDPModule):
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
