@@ -80,7 +80,8 @@ def test_they_are_missed_by_the_test_command_and_in_training_too(folder, monkeyp
     found = launch.test(cfg, 'none.pth')
     wanted = measured(dataset(folder, [0, 2]))
     assert found.scores == wanted
-    runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=Knowing())
+    training = SimpleNamespace(stopped=lambda: False)
+    runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=Knowing(), train_loop=training)
     batches = launch.build_loader(cfg, 'test_dataloader', seed=0)
     assert EvalLoop(runner, batches, lambda: [OKSAP(COCO)]).run() == wanted.values
 
