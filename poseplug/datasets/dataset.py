@@ -49,16 +49,18 @@ class PoseDataset:
         limit: int | None = None,
         keep: int = 0,
         skip: int = 0,
+        people: int = 0,
     ):
         if per not in ('person', 'image', 'center'):
             raise ConfigError(f"PoseDataset: per is 'person', 'image' or 'center'; got {per!r}")
-        self.skeleton, self.seed = get_skeleton(skeleton), seed
+        self.skeleton, self.seed, self.people = get_skeleton(skeleton), seed, people
         self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
         self.records: list[Record] = []
         self.reports: list[Report] = []
         unseen: list[tuple[int, Record]] = []  # after so many samples
         for spec in sources if isinstance(sources, Sequence) else [sources]:
             unseen += self._add(SOURCES.build(spec), per)
+            logging.getLogger('poseplug').info('%s', self.reports[-1])
         if not self.records:
             raise AnnotationError('no person is left to train on or test: ' + '; '.join(map(str, self.reports)))
         if limit is not None and not 1 <= limit <= len(self.records):
@@ -82,9 +84,11 @@ class PoseDataset:
                 f'Choose the skeleton or the labels of the other kind'
             )
         records, report = source.load()
-        logging.getLogger('poseplug').info('%s', report)
         self.reports.append(report)
-        mapped = [r.mapped_to(source.skeleton, self.skeleton) for r in records]
+        crowded = [r for r in records if len(r.keypoints) >= self.people]
+        few = len(records) - len(crowded)
+        report.notes += [f'{few:,} pictures of fewer than {self.people} people'] if few else []
+        mapped = [r.mapped_to(source.skeleton, self.skeleton) for r in crowded]
         if per == 'image':
             self.records += mapped
             return []

@@ -84,6 +84,14 @@ def test_every_person_is_the_first_of_a_sample_and_a_picture_is_one_sample(pictu
     assert len(dataset(records, per='image')) == 1
 
 
+def test_pictures_of_fewer_people_than_asked_for_are_left_out_and_counted(picture, caplog):
+    records = [people(picture, [(10, 10)] * number) for number in (1, 2, 0, 3)]
+    with caplog.at_level('INFO', logger='poseplug'):
+        several = dataset(records, people=2, per='image')
+    assert [len(r.keypoints) for r in several.records] == [2, 3]
+    assert '2 pictures of fewer than 2 people' in caplog.text
+
+
 def test_joints_are_mapped_by_name_and_what_a_source_lacks_is_unlabelled(picture):
     other = dict(name='two', joints=('tail', 'neck', 'right_knee'), limbs=(('tail', 'neck'),), torso=('tail', 'neck'))
     mapped = dataset([people(picture, [(10, 20)])], skeleton=other)
