@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +17,7 @@ from poseplug.poses import Poses
 from poseplug.registry import CODECS
 
 SURE = 10.0  # the logit of what is certain
+logger = logging.getLogger(__name__)
 
 
 @CODECS.register_module()
@@ -26,7 +28,7 @@ class People(Codec):
     Fields, of A cells of any arrangement: 'score' (B, A) and 'visible' (B, A, K), logits; 'box' (B, A, 4), x, y of two
     corners, and 'keypoints' (B, A, K, 2), both input px. A person's score is that of the cell. Of the `candidates`
     surest cells of a picture those above `threshold` count; the box of a surer one suppresses whose IoU with it is
-    above `overlap`; `most` people of a picture are left at most.
+    above `overlap`; `most` people of a picture are left at most. Whom these two numbers cut off is counted in the log.
     """
 
     threshold: float = 0.1
@@ -78,8 +80,20 @@ class People(Codec):
         counts, cells = counts[:, :longest], cells[:, :longest]
         boxes = fields['box'].float().gather(1, cells[..., None].expand(-1, -1, 4))
         stays = staying(boxes, counts, self.overlap)
+        self._tell((scores > self.threshold).sum(dim=1), stays.sum(dim=1))
         images, ranks = (stays & (stays.cumsum(dim=1) <= self.most)).nonzero(as_tuple=True)
         return images, cells[images, ranks]
+
+    def _tell(self, sure: Tensor, stay: Tensor) -> None:
+        """Count whom the numbers of candidates and of people cut off, of so many sure cells (B,) and stayers (B,)."""
+        for i, (cells, people) in enumerate(torch.stack([sure, stay], dim=1).tolist()):
+            if cells > self.candidates or people > self.most:
+                logger.info(
+                    'picture %d: %d of %d sure cells were no candidates (candidates=%d), %d of %d people were one too '
+                    'many (most=%d)',
+                    *(i, max(cells - self.candidates, 0), cells, self.candidates),
+                    *(max(people - self.most, 0), people, self.most),
+                )
 
     def poses(self, people: Mapping[str, Tensor], images: Tensor) -> Poses:
         """People of `images` (N,) from what their cells say: every field (N, ...)."""

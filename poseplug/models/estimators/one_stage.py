@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.errors import ConfigError, MismatchError, clauses, closest
+from poseplug.geometry import Size
 from poseplug.models.assigners.base import Assigner, Truth, likeness
 from poseplug.models.estimators.base import Estimator
 from poseplug.models.estimators.resizing import Sizes, resized
@@ -71,9 +72,11 @@ class OneStage(Views, Estimator):
     of all devices. `proxies` and `power` are as in `Phase`; `enter` changes them and the weights on the way.
 
     Cells that masks leave out and that nobody got do not learn that nobody is there. With `sizes` the batches are
-    brought to another size each in training.
+    brought to another size each in training. A person whose box lies beyond the picture, in what fills up the input, is
+    nobody; joints and boxes of others may reach over its border.
     """
 
+    finds_people: ClassVar[bool] = True
     flip_test = False
 
     def __init__(
@@ -191,7 +194,8 @@ class OneStage(Views, Estimator):
         people['keypoints'] = self.head.joints(people)
         found = self.codec.poses(people, images).numpy().split(len(batch))
         back = np.linalg.inv(batch.matrices[:, 0].cpu().numpy())
-        return [single(poses.moved(matrix)) for poses, matrix in zip(found, back, strict=True)]
+        placed = [single(poses.moved(matrix)) for poses, matrix in zip(found, back, strict=True)]
+        return [seen(poses, size) for poses, size in zip(placed, batch.sizes, strict=True)]
 
     def _check_codec(self) -> None:
         if self.codec.kind != 'people':
@@ -254,6 +258,12 @@ def mean_of_devices(number: Tensor) -> Tensor:
     total = number.clone()
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
+
+
+def seen(poses: Poses, size: Size) -> Poses:
+    """NumPy people whose boxes have something in common with a picture of `size` (width, height)."""
+    boxes = np.asarray(poses.boxes)
+    return poses[(boxes[:, 2:] > -0.5).all(axis=1) & (boxes[:, :2] < np.array(size) - 0.5).all(axis=1)]
 
 
 def single(poses: Poses) -> Poses:

@@ -238,6 +238,67 @@ def test_nobody_is_found_where_no_cell_is_sure():
     assert [len(p) for p in net.predict(given)[0]] == [0, 0]
 
 
+def crowd(people: int = 60) -> Batch:
+    """A picture of 640 x 384 px in which people stand in rows of ten."""
+    given, (width, height) = batch(1), (640, 384)
+    places = torch.stack(torch.meshgrid(torch.arange(6) * 64, torch.arange(10) * 64, indexing='ij'), -1).flatten(0, 1)
+    joints = places.flip(-1)[:people, None] + torch.tensor([[10.0, 8], [50, 30], [30, 56]])
+    return replace(
+        given,
+        images=torch.zeros(2, 1, height, width, 3, dtype=torch.uint8),
+        keypoints=joints.expand(2, -1, -1, -1).clone(),
+        visible=torch.full((2, people, 3), 2, dtype=torch.uint8),
+        boxes=torch.cat([joints.amin(1), joints.amax(1)], dim=-1).expand(2, -1, -1).clone(),
+        areas=torch.full((2, people), 500.0),
+        people=torch.ones(2, people, dtype=torch.bool),
+        sizes=[(width, height)] * 2,
+    )
+
+
+def crowded(given: Batch, **codec) -> OneStage:
+    """Finds everybody of a crowd twice over, at cells of both levels."""
+    net, fields = knowing(batch(1)).eval(), {}
+    points, strides = grid_points([(24, 40), (12, 20)], (16, 32), torch.zeros(1))
+    people = given.keypoints.shape[1]
+    for name, value in (('score', -12.0), ('box', 0.0), ('visible', 12.0), ('proxy', 0.0)):
+        rest = {'score': (), 'box': (4,), 'visible': (3,), 'proxy': (3, 2)}[name]
+        fields[name] = torch.full((2, len(points), *rest), value)
+    for first in (0, 500):
+        fields['score'][:, first : first + people] = 4.0 - first / 500
+        fields['box'][:, first : first + people] = given.boxes
+        fields['proxy'][:, first : first + people] = given.keypoints
+    net.head.told, net.codec = {**fields, 'points': points, 'strides': strides}, replace(net.codec, **codec)
+    return net
+
+
+def test_sixty_people_are_sixty_though_two_cells_find_each():
+    given = crowd(60)
+    for poses, joints in zip(crowded(given).predict(given)[0], given.keypoints.numpy(), strict=True):
+        assert len(poses) == 60
+        away = np.abs(poses.keypoints[:, None] - joints[None]).max(axis=(2, 3))
+        assert sorted(away.argmin(axis=1)) == list(range(60))
+        assert away.min(axis=1).max() < 1e-3
+
+
+def test_whom_a_limit_cuts_off_is_counted_in_the_log(caplog):
+    caplog.set_level('INFO', logger='poseplug')
+    given = crowd(60)
+    assert [len(p) for p in crowded(given, most=50).predict(given)[0]] == [50, 50]
+    assert '10 of 60 people were one too many (most=50)' in caplog.text
+    caplog.clear()
+    assert [len(p) for p in crowded(given, candidates=55).predict(given)[0]] == [55, 55]
+    assert '65 of 120 sure cells were no candidates (candidates=55)' in caplog.text
+    caplog.clear()
+    crowded(given).predict(given)
+    assert not caplog.text
+
+
+def test_who_stands_in_what_fills_up_the_input_is_nobody():
+    """The picture is the upper half of the input: three rows of ten remain of six."""
+    given = replace(crowd(60), sizes=[(640, 192), (640, 384)])
+    assert [len(p) for p in crowded(given).predict(given)[0]] == [30, 60]
+
+
 def test_the_classifier_is_asked_for_those_alone_who_stay(monkeypatch):
     net, given = model().eval(), batch()
     asked = []
