@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from poseplug.errors import CheckpointError, UnsafeFileError, closest
 
 INDEX = 'checkpoints.json'
+LOGGER = logging.getLogger('poseplug')
 
 
 @dataclass
@@ -71,14 +74,18 @@ def save(folder: Path, name: str, state: Mapping[str, Any], step: int, keep: int
     torch.save(plain(state), buffer)
     data = buffer.getvalue()
     index = read_index(folder)
+    before = index.files.get(name, {})
     index.files[name] = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest(), 'step': step}
+    if before:  # the index is first, and knows both files: whichever of them a kill leaves there is a whole one
+        index.files[name]['before'] = {k: before.get(k) for k in ('bytes', 'sha256')}
     index.best = name if best else index.best
     index.latest = index.latest if best else name
     spare = _spare(index, keep)
     index.files = {n: f for n, f in index.files.items() if n not in spare}
+    written = [(folder / name, data), (folder / INDEX, json.dumps(asdict(index), indent=1).encode())]
     try:
-        write_whole(folder / name, data)
-        write_whole(folder / INDEX, json.dumps(asdict(index), indent=1).encode())
+        for path, content in reversed(written) if before else written:
+            write_whole(path, content)
     except OSError as error:
         raise CheckpointError(
             f'{folder / name} cannot be written: {error.strerror or error}; earlier checkpoints are whole. Make room '
@@ -99,12 +106,15 @@ def latest(folder: Path) -> Path:
     """The newest checkpoint of a folder that verifies, or an error that says what was found.
 
     A file that the index does not know (it was lost, or the folder was put together by hand) is verified by its own
-    checksums.
+    checksums. Damaged ones that are passed over are told.
     """
     index = read_index(folder)
     found = sorted(folder.glob('step_*.pth'), key=lambda f: f.name, reverse=True)
-    for file in found:
-        if _sound(file, index.files.get(file.name)):
+    for place, file in enumerate(found):
+        if zipfile.is_zipfile(file) and _sound(file, index.files.get(file.name)):
+            if place:
+                names = ', '.join(f.name for f in found[:place])
+                LOGGER.warning('%s: passed over, damaged: %s; the newest whole one is %s', folder, names, file.name)
             return file
     raise CheckpointError(
         f'{folder} holds no checkpoint to resume from (of {len(found)} files step_*.pth none is whole); '
@@ -128,14 +138,24 @@ def load(path: Path | str) -> dict[str, Any]:
         raise CheckpointError(f'{path}: no such checkpoint; {near or "train one with tools/train.py"}')
     if path.suffix == '.safetensors':
         return {'state_dict': load_safetensors(path)}
-    if not _sound(path, read_index(path.parent).files.get(path.name)):
-        raise CheckpointError(
-            f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
-        )
-    content = _unpickled(path)
+    content = _verified(path, read_index(path.parent).files.get(path.name))
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a checkpoint')
     return content if 'state_dict' in content else {'state_dict': content}
+
+
+def _verified(path: Path, known: Mapping[str, Any] | None) -> Any:
+    """The content of a file that is as it was saved; that is looked at while it is read, by another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        sound = pool.submit(_sound, path, known)
+        try:
+            content = _unpickled(path)
+        finally:
+            if not sound.result():
+                raise CheckpointError(
+                    f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
+                )
+    return content
 
 
 def _unpickled(path: Path) -> Any:
@@ -228,9 +248,11 @@ def _sound(path: Path, known: Mapping[str, Any] | None) -> bool:
     try:
         if known is None:
             return not zipfile.is_zipfile(path) or zipfile.ZipFile(path).testzip() is None
-        if path.stat().st_size != known.get('bytes'):
+        size, kinds = path.stat().st_size, (known, known.get('before') or {})
+        sums = {kind.get('sha256') for kind in kinds if kind.get('bytes') == size}
+        if not sums:
             return False
         with open(path, 'rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest() == known.get('sha256')
-    except (OSError, zipfile.BadZipFile):
+            return hashlib.file_digest(file, 'sha256').hexdigest() in sums
+    except Exception:  # what zipfile raises of a damaged archive has many names
         return False

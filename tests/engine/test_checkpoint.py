@@ -1,5 +1,6 @@
 """Checkpoints are whole or absent, plain, verified, and never executed."""
 
+import contextlib
 import io
 import json
 import os
@@ -115,6 +116,32 @@ def test_the_newest_whole_file_is_taken_when_the_newest_is_torn(tmp_path):
     path = tmp_path / 'step_0000002.pth'
     path.write_bytes(path.read_bytes()[:-7])
     assert load(tmp_path)['meta']['step'] == 1
+
+
+@pytest.mark.parametrize('data', [b'', b'PK torn', bytes(100)])
+def test_a_torn_file_that_the_index_does_not_know_is_passed_over_and_told(tmp_path, caplog, data):
+    save(tmp_path, 'step_0000001.pth', state(1), step=1)
+    (tmp_path / 'step_0000002.pth').write_bytes(data)
+    assert latest(tmp_path).name == 'step_0000001.pth'
+    assert 'passed over, damaged: step_0000002.pth; the newest whole one is step_0000001.pth' in caplog.text
+
+
+@pytest.mark.parametrize('call', [1, 2])
+def test_a_file_that_is_written_again_is_whole_whenever_that_ends(tmp_path, monkeypatch, call):
+    """Between the writes of the index and of the file, the index knows the old and the new."""
+    path = save(tmp_path, 'best.pth', state(1), step=1, best=True)
+    usual, calls = os.replace, []
+
+    def killed(*names):
+        calls.append(names)
+        if len(calls) > call:
+            raise InterruptedError
+        usual(*names)
+
+    monkeypatch.setattr(os, 'replace', killed)
+    with contextlib.suppress(CheckpointError):
+        save(tmp_path, 'best.pth', state(2), step=2, best=True)
+    assert load(path)['meta']['step'] == call
 
 
 def test_a_folder_may_be_moved(tmp_path):
