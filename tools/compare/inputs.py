@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 PEOPLE, JOINTS = 32, 17
 INPUT, GRID = (192, 256), (48, 64)  # (width, height) in pixels and in cells
 KERNEL = 11  # cells, of DARK's blur at a sigma of 2 cells
+SIDE, STRIDES = 640, (16, 32)  # of RTMO's input, px, and of its cells
+FOUND = 20  # people whom a random network is made to find in a picture
 TRAIN = ('annotations/person_keypoints_train2017.json', 'train2017')  # below COCO's root
 
 
@@ -42,6 +45,56 @@ def crowd(people: int, clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     poses = rng.uniform(0, 4000, (clusters, 1, 2)) + rng.uniform(-60, 60, (clusters, JOINTS, 2))
     keypoints = poses[np.arange(people) % clusters] + rng.normal(0, 0.3, (people, JOINTS, 2))
     return keypoints.astype(np.float32), rng.permutation(people) / people, np.full(people, 1e4)
+
+
+def noise() -> np.ndarray:
+    """(1, 3, 640, 640) what a network sees, of variance 1."""
+    return np.random.default_rng(4).normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def cells() -> tuple[np.ndarray, np.ndarray]:
+    """Where RTMO's cells stand, (2000, 2) px by its grid, and their strides (2000,)."""
+    points, strides = [], []
+    for stride in STRIDES:
+        y, x = np.mgrid[: SIDE // stride, : SIDE // stride].reshape(2, -1)
+        points.append((np.stack([x, y], axis=1) + 0.5) * stride)
+        strides.append(np.full(len(x), stride))
+    return np.concatenate(points).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def assignment(people: int = 64) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A crowd, and what cells say of it that have learnt a little.
+
+    The crowd: `keypoints` (N, 17, 2), `boxes` (N, 4; two corners) px, `areas` (N,) px². The cells (A): `points`,
+    `strides`, `score` logits, `box` and `proxy` as of the person whose middle is nearest, some px off.
+    """
+    rng, (points, strides) = np.random.default_rng(5), cells()
+    size = rng.uniform(40, 160, (people, 2))
+    low = rng.uniform(0, SIDE - size)
+    keypoints = low[:, None] + rng.random((people, JOINTS, 2)) * size[:, None]
+    truth = dict(keypoints=keypoints, boxes=np.concatenate([low, low + size], axis=1), areas=0.6 * size.prod(axis=1))
+    whose = np.linalg.norm(points[:, None] - keypoints.mean(axis=1), axis=-1).argmin(axis=1)
+    said = dict(
+        points=points,
+        strides=strides,
+        score=rng.normal(-2, 1, len(points)),
+        box=truth['boxes'][whose] + rng.normal(0, 8, (len(points), 4)),
+        proxy=keypoints[whose] + rng.normal(0, 6, (len(points), JOINTS, 2)),
+    )
+    return {n: v.astype(np.float32) for n, v in truth.items()}, {n: v.astype(np.float32) for n, v in said.items()}
+
+
+def sure(layers: Any) -> None:
+    """Let the layers that give the scores (B, 1, H, W) of each level, logits, be sure of `FOUND` of the finest cells."""
+
+    def spread(layer: Any, given: Any, scores: Any) -> Any:
+        scores.fill_(-5.0)
+        if layer is layers[0]:
+            scores.flatten(1)[:, :: scores[0].numel() // FOUND] = 2.0
+        return scores
+
+    for layer in layers:
+        layer.register_forward_hook(spread)
 
 
 def pictures(root: Path, count: int, people: int) -> list[tuple[str, np.ndarray]]:

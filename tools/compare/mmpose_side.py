@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import stand_ins
 from turns import Task, serve
 
+RTMO = 'body_2d_keypoint/rtmo/coco/rtmo-s_8xb32-600e_coco-640x640.py'
 HRNET = 'body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
 
 
@@ -113,6 +115,60 @@ def predict(pictures: int, people: int) -> Callable[[Path], Task]:
     return task
 
 
+@functools.cache
+def rtmo() -> Any:
+    """RTMO-s with random weights."""
+    import torch
+    from mmpose.apis import init_model
+
+    torch.manual_seed(0)
+    return init_model(str(config_file(RTMO)), device='cpu')
+
+
+def rtmo_network(root: Path) -> Task:
+    """From normalised pixels to the outputs of all cells."""
+    import torch
+
+    model, pixels = rtmo(), torch.from_numpy(inputs.noise())
+    return Task(torch.inference_mode()(lambda: model.head(model.extract_feat(pixels))))
+
+
+def rtmo_picture(root: Path) -> Task:
+    """From a file to people, by its public function."""
+    from mmpose.apis import inference_bottomup
+
+    model, ((path, _),) = rtmo(), inputs.pictures(root, 1, 1)
+    inputs.sure(model.head.head_module.out_cls)
+    answer = lambda found: [len(found[0].pred_instances.keypoints)]  # noqa: E731
+    return Task(lambda: inference_bottomup(model, path), answer=answer, facts={'people': inputs.FOUND})
+
+
+def simota(root: Path) -> Task:
+    """The cells that get somebody."""
+    import torch
+    from mmengine.structures import InstanceData
+
+    truth, said = ({n: torch.from_numpy(v) for n, v in part.items()} for part in inputs.assignment())
+    priors = torch.cat([said['points'], said['strides'][:, None].expand(-1, 2)], dim=1)
+    shown = torch.ones(truth['keypoints'].shape[:2])
+    people = InstanceData(
+        bboxes=truth['boxes'],
+        labels=torch.zeros(len(shown), dtype=torch.long),
+        keypoints=truth['keypoints'],
+        keypoints_visible=shown,
+        areas=truth['areas'],
+    )
+    cells = InstanceData(
+        bboxes=said['box'],
+        scores=said['score'].sigmoid()[:, None],
+        priors=priors,
+        keypoints=said['proxy'],
+        keypoints_visible=torch.ones(len(priors), inputs.JOINTS),
+    )
+    own, answer = rtmo().head.assigner, lambda given: [len(given['gt_inds'].nonzero())]
+    return Task(lambda: own.assign(cells, people), answer=answer)
+
+
 def import_all() -> None:
     stand_ins.install()
     import mmpose.apis  # noqa: F401
@@ -131,6 +187,9 @@ ROWS = {
     'loader': loader,
     'three boxes': predict(1, 3),
     '64 boxes': predict(16, 4),
+    'rtmo network': rtmo_network,
+    'rtmo picture': rtmo_picture,
+    'simota': simota,
 }
 
 if __name__ == '__main__':

@@ -177,6 +177,54 @@ def predict(pictures: int, people: int, channels_last: bool | None = None) -> Ca
     return task
 
 
+@functools.cache
+def rtmo() -> Any:
+    """RTMO-s with random weights."""
+    import torch
+
+    from poseplug.build import build_model
+    from poseplug.config import load_config
+    from poseplug.inference.predictor import Predictor
+
+    cfg = load_config(Path(__file__).parents[2] / 'configs/rtmo/rtmo_s_coco_640.py')
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / 'random.pth'
+        torch.save({'state_dict': build_model(cfg).state_dict()}, weights)
+        return Predictor(cfg, weights, device='cpu')
+
+
+def rtmo_network(root: Path) -> Task:
+    """From normalised pixels to the fields of all cells, as `predict` runs it."""
+    import torch
+
+    model = rtmo().model
+    pixels = torch.from_numpy(inputs.noise()).contiguous(memory_format=model.memory_format)
+    action = torch.inference_mode()(lambda: model.stages(model.backbone(pixels)))
+    return Task(action)
+
+
+def rtmo_picture(root: Path) -> Task:
+    """From a file to people, of which there are `FOUND`."""
+    own, ((path, _),) = rtmo(), inputs.pictures(root, 1, 1)
+    inputs.sure(own.model.head.scores['score'])
+    return Task(lambda: own([path]), answer=lambda people: [len(people[0])], facts={'people': inputs.FOUND})
+
+
+def simota(root: Path) -> Task:
+    """The cells that get somebody, for everybody's labels and what a little trained network says."""
+    import torch
+
+    from poseplug.models.assigners.base import Truth
+    from poseplug.models.assigners.sim_ota import SimOTA
+    from poseplug.skeletons.coco import COCO
+
+    truth, said = ({n: torch.from_numpy(v) for n, v in part.items()} for part in inputs.assignment())
+    everybody = Truth(truth['keypoints'], torch.ones(truth['keypoints'].shape[:2]) > 0, truth['boxes'], truth['areas'])
+    own = SimOTA(COCO.sigmas)
+    return Task(lambda: own(said, everybody), answer=lambda given: [len(given.cells)])
+
+
 def import_all() -> None:
     """What a prediction with that config loads."""
     import poseplug.inference.predictor  # noqa: F401
@@ -207,6 +255,9 @@ ROWS = {
     'three boxes': predict(1, 3),
     'three boxes, channels first': predict(1, 3, channels_last=False),
     '64 boxes': predict(16, 4),
+    'rtmo network': rtmo_network,
+    'rtmo picture': rtmo_picture,
+    'simota': simota,
 }
 
 if __name__ == '__main__':

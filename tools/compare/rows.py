@@ -70,6 +70,9 @@ ROWS = (
     both('three boxes', 'person', 1.3, threads=CORES),
     Row('three boxes, channels first', 'person', other='three boxes', threads=CORES),
     both('64 boxes', 'person', turns=1, threads=CORES),
+    both('rtmo network', 'picture', 1, turns=9, threads=CORES),
+    both('rtmo picture', 'picture', 1.3, turns=9, threads=CORES),
+    both('simota', '64 people', 3, **BATCH),
 )
 IMPORT_MOST = 0.4  # of the other's processor time
 
