@@ -16,7 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from poseplug.errors import CheckpointError, UnsafeFileError, closest
 
 INDEX = 'checkpoints.json'
+BEST = 'best.pth'
 LOGGER = logging.getLogger('poseplug')
 
 
@@ -74,18 +75,17 @@ def save(folder: Path, name: str, state: Mapping[str, Any], step: int, keep: int
     torch.save(plain(state), buffer)
     data = buffer.getvalue()
     index = read_index(folder)
-    before = index.files.get(name, {})
+    before = _kinds(index.files.get(name, {}))
     index.files[name] = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest(), 'step': step}
-    if before:  # the index is first, and knows both files: whichever of them a kill leaves there is a whole one
-        index.files[name]['before'] = {k: before.get(k) for k in ('bytes', 'sha256')}
     index.best = name if best else index.best
     index.latest = index.latest if best else name
     spare = _spare(index, keep)
     index.files = {n: f for n, f in index.files.items() if n not in spare}
-    written = [(folder / name, data), (folder / INDEX, json.dumps(asdict(index), indent=1).encode())]
     try:
-        for path, content in reversed(written) if before else written:
-            write_whole(path, content)
+        if before:  # whichever file is there when this is cut off, the index knows it
+            _write_index(folder, replace(index, files={**index.files, name: {**index.files[name], 'before': before}}))
+        write_whole(folder / name, data)
+        _write_index(folder, index)
     except OSError as error:
         raise CheckpointError(
             f'{folder / name} cannot be written: {error.strerror or error}; earlier checkpoints are whole. Make room '
@@ -96,10 +96,26 @@ def save(folder: Path, name: str, state: Mapping[str, Any], step: int, keep: int
     return folder / name
 
 
+def _write_index(folder: Path, index: Index) -> None:
+    write_whole(folder / INDEX, json.dumps(asdict(index), indent=1).encode())
+
+
+def _kinds(known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Size and SHA-256 of each file that may lie under a name of the index: more than one while it is written again."""
+    before = known.get('before')
+    kinds = [known, *(before if isinstance(before, list) else [])]
+    return [{k: kind.get(k) for k in ('bytes', 'sha256')} for kind in kinds if isinstance(kind, Mapping) and kind]
+
+
 def _spare(index: Index, keep: int) -> list[str]:
     """The oldest files beyond the `keep` newest, without the best and the latest."""
     ordinary = sorted((n for n in index.files if n != index.best), key=lambda n: index.files[n]['step'])
     return [n for n in ordinary[: max(0, len(ordinary) - keep)] if n != index.latest]
+
+
+def held(folder: Path) -> list[Path]:
+    """The checkpoints of a folder that a run can go on from, the newest first; the best one is the last resort."""
+    return sorted(folder.glob('step_*.pth'), reverse=True) + [*folder.glob(BEST)]
 
 
 def latest(folder: Path) -> Path:
@@ -108,8 +124,7 @@ def latest(folder: Path) -> Path:
     A file that the index does not know (it was lost, or the folder was put together by hand) is verified by its own
     checksums. Damaged ones that are passed over are told.
     """
-    index = read_index(folder)
-    found = sorted(folder.glob('step_*.pth'), key=lambda f: f.name, reverse=True)
+    index, found = read_index(folder), held(folder)
     for place, file in enumerate(found):
         if zipfile.is_zipfile(file) and _sound(file, index.files.get(file.name)):
             if place:
@@ -117,7 +132,7 @@ def latest(folder: Path) -> Path:
                 LOGGER.warning('%s: passed over, damaged: %s; the newest whole one is %s', folder, names, file.name)
             return file
     raise CheckpointError(
-        f'{folder} holds no checkpoint to resume from (of {len(found)} files step_*.pth none is whole); '
+        f'{folder} holds no checkpoint to resume from (of {len(found)} files none is whole); '
         f'start without --resume, or name the --work-dir of the run'
     )
 
@@ -248,8 +263,8 @@ def _sound(path: Path, known: Mapping[str, Any] | None) -> bool:
     try:
         if known is None:
             return not zipfile.is_zipfile(path) or zipfile.ZipFile(path).testzip() is None
-        size, kinds = path.stat().st_size, (known, known.get('before') or {})
-        sums = {kind.get('sha256') for kind in kinds if kind.get('bytes') == size}
+        size = path.stat().st_size
+        sums = {kind['sha256'] for kind in _kinds(known) if kind['bytes'] == size}
         if not sums:
             return False
         with open(path, 'rb') as file:

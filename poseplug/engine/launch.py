@@ -22,7 +22,7 @@ from poseplug.build import build_dataset, build_metrics, build_model, need
 from poseplug.datasets.dataset import PoseDataset
 from poseplug.datasets.samplers import EpochBatches, OrderedBatches, RatioBatches
 from poseplug.engine import distributed
-from poseplug.engine.checkpoint import latest, load_weights
+from poseplug.engine.checkpoint import held, latest, load_weights
 from poseplug.engine.compiling import compile_network
 from poseplug.engine.evaluate import Evaluation, evaluate
 from poseplug.engine.runner import Runner
@@ -168,7 +168,7 @@ def hooks(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def holds_run(work_dir: Path) -> bool:
     """Whether a folder holds a checkpoint to go on from; what the first of several processes sees counts for all."""
-    return distributed.gathered(any(work_dir.glob('step_*.pth')))[0]
+    return distributed.gathered(bool(held(work_dir)))[0]
 
 
 def claim(work_dir: Path, resume: bool) -> None:
@@ -181,10 +181,10 @@ def claim(work_dir: Path, resume: bool) -> None:
         tempfile.TemporaryFile(dir=work_dir).close()
     except OSError as error:
         raise ConfigError(f'{work_dir}: {error.strerror or error}; name another --work-dir') from error
-    held = sorted(f.name for f in work_dir.glob('*.pth'))
-    if held:
+    files = sorted(f.name for f in work_dir.glob('*.pth'))
+    if files:
         raise ConfigError(
-            f'{work_dir} holds a run already ({held[-1]}); go on with it by --resume, name another --work-dir, or '
+            f'{work_dir} holds a run already ({files[-1]}); go on with it by --resume, name another --work-dir, or '
             f'remove that folder'
         )
 

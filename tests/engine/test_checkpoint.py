@@ -20,7 +20,7 @@ def state(value: float) -> dict:
     return {'state_dict': {'weight': torch.full((64,), value)}, 'meta': {'step': int(value)}}
 
 
-def held(folder) -> set[str]:
+def names(folder) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
@@ -33,7 +33,7 @@ def test_what_was_saved_is_loaded(tmp_path):
 @pytest.mark.parametrize('call', ['fsync', 'replace'])
 def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, call):
     save(tmp_path, 'step_0000001.pth', state(1), step=1, keep=1)
-    before = held(tmp_path)
+    before = names(tmp_path)
 
     def full(*_):
         raise OSError(28, 'No space left on device')
@@ -41,7 +41,7 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, mon
     monkeypatch.setattr(os, call, full)
     with pytest.raises(CheckpointError, match='No space left on device; earlier checkpoints are whole'):
         save(tmp_path, 'step_0000002.pth', state(2), step=2, keep=1)
-    assert held(tmp_path) == before
+    assert names(tmp_path) == before
     assert load(tmp_path)['meta']['step'] == 1
 
 
@@ -58,10 +58,10 @@ def test_an_old_file_goes_only_after_the_new_one_is_safe(tmp_path, monkeypatch):
     save(tmp_path, 'step_0000001.pth', state(1), step=1, keep=1)
     usual = checkpoint.write_whole
     seen = []
-    monkeypatch.setattr(checkpoint, 'write_whole', lambda p, d: (usual(p, d), seen.append(held(tmp_path))))
+    monkeypatch.setattr(checkpoint, 'write_whole', lambda p, d: (usual(p, d), seen.append(names(tmp_path))))
     save(tmp_path, 'step_0000002.pth', state(2), step=2, keep=1)
     assert all('step_0000001.pth' in names for names in seen)
-    assert held(tmp_path) == {'step_0000002.pth', INDEX}
+    assert names(tmp_path) == {'step_0000002.pth', INDEX}
 
 
 def test_the_newest_are_kept_and_the_best_always(tmp_path):
@@ -69,7 +69,7 @@ def test_the_newest_are_kept_and_the_best_always(tmp_path):
         save(tmp_path, f'step_{step:07d}.pth', state(step), step, keep=2)
         if step == 2:
             save(tmp_path, 'best.pth', state(step), step, keep=2, best=True)
-    assert held(tmp_path) == {'step_0000004.pth', 'step_0000005.pth', 'best.pth', INDEX}
+    assert names(tmp_path) == {'step_0000004.pth', 'step_0000005.pth', 'best.pth', INDEX}
     assert load(tmp_path / 'best.pth')['meta']['step'] == 2
 
 
@@ -126,22 +126,33 @@ def test_a_torn_file_that_the_index_does_not_know_is_passed_over_and_told(tmp_pa
     assert 'passed over, damaged: step_0000002.pth; the newest whole one is step_0000001.pth' in caplog.text
 
 
-@pytest.mark.parametrize('call', [1, 2])
-def test_a_file_that_is_written_again_is_whole_whenever_that_ends(tmp_path, monkeypatch, call):
-    """Between the writes of the index and of the file, the index knows the old and the new."""
-    path = save(tmp_path, 'best.pth', state(1), step=1, best=True)
-    usual, calls = os.replace, []
+def test_the_best_one_is_what_a_run_goes_on_from_where_nothing_else_is_left(tmp_path):
+    best = save(tmp_path, 'best.pth', state(1), step=1, best=True)
+    assert latest(tmp_path) == best
+    newer = save(tmp_path, 'step_0000002.pth', state(2), step=2)
+    assert latest(tmp_path) == newer
+    newer.write_bytes(b'torn')
+    assert latest(tmp_path) == best
 
-    def killed(*names):
-        calls.append(names)
-        if len(calls) > call:
-            raise InterruptedError
-        usual(*names)
+
+def test_a_file_that_is_written_again_is_whole_whenever_that_ends(tmp_path, monkeypatch):
+    """A save of the best one renames the index, the file, the index. It is cut off before each, several times."""
+    path = save(tmp_path, 'best.pth', state(1), step=1, best=True)
+    usual, calls = os.replace, iter(())
+
+    def killed(*files):
+        if next(calls, None) is None:
+            raise OSError
+        usual(*files)
 
     monkeypatch.setattr(os, 'replace', killed)
-    with contextlib.suppress(CheckpointError):
-        save(tmp_path, 'best.pth', state(2), step=2, best=True)
-    assert load(path)['meta']['step'] == call
+    held, step = 1, 1
+    for allowed in (1, 1, 1, 2, 2, 0, 1, 3, 1, 2):
+        calls, step = iter(range(allowed)), step + 1
+        with contextlib.suppress(CheckpointError):
+            save(tmp_path, 'best.pth', state(step), step, best=True)
+        held = step if allowed > 1 else held
+        assert load(path)['meta']['step'] == held
 
 
 def test_a_folder_may_be_moved(tmp_path):
@@ -165,7 +176,7 @@ def test_an_index_cannot_name_files_outside_its_folder(tmp_path):
 def test_what_a_cut_off_save_left_is_cleared_away(tmp_path):
     (tmp_path / '.step_0000001.pth.partial').write_text('half')
     checkpoint.clean(tmp_path)
-    assert held(tmp_path) == set()
+    assert names(tmp_path) == set()
 
 
 class Attack:

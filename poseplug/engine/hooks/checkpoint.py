@@ -8,10 +8,9 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from poseplug.engine import checkpoint
+from poseplug.engine.checkpoint import BEST
 from poseplug.errors import ConfigError, closest
 from poseplug.registry import HOOKS
-
-BEST = 'best.pth'
 
 
 @HOOKS.register_module()
