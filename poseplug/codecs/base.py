@@ -112,8 +112,10 @@ class Codec(ABC):
     `skeleton` names the joints; `input_size` is (width, height) of the network's input. `tolerance` is the largest
     error in input pixels of `decode(encode(x))` for a joint inside; `score` says what a joint's score means. `kind`
     is what a head must predict for it: 'maps', 'bins' (two classifications a joint), 'points', or 'people' (a person at
-    every cell). One that `assembles`
-    finds any number of people in a picture; their joints do not follow from the fields by tensor operations alone.
+    every cell). One that `assembles` finds any number of people in a picture; their joints do not follow from the
+    fields by tensor operations alone. The numbers of `relative` fields mean something beside those of the same view
+    alone: where other fields are averaged over a picture and its mirror, theirs stand one behind the other, as further
+    channels, which `decode` takes.
     """
 
     skeleton: Skeleton
@@ -123,6 +125,7 @@ class Codec(ABC):
     tolerance: ClassVar[float] = 1.0
     kind: ClassVar[str] = 'maps'
     assembles: ClassVar[bool] = False
+    relative: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         size = tuple(self.input_size)
@@ -151,6 +154,13 @@ class Codec(ABC):
     @abstractmethod
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Fields of a mirrored input as those of the input."""
+
+    def averaged(self, fields: Fields, others: Fields) -> dict[str, Tensor]:
+        """Fields of an input and those that `flip` made of its mirror as one: their means, both of `relative` ones."""
+        return {
+            name: torch.cat([maps, others[name]], dim=1) if name in self.relative else (maps + others[name]) / 2
+            for name, maps in fields.items()
+        }
 
     def check_stages(self, head: str, stages: int) -> None:  # noqa: B027 - most codecs have nothing to check
         """Raise a MismatchError where the targets are for other stages than the head's; most serve any number."""

@@ -83,10 +83,15 @@ class BottomUp(Views, Estimator):
             self.codecs[size] = replace(self.codec, input_size=size)
         return self.codecs[size]
 
+    def views_of(self, name: str) -> int:
+        """How often the channels of a field are there: of the picture, and of its mirror if these are not averaged."""
+        return 2 if self.flip_test and name in self.codec.relative else 1
+
     def check_fields(self, fields: dict[str, Tensor], codec: Codec) -> None:
         """Fields must be what the codec reads from pictures of its size."""
         given = {name: tuple(maps.shape[1:]) for name, maps in fields.items()}
-        if given != codec.shapes:
+        read = {name: (s[0] // self.views_of(name), *s[1:]) for name, s in given.items()}
+        if read != codec.shapes:
             raise MismatchError(
                 f'{type(self.head).__name__} predicts {given} for pictures of {codec.input_size} px but '
                 f'{type(codec).__name__} reads {codec.shapes}; let the pictures end at multiples of the '

@@ -62,9 +62,9 @@ def fuse_fields(codecs: Sequence[MapCodec], views: Sequence[Fields], matrices: T
     """The mean of the fields of several views, on the cells of the first: each (B, C, H, W).
 
     `codecs` are of the views' sizes, `matrices` (B, V, 3, 3) take image to input pixels. A cell is averaged over the
-    views that see it.
+    views that see it. Fields whose numbers are `relative` to their view are those of the first.
     """
-    first = codecs[0].grid
+    first, relative = codecs[0].grid, codecs[0].relative
     columns, rows = first.axes(next(iter(views[0].values())).float())
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
     total = {name: maps.float() for name, maps in views[0].items()}
@@ -74,6 +74,9 @@ def fuse_fields(codecs: Sequence[MapCodec], views: Sequence[Fields], matrices: T
         seen_at = pixels @ there[:, None, :2, :2].mT + there[:, None, None, :2, 2]
         inside = ((seen_at >= -0.5) & (seen_at <= torch.tensor(codec.input_size).to(pixels) - 0.5)).all(dim=-1)
         cells, inside = codec.grid.cells(seen_at), inside[:, None].float()
-        total = {name: maps + inside * at_cells(fields[name].float(), cells) for name, maps in total.items()}
+        total = {
+            name: maps if name in relative else maps + inside * at_cells(fields[name].float(), cells)
+            for name, maps in total.items()
+        }
         count = count + inside
-    return {name: maps / count for name, maps in total.items()}
+    return {name: maps if name in relative else maps / count for name, maps in total.items()}

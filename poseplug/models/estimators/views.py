@@ -56,7 +56,7 @@ class Views(Steps):
             return stages
         mirrored = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
         others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored, domains)]
-        return [{n: (a[n] + b[n]) / 2 for n in a} for a, b in zip(stages, others, strict=True)]
+        return [self.codec.averaged(a, b) for a, b in zip(stages, others, strict=True)]
 
 
 def views_of(batch: Batch) -> list[tuple[Tensor, Tensor]]:

@@ -123,6 +123,19 @@ def test_everybody_is_found_where_they_are_in_the_picture(pipeline, flip):
     assert (np.diff(poses.person_scores) <= 0).all()
 
 
+@pytest.mark.parametrize('scales', [(1.0,), (1.0, 1.5, 2.0)])
+@pytest.mark.parametrize('flip', [False, True])
+def test_people_told_apart_by_tags_are_found_where_they_are_in_the_picture(scales, flip):
+    """Tags of several views are those of the first, and those of its mirror are more of them."""
+    people = crowd()
+    peaks = dict(type='Heatmap', offset=3.5, refine='taylor')
+    net = model(people, flip_test=flip, codec=dict(type='Tags', input_size=(192, 128), stride=8, peaks=peaks))
+    (poses,) = predicted(net, placed(people, [WHOLE, dict(type='WholeScales', scales=scales, multiple=8)]))
+    assert len(poses) == 3
+    assert off(poses, people) < 2.5
+    assert len(net.forward.sizes) == len(scales) * (1 + flip)
+
+
 def test_boxes_are_those_of_the_joints_that_were_found():
     people = crowd(1)
     net = model(people)
