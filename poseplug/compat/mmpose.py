@@ -290,6 +290,8 @@ def renamed(name: str, value: Tensor, rules: Rules, wanted: Mapping[str, Tensor]
     to = next((re.sub(p, r, name) for p, r in rules if re.fullmatch(p, name)), name)
     if to.startswith('head.predict.heatmap.') and to.replace('heatmap', 'offset') in wanted:
         return disks_and_ways(to, value), 'channels of class, x and y by joint'
+    if to.startswith('head.predict.heatmap.') and to.replace('heatmap', 'tags') in wanted:
+        return maps_and_tags(to, value, wanted), 'channels of heatmaps, then of tags'
     return {to: value}, ''
 
 
@@ -299,6 +301,18 @@ def disks_and_ways(name: str, value: Tensor) -> dict[str, Tensor]:
         raise CheckpointError(f'{name} has {len(value)} channels, not three a joint; set model.codec to UDPHeatmap')
     by_joint = value.unflatten(0, (-1, 3))
     return {name: by_joint[:, 0], name.replace('heatmap', 'offset'): by_joint[:, 1:].flatten(0, 1)}
+
+
+def maps_and_tags(name: str, value: Tensor, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Associative embedding's channels, one a joint for its heatmap, then one for its tag, to ours by field."""
+    fields = [name, name.replace('heatmap', 'tags')]
+    sizes = [len(wanted[field]) for field in fields]
+    if len(value) != sum(sizes):
+        raise CheckpointError(
+            f"{name} has {len(value)} channels, and the config's model {sizes[0]} for heatmaps and {sizes[1]} for "
+            f'tags; take the skeleton that the file was trained for'
+        )
+    return dict(zip(fields, value.split(sizes), strict=True))
 
 
 def refuse_unknown(

@@ -59,9 +59,10 @@ def config(backbone: dict, head: str, codec: str = '', size: tuple[int, int] = (
     codec = codec or ('SimCC' if head in BINS else 'Heatmap')
     codec_spec = dict(type=codec, input_size=size) | (dict(radius=0.2) if codec == 'UDPCombined' else {})
     loss = dict(type='KLDivergence' if head in BINS else 'MeanSquaredError')
+    frame = 'BottomUp' if codec == 'Tags' else 'TopDown'
     return dict(
         skeleton='coco',
-        model=dict(type='TopDown', codec=codec_spec, backbone=backbone, head=dict(type=head), loss=loss),
+        model=dict(type=frame, codec=codec_spec, backbone=backbone, head=dict(type=head), loss=loss),
     )
 
 
@@ -147,6 +148,24 @@ def test_disks_and_ways_are_split_joint_by_joint():
     assert split.to == ['head.predict.heatmap.bias', 'head.predict.offset.bias']
     given['head.final_layer.bias'] = torch.arange(17.0)
     with pytest.raises(CheckpointError, match='17 channels, not three a joint; set model.codec to UDPHeatmap'):
+        converted(model, given)
+
+
+def test_heatmaps_and_tags_are_the_halves_of_one_convolution():
+    model = random_model(HRNET, 'HeatmapHead', 'Tags')
+    given = foreign(random_model(HRNET, 'HeatmapHead'))
+    given['head.final_layer.weight'] = torch.arange(34.0).view(34, 1, 1, 1).expand(34, 4, 1, 1).clone()
+    given['head.final_layer.bias'] = torch.arange(34.0)
+    state, report = converted(model, given)
+    assert state['head.predict.heatmap.bias'].tolist() == [*range(17)]
+    assert state['head.predict.tags.bias'].tolist() == [*range(17, 34)]
+    assert state['head.predict.tags.weight'][:, 0, 0, 0].tolist() == state['head.predict.tags.bias'].tolist()
+    assert next(line for line in report.lines if line.name == 'head.final_layer.bias').to == [
+        'head.predict.heatmap.bias',
+        'head.predict.tags.bias',
+    ]
+    given['head.final_layer.bias'] = torch.arange(28.0)
+    with pytest.raises(CheckpointError, match='28 channels, .* 17 for heatmaps and 17 for tags; take the skeleton'):
         converted(model, given)
 
 

@@ -26,14 +26,13 @@ EVERY = sorted(file.stem.removeprefix('model_') for file in FOLDER.glob('model_*
 NAMES = [name for name in EVERY if not name.startswith('rtmo')]
 ONE_STAGE = [name for name in EVERY if name.startswith('rtmo')]
 NOT_YET = {
-    'ae': 'associative embedding comes with its own issue',
     'dekr': 'DEKR comes with its own issue',
 }
 CSPNEXT = {'s': (0.5, 0.33), 'm': (0.75, 0.67), 'l': (1.0, 1.0)}
 NAME = re.compile(
-    r'(?P<bins>simcc_)?(?:hrnet_w(?P<width>\d+)|res(?:net)?_?(?P<depth>\d+)|vitpose_(?P<size>small|base|large|huge)|'
+    r'(?P<tags>ae_)?(?P<bins>simcc_)?(?:hrnet_w(?P<width>\d+)|res(?:net)?_?(?P<depth>\d+)|vitpose_(?P<size>small|base|large|huge)|'
     r'rtmpose_(?P<cspnext>s|m|l))_'
-    r'(?:[a-z]+_)*(?P<skeleton>coco|mpii|crowdpose|aic)_(?P<rows>\d+)x(?P<columns>\d+)'
+    r'(?:[a-z]+_)*(?P<skeleton>coco|mpii|crowdpose|aic)_(?P<rows>\d+)(?:x(?P<columns>\d+))?'
 )
 
 
@@ -42,12 +41,13 @@ def network(name: str) -> dict[str, Any]:
     found = NAME.fullmatch(name)
     if not found:
         pytest.skip(f'{name} is not yet covered: {NOT_YET.get(name.split("_")[0], "no network here has this name")}')
-    size = (int(found['columns']), int(found['rows']))
+    size = (int(found['columns'] or found['rows']), int(found['rows']))
     backbone, head = parts(found, size)
     bins = head in ('SimCCHead', 'RTMCCHead')
-    codec = dict(type='SimCC' if bins else 'MSRAHeatmap', input_size=size)
+    codec = dict(type='SimCC' if bins else 'Tags' if found['tags'] else 'MSRAHeatmap', input_size=size)
     loss = dict(type='KLDivergence' if bins else 'MeanSquaredError')
-    model = dict(type='TopDown', codec=codec, backbone=backbone, head=dict(type=head), loss=loss)
+    frame = 'BottomUp' if found['tags'] else 'TopDown'
+    model = dict(type=frame, codec=codec, backbone=backbone, head=dict(type=head), loss=loss)
     return dict(skeleton=found['skeleton'], model=model)
 
 
