@@ -68,15 +68,21 @@ def spoiled_videos() -> Finding:
 
 
 def supply() -> Finding:
-    """Direct dependencies with floors, two equal wheels, and whether the versions are locked with hashes."""
+    """Direct dependencies with floors and ceilings, two equal wheels, and locked versions with hashes."""
     needed = requirements()
-    floors = sum('>=' in one for one in needed)
+    bounded = sum('>=' in one and ',<' in one for one in needed)
     with tempfile.TemporaryDirectory() as folder:
         hashes = {wheel(Path(folder) / str(n)) for n in (1, 2)}
-    locked = '--hash=' in (ROOT / 'constraints.txt').read_text()
-    told = f'{len(needed)} direct dependencies, {floors} with a floor; {len(hashes)} hash of two wheels'
-    told += f'; tested versions locked, {"with" if locked else "without"} hashes'
-    return told, len(needed) <= 10 and floors == len(needed) and len(hashes) == 1 and locked
+    locked = len(entries := locks())
+    told = f'{len(needed)} direct dependencies, {bounded} with a floor and a ceiling; {len(hashes)} hash of two wheels'
+    told += f'; {locked} versions locked, {sum(map(bool, entries.values()))} with hashes'
+    return told, len(needed) <= 10 and bounded == len(needed) and len(hashes) == 1 and locked and all(entries.values())
+
+
+def locks() -> dict[str, list[str]]:
+    """The hashes of every `name==version` of requirements.lock, which installs all but torch."""
+    entries = re.split(r'\n(?=\S)', (ROOT / 'requirements.lock').read_text())
+    return {entry.split()[0]: re.findall('--hash=sha256:([0-9a-f]{64})', entry) for entry in entries}
 
 
 def requirements() -> list[str]:
@@ -111,7 +117,7 @@ GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
         'plugins: one that fails disables itself, two of one name are an error',
         partial(tests, 'tests/test_plugins.py'),
     ),
-    'S9': ('at most 10 dependencies with floors, equal wheels, a lock with hashes', supply),
+    'S9': ('at most 10 dependencies with floors and ceilings, equal wheels, a lock with hashes', supply),
     'I2': (
         'the 36 defects of COCO files, those of LSP and of MPII: each its verdict',
         partial(tests, *(f'tests/datasets/sources/test_{name}.py' for name in ('coco', 'lsp', 'mpii')), '-k', 'defect'),
