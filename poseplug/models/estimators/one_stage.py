@@ -189,13 +189,16 @@ class OneStage(Views, Estimator):
 
     def decode(self, fields: dict[str, Tensor], batch: Batch) -> list[Poses]:
         """The people that the fields of each picture show, in image pixels, surest first."""
-        images, cells = self.codec.chosen(fields)
-        people = at(fields, (images, cells))
-        people['keypoints'] = self.head.joints(people)
-        found = self.codec.poses(people, images).numpy().split(len(batch))
+        found = self.found(fields).numpy().split(len(batch))
         back = np.linalg.inv(batch.matrices[:, 0].cpu().numpy())
         placed = [single(poses.moved(matrix)) for poses, matrix in zip(found, back, strict=True)]
         return [seen(poses, size) for poses, size in zip(placed, batch.sizes, strict=True)]
+
+    def found(self, fields: Mapping[str, Tensor]) -> Poses:
+        """The people that the fields of all pictures show, in input pixels, surest first in each."""
+        images, cells = self.codec.chosen(fields)
+        people = at(fields, (images, cells))
+        return self.codec.poses({**people, 'keypoints': self.head.joints(people)}, images)
 
     def _check_codec(self) -> None:
         if self.codec.kind != 'people':
