@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 
 from poseplug.engine.checkpoint import write_whole
 from poseplug.engine.distributed import gathered
+from poseplug.errors import CheckpointError
 from poseplug.progress import Bar, bar
 from poseplug.registry import HOOKS
 
@@ -104,8 +105,14 @@ class ProgressHook(Hook):
     def _line(self, values: dict[str, Any]) -> None:
         if self.file is None:
             return
-        with open(self.file, 'a') as file:
-            file.write(json.dumps(values) + '\n')
+        try:
+            with open(self.file, 'a') as file:
+                file.write(json.dumps(values) + '\n')
+        except OSError as error:
+            raise CheckpointError(
+                f'{self.file} cannot be written: {error.strerror or error}; the checkpoints are whole. Make room or '
+                f'the folder writable, and go on with --resume'
+            ) from error
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, values['step'])
