@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/cpm/cpm_synthetic.py'
 PARTS = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'random')
 DROPOUT = ((1, 16, 0.5),)
-PATIENCE = 120  # s for a run, before it counts as hung
+PATIENCE = 1800  # s for a run, before it counts as hung
 
 
 def count(name: str, usual: int) -> int:
@@ -154,13 +154,13 @@ def acting(**acts: Callable[[Any], None]) -> Callable[[], None]:
     """What a child does first, so that its run calls `ActHook`'s functions: configs hold none."""
 
     def act() -> None:
-        usual = launch.Runner.register_custom_hooks
+        usual = launch.Runner.register_hooks
 
-        def register(runner: Any, hooks: Any) -> None:
-            usual(runner, hooks)
+        def register(runner: Any, *hooks: Any) -> None:
+            usual(runner, *hooks)
             runner.register_hook(ActHook(**acts))
 
-        launch.Runner.register_custom_hooks = register  # type: ignore[method-assign]
+        launch.Runner.register_hooks = register  # type: ignore[method-assign]
 
     return act
 
