@@ -114,14 +114,22 @@ def test_a_misspelt_setting_is_told_before_the_first_step(one_stage_config, tmp_
         launch.train(one_stage_config(phases), tmp_path)
 
 
-def test_the_switch_changes_the_losses_also_of_a_run_that_is_resumed_after_it(
-    one_stage_config, tmp_path, killed_and_resumed, caplog
+@pytest.mark.parametrize(('switch', 'step', 'resumed'), [(2, 3, 'epoch 2'), (1, 5, 'epoch 2')])
+def test_the_switch_changes_the_losses_also_of_a_run_that_is_resumed_before_or_after_it(
+    one_stage_config, tmp_path, killed_and_resumed, caplog, switch, step, resumed
 ):
-    """Two steps an epoch; at epoch 1 proxies learn from the joints, and boxes get another loss; killed in epoch 2."""
-    cfg = one_stage_config({'1': dict(proxies='joints', weights=dict(joints=5.0, raw=1.0))})
-    killed_and_resumed(cfg, 5)
+    """Two steps an epoch; at an epoch proxies begin to learn from the joints, and boxes get another loss; killed.
+
+    At step 3 the run resumes at epoch 1 and switches at 2; at step 5 it resumes at 2, beyond its switch at 1. The log
+    tells of the whole run, the killed one and the resumed one.
+    """
+    cfg = one_stage_config({str(switch): dict(proxies='joints', weights=dict(joints=5.0, raw=1.0))})
+    cfg.default_hooks.checkpoint.interval = 1
+    killed_and_resumed(cfg, step)
     told = [r.message for r in caplog.records if ': trained for' in r.message]
-    assert [t.partition(':')[0] for t in told] == ['epoch 0', 'epoch 1'] * 2 + ['epoch 2']
+    whole = ['epoch 0', f'epoch {switch}']
+    killed = whole[: 1 + (2 * switch <= step)]
+    assert [t.partition(':')[0] for t in told] == [*whole, *killed, resumed]
     assert "proxies='joints'" in told[-1]
     switched = load(tmp_path / 'whole')['state_dict']
     launch.train(one_stage_config({'9': dict(power=1.0)}), tmp_path / 'without')
