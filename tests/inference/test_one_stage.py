@@ -86,6 +86,12 @@ def test_people_are_found_in_whole_pictures_without_boxes(predictor):
         own([noise(64, 64)], [[[1, 2, 3, 4]]])
 
 
+def test_a_mirrored_test_is_refused_by_name():
+    options = {**TINY, 'model.flip_test': True}
+    with pytest.raises(ConfigError, match="model.flip_test: OneStage has no argument 'flip_test'; it takes: assigner"):
+        build_model(load_config(ROOT / 'configs/rtmo/rtmo_tiny_synthetic_256.py', options))
+
+
 def test_a_batch_gives_what_its_pictures_give_alone(predictor):
     own, pictures = predictor(), [noise(64, 64), noise(300, 90), noise(48, 64)]
     for alone, together in zip([own([p])[0] for p in pictures], own(pictures), strict=True):
