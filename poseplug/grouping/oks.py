@@ -36,7 +36,7 @@ def oks(
     along = other.movedim(-1, 0).mT.unsqueeze(-3).contiguous()  # (2, ..., 1, K, M): the long axis last
     x, y = one[..., 0, None] - along[0], one[..., 1, None] - along[1]
     spread = -(sigmas[:, None] ** -2) / 8
-    power = x.square_().add_(y.square_()).mul_(spread) / areas.clamp(min=TINY).unsqueeze(-2)
+    power = x.square_().add_(y.square_()).mul_(spread) / torch.atleast_1d(areas).clamp(min=TINY).unsqueeze(-2)
     alike = power.clamp_(min=FARTHEST).exp_()
     if visible is None and other_visible is None:
         return alike.mean(dim=-2)

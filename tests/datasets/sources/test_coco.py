@@ -2,8 +2,6 @@
 
 import json
 import re
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 
 from poseplug.datasets.sources.coco import CocoSource
-from poseplug.datasets.sources.json_file import Rows
 from poseplug.datasets.synthetic import write_coco
 from poseplug.errors import AnnotationError
 from poseplug.skeletons.coco import COCO
@@ -471,59 +468,3 @@ def mutate(value, rng):
         del value[key]
     else:
         value[key] = STRANGE[rng.integers(len(STRANGE))]
-
-
-def test_twenty_thousand_people_are_checked_in_a_second_and_a_half(tmp_path):
-    rows = Rows(tmp_path / 'x.json', 'annotation', [person(i, i) for i in range(20_000)])
-    start = time.process_time()
-    assert rows.lists('keypoints', 3 * K, 'numbers').shape == (20_000, 3 * K)
-    rows.distinct('id', rows.wholes('id').tolist())
-    assert time.process_time() - start < 1.5
-
-
-@pytest.mark.parametrize(('settings', 'told'), [
-    (dict(half='test'), "coco: half is one of train, val; got 'test'"),
-    (dict(min_joints=0), 'coco: min_joints is 1 or more; got 0'),
-    (dict(missing='ignore'), "missing is 'error' or 'drop'; got 'ignore'"),
-])  # fmt: skip
-def test_a_setting_that_does_not_exist_is_an_error(coco_like, settings, told):
-    with pytest.raises(AnnotationError, match=told):
-        CocoSource(coco_like(content()), **settings).load()
-
-
-def test_an_absent_set_says_how_to_get_it(tmp_path):
-    with pytest.raises(AnnotationError, match=f"coco: no {FILE} in .*Get '2017 Train images'"):
-        CocoSource(tmp_path).load()
-
-
-def test_a_category_with_other_joints_is_refused(coco_like):
-    made = content()
-    made['categories'][0]['keypoints'] = [*COCO.joints[1:], COCO.joints[0]]
-    with pytest.raises(AnnotationError, match='keypoints is the 17 joints nose, left_eye'):
-        read(coco_like(made))
-
-
-def test_people_of_other_categories_are_counted(coco_like):
-    made = content()
-    made['annotations'][2]['category_id'] = 18
-    assert dict(read(coco_like(made))[1].dropped) == {'of another category': 1}
-
-
-def test_a_turned_picture_is_refused(coco_like):
-    made = content()
-    made['images'][2] = dict(made['images'][2], width=SIZE[1], height=SIZE[0])
-    with pytest.raises(AnnotationError, match=r'picture 3.jpg is 80 x 100 px .* has 100 x 80 \(turned\?\)'):
-        read(coco_like(made))
-    assert len(read(coco_like(made), sizes=0)[0]) == 3
-
-
-def test_a_picture_that_cannot_be_read_is_left_to_who_decodes_it(coco_like):
-    folder = coco_like(content())
-    (folder / 'train2017/3.jpg').write_bytes(b'no picture')
-    assert len(read(folder)[0]) == 3
-
-
-def test_a_source_is_its_own(coco_like):
-    """The settings of one source do not reach another one."""
-    CocoSource(coco_like(content()), missing='drop', min_joints=9)
-    assert CocoSource.form == replace(CocoSource.form, missing='error', min_joints=1)
