@@ -82,6 +82,11 @@ def anywhere(flag: bool) -> bool:
     return bool(largest(int(flag)))
 
 
+def wait() -> None:
+    """Go on when every process has come here."""
+    largest(0)
+
+
 def gathered(value: Any) -> list[Any]:
     """The values of all processes by rank, in each of them."""
     if world() == 1:

@@ -94,10 +94,11 @@ def cores() -> int:
 
 
 def set_up_worker(worker: int) -> None:
-    """A loader worker uses one core, and leaves Ctrl-C to the process that reads from it."""
+    """A loader worker uses one core, and leaves Ctrl-C and a scheduler's signal to the process that reads from it."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def build_loader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:

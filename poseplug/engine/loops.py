@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from poseplug.datasets.samplers import EpochBatches, RatioBatches
-from poseplug.engine.distributed import gather_again, largest, settings, share_statistics
+from poseplug.engine.distributed import gather_again, largest, settings, share_statistics, wait
 from poseplug.engine.evaluate import Evaluation, evaluate
 from poseplug.engine.signals import Stop
 from poseplug.errors import ConfigError
@@ -81,6 +81,7 @@ class TrainLoop(BaseLoop):
             self._steps()
         runner.call_hook('after_train')
         if self.stop.signal is not None:
+            wait()  # who starts several processes ends all when one has left, and the first may still be saving
             LOGGER.info('stopped at step %d of %d, saved; go on with --resume', self._iter, self._max_iters)
         self.stop.leave()
         return runner.model

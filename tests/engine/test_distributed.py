@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import socket
 
 import pytest
@@ -151,6 +152,28 @@ def test_a_process_alone_agrees_with_itself():
     assert not distributed.anywhere(False)
     with distributed.group():
         assert distributed.world() == 1
+
+
+def asked_to_leave(cfg, folder, rank):
+    """The second process alone is sent the scheduler's signal, at step 2."""
+    usual = TrainLoop.step
+
+    def taken(self, batches):
+        if self._iter == 2 and rank == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        usual(self, batches)
+
+    TrainLoop.step = taken
+    with pytest.raises(SystemExit) as left:
+        launch.train(cfg, folder)
+    assert left.value.code == 85
+    assert load(folder)['meta']['step'] == 3  # whoever leaves, the checkpoint is there
+
+
+def test_a_signal_to_one_process_has_all_save_and_leave(tiny_config, tmp_path):
+    cfg = tiny_config()
+    cfg.train_dataloader.batch_size = 2
+    together(functools.partial(asked_to_leave, cfg, tmp_path / 'two'))
 
 
 def fails_first(rank):
