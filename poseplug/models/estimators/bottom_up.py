@@ -83,20 +83,22 @@ class BottomUp(Views, Estimator):
             self.codecs[size] = replace(self.codec, input_size=size)
         return self.codecs[size]
 
-    def views_of(self, name: str) -> int:
-        """How often the channels of a field are there: of the picture, and of its mirror if these are not averaged."""
-        return 2 if self.flip_test and name in self.codec.relative else 1
-
     def check_fields(self, fields: dict[str, Tensor], codec: Codec) -> None:
-        """Fields must be what the codec reads from pictures of its size."""
+        """Fields must be what the codec reads from pictures of its size; `relative` ones may be there several times."""
         given = {name: tuple(maps.shape[1:]) for name, maps in fields.items()}
-        read = {name: (s[0] // self.views_of(name), *s[1:]) for name, s in given.items()}
-        if read != codec.shapes:
+        if {name: once(name, shape, codec) for name, shape in given.items()} != codec.shapes:
             raise MismatchError(
                 f'{type(self.head).__name__} predicts {given} for pictures of {codec.input_size} px but '
                 f'{type(codec).__name__} reads {codec.shapes}; let the pictures end at multiples of the '
                 f"backbone's largest stride (`multiple` of PlaceWhole and WholeScales)"
             )
+
+
+def once(name: str, shape: tuple[int, ...], codec: Codec) -> tuple[int, ...]:
+    """The shape of a field without the further channels that a `relative` one has of the mirrored picture."""
+    channels = codec.fields.get(name, 0)
+    several = name in codec.relative and channels and shape[0] and shape[0] % channels == 0
+    return (channels, *shape[1:]) if several else shape
 
 
 def sizes_of(batch: Batch) -> list[Size]:
