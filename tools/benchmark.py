@@ -1,7 +1,7 @@
 """How fast the parts are, as ratios and shares measured in one run: python tools/benchmark.py [NAMES...] [--json FILE].
 
-Rows: encode, decode, loader, import, build, frames, cpm. Two things that are compared take turns, and the best time of
-each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
+Rows: encode, decode, loader, import, build, frames, cpm, export. Two things that are compared take turns, and the best
+time of each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
 
 With --against mmpose --mmpose-python PYTHON the rows are those of tools/compare/rows.py, NAMES is how theirs begin, and
 both toolboxes take turns, each in its own interpreter (docs/benchmark.md).
@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -462,6 +463,82 @@ def peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def measure_export(args: argparse.Namespace) -> list[Row]:
+    """RTMO-s as one file, from bytes at 640 px to people: both runtimes and PyTorch in turns; suppression's share."""
+    import torch
+
+    from poseplug.inference.export import export_onnx
+    from poseplug.inference.exported import Exported
+
+    runtimes, count = ('onnxruntime', 'openvino'), args.threads or 2
+    model, images = sure_rtmo(cells=100)
+    with tempfile.TemporaryDirectory() as folder, threads(torch, count), torch.inference_mode():
+        file = export_onnx(model, Path(folder) / 'rtmo.onnx')
+        loaded = {n: Exported(file, n, count) for n in runtimes}
+        calls = {n: functools.partial(m, images) for n, m in loaded.items()}
+        pixels = torch.from_numpy(images)
+        calls['PyTorch'] = lambda: model.found(model(pixels)[-1])
+        people = {n: len(call()) for n, call in calls.items()}
+        walls, own = turns(calls, args.repeats or 15)
+        shares = {n: suppression_share(Exported(file, n, count, profile=True), images) for n in runtimes}
+        fields = model(pixels)[-1]
+        chosen = min(seconds(lambda: model.codec.chosen(fields), 5) for _ in range(3))
+        shares['PyTorch'] = 100 * chosen / min(walls['PyTorch'])
+    rows = []
+    for name in calls:
+        details = {'best, ms': min(walls[name]) * 1e3, 'processor time, ms': statistics.median(own[name]) * 1e3}
+        details |= {'suppression, %': shares[name], 'people': people[name], 'turns': len(walls[name])}
+        what = f'RTMO-s at 640 px, one picture, {count} threads, median'
+        rows.append(Row(f'export {name}', what, statistics.median(walls[name]) * 1e3, 'ms', details=details))
+    return rows
+
+
+def sure_rtmo(cells: int) -> tuple[Any, np.ndarray]:
+    """RTMO-s with random weights and norms of noise, sure of so many cells of a picture of noise; and the picture."""
+    from dataclasses import replace
+
+    import torch
+    from torch import nn
+
+    from poseplug.models.folding import fold_norms
+
+    torch.manual_seed(0)
+    model = cpm(ROOT / 'configs/rtmo/rtmo_s_coco_640.py').train()
+    images = np.random.default_rng(0).integers(0, 256, (1, 640, 640, 3), dtype=np.uint8)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = None  # the statistics are those of all that was seen
+    with torch.no_grad():
+        model(torch.from_numpy(images))
+        scores = model.eval()(torch.from_numpy(images))[-1]['score'].sigmoid()[0].sort().values
+    model.codec = replace(model.codec, threshold=scores[-cells - 1 : len(scores) - cells + 1].mean().item())
+    fold_norms(model)
+    model.memory_format = torch.channels_last
+    return model.to(memory_format=torch.channels_last), images
+
+
+def turns(calls: dict[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Wall and processor seconds of calls that take turns."""
+    walls: dict[str, list[float]] = {n: [] for n in calls}
+    own: dict[str, list[float]] = {n: [] for n in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            time.sleep(0.1)  # the others' threads fall asleep
+            begun, used = time.perf_counter(), time.process_time()
+            call()
+            walls[name].append(time.perf_counter() - begun)
+            own[name].append(time.process_time() - used)
+    return walls, own
+
+
+def suppression_share(exported: Any, images: np.ndarray) -> float:
+    """Which share of all operators' time suppression takes, in percent."""
+    for _ in range(5):
+        exported(images)
+    costs = exported.costs()
+    return 100 * sum(v for n, v in costs.items() if n.startswith('NonMaxSuppression')) / sum(costs.values())
+
+
 MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'encode': measure_encode,
     'decode': measure_decode,
@@ -470,7 +547,9 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'build': measure_build,
     'frames': measure_frames,
     'cpm': measure_cpm,
+    'export': measure_export,
 }
+NEEDED = {'export': ('onnx', 'onnxscript', 'onnxruntime', 'openvino')}  # packages of the extra of that name
 
 
 def show(rows: list[Row]) -> None:
@@ -494,6 +573,9 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f'there is no row {", ".join(sorted(unknown))}; known: {", ".join(MEASURES)}')
     rows = []
     for name in args.names or MEASURES:
+        if not args.names and any(find_spec(package) is None for package in NEEDED.get(name, ())):
+            print(f'{name}: left out, since the packages of poseplug[{name}] are not installed', file=sys.stderr)
+            continue
         print(f'{name} ...', file=sys.stderr, flush=True)
         rows += MEASURES[name](args)
     show(rows)
@@ -535,7 +617,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'rows: {", ".join(MEASURES)}')
     parser.add_argument('--against', choices=['mmpose'], help='measure the rows of both toolboxes, in turns')
     parser.add_argument('--mmpose-python', metavar='PYTHON', help='the Python of an environment that has MMPose')
-    parser.add_argument('--threads', type=int, help='of every row of --against (default: 1, and all to predict)')
+    parser.add_argument(
+        '--threads', type=int, help='of every row of --against (default: 1, and all to predict), and of export (2)'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows there as well')
     parser.add_argument('--batch', type=int, help='pictures a step of CPM (default: 2 on a CPU, 16 on a GPU)')
     parser.add_argument('--repeats', type=int, help='steps of CPM that are timed (default: 1 on a CPU, 20 on a GPU)')
