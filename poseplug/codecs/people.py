@@ -34,7 +34,7 @@ class People(Codec):
     threshold: float = 0.1
     overlap: float = 0.65
     candidates: int = 1000
-    most: int = 100
+    most: int = 300
 
     score: ClassVar[str] = 'how likely the joint is visible, by the network, 0..1'
     tolerance: ClassVar[float] = 0.01
