@@ -54,7 +54,7 @@ def group() -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     try:
-        dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=WAIT)
+        dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=WAIT, **meeting())
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f'RANK is set, but the processes cannot find each other ({error}); start them with torchrun'
@@ -63,6 +63,18 @@ def group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def meeting() -> dict[str, Any]:
+    """Where the processes find each other's addresses, and who this one is.
+
+    torchrun keeps one store for all attempts of `--max-restarts`: without a place for each, a process that was started
+    again may call the address of one that is dead. (Several machines count their attempts each for itself.)
+    """
+    store, own, world = next(dist.rendezvous('env://', timeout=WAIT))
+    alone = os.environ.get('GROUP_WORLD_SIZE') == '1'
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') if alone else '0'
+    return dict(store=dist.PrefixStore(f'attempt {attempt}', store), rank=own, world_size=world)
 
 
 # --- what they agree on -----------------------------------------------------------------------------------------------
