@@ -1,4 +1,4 @@
-"""The doors of untrusted files and of bad input, goal by goal (S3 to S9, I2, I5 to I8 of docs/reliability.md).
+"""The doors of untrusted files and of bad input, goal by goal (S3 to S9, I2, I5 to I8, T3 of docs/reliability.md).
 
 Run: python tests/reliability/doors.py [GOALS...]
 """
@@ -25,10 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SKIPS = ('skip', 'bad_picture', 'allowed', 'no_picture', 'share_the_count')  # in the names of tests
 
 
-def tests(*which: str) -> Finding:
+def tests(*which: str, **environment: str) -> Finding:
     """How many of some tests pass, in a process of their own."""
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *which]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'COLUMNS': '200'})
+    environment = {**os.environ, 'COLUMNS': '200', **environment}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     counts = {name: int(count) for count, name in re.findall(r'(\d+) (passed|failed|errors?)', summary(done.stdout))}
     passed, every = counts.get('passed', 0), sum(counts.values())
     return f'{passed} of {every} cases', done.returncode == 0 and passed == every > 0
@@ -132,6 +133,7 @@ GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
         'prediction changes nothing it is given; batch of n == n calls',
         partial(tests, 'tests/reliability/test_purity.py'),
     ),
+    'T3': ('60 laws of properties, 200 examples each', partial(tests, 'tests/properties', PROPERTY_EXAMPLES='200')),
 }
 
 if __name__ == '__main__':

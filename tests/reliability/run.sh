@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Every goal of docs/reliability.md, measured: one table, exit code 1 where a goal is missed. Arguments: see table.py.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. demo/environment.sh
+environment test
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec "$PYTHON" tests/reliability/table.py "$@"
