@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from poseplug.codecs.base import Codec
 from poseplug.errors import ConfigError, closest
 from poseplug.models.estimators.base import IMAGENET, Decoder, Spec, places_of_sources
-from poseplug.models.estimators.top_down import Crops
+from poseplug.models.estimators.top_down import Crops, check_crops
 from poseplug.models.layers import PixelNorm
 from poseplug.poses import Poses
 from poseplug.registry import CODECS, MODELS
@@ -49,6 +49,8 @@ class MultiTopDown(Crops, nn.Module):
         shared = dict(codec=codec, head=head, neck=neck, loss=loss, supervision=supervision)
         specs = {name: {**shared, **spec} for name, spec in decoders.items()}
         codecs = {name: own_codec(name, spec) for name, spec in specs.items()}
+        for codec in codecs.values():
+            check_crops(type(self).__name__, codec)
         self.pixels = PixelNorm(**pixels)
         self.backbone: nn.Module = MODELS.build(backbone, input_size=one_input_size(codecs))
         self.decoders: Any = nn.ModuleDict({n: self._decoder(spec, codecs[n]) for n, spec in specs.items()})

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from poseplug.codecs.base import Codec
+from poseplug.errors import MismatchError
 from poseplug.models.estimators.base import Estimator
 from poseplug.models.estimators.fusion import fuse_views
 from poseplug.models.estimators.views import Views
@@ -40,6 +42,16 @@ class TopDown(Crops, Estimator):
     def __init__(self, *args: Any, flip_test: bool = False, **parts: Any):
         super().__init__(*args, **parts)
         self.flip_test = flip_test
+        check_crops(type(self).__name__, self.codec)
+
+
+def check_crops(estimator: str, codec: Codec) -> None:
+    """Raise a MismatchError where a codec's people are those of a whole picture, by their boxes."""
+    if codec.kind == 'people':
+        raise MismatchError(
+            f'{estimator} reads the subject of each crop, but {type(codec).__name__} finds everybody in a picture; set '
+            f'model.type=OneStage, or model.codec.type to a codec of one person'
+        )
 
 
 def named(poses: Poses, record: Record) -> Poses:

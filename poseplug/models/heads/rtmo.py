@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from poseplug.errors import MismatchError
 from poseplug.geometry import Size
 from poseplug.models.csp import block, set_norms
 from poseplug.models.dcc import DCC, Distributions
@@ -40,6 +41,11 @@ class RTMOHead(OneStageHead):
         super().__init__()
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
         joints, channels, levels = shapes['keypoints'][0], in_channels[0], len(in_channels)
+        if channels % 2 or set(in_channels) != {channels}:
+            raise MismatchError(
+                f'RTMOHead takes maps of one even number of channels; these have {tuple(in_channels)}. Set '
+                f'model.neck to HybridEncoder, whose maps are alike'
+            )
         self.scored, vector = channels // 2, vector or channels
         self.score_towers = nn.ModuleList(
             nn.Sequential(*(block(self.scored, self.scored, 3) for _ in range(2))) for _ in range(levels)
