@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Literal
 
 import numpy as np
@@ -30,8 +31,15 @@ class Exported:
         if not Path(file).is_file():
             raise CheckpointError(f'{file}: no such file; write it with tools/export.py')
         engine: Any = UnderONNXRuntime if runtime == 'onnxruntime' else UnderOpenVINO
-        self.engine = engine(str(file), threads, profile)
-        self.settings = json.loads(self.engine.told())
+        required(runtime)
+        try:
+            self.engine = engine(str(file), threads, profile)
+            self.settings = json.loads(self.engine.told())
+        except Exception as error:  # each runtime has kinds of its own
+            raise CheckpointError(
+                f'{file}: {runtime} cannot use it as a file of tools/export.py ({type(error).__name__}: '
+                f'{str(error).splitlines()[0]}); write it again'
+            ) from error
 
     def __call__(self, images: np.ndarray) -> Poses:
         """The people of pictures (B, H, W, 3), BGR bytes of the model's input size; positions are px of the input."""
@@ -81,6 +89,7 @@ class UnderONNXRuntime:
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.enable_profiling = threads or 0, profile
         options.log_severity_level = 3
+        options.profile_file_prefix = str(Path(gettempdir()) / 'poseplug')
         self.session = runtime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
 
     def told(self) -> str:

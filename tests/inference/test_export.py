@@ -105,6 +105,20 @@ def test_the_file_names_joints_and_settings_and_refuses_other_pictures(exported,
         there(images[:, :32])
 
 
+def test_files_that_are_not_of_the_exporter_are_refused_by_name(runtime, tmp_path):
+    from poseplug.inference.exported import Exported
+
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed (extra: export)')
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in 'xy']
+    graph = onnx.helper.make_graph([onnx.helper.make_node('Relu', ['x'], ['y'])], 'other', values[:1], values[1:])
+    opsets = [onnx.helper.make_opsetid('', 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), str(tmp_path / 'other.onnx'))
+    (tmp_path / 'noise.onnx').write_bytes(bytes(range(256)))
+    for name in ('other.onnx', 'noise.onnx'):
+        with pytest.raises(CheckpointError, match=f'{name}: {runtime} cannot use it as a file of tools/export.py'):
+            Exported(tmp_path / name, runtime)
+
+
 def test_what_operators_cost_is_told(exported, runtime):
     from poseplug.inference.exported import Exported
 
