@@ -50,7 +50,7 @@ def fetch(url: str, sha256: str, folder: Path | None = None) -> Path:
     if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
         raise UnsafeFileError(
             f'{url}: a file from the net needs its sha256, 64 digits of 0-9 and a-f; got {sha256!r}. Take it from the '
-            f'page that publishes the file'
+            f'page that publishes the file, and give it as URL#sha256=DIGITS'
         )
     check_place(url, url)
     folder = cache_folder() if folder is None else folder
@@ -69,6 +69,12 @@ def fetch(url: str, sha256: str, folder: Path | None = None) -> Path:
     finally:
         Path(partial).unlink(missing_ok=True)
     return path
+
+
+def fetched(address: str) -> Path:
+    """The file behind `URL#sha256=DIGITS`, as `fetch` gives it."""
+    url, _, sha256 = address.partition('#sha256=')
+    return fetch(url, sha256)
 
 
 def check_place(url: str, told: str) -> None:

@@ -1,7 +1,12 @@
 """Files from the net, by a server of this machine that misbehaves in every way."""
 
-import pytest
+import hashlib
 
+import pytest
+import torch
+from safetensors.torch import save
+
+from poseplug.engine.checkpoint import load
 from poseplug.errors import CheckpointError, PoseplugError, UnsafeFileError
 from poseplug.fetch import cache_folder, fetch, file_name
 from tests.reliability.server import CONTENT, SHA256, asked, serving
@@ -77,3 +82,14 @@ def test_the_cache_may_be_named(monkeypatch, tmp_path):
 
 def test_an_error_of_fetching_is_ours():
     assert issubclass(CheckpointError, PoseplugError)
+
+
+def test_a_checkpoint_may_be_an_address_with_its_sha256(monkeypatch, tmp_path):
+    data = save({'weight': torch.ones(2)})
+    monkeypatch.setattr('tests.reliability.server.CONTENT', data)
+    monkeypatch.setenv('POSEPLUG_CACHE', str(tmp_path))
+    with serving() as address:
+        found = load(f'{address}/good.safetensors#sha256={hashlib.sha256(data).hexdigest()}')
+        assert torch.equal(found['state_dict']['weight'], torch.ones(2))
+        with pytest.raises(UnsafeFileError, match='give it as URL#sha256=DIGITS'):
+            load(f'{address}/good.safetensors')

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         action='store_true',
         help='go on where the work dir holds a run, and begin one where it does not',
     )
-    start.add_argument('--init', help='start anew from the weights of this checkpoint')
+    start.add_argument('--init', help='start anew from the weights of this file, or of URL#sha256=DIGITS')
     parser.add_argument('--overfit', type=int, metavar='N', help='learn the first N samples by heart, and test on them')
     return add_options(parser)
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.errors import CheckpointError, UnsafeFileError, closest
+from poseplug.fetch import fetched
 
 INDEX = 'checkpoints.json'
 BEST = 'best.pth'
@@ -150,8 +151,11 @@ def clean(folder: Path) -> None:
 
 
 def load(path: Path | str) -> dict[str, Any]:
-    """The content of a checkpoint: plain data only, never code; verified by its folder's index or its own checksums."""
-    path = Path(path)
+    """The content of a checkpoint: plain data only, never code; verified by its folder's index or its own checksums.
+
+    `path` is a file, a work dir for its newest, or `URL#sha256=DIGITS` (poseplug/fetch.py).
+    """
+    path = fetched(path) if isinstance(path, str) and '://' in path else Path(path)
     if path.is_dir():
         path = latest(path)
     if not path.is_file():

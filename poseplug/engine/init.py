@@ -72,7 +72,7 @@ def part_weights(
     Args:
         model: the estimator.
         name: of the part, with dots, as in `model.named_modules()`.
-        file: a .pth or .safetensors file, or a work dir for its newest.
+        file: a .pth or .safetensors file, a work dir for its newest, or `URL#sha256=DIGITS`.
         prefix: what stands before the part's names in the file; by default `name.` where the file has that, else
             nothing.
         missing: what a tensor of the part that the file lacks is: an 'error', or to 'keep' as it was initialised.
