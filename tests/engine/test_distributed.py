@@ -124,6 +124,20 @@ def test_a_run_goes_on_exactly_with_as_many_processes_and_nearly_with_others(tin
     assert apart(load(tmp_path / 'mixed'), load(tmp_path / 'plain')) < 1e-4
 
 
+@pytest.mark.parametrize(('machines', 'kept'), [('1', False), ('2', True)])
+def test_a_process_that_torchrun_starts_again_does_not_find_addresses_of_the_dead(monkeypatch, machines, kept):
+    """On several machines attempts are counted by each for itself, and one place serves all."""
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(torch.distributed, 'rendezvous', lambda *_, **__: iter([(store, 1, 2)]))
+    monkeypatch.setenv('GROUP_WORLD_SIZE', machines)
+    for attempt in range(2):
+        monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', str(attempt))
+        found = distributed.meeting()
+        assert (found['rank'], found['world_size']) == (1, 2)
+        assert found['store'].check(['address of 0']) == (kept and attempt > 0)
+        found['store'].set('address of 0', 'here')
+
+
 @pytest.mark.parametrize('spec', ['dp', dict(type='ddp', units=['Block']), dict(type='fsdp', unused=True)])
 def test_an_unknown_way_of_sharing_is_an_error(tiny_config, tmp_path, spec):
     with pytest.raises(ConfigError, match=r"distributed is 'ddp', 'fsdp', or one of"):
