@@ -102,14 +102,15 @@ def parse_tags(
     """The people of every picture, best first: maps (B, K, H, W) and tags (B, D K, H, W), float32.
 
     `order` has the places of the joints as people are put together. Scores are the values of `raw` maps, if these were
-    smoothed; peaks are placed between the cells by `how`, with a blur of `kernel` for 'dark' and 'udp'.
+    smoothed; peaks are placed between the cells by `how`, with a blur of `kernel` for 'dark' and 'udp'. Joints that are
+    filled in, which are no peaks, stay in their cells.
     """
     marks, values = by_joint(tags, maps), (maps if raw is None else raw).flatten(2).flatten(0, 1)
     peaks, numbers = tagged_peaks(maps, marks, values, rules, how, kernel)
     people, images, counts = grouped(peaks, numbers, maps.shape[:2], order, rules)
     drawn = len(peaks)
     if rules.fill and (people.joints < 0).any():
-        people, peaks = filled(people, images, peaks, maps, marks, values, how, kernel)
+        people, peaks = filled(people, images, peaks, marks, values, maps.shape[-1])
     return Tagged(Parsed(people.joints, people.scores, peaks, counts), images, drawn, rules.threshold)
 
 
@@ -224,29 +225,20 @@ def shared_out(tags: np.ndarray, scores: np.ndarray, means: np.ndarray, apart: f
 
 
 def filled(
-    people: Groups,
-    images: np.ndarray,
-    peaks: Peaks,
-    maps: Tensor,
-    tags: Tensor,
-    values: Tensor,
-    how: str,
-    kernel: int,
+    people: Groups, images: np.ndarray, peaks: Peaks, tags: Tensor, values: Tensor, width: int
 ) -> tuple[Groups, Peaks]:
-    """The people with every joint, and the peaks with those that were filled in behind them."""
+    """The people with every joint, and the peaks with those that were filled in behind them, in whole cells."""
+    count = people.joints.shape[1]
     person, joint = np.nonzero(people.joints < 0)
-    order = np.argsort(images[person] * maps.shape[1] + joint, kind='stable')
-    person, joint = person[order], joint[order]
-    channels = torch.from_numpy(images[person] * maps.shape[1] + joint).to(maps.device)
-    places = nearest_cells(values, tags, channels, torch.from_numpy(people.tags[person]).to(tags))
-    width = maps.shape[-1]
-    cells = torch.stack([places % width, places.div(width, rounding_mode='floor')], dim=-1)
-    cells = refined(maps.contiguous().flatten(0, 1), channels, cells, how, kernel)
-    scores = values[channels, places]
+    channels = images[person] * count + joint
+    there = torch.from_numpy(channels).to(values.device)
+    places = nearest_cells(values, tags, there, torch.from_numpy(people.tags[person]).to(tags))
+    scores, places = values[there, places].float().cpu().numpy(), places.cpu().numpy()
+    cells = np.stack([places % width, places // width], axis=-1).astype(np.float32)
     joints = people.joints.copy()
     joints[person, joint] = len(peaks) + np.arange(len(person))
-    parts = (cells.float().cpu().numpy(), scores.float().cpu().numpy(), channels.cpu().numpy())
     own = (peaks.cells, peaks.scores, peaks.channels)
+    parts = (cells, scores, channels)
     return people._replace(joints=joints), Peaks(*(np.concatenate(p) for p in zip(own, parts, strict=True)))
 
 

@@ -2,7 +2,7 @@
 
 Where poseplug does otherwise: a joint outside whose peak shows at the border has a tag; of equal neighbours one is a
 peak; a quarter step is made in row and column 1, too; and joints that are filled in are looked for by the tags of the
-peaks themselves, in the maps themselves, and are placed between cells like all others. Each test takes out just these.
+peaks themselves, in the maps themselves. Each test takes out just these.
 """
 
 from __future__ import annotations
