@@ -233,8 +233,8 @@ def filled(
     channels = images[person] * count + joint
     there = torch.from_numpy(channels).to(values.device)
     places = nearest_cells(values, tags, there, torch.from_numpy(people.tags[person]).to(tags))
-    scores, places = values[there, places].float().cpu().numpy(), places.cpu().numpy()
-    cells = np.stack([places % width, places // width], axis=-1).astype(np.float32)
+    scores, chosen = values[there, places].float().cpu().numpy(), places.cpu().numpy()
+    cells = np.stack([chosen % width, chosen // width], axis=-1).astype(np.float32)
     joints = people.joints.copy()
     joints[person, joint] = len(peaks) + np.arange(len(person))
     own = (peaks.cells, peaks.scores, peaks.channels)
