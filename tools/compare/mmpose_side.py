@@ -67,6 +67,18 @@ def decode_bins(root: Path) -> Task:
     return Task(action, len(x), lambda found: np.concatenate(found).ravel())
 
 
+def group_tags(root: Path) -> Task:
+    """Without its shift by half a cell, which joints that it fills in do not get."""
+    import torch
+    from mmpose.codecs import AssociativeEmbedding
+
+    order = [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]  # as its config has it
+    own = AssociativeEmbedding((512, 512), (128, 128), sigma=2, decode_keypoint_order=order, decode_max_instances=30)
+    maps, tags = map(torch.from_numpy, inputs.tagged())
+    action = torch.inference_mode()(lambda: own.batch_decode(maps.clone(), tags)[0][0])
+    return Task(action, answer=inputs.in_order)
+
+
 def suppression(clusters: int) -> Callable[[Path], Task]:
     def task(root: Path) -> Task:
         from mmpose.evaluation.functional import oks_nms
@@ -182,6 +194,7 @@ ROWS = {
     'decode dark': decode('MSRAHeatmap', unbiased=True),
     'decode udp': decode('UDPHeatmap'),
     'decode simcc': decode_bins,
+    'tags': group_tags,
     'oks-nms distinct': suppression(1000),
     'oks-nms clustered': suppression(50),
     'loader': loader,

@@ -74,6 +74,18 @@ def decode_bins(root: Path) -> Task:
     return Task(action, len(x), lambda found: found.flatten().tolist())
 
 
+def group_tags(root: Path) -> Task:
+    """From maps to the joints of people, who are put into the order of their middles."""
+    import torch
+
+    from poseplug.codecs.tags import Tags
+    from poseplug.skeletons.coco import COCO
+
+    own, (maps, tags) = Tags(COCO, (512, 512), peaks=dict(type='MSRAHeatmap')), map(torch.from_numpy, inputs.tagged())
+    action = torch.inference_mode()(lambda: own.decode({'heatmap': maps, 'tags': tags}).keypoints.numpy())
+    return Task(action, answer=inputs.in_order)
+
+
 def suppression(clusters: int) -> Callable[[Path], Task]:
     def task(root: Path) -> Task:
         from poseplug.grouping.oks import oks_nms
@@ -245,6 +257,7 @@ ROWS = {
     'decode dark': decode('DARKHeatmap'),
     'decode udp': decode('UDPHeatmap'),
     'decode simcc': decode_bins,
+    'tags': group_tags,
     'oks-nms distinct': suppression(1000),
     'oks-nms clustered': suppression(50),
     'decode and warp': decode_and_warp,

@@ -60,6 +60,7 @@ ROWS = (
     both('decode dark', 'person', 20, **BATCH),
     both('decode udp', 'person', 20, **BATCH),
     both('decode simcc', 'person', **BATCH),
+    both('tags', 'picture of 3 people', 5, **BATCH),
     both('oks-nms distinct', '1,000 people', 50, turns=3, clock='cpu'),
     both('oks-nms clustered', '1,000 people', 50, turns=5, clock='cpu'),
     both('loader', 'sample', 2, clock='cpu'),
