@@ -2,7 +2,7 @@
 
 The released network is wider inside its hourglasses, by 128 channels a level. A step is 32 pictures.
 Run: python tools/train.py configs/associative_embedding/ae_hourglass4_coco_512.py
-AP on COCO val2017, one scale, flip test: not trained yet (published: AP 65.5 on test-dev, several scales, refined)
+AP on COCO val2017, one scale, flip test: not trained yet
 """
 
 _base_ = ['../_base_/datasets/coco_tags.py', '../_base_/schedules/hourglass.py']

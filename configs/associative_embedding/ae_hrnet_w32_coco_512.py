@@ -2,7 +2,7 @@
 
 The rate is stated for 192 pictures a step; auto_scale_lr=dict(base_batch_size=192) scales it for others.
 Run: python tools/train.py configs/associative_embedding/ae_hrnet_w32_coco_512.py
-AP on COCO val2017, one scale, flip test: not trained yet (published: AP 64.4)
+AP on COCO val2017, one scale, flip test: not trained yet
 """
 
 _base_ = ['../_base_/datasets/coco_tags.py', '../_base_/schedules/hrnet.py']
