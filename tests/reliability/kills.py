@@ -28,7 +28,7 @@ from poseplug.errors import CheckpointError
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
-RUNS = 200
+RUNS, STEPS = 200, 10
 WRITING = 0.004  # s that a file and the index take to be written
 SETTINGS: dict[str, dict[str, Any]] = {
     'keep 1': dict(keep=1),
@@ -38,10 +38,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def config(name: str) -> Any:
-    """The run of a setting: 16 steps, saved every 2."""
+    """The run of a setting, saved every 2 steps."""
     settings = dict(SETTINGS[name])
     interval = settings.pop('val_interval', 0)
-    return trials.config(**settings, **{'train_cfg.val_interval': interval})
+    return trials.config(steps=STEPS, **settings, **{'train_cfg.val_interval': interval, 'model.flip_test': False})
 
 
 # --- R1: killed at any moment -----------------------------------------------------------------------------------------
@@ -57,6 +57,8 @@ def killed_runs() -> Finding:
         for run in range(total):
             name = [*SETTINGS][run % len(SETTINGS)]
             seen += killed_run(name, folder / f'run_{run}', *wanted[name], rng=trials.generator(run))
+            if run % 10 == 9:
+                print(f'{run + 1} runs: {dict(seen)}', file=sys.stderr, flush=True)
     told = f'{seen["resumed"]} of {total} resumed, {seen["equal"]} of {total} bit-identical; {seen["kills"]} kills '
     told += f'({seen["aimed"]} aimed at saves), {seen["inside"]} inside a write; {seen["begun"]} before the first file'
     told += f'; {seen["lost"]} times nothing or a torn best.pth was left' if seen['lost'] else ''
@@ -79,9 +81,9 @@ def killed_run(name: str, folder: Path, wanted: str, seconds: float, rng: Any) -
     for _ in range(rng.choice((1, 2, 2, 3, 3))):
         if rng.random() < 0.5:
             mark = folder.with_suffix('.mark')
-            child = trials.train(cfg, folder, act=trials.begins(mark))
+            child = trials.train(cfg, folder, act=trials.begins(mark, rng.uniform(0, 0.8)))
             trials.appears(mark, child)
-            time.sleep(seconds * rng.uniform(0, 0.5))
+            time.sleep(seconds / STEPS * rng.random())
             child.send(signal.SIGKILL)
         else:
             save, delay = rng.integers(0, 3), rng.uniform(0, WRITING)

@@ -164,9 +164,16 @@ def acting(**acts: Callable[[Any], None]) -> Callable[[], None]:
     return act
 
 
-def begins(mark: Path) -> Callable[[], None]:
-    """What a child does first, so that it makes a file when its first step begins."""
-    return acting(begin=lambda _: mark.touch())
+def begins(mark: Path, share: float = 0) -> Callable[[], None]:
+    """What a child does first, so that it makes a file when a share of its steps is done."""
+    steps: list[int] = []
+
+    def before(runner: Any) -> None:
+        steps[:] = steps or [runner.iter + int(share * (runner.max_iters - runner.iter))]
+        if runner.iter == steps[0]:
+            mark.touch()
+
+    return acting(before=before)
 
 
 def appears(mark: Path, child: Child) -> float:
