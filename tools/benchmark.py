@@ -1,7 +1,7 @@
 """How fast the parts are, as ratios and shares measured in one run: python tools/benchmark.py [NAMES...] [--json FILE].
 
-Rows: encode, decode, loader, import, build, frames, cpm, export. Two things that are compared take turns, and the best
-time of each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
+Rows: encode, decode, paf, loader, import, build, frames, cpm, export. Two things that are compared take turns, and the
+best time of each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
 
 With --against mmpose --mmpose-python PYTHON the rows are those of tools/compare/rows.py, NAMES is how theirs begin, and
 both toolboxes take turns, each in its own interpreter (docs/benchmark.md).
@@ -169,6 +169,125 @@ def at_least(figure: float, target: float, unit: str = 'x') -> tuple[str, bool]:
 
 def at_most(figure: float, target: float, unit: str) -> tuple[str, bool]:
     return f'<= {target:g} {unit}', figure <= target
+
+
+PARSED = {1: 1.0, 5: 1.5, 20: 2.0, 50: 8.0}  # people, and the most that putting them together may take, ms
+FIGURE = {  # of somebody upright who is 1 high: how far beside the middle, and below the top
+    'nose': (0, 0.1),
+    'neck': (0, 0.2),
+    'shoulder': (0.1, 0.2),
+    'elbow': (0.16, 0.35),
+    'wrist': (0.18, 0.5),
+    'hip': (0.07, 0.5),
+    'knee': (0.08, 0.75),
+    'ankle': (0.08, 1),
+    'eye': (0.02, 0.08),
+    'ear': (0.05, 0.09),
+}
+
+
+def crowd(skeleton: Any, pictures: int, people: int, side: int) -> Any:
+    """Joints (B, N, K, 2) of people in pictures of `side` px: the more there are, the smaller they are."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    sides = [(-1 if joint.startswith('right') else 1, *FIGURE[joint.split('_')[-1]]) for joint in skeleton.joints]
+    figure = np.array([(way * x, y) for way, x, y in sides])
+    height = side * next(share for most, share in ((1, 0.8), (5, 0.5), (20, 0.3), (math.inf, 0.22)) if people <= most)
+    joints = height * (figure + rng.normal(0, 0.02, (pictures, people, *figure.shape)))
+    low, high = joints.min(axis=2, keepdims=True), joints.max(axis=2, keepdims=True)
+    room = np.maximum(side - 1 - (high - low), 0)
+    return torch.from_numpy(joints - low + rng.random(low.shape) * room).float()
+
+
+def measure_paf(args: argparse.Namespace) -> list[Row]:
+    """Fields to people beside the network, one thread by processor time; and people to fields, two threads."""
+    import torch
+
+    torch.zeros(2**23 - 2**10).add_(1)  # keeps freed megabytes
+    with threads(torch, 1), torch.inference_mode():
+        parsed = {count: [parsing(count, cells) for cells in (46, 64)] for count in PARSED}
+    rows = []
+    for count, most in PARSED.items():
+        worst = max(parts['cpp, ms'] for parts in parsed[count])
+        details = {
+            f'{n} at {c}x{c}': v for c, parts in zip((46, 64), parsed[count], strict=True) for n, v in parts.items()
+        }
+        what = f'scoring, matching and putting together {count} of COCO-18, 46x46 and 64x64'
+        rows.append(Row(f'paf {count}', what, worst, 'ms', *at_most(worst, most, 'ms'), details))
+    rows.append(growth(parsed))
+    rows.append(paf_encoding())
+    return rows
+
+
+def parsing(people: int, cells: int) -> dict[str, float]:
+    """Processor time of the parts of reading one picture of a crowd, with two parsers, and the pairs of peaks in it."""
+    import torch
+
+    from poseplug.codecs.paf import PAF
+    from poseplug.grouping.paf import assemble
+    from poseplug.grouping.peaks import find_peaks
+    from poseplug.grouping.presets import get_rules
+    from poseplug.skeleton import get_skeleton
+
+    skeleton = get_skeleton('coco18')
+    codec = PAF(skeleton, (8 * cells, 8 * cells))
+    joints = crowd(skeleton, 1, people, 8 * cells)
+    fields = codec.encode(joints, torch.ones(joints.shape[:3])).at(0)
+    noise = torch.randn(fields['paf'].shape, generator=torch.Generator().manual_seed(0))
+    paf, maps = (fields['paf'] + 0.02 * noise)[0].numpy(), fields['heatmap'][:, : len(skeleton)].contiguous()
+    find = functools.partial(find_peaks, maps, codec.rules.peak, how=codec.places)
+    found = {}
+    for name in ('cpp', 'complete'):
+        rules = get_rules(name)
+        peaks = find_peaks(maps, rules.peak, how=codec.places)
+        action = functools.partial(assemble, peaks, paf, skeleton, rules, 8.0)
+        found[f'{name}, ms'] = processor_ms(action)
+    result = assemble(find(), paf, skeleton, codec.rules, 8.0)
+    return found | {'peaks, ms': processor_ms(find), 'pairs': result.counts['pairs'], 'people': len(result.joints)}
+
+
+def processor_ms(action: Callable[[], Any], calls: int = 40) -> float:
+    """The median of the processor time of some calls, after a few that do not count: ms."""
+    times = []
+    for _ in range(calls + 5):
+        begun = time.process_time()
+        action()
+        times.append(time.process_time() - begun)
+    return 1e3 * statistics.median(times[5:])
+
+
+def growth(parsed: dict[int, list[dict[str, float]]]) -> Row:
+    """How many times longer parsing takes, by how many times more pairs there are: the worst step to more people."""
+    steps = {}
+    for column, cells in enumerate((46, 64)):
+        counts = list(parsed)
+        for few, many in zip(counts[:-1], counts[1:], strict=True):
+            less, more = parsed[few][column], parsed[many][column]
+            longer = more['cpp, ms'] / less['cpp, ms']
+            steps[f'{few} to {many} people, {cells}x{cells}'] = longer / (more['pairs'] / less['pairs'])
+    worst = max(steps.values())
+    what = 'growth of that time by the growth of the pairs, the worst step'
+    return Row('paf growth', what, worst, 'x', *at_most(worst, 1, 'x'), steps)
+
+
+def paf_encoding() -> Row:
+    """Drawing the targets of 8 pictures of 10 people, 368 px; the best time counts."""
+    import torch
+
+    from poseplug.codecs.paf import PAF
+    from poseplug.skeleton import get_skeleton
+
+    skeleton = get_skeleton('coco18')
+    codec, joints = PAF(skeleton, (368, 368)), crowd(skeleton, 8, 10, 368)
+    action = functools.partial(codec.encode, joints, torch.full(joints.shape[:3], 2, dtype=torch.uint8))
+    with threads(torch, 1):
+        own = processor_ms(action)
+    with threads(torch, 2):
+        took = 1e3 * seconds(action, 40)
+    details = {'one thread, processor time, ms': own}
+    what = '8 pictures of 10 people to fields, 46x46, 2 threads, best of 40'
+    return Row('paf encode', what, took, 'ms', *at_most(took, 20, 'ms'), details)
 
 
 def measure_loader(args: argparse.Namespace) -> list[Row]:
@@ -542,6 +661,7 @@ def suppression_share(exported: Any, images: np.ndarray) -> float:
 MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'encode': measure_encode,
     'decode': measure_decode,
+    'paf': measure_paf,
     'loader': measure_loader,
     'import': measure_import,
     'build': measure_build,
