@@ -26,17 +26,10 @@ training = [
     dict(type='Warp'),
 ]
 testing = [picture, dict(type='Warp')]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    dataset=dict(
-        sources=[dict(type='CocoSource', half='train', root=root, outlines=True)], pipeline=training, per='image'
-    ),
-)
-test_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(sources=[dict(type='CocoSource', half='val', root=root, empty=True)], pipeline=testing),
-)
-val_dataloader = None
+sources = [dict(type='CocoSource', half='train', root=root, outlines=True)]
+unseen = [dict(type='CocoSource', half='val', root=root, empty=True)]
+train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(sources=sources, pipeline=training, per='image'))
+test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(sources=unseen, pipeline=testing))
+val_dataloader = test_dataloader
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
+train_cfg = dict(val_interval=400)

@@ -24,16 +24,10 @@ training = [
     dict(type='Warp', fill=(114, 114, 114)),
     dict(type='RandomColor'),
 ]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    dataset=dict(sources=[dict(type='CocoSource', half='train', root=root, outlines=True)], pipeline=training),
-)
-test_dataloader = dict(
-    batch_size=20,
-    num_workers=1,
-    dataset=dict(sources=[dict(type='CocoSource', half='val', root=root, empty=True)]),
-)
+sources = [dict(type='CocoSource', half='train', root=root, outlines=True)]
+unseen = [dict(type='CocoSource', half='val', root=root, empty=True)]
+train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(sources=sources, pipeline=training))
+test_dataloader = dict(batch_size=20, num_workers=1, dataset=dict(sources=unseen))
 val_dataloader = test_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-3, weight_decay=0.05), clip_grad=dict(max_norm=10.0))
 train_cfg = dict(steps=2400, val_interval=400)
