@@ -72,7 +72,7 @@ def summits(maps: Tensor, threshold: float) -> Tensor:
     height, width = maps.shape[-2:]
     walled = F.pad(maps, (1, 1, 1, 1), value=-torch.inf)
     flat, wide = walled.flatten(), width + 2
-    places = (flat > threshold).nonzero()[:, 0]
+    places = above(flat, threshold)
     values = flat[places]
     for step in (wide + 1, wide, wide - 1, 1):
         keep = values > flat[places - step]
@@ -82,6 +82,13 @@ def summits(maps: Tensor, threshold: float) -> Tensor:
     channel, inside = places.div(wide * (height + 2), rounding_mode='floor'), places % (wide * (height + 2))
     row, column = inside.div(wide, rounding_mode='floor') - 1, inside % wide - 1
     return (channel * height + row) * width + column
+
+
+def above(values: Tensor, threshold: float) -> Tensor:
+    """(M,) where values (N,) are above the threshold, in order; on a CPU NumPy finds them several times faster."""
+    if values.device.type == 'cpu':
+        return torch.from_numpy(np.flatnonzero(values.detach().numpy() > threshold))
+    return (values > threshold).nonzero()[:, 0]
 
 
 def best(values: Tensor, places: Tensor, cells: int, most: int) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poseplug.codecs.refine import largest
 from poseplug.errors import ConfigError, MismatchError
 from poseplug.grouping.paf import Parsed
 from poseplug.grouping.peaks import Peaks, best, refined, summits
@@ -251,7 +252,8 @@ def nearest_cells(values: Tensor, tags: Tensor, channels: Tensor, means: Tensor)
     places = []
     size = max(1, CHUNK // max(tags[:1].numel(), 1))
     for channel, mean in zip(channels.split(size), means.split(size), strict=True):
-        away = tags[channel].sub_(mean[:, :, None])
+        away = tags.index_select(0, channel).sub_(mean[:, :, None])
         far = away[:, 0].abs_() if away.shape[1] == 1 else torch.linalg.vector_norm(away, dim=1)
-        places.append(far.round_().mul_(100).sub_(values[channel]).argmin(dim=1))
+        near = far.round_().mul_(-100).add_(values.index_select(0, channel))
+        places.append(largest(near)[0])
     return torch.cat(places)
