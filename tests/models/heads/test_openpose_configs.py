@@ -20,6 +20,7 @@ def built(root, name: str):
 
 @pytest.mark.parametrize(('name', 'weights', 'stages'), [
     ('vgg19_coco18_368', 52_311_446, [{'paf': 38, 'heatmap': 19}] * 6),
+    ('vgg19_mpii15_368', 51_481_032, [{'paf': 28, 'heatmap': 16}] * 6),
     ('body25_368', 26_166_084, [{'paf': 52}] * 3 + [{'heatmap': 26}, {'paf': 52, 'heatmap': 26}]),
     ('mobilenet_coco18_368', 4_091_186, [{'paf': 38, 'heatmap': 19}] * 2),
     ('hrnet_w32_coco18_512', 28_536_113 + (57 - 17) * 33, [{'paf': 38, 'heatmap': 19}]),  # a 1x1 of 32 channels
@@ -34,7 +35,7 @@ def test_a_config_has_the_weights_of_its_network_which_predicts_on_its_codecs_gr
 
 
 @pytest.mark.parametrize(('name', 'preset'), [
-    ('vgg19_coco18_368', 'matlab'), ('body25_368', 'cpp'), ('mobilenet_coco18_368', 'lightweight'),
+    ('vgg19_coco18_368', 'matlab'), ('vgg19_mpii15_368', 'matlab_mpi'), ('body25_368', 'cpp'), ('mobilenet_coco18_368', 'lightweight'),
 ])  # fmt: skip
 def test_people_are_put_together_by_the_rules_of_the_release_that_a_network_comes_from(root, name, preset):
     assert built(root, name)[1].codec.rules == get_rules(preset)
