@@ -35,7 +35,8 @@ def test_a_config_has_the_weights_of_its_network_which_predicts_on_its_codecs_gr
 
 
 @pytest.mark.parametrize(('name', 'preset'), [
-    ('vgg19_coco18_368', 'matlab'), ('vgg19_mpii15_368', 'matlab_mpi'), ('body25_368', 'cpp'), ('mobilenet_coco18_368', 'lightweight'),
+    ('vgg19_coco18_368', 'matlab'), ('vgg19_mpii15_368', 'matlab_mpi'), ('body25_368', 'cpp'),
+    ('mobilenet_coco18_368', 'lightweight'),
 ])  # fmt: skip
 def test_people_are_put_together_by_the_rules_of_the_release_that_a_network_comes_from(root, name, preset):
     assert built(root, name)[1].codec.rules == get_rules(preset)
