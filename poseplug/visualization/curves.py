@@ -92,7 +92,9 @@ def _column(lines: Sequence[Mapping[str, float]], key: str, name: str) -> Series
 
 
 def _stage_name(key: str) -> str:
-    return f'stage {key[5:]}' if key.startswith('loss_') else key
+    if not key.startswith('loss_'):
+        return key
+    return f'stage {key[5:]}' if key[5:].isdigit() else key[5:]
 
 
 def _wide(series: Sequence[Series]) -> bool:

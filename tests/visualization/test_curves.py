@@ -65,6 +65,11 @@ def test_losses_are_shown_stage_by_stage_and_metrics_apart_from_them(curve):
     assert [(s.name, list(s.x), list(s.y)) for s in metrics.series] == [('PCK@0.2', [40], [30.0])]
 
 
+def test_losses_of_several_kinds_keep_their_names():
+    (chart,) = learning_charts([{'step': 20, 'loss': 9.0, 'loss_box': 5.0, 'loss_score': 4.0}])
+    assert [s.name for s in chart.series] == ['box', 'score']
+
+
 def test_losses_over_more_than_a_factor_of_ten_get_a_logarithmic_axis():
     (chart,) = learning_charts([{'step': s, 'loss': 100 / s} for s in (1, 10, 100)])
     assert chart.log
