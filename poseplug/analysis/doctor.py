@@ -53,19 +53,23 @@ def installed(name: str) -> str | None:
 
 
 def packages() -> Iterator[Finding]:
-    """What poseplug needs, and whether it is there and new enough."""
+    """What poseplug needs, and whether it is there, new enough and not newer than what was tested."""
     found = [f'Python {sys.version.partition(" ")[0]}']
     for line in requires('poseplug') or []:
-        need = re.fullmatch(r'([\w.-]+)\s*>=\s*([\w.]+)', line)
-        if need is None:
+        if ';' in line:
             continue  # of an extra
-        have = installed(need[1])
+        name = re.split(r'[^\w.-]', line)[0]
+        floor, ceiling = (re.search(sign + r'([\d.]+)', line) for sign in ('>=', '<'))
+        have, bounds = installed(name), ','.join(limit[0] for limit in (floor, ceiling) if limit)
+        remedy = f'pip install "{name}{bounds}"'
         if have is None:
-            yield Finding(f'{need[1]} is not installed', f'pip install "{need[0]}"')
-        elif numbers(have) < numbers(need[2]):
-            yield Finding(f'{need[1]} {have} is older than {need[2]}', f'pip install "{need[0]}"')
+            yield Finding(f'{name} is not installed', remedy)
+        elif floor and numbers(have) < numbers(floor[1]):
+            yield Finding(f'{name} {have} is older than {floor[1]}', remedy)
+        elif ceiling and numbers(have) >= numbers(ceiling[1]):
+            yield Finding(f'{name} {have} is newer than what was tested, which ends before {ceiling[1]}', remedy)
         else:
-            found.append(f'{need[1]} {have}')
+            found.append(f'{name} {have}')
     yield Finding(', '.join(found))
 
 

@@ -161,13 +161,18 @@ def test_this_environment_is_told_and_each_fault_has_its_remedy():
     assert any('threads of torch' in f.what or 'torch uses' in f.what for f in found)
 
 
-def test_an_old_package_and_an_absent_one_are_told_with_the_command(monkeypatch):
-    have = {'torch': '2.5.1+cpu', 'rich': None}
-    monkeypatch.setattr(doctor, 'installed', lambda name: have.get(name, '999'))
-    told = [str(f) for f in doctor.packages() if f.wrong]
-    assert 'WRONG  torch 2.5.1+cpu is older than 2.6. pip install "torch>=2.6"' in told
-    assert 'WRONG  rich is not installed. pip install "rich>=13"' in told
-    assert len(told) == 2
+def test_old_new_and_absent_packages_are_told_with_the_command(monkeypatch):
+    have = {'torch': '2.5.1+cpu', 'rich': None, 'numpy': '3.0.1', 'scipy': '1.17.1'}
+    needed = ['torch<3,>=2.6', 'rich<16,>=13', 'numpy<3,>=2', 'scipy<2,>=1.11', 'ruff; extra == "test"']
+    monkeypatch.setattr(doctor, 'requires', lambda name: needed)
+    monkeypatch.setattr(doctor, 'installed', have.get)
+    *wrong, found = map(str, doctor.packages())
+    assert wrong == [
+        'WRONG  torch 2.5.1+cpu is older than 2.6. pip install "torch>=2.6,<3"',
+        'WRONG  rich is not installed. pip install "rich>=13,<16"',
+        'WRONG  numpy 3.0.1 is newer than what was tested, which ends before 3. pip install "numpy>=2,<3"',
+    ]
+    assert found.endswith('scipy 1.17.1')
 
 
 def test_two_packages_of_opencv_are_told(monkeypatch):
