@@ -140,7 +140,7 @@ def latest(folder: Path) -> Path:
             return file
     raise CheckpointError(
         f'{folder} holds no checkpoint to resume from (of {len(found)} files none is whole); '
-        f'start without --resume, or name the --work-dir of the run'
+        f'start without --resume or --init, or name the folder of another run'
     )
 
 
