@@ -25,9 +25,6 @@ FOLDER = Path(os.environ.get('POSEPLUG_GOLDEN', Path(__file__).parents[3] / 'sha
 EVERY = sorted(file.stem.removeprefix('model_') for file in FOLDER.glob('model_*.npz'))
 NAMES = [name for name in EVERY if not name.startswith('rtmo')]
 ONE_STAGE = [name for name in EVERY if name.startswith('rtmo')]
-NOT_YET = {
-    'dekr': 'DEKR comes with its own issue',
-}
 CSPNEXT = {'s': (0.5, 0.33), 'm': (0.75, 0.67), 'l': (1.0, 1.0)}
 NAME = re.compile(
     r'(?P<tags>ae_)?(?P<bins>simcc_)?(?:hrnet_w(?P<width>\d+)|res(?:net)?_?(?P<depth>\d+)|vitpose_(?P<size>small|base|large|huge)|'
@@ -40,7 +37,7 @@ def network(name: str) -> dict[str, Any]:
     """The config of the network that a file's name says; one that is not covered skips the test."""
     found = NAME.fullmatch(name)
     if not found:
-        pytest.skip(f'{name} is not yet covered: {NOT_YET.get(name.split("_")[0], "no network here has this name")}')
+        pytest.skip(f'{name} is not yet covered: no network here has this name')
     size = (int(found['columns'] or found['rows']), int(found['rows']))
     backbone, head = parts(found, size)
     bins = head in ('SimCCHead', 'RTMCCHead')
