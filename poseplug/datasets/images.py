@@ -46,7 +46,16 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
 
     Annotations are of pixels as stored.
     """
-    picture = Picture(path)
+    return as_held(Picture(path), upright)
+
+
+def image_of(data: bytes, name: str = 'bytes', upright: bool = False) -> np.ndarray:
+    """As `read_image`, of a file's bytes that are in memory; `name` is what an error calls them."""
+    return as_held(Picture(Path(name), data=data), upright)
+
+
+def as_held(picture: Picture, upright: bool) -> np.ndarray:
+    """A picture's pixels as stored, or turned upright."""
     return turned(picture.pixels(), orientation(picture.data)) if upright else picture.pixels()
 
 
@@ -62,13 +71,14 @@ class Picture:
     """A picture whose size is known before it is decoded, and of which a JPEG file need not be decoded whole.
 
     Such a file gives its pixels at 1/2, 1/4 or 1/8, and its upper rows alone, for less. A `shared` picture, which is
-    asked for again, is decoded whole nevertheless. With a `span` it is a part of its file.
+    asked for again, is decoded whole nevertheless. With a `span` it is a part of its file; with `data` no file is
+    read, and `path` is but a name.
     """
 
-    def __init__(self, path: Path, shared: bool = False, span: Span | None = None):
+    def __init__(self, path: Path, shared: bool = False, span: Span | None = None, data: bytes | None = None):
         self.path, self.shared = path, shared
         try:
-            self.data = path.read_bytes() if span is None else read_span(path, span)
+            self.data = data if data is not None else path.read_bytes() if span is None else read_span(path, span)
         except OSError as error:
             raise ImageError(f'{path}: {error.strerror or error}; restore the file') from error
         self.decoded: dict[int, np.ndarray] = {}

@@ -15,7 +15,7 @@ from poseplug.build import build_model, need
 from poseplug.codecs.base import Grid
 from poseplug.config import load_config
 from poseplug.datasets.dataset import inside
-from poseplug.datasets.images import read_image
+from poseplug.datasets.images import image_of, read_image
 from poseplug.datasets.transforms.base import Transform
 from poseplug.engine.checkpoint import load_weights
 from poseplug.errors import AnnotationError, ConfigError, ImageError
@@ -26,7 +26,7 @@ from poseplug.registry import TRANSFORMS
 from poseplug.sample import Draw, Record, Sample, collate
 from poseplug.skeleton import get_skeleton
 
-Image = str | Path | np.ndarray
+Image = str | Path | bytes | np.ndarray
 BoxFormat = Literal['xywh', 'corners']
 PLACINGS = ('PlacePicture', 'PlaceByScale', 'PlaceBySource')  # what a box given by the caller replaces
 WHOLE = 8  # people's boxes that a whole picture counts as in a batch
@@ -102,7 +102,7 @@ class Predictor:
         """The people of every picture, in image pixels: one `Poses` a picture, or such a list for every stage.
 
         Args:
-            images: Paths, or pictures (H, W, 3) of BGR bytes.
+            images: Paths, the bytes of such files, or pictures (H, W, 3) of uint8 in BGR order.
             boxes: For each picture (N, 4), one row a person, or None for the whole picture.
             batch_size: People that go through the network at once, whatever picture they are of; a whole picture of a
                 model that finds people by itself counts as `WHOLE` of them.
@@ -223,7 +223,7 @@ def by_box(spec: Any) -> Any:
 
 def paired(images: Iterable[Image], boxes: Iterable[Any] | None) -> Iterator[tuple[Image, Any]]:
     """Every picture with its boxes; a count that differs is an error."""
-    if isinstance(images, (str, Path, np.ndarray)):
+    if isinstance(images, (str, Path, bytes, np.ndarray)):
         raise ImageError('images is a list of pictures; put a single picture into a list')
     if boxes is None:
         return ((image, None) for image in images)
@@ -235,9 +235,15 @@ def paired(images: Iterable[Image], boxes: Iterable[Any] | None) -> Iterator[tup
 
 
 def opened(image: Image, place: int) -> tuple[Path, np.ndarray]:
-    """Path and pixels (H, W, 3) of a picture; an array is called after its place."""
-    if not isinstance(image, np.ndarray):
+    """Path and pixels (H, W, 3) of a picture; bytes and arrays are called after their place."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return Path(f'picture {place}'), image_of(bytes(image), f'picture {place}')
+    if isinstance(image, (str, Path)):
         return Path(image), read_image(Path(image))
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            f'picture {place} is a {type(image).__name__}; give a path, the bytes of a file, or (H, W, 3) of uint8, BGR'
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(
             f'picture {place} is an array of {image.dtype} {image.shape}; give (H, W, 3) of uint8, in BGR order'

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from poseplug.build import build_model
 from poseplug.config import load_config
 from poseplug.datasets.images import read_image
+from poseplug.errors import ImageError
 from poseplug.inference.predictor import Predictor
 from tests.conftest import ROOT, tiny_options
 
@@ -71,9 +72,11 @@ def test_the_boxes_of_the_caller_are_left_as_they_were(predictor):
     assert boxes.tolist() == [[5.0, 6, 20, 30]]
 
 
-def test_a_path_its_name_and_its_pixels_give_the_same(predictor, tiny_data):
+def test_a_path_its_name_its_bytes_and_its_pixels_give_the_same(predictor, tiny_data):
     file = sorted((tiny_data / 'images').glob('*.jpg'))[0]
-    found = [predictor([given])[0] for given in (file, str(file), read_image(file))]
+    data = file.read_bytes()
+    given = (file, str(file), data, bytearray(data), memoryview(data), read_image(file))
+    found = [predictor([one])[0] for one in given]
     assert all(np.array_equal(found[0].keypoints, other.keypoints) for other in found[1:])
 
 
@@ -81,3 +84,13 @@ def test_a_view_of_a_larger_picture_is_predicted_as_its_copy(predictor):
     large = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     view = large[10:60:1, 5:45][:, ::-1]
     assert same(predictor([view])[0], predictor([view.copy()])[0])
+
+
+def test_bytes_that_are_no_picture_and_things_that_are_neither_are_named_by_their_place(predictor, tiny_data):
+    good = sorted((tiny_data / 'images').glob('*.jpg'))[0].read_bytes()
+    with pytest.raises(ImageError, match=r'^picture 1: 100 bytes that are not a whole picture'):
+        predictor([good, good[:100]])
+    with pytest.raises(ImageError, match=r'^picture 0 is a list; give a path, the bytes of a file, or'):
+        predictor([[1, 2]])
+    with pytest.raises(ImageError, match='put a single picture into a list'):
+        predictor(good)
