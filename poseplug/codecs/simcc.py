@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from poseplug.codecs.base import Codec, Fields, Targets
+from poseplug.codecs.drawing import bell
 from poseplug.codecs.heatmap import one_person
 from poseplug.codecs.integral import peak_of_sum_1
 from poseplug.codecs.refine import blur_line, dark_kernel
@@ -105,7 +106,7 @@ class SimCC(Codec):
         away = torch.arange(count, dtype=places.dtype, device=places.device) - places[..., None]
         if self.target == 'one_hot':
             return torch.where(away == 0, 1 - self.label_smoothing, self.label_smoothing / max(count - 1, 1))
-        gaussian = torch.exp(-away.square() / (2 * sigma**2))
+        gaussian = bell(away, sigma)
         return gaussian / (sigma * (2 * np.pi) ** 0.5) if self.normalize else gaussian
 
     def decode(self, fields: Fields) -> Poses:
