@@ -2,7 +2,8 @@
 
 A file is written beside its final name, flushed to the disk, and renamed. `checkpoints.json` beside the files says
 which is the latest, and size, SHA-256 and CRC-32 of each; an old file is deleted after the new one is safe. A resume
-looks at the SHA-256, and whatever else reads a file at its CRC-32, which costs nothing beside the reading.
+looks at the SHA-256, and whatever else reads a file at its CRC-32; the pages that are read for it are those that
+become tensors, so that a file is read once.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import logging
 import mmap
 import os
 import re
+import sys
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -170,24 +171,24 @@ def load(path: Path | str) -> dict[str, Any]:
 
 
 def _verified(path: Path, known: Mapping[str, Any] | None) -> Any:
-    """The content of a file that is as it was saved; that is looked at while it is read, by another thread."""
-    with ThreadPoolExecutor(1) as pool:
-        sound = pool.submit(_sound, path, known)
-        try:
-            content = _unpickled(path)
-        finally:
-            if not sound.result():
-                raise CheckpointError(
-                    f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
-                )
-    return content
+    """The content of a file that is as it was saved; nothing of it is believed before that was looked at."""
+    if not _sound(path, known):
+        raise CheckpointError(
+            f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
+        )
+    return _unpickled(path)
 
 
 def _unpickled(path: Path) -> Any:
+    """The plain data of a file; its tensors are the pages that were summed, as long as nobody writes to them.
+
+    A file that is replaced or deleted meanwhile leaves them as they are. Windows would not let go of it.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return torch.load(path, map_location='cpu', weights_only=True)
+            mapped = sys.platform != 'win32' and zipfile.is_zipfile(path)
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
     except Exception as error:
         code = re.search(r'GLOBAL (\S+)', str(error))
         if code:

@@ -29,6 +29,7 @@ from tests.reliability.rows import Finding, print_rows
 SAVES = 4
 FLIPS, CUTS = 2000, 300
 LARGE = 400  # MB of the checkpoint that is verified
+TURNS = 9  # loads of it each way
 NOBODY = 65534
 
 # --- R6: no room ------------------------------------------------------------------------------------------------------
@@ -227,7 +228,7 @@ def rotten_files() -> Finding:
     )  # fmt: skip
     told += f'; verifying takes {100 * cold:.0f} % of loading from the disk, {100 * hot:.0f} % from memory'
     return told, not any(e['other'] + e['unnamed'] for e in ends.values()) and (
-        cold < 0.1 or trials.count('LOADED_MB', LARGE) < LARGE
+        max(cold, hot) < 0.1 or trials.count('LOADED_MB', LARGE) < LARGE
     )
 
 
@@ -256,24 +257,34 @@ def rot(folder: Path, flips: int, cuts: int, known: bool) -> Counter[str]:
 
 
 def verification(folder: Path) -> tuple[float, float]:
-    """Which part of loading a large checkpoint is its verification, when the disk is read and when memory holds it."""
-    count = trials.count('LOADED_MB', LARGE) // 4
-    state = {f'layer_{n}': torch.randn(1024, 1024) for n in range(max(count, 1))}
-    path = checkpoint.save(folder, 'step_0000001.pth', {'state_dict': state}, 1)
+    """Which part of the way from a large file to a model's weights is its verification: from the disk, from memory.
+
+    The other side is `torch.load`, which verifies nothing. Both copy what they read into the same weights, in turns.
+    """
+    count = max(trials.count('LOADED_MB', LARGE) // 4, 1)
+    weights = {f'layer_{n}': torch.randn(1024, 1024) for n in range(count)}
+    path = checkpoint.save(folder, 'step_0000001.pth', {'state_dict': weights}, 1)
+    ways: dict[str, Callable[[], Any]] = {
+        'plain': lambda: torch.load(path, map_location='cpu', weights_only=True), 'ours': lambda: checkpoint.load(path)
+    }  # fmt: skip
     shares = []
     for cold in (True, False):
-        plain = statistics.median(seconds(lambda: torch.load(path, weights_only=True), path, cold) for _ in range(5))
-        whole = statistics.median(seconds(lambda: checkpoint.load(path), path, cold) for _ in range(5))
-        shares.append(max(0.0, (whole - plain) / whole))
+        spent: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(TURNS):
+            for name, load in ways.items():
+                spent[name].append(seconds(load, weights, path, cold))
+        plain, ours = (statistics.median(spent[name]) for name in ('plain', 'ours'))
+        shares.append(max(0.0, (ours - plain) / ours))
     return shares[0], shares[1]
 
 
-def seconds(load: Callable[[], Any], path: Path, cold: bool) -> float:
+def seconds(load: Callable[[], Any], weights: dict[str, torch.Tensor], path: Path, cold: bool) -> float:
     if cold:
         with open(path, 'rb') as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     begun = time.perf_counter()
-    load()
+    for name, values in load()['state_dict'].items():
+        weights[name].copy_(values)
     return time.perf_counter() - begun
 
 
@@ -281,7 +292,7 @@ GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
     'R6': ('disk full, file too large, no permission, at every save: named, earlier ones whole, no rest', full_disks),
     'R8': ('not finite at 10 random steps: stopped before the step, named; skip-n', spoiled_numbers),
     'R11': (
-        '2,000 flipped bits, 300 cuts: 0 load other weights; verifying < 10 % of loading (from the disk)', rotten_files,
+        '2,000 flipped bits, 300 cuts: 0 load other weights; verifying < 10 % of loading', rotten_files,
     ),
 }  # fmt: skip
 
