@@ -25,7 +25,8 @@ HEAD = '| goal | asked | reached | met | seconds |\n|---|---|---|---|---|'
 def rows_of(script: str) -> list[Row]:
     """What a script measures; one that ends without a word is a goal that was missed."""
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, str(HERE / f'{script}.py')], capture_output=True, text=True)
+    command = [sys.executable, str(HERE / f'{script}.py')]
+    done = subprocess.run(command, capture_output=True, text=True, errors='replace')  # OpenCV repeats spoiled bytes
     lines = [line for line in done.stdout.splitlines() if line.startswith('{')]
     rows = [Row(**json.loads(line)) for line in lines]
     print(f'{script}: {len(rows)} goals in {time.perf_counter() - begun:.0f} s', file=sys.stderr)
