@@ -36,7 +36,7 @@ setup(
         'xtcocotools': ['xtcocotools>=1.14'],
         'timm': ['timm>=1.0'],
         'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
-        'test': ['pytest>=8', 'hypothesis>=6', 'ruff', 'mypy'],
+        'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy'],
     },
     entry_points={'poseplug.plugins': ['builtin = poseplug.plugins:BUILTIN']},
 )
