@@ -15,10 +15,10 @@ from poseplug.build import build_model, need
 from poseplug.codecs.base import Grid
 from poseplug.config import load_config
 from poseplug.datasets.dataset import inside
-from poseplug.datasets.images import image_of, read_image
 from poseplug.datasets.transforms.base import Transform
 from poseplug.engine.checkpoint import load_weights
 from poseplug.errors import AnnotationError, ConfigError, ImageError
+from poseplug.inference.pictures import Image, opened
 from poseplug.inference.shipped import shipped_model
 from poseplug.models.folding import fold_norms
 from poseplug.poses import Poses
@@ -26,7 +26,6 @@ from poseplug.registry import TRANSFORMS
 from poseplug.sample import Draw, Record, Sample, collate
 from poseplug.skeleton import get_skeleton
 
-Image = str | Path | bytes | np.ndarray
 BoxFormat = Literal['xywh', 'corners']
 PLACINGS = ('PlacePicture', 'PlaceByScale', 'PlaceBySource')  # what a box given by the caller replaces
 WHOLE = 8  # people's boxes that a whole picture counts as in a batch
@@ -232,23 +231,6 @@ def paired(images: Iterable[Image], boxes: Iterable[Any] | None) -> Iterator[tup
             f'{len(images)} pictures were given boxes for {len(boxes)}; give each picture its own (N, 4), or None'
         )
     return zip(images, boxes, strict=True)
-
-
-def opened(image: Image, place: int) -> tuple[Path, np.ndarray]:
-    """Path and pixels (H, W, 3) of a picture; bytes and arrays are called after their place."""
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return Path(f'picture {place}'), image_of(bytes(image), f'picture {place}')
-    if isinstance(image, (str, Path)):
-        return Path(image), read_image(Path(image))
-    if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f'picture {place} is a {type(image).__name__}; give a path, the bytes of a file, or (H, W, 3) of uint8, BGR'
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(
-            f'picture {place} is an array of {image.dtype} {image.shape}; give (H, W, 3) of uint8, in BGR order'
-        )
-    return Path(f'picture {place}'), image
 
 
 def corners(boxes: Any, box_format: BoxFormat, size: tuple[int, int], name: str) -> np.ndarray:
