@@ -15,7 +15,7 @@ from poseplug.progress import ScreenHandler
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give a command `--cfg-options KEY=VALUE ...`."""
+    """Give a command that takes a config `--cfg-options KEY=VALUE ...` and `--plugins NAME ...`."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -24,6 +24,19 @@ def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         default={},
         metavar='KEY=VALUE',
         help='settings over those of the config, such as model.head.type=HeatmapHead model.codec.refine=dark',
+    )
+    return add_plugins(parser)
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Give a command `--plugins NAME ...`, which `main` imports before the command runs."""
+    parser.add_argument(
+        '--plugins',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='NAME',
+        help='installed plugins to import, by package or entry point (a part that a config names finds its own)',
     )
     return parser
 
@@ -63,6 +76,10 @@ def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], No
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[ScreenHandler()])
     try:
+        if getattr(args, 'plugins', []):
+            from poseplug import plugins
+
+            plugins.use(args.plugins)
         run(args)
     except PoseplugError as error:
         if os.environ.get('POSEPLUG_TRACE'):

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from poseplug import plugins
 from poseplug.config_data import ENDINGS, read_data
 from poseplug.config_lines import chain, origin, tree
 from poseplug.config_parts import PARTS, READ, TRAINED, engine_parts, find, findings, lookup, typed
@@ -29,6 +30,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
         near = closest(path.name, [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else [])
         raise ConfigError(f'{path}: no such config' + (f'; {near}' if near else ''))
     cfg = Config(read_data(path), filename=str(path)) if path.suffix in ENDINGS else run_config(path)
+    use_plugins(cfg, options)
     merge_options(cfg, options)
     check(cfg, options, training)
     return cfg
@@ -48,6 +50,19 @@ def run_config(path: Path) -> Config:
         raise
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def use_plugins(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Import the installed plugins that a config names by `plugins`."""
+    names = options.get('plugins', cfg.get('plugins', []))
+    try:
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(
+                f"a list of names of installed plugins is wanted, such as ['poseplug-offsets']; got {names!r}"
+            )
+        plugins.use(names)
+    except ConfigError as error:
+        raise ConfigError(f'{origin(cfg, ("plugins",), options)}, plugins: {error}') from error
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ from poseplug.config_lines import shown, tree
 from poseplug.errors import ConfigError, UnsafeFileError
 
 ENDINGS = ('.json', '.yaml', '.yml')
-CODE = ('custom_imports',)  # settings that import modules
+# Settings that import modules, and who may say so instead
+CODE = {'custom_imports': 'use a .py config', 'plugins': 'give them by --plugins, or use a .py config'}
 DEEP = 10  # bases of bases
 
 
@@ -26,11 +27,9 @@ def read_data(path: Path, depth: int = 0) -> dict[str, Any]:
     content = parsed(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f'{shown(path)} is not a config: it holds no settings by name')
-    for key in CODE:
+    for key, remedy in CODE.items():
         if key in content:
-            raise UnsafeFileError(
-                f'{shown(path)}: {key} runs code, which a {path.suffix} config cannot; use a .py config'
-            )
+            raise UnsafeFileError(f'{shown(path)}: {key} runs code, which a {path.suffix} config cannot; {remedy}')
     given = content.pop('_base_', [])
     merged: dict[str, Any] = {}
     for base in [given] if isinstance(given, str) else given:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import Registry as MMEngineRegistry
 
+from poseplug import plugins
 from poseplug.config_lines import Keys, chain, names_used
 from poseplug.errors import ConfigError, clauses, closest
 from poseplug.registry import (
@@ -55,7 +56,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 DESCRIBED = ('model', *LOADERS, 'val_evaluator', 'test_evaluator')
 TRAINED = ('train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
 SWITCHES = ('init', 'freeze', 'compile', 'auto_scale_lr')
-READ = {*DESCRIBED, *TRAINED, *SWITCHES, 'skeleton', 'seed', 'overfit_steps'}
+READ = {*DESCRIBED, *TRAINED, *SWITCHES, 'skeleton', 'seed', 'overfit_steps', 'plugins'}
 LOADER_SETTINGS = ('batch_size', 'num_workers', 'shares', 'dataset')
 PIXEL_SETTINGS = ('mean', 'std', 'order')
 
@@ -155,7 +156,11 @@ def find(registry: MMEngineRegistry, name: Any) -> Any:
     """A part by its name in one of our registries or in mmengine's own, or None."""
     if not isinstance(name, str):
         return name if callable(name) else None
-    return registry.find(name) if hasattr(registry, 'find') else registry.module_dict.get(name)
+    if hasattr(registry, 'find'):
+        return registry.find(name)
+    if name not in registry.module_dict:
+        plugins.seek(registry.name, name)
+    return registry.module_dict.get(name)
 
 
 def missing(registry: MMEngineRegistry, name: Any) -> str:
@@ -166,7 +171,8 @@ def missing(registry: MMEngineRegistry, name: Any) -> str:
         return registry.unknown(name)
     if name in registry.module_dict:
         return f'{registry.name} {name!r} needs a package that is not installed'
-    return clauses(f'{registry.name} {name!r} is not registered', closest(name, registry.module_dict))
+    known = [*registry.module_dict, *plugins.offered(registry.name)]
+    return f'{clauses(f"{registry.name} {name!r} is not registered", closest(name, known))}. {plugins.hint(name)}'
 
 
 def typed(cfg: Mapping[str, Any], parts: Mapping[str, Kind]) -> Iterator[tuple[Keys, dict[str, Any], Kind]]:

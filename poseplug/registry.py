@@ -1,7 +1,7 @@
 """One registry per kind of part, children of mmengine's where mmengine has that kind.
 
 A part joins with a decorator (`@CODECS.register_module()`) and is built from `dict(type='Name', ...)`. A registry
-loads its built-in parts and the installed plugins when it is first asked for a name.
+loads its built-in parts when it is first asked for a name, and a plugin when it is asked for a name of that plugin's.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ class Registry(MMEngineRegistry):
         return part
 
     def find(self, key: str) -> Any:
-        """The part of that name, or None; a dotted name (`package.module.Name`) is imported."""
+        """The part of that name, or None; a dotted name (`package.module.Name`) is imported.
+
+        A name that nobody has registered is sought in the installed plugins.
+        """
         self.import_from_location()
         if '.' not in key:
-            return next((r.module_dict[key] for r in self._family() if key in r.module_dict), None)
+            if self._registered(key) is None:
+                plugins.seek(self.name, key)
+            return self._registered(key)
         try:
             part = super().get(key)
         except (RuntimeError, TypeError, ConfigError):
@@ -50,20 +55,22 @@ class Registry(MMEngineRegistry):
         return part if inspect.isclass(part) or inspect.isroutine(part) else None
 
     def names(self) -> list[str]:
-        """Every registered name, sorted, without those of mmengine."""
+        """Every registered name, sorted, without those of mmengine and of plugins that nobody has named."""
         self.import_from_location()
         return sorted(self.module_dict)
 
     def unknown(self, key: str) -> str:
-        """The message for a name that nobody registered: the closest, all known, and where it may come from."""
-        known = self.names()
+        """The message for a name that nobody registers: the closest, all known, and where it may come from."""
+        offered = plugins.offered(self.name)
+        known = sorted({*self.names(), *offered})
+        others = [r for r in REGISTRIES.values() if r is not self]
         told = clauses(
             f'{self.name} {key!r} is not registered',
-            closest(key, [n for r in self._family() for n in r.module_dict]),
-            *(f'{key!r} is a {r.name}' for r in REGISTRIES.values() if r is not self and key in r.module_dict),
+            closest(key, [*offered, *(n for r in self._family() for n in r.module_dict)]),
+            *(f'{key!r} is a {r.name}' for r in others if key in r.module_dict or key in plugins.offered(r.name)),
             f'known: {", ".join(known)}' if known else '',
         )
-        return f'{told}. {plugins.bringer(key) or "Is its plugin installed?"} {plugins.describe()}'
+        return f'{told}. {plugins.hint(key)}'
 
     def build(self, cfg: Any, **wired: Any) -> Any:
         """Build `dict(type=..., **settings)`, or return an already built part as it is.
@@ -92,6 +99,10 @@ class Registry(MMEngineRegistry):
             given = f'got type={kind!r}' if kind is not None else f'got {dict(settings)}'
             raise ConfigError(f"a {self.name} needs a 'type', one of: {', '.join(self.names())}; {given}")
         return kind, kind.__name__
+
+    def _registered(self, key: str) -> Any:
+        """What was registered by that name here or in a registry that this one inherits from, or None."""
+        return next((r.module_dict[key] for r in self._family() if key in r.module_dict), None)
 
     def _family(self) -> list[MMEngineRegistry]:
         """This registry and those it inherits from."""

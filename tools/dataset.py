@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli import add_options, main
+from poseplug.cli import add_options, add_plugins, main
 
 
 def verify(args: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('set', help='synthetic, lsp, lspet, flic, coco, mpii, crowdpose, aic, or one of a plugin')
+    parser.add_argument('set', help='synthetic, lsp, lspet, flic, coco, mpii, crowdpose, aic, or one of --plugins')
     parser.add_argument('--out', type=Path, metavar='DIR', help='synthetic: the folder to write')
     parser.add_argument('--count', type=int, default=1600, help='synthetic: pictures (default: 1600)')
     parser.add_argument('--train', type=int, metavar='N', help='synthetic: of these for training (default: 7 of 8)')
@@ -112,6 +112,7 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, default=0, help='synthetic: processes besides this one (default: none)')
     parser.add_argument('--root', type=Path, metavar='DIR', help='another set: the folder to check')
     parser.set_defaults(run=prepare)
+    add_plugins(parser)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from poseplug.cli import main
+from poseplug.cli import add_plugins, main
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--results', type=Path, metavar='FILE', help='scores to keep with it, from tools/test.py --out')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder (default: that of the shipped model)')
     parser.add_argument('--name', help='name of the two files (default: that of the shipped model)')
-    return parser
+    return add_plugins(parser)
 
 
 if __name__ == '__main__':

@@ -115,8 +115,8 @@ GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
     ),
     'S7': ('12 of 12 names that lead out, by 3 readers', partial(tests, 'tests/reliability/test_paths.py')),
     'S8': (
-        'plugins: one that fails disables itself, two of one name are an error',
-        partial(tests, 'tests/test_plugins.py'),
+        'plugins: imported only when named; one that fails disables itself; two of one name are an error',
+        partial(tests, 'tests/test_plugins.py', 'tests/test_plugin_source.py'),
     ),
     'S9': ('at most 10 dependencies with floors and ceilings, equal wheels, a lock with hashes', supply),
     'I2': (
