@@ -18,6 +18,8 @@ from poseplug.datasets.dataset import inside
 from poseplug.datasets.transforms.base import Transform
 from poseplug.engine.checkpoint import load_weights
 from poseplug.errors import AnnotationError, ConfigError, ImageError
+from poseplug.evaluation.gathering import certainty
+from poseplug.inference.detectors import Detector
 from poseplug.inference.pictures import Image, opened
 from poseplug.inference.shipped import shipped_model
 from poseplug.models.folding import fold_norms
@@ -56,7 +58,9 @@ class Predictor:
 
     `config` is a config file or a loaded config, `weights` a checkpoint of that model. A picture without boxes is one
     person, placed by the config's test pipeline; a person with a box is placed by `PlaceBox` in its stead. A model that
-    finds people by itself takes whole pictures alone.
+    finds people by itself takes whole pictures alone. With a `detector` (`poseplug.inference.detectors`) a picture
+    without boxes has the people that it finds, whose person scores are as COCO's protocol ranks them: the box's score
+    times the mean of the joints' that exceed 0.2.
     `channels_last` is the memory format of the network, whose numbers it does not change; by default that format is
     taken on a CPU, where it is faster, and the config's elsewhere. Batch norms are folded into the convolutions before
     them, so that `model` is for predicting alone.
@@ -68,6 +72,7 @@ class Predictor:
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         channels_last: bool | None = None,
+        detector: Detector | None = None,
     ):
         if (config is None) != (weights is None):
             raise ConfigError('a predictor needs a config and its checkpoint, or neither for the model that is shipped')
@@ -76,6 +81,7 @@ class Predictor:
             cfg, weights = shipped_model()
         self.name = f'{Path(getattr(cfg, "filename", None) or weights).stem}, {Path(weights).name}'
         self.model: Any = build_model(cfg)
+        self.detector = checked(detector, self.model)
         load_weights(self.model, weights)
         place = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(place).eval()
@@ -86,6 +92,11 @@ class Predictor:
         specs = pipeline_of(cfg)
         self.placed_by_picture = self._pipeline(specs)
         self.placed_by_box = self._pipeline([by_box(s) for s in specs])
+
+    @property
+    def finds_people(self) -> bool:
+        """Whether a picture without boxes has whoever is found in it, by the model or the detector."""
+        return bool(self.model.finds_people) or self.detector is not None
 
     def _pipeline(self, specs: Sequence[Any]) -> list[Transform]:
         return [TRANSFORMS.build(s, input_size=self.model.codec.input_size) for s in specs]
@@ -102,7 +113,8 @@ class Predictor:
 
         Args:
             images: Paths, the bytes of such files, or pictures (H, W, 3) of uint8 in BGR order.
-            boxes: For each picture (N, 4), one row a person, or None for the whole picture.
+            boxes: For each picture (N, 4), one row a person, or None for those of the detector (without one, for the
+                whole picture).
             batch_size: People that go through the network at once, whatever picture they are of; a whole picture of a
                 model that finds people by itself counts as `WHOLE` of them.
             every_stage: Return a list of lists: stages, then pictures.
@@ -146,19 +158,31 @@ class Predictor:
         return max(1, batch_size // WHOLE) if self.model.finds_people else batch_size
 
     def samples(self, image: Image, boxes: Any, box_format: BoxFormat = 'xywh', place: int = 0) -> list[Sample]:
-        """The inputs of a picture's people; without boxes (None) the picture is one person."""
+        """The inputs of a picture's people, with a detector those that it finds where `boxes` is None.
+
+        Without either the picture is one person.
+        """
         path, pixels = opened(image, place)
         if boxes is not None and self.model.finds_people:
             raise ConfigError(f'{type(self.model).__name__} finds people in whole pictures by itself; leave boxes out')
+        scores = None
         if boxes is None:
-            return [self._sample(path, pixels, None, place)]
-        size = (pixels.shape[1], pixels.shape[0])
-        return [self._sample(path, pixels, box, place) for box in corners(boxes, box_format, size, str(path))]
+            if self.detector is None:
+                return [self._sample(path, pixels, None, place)]
+            boxes, scores = detected(self.detector, pixels)
+            box_format = 'corners'
+        people = corners(boxes, box_format, (pixels.shape[1], pixels.shape[0]), str(path))
+        return [
+            self._sample(path, pixels, box, place, None if scores is None else scores[n : n + 1])
+            for n, box in enumerate(people)
+        ]
 
-    def _sample(self, path: Path, pixels: np.ndarray, box: np.ndarray | None, place: int) -> Sample:
-        """One person of a picture through the pipeline, box (4,) as two corners."""
+    def _sample(
+        self, path: Path, pixels: np.ndarray, box: np.ndarray | None, place: int, score: np.ndarray | None = None
+    ) -> Sample:
+        """One person of a picture through the pipeline, box (4,) as two corners and its score (1,) by a detector."""
         keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
-        record = Record(path, path.name, keypoints, np.zeros(keypoints.shape[:2], np.uint8))
+        record = Record(path, path.name, keypoints, np.zeros(keypoints.shape[:2], np.uint8), box_scores=score)
         if box is not None:
             record = replace(record, boxes=box[None], centers=box.reshape(1, 2, 2).mean(axis=1))
         rng = np.random.Generator(np.random.Philox(key=[0, place]))
@@ -170,11 +194,14 @@ class Predictor:
         return sample
 
     def fields(self, image: Image, box: Any = None, box_format: BoxFormat = 'xywh') -> Beliefs:
-        """The belief maps of one person, `box` (4,) or the whole picture, at every stage.
+        """The belief maps of one person, `box` (4,), the detector's surest or the whole picture, at every stage.
 
         With several scales in the pipeline these are the maps of the first.
         """
-        sample = self.samples(image, None if box is None else np.asarray(box)[None], box_format)[0]
+        people = self.samples(image, None if box is None else np.asarray(box)[None], box_format)
+        if not people:
+            raise AnnotationError('the detector finds nobody in the picture; give a box')
+        sample = people[0]
         batch = collate([sample])
         if not hasattr(self.model, 'fields') or 'heatmap' not in self.model.codec.fields:
             kind = type(self.model.codec).__name__
@@ -191,6 +218,30 @@ class Predictor:
             grid=codec.grid,
             limbs=tuple(stage['paf'][0].float().cpu().numpy() for stage in stages if 'paf' in stage),
         )
+
+
+def checked(detector: Detector | None, model: Any) -> Detector | None:
+    """The detector, or an error where it is none or where the model needs none."""
+    if detector is not None and model.finds_people:
+        raise ConfigError(f'{type(model).__name__} finds people in whole pictures by itself; leave the detector out')
+    if detector is not None and not callable(detector):
+        raise ConfigError(
+            f'a detector is called with pictures and finds boxes, which a {type(detector).__name__} cannot; for the '
+            f'ONNX file of one: OnnxDetector(FILE) of poseplug.inference.detectors'
+        )
+    return detector
+
+
+def detected(detector: Detector, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes (N, 4; two corners) and scores (N,) that a detector finds in a picture (H, W, 3)."""
+    found = [tuple(f) for f in detector([pixels])]
+    if [len(f) for f in found] == [2]:
+        boxes, scores = (np.asarray(part, dtype=np.float64) for part in found[0])
+        if scores.shape == (len(boxes),):
+            return boxes, scores
+    raise ConfigError(
+        f'{type(detector).__name__} did not give boxes (N, 4) and scores (N,) for each picture, as a detector does'
+    )
 
 
 def of_one_size(samples: Sequence[Sample], most: int) -> Iterator[Sequence[Sample]]:
@@ -294,6 +345,15 @@ def joined(people: Sequence[Poses], joints: int) -> Poses:
 
 
 def with_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
-    """The people of a picture with the boxes that they were cut by, where there were any."""
-    boxes = [s.record.boxes for s in samples if s.record.boxes is not None]
-    return replace(poses, boxes=np.concatenate(boxes)) if boxes and len(boxes) == len(poses) else poses
+    """The people of a picture with the boxes that they were cut by, where there were any.
+
+    With a detector's boxes their scores are those of the boxes times those of the joints.
+    """
+    records = [s.record for s in samples if s.record.boxes is not None]
+    if not records or len(records) != len(poses):
+        return poses
+    poses = replace(poses, boxes=np.concatenate([r.boxes for r in records]))
+    scores = [r.box_scores for r in records if r.box_scores is not None]
+    if not scores:
+        return poses
+    return replace(poses, person_scores=(np.concatenate(scores) * certainty(poses.scores)).astype(np.float32))

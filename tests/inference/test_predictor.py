@@ -178,3 +178,105 @@ def test_on_a_cpu_the_network_lies_channels_last_unless_told_otherwise(wanted, l
     image = np.random.default_rng(0).integers(0, 255, (80, 60, 3), dtype=np.uint8)
     other = Predictor(device='cpu', channels_last=not last)
     np.testing.assert_allclose(predictor([image])[0].keypoints, other([image])[0].keypoints, atol=0.05)
+
+
+# --- with a detector --------------------------------------------------------------------------------------------------
+
+
+class Finder:
+    """A detector that finds the same `boxes` and `scores` in every picture, and counts the pictures."""
+
+    def __init__(self, boxes, scores):
+        self.boxes, self.scores, self.seen = boxes, scores, 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        return [(self.boxes, self.scores) for _ in images]
+
+
+TWO = Finder(np.array([[10.0, 12, 70, 92], [30, 20, 80, 80]]), np.array([0.9, 0.5]))
+
+
+def test_a_picture_without_boxes_has_the_people_that_the_detector_finds(trained, predictor, files):
+    (own, given), (boxed,) = (
+        Predictor(*trained, device='cpu', detector=TWO)(files[:2], [None, [[5, 5, 50, 50]]]),
+        predictor(files[:1], [TWO.boxes], box_format='corners'),
+    )
+    assert same(own, boxed)
+    assert own.boxes.tolist() == TWO.boxes.tolist()
+    assert not predictor.finds_people
+    assert same(given, predictor(files[1:2], [[[5, 5, 50, 50]]])[0])
+    assert np.allclose(given.person_scores, predictor(files[1:2], [[[5, 5, 50, 50]]])[0].person_scores)
+
+
+def test_a_found_person_scores_as_the_metric_ranks_them(files):
+    (poses,) = Predictor(device='cpu', detector=TWO)(files[:1])
+    means = [np.mean([s for s in row if s > 0.2]) for row in poses.scores]
+    assert np.allclose(poses.person_scores, TWO.scores * means)
+    assert min(means) > 0.2
+    assert poses.person_scores.dtype == np.float32
+
+
+def test_every_stage_of_found_people_ends_with_the_last(trained, files):
+    predictor = Predictor(*trained, device='cpu', detector=TWO)
+    stages = predictor(files[:2], every_stage=True)
+    assert [[len(p) for p in stage] for stage in stages] == [[2, 2], [2, 2]]
+    last = predictor(files[:2])
+    assert all(map(same, stages[-1], last))
+    assert all(np.array_equal(a.person_scores, b.person_scores) for a, b in zip(stages[-1], last, strict=True))
+
+
+def test_found_people_go_through_the_network_together_whatever_their_picture(trained, files, monkeypatch):
+    predictor, sizes = Predictor(*trained, device='cpu', detector=TWO), []
+    predict = predictor.model.predict
+    monkeypatch.setattr(
+        predictor.model, 'predict', lambda batch, **rest: sizes.append(len(batch.images)) or predict(batch, **rest)
+    )
+    assert predictor.finds_people
+    assert [len(p) for p in predictor(files)] == [2] * 5
+    assert sizes == [10]
+
+
+def test_a_picture_where_the_detector_finds_nobody_has_nobody(trained, files):
+    predictor = Predictor(*trained, device='cpu', detector=Finder(np.zeros((0, 4)), np.zeros(0)))
+    found = predictor(files[:2])
+    assert [len(p) for p in found] == [0, 0]
+    assert found[0].keypoints.shape == (0, 14, 2)
+    with pytest.raises(AnnotationError, match='finds nobody in the picture; give a box'):
+        predictor.fields(files[0])
+
+
+def test_belief_maps_without_a_box_are_those_of_the_surest(trained, files):
+    predictor = Predictor(*trained, device='cpu', detector=TWO)
+    surest = predictor.fields(files[0], TWO.boxes[0], 'corners')
+    assert np.array_equal(predictor.fields(files[0]).inputs, surest.inputs)
+
+
+def test_a_detector_is_asked_picture_by_picture_as_they_come(trained, files):
+    detector = Finder(np.array([[10.0, 12, 70, 92]]), np.array([0.9]))
+    stream = Predictor(*trained, device='cpu', detector=detector).stream(iter(files), batch_size=1)
+    next(stream)
+    assert detector.seen == 1
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [[], [(np.zeros((2, 4)), np.zeros(1))], [np.zeros((3, 5))], [(np.zeros((1, 4)), np.zeros((1, 1)))], [()]],
+)
+def test_what_is_no_answer_of_a_detector_is_an_error_that_names_it(trained, files, answer):
+    def faulty(images):
+        return answer
+
+    with pytest.raises(ConfigError, match='function did not give boxes'):
+        Predictor(*trained, device='cpu', detector=faulty)(files[:1])
+
+
+def test_a_box_beyond_the_picture_is_an_error_whoever_gives_it(trained, files):
+    beyond = Finder(np.array([[5000.0, 5000, 5100, 5100]]), np.ones(1))
+    with pytest.raises(AnnotationError, match='outside the picture'):
+        Predictor(*trained, device='cpu', detector=beyond)(files[:1])
+
+
+def test_a_file_is_no_detector_before_it_is_read(trained):
+    with pytest.raises(ConfigError, match=r'a str cannot; .* OnnxDetector\(FILE\)'):
+        Predictor(*trained, device='cpu', detector='nanodet.onnx')

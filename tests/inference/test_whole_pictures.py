@@ -95,3 +95,8 @@ def test_several_scales_are_tested_in_batches_of_pictures_of_several_shapes(trai
     found = Predictor(cfg, weights, device='cpu')([read_image(f) for f in files[-3:]])
     assert all(np.isfinite(p.keypoints).all() for p in found)
     assert sum(map(len, found)) > 3
+
+
+def test_a_model_that_finds_people_by_itself_takes_no_detector(trained):
+    with pytest.raises(ConfigError, match='BottomUp finds people in whole pictures by itself; leave the detector out'):
+        Predictor(*trained, device='cpu', detector=lambda images: [])
