@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from poseplug.errors import ConfigError, UnsafeFileError
 ENDINGS = ('.json', '.yaml', '.yml')
 # Settings that import modules, and who may say so instead
 CODE = {'custom_imports': 'use a .py config', 'plugins': 'give them by --plugins, or use a .py config'}
+PARTS = ('type', 'constructor')  # settings that name a part, which is imported where the name has dots
 DEEP = 10  # bases of bases
 
 
@@ -21,7 +22,7 @@ def read_data(path: Path, depth: int = 0) -> dict[str, Any]:
     """A JSON or YAML config with its bases, which are such files, too.
 
     Raises:
-        UnsafeFileError: it names a Python file as its base, or modules to import.
+        UnsafeFileError: it names a Python file as its base or as a teacher's config, or modules to import.
         ConfigError: it cannot be read.
     """
     content = parsed(path)
@@ -30,6 +31,8 @@ def read_data(path: Path, depth: int = 0) -> dict[str, Any]:
     for key, remedy in CODE.items():
         if key in content:
             raise UnsafeFileError(f'{shown(path)}: {key} runs code, which a {path.suffix} config cannot; {remedy}')
+    for told in imports(content):
+        raise UnsafeFileError(f'{shown(path)}: {told} runs code, which a {path.suffix} config cannot; use a .py config')
     given = content.pop('_base_', [])
     merged: dict[str, Any] = {}
     for base in [given] if isinstance(given, str) else given:
@@ -41,6 +44,22 @@ def read_data(path: Path, depth: int = 0) -> dict[str, Any]:
             raise ConfigError(f'{shown(path)}: more than {DEEP} bases of bases; do they go round in a circle?')
         merged = joined(merged, read_data(path.parent / base, depth + 1))
     return joined(merged, content)
+
+
+def imports(content: Any) -> Iterator[str]:
+    """The settings anywhere in a config that name a part by its module, or a Python config, in words."""
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        for key, text in value.items() if isinstance(value, dict) else ():
+            if isinstance(text, str) and runs(key, text):
+                yield f'{key} {text!r}'
+
+
+def runs(key: str, text: str) -> bool:
+    """Whether a setting names a part by its module, or a config that is no data."""
+    return '.' in text if key in PARTS else key == 'config' and Path(text).suffix not in ENDINGS
 
 
 def parsed(path: Path) -> Any:

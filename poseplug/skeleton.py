@@ -181,7 +181,11 @@ def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:
     if isinstance(spec, Skeleton):
         return spec
     if isinstance(spec, str):
-        return union(*(SKELETONS.get(name.strip())() for name in spec.split('+')))
+        names = [name.strip() for name in spec.split('+')]
+        for name in names:
+            if '.' in name:  # no module to import: a name may come from a file of data
+                raise ConfigError(SKELETONS.unknown(name))
+        return union(*(SKELETONS.get(name)() for name in names))
     if not isinstance(spec, Mapping):
         raise ConfigError(f'a skeleton is a name, a dict of its fields or a Skeleton; got {type(spec).__name__}')
     fields = {key: listless(value) for key, value in spec.items()}

@@ -1,6 +1,7 @@
 """Configs of data: nothing in them is run, and what they say is what the same Python config says."""
 
 import json
+import sys
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_a_base_is_data_too(tmp_path, base):
     (tmp_path / 'a.json').write_text(json.dumps({'_base_': base}))
     with pytest.raises(UnsafeFileError, match=r'a.json: its base .* is no .json, .yaml, .yml file'):
         read_data(tmp_path / 'a.json')
+
+
+@pytest.mark.parametrize('change', [
+    {'skeleton': 'evil_module.Thing'},
+    {'skeleton': 'lsp+evil_module.Thing'},
+    {'model': {'type': 'evil_module.Thing'}},
+    {'model': {'type': 'TopDown', 'head': [{'type': 'evil_module.Thing'}]}},
+    {'model': {'type': 'DistilledTopDown', 'teacher': {'config': 'evil_module.py', 'weights': 'w.pth'}}},
+    {'optim_wrapper': {'constructor': 'evil_module.Thing'}},
+])  # fmt: skip
+@pytest.mark.parametrize('ending', ['json', 'yaml'])
+def test_a_config_of_data_imports_no_module_by_a_name_with_dots(lite, tmp_path, monkeypatch, change, ending):
+    (tmp_path / 'evil_module.py').write_text('')
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f'a.{ending}').write_text(json.dumps({**lite, **change}))
+    with pytest.raises((UnsafeFileError, ConfigError), match='evil_module.* (runs code|is not registered)'):
+        load_config(tmp_path / f'a.{ending}', training=True)
+    assert 'evil_module' not in sys.modules
 
 
 def test_aliases_are_refused_with_their_line():
