@@ -25,7 +25,7 @@ class ScreenHandler(logging.StreamHandler):
 
 
 class Bar:
-    """Counts up to `total` from `start`; `note` is shown at its end."""
+    """Counts up to `total` (0: nobody knows) from `start`; `note` is shown at its end."""
 
     def __init__(self, title: str, total: int, start: int = 0, unit: str = 'it'):
         self.title, self.total, self.done, self.first, self.unit = title, total, start, start, unit
@@ -48,7 +48,7 @@ class Bar:
             console=_console(),
         )
         progress.start()
-        self.task = progress.add_task(self.title, total=self.total, completed=self.done, note='')
+        self.task = progress.add_task(self.title, total=self.total or None, completed=self.done, note='')
         return progress
 
     def update(self, steps: int = 1) -> None:
@@ -69,8 +69,10 @@ class Bar:
     def line(self) -> str:
         """Where the work stands, in one line."""
         rate = self.rate()
-        left = f'{duration((self.total - self.done) / rate)} left' if rate else 'rate unknown'
         note = f', {self.text}' if self.text else ''
+        if not self.total:
+            return f'{self.title} {self.done}, {rate:.3g} {self.unit}/s{note}'
+        left = f'{duration((self.total - self.done) / rate)} left' if rate else 'rate unknown'
         return f'{self.title} {self.done}/{self.total}, {rate:.3g} {self.unit}/s, {left}{note}'
 
     def close(self) -> None:

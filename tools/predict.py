@@ -1,6 +1,6 @@
-"""Draw people: python tools/predict.py [CONFIG CHECKPOINT] IMAGES... [--out DIR] [--boxes x,y,w,h ...] [--fields]
+"""Draw people: python tools/predict.py [CONFIG CHECKPOINT] INPUTS... [--out DIR] [--boxes x,y,w,h ...] [--fields]
 
-With nothing but pictures (files or folders), the model that comes with poseplug is used.
+Inputs are pictures, videos and folders of both; with nothing else, the model that comes with poseplug is used.
 """
 
 from __future__ import annotations
@@ -16,31 +16,46 @@ OUT = Path('work_dirs/predictions')
 
 def run(args: argparse.Namespace) -> None:
     from poseplug.inference import folders
+    from poseplug.inference.clips import Treatment
     from poseplug.inference.predictor import Predictor
+    from poseplug.inference.smoothing import Smoothing
 
     model, inputs = folders.split_arguments(args.inputs)
-    files = folders.picture_files(inputs, args.out)
+    files = folders.input_files(inputs, args.out)
     boxes = folders.read_boxes(args.boxes, files)
-    folders.check_pictures(files, boxes, args.box_format)
+    folders.check_options(files, args.out, args.fields)
+    folders.check_inputs(files, boxes, args.box_format)
+    treatment = Treatment(
+        every=args.every,
+        smoothing=Smoothing() if args.smooth else None,
+        draw=not args.no_video,
+        csv=args.csv,
+        threshold=args.threshold,
+        batch_size=args.batch_size,
+        box_format=args.box_format,
+    )
     predictor = Predictor(*model, device=args.device)
-    writer = folders.Writer(predictor, args.out, args.threshold, args.box_format)
-    for report in writer.each(files, boxes, args.batch_size, args.fields):
+    writer = folders.Writer(predictor, args.out, treatment, args.fields)
+    for report in writer.each(files, boxes):
         if not args.json:
             print(report, flush=True)
-    content = writer.finish(csv=args.csv)
+    content = writer.finish()
     print(content if args.json else f'written to {args.out}: {", ".join(writer.written())}')
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add('inputs', nargs='+', metavar='[CONFIG CHECKPOINT] IMAGES', help='pictures, or folders of them')
+    add('inputs', nargs='+', metavar='[CONFIG CHECKPOINT] INPUTS', help='pictures, videos, or folders')
     add('--out', type=Path, default=OUT, metavar='DIR', help=f'folder for pictures and results.json (default: {OUT})')
-    add('--boxes', nargs='+', metavar='x,y,w,h', help='people of the one picture, or a JSON file {picture: [boxes]}')
+    add('--boxes', nargs='+', metavar='x,y,w,h', help='people of the one picture, or a JSON file (see the docs)')
     add('--box-format', choices=('xywh', 'corners'), default='xywh', help='what the four numbers of a box are')
-    add('--fields', action='store_true', help='belief maps of everybody, stage by stage, too')
+    add('--fields', action='store_true', help='belief maps of everybody in pictures, stage by stage, too')
     add('--json', action='store_true', help='print the results as JSON instead of lines')
-    add('--csv', action='store_true', help='write results.csv as well: a row a joint')
+    add('--csv', action='store_true', help='tables as well, a row a joint: results.csv, and one a video')
+    add('--every', type=positive, default=1, metavar='N', help='predict one of N frames of a video (default: each)')
+    add('--smooth', action='store_true', help='smooth the joints of videos (one-euro filter)')
+    add('--no-video', action='store_true', help='results of videos without a drawn video')
     add('--threshold', type=float, default=0.05, help='joints that score less are not drawn (default: 0.05)')
     add('--batch-size', type=positive, default=32, help='people that go through the network at once')
     add('--device', help='such as cuda:1 or cpu (default: the accelerator where there is one)')
