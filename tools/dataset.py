@@ -1,10 +1,12 @@
-"""Look after data sets: verify what a config reads, browse it as pictures, prepare a set, pack its crops.
+"""Look after data sets: verify what a config reads, browse it as pictures, prepare a set, pack its crops,
+find its people by a detector.
 
 python tools/dataset.py verify CONFIG
 python tools/dataset.py browse CONFIG --out sheet.jpg [--split train|val|test] [--count 48] [--raw]
 python tools/dataset.py prepare synthetic --out DIR [--count N] [--format lsp|coco]
 python tools/dataset.py prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--root DIR]
 python tools/dataset.py pack CONFIG --out DIR [--quality 95] [--detail 1.0]
+python tools/dataset.py detect CONFIG|FOLDER --detector FILE.onnx --out found.json [--split test] [--threshold 0.2]
 """
 
 from __future__ import annotations
@@ -66,9 +68,24 @@ def pack(args: argparse.Namespace) -> None:
     )
 
 
+def detect(args: argparse.Namespace) -> None:
+    from poseplug.config import load_config
+    from poseplug.inference import found_boxes
+    from poseplug.inference.detectors import OnnxDetector
+
+    detector = OnnxDetector(args.detector, args.threshold, args.overlap)
+    if args.input.suffix == '.py':
+        pictures = found_boxes.of_config(load_config(args.input, args.cfg_options), args.split)
+    else:
+        pictures = found_boxes.of_folder(args.input)
+    rows = found_boxes.detect(pictures, detector)
+    found_boxes.write(rows, args.out)
+    print(f'written: {args.out}, {len(rows):,} boxes in {len(pictures):,} pictures')
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare | pack')
+    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare | pack | detect')
     checking = commands.add_parser(
         'verify', help='count and judge everything that a config reads; exit code 1 if wrong'
     )
@@ -87,7 +104,21 @@ def parser() -> argparse.ArgumentParser:
     add_options(sheet)
     add_prepare(commands.add_parser('prepare', help='make the embedded set, or check where another one should be'))
     add_pack(commands.add_parser('pack', help='write the crops of a training set into a few large files'))
+    add_detect(commands.add_parser('detect', help="write a detector's boxes, for tests with boxes='found.json'"))
     return parser
+
+
+def add_detect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'input', type=Path, metavar='CONFIG | FOLDER', help='a config, or a folder of numbered pictures'
+    )
+    parser.add_argument('--detector', required=True, metavar='FILE', help='its ONNX file, or URL#sha256=DIGITS')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help="the boxes, in COCO's result format")
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='test', help='of a config (default: test)')
+    parser.add_argument('--threshold', type=float, default=0.2, help='least score of a box (default: 0.2)')
+    parser.add_argument('--overlap', type=float, default=0.6, help='of boxes that share more the best (default: 0.6)')
+    parser.set_defaults(run=detect)
+    add_options(parser)
 
 
 def add_pack(parser: argparse.ArgumentParser) -> None:
