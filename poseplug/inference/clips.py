@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, tee
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -102,24 +102,18 @@ def followed(
     predictor: Predictor, frames: Iterable[Frame], boxes: Boxes | None, treatment: Treatment
 ) -> Iterator[Seen]:
     """Frames and their people, who have ids; reads ahead by one batch."""
-    pictures, kept = tee(frames)
-    given = None
-    if boxes is not None:
-        pictures, boxed = tee(pictures)
-        given = (boxes.get(frame.index, []) for frame in boxed)
-    stages = predictor.stream(
-        (frame.pixels for frame in pictures), given, treatment.batch_size, box_format=treatment.box_format
-    )
-    identify: Callable[[Poses, float], Poses] = Tracker(predictor.skeleton) if tracked(predictor, boxes) else the_one
+    several = predictor.finds_people or boxes is not None
+    identify: Callable[[Poses, float], Poses] = Tracker(predictor.skeleton) if several else the_one
     smooth = Smoother(treatment.smoothing) if treatment.smoothing else None
-    for found, frame in zip(stages, kept, strict=True):
-        people = identify(found[-1].numpy(), frame.seconds)
-        yield frame, smooth(people, frame.seconds) if smooth else people
-
-
-def tracked(predictor: Predictor, boxes: Any) -> bool:
-    """Whether a frame may have several people."""
-    return bool(predictor.model.finds_people) or boxes is not None
+    frames = iter(frames)
+    while group := list(islice(frames, treatment.batch_size)):
+        given = None if boxes is None else [boxes.get(frame.index, []) for frame in group]
+        stages = predictor.stream(
+            [frame.pixels for frame in group], given, treatment.batch_size, box_format=treatment.box_format
+        )
+        for frame, found in zip(group, stages, strict=True):
+            people = identify(found[-1].numpy(), frame.seconds)
+            yield frame, smooth(people, frame.seconds) if smooth else people
 
 
 def the_one(people: Poses, seconds: float) -> Poses:
@@ -166,7 +160,7 @@ class Sinks:
 
     def __init__(self, predictor: Predictor, video: Video, base: Path, first: Frame, boxed: bool, treatment: Treatment):
         self.predictor, self.video, self.treatment = predictor, video, treatment
-        self.labelled = tracked(predictor, boxed or None)
+        self.labelled = predictor.finds_people or boxed
         self.size = (first.pixels.shape[1], first.pixels.shape[0])
         self.frames, self.last, self.ids = 0, -1, 0
         with ExitStack() as stack:

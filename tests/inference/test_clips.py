@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-from itertools import islice
 from types import SimpleNamespace
 
 import cv2
@@ -29,24 +28,21 @@ PAIR = Skeleton(name='pair', joints=('top', 'end'), limbs=(('top', 'end'),))
 class Reader:
     """Stands for a predictor: the first person's first joint lies at x = 10 times the number of a frame.
 
-    A batch is read before its first people come, as the real one does. `breaks` is the number it fails at.
+    It fails at the number `breaks`.
     """
 
     skeleton, name = PAIR, 'reader'
 
     def __init__(self, several=False, breaks=None):
-        self.breaks = breaks
-        self.model = SimpleNamespace(finds_people=several, codec=SimpleNamespace(score='none'))
+        self.breaks, self.finds_people = breaks, several
+        self.model = SimpleNamespace(codec=SimpleNamespace(score='none'))
 
     def stream(self, images, boxes=None, batch_size=32, every_stage=False, box_format='xywh'):
-        images = iter(images)
-        while group := list(islice(images, batch_size)):
-            for image in group:
-                number = videos.number_of(image)
-                if number == self.breaks:
-                    raise RuntimeError('broken')
-                own = None if boxes is None else next(boxes)
-                yield [people(number, 1 if own is None else len(own))]
+        for image, own in zip(images, boxes or [None] * len(images), strict=True):
+            number = videos.number_of(image)
+            if number == self.breaks:
+                raise RuntimeError('broken')
+            yield [people(number, 1 if own is None else len(own))]
 
 
 def people(number, count):
@@ -60,6 +56,15 @@ def clip(tmp_path):
     """A whole video of 50 frames of 160x120 px, 25 a second."""
     videos.written(tmp_path / 'clip.avi', 'MJPG')
     return tmp_path / 'clip.avi'
+
+
+@pytest.fixture
+def predictor(tiny_config, tmp_path):
+    """A small CPM with random weights."""
+    torch.manual_seed(0)
+    cfg = tiny_config()
+    torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'tiny.pth')
+    return Predictor(cfg, tmp_path / 'tiny.pth')
 
 
 def lines(folder, name='clip'):
@@ -114,11 +119,7 @@ def test_the_first_line_says_what_the_others_mean(clip, tmp_path):
     assert {f.name for f in tmp_path.iterdir()} == {'clip.avi', 'clip.jsonl'}
 
 
-def test_people_of_a_video_are_those_of_its_frames_as_pictures(tiny_config, clip, tmp_path):
-    torch.manual_seed(0)
-    cfg = tiny_config()
-    torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'tiny.pth')
-    predictor = Predictor(cfg, tmp_path / 'tiny.pth')
+def test_people_of_a_video_are_those_of_its_frames_as_pictures(predictor, clip, tmp_path):
     account = write_clip(predictor, clip, tmp_path / 'clip', treatment=Treatment(every=10, batch_size=2))
     frames = [frame.pixels for frame in Video(clip) if frame.index % 10 == 0]
     found = lines(tmp_path)[1]
@@ -129,8 +130,8 @@ def test_people_of_a_video_are_those_of_its_frames_as_pictures(tiny_config, clip
         assert np.array(person['keypoints'])[:, :2] == pytest.approx(alone.keypoints[0], abs=0.01)
 
 
-@pytest.mark.parametrize('boxed', [False, True])
-def test_only_a_batch_of_frames_is_read_ahead(boxed):
+@pytest.mark.parametrize('boxes', [None, {}, {n: [[0, 0, 90, 90]] * 3 for n in range(30)}])
+def test_only_a_batch_of_frames_is_held_however_many_people_they_have(predictor, boxes):
     read = []
 
     def frames():
@@ -138,9 +139,9 @@ def test_only_a_batch_of_frames_is_read_ahead(boxed):
             read.append(number)
             yield clips.Frame(number, number / 25, videos.numbered(number))
 
-    boxes = {n: [[0, 0, 9, 9]] for n in range(30)} if boxed else None
-    for frame, _ in clips.followed(Reader(), frames(), boxes, Treatment(batch_size=4)):
+    for frame, people in clips.followed(predictor, frames(), boxes, Treatment(batch_size=4)):
         assert len(read) - frame.index <= 4
+        assert len(people) == (1 if boxes is None else len(boxes.get(frame.index, [])))
 
 
 def test_a_run_that_breaks_keeps_the_frames_that_it_had(clip, tmp_path):
