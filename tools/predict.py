@@ -15,8 +15,10 @@ OUT = Path('work_dirs/predictions')
 
 
 def run(args: argparse.Namespace) -> None:
+    from poseplug.errors import ConfigError
     from poseplug.inference import folders
     from poseplug.inference.clips import Treatment
+    from poseplug.inference.detectors import OnnxDetector
     from poseplug.inference.predictor import Predictor
     from poseplug.inference.smoothing import Smoothing
 
@@ -24,6 +26,8 @@ def run(args: argparse.Namespace) -> None:
     files = folders.input_files(inputs, args.out)
     boxes = folders.read_boxes(args.boxes, files)
     folders.check_options(files, args.out, args.fields)
+    if args.boxes and args.detector:
+        raise ConfigError('--boxes says where people are, and --detector finds them; leave one of them out')
     folders.check_inputs(files, boxes, args.box_format)
     treatment = Treatment(
         every=args.every,
@@ -34,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         box_format=args.box_format,
     )
-    predictor = Predictor(*model, device=args.device)
+    detector = OnnxDetector(args.detector, args.detector_threshold) if args.detector else None
+    predictor = Predictor(*model, device=args.device, detector=detector)
     writer = folders.Writer(predictor, args.out, treatment, args.fields)
     for report in writer.each(files, boxes):
         if not args.json:
@@ -50,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     add('--out', type=Path, default=OUT, metavar='DIR', help=f'folder for pictures and results.json (default: {OUT})')
     add('--boxes', nargs='+', metavar='x,y,w,h', help='people of the one picture, or a JSON file (see the docs)')
     add('--box-format', choices=('xywh', 'corners'), default='xywh', help='what the four numbers of a box are')
+    add('--detector', metavar='FILE.onnx', help='finds the people, each of whom is predicted (see the docs)')
+    add('--detector-threshold', type=float, default=0.4, metavar='S', help='least score of a box (default: 0.4)')
     add('--fields', action='store_true', help='belief maps of everybody in pictures, stage by stage, too')
     add('--json', action='store_true', help='print the results as JSON instead of lines')
     add('--csv', action='store_true', help='tables as well, a row a joint: results.csv, and one a video')

@@ -178,7 +178,7 @@ class Writer:
             image = read_image(files[i])
             self._save(names[i], draw_poses(image, poses, self.predictor.skeleton, treatment.threshold), 'skeletons')
             if self.fields:
-                self._draw_fields(names[i], image, own)
+                self._draw_fields(names[i], image, *self._shown(poses, own))
             self._note(files[i], image, poses)
             scores = ', '.join(f'{s:.3f}' for s in poses.person_scores) or 'nobody'
             yield f'{files[i]}: {self._name(names[i])}, score {scores}'
@@ -190,9 +190,15 @@ class Writer:
         self.counts['videos'] += 1
         return f'{file}: {drawn}{found["results"]}, {found["frames"]} frames, people: {found["people"]}'
 
-    def _draw_fields(self, name: str, image: np.ndarray, boxes: Any) -> None:
+    def _shown(self, poses: Poses, boxes: Any) -> tuple[Any, BoxFormat]:
+        """Whose belief maps are drawn: boxes, those of the detector where it gave them, and what their numbers are."""
+        if boxes is None and self.predictor.detector is not None:
+            return [] if poses.boxes is None else poses.boxes, 'corners'
+        return boxes, self.treatment.box_format
+
+    def _draw_fields(self, name: str, image: np.ndarray, boxes: Any, box_format: BoxFormat) -> None:
         for n, box in enumerate([None] if boxes is None else boxes):
-            beliefs = self.predictor.fields(image, box, self.treatment.box_format)
+            beliefs = self.predictor.fields(image, box, box_format)
             ending = '_fields' if boxes is None or len(boxes) == 1 else f'_fields_{n + 1}'
             self._save(name, stage_strips(beliefs), 'belief maps', ending)
             if beliefs.limbs:
