@@ -1,5 +1,6 @@
 """Detectors: boxes by hand from a head's numbers, through the letterbox and back, and those of a real file."""
 
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -379,3 +380,59 @@ def test_what_comes_of_a_picture_is_the_same_in_any_company(real, pictures):
         (alone,) = detector([path])
         assert np.array_equal(alone.boxes, found.boxes)
         assert (np.diff(found.scores) <= 0).all()
+
+
+# --- from the command line --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predict(command, monkeypatch, tmp_path):
+    """A function that runs the predict command with a stand-in for the network: (code, errors, results)."""
+    monkeypatch.setattr(detectors, 'read_net', lambda file: (Bright(), (64, 64)))
+
+    def run(*arguments):
+        code, out, told = command(
+            'predict.py', *arguments, '--detector', 'x.onnx', '--device', 'cpu', '--out', tmp_path / 'out'
+        )
+        results = tmp_path / 'out/results.json'
+        return code, told, json.loads(results.read_text()) if results.is_file() else None
+
+    return run
+
+
+def test_the_command_predicts_whom_the_detector_finds_with_their_belief_maps(predict, tmp_path):
+    cv2.imwrite(str(tmp_path / 'one.png'), with_box((64, 64), (20, 8, 40, 56)))
+    cv2.imwrite(str(tmp_path / 'nobody.png'), np.zeros((64, 64, 3), np.uint8))
+    code, _, results = predict(tmp_path / 'one.png', tmp_path / 'nobody.png', '--fields')
+    assert code == 0
+    one, nobody = results['images']
+    assert [p['corners'] for p in one['people']] == [[19.5, 7.5, 39.5, 55.5]]
+    assert nobody['people'] == []
+    drawn = {f.name for f in (tmp_path / 'out').iterdir()}
+    assert drawn == {'one_pose.jpg', 'one_fields.jpg', 'nobody_pose.jpg', 'results.json'}
+
+
+def test_the_command_leaves_out_boxes_below_the_detectors_threshold(predict, tmp_path):
+    cv2.imwrite(str(tmp_path / 'one.png'), with_box((64, 64), (20, 8, 40, 56)))
+    assert predict(tmp_path / 'one.png', '--detector-threshold', 0.95)[2]['images'][0]['people'] == []
+
+
+def test_boxes_and_a_detector_at_once_are_an_error(predict, tmp_path):
+    cv2.imwrite(str(tmp_path / 'one.png'), with_box((64, 64), (20, 8, 40, 56)))
+    code, told, _ = predict(tmp_path / 'one.png', '--boxes', '1,2,30,40')
+    assert code == 2
+    assert 'leave one of them out' in told
+
+
+def test_a_person_who_walks_through_a_video_is_followed_by_the_detectors_boxes(predict, tmp_path):
+    film = cv2.VideoWriter(str(tmp_path / 'walk.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 25, (128, 96))
+    for n in range(12):
+        film.write(with_box((128, 96), (10 + 6 * n, 16, 40 + 6 * n, 80)))
+    film.release()
+    assert predict(tmp_path / 'walk.avi')[0] == 0
+    _, *frames = map(json.loads, (tmp_path / 'out/walk.jsonl').read_text().splitlines())
+    assert len(frames) == 12
+    assert [[p['id'] for p in f['people']] for f in frames] == [[1]] * 12
+    left = np.array([f['people'][0]['corners'][0] for f in frames])
+    assert np.abs(left - (10 + 6 * np.arange(12))).max() <= 6  # a block of JPEG, dark grey beside the person
+    assert (np.diff(left) > 0).all()
