@@ -109,14 +109,20 @@ def test_a_hull_is_a_tenth_of_its_longer_side_wider_than_its_joints():
     assert Bodies.of(Poses(points, np.zeros((1, 3)), np.ones(1)), 0.5).boxes.tolist() == [[0, 0, 0, 0]]
 
 
-def test_crowds_that_move_at_random_keep_their_ids_when_one_in_ten_sightings_fails():
-    """Six people for 10 s at 25 frames a second, each in a row of their own."""
-    track, ids = Tracker(COCO), {}
-    places, ways = RNG.uniform(0, 900, 6), RNG.uniform(-120, 120, 6)
-    for step in range(250):
-        places = places + ways / 25
-        there = np.flatnonzero(RNG.random(6) > 0.1)
-        crowd = people(*((places[n], 220 * n) for n in there), noise=2)
-        for n, own in zip(there, track(crowd, step / 25).ids, strict=True):
-            assert ids.setdefault(n, own) == own
-    assert len(set(ids.values())) == 6
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_five_who_walk_up_and_down_in_one_row_keep_their_ids(seed):
+    """For 10 s at 30 frames a second, through each other; one in ten sightings fails, joints are off by 1 %.
+
+    They are of one shape, so that those who coincide, within 12 px, may be mistaken for the moment.
+    """
+    rng, track, ids = np.random.default_rng(seed), Tracker(COCO), {}
+    places, ways = rng.uniform(0, 1200, 5), rng.choice([-1, 1], 5) * rng.uniform(60, 200, 5)
+    heights = rng.uniform(300, 340, 5)
+    for step in range(300):
+        places = places + ways / 30
+        ways = np.where((places - 600) * ways > 600 * abs(ways), -ways, ways)
+        there = rng.permutation(np.flatnonzero(rng.random(5) > 0.1))
+        crowd = people(*((places[n], heights[n]) for n in there), noise=2)
+        for n, own in zip(there, track(crowd, step / 30).ids, strict=True):
+            assert ids.setdefault(n, own) == own or np.sort(abs(places - places[n]))[1] < 12
+    assert sorted(ids.values()) == [1, 2, 3, 4, 5]
