@@ -74,13 +74,17 @@ def detect(args: argparse.Namespace) -> None:
     from poseplug.inference.detectors import OnnxDetector
 
     detector = OnnxDetector(args.detector, args.threshold, args.overlap)
+    annotated = []
     if args.input.suffix == '.py':
-        pictures = found_boxes.of_config(load_config(args.input, args.cfg_options), args.split)
+        annotated = found_boxes.of_config(load_config(args.input, args.cfg_options), args.split)
+        pictures = found_boxes.numbered((record.id, record.path) for record in annotated)
     else:
         pictures = found_boxes.of_folder(args.input)
     rows = found_boxes.detect(pictures, detector)
     found_boxes.write(rows, args.out)
     print(f'written: {args.out}, {len(rows):,} boxes in {len(pictures):,} pictures')
+    if annotated:
+        print(found_boxes.recall(annotated, rows))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from scipy.optimize import linear_sum_assignment
 
 from poseplug.datasets.images import read_image
 from poseplug.datasets.sources.coco import CocoSource
@@ -15,9 +14,8 @@ from poseplug.geometry import apply, mirroring
 from poseplug.grouping.nms import box_iou
 from poseplug.inference import detectors
 from poseplug.inference.detectors import BINS, OnnxDetector, boxes_of, centers, letterboxed, people_of
+from poseplug.inference.found_boxes import LARGE, matched
 from poseplug.inference.onnx_file import input_shapes
-
-LARGE = 5000  # px² of a person's area from which on they are asked for
 
 
 def logits(*distances):
@@ -320,21 +318,12 @@ def pictures(real_data):
     return records
 
 
-def found_again(boxes, found):
-    """(N,) which of boxes (N, 4) have a found one of an IoU of 0.5 or more for themselves."""
-    overlap = box_iou(boxes, found)
-    own, theirs = linear_sum_assignment(-(overlap >= 0.5).astype(float))
-    again = np.zeros(len(boxes), bool)
-    again[own] = overlap[own, theirs] >= 0.5
-    return again
-
-
 def test_four_of_five_large_people_of_coco_are_found(real, pictures):
     detector, large, again = real(threshold=0.3), [], []
     for record in pictures[:50]:
         (found,) = detector([record.path])
         large.append(record.areas > LARGE)
-        again.append(found_again(record.boxes, found.boxes))
+        again.append(matched(record.boxes, found.boxes))
     large, again = np.concatenate(large), np.concatenate(again)
     assert large.sum() > 100
     assert again[large].mean() >= 0.8
@@ -349,7 +338,7 @@ def test_a_mirrored_picture_has_mirrored_boxes(real, pictures):
         back = np.concatenate([back.min(axis=1), back.max(axis=1)], axis=1)
         assert len(plain.boxes)
         sure = plain.scores > 0.6
-        assert found_again(plain.boxes[sure], back).all()
+        assert matched(plain.boxes[sure], back).all()
         assert box_iou(plain.boxes[:1], back).max() > 0.9
 
 

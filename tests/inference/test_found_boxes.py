@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from poseplug.datasets.sources.boxes import Found
 from poseplug.datasets.sources.coco import CocoSource
 from poseplug.errors import AnnotationError, ConfigError
 from poseplug.inference import detectors, found_boxes
+from poseplug.sample import Record
 from tests.inference.test_detectors import Bright
 
 
@@ -43,8 +45,7 @@ def data(people_data, tmp_path):
 
 
 def test_the_source_reads_the_boxes_that_were_written(data, tmp_path):
-    pictures = found_boxes.of_config(config(data), 'test')
-    found_boxes.write(found_boxes.detect(pictures, finder), tmp_path / 'found.json')
+    found_boxes.write(found_boxes.detect(found_boxes.of_folder(data / 'val2017'), finder), tmp_path / 'found.json')
     records, report = CocoSource(data, 'val', boxes=tmp_path / 'found.json').load()
     assert report.kept == 6
     assert not report.dropped
@@ -61,10 +62,9 @@ def test_pictures_of_nobody_count_and_a_file_that_is_still_to_be_written_does_no
 
 
 def test_a_folder_has_the_pictures_of_its_config_by_the_same_numbers(data):
-    by_config = found_boxes.of_config(config(data), 'test')
-    assert {n: p.name for n, p in found_boxes.of_folder(data / 'val2017').items()} == {
-        n: p.name for n, p in by_config.items()
-    }
+    records = found_boxes.of_config(config(data), 'test')
+    by_config = found_boxes.numbered((r.id, r.path) for r in records)
+    assert found_boxes.of_folder(data / 'val2017') == by_config
 
 
 def test_pictures_without_a_number_of_their_own_are_an_error_that_names_them(data, tiny_data, tmp_path):
@@ -79,6 +79,29 @@ def test_pictures_without_a_number_of_their_own_are_an_error_that_names_them(dat
         found_boxes.of_folder(data)
     with pytest.raises(AnnotationError, match='No such file'):
         found_boxes.of_folder(tmp_path / 'nix')
+
+
+def record(number, boxes, areas):
+    count = len(boxes)
+    joints = np.zeros((count, 17, 2))
+    return Record(Path('x'), str(number), joints, joints[..., 0], boxes=np.array(boxes, float), areas=np.array(areas))
+
+
+def row(number, box):
+    return dict(image_id=number, category_id=1, bbox=box, score=0.9)
+
+
+def test_a_found_box_counts_for_one_person_and_so_that_most_people_have_one():
+    people = record(1, [[0, 0, 100, 100], [0, 0, 100, 80], [500, 0, 600, 90]], [9000, 4000, 6000])
+    told = 'annotated people with a box of an IoU of 0.5: {} of 3, {} of 2 above 5,000 px²'
+    assert found_boxes.recall([people], []) == told.format(0, 0)
+    assert found_boxes.recall([people], [row(2, [0, 0, 100, 100])]) == told.format(0, 0)
+    both = [row(1, [0, 0, 100, 80]), row(1, [0, 0, 100, 60])]  # the first fits both people, the second (0.6, 0.75) too
+    assert found_boxes.recall([people], both) == told.format(2, 1)
+    last = [row(1, [500, 0, 60, 90]), row(1, [500, 0, 100, 90])]  # two for the third alone
+    assert found_boxes.recall([people], last) == told.format(1, 1)
+    assert found_boxes.recall([people], [row(1, [500, 0, 49, 90])]) == told.format(0, 0)  # an IoU of 0.49
+    assert found_boxes.recall([record(1, np.zeros((0, 4)), [])], both).endswith('0 of 0, 0 of 0 above 5,000 px²')
 
 
 def test_a_result_that_cannot_be_written_is_an_error_that_names_its_file(tmp_path):
