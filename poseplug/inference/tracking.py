@@ -69,6 +69,16 @@ def hulls(keypoints: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.where(seen.any(axis=1, keepdims=True), boxes, 0)
 
 
+def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N, M) the mean of IoU and the share of the smaller box that is common: who is half hidden has a smaller one.
+
+    Boxes (N, 4) and (M, 4) as two corners; 0 without an extent.
+    """
+    iou, smaller = box_iou(one, other), np.minimum(box_areas(one)[:, None], box_areas(other)[None])
+    common = iou / (1 + iou) * (box_areas(one)[:, None] + box_areas(other)[None])
+    return (iou + common / np.where(smaller > 0, smaller, 1)) / 2
+
+
 @dataclass(frozen=True, eq=False)
 class Known:
     """Somebody who has an id: as last seen (a `Bodies` of one), when, and their speed (2,) px/s, 0 at first."""
@@ -100,8 +110,9 @@ class Tracker:
     """Gives the people of one frame after the other their ids: whole numbers from 1, none used twice.
 
     Everybody known is expected where they were heading. People are assigned so that the likenesses of all pairs sum to
-    the most, where who is lost counts the less, the longer. Likeness is the mean of OKS and the boxes' IoU, or IoU
-    alone for a skeleton without OKS constants; both are the looser, the more time has passed. Times count, not frames.
+    the most, where who is lost counts the less, the longer. Likeness is the mean of OKS and the boxes' overlap, or the
+    overlap alone for a skeleton without OKS constants; both are the looser, the more time has passed. Times count, not
+    frames.
 
     Args:
         skeleton: of the people.
@@ -164,8 +175,8 @@ class Tracker:
         loose = SPEED * np.array([seconds - k.seconds for k in self.known])  # (T,) in sizes
         margins = loose * np.sqrt(expected.areas) / 2
         wide = expected.widened(margins)
-        overlaps = np.concatenate([box_iou(wide[[t]], bodies.widened(margin)) for t, margin in enumerate(margins)])
-        return overlaps if self.sigmas is None else (overlaps + self._oks(expected, bodies, loose)) / 2
+        boxes = np.concatenate([overlaps(wide[[t]], bodies.widened(margin)) for t, margin in enumerate(margins)])
+        return boxes if self.sigmas is None else (boxes + self._oks(expected, bodies, loose)) / 2
 
     def _oks(self, expected: Bodies, bodies: Bodies, loose: np.ndarray) -> np.ndarray:
         """(T, N) OKS by the mean of both areas; its spread grows by what somebody may have moved (T,), in sizes."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from poseplug.errors import VideoError
-from poseplug.inference.tracking import Bodies, Tracker
+from poseplug.inference.tracking import Bodies, Tracker, overlaps
 from poseplug.poses import Poses
 from poseplug.skeleton import get_skeleton
 
@@ -92,6 +92,24 @@ def test_a_loss_of_most_joints_loses_nobody():
     nothing.scores[:] = 0
     ids = Tracker(get_skeleton('mpii'))(nothing, 0.0).ids
     assert ids.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize('name', ['coco', 'lsp'])
+def test_who_is_hidden_but_for_the_head_for_a_while_keeps_the_id(name):
+    skeleton = get_skeleton(name)
+    track = Tracker(skeleton)
+    for step, low in enumerate([174, 174, 54, 54, 120, 174]):
+        hidden = people((40 + step, 90), skeleton=skeleton, boxes=np.array([[step, 0, 80.0 + step, low]]))
+        hidden.scores[:, SHAPE[: len(skeleton), 1] + 90 > low] = 0
+        assert track(hidden, step / 25).ids.tolist() == [1]
+
+
+def test_boxes_overlap_by_the_mean_of_the_shares_of_their_union_and_of_the_smaller():
+    one, other = (
+        np.array([[0, 0, 10, 10.0]]),
+        np.array([[0, 5, 10, 10.0], [5, 0, 15, 10], [3, 3, 3, 3], [90, 0, 99, 9]]),
+    )
+    assert overlaps(one, other)[0] == pytest.approx([(0.5 + 1) / 2, (1 / 3 + 0.5) / 2, 0, 0])
 
 
 def test_frames_out_of_order_are_refused():
