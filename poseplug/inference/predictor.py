@@ -234,14 +234,19 @@ def checked(detector: Detector | None, model: Any) -> Detector | None:
 
 def detected(detector: Detector, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The boxes (N, 4; two corners) and scores (N,) that a detector finds in a picture (H, W, 3)."""
-    found = [tuple(f) for f in detector([pixels])]
-    if [len(f) for f in found] == [2]:
-        boxes, scores = (np.asarray(part, dtype=np.float64) for part in found[0])
-        if scores.shape == (len(boxes),):
-            return boxes, scores
-    raise ConfigError(
-        f'{type(detector).__name__} did not give boxes (N, 4) and scores (N,) for each picture, as a detector does'
-    )
+    answer = detector([pixels])
+    try:
+        ((boxes, scores),) = answer
+        boxes, scores = np.asarray(boxes, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+        sound = scores.shape == (len(boxes),) and np.isfinite(scores).all()
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ConfigError(
+            f'{type(detector).__name__} did not give boxes (N, 4) and finite scores (N,) for each picture, as a detector '
+            f'does'
+        )
+    return boxes, scores
 
 
 def of_one_size(samples: Sequence[Sample], most: int) -> Iterator[Sequence[Sample]]:

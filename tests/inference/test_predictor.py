@@ -261,7 +261,17 @@ def test_a_detector_is_asked_picture_by_picture_as_they_come(trained, files):
 
 @pytest.mark.parametrize(
     'answer',
-    [[], [(np.zeros((2, 4)), np.zeros(1))], [np.zeros((3, 5))], [(np.zeros((1, 4)), np.zeros((1, 1)))], [()]],
+    [
+        [],
+        None,
+        [None],
+        [()],
+        [(np.zeros((2, 4)), np.zeros(1))],
+        [(np.zeros((1, 4)), np.zeros((1, 1)))],
+        [(np.zeros((1, 4)), [np.nan])],
+        [([['a', 1, 2, 3]], [0.5])],
+        [np.zeros((3, 5))],
+    ],
 )
 def test_what_is_no_answer_of_a_detector_is_an_error_that_names_it(trained, files, answer):
     def faulty(images):
