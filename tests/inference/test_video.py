@@ -1,8 +1,10 @@
 """Videos: every frame under its true number, and what is lost is told."""
 
 import logging
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -38,6 +40,18 @@ def test_an_absent_video_is_an_error_that_names_it(tmp_path):
         Video(tmp_path / 'a.mp4')
 
 
+def test_a_video_that_was_held_upright_is_turned_upright(tmp_path):
+    data = bytearray(videos.written(tmp_path / 'a.mp4', 'mp4v'))
+    matrix = data.find(b'tkhd') + 44  # of the track's head (ISO/IEC 14496-12, 8.3.2)
+    assert struct.unpack_from('>9i', data, matrix) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into('>9i', data, matrix, 0, 1 << 16, 0, -1 << 16, 0, 0, videos.HEIGHT << 16, 0, 1 << 30)
+    (tmp_path / 'a.mp4').write_bytes(data)
+    turned = [frame.pixels for frame in Video(tmp_path / 'a.mp4')]
+    assert turned[0].shape == (videos.WIDTH, videos.HEIGHT, 3)
+    back = [cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE) for picture in turned]
+    assert [videos.number_of(picture) for picture in back] == [*range(50)]
+
+
 def test_another_file_is_no_avi(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'RIFFxxxxWEBP')
     assert read_avi(tmp_path / 'a.mp4') is None
@@ -69,3 +83,57 @@ def test_a_stream_of_another_codec_that_lost_a_frame_is_refused(tmp_path: Path):
     (tmp_path / 'a.avi').write_bytes(data)
     with pytest.raises(VideoError, match='has lost frame 20, so that those behind it have no number'):
         list(Video(tmp_path / 'a.avi'))
+
+
+def test_sound_between_the_frames_is_passed_over(tmp_path):
+    """Chunks of another stream, as cameras write them; without an index the file is walked."""
+    data = videos.written(tmp_path / 'a.avi', 'MJPG')
+    data = data[: data.rindex(b'idx1')]
+    movie = data.index(b'movi') + 4
+    sound = b'01wb' + (7).to_bytes(4, 'little') + bytes(8)
+    plain, with_sound = parsed(data), parsed(data[:movie] + sound + data[movie:])
+    assert [(place - len(sound), size) for place, size in with_sound.chunks] == plain.chunks
+    assert len(plain.chunks) == videos.COUNT
+
+
+class Reader:
+    """A decoder that gives frames at these seconds, and then nothing."""
+
+    def __init__(self, seconds):
+        self.seconds, self.now = list(seconds), 0.0
+
+    def set(self, *_):
+        return True
+
+    def get(self, _):
+        return 1000 * self.now
+
+    def read(self):
+        if not self.seconds:
+            return False, None
+        self.now = self.seconds.pop(0)
+        return True, np.zeros((2, 2, 3), np.uint8)
+
+
+def of_reader(tmp_path, seconds, stated):
+    videos.written(tmp_path / 'a.mp4', 'mp4v')
+    video = Video(tmp_path / 'a.mp4')
+    video.capture, video.stated = Reader(seconds), stated
+    return video
+
+
+def test_a_frame_that_comes_again_is_taken_once(tmp_path):
+    """A decoder that went back to a key frame gives some frames a second time."""
+    video = of_reader(tmp_path, [0, 0.04, 0, 0.04, 0.08], 3)
+    assert [frame.index for frame in video] == [0, 1, 2]
+    assert video.missing == []
+
+
+def test_a_video_that_opens_and_has_no_frame_is_an_error(tmp_path):
+    with pytest.raises(VideoError, match='a.mp4 has no frame that can be read'):
+        list(of_reader(tmp_path, [], 3))
+
+
+def test_a_video_without_end_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr('poseplug.inference.video.MOST_FRAMES', 5)
+    assert len(list(of_reader(tmp_path, np.arange(100) / videos.FPS, 0))) == 6
