@@ -243,8 +243,8 @@ def detected(detector: Detector, pixels: np.ndarray) -> tuple[np.ndarray, np.nda
         sound = False
     if not sound:
         raise ConfigError(
-            f'{type(detector).__name__} did not give boxes (N, 4) and finite scores (N,) for each picture; see Detector '
-            f'in poseplug.inference.detectors'
+            f'{type(detector).__name__} did not give boxes (N, 4) and finite scores (N,) for each picture; see '
+            'Detector in poseplug.inference.detectors'
         )
     return boxes, scores
 
