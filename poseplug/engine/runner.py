@@ -46,7 +46,6 @@ class Runner(mmengine.runner.Runner):
         self._together = distributed.settings(together)
         self._init, self._compile, self._freeze = init, compile, freeze
         self.still: list[str] = []  # batch norms that keep their statistics
-        self._has_loaded = False
         super().__init__(*args, **settings)
         self.accumulated = accumulated(self.optim_wrapper)
 
@@ -83,10 +82,6 @@ class Runner(mmengine.runner.Runner):
                 handler.setLevel(logging.ERROR)
         return logger
 
-    def build_evaluator(self, evaluator: Any) -> Any:
-        """Ours is a function that makes the metrics; it is used as it is."""
-        return evaluator
-
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
         """The model with what shall be frozen frozen, and in parts where several processes hold it in parts."""
         if self._freeze:
@@ -100,9 +95,6 @@ class Runner(mmengine.runner.Runner):
         return model
 
     def load_or_resume(self) -> None:
-        if self._has_loaded:
-            return
-        self._has_loaded = True
         if self._resume:
             self.resume(str(checkpoint.latest(Path(self.work_dir))))
         elif self._init:
