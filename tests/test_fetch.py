@@ -93,3 +93,10 @@ def test_a_checkpoint_may_be_an_address_with_its_sha256(monkeypatch, tmp_path):
         assert torch.equal(found['state_dict']['weight'], torch.ones(2))
         with pytest.raises(UnsafeFileError, match='give it as URL#sha256=DIGITS'):
             load(f'{address}/good.safetensors')
+
+
+def test_a_file_without_end_is_left_at_what_is_allowed(server, tmp_path, monkeypatch):
+    monkeypatch.setattr('poseplug.fetch.MOST', len(CONTENT) - 1)
+    with pytest.raises(CheckpointError, match='good is larger than .* GiB; fetch it by hand'):
+        fetch(f'{server}/good', SHA256, tmp_path)
+    assert list(tmp_path.iterdir()) == []

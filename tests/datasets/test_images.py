@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from poseplug.datasets.image_heads import header_size, orientation
-from poseplug.datasets.images import MOST_PIXELS, Picture, read_image, turned
+from poseplug.datasets.images import MOST_PIXELS, Picture, decode, read_image, turned
 from poseplug.errors import ImageError
 from tests.reliability import fuzz_images, pictures
 
@@ -94,3 +94,15 @@ def test_any_bytes_have_a_size_or_none_and_an_orientation(tail, data, keep):
 @given(st.binary(min_size=1, max_size=20), st.integers(0, 160))
 def test_any_bytes_in_an_exif_block_have_an_orientation(piece, place):
     assert orientation(SEED[:place] + piece + SEED[place + len(piece) :]) in range(1, 9)
+
+
+def test_a_decoder_that_gives_up_is_one_that_finds_no_picture():
+    """OpenCV raises where a head states more pixels than it decodes; that head is refused before, so here by hand."""
+    assert decode(pictures.png(100_000, 100_000, b'')) is None
+    assert decode(b'') is None
+
+
+def test_a_picture_is_decoded_once(tmp_path):
+    (tmp_path / 'a.jpg').write_bytes(SEED)
+    picture = Picture(tmp_path / 'a.jpg')
+    assert picture.pixels() is picture.pixels()

@@ -9,6 +9,7 @@ import pytest
 
 from poseplug.datasets.dataset import PoseDataset
 from poseplug.datasets.pack import pack, reach
+from poseplug.datasets.sources.pack import PackedSource
 from poseplug.datasets.synthetic import write_coco
 from poseplug.errors import AnnotationError, ConfigError, ImageError
 from poseplug.geometry import apply
@@ -215,3 +216,26 @@ def test_a_pack_from_a_stranger_is_no_more_believed_than_other_files(plain, tmp_
     (folder / 'pack.json').write_text(json.dumps(head))
     with pytest.raises(AnnotationError, match=message):
         people(dict(type='PackedSource', root=str(folder)))
+
+
+@pytest.mark.parametrize(('data', 'message'), [
+    (None, 'people.json: No such file or directory'), (b'{"ids": [', 'people.json is not a readable JSON file'),
+])  # fmt: skip
+def test_a_pack_whose_people_are_gone_or_no_json_is_refused_by_name(plain, tmp_path, data, message):
+    folder = pack(plain, SIZE, tmp_path / 'pack')
+    source = PackedSource(folder)
+    (folder / 'people.json').unlink()
+    if data is not None:
+        (folder / 'people.json').write_bytes(data)
+        source.head['sha256'] = hashlib.sha256(data).hexdigest()
+    with pytest.raises(AnnotationError, match=message):
+        source.load()
+
+
+def test_a_pack_of_nobody_gives_nobody(plain, tmp_path):
+    folder = pack(plain, SIZE, tmp_path / 'pack')
+    source = PackedSource(folder)
+    (folder / 'people.json').write_bytes(b'{}')
+    source.head['sha256'] = hashlib.sha256(b'{}').hexdigest()
+    records, report = source.load()
+    assert (records, report.total) == ([], 0)

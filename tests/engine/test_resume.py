@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load
+from poseplug.engine.checkpoint import load, save
 from poseplug.engine.hooks.progress import CURVE
 from poseplug.errors import CheckpointError, ConfigError
 from poseplug.visualization.curves import read_curve
@@ -138,3 +138,19 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tiny_config, tmp_path):
     before = (tmp_path / 'step_0000006.pth').read_bytes()
     assert launch.train(tiny_config(), tmp_path, resume=True).iter == 6
     assert (tmp_path / 'step_0000006.pth').read_bytes() == before
+
+
+def test_weights_alone_are_nothing_to_go_on_from(tiny_config, tmp_path):
+    launch.train(tiny_config(), tmp_path / 'run')
+    file = max((tmp_path / 'run').glob('step_*.pth'))
+    save(tmp_path / 'other', file.name, {'state_dict': load(file)['state_dict']}, 1)
+    with pytest.raises(CheckpointError, match=rf'{file.name} holds weights only; use --init to start from them'):
+        launch.train(tiny_config(), tmp_path / 'other', resume=True)
+
+
+@pytest.mark.parametrize('setting', ['interval', 'keep'])
+def test_saving_never_or_keeping_nothing_is_refused(tiny_config, tmp_path, setting):
+    cfg = tiny_config()
+    cfg.default_hooks.checkpoint[setting] = 0
+    with pytest.raises(ConfigError, match='interval and keep are at least 1; got'):
+        launch.train(cfg, tmp_path / 'run')

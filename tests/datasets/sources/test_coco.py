@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from poseplug.datasets.sources.coco import CocoSource
+from poseplug.datasets.sources.json_file import told
 from poseplug.datasets.synthetic import write_coco
 from poseplug.errors import AnnotationError
 from poseplug.skeletons.coco import COCO
@@ -468,3 +469,25 @@ def mutate(value, rng):
         del value[key]
     else:
         value[key] = STRANGE[rng.integers(len(STRANGE))]
+
+
+def test_settings_that_mean_nothing_say_what_they_may_be(coco_like):
+    with pytest.raises(AnnotationError, match=r'half is one of train, val; got .dev.'):
+        CocoSource(coco_like(content()), 'dev')
+    with pytest.raises(AnnotationError, match='min_joints is 1 or more; got 0'):
+        read(coco_like(content()), min_joints=0)
+
+
+def test_a_picture_that_is_none_is_left_to_whoever_decodes_it(coco_like):
+    """Sizes are compared when the file is read; a picture without one says nothing against the annotations."""
+    folder = coco_like(content())
+    (folder / 'train2017/2.jpg').write_bytes(b'no picture')
+    records, report = read(folder)
+    assert len(records) == report.kept == 3
+
+
+def test_lists_too_deep_to_be_written_out_are_told_in_words():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    assert told(value) == 'lists within lists'

@@ -1,10 +1,12 @@
 """What SciPy writes is read as SciPy reads it; anything else is an error, never a crash."""
 
+import struct
+
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from poseplug.datasets.sources.matlab import read_array
+from poseplug.datasets.sources.matlab import Array, read_array, read_structs
 from poseplug.errors import AnnotationError
 
 
@@ -52,3 +54,28 @@ def test_damaged_files_are_read_or_refused(tmp_path, compressed):
         except AnnotationError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize(('array', 'read', 'told'), [
+    (Array(4, (1, 1), 'word', [(99, b'a')], '<'), Array.text, 'text of an unknown type 99'),
+    (Array(2, (1, 1), 'row', [(5, b'\0\0\0\0'), (1, b'abc')], '<'), Array.structs,
+     "its 'row' has 3 characters of field names, 0 a name"),
+    (Array(2, (1, 1), 'row', [(5, b'\4\0\0\0'), (1, b'')], '<'), Array.structs,
+     '0 characters of field names, 4 a name'),
+])  # fmt: skip
+def test_elements_that_contradict_themselves_are_named(array, read, told):
+    with pytest.raises(ValueError, match=told):
+        read(array)
+
+
+def test_an_element_without_content_is_the_empty_array(tmp_path):
+    """So MATLAB writes fields that nobody filled; SciPy spells the empty array out, in 56 bytes at the file's end."""
+    file = tmp_path / 'some.mat'
+    savemat(file, {'rows': {'empty': np.zeros((0, 0))}})
+    data = bytearray(file.read_bytes())
+    assert struct.unpack_from('<II', data, len(data) - 56) == (14, 48)
+    data[-56:] = struct.pack('<II', 14, 0)
+    struct.pack_into('<I', data, 132, len(data) - 136)
+    file.write_bytes(data)
+    (row,) = read_structs(file, 'rows')
+    assert row['empty'].shape == (0, 0)

@@ -284,3 +284,10 @@ def test_a_spoiled_official_file_is_read_right_or_refused(release):
             except AnnotationError:
                 continue
             assert all(np.isfinite(v).all() for r in records for v in (r.keypoints, r.centers, r.scales, r.heads))
+
+
+def test_a_release_whose_joints_have_no_flags_has_visible_ones(release):
+    points = [{k: v for k, v in one.items() if k != 'is_visible'} for one in SOME]
+    entry = {**rect(SOME), 'annopoints': {'point': structs(points, ('x', 'y', 'id'))}}
+    (record,), _ = MPIISource(release(official(('a.jpg', [entry]))), 'trainval').load()
+    assert sorted(record.visible[0]) == [0] * 12 + [2] * 4
