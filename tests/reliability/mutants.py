@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from poseplug.datasets.sources.matlab import MOST_ELEMENTS
+
 Rng = np.random.Generator
 STRANGE: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 3, 7, 0.5, -0.0, 1e-320, 1e7, 1.1e7, 1e30, 1e39, 1e308, -1e308, 2**31, 2**53, 2**63,
@@ -208,18 +210,21 @@ def compressed(data: bytes, rng: Rng) -> bytes:
 
 @cache
 def mat_bombs(name: str, kind: int) -> list[bytes]:
-    """Small files that unfold to much: 200 million numbers, 25 million elements of a struct, and many large arrays."""
+    """Small files that unfold to much: 200 million numbers, 25 million elements of one struct or of as many structs as
+    are read, and many large arrays.
+    """
     much = bytes(200_000_000)
     header = b'MATLAB 5.0 MAT-file'.ljust(HEADER - 4) + b'\x00\x01IM'
     numbers = packed(array(6, name, [(2, much)]))
-    elements = packed(array(kind, name, [(5, struct.pack('<i', 8)), (1, b'field'.ljust(8, b'\0')), (0, b'')], much))
+    fields = [(5, struct.pack('<i', 8)), (1, b'field'.ljust(8, b'\0'))]
+    elements = [packed(array(kind, name, [*fields, (0, b'')], much, count)) for count in (1, MOST_ELEMENTS)]
     others = packed(array(6, 'other', [(2, much)])) * 8
-    return [header + numbers, header + elements, header + others]
+    return [header + each for each in (numbers, *elements, others)]
 
 
-def array(kind: int, name: str, values: list[tuple[int, bytes]], rest: bytes = b'') -> bytes:
-    """A matrix element of a class with these values, and `rest` behind them."""
-    count = len(values[-1][1]) or 1
+def array(kind: int, name: str, values: list[tuple[int, bytes]], rest: bytes = b'', count: int = 0) -> bytes:
+    """A matrix element of a class with these values and `rest` behind them, of `count` elements as it says."""
+    count = count or len(values[-1][1]) or 1
     parts = [(6, struct.pack('<II', kind, 0)), (5, struct.pack('<ii', 1, count)), (1, name.encode()), *values]
     content = b''.join(struct.pack('<II', t, len(v)) + v + bytes(-len(v) % 8) for t, v in parts) + rest
     return struct.pack('<II', MATRIX, len(content)) + content

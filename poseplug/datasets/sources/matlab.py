@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ ENCODINGS = {1: 'latin-1', 2: 'latin-1', 4: 'utf-16', 16: 'utf-8', 17: 'utf-16',
 HEADER = 128
 LARGEST = 1 << 28  # bytes that the compressed arrays of a file may unfold to
 MOST_NUMBERS = 1 << 24  # of an array
-MOST_ELEMENTS = 1 << 19  # of an array of structs, or of a file
+MOST_ELEMENTS = 300_000  # of an array of structs, or in a row; the largest set, FLIC-full, has 230,000
+MOST_FIELDS = 64  # of a struct
 
 Bytes = bytes | memoryview
 
@@ -164,8 +166,13 @@ def _array(content: Bytes, order: str) -> Array:
     """The array of one matrix element; one without content is the empty array of numbers."""
     if not content:
         return Array(NUMERIC_CLASSES[0], (0, 0), '', [(9, b'')], order)
-    (_, flags), (_, dimensions), (_, name), *values = _elements(content, order)
+    elements = _elements(content, order)
+    (_, flags), (_, dimensions), (_, name) = islice(elements, 3)
     shape = struct.unpack(f'{order}{len(dimensions) // 4}i', dimensions)
     if min(shape, default=-1) < 0:
         raise ValueError(f'an array of shape {shape}')
-    return Array(flags[0 if order == '<' else 3], shape, bytes(name).decode('latin-1'), values, order)
+    kind, title = flags[0 if order == '<' else 3], bytes(name).decode('latin-1')
+    structs = math.prod(shape) if kind == STRUCT else 0
+    if structs > MOST_ELEMENTS:
+        raise ValueError(f'its {title!r} has {structs:,} structs')
+    return Array(kind, shape, title, [*islice(elements, 3 + structs * MOST_FIELDS)], order)
