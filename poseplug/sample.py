@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from poseplug.datasets.canvas import Canvas
-from poseplug.datasets.images import Picture, Span
+from poseplug.datasets.images import Picture, Place, Span
 from poseplug.errors import ConfigError
 from poseplug.geometry import Size, apply, enlargement
 from poseplug.skeleton import Skeleton
@@ -78,6 +78,11 @@ class Record:
     defined: np.ndarray | None = None
     truth: Record | None = None
     span: Span | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the picture lies."""
+        return Place(self.path, self.span)
 
     def whereabouts(self) -> np.ndarray:
         """(N, 4) the annotated boxes, or those around the labelled joints; zeros where there are none."""

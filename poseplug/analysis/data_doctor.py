@@ -69,7 +69,7 @@ def examine(facts: Facts) -> list[Patient]:
     """Everybody who looks wrong in a source, the worst first."""
     found: dict[tuple[int, int], Patient] = {}
     for place, record in enumerate(facts.records):
-        size = facts.sizes.get(record.path)
+        size = facts.sizes.get(record.place)
         for person, kind in faults_of(record, facts.skeleton, size):
             found.setdefault((place, person), Patient(record, person)).faults[kind] += 1
     return sorted(found.values(), key=lambda p: -p.badness)
@@ -166,8 +166,8 @@ def findings(facts: Facts, patients: Sequence[Patient]) -> Iterator[Finding]:
 def repeated(facts: Facts) -> Iterator[Finding]:
     """Pictures of the same pixels, and people of the same number."""
     by_pixels: defaultdict[bytes, list[str]] = defaultdict(list)
-    for path, digest in facts.digests.items():
-        by_pixels[digest].append(path.name)
+    for place, digest in facts.digests.items():
+        by_pixels[digest].append(place.name)
     twice = [' = '.join(names) for names in by_pixels.values() if len(names) > 1]
     if twice:
         yield Finding(
@@ -219,7 +219,7 @@ def portrait(patient: Patient, skeleton: Skeleton) -> np.ndarray:
     """A person cut out of their picture with some room, joints and box drawn."""
     record, n = patient.record, patient.person
     try:
-        image = read_image(record.path)
+        image = read_image(record.path, span=record.span)
     except ImageError:
         image = np.full((64, 64, 3), 128, np.uint8)
     poses = Poses.of_record(record.keypoints[n : n + 1].astype(float), record.visible[n : n + 1])

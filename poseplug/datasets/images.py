@@ -41,12 +41,29 @@ class Span(NamedTuple):
     crc32: int
 
 
-def read_image(path: Path, upright: bool = False) -> np.ndarray:
+class Place(NamedTuple):
+    """Where a picture lies: a file, or a part of one."""
+
+    path: Path
+    span: Span | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name, and where in it the picture begins if it is a part."""
+        return self.path.name if self.span is None else f'{self.path.name} at {self.span.first:,}'
+
+    def __str__(self) -> str:
+        return str(self.path.with_name(self.name))
+
+
+def read_image(path: Path, upright: bool = False, span: Span | None = None) -> np.ndarray:
     """A picture as (H, W, 3) uint8 BGR: its pixels as stored, or `upright`, turned as its EXIF orientation says.
+
+    With a `span` it is a part of the file.
 
     Annotations are of pixels as stored.
     """
-    return as_held(Picture(path), upright)
+    return as_held(Picture(path, span=span), upright)
 
 
 def image_of(data: bytes, name: str = 'bytes', upright: bool = False) -> np.ndarray:

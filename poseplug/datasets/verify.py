@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from poseplug.datasets.images import read_image
+from poseplug.datasets.images import Place, read_image
 from poseplug.datasets.sources.base import Report
 from poseplug.errors import ImageError
 from poseplug.progress import track
@@ -45,14 +44,14 @@ class Sides:
 
 @dataclass
 class Facts:
-    """What one source holds. `digests` are those of the pictures' pixels, by file."""
+    """What one source holds. `sizes` (width, height) and `digests` of the pixels are by the pictures' places."""
 
     title: str
     report: Report
     skeleton: Skeleton
     records: list[Record]
-    sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    digests: dict[Path, bytes] = field(default_factory=dict)
+    sizes: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    digests: dict[Place, bytes] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     @property
@@ -100,21 +99,21 @@ def described(spec: Any) -> str:
 
 def look(facts: Facts, workers: int) -> None:
     """Decode every picture, once."""
-    paths = list(dict.fromkeys(r.path for r in facts.records))
+    places = list(dict.fromkeys(r.place for r in facts.records))
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        for path, seen in zip(
-            paths, track(pool.map(_seen, paths), 'reading pictures', len(paths), 'picture'), strict=True
+        for place, seen in zip(
+            places, track(pool.map(_seen, places), 'reading pictures', len(places), 'picture'), strict=True
         ):
             if isinstance(seen, ImageError):
                 facts.unreadable.append(str(seen))
             else:
-                facts.sizes[path], facts.digests[path] = seen
+                facts.sizes[place], facts.digests[place] = seen
 
 
-def _seen(path: Path) -> tuple[tuple[int, int], bytes] | ImageError:
+def _seen(place: Place) -> tuple[tuple[int, int], bytes] | ImageError:
     """Size (width, height) and digest of a picture, or why it cannot be read."""
     try:
-        image = read_image(path)
+        image = read_image(place.path, span=place.span)
     except ImageError as error:
         return error
     return (image.shape[1], image.shape[0]), hashlib.blake2b(image.tobytes(), digest_size=16).digest()
@@ -124,8 +123,8 @@ def outside(facts: Facts) -> list[str]:
     """Labelled joints that lie beyond the border of their picture, as `im0001.jpg left_ankle (3.0, -4.2)`."""
     found = []
     for record in facts.records:
-        if record.path in facts.sizes:
-            beyond = (record.keypoints < -0.5) | (record.keypoints > np.array(facts.sizes[record.path]) - 0.5)
+        if record.place in facts.sizes:
+            beyond = (record.keypoints < -0.5) | (record.keypoints > np.array(facts.sizes[record.place]) - 0.5)
             for person, joint in np.argwhere(beyond.any(axis=-1) & (record.visible > 0)):
                 x, y = record.keypoints[person, joint]
                 found.append(f'{record.id} {facts.skeleton.joints[joint]} ({x:.1f}, {y:.1f})')

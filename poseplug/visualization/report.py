@@ -251,7 +251,7 @@ def caption(shown: Shown) -> str:
 
 def pair(shown: Shown, skeleton: Skeleton) -> np.ndarray:
     """Annotation and prediction of one picture, side by side."""
-    image = read_image(shown.record.path)
+    image = read_image(shown.record.path, span=shown.record.span)
     truth = Poses.of_record(shown.record.keypoints, shown.record.visible)
     drawn = [draw_poses(image, p, skeleton) for p in (truth, shown.poses)]
     factor = min(1.0, CRISP / max(drawn[0].shape[:2]))

@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from poseplug.analysis import data_doctor
+from poseplug.datasets import verify
 from poseplug.datasets.dataset import PoseDataset
+from poseplug.datasets.images import read_image
 from poseplug.datasets.pack import pack, reach
 from poseplug.datasets.sources.pack import PackedSource
 from poseplug.datasets.synthetic import write_coco
@@ -239,3 +242,22 @@ def test_a_pack_of_nobody_gives_nobody(plain, tmp_path):
     source.head['sha256'] = hashlib.sha256(b'{}').hexdigest()
     records, report = source.load()
     assert (records, report.total) == ([], 0)
+
+
+def test_a_pack_is_looked_at_like_another_set(plain, tmp_path):
+    """Every crop is a picture of its own for `tools/dataset.py verify` and for the doctor, though they share a file."""
+    root = str(pack(plain, SIZE, tmp_path / 'pack'))
+    spec = dict(type='PackedSource', root=root)
+    (facts,) = verify.verify({'train_dataloader': {'dataset': {'sources': spec}}})
+    assert (len(facts.sizes), facts.people, facts.unreadable) == (len(plain), len(plain), [])
+    record = facts.records[0]
+    image = read_image(record.path, span=record.span)
+    assert facts.sizes[record.place] == image.shape[1::-1]
+    assert record.place.name == f'crops-00000.bin at {record.span.first:,}'
+    spoil(tmp_path / 'pack/crops-00000.bin', record.span.first + 5)
+    (spoiled,) = verify.verify({'train_dataloader': {'dataset': {'sources': spec}}})
+    (told,) = spoiled.unreadable
+    assert 'crops-00000.bin: the' in told
+    out = tmp_path / 'page.html'
+    data_doctor.write_page(out, [], [(spoiled, data_doctor.examine(spoiled))], 3)
+    assert 'pictures cannot be read' in out.read_text()
