@@ -107,6 +107,7 @@ SETTINGS = {
     'PlacePicture': {},
     'PlaceWhole': {},
     'RandomColor': {},
+    'RandomBlur': dict(p=1.0),
     'RandomErase': dict(p=1.0),
     'RandomFlip': dict(p=0.5),
     'RandomHSV': {},
@@ -320,7 +321,7 @@ class TestTransforms(TransformContract):
 
     @property
     def recolours(self):
-        return self.name in ('RandomColor', 'RandomErase', 'RandomHSV')
+        return self.name in ('RandomBlur', 'RandomColor', 'RandomErase', 'RandomHSV')
 
     def make(self, input_size):
         return made(TRANSFORMS, self.name, input_size=input_size)

@@ -1,7 +1,7 @@
 """RTMPose's solver (Jiang et al. 2023): AdamW, at one rate for 210 epochs and then down a cosine to a twentieth of it.
 
 The decay is that of m and l. The rate is stated for 1,024 people a step; auto_scale_lr=dict(base_batch_size=1024)
-scales it for others. The published last 30 epochs, under milder changes of the pictures, are like the others here.
+scales it for others.
 """
 
 optim_wrapper = dict(

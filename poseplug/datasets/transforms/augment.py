@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -12,6 +14,7 @@ from poseplug.registry import TRANSFORMS
 from poseplug.sample import Sample
 
 RARE = 3.0  # deviations that a normal draw without an end hardly exceeds
+BLURS = ('mean', 'median')
 
 
 @TRANSFORMS.register_module()
@@ -120,6 +123,33 @@ class RandomColor(Transform):
         table = (np.arange(256)[:, None] - 128) * gains + shift
         flat = sample.inputs.reshape(-1, *sample.inputs.shape[2:])
         sample.inputs = cv2.LUT(flat, np.clip(table, 0, 255).astype(np.uint8)[None]).reshape(sample.inputs.shape)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class RandomBlur(Transform):
+    """Replaces the warped input's pixels, with a chance of `p`, by the 'mean' or 'median' of the square around them.
+
+    Its side is one of `sides`, in px.
+    """
+
+    def __init__(self, p: float = 0.1, by: str = 'mean', sides: Sequence[int] = (3, 5, 7)):
+        if by not in BLURS:
+            raise ConfigError(f'RandomBlur: by is one of {", ".join(BLURS)}; got {by!r}')
+        if not sides or any(side < 3 or side % 2 == 0 for side in sides):
+            raise ConfigError(f'RandomBlur: sides are odd numbers of pixels from 3; got {tuple(sides)}')
+        self.p, self.by, self.sides = p, by, tuple(sides)
+
+    def __call__(self, sample: Sample) -> Sample:
+        if sample.inputs is None:
+            raise ConfigError('RandomBlur changes the warped input; put it after Warp in the pipeline')
+        if sample.rng.random() < self.p:
+            side = int(sample.rng.choice(self.sides))
+            blurred = [
+                cv2.blur(view, (side, side)) if self.by == 'mean' else cv2.medianBlur(view, side)
+                for view in sample.inputs
+            ]
+            sample.inputs = np.stack(blurred)
         return sample
 
 

@@ -228,6 +228,8 @@ def test_a_sample_that_a_transform_cannot_serve_is_an_error(kind, settings, erro
 
 @pytest.mark.parametrize(('kind', 'settings', 'told'), [
     ('PlacePicture', dict(side='wide'), "side is 'height' or 'longer'; got 'wide'"),
+    ('RandomBlur', dict(by='gauss'), "by is one of mean, median; got 'gauss'"),
+    ('RandomBlur', dict(sides=(3, 4)), r'sides are odd numbers of pixels from 3; got \(3, 4\)'),
     ('Warp', dict(interpolation='lanczos'), "interpolation is one of linear, cubic, area; got 'lanczos'"),
 ])  # fmt: skip
 def test_a_setting_that_does_not_exist_is_an_error(kind, settings, told):
@@ -321,7 +323,19 @@ def test_erasing_covers_rectangles_of_the_named_size_and_nothing_else():
     assert (before == 50).all()
 
 
-@pytest.mark.parametrize('kind', ['RandomErase', 'RandomColor'])
+@pytest.mark.parametrize(('by', 'summed'), [('mean', np.mean), ('median', np.median)])
+def test_a_blurred_pixel_is_the_mean_or_the_median_of_the_square_around_it(by, summed):
+    made = run(sample([(10, 10)]), build('PlacePicture'), build('Warp'))
+    before = made.inputs = np.random.default_rng(0).integers(0, 256, made.inputs.shape, dtype=np.uint8)
+    kept = before.copy()
+    after = build('RandomBlur', p=1.0, by=by, sides=(5,))(made).inputs
+    wanted = summed(before[0, 8:13, 18:23].reshape(25, 3), axis=0)
+    np.testing.assert_allclose(after[0, 10, 20], wanted, atol=0.5)
+    assert np.array_equal(before, kept)
+    assert build('RandomBlur', p=0.0)(made).inputs is after
+
+
+@pytest.mark.parametrize('kind', ['RandomErase', 'RandomColor', 'RandomBlur'])
 def test_what_recolours_the_input_must_stand_after_the_warp(kind):
     with pytest.raises(ConfigError, match=f'{kind} .*put it after Warp'):
         build(kind)(sample([(10, 10)]))
