@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from poseplug.errors import ConfigError, PoseplugError
@@ -71,9 +72,20 @@ class DictCalls(ast.NodeTransformer):
         return ast.Dict([ast.Constant(n) for n in names], [k.value for k in node.keywords])
 
 
-def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
+def command(name: str, prog: str, words: Sequence[str] | None = None) -> None:
+    """Run poseplug/commands/NAME.py, which its help calls `prog`, on `words` (default: those of the process)."""
+    module = importlib.import_module(f'poseplug.commands.{name}')
+    about = (module.__doc__ or '').replace(f'poseplug {name}', prog)
+    parser = argparse.ArgumentParser(prog, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.arguments(parser)
+    main(parser, module.run, words)
+
+
+def main(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], words: Sequence[str] | None = None
+) -> None:
     """Run a command; an error of ours is one message on stderr and exit code 2, its trace with POSEPLUG_TRACE=1."""
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[ScreenHandler()])
     try:
         if getattr(args, 'plugins', []):

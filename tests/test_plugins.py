@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from mmengine.registry import OPTIMIZERS
 
 from poseplug import cli, plugins
+from poseplug.commands import plugins as command
 from poseplug.config import load_config
 from poseplug.config_parts import find, missing
 from poseplug.errors import ConfigError, PluginError, UnsafeFileError
@@ -265,19 +265,18 @@ def test_the_registries_do_not_load_the_engine_or_matplotlib():
     assert python(ROOT, '-c', code).stdout == '[]\n'
 
 
-def tool():
-    """tools/plugins.py as a module."""
-    spec = importlib.util.spec_from_file_location('tools_plugins', ROOT / 'tools' / 'plugins.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def listing(*kinds: str) -> None:
+    """What `poseplug plugins` does, in this process."""
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    command.run(parser.parse_args(kinds))
 
 
 def test_every_part_is_listed_with_its_origin_and_no_plugin_is_imported(site, capsys):
     install(site, 'goodone', GOOD.format(name='Good') + GOOD.format(name='CPMHeatmap'))
     install(site, 'one', GOOD.format(name='Same'))
     install(site, 'two', GOOD.format(name='Same'))
-    tool().run(tool().parser().parse_args(['codec', 'skeleton']))
+    listing('codec', 'skeleton')
     listed = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert listed[0] == 'codec:'
     assert 'lsp poseplug.skeletons.lsp.lsp' in listed
@@ -292,13 +291,13 @@ def test_every_part_is_listed_with_its_origin_and_no_plugin_is_imported(site, ca
 def test_a_plugin_that_was_imported_is_listed_as_any_other(site, capsys):
     install(site, 'goodone', GOOD.format(name='Good'))
     plugins.use(['goodone'])
-    tool().run(tool().parser().parse_args(['codec']))
+    listing('codec')
     assert 'Good goodone.Good' in [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_kind_that_does_not_exist_has_a_closest_one():
     with pytest.raises(ConfigError, match="no kind of part 'codecs'; closest: 'codec'"):
-        tool().run(tool().parser().parse_args(['codecs']))
+        listing('codecs')
 
 
 def test_the_demo_plugin_passes_its_own_tests_from_its_own_folder():

@@ -1,57 +1,9 @@
-"""Look into a system. `oracle`: what its codec brings back of true fields, clean and with noise."""
+"""python tools/analyze.py oracle CONFIG ...
 
-from __future__ import annotations
+`poseplug analyze` from a clone; --help and poseplug/commands/analyze.py say what it does.
+"""
 
-import argparse
-from pathlib import Path
-from typing import Any
-
-from poseplug.cli import add_options, main, option
-
-
-def run_oracle(args: argparse.Namespace) -> None:
-    from poseplug.analysis.oracle import sweep
-    from poseplug.config import load_config
-    from poseplug.visualization.curves import Chart, Series, line_svg, save_svg
-
-    variants = args.variant or [()]
-    configs = [load_config(args.config, {**(args.cfg_options or {}), **dict(v)}) for v in variants]
-    names = [', '.join(f'{v}' for _, v in variant) or args.config.stem for variant in variants]
-
-    def tell(place: int, noise: float, values: dict[str, float]) -> None:
-        print(f'{names[place]}, noise {noise:g}: ' + ', '.join(f'{k} {v:g}' for k, v in values.items()), flush=True)
-
-    rows = sweep(configs, args.noise, tell)
-    if args.out:
-        key = next(iter(rows[0][0]))
-        series = [Series(n, args.noise, [v.get(key, 0.0) for v in row]) for n, row in zip(names, rows, strict=True)]
-        chart = Chart(f'{key} of true fields with noise', 'noise, standard deviation in a cell', key, series)
-        print(f'written: {save_svg(line_svg(chart), args.out)}')
-
-
-def numbers(text: str) -> list[float]:
-    """Numbers with commas between them."""
-    return [float(part) for part in text.split(',')]
-
-
-def variant(text: str) -> list[tuple[str, Any]]:
-    """KEY=VALUE pairs with semicolons between them."""
-    return [option(part.strip()) for part in text.split(';')]
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest='command', required=True)
-    oracle = commands.add_parser('oracle', help="read the codec's own targets: the best that a network could reach")
-    oracle.add_argument('config', type=Path)
-    oracle.add_argument('--noise', type=numbers, default=[0.0], metavar='A,B,...', help='standard deviations in a cell')
-    oracle.add_argument(
-        '--variant', type=variant, action='append', metavar='KEY=VALUE[;KEY=VALUE]', help='options of one line; repeat'
-    )
-    oracle.add_argument('--out', type=Path, metavar='FILE.svg', help='draw the first score over the noise')
-    add_options(oracle)
-    return parser
-
+from poseplug.cli import command
 
 if __name__ == '__main__':
-    main(parser(), run_oracle)
+    command('analyze', 'python tools/analyze.py')

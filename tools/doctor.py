@@ -1,49 +1,9 @@
-"""What stands in the way of a run: the environment, and what looks wrong with the data of a config; each with a remedy.
+"""python tools/doctor.py [CONFIG] ...
 
-python tools/doctor.py [CONFIG] [--page FILE.html] [--worst 50] [--cfg-options KEY=VALUE ...]
-The exit code is 1 where the environment is wrong; what merely looks wrong in the data is told.
+`poseplug doctor` from a clone; --help and poseplug/commands/doctor.py say what it does.
 """
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from poseplug.cli import add_options, main
-
-
-def run(args: argparse.Namespace) -> None:
-    from poseplug.analysis.doctor import environment
-
-    around = environment()
-    print('environment', *around, sep='\n')
-    if args.config is not None:
-        look_at_data(args, around)
-    if any(finding.wrong for finding in around):
-        raise SystemExit(1)
-
-
-def look_at_data(args: argparse.Namespace, around: list) -> None:
-    from poseplug.analysis.data_doctor import examine, findings, write_page
-    from poseplug.config import load_config
-    from poseplug.datasets.verify import verify
-
-    sets = [(facts, examine(facts)) for facts in verify(load_config(args.config, args.cfg_options), args.workers)]
-    for facts, patients in sets:
-        print(f'\n{facts.title}', *findings(facts, patients), sep='\n')
-    if args.page is not None:
-        write_page(args.page, around, sets, args.worst)
-        print(f'\nwritten: {args.page}')
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', type=Path, nargs='?', help='a config, to look at its data too')
-    parser.add_argument('--page', type=Path, metavar='FILE', help='write a page with the worst people drawn')
-    parser.add_argument('--worst', type=int, default=50, help='people drawn of each source (default: 50)')
-    parser.add_argument('--workers', type=int, default=2, help='threads that read pictures (default: 2)')
-    return add_options(parser)
-
+from poseplug.cli import command
 
 if __name__ == '__main__':
-    main(parser(), run)
+    command('doctor', 'python tools/doctor.py')

@@ -1,35 +1,9 @@
-"""Make a trained model the one that ships: python tools/package_model.py CONFIG CHECKPOINT [--results results.json]."""
+"""python tools/package_model.py CONFIG CHECKPOINT ...
 
-from __future__ import annotations
+`poseplug package_model` from a clone; --help and poseplug/commands/package_model.py say what it does.
+"""
 
-import argparse
-import json
-from pathlib import Path
-
-from poseplug.cli import add_plugins, main
-
-
-def run(args: argparse.Namespace) -> None:
-    from poseplug.errors import ConfigError
-    from poseplug.inference.shipped import FOLDER, NAME, package_model
-
-    try:
-        metrics = json.loads(args.results.read_text())['metrics'] if args.results else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f'{args.results}: {error}; give what tools/test.py --out wrote') from error
-    for file in package_model(args.config, args.checkpoint, args.out or FOLDER, args.name or NAME, metrics):
-        print(f'{file}: {file.stat().st_size:,} bytes')
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', type=Path)
-    parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('--results', type=Path, metavar='FILE', help='scores to keep with it, from tools/test.py --out')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='folder (default: that of the shipped model)')
-    parser.add_argument('--name', help='name of the two files (default: that of the shipped model)')
-    return add_plugins(parser)
-
+from poseplug.cli import command
 
 if __name__ == '__main__':
-    main(parser(), run)
+    command('package_model', 'python tools/package_model.py')
