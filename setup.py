@@ -38,5 +38,8 @@ setup(
         'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
         'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy'],
     },
-    entry_points={'poseplug.plugins': ['builtin = poseplug.plugins:BUILTIN']},
+    entry_points={
+        'console_scripts': ['poseplug = poseplug.__main__:main'],
+        'poseplug.plugins': ['builtin = poseplug.plugins:BUILTIN'],
+    },
 )
