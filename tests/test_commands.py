@@ -1,0 +1,118 @@
+"""The installed command `poseplug`: what it lists, whom it calls, and that the scripts in tools/ are the same."""
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from poseplug import __version__
+from poseplug.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(file.stem for file in ROOT.glob('tools/*.py') if file.stem != 'benchmark')
+LITE = ROOT / 'configs/cpm/cpm_lsp_lite.py'
+
+
+@pytest.fixture
+def poseplug(monkeypatch, capsys):
+    """A function that runs the installed command in this process: (exit code, its stdout, its stderr)."""
+
+    def run(*words: object, script: str = '/usr/bin/poseplug') -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [script, *map(str, words)])
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize('words', [[], ['-h'], ['--help']])
+def test_the_list_has_a_line_for_every_command_of_the_tools_and_fits_a_terminal(poseplug, words):
+    code, out, err = poseplug(*words)
+    listed = dict(re.findall(r'^  (\w+) +([A-Z].*\.)$', out, re.MULTILINE))
+    assert (code, err) == (0, '')
+    assert sorted(listed) == NAMES
+    assert listed['train'] == 'Train a config.'
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_version_is_that_of_the_package(poseplug):
+    assert poseplug('--version') == (0, f'poseplug {__version__}\n', '')
+
+
+def test_a_misspelt_command_has_a_closest_one(poseplug):
+    code, out, err = poseplug('predcit', 'picture.jpg')
+    assert (code, out) == (2, '')
+    assert "poseplug: error: there is no command 'predcit'; closest: 'predict'; known: analyze, convert" in err
+
+
+@pytest.mark.parametrize('word', ['--plugins', '', '__init__', '../cli'])
+def test_what_is_no_command_is_refused(poseplug, word):
+    code, out, err = poseplug(word)
+    assert (code, out) == (2, '')
+    assert err.startswith('usage: poseplug COMMAND ...')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_script_of_the_tools_is_the_command_under_another_name(poseplug, command, monkeypatch, name):
+    monkeypatch.setenv('COLUMNS', '2000')  # lines break alike whatever the name
+    code, out, err = poseplug(name, '--help')
+    assert (code, err) == (0, '')
+    assert f'usage: poseplug {name} ' in out
+    assert f'\n\nposeplug {name} ' in out
+    assert command(f'{name}.py', '--help') == (0, out.replace(f'poseplug {name}', f'python tools/{name}.py'), '')
+
+
+def test_a_module_that_is_run_says_so(poseplug):
+    script = '/lib/poseplug/__main__.py'
+    assert poseplug(script=script)[1].startswith('usage: python -m poseplug COMMAND ...')
+    assert poseplug('dataset', 'pack', '--help', script=script)[1].startswith('usage: python -m poseplug dataset pack ')
+
+
+def test_what_follows_the_command_is_the_commands(poseplug, command):
+    words = (LITE, '--safe', '--cfg-options', 'a.b=1')
+    code, out, err = poseplug('describe', *words)
+    assert (code, err) == (0, '')
+    assert '"PlacePicture"' in out
+    assert command('describe.py', *words) == (0, out, '')
+
+
+def test_our_errors_are_one_message_and_exit_code_2_as_in_the_tools(poseplug, command):
+    words = (LITE.with_name('cpm_lsp_light.py'),)
+    code, out, err = poseplug('describe', *words)
+    assert (code, out, len(err.splitlines())) == (2, '', 1)
+    assert err.startswith('config: ')
+    assert command('describe.py', *words) == (2, '', err)
+
+
+def test_help_imports_no_command_but_the_one_that_is_asked_and_never_torch():
+    code = (
+        'import sys\nfrom poseplug.__main__ import main\n'
+        'for words in ([], ["predict", "--help"]):\n'
+        '    sys.argv = ["poseplug", *words]\n'
+        '    try:\n        main()\n    except SystemExit:\n        pass\n'
+        '    heavy = ("torch", "numpy", "cv2", "mmengine", "rich", "poseplug.commands.", "poseplug.config")\n'
+        '    print("imported", *[m for m in sys.modules if m.startswith(heavy)], file=sys.stderr)\n'
+    )
+    ran = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stderr.splitlines() == ['imported', 'imported poseplug.commands.predict']
+
+
+def test_the_package_installs_the_command():
+    module, name = re.search(r"'poseplug = ([\w.]+):(\w+)'", (ROOT / 'setup.py').read_text()).groups()
+    assert getattr(import_module(module), name) is main
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_command_as_a_module_in_several_processes(typed, tmp_path):
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', '-m', 'poseplug']
+    words = ['train', str(ROOT / 'configs/cpm/cpm_synthetic.py'), '--work-dir', str(tmp_path / 'run'), *typed()]
+    ran = subprocess.run([*torchrun, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.stdout == f'done: 6 steps, in {tmp_path / "run"}\n', ran.stderr
+    assert 'training on 2 x cpu' in ran.stderr
