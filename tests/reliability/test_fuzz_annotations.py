@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from poseplug.datasets.sources.matlab import read_as
+from poseplug.datasets.sources.matlab import read_array, read_structs
 from poseplug.errors import AnnotationError
 from tests.reliability.fuzz_annotations import formats, fuzz
 from tests.reliability.mutants import mat_bombs
@@ -29,13 +29,15 @@ def test_the_intact_file_is_read(tmp_path, name):
     assert (ends.read, ends.wrong) == (1, {})
 
 
-@pytest.mark.parametrize('bomb', range(3))
-def test_a_small_file_does_not_unfold_to_gigabytes(tmp_path, bomb):
+@pytest.mark.parametrize('bomb', range(4))
+@pytest.mark.parametrize(('kind', 'read'), [(6, read_array), (2, read_structs)])
+def test_a_small_file_does_not_unfold_to_gigabytes(tmp_path, kind, read, bomb):
     file = tmp_path / 'joints.mat'
-    file.write_bytes(mat_bombs('joints', 6)[bomb])
+    file.write_bytes(mat_bombs('joints', kind)[bomb])
     assert file.stat().st_size < 8_000_000
-    with pytest.raises(AnnotationError, match='numbers|elements in a row|cut, or too large'):
-        read_as(file, 'joints', lambda array: array.numbers())
+    told = 'numbers|imaginary|no array of structs|values for|elements in a row|cut, or too large'
+    with pytest.raises(AnnotationError, match=told):
+        read(file, 'joints')
 
 
 def test_the_same_seed_spoils_the_same_way():

@@ -44,6 +44,8 @@ class Array(NamedTuple):
         """An array of numbers, in float64."""
         if self.kind not in NUMERIC_CLASSES:
             raise ValueError(f'its {self.name!r} holds no numbers')
+        if len(self.values) > 2:
+            raise ValueError(f'its {self.name!r} has more than a real and an imaginary part')
         kind, values = self.values[0] if self.values else (0, b'')
         if kind not in NUMBERS:
             raise ValueError(f'its {self.name!r} has an unknown type')
