@@ -5,7 +5,7 @@ Run: python tools/train.py configs/openpose/openpose_tiny_synthetic_256.py
 AP on its 200 test pictures: 2.10 (1,200 of its 2,400 steps; docs/results.md)
 """
 
-_base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/adamw_2400.py']
+_base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/adamw_6000.py']
 
 root = 'data/synthetic_people'
 model = dict(
@@ -32,4 +32,3 @@ train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(sources=sourc
 test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(sources=unseen, pipeline=testing))
 val_dataloader = test_dataloader
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
-train_cfg = dict(val_interval=400)

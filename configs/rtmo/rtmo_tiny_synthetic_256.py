@@ -5,7 +5,7 @@ Run: python tools/train.py configs/rtmo/rtmo_tiny_synthetic_256.py
 AP on its 200 test pictures: not trained yet
 """
 
-_base_ = ['../_base_/datasets/coco_one_stage.py', '../_base_/schedules/adamw_2400.py']
+_base_ = ['../_base_/datasets/coco_one_stage.py', '../_base_/schedules/adamw_6000.py']
 
 root = 'data/synthetic_people'
 model = dict(
@@ -30,6 +30,5 @@ train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(sources=sourc
 test_dataloader = dict(batch_size=20, num_workers=1, dataset=dict(sources=unseen))
 val_dataloader = test_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-3, weight_decay=0.05), clip_grad=dict(max_norm=10.0))
-train_cfg = dict(steps=2400, val_interval=400)
 custom_hooks = [dict(type='EMAHook', momentum=0.005, update_buffers=True)]
 overfit_steps = 600
