@@ -183,3 +183,17 @@ def whole_options(data: Path) -> dict:
         'train_cfg.steps': 4,
         'custom_hooks': None,
     }
+
+
+@pytest.fixture(scope='module')
+def predictor(tmp_path_factory, tiny_data):
+    """A small CPM that has learned nothing."""
+    from poseplug.build import build_model
+    from poseplug.config import load_config
+    from poseplug.inference.predictor import Predictor
+
+    torch.manual_seed(0)
+    cfg = load_config(ROOT / 'configs/cpm/cpm_synthetic.py', tiny_options(tiny_data))
+    file = tmp_path_factory.mktemp('weights') / 'weights.pth'
+    torch.save({'state_dict': build_model(cfg).state_dict()}, file)
+    return Predictor(cfg, file, device='cpu')

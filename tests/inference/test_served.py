@@ -16,31 +16,18 @@ from threading import Thread
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from poseplug.build import build_model
-from poseplug.config import load_config
 from poseplug.datasets.images import image_of
 from poseplug.errors import ConfigError
 from poseplug.inference import served
-from poseplug.inference.predictor import Predictor
 from poseplug.inference.records import heading, people_of
 from poseplug.inference.served import Server, answer, jpeg_url, name_of, samples, shrunk
 from poseplug.visualization.draw import joint_sides
 from poseplug.visualization.fields import stage_strips
-from tests.conftest import ROOT, tiny_options
+from tests.conftest import ROOT
 
 PAGE = ROOT / 'demo/web.html'
 MOST = 200_000
-
-
-@pytest.fixture(scope='module')
-def predictor(tmp_path_factory, tiny_data):
-    torch.manual_seed(0)
-    cfg = load_config(ROOT / 'configs/cpm/cpm_synthetic.py', tiny_options(tiny_data))
-    file = tmp_path_factory.mktemp('weights') / 'weights.pth'
-    torch.save({'state_dict': build_model(cfg).state_dict()}, file)
-    return Predictor(cfg, file, device='cpu')
 
 
 @contextmanager

@@ -2,27 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poseplug.build import build_model
-from poseplug.config import load_config
 from poseplug.datasets.images import read_image
 from poseplug.errors import ImageError
-from poseplug.inference.predictor import Predictor
-from tests.conftest import ROOT, tiny_options
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-
-
-@pytest.fixture(scope='module')
-def predictor(tmp_path_factory, tiny_data):
-    torch.manual_seed(0)
-    cfg = load_config(ROOT / 'configs/cpm/cpm_synthetic.py', tiny_options(tiny_data))
-    file = tmp_path_factory.mktemp('weights') / 'weights.pth'
-    torch.save({'state_dict': build_model(cfg).state_dict()}, file)
-    return Predictor(cfg, file, device='cpu')
 
 
 pictures = st.lists(st.tuples(st.integers(8, 60), st.integers(8, 60), st.integers(0, 99)), min_size=1, max_size=5)
