@@ -40,6 +40,6 @@ setup(
     },
     entry_points={
         'console_scripts': ['poseplug = poseplug.__main__:main'],
-        'poseplug.plugins': ['builtin = poseplug.plugins:BUILTIN'],
+        'poseplug.plugins': ['builtin = poseplug.registry.plugins:BUILTIN'],
     },
 )

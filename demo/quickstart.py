@@ -1,102 +1,108 @@
-"""What demo/quickstart.sh runs once the environment is there: data, training, test, pictures and a page."""
+"""The steps of demo/quickstart.sh once the environment exists: data, training, test, drawings and a report page."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli import main
+from poseplug.cli.options import main
 
 CONFIG = 'configs/cpm/cpm_synthetic.py'
 OUT = Path('work_dirs/quickstart')
+NUM_DRAWN = 24  # test images on the sheet of skeletons
 
 
 def run(args: argparse.Namespace) -> None:
-    """Each step in turn: data, training, test, pictures and the page."""
+    """Prepare data, train, test and draw."""
     import torch
 
-    from poseplug.config import load_config
+    from poseplug.config.load import load_config
     from poseplug.engine import launch, results
-    from poseplug.engine.checkpoint import latest
-    from poseplug.skeleton import get_skeleton
+    from poseplug.engine.checkpoint import find_latest_checkpoint
+    from poseplug.registry.skeletons import get_skeleton
 
-    begun = time.monotonic()
-    data = args.lsp or embedded()
-    cfg = load_config(CONFIG, sources(data))
+    start = time.monotonic()
+    data = args.lsp or prepare_embedded_data()
+    cfg = load_config(CONFIG, build_source_options(data))
     folder = OUT / ('lsp' if args.lsp else 'embedded')
     shutil.rmtree(folder, ignore_errors=True)
     print(f'2. Training {CONFIG}: about three minutes on two cores', flush=True)
     runner = launch.train(cfg, folder)
-    trained = time.monotonic()
-    print('3. Testing, at every stage', flush=True)
-    weights = latest(folder)
+    training_seconds = time.monotonic() - start
+    print('3. Testing every stage', flush=True)
+    weights = find_latest_checkpoint(folder)
     evaluation = launch.test(cfg, weights)
     skeleton = get_skeleton(cfg['skeleton'])
-    print(results.table(evaluation, skeleton))
+    print(results.format_score_table(evaluation, skeleton))
     print('4. Drawing', flush=True)
-    parameters = sum(p.numel() for p in runner.bare_model.parameters())
-    facts = {
-        'command': f'bash demo/quickstart.sh{" PATH_TO_LSP" if args.lsp else ""}',
+    num_parameters = sum(parameter.numel() for parameter in runner.bare_model.parameters())
+    num_images = len(runner.train_dataloader.dataset)
+    command = 'bash demo/quickstart.sh'
+    run_info = {
+        'command': f'{command} PATH_TO_LSP' if args.lsp else command,
         'config': CONFIG,
-        'parameters': f'{parameters:,}',
-        'trained on': f'{len(runner.train_dataloader.dataset):,} pictures, {runner.max_iters:,} steps',
-        'training took': f'{trained - begun:.0f} s with {torch.get_num_threads()} threads, data included',
+        'parameters': f'{num_parameters:,}',
+        'trained on': f'{num_images:,} images, {runner.max_iters:,} steps',
+        'training took': f'{training_seconds:.0f} s with {torch.get_num_threads()} threads, data included',
     }
-    draw(cfg, weights, evaluation, folder, facts)
-    print(f'done in {time.monotonic() - begun:.0f} s. Open {folder / "report.html"}')
+    draw(cfg, weights, evaluation, folder, run_info)
+    print(f'done in {time.monotonic() - start:.0f} s. Open {folder / "report.html"}')
 
 
-def draw(cfg: Any, weights: Path, evaluation: Any, folder: Path, facts: dict[str, str]) -> None:
-    """The page, and beside it a sheet of skeletons and one of belief maps as pictures."""
+def draw(cfg: Any, weights: Path, evaluation: Any, folder: Path, run_info: dict[str, str]) -> None:
+    """Write the report page, a sheet of skeletons and the heatmaps of one image."""
     import cv2
 
-    from poseplug.datasets.images import read_image
-    from poseplug.inference.predictor import Predictor
-    from poseplug.visualization.draw import contact_sheet, draw_poses
-    from poseplug.visualization.fields import stage_strips
-    from poseplug.visualization.report import write_report
+    from poseplug.files.images import read_image
+    from poseplug.predict.predictor import Predictor
+    from poseplug.report.draw import draw_contact_sheet, draw_poses
+    from poseplug.report.heatmaps import draw_heatmap_strips
+    from poseplug.report.page import write_html_report
 
     predictor = Predictor(cfg, weights)
-    some = evaluation.predictions[:24]
-    sheet = contact_sheet([draw_poses(read_image(r.path), p, predictor.skeleton) for r, p in some], 8, cell=(200, 240))
-    cv2.imwrite(str(folder / 'skeletons.jpg'), sheet)
-    cv2.imwrite(str(folder / 'beliefs.jpg'), stage_strips(predictor.fields(some[0][0].path)))
-    write_report(
+    examples = evaluation.predictions[:NUM_DRAWN]
+    drawings = [draw_poses(read_image(record.path), poses, predictor.skeleton) for record, poses in examples]
+    first_record, _ = examples[0]
+    heatmap_stages = predictor.predict_heatmaps(first_record.path)
+    cv2.imwrite(str(folder / 'skeletons.jpg'), draw_contact_sheet(drawings, 8, cell_size=(200, 240)))
+    cv2.imwrite(str(folder / 'heatmaps.jpg'), draw_heatmap_strips(heatmap_stages))
+    write_html_report(
         folder / 'report.html',
         'A convolutional pose machine, trained in three minutes',
         evaluation,
         predictor.skeleton,
-        curve=folder / 'curve.jsonl',
-        beliefs=predictor.fields,
-        facts=facts,
+        curve_file=folder / 'curve.jsonl',
+        predict_heatmaps=predictor.predict_heatmaps,
+        run_info=run_info,
     )
 
 
-def embedded() -> Path:
-    """The embedded data set, made unless it is there."""
-    from poseplug.datasets.synthetic import write_lsp
-    from poseplug.progress import track
+def prepare_embedded_data() -> Path:
+    """Render the embedded data set, unless it is there."""
+    from poseplug.core.progress import track_progress
+    from poseplug.data.synthetic import write_lsp
 
-    print('1. Making the embedded data set: 1,400 pictures to learn from, 200 to test', flush=True)
+    print('1. Rendering the embedded data set: 1,400 images for training, 200 for testing', flush=True)
 
-    def shown(items, total, description):
-        return track(items, description, total, unit='picture')
+    def show_progress(items: Iterable[Any], total: int, description: str) -> Iterator[Any]:
+        return track_progress(items, description, total, unit='image')
 
-    return write_lsp(OUT / 'data', count=1600, train=1400, seed=0, progress=shown, workers=2)
+    return write_lsp(OUT / 'data', num_images=1600, num_train=1400, seed=0, progress=show_progress, num_workers=2)
 
 
-def sources(root: Path) -> dict[str, object]:
-    """The config's options that read training and test pictures from a folder in LSP's layout."""
+def build_source_options(root: Path) -> dict[str, object]:
+    """Build the config options that read training and test images from a folder in LSP's layout."""
     return {
-        f'{part}_dataloader.dataset.sources': [dict(type='LSPSource', root=str(root), half=part)]
-        for part in ('train', 'test')
+        f'{split}_dataloader.dataset.sources': [dict(type='LSPSource', data_root=str(root), split=split)]
+        for split in ('train', 'test')
     }
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The one argument: a folder with joints.mat in LSP's layout."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('lsp', nargs='?', type=Path, metavar='PATH_TO_LSP', help="the folder with LSP's joints.mat")
@@ -104,4 +110,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-    main(parser(), run)
+    main(build_parser(), run)

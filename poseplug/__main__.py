@@ -1,4 +1,4 @@
-"""What `poseplug` and `python -m poseplug` run: one command for each module of poseplug/commands."""
+"""The program `poseplug` and `python -m poseplug`: one command for each module of poseplug/cli/commands."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import sys
 from pathlib import Path
 
 import poseplug
-from poseplug import cli
-from poseplug.errors import clauses, closest
+from poseplug.cli.options import run_command
+from poseplug.core.errors import compose_message, suggest_closest
 
-FOLDER = Path(__file__).parent / 'commands'
+_COMMANDS_FOLDER = Path(__file__).parent / 'cli' / 'commands'
 
 
 def main() -> None:
-    """Read the command's name alone; what follows it is the command's, which is imported only then."""
+    """Parse the name of the command and run it with the other arguments; no other command is imported."""
     prog = 'python -m poseplug' if Path(sys.argv[0]).name == '__main__.py' else 'poseplug'
-    names = sorted(file.stem for file in FOLDER.glob('[!_]*.py'))
-    chooser = parser(prog, names)
-    name = chooser.parse_args(sys.argv[1:2] or ['--help']).command
+    names = sorted(file.stem for file in _COMMANDS_FOLDER.glob('[!_]*.py'))
+    parser = _build_parser(prog, names)
+    name = parser.parse_args(sys.argv[1:2] or ['--help']).command
     if name not in names:
-        chooser.error(clauses(f'there is no command {name!r}', closest(name, names), f'known: {", ".join(names)}'))
-    cli.command(name, f'{prog} {name}', sys.argv[2:])
+        hint, known = suggest_closest(name, names), f'known: {", ".join(names)}'
+        parser.error(compose_message(f'there is no command {name!r}', hint, known))
+    run_command(name, f'{prog} {name}', sys.argv[2:])
 
 
-def parser(prog: str, names: list[str]) -> argparse.ArgumentParser:
-    """Of one word; its help has a line for every command."""
+def _build_parser(prog: str, names: list[str]) -> argparse.ArgumentParser:
+    """A parser of the command's name, whose help has a line for every command."""
     width = max(map(len, names)) + 2
-    lines = [f'  {name:{width}}{summary(name)}' for name in names]
+    lines = [f'  {name:{width}}{_read_summary(name)}' for name in names]
     parser = argparse.ArgumentParser(
         prog,
         usage=f'{prog} COMMAND ...',
-        description=f'{poseplug.__doc__}\n\ncommands, each with a --help of its own:\n' + '\n'.join(lines),
+        description=f'{poseplug.__doc__}\n\ncommands, each with its own --help:\n' + '\n'.join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('command', metavar='COMMAND', help=argparse.SUPPRESS)
@@ -40,9 +41,9 @@ def parser(prog: str, names: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def summary(name: str) -> str:
-    """The first line of a command's docstring, which is read without importing it."""
-    tree = ast.parse((FOLDER / f'{name}.py').read_text(encoding='utf-8'))
+def _read_summary(name: str) -> str:
+    """The first line of a command's docstring, read from its source without importing it."""
+    tree = ast.parse((_COMMANDS_FOLDER / f'{name}.py').read_text(encoding='utf-8'))
     return (ast.get_docstring(tree) or '').partition('\n')[0]
 
 

@@ -1,4 +1,4 @@
-"""What tests share: a small embedded data set, the smallest CPM that trains on it, and the real data where it is."""
+"""Shared fixtures: small embedded data sets, the smallest CPM that trains on them, the real data where present."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from mmengine.config import Config
 from scipy.io import savemat
 
 ROOT = Path(__file__).parent.parent
-PICTURES = 14
+NUM_TINY_IMAGES = 14
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -21,8 +21,8 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True)
-def _quiet_afterwards():
-    """A run leaves poseplug's logger as it found it."""
+def _restore_logger():
+    """Restores level and handlers of poseplug's logger, which a run changes."""
     logger = logging.getLogger('poseplug')
     level, handlers = logger.level, list(logger.handlers)
     yield
@@ -38,19 +38,20 @@ def root() -> Path:
 
 @pytest.fixture(scope='session')
 def tiny_data(tmp_path_factory) -> Path:
-    """The embedded set in LSP's layout: 10 pictures to learn from, 4 to test."""
-    from poseplug.datasets.synthetic import write_lsp
+    """The embedded set in LSP's layout: 10 training and 4 test images."""
+    from poseplug.data.synthetic import write_lsp
 
-    return write_lsp(tmp_path_factory.mktemp('data') / 'synthetic', count=PICTURES, train=10, seed=3)
+    folder = tmp_path_factory.mktemp('data') / 'synthetic'
+    return write_lsp(folder, num_images=NUM_TINY_IMAGES, num_train=10, seed=3)
 
 
 @pytest.fixture
 def tiny_config(tiny_data):
     """A function from further options to the config of a two-stage CPM of some thousand parameters at 32 px.
 
-    With `val` the run is evaluated on the test pictures, too.
+    With `val` the run is also evaluated on the test images.
     """
-    from poseplug.config import load_config
+    from poseplug.config.load import load_config
 
     def load(val: bool = False, **options) -> Config:
         cfg = load_config(ROOT / 'configs/cpm/cpm_synthetic.py', {**tiny_options(tiny_data), **options})
@@ -61,20 +62,21 @@ def tiny_config(tiny_data):
 
 
 def tiny_options(data: Path) -> dict:
-    sources = {part: [dict(type='LSPSource', root=str(data), half=part)] for part in ('train', 'test')}
+    """Options that make configs/cpm/cpm_synthetic.py a two-stage CPM that trains for six steps on `data`."""
+    sources = {split: [dict(type='LSPSource', data_root=str(data), split=split)] for split in ('train', 'test')}
     return {
         'model.codec.input_size': (32, 32),
-        'model.backbone.vgg': (4, 4, 8, 8),
-        'model.backbone.extra': (8,),
-        'model.head.stages': 2,
-        'model.head.first': ((1, 16, 0.5),),
-        'model.head.context': ((3, 8), (1, 8)),
+        'model.backbone.vgg_channels': (4, 4, 8, 8),
+        'model.backbone.extra_channels': (8,),
+        'model.head.num_stages': 2,
+        'model.head.first_layers': ((1, 16, 0.5),),
+        'model.head.context_layers': ((3, 8), (1, 8)),
         'train_dataloader.batch_size': 4,
         'train_dataloader.num_workers': 0,
         'train_dataloader.dataset.sources': sources['train'],
         'test_dataloader.batch_size': 3,
         'test_dataloader.dataset.sources': sources['test'],
-        'train_cfg.steps': 6,
+        'train_cfg.max_steps': 6,
         'param_scheduler': [
             dict(type='LinearLR', by_epoch=False, start_factor=0.1, begin=0, end=4),
             dict(type='StepLR', by_epoch=True, step_size=1, gamma=0.5),
@@ -85,14 +87,15 @@ def tiny_options(data: Path) -> dict:
     }
 
 
+def format_cli_options(options: dict) -> list[str]:
+    """Options of a config as arguments of a command."""
+    return ['--cfg-options', *(f'{key}={value!r}' for key, value in options.items())]
+
+
 @pytest.fixture
-def typed(tiny_data):
+def tiny_cli_options(tiny_data):
     """A function from further options to the arguments that make a command's config the tiny one."""
-
-    def options(**further) -> list[str]:
-        return ['--cfg-options', *(f'{k}={v!r}' for k, v in {**tiny_options(tiny_data), **further}.items())]
-
-    return options
+    return lambda **options: format_cli_options({**tiny_options(tiny_data), **options})
 
 
 @pytest.fixture
@@ -102,30 +105,31 @@ def command(monkeypatch, capsys):
 
     def run(tool: str, *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
-        root = logging.getLogger()
-        handlers, root.handlers = root.handlers, []  # as in a process of its own
+        root_logger = logging.getLogger()
+        handlers, root_logger.handlers = root_logger.handlers, []  # as in a process of its own
         try:
             runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
         finally:
-            root.handlers = handlers
+            root_logger.handlers = handlers
         return code, *capsys.readouterr()
 
     return run
 
 
 @pytest.fixture
-def lsp_like(tmp_path):
-    """A function that writes a folder in LSP's layout from an array of joints, with one grey picture a record."""
+def write_lsp_like(tmp_path):
+    """A function that writes a folder in LSP's layout from an array of keypoints, with one gray image per record."""
     import cv2
 
-    def write(joints: np.ndarray, pictures: int | None = None, name: str = 'joints') -> Path:
+    def write(joints: np.ndarray, num_images: int | None = None, name: str = 'joints') -> Path:
         folder = tmp_path / 'lsp_like'
         (folder / 'images').mkdir(parents=True, exist_ok=True)
-        count = max(joints.shape[-1:] or (1,)) if pictures is None else pictures
-        for i in range(count):
+        if num_images is None:
+            num_images = max(joints.shape[-1:] or (1,))
+        for i in range(num_images):
             cv2.imwrite(str(folder / 'images' / f'im{i + 1:04d}.jpg'), np.full((120, 100, 3), 100, np.uint8))
         savemat(folder / 'joints.mat', {name: joints})
         return folder
@@ -146,7 +150,7 @@ def timm(monkeypatch):
 
 @pytest.fixture(scope='session')
 def real_data() -> Path:
-    """The folder of the real data sets; tests that ask for it are skipped where it is absent."""
+    """The folder of the real data sets; tests that request it are skipped where it is absent."""
     folder = Path(os.environ.get('POSEPLUG_DATA', ROOT.parent / 'shared/data'))
     if not (folder / 'lsp/joints.mat').is_file():
         pytest.skip(f'no Leeds Sports Pose in {folder}; name its folder by POSEPLUG_DATA')
@@ -154,43 +158,39 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope='session')
-def people_data(tmp_path_factory) -> Path:
-    """The embedded set of several people a picture, in COCO's layout: 6 pictures to learn from, 3 to test."""
-    from poseplug.datasets.synthetic import write_coco
+def multi_person_data(tmp_path_factory) -> Path:
+    """The embedded set with several people per image, in COCO's layout: 6 training and 3 test images."""
+    from poseplug.data.synthetic import write_coco
 
-    return write_coco(tmp_path_factory.mktemp('data') / 'people', train=6, val=3, seed=3)
+    return write_coco(tmp_path_factory.mktemp('data') / 'people', num_train=6, num_val=3, seed=3)
 
 
 @pytest.fixture
-def whole_typed(people_data):
+def bottom_up_cli_options(multi_person_data):
     """A function from further options to the arguments that make the embedded bottom-up config a tiny one."""
-
-    def options(**further) -> list[str]:
-        return ['--cfg-options', *(f'{k}={v!r}' for k, v in {**whole_options(people_data), **further}.items())]
-
-    return options
+    return lambda **options: format_cli_options({**bottom_up_options(multi_person_data), **options})
 
 
-def whole_options(data: Path) -> dict:
-    """Settings that let a config of whole pictures train for four steps on `data`, and be measured on it."""
-    small = {'num_workers': 0, 'dataset.sources.0.root': str(data)}
-    loaders = {'train_dataloader': 3, 'val_dataloader': 2, 'test_dataloader': 2}
+def bottom_up_options(data: Path) -> dict:
+    """Options that let a config of whole images train for four steps on `data` and be evaluated on it."""
+    loader_options = {'num_workers': 0, 'dataset.sources.0.data_root': str(data)}
+    batch_sizes = {'train_dataloader': 3, 'val_dataloader': 2, 'test_dataloader': 2}
     return {
         'model.codec.input_size': (64, 64),
         'model.backbone.channels': 8,
-        **{f'{name}.batch_size': size for name, size in loaders.items()},
-        **{f'{name}.{key}': value for name in loaders for key, value in small.items()},
-        'train_cfg.steps': 4,
+        **{f'{loader}.batch_size': size for loader, size in batch_sizes.items()},
+        **{f'{loader}.{key}': value for loader in batch_sizes for key, value in loader_options.items()},
+        'train_cfg.max_steps': 4,
         'custom_hooks': None,
     }
 
 
 @pytest.fixture(scope='module')
 def predictor(tmp_path_factory, tiny_data):
-    """A small CPM that has learned nothing."""
-    from poseplug.build import build_model
-    from poseplug.config import load_config
-    from poseplug.inference.predictor import Predictor
+    """A Predictor of an untrained tiny CPM."""
+    from poseplug.config.build import build_model
+    from poseplug.config.load import load_config
+    from poseplug.predict.predictor import Predictor
 
     torch.manual_seed(0)
     cfg = load_config(ROOT / 'configs/cpm/cpm_synthetic.py', tiny_options(tiny_data))

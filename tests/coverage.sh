@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the ordinary tests run of the package, by line and branch: bash tests/coverage.sh [FURTHER ARGUMENTS OF PYTEST]
+# Lines and branches of the package that the tests run: bash tests/coverage.sh [FURTHER ARGUMENTS OF PYTEST]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . demo/environment.sh

@@ -1,4 +1,4 @@
-"""The installed command `poseplug`: what it lists, whom it calls, and that the scripts in tools/ are the same."""
+"""The installed command `poseplug`: what it lists and runs, and that the scripts in tools/ do the same."""
 
 import re
 import subprocess
@@ -18,10 +18,10 @@ LITE = ROOT / 'configs/cpm/cpm_lsp_lite.py'
 
 @pytest.fixture
 def poseplug(monkeypatch, capsys):
-    """A function that runs the installed command in this process: (exit code, its stdout, its stderr)."""
+    """A function that runs the installed command in this process: (exit code, stdout, stderr)."""
 
-    def run(*words: object, script: str = '/usr/bin/poseplug') -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, 'argv', [script, *map(str, words)])
+    def run(*args: object, script: str = '/usr/bin/poseplug') -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [script, *map(str, args)])
         try:
             main()
             code = 0
@@ -32,9 +32,9 @@ def poseplug(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize('words', [[], ['-h'], ['--help']])
-def test_the_list_has_a_line_for_every_command_of_the_tools_and_fits_a_terminal(poseplug, words):
-    code, out, err = poseplug(*words)
+@pytest.mark.parametrize('args', [[], ['-h'], ['--help']])
+def test_the_help_has_a_line_for_every_command_of_the_tools_and_fits_a_terminal(poseplug, args):
+    code, out, err = poseplug(*args)
     listed = dict(re.findall(r'^  (\w+) +([A-Z].*\.)$', out, re.MULTILINE))
     assert (code, err) == (0, '')
     assert sorted(listed) == NAMES
@@ -47,21 +47,21 @@ def test_the_version_is_that_of_the_package(poseplug):
 
 
 def test_a_misspelt_command_has_a_closest_one(poseplug):
-    code, out, err = poseplug('predcit', 'picture.jpg')
+    code, out, err = poseplug('predcit', 'photo.jpg')
     assert (code, out) == (2, '')
     assert "poseplug: error: there is no command 'predcit'; closest: 'predict'; known: analyze, convert" in err
 
 
 @pytest.mark.parametrize('word', ['--plugins', '', '__init__', '../cli'])
-def test_what_is_no_command_is_refused(poseplug, word):
+def test_anything_but_a_command_is_an_error(poseplug, word):
     code, out, err = poseplug(word)
     assert (code, out) == (2, '')
     assert err.startswith('usage: poseplug COMMAND ...')
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_script_of_the_tools_is_the_command_under_another_name(poseplug, command, monkeypatch, name):
-    monkeypatch.setenv('COLUMNS', '2000')  # lines break alike whatever the name
+def test_a_script_of_the_tools_is_the_same_command(poseplug, command, monkeypatch, name):
+    monkeypatch.setenv('COLUMNS', '2000')  # lines break at the same words whatever the name
     code, out, err = poseplug(name, '--help')
     assert (code, err) == (0, '')
     assert f'usage: poseplug {name} ' in out
@@ -69,39 +69,39 @@ def test_a_script_of_the_tools_is_the_command_under_another_name(poseplug, comma
     assert command(f'{name}.py', '--help') == (0, out.replace(f'poseplug {name}', f'python tools/{name}.py'), '')
 
 
-def test_a_module_that_is_run_says_so(poseplug):
+def test_the_usage_names_the_module_if_it_was_run_as_one(poseplug):
     script = '/lib/poseplug/__main__.py'
     assert poseplug(script=script)[1].startswith('usage: python -m poseplug COMMAND ...')
     assert poseplug('dataset', 'pack', '--help', script=script)[1].startswith('usage: python -m poseplug dataset pack ')
 
 
-def test_what_follows_the_command_is_the_commands(poseplug, command):
-    words = (LITE, '--safe', '--cfg-options', 'a.b=1')
-    code, out, err = poseplug('describe', *words)
+def test_the_other_arguments_are_those_of_the_command(poseplug, command):
+    args = (LITE, '--safe', '--cfg-options', 'a.b=1')
+    code, out, err = poseplug('describe', *args)
     assert (code, err) == (0, '')
-    assert '"PlacePicture"' in out
-    assert command('describe.py', *words) == (0, out, '')
+    assert '"LetterboxImage"' in out
+    assert command('describe.py', *args) == (0, out, '')
 
 
-def test_our_errors_are_one_message_and_exit_code_2_as_in_the_tools(poseplug, command):
-    words = (LITE.with_name('cpm_lsp_light.py'),)
-    code, out, err = poseplug('describe', *words)
+def test_an_error_is_one_message_and_exit_code_2_as_in_the_tools(poseplug, command):
+    args = (LITE.with_name('cpm_lsp_light.py'),)
+    code, out, err = poseplug('describe', *args)
     assert (code, out, len(err.splitlines())) == (2, '', 1)
-    assert err.startswith('config: ')
-    assert command('describe.py', *words) == (2, '', err)
+    assert err.startswith('ConfigError: ')
+    assert command('describe.py', *args) == (2, '', err)
 
 
-def test_help_imports_no_command_but_the_one_that_is_asked_and_never_torch():
+def test_help_imports_no_command_but_the_requested_one_and_never_torch():
     code = (
         'import sys\nfrom poseplug.__main__ import main\n'
-        'for words in ([], ["predict", "--help"]):\n'
-        '    sys.argv = ["poseplug", *words]\n'
+        'for args in ([], ["predict", "--help"]):\n'
+        '    sys.argv = ["poseplug", *args]\n'
         '    try:\n        main()\n    except SystemExit:\n        pass\n'
-        '    heavy = ("torch", "numpy", "cv2", "mmengine", "rich", "poseplug.commands.", "poseplug.config")\n'
+        '    heavy = ("torch", "numpy", "cv2", "mmengine", "rich", "poseplug.cli.commands.", "poseplug.config.load")\n'
         '    print("imported", *[m for m in sys.modules if m.startswith(heavy)], file=sys.stderr)\n'
     )
-    ran = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert ran.stderr.splitlines() == ['imported', 'imported poseplug.commands.predict']
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stderr.splitlines() == ['imported', 'imported poseplug.cli.commands.predict']
 
 
 def test_the_package_installs_the_command():
@@ -110,9 +110,15 @@ def test_the_package_installs_the_command():
 
 
 @pytest.mark.slow
-def test_torchrun_starts_the_command_as_a_module_in_several_processes(typed, tmp_path):
+def test_torchrun_starts_the_command_as_a_module_in_several_processes(tiny_cli_options, tmp_path):
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', '-m', 'poseplug']
-    words = ['train', str(ROOT / 'configs/cpm/cpm_synthetic.py'), '--work-dir', str(tmp_path / 'run'), *typed()]
-    ran = subprocess.run([*torchrun, *words], capture_output=True, text=True, cwd=tmp_path)
-    assert ran.stdout == f'done: 6 steps, in {tmp_path / "run"}\n', ran.stderr
-    assert 'training on 2 x cpu' in ran.stderr
+    args = [
+        'train',
+        str(ROOT / 'configs/cpm/cpm_synthetic.py'),
+        '--work-dir',
+        str(tmp_path / 'run'),
+        *tiny_cli_options(),
+    ]
+    result = subprocess.run([*torchrun, *args], capture_output=True, text=True, cwd=tmp_path)
+    assert result.stdout == f'done: 6 steps, in {tmp_path / "run"}\n', result.stderr
+    assert 'training on 2 x cpu' in result.stderr

@@ -1,9 +1,10 @@
-"""Every registered part keeps its contract; a part that is registered without settings here is told what to add."""
+"""Every registered part keeps its contract; a part that is registered without settings here fails and says so."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from scipy.io import savemat
 from torch import nn
 
 from poseplug.codecs.heatmap import Heatmap
-from poseplug.datasets.sources.base import Source
-from poseplug.datasets.transforms.base import Transform
+from poseplug.data.sources.base import Source
+from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.models.heads.base import Head
-from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry, where
+from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry
+from poseplug.registry.registries import qualified_name
 from poseplug.testing import (
-    SMALL,
+    SMALL_SKELETON,
     BackboneContract,
     CodecContract,
     ExportContract,
@@ -30,14 +33,31 @@ from poseplug.testing import (
     NeckContract,
     SourceContract,
     TransformContract,
-    everywhere,
-    tensors,
+    create_test_keypoints,
+    list_target_tensors,
 )
 
-TINY = dict(channels=(4, 5, 6), kernels=(3, 3, 3), norm='BN', init_std=None)
+CPM_TRUNK = dict(channels=(4, 5, 6), kernel_sizes=(3, 3, 3), norm='BN', init_std=None)
+CPM_HEAD = dict(
+    num_stages=3,
+    first_layers=((3, 8),),
+    image_layers=((3, 4),),
+    context_layers=((3, 8), (1, 8)),
+    norm='BN',
+    init_std=None,
+)
+OPENPOSE_HEAD = dict(num_stages=3, first_layers=((3, 8),), later_layers=((3, 8), (1, 8)), norm='BN', init_std=None)
+PAF_STAGES_HEAD = dict(
+    num_limb_stages=2,
+    num_keypoint_stages=2,
+    first_channels=(4, 8),
+    later_channels=(4, 8),
+    num_blocks=2,
+    limb_field='first',
+)
 SETTINGS = {
     'CPMHeatmap': dict(input_size=(96, 64)),
-    'CPNHeatmap': dict(input_size=(64, 48), kernels=(7, 5), smooth=5, coarse_from=1),
+    'CPNHeatmap': dict(input_size=(64, 48), kernel_sizes=(7, 5), smoothing_kernel_size=5, coarse_min_visibility=1),
     'DARKHeatmap': dict(input_size=(64, 48)),
     'Heatmap': dict(input_size=(64, 48)),
     'Integral': dict(input_size=(64, 48)),
@@ -46,79 +66,90 @@ SETTINGS = {
     'Regression': dict(input_size=(64, 48)),
     'RLERegression': dict(input_size=(64, 48)),
     'SimCC': dict(input_size=(64, 48)),
-    'Tags': dict(input_size=(64, 48), threshold=0.01),
-    'UDPCombined': dict(input_size=(96, 64), radius=0.1, kernel=7),
+    'Tags': dict(input_size=(64, 48), keypoint_threshold=0.01),
+    'UDPCombined': dict(input_size=(96, 64), radius_factor=0.1, blur_kernel_size=7),
     'UDPHeatmap': dict(input_size=(64, 48)),
-    'CPMTrunk': TINY,
-    'CPMVGGTrunk': dict(vgg=(4, 4, 6, 6), extra=(5,), norm='BN', init_std=None),
-    'CSPNeXt': dict(widen=0.125, deepen=0.33),
-    'HRNet': dict(width=4, modules=(1, 1, 1), blocks=1, out_strides=(4, 8, 16, 32)),
-    'MobileNetV1': dict(width=0.25, out_strides=(4, 8, 16), dilated=2),
-    'MobileNetV2': dict(width=0.25),
-    'ResNet': dict(depth=18, width=4),
+    'CPMTrunk': CPM_TRUNK,
+    'CPMVGGTrunk': dict(vgg_channels=(4, 4, 6, 6), extra_channels=(5,), norm='BN', init_std=None),
+    'CSPNeXt': dict(widen_factor=0.125, deepen_factor=0.33),
+    'HRNet': dict(width=4, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32)),
+    'MobileNetV1': dict(widen_factor=0.25, out_strides=(4, 8, 16), num_dilated=2),
+    'MobileNetV2': dict(widen_factor=0.25),
+    'ResNet': dict(depth=18, base_channels=4),
     'TimmBackbone': dict(name='small'),
-    'ViT': dict(dim=16, depth=2, heads=2, drop_path=0.0),
-    'Hourglass': dict(stacks=2, channels=8, depth=2),
+    'ViT': dict(embed_dim=16, depth=2, num_heads=2, drop_path_rate=0.0),
+    'Hourglass': dict(num_stacks=2, channels=8, depth=2),
     'HourglassStem': dict(channels=8),
-    'CPMHead': dict(stages=3, first=((3, 8),), image=((3, 4),), context=((3, 8), (1, 8)), norm='BN', init_std=None),
-    'HeatmapHead': dict(hidden=((3, 8),)),
+    'CPMHead': CPM_HEAD,
+    'HeatmapHead': dict(conv_layers=((3, 8),)),
     'CPNHead': dict(channels=8),
-    'CSPDarknet': dict(widen=0.125, deepen=0.33),
-    'DeconvHead': dict(deconvs=8),
-    'HybridEncoder': dict(out=8, channels=16, feedforward=16),
-    'HourglassHead': dict(stacks=2, channels=8, depth=2),
-    'IntegralHead': dict(deconvs=8),
-    'LightweightOpenPoseHead': dict(channels=8, hidden=(8, 6), blocks=2, stages=3),
-    'OpenPoseHead': dict(stages=3, first=((3, 8),), later=((3, 8), (1, 8)), norm='BN', init_std=None),
-    'PAFStagesHead': dict(limb_stages=2, joint_stages=2, first=(4, 8), later=(4, 8), blocks=2, limbs='first'),
+    'CSPDarknet': dict(widen_factor=0.125, deepen_factor=0.33),
+    'DeconvHead': dict(deconv_out_channels=8),
+    'HybridEncoder': dict(out_channels=8, hidden_dim=16, feedforward_channels=16),
+    'HourglassHead': dict(num_stacks=2, channels=8, depth=2),
+    'IntegralHead': dict(deconv_out_channels=8),
+    'LightweightOpenPoseHead': dict(channels=8, hidden_channels=(8, 6), num_blocks=2, num_stages=3),
+    'OpenPoseHead': OPENPOSE_HEAD,
+    'PAFStagesHead': PAF_STAGES_HEAD,
     'RegressionHead': {},
     'RLEHead': {},
-    'RTMCCHead': dict(hidden=16, width=8),
-    'SimCCHead': dict(deconvs=8),
+    'RTMCCHead': dict(hidden_dims=16, query_dims=8),
+    'SimCCHead': dict(deconv_out_channels=8),
     'SimpleHead': {},
-    'AssociativeEmbedding': {},
+    'AssociativeEmbeddingLoss': {},
     'BinaryCrossEntropy': {},
     'JensenShannon': {},
     'KLDivergence': {},
-    'L1': {},
+    'L1Loss': {},
     'MeanSquaredError': {},
-    'OKS': dict(sigmas=(0.1, 0.2, 0.3)),
-    'RLE': dict(layers=2, width=8),
-    'SmoothL1': {},
-    'SquaredIoU': {},
-    'Varifocal': {},
-    'Wing': {},
+    'OKSLoss': dict(sigmas=(0.1, 0.2, 0.3)),
+    'RLELoss': dict(num_layers=2, hidden_channels=8),
+    'SmoothL1Loss': {},
+    'SquaredIoULoss': {},
+    'VarifocalLoss': {},
+    'WingLoss': {},
     'SumSquaredError': {},
-    'OHKM': dict(top=2),
-    'AUC': dict(normaliser='box'),
+    'OHKMLoss': dict(topk=2),
+    'AUC': dict(normalizer='box'),
     'CrowdPoseAP': {},
     'EPE': {},
-    'NME': dict(normaliser='box_diagonal'),
+    'NME': dict(normalizer='box_diagonal'),
     'OKSAP': {},
-    'OnSkeleton': dict(of=SMALL, metric=dict(type='PCK')),
+    'OnSkeleton': dict(target_skeleton=SMALL_SKELETON, metric=dict(type='PCK')),
     'PCK': {},
-    'PCKh': dict(head='joints'),
-    'MaskUnlabelled': {},
-    'NormalScaleRotate': dict(shift=0.1),
-    'PlaceBox': {},
-    'PlaceByScale': {},
-    'PlaceBySource': dict(rules=dict(test=dict(type='PlacePicture'))),
-    'PlaceOnPerson': {},
-    'PlacePicture': {},
-    'PlaceWhole': {},
+    'PCKh': dict(head_size='keypoints'),
+    'MaskIgnoredRegions': {},
+    'NormalScaleRotate': dict(shift_factor=0.1),
+    'CropBox': {},
+    'CropByScale': {},
+    'TransformBySource': dict(transforms=dict(test=dict(type='LetterboxImage'))),
+    'CenterOnInstance': {},
+    'LetterboxImage': {},
+    'FitImage': {},
     'RandomColor': {},
-    'RandomBlur': dict(p=1.0),
-    'RandomErase': dict(p=1.0),
-    'RandomFlip': dict(p=0.5),
+    'RandomBlur': dict(prob=1.0),
+    'RandomErase': dict(prob=1.0),
+    'RandomFlip': dict(prob=0.5),
     'RandomHSV': {},
-    'RandomHalfBody': dict(p=1.0, least=2),
-    'RandomScaleRotate': dict(shift=0.1),
+    'RandomHalfBody': dict(prob=1.0, num_keypoints_half_body=2),
+    'RandomScaleRotate': dict(shift_factor=0.1),
     'RandomShift': {},
-    'Scales': dict(scales=(1.0, 0.5, 2.0)),
-    'Until': dict(epoch=1, transforms=[dict(type='RandomFlip', p=1.0), dict(type='RandomShift')]),
+    'MultiScaleCrop': dict(scales=(1.0, 0.5, 2.0)),
+    'PipelineSwitch': dict(
+        switch_epoch=1, first_transforms=[dict(type='RandomFlip', prob=1.0), dict(type='RandomShift')]
+    ),
     'Warp': {},
-    'WholeScales': {},
+    'MultiScaleImage': {},
 }
+FIRST_TRANSFORMS = (  # they map the image to the input, or require an unmapped one
+    'CenterOnInstance',
+    'CropBox',
+    'CropByScale',
+    'FitImage',
+    'LetterboxImage',
+    'RandomHalfBody',
+    'TransformBySource',
+)
 SOURCE_FILES = {
     'AICSource': 'write_aic',
     'CocoSource': 'write_coco',
@@ -131,83 +162,85 @@ SOURCE_FILES = {
 }
 
 
-def ours(registry: Registry, place: str = '') -> list[str]:
-    """The registered parts of this house (a plugin has tests of its own), of one folder where asked."""
-    return [n for n in registry.names() if where(registry.get(n)).startswith(f'poseplug.{place}')]
+def list_builtin_parts(registry: Registry, package: str = '') -> list[str]:
+    """Names of the registered parts of poseplug (a plugin has tests of its own), of all packages or of one."""
+    prefix = f'poseplug.{package}'
+    return [name for name in registry.list_names() if qualified_name(registry.get(name)).startswith(prefix)]
 
 
-def made(registry: Registry, name: str, **wired: object) -> object:
+def build_small(registry: Registry, name: str, **provided: object) -> object:
     """A part with its small settings."""
     if name not in SETTINGS:
         pytest.fail(
             f"{registry.name} {name!r} is registered but not tested: add '{name}': dict(...) with small settings to "
             f'SETTINGS in tests/test_contracts.py, and every law of its contract runs on it'
         )
-    return registry.build({'type': name, **SETTINGS[name]}, **wired)
+    return registry.build({'type': name, **SETTINGS[name]}, **provided)
 
 
-def each(registry: Registry, place: str = ''):
-    """A fixture that gives a class of contracts the name of every registered part in turn."""
+def parametrize_by_name(names: Iterable):
+    """A fixture that gives a class of contracts each name in turn."""
 
-    @pytest.fixture(autouse=True, params=ours(registry, place))
+    @pytest.fixture(autouse=True, params=list(names))
     def name(self, request):
         self.name = request.param
 
     return name
 
 
-def of_pictures(name):
-    """Whether a codec's fields belong to a picture; those of people at cells are tested in codecs/test_people.py."""
-    return CODECS.get(name).kind != 'people'
+def is_codec_of_images(name: str) -> bool:
+    """Whether a codec's fields are of a whole image; DenseInstances has tests/codecs/test_dense_instances.py."""
+    return CODECS.get(name).field_kind != 'instances'
+
+
+def is_exportable(name: str) -> bool:
+    """Whether a codec decodes as many instances as there are images."""
+    return is_codec_of_images(name) and not CODECS.get(name).groups_instances
 
 
 class TestCodecs(CodecContract):
-    @pytest.fixture(autouse=True, params=list(filter(of_pictures, ours(CODECS))))
-    def name(self, request):
-        self.name = request.param
+    name = parametrize_by_name(filter(is_codec_of_images, list_builtin_parts(CODECS)))
 
     @property
-    def scored(self):
+    def has_confidence(self):
         return self.name != 'Regression'
 
-    def make(self, skeleton):
-        return made(CODECS, self.name, skeleton=skeleton)
+    def build_part(self, skeleton):
+        return build_small(CODECS, self.name, skeleton=skeleton)
 
-    def unsure(self, fields):
-        if self.name == 'RLERegression':
+    def weaken_fields(self, fields):
+        if self.name == 'RLERegression':  # its second half is the standard deviation: larger is less confident
             return {name: points + 0.2 for name, points in fields.items()}
-        return super().unsure(fields)
+        return super().weaken_fields(fields)
 
     def test_both_directions_stay_on_the_device_of_their_tensors(self, codec):
-        """A codec that puts people together counts them on the way, which no tensor without values can."""
-        if not codec.assembles:
+        """A codec that groups instances counts them on the way, which tensors without values cannot do."""
+        if not codec.groups_instances:
             return super().test_both_directions_stay_on_the_device_of_their_tensors(codec)
-        keypoints = everywhere(codec).to('meta')
+        keypoints = create_test_keypoints(codec).to('meta')
         targets = codec.encode(keypoints, torch.ones(keypoints.shape[:3], device='meta'))
-        assert {maps.device.type for maps in tensors(targets)} == {'meta'}
+        assert {maps.device.type for maps in list_target_tensors(targets)} == {'meta'}
 
 
 class TestExport(ExportContract):
-    """Every codec that finds as many people as pictures."""
+    """Every codec that decodes as many instances as there are images."""
 
-    @pytest.fixture(autouse=True, params=[n for n in filter(of_pictures, ours(CODECS)) if not CODECS.get(n).assembles])
-    def name(self, request):
-        self.name = request.param
+    name = parametrize_by_name(filter(is_exportable, list_builtin_parts(CODECS)))
 
-    def make(self, skeleton):
-        return made(CODECS, self.name, skeleton=skeleton)
+    def build_part(self, skeleton):
+        return build_small(CODECS, self.name, skeleton=skeleton)
 
 
 @pytest.mark.usefixtures('timm')
 class TestBackbones(BackboneContract):
-    name = each(MODELS, 'models.backbones')
+    name = parametrize_by_name(list_builtin_parts(MODELS, 'models.backbones'))
 
-    def make(self):
-        return made(MODELS, self.name, input_size=(64, 64))
+    def build_part(self):
+        return build_small(MODELS, self.name, input_size=(64, 64))
 
 
-class Finest(nn.Module):
-    """The plainest neck: the finest feature map alone."""
+class FinestFeatures(nn.Module):
+    """The simplest neck: the finest feature map alone."""
 
     def __init__(self, in_channels, strides):
         super().__init__()
@@ -219,15 +252,13 @@ class Finest(nn.Module):
 
 
 class TestNecks(NeckContract):
-    """Every registered neck, and the plainest one."""
+    """Every registered neck, and the simplest one."""
 
-    @pytest.fixture(autouse=True, params=[Finest, *ours(MODELS, 'models.necks')])
-    def name(self, request):
-        self.name = request.param
+    name = parametrize_by_name([FinestFeatures, *list_builtin_parts(MODELS, 'models.necks')])
 
-    def make(self, in_channels, strides):
-        wired = dict(in_channels=in_channels, strides=strides)
-        return Finest(**wired) if self.name is Finest else made(MODELS, self.name, **wired)
+    def build_part(self, in_channels, strides):
+        provided = dict(in_channels=in_channels, strides=strides)
+        return FinestFeatures(**provided) if self.name is FinestFeatures else build_small(MODELS, self.name, **provided)
 
 
 SHAPES = {
@@ -239,211 +270,211 @@ SHAPES = {
 }
 
 
-def predicts(name):
-    return MODELS.get(name).predicts
+def is_head_of_images(name: str) -> bool:
+    """Whether a head predicts fields of a whole image; others have tests/models/heads/test_one_stage.py."""
+    return 'instances' not in MODELS.get(name).field_kinds
 
 
 class TestHeads(HeadContract):
-    """Every registered head; one of another kind than maps has the shapes of its fields in SHAPES.
+    """Every registered head; one of another kind than maps has the shapes of its fields in SHAPES."""
 
-    Heads that predict a person at every cell are tested in tests/models/heads/test_one_stage.py.
-    """
-
-    @pytest.fixture(autouse=True, params=[n for n in ours(MODELS, 'models.heads') if 'people' not in predicts(n)])
-    def name(self, request):
-        self.name = request.param
+    name = parametrize_by_name(filter(is_head_of_images, list_builtin_parts(MODELS, 'models.heads')))
 
     @property
-    def kind(self):
-        return MODELS.get(self.name).predicts[0]
+    def field_kind(self):
+        return MODELS.get(self.name).field_kinds[0]
 
     @property
     def shapes(self):
-        return SHAPES[self.name] if self.kind != 'maps' else super().shapes
+        return SHAPES[self.name] if self.field_kind != 'maps' else super().shapes
 
     @property
     def fields(self):
         return {name: shape[0] for name, shape in SHAPES.get(self.name, {'first': (3,), 'second': (5,)}).items()}
 
-    def make(self, in_channels, strides, fields, stride):
-        wired = dict(in_channels=in_channels, strides=strides, fields=fields, stride=stride)
-        return made(MODELS, self.name, **wired, shapes=self.shapes, input_size=self.input_size)
+    def build_part(self, in_channels, strides, fields, stride):
+        provided = dict(in_channels=in_channels, strides=strides, fields=fields, stride=stride)
+        return build_small(MODELS, self.name, **provided, shapes=self.shapes, input_size=self.input_size)
+
+
+def is_loss_of_fields(name: str) -> bool:
+    """Whether a loss compares fields; those of distributions have tests/models/losses/test_mle.py."""
+    return not hasattr(MODELS.get(name), 'target_kind')
 
 
 class TestLosses(LossContract):
-    """Every registered loss of fields; those of distributions are tested in tests/models/losses/test_mle.py."""
+    """Every registered loss of fields."""
 
-    @pytest.fixture(
-        autouse=True, params=[n for n in ours(MODELS, 'models.losses') if not hasattr(MODELS.get(n), 'reads')]
-    )
-    def name(self, request):
-        self.name = request.param
+    name = parametrize_by_name(filter(is_loss_of_fields, list_builtin_parts(MODELS, 'models.losses')))
 
     @property
     def shape(self):
-        return dict(OKS=(2, 3, 2), RLE=(2, 3, 4), SquaredIoU=(2, 3, 4)).get(self.name, super().shape)
+        return dict(OKSLoss=(2, 3, 2), RLELoss=(2, 3, 4), SquaredIoULoss=(2, 3, 4)).get(self.name, super().shape)
 
-    def pair(self, seed=0):
-        """Boxes have an extent."""
-        predicted, wanted = super().pair(seed)
-        if self.name != 'SquaredIoU':
-            return predicted, wanted
-        boxes = [torch.cat([b[..., :2], b[..., :2] + b[..., 2:]], dim=-1).detach() for b in (predicted, wanted)]
+    def random_pair(self, seed=0):
+        """Random fields; those of SquaredIoULoss are boxes with a positive size."""
+        predicted, target = super().random_pair(seed)
+        if self.name != 'SquaredIoULoss':
+            return predicted, target
+        boxes = [torch.cat([b[..., :2], b[..., :2] + b[..., 2:]], dim=-1).detach() for b in (predicted, target)]
         return boxes[0].requires_grad_(), boxes[1]
 
     @property
-    def least(self):
-        return -math.inf if self.name == 'RLE' else 0.0
+    def min_value(self):
+        return -math.inf if self.name == 'RLELoss' else 0.0
 
     @property
     def zero_when_equal(self):
-        return self.name not in ('BinaryCrossEntropy', 'KLDivergence', 'RLE', 'Varifocal')
+        return self.name not in ('BinaryCrossEntropy', 'KLDivergence', 'RLELoss', 'VarifocalLoss')
 
-    def make(self):
-        return made(MODELS, self.name)
+    def build_part(self):
+        return build_small(MODELS, self.name)
 
 
 class TestMetrics(MetricContract):
-    name = each(METRICS)
+    name = parametrize_by_name(list_builtin_parts(METRICS))
 
-    def make(self, skeleton):
-        return made(METRICS, self.name, skeleton=skeleton)
+    def build_part(self, skeleton):
+        return build_small(METRICS, self.name, skeleton=skeleton)
+
+
+def is_transform_of_one_image(name: str) -> bool:
+    """Whether a transform changes one image; those of several have tests/data/transforms/test_mosaic.py."""
+    return not issubclass(TRANSFORMS.get(name), MixImageTransform)
 
 
 class TestTransforms(TransformContract):
-    """Every registered transform of one picture; those of several are in datasets/transforms/test_mosaic.py."""
+    """Every registered transform of one image."""
 
-    @pytest.fixture(
-        autouse=True, params=[n for n in ours(TRANSFORMS) if not getattr(TRANSFORMS.get(n), 'combines', False)]
-    )
-    def name(self, request):
-        self.name = request.param
+    name = parametrize_by_name(filter(is_transform_of_one_image, list_builtin_parts(TRANSFORMS)))
 
     @property
-    def recolours(self):
+    def changes_colors(self):
         return self.name in ('RandomBlur', 'RandomColor', 'RandomErase', 'RandomHSV')
 
-    def make(self, input_size):
-        return made(TRANSFORMS, self.name, input_size=input_size)
+    def build_part(self, input_size):
+        return build_small(TRANSFORMS, self.name, input_size=input_size)
 
-    def before(self):
-        first = [TRANSFORMS.build(dict(type='PlacePicture'), input_size=self.input_size)]
-        warp = [TRANSFORMS.build(dict(type='Warp'), input_size=self.input_size)]
-        return (
-            first + warp
-            if self.recolours
-            else []
-            if self.name.startswith('Place') or self.name == 'RandomHalfBody'
-            else first
+    def preceding_transforms(self):
+        crop, warp = (
+            TRANSFORMS.build(dict(type=name), input_size=self.input_size) for name in ('LetterboxImage', 'Warp')
         )
+        if self.changes_colors:
+            return [crop, warp]
+        return [] if self.name in FIRST_TRANSFORMS else [crop]
 
 
 class TestSources(SourceContract):
-    name = each(SOURCES)
+    name = parametrize_by_name(list_builtin_parts(SOURCES))
 
-    def make(self, folder):
+    def build_part(self, folder):
         if self.name not in SOURCE_FILES:
             pytest.fail(
                 f'source {self.name!r} is registered but not tested: write its files in a function of '
                 f"tests/test_contracts.py and add '{self.name}': 'that_function' to SOURCE_FILES"
             )
         globals()[SOURCE_FILES[self.name]](folder)
-        return SOURCES.build(dict(type=self.name, root=str(folder)))
+        return SOURCES.build(dict(type=self.name, data_root=str(folder)))
 
 
-def joints(seed: int, count: int) -> np.ndarray:
-    """(14, 3, count) joints within a picture of 40 x 60 px, counted from 1, every flag 1."""
+def random_lsp_joints(seed: int, count: int) -> np.ndarray:
+    """(14, 3, count) keypoints within an image of 40 x 60 px, counted from 1, every flag 1."""
     points = np.random.default_rng(seed).uniform(1, 40, (14, 2, count))
     return np.concatenate([points, np.ones((14, 1, count))], axis=1)
 
 
-def pictures(folder: Path, names: list[str]) -> None:
+def write_images(folder: Path, names: list[str]) -> None:
     (folder / 'images').mkdir()
     for name in names:
         cv2.imwrite(str(folder / 'images' / name), np.zeros((60, 40, 3), np.uint8))
 
 
 def write_lsp(folder: Path) -> None:
-    pictures(folder, [f'im{i + 1:04d}.jpg' for i in range(4)])
-    savemat(folder / 'joints.mat', {'joints': joints(0, 4).transpose(1, 0, 2)})
+    write_images(folder, [f'im{i + 1:04d}.jpg' for i in range(4)])
+    savemat(folder / 'joints.mat', {'joints': random_lsp_joints(0, 4).transpose(1, 0, 2)})
 
 
 def write_lspet(folder: Path) -> None:
-    """Of the four people one has an unlabelled joint without a position, and one no labelled joint."""
-    pictures(folder, [f'im{i + 1:05d}.jpg' for i in range(4)])
-    content = joints(1, 4)
+    """Of the four people one has an unlabeled keypoint without a position, and one no labeled keypoint."""
+    write_images(folder, [f'im{i + 1:05d}.jpg' for i in range(4)])
+    content = random_lsp_joints(1, 4)
     content[3, :, 1] = 0
     content[:, :, 2] = 0
     savemat(folder / 'joints.mat', {'joints': content})
 
 
 def write_flic(folder: Path) -> None:
-    """Three examples on two pictures."""
+    """Three examples on two images."""
     names = ['a.jpg', 'b.jpg', 'a.jpg']
-    pictures(folder, sorted(set(names)))
+    write_images(folder, sorted(set(names)))
     examples = np.zeros((1, 3), dtype=[(f, object) for f in ('coords', 'filepath', 'torsobox', 'istrain', 'istest')])
     for i, name in enumerate(names):
-        coords = np.pad(joints(i, 1)[:11, :2, 0].T, ((0, 0), (0, 18)), constant_values=np.nan)
+        points = random_lsp_joints(i, 1)[:11, :2, 0].T
+        coords = np.pad(points, ((0, 0), (0, 18)), constant_values=np.nan)
         examples[0, i] = (coords, name, np.array([5.0, 5.0, 30.0, 50.0]), True, False)
     savemat(folder / 'examples.mat', {'examples': examples})
 
 
-def coco_format(folder: Path, file: str, joints: int, **more: object) -> None:
-    """Two pictures of 40 x 60 px; of the four annotations one is a crowd and one has no labelled joint."""
-    pictures(folder, ['1.jpg', '2.jpg'])
-    points = np.concatenate([np.random.default_rng(2).uniform(1, 38, (4, joints, 2)), np.ones((4, joints, 1))], axis=2)
-    points[3] = 0
-    people = [
+def write_coco_format(folder: Path, file: str, num_keypoints: int, **image_fields: object) -> None:
+    """Two images of 40 x 60 px; of the four annotations one is a crowd and one has no labeled keypoint."""
+    write_images(folder, ['1.jpg', '2.jpg'])
+    points = np.random.default_rng(2).uniform(1, 38, (4, num_keypoints, 2))
+    keypoints = np.concatenate([points, np.ones((4, num_keypoints, 1))], axis=2)
+    keypoints[3] = 0
+    annotations = [
         dict(
-            id=n + 1, image_id=n % 2 + 1, bbox=[1, 2, 38, 50], keypoints=points[n].ravel().tolist(), iscrowd=int(n == 2)
+            id=n + 1,
+            image_id=n % 2 + 1,
+            bbox=[1, 2, 38, 50],
+            keypoints=keypoints[n].ravel().tolist(),
+            iscrowd=int(n == 2),
         )
         for n in range(4)
     ]
-    content = dict(
-        images=[dict(id=i, file_name=f'{i}.jpg', width=40, height=60, **more) for i in (1, 2)], annotations=people
-    )
+    images = [dict(id=i, file_name=f'{i}.jpg', width=40, height=60, **image_fields) for i in (1, 2)]
     (folder / file).parent.mkdir()
-    (folder / file).write_text(json.dumps(content))
+    (folder / file).write_text(json.dumps(dict(images=images, annotations=annotations)))
 
 
 def write_coco(folder: Path) -> None:
-    coco_format(folder, 'annotations/person_keypoints_train2017.json', 17)
+    write_coco_format(folder, 'annotations/person_keypoints_train2017.json', 17)
     (folder / 'images').rename(folder / 'train2017')
 
 
 def write_pack(folder: Path) -> None:
-    from poseplug.datasets.dataset import PoseDataset
-    from poseplug.datasets.pack import pack
+    from poseplug.data.dataset import PoseDataset
+    from poseplug.data.pack_writer import pack_dataset
 
     (folder / 'coco').mkdir()
     write_coco(folder / 'coco')
-    source = dict(type='CocoSource', root=str(folder / 'coco'))
-    made = pack(PoseDataset(source, [dict(type='PlaceBox')], 'coco', (24, 32)), (24, 32), folder / 'pack')
-    for file in made.iterdir():
+    source = dict(type='CocoSource', data_root=str(folder / 'coco'))
+    dataset = PoseDataset(source, [dict(type='CropBox')], 'coco', (24, 32))
+    pack = pack_dataset(dataset, (24, 32), folder / 'pack')
+    for file in pack.iterdir():
         file.rename(folder / file.name)
 
 
 def write_crowdpose(folder: Path) -> None:
-    coco_format(folder, 'annotations/crowdpose_train.json', 14, crowdIndex=0.5)
+    write_coco_format(folder, 'annotations/crowdpose_train.json', 14, crowdIndex=0.5)
 
 
 def write_aic(folder: Path) -> None:
-    """Two people of one picture, of whom the second has no labelled joint."""
-    pictures(folder, ['a.jpg'])
+    """Two people in one image; the second has no labeled keypoint."""
+    write_images(folder, ['a.jpg'])
     (folder / 'images').rename(folder / 'keypoint_train_images_20170902')
-    joints = [v for k in range(14) for v in (5 + k, 50 - k, 1 + k % 3)]
-    people = dict(
+    keypoints = [v for k in range(14) for v in (5 + k, 50 - k, 1 + k % 3)]
+    image = dict(
         image_id='a',
         human_annotations=dict(human1=[1, 2, 30, 55], human2=[10, 2, 39, 55]),
-        keypoint_annotations=dict(human1=joints, human2=[0, 0, 3] * 14),
+        keypoint_annotations=dict(human1=keypoints, human2=[0, 0, 3] * 14),
     )
-    (folder / 'keypoint_train_annotations_20170909.json').write_text(json.dumps([people]))
+    (folder / 'keypoint_train_annotations_20170909.json').write_text(json.dumps([image]))
 
 
 def write_mpii(folder: Path) -> None:
-    """Three people on two pictures, of whom the last has no labelled joint."""
-    pictures(folder, ['a.jpg', 'b.jpg'])
-    people = [
+    """Three people in two images; the last has no labeled keypoint."""
+    write_images(folder, ['a.jpg', 'b.jpg'])
+    annotations = [
         dict(
             image='ab'[n % 2] + '.jpg',
             center=[20, 30],
@@ -454,32 +485,33 @@ def write_mpii(folder: Path) -> None:
         for n in range(3)
     ]
     (folder / 'annot').mkdir()
-    (folder / 'annot/train.json').write_text(json.dumps(people))
+    (folder / 'annot/train.json').write_text(json.dumps(annotations))
 
 
-def test_every_model_part_lies_in_a_folder_with_a_contract():
-    places = ('assigners', 'backbones', 'necks', 'heads', 'losses', 'estimators')
-    assert sorted(n for p in places for n in ours(MODELS, f'models.{p}')) == ours(MODELS)
+def test_every_model_part_lies_in_a_package_with_a_contract():
+    packages = ('assigners', 'backbones', 'necks', 'heads', 'losses', 'estimators')
+    parts = [name for package in packages for name in list_builtin_parts(MODELS, f'models.{package}')]
+    assert sorted(parts) == list_builtin_parts(MODELS)
 
 
 def test_heads_transforms_and_sources_are_of_their_base_class():
-    assert all(issubclass(MODELS.get(n), Head) for n in ours(MODELS, 'models.heads'))
-    assert all(issubclass(TRANSFORMS.get(n), Transform) for n in ours(TRANSFORMS))
-    assert all(issubclass(SOURCES.get(n), Source) for n in ours(SOURCES))
+    assert all(issubclass(MODELS.get(name), Head) for name in list_builtin_parts(MODELS, 'models.heads'))
+    assert all(issubclass(TRANSFORMS.get(name), Transform) for name in list_builtin_parts(TRANSFORMS))
+    assert all(issubclass(SOURCES.get(name), Source) for name in list_builtin_parts(SOURCES))
 
 
 @dataclass(frozen=True)
-class OneSided(Heatmap):
-    """A codec that forgets to exchange left and right in a mirror."""
+class UnswappedHeatmap(Heatmap):
+    """A codec that does not exchange left and right in a flip."""
 
     @property
-    def mirror_channels(self):
+    def flip_channels(self):
         return {'heatmap': list(range(len(self.skeleton)))}
 
 
 @dataclass(frozen=True)
-class OffGrid(Heatmap):
-    """A codec that reads its cells half a stride away from where it drew them."""
+class ShiftedHeatmap(Heatmap):
+    """A codec that decodes cells half a stride away from where it encodes them."""
 
     def decode(self, fields):
         poses = super().decode(fields)
@@ -487,17 +519,17 @@ class OffGrid(Heatmap):
 
 
 @pytest.mark.parametrize(
-    ('broken', 'law'),
+    ('codec_type', 'law'),
     [
-        (OneSided, 'test_the_mirrored_fields_of_mirrored_joints_are_those_of_the_joints'),
-        (OffGrid, 'test_decoding_undoes_encoding_within_the_tolerance'),
+        (UnswappedHeatmap, 'test_flipped_fields_of_flipped_keypoints_decode_to_the_keypoints'),
+        (ShiftedHeatmap, 'test_decoding_undoes_encoding_within_the_tolerance'),
     ],
 )
-def test_a_broken_codec_breaks_its_law(broken, law):
+def test_a_broken_codec_breaks_its_law(codec_type, law):
     with pytest.raises(AssertionError, match='px away'):
-        getattr(CodecContract(), law)(broken(SMALL, (64, 48)))
+        getattr(CodecContract(), law)(codec_type(SMALL_SKELETON, (64, 48)))
 
 
-def test_a_part_without_settings_is_told_what_to_add():
+def test_a_part_without_settings_fails_and_the_message_says_what_to_add():
     with pytest.raises(pytest.fail.Exception, match="codec 'New' is registered but not tested: add 'New': dict"):
-        made(CODECS, 'New')
+        build_small(CODECS, 'New')

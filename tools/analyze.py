@@ -1,9 +1,9 @@
 """python tools/analyze.py oracle CONFIG ...
 
-`poseplug analyze` from a clone; --help and poseplug/commands/analyze.py say what it does.
+`poseplug analyze` in a clone; see --help and poseplug/cli/commands/analyze.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('analyze', 'python tools/analyze.py')
+    run_command('analyze', 'python tools/analyze.py')

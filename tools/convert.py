@@ -1,9 +1,9 @@
 """python tools/convert.py CHECKPOINT CONFIG --out FILE.safetensors ...
 
-`poseplug convert` from a clone; --help and poseplug/commands/convert.py say what it does.
+`poseplug convert` in a clone; see --help and poseplug/cli/commands/convert.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('convert', 'python tools/convert.py')
+    run_command('convert', 'python tools/convert.py')

@@ -1,9 +1,9 @@
 """python tools/dataset.py verify | browse | prepare | pack | detect ...
 
-`poseplug dataset` from a clone; --help and poseplug/commands/dataset.py say what it does.
+`poseplug dataset` in a clone; see --help and poseplug/cli/commands/dataset.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('dataset', 'python tools/dataset.py')
+    run_command('dataset', 'python tools/dataset.py')

@@ -1,9 +1,9 @@
 """python tools/describe.py CONFIG ...
 
-`poseplug describe` from a clone; --help and poseplug/commands/describe.py say what it does.
+`poseplug describe` in a clone; see --help and poseplug/cli/commands/describe.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('describe', 'python tools/describe.py')
+    run_command('describe', 'python tools/describe.py')

@@ -1,9 +1,9 @@
 """python tools/doctor.py [CONFIG] ...
 
-`poseplug doctor` from a clone; --help and poseplug/commands/doctor.py say what it does.
+`poseplug doctor` in a clone; see --help and poseplug/cli/commands/doctor.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('doctor', 'python tools/doctor.py')
+    run_command('doctor', 'python tools/doctor.py')

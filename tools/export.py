@@ -1,9 +1,9 @@
 """python tools/export.py CONFIG CHECKPOINT --out model.onnx ...
 
-`poseplug export` from a clone; --help and poseplug/commands/export.py say what it does.
+`poseplug export` in a clone; see --help and poseplug/cli/commands/export.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('export', 'python tools/export.py')
+    run_command('export', 'python tools/export.py')

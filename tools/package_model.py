@@ -1,9 +1,9 @@
 """python tools/package_model.py CONFIG CHECKPOINT ...
 
-`poseplug package_model` from a clone; --help and poseplug/commands/package_model.py say what it does.
+`poseplug package_model` in a clone; see --help and poseplug/cli/commands/package_model.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('package_model', 'python tools/package_model.py')
+    run_command('package_model', 'python tools/package_model.py')

@@ -1,9 +1,9 @@
 """python tools/plugins.py [KIND ...]
 
-`poseplug plugins` from a clone; --help and poseplug/commands/plugins.py say what it does.
+`poseplug plugins` in a clone; see --help and poseplug/cli/commands/plugins.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('plugins', 'python tools/plugins.py')
+    run_command('plugins', 'python tools/plugins.py')

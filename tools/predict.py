@@ -1,9 +1,9 @@
 """python tools/predict.py [CONFIG CHECKPOINT] INPUTS ...
 
-`poseplug predict` from a clone; --help and poseplug/commands/predict.py say what it does.
+`poseplug predict` in a clone; see --help and poseplug/cli/commands/predict.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('predict', 'python tools/predict.py')
+    run_command('predict', 'python tools/predict.py')

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train a config on SLURM, in as many jobs as it takes: sbatch [options of sbatch] tools/slurm.sh CONFIG [options of tools/train.py]
-# A run that is told that its time is up saves, leaves with 85, and is queued again; it goes on exactly (docs/distributed.md).
+# Train a config on SLURM, in as many jobs as it needs: sbatch [options of sbatch] tools/slurm.sh CONFIG [options of tools/train.py]
+# A run whose time limit is near saves, exits with 85 and is queued again; it resumes exactly (docs/distributed.md).
 #SBATCH --job-name=poseplug
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -18,7 +18,7 @@ srun --kill-on-bad-exit=1 bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
   export LOCAL_WORLD_SIZE=${SLURM_NTASKS_PER_NODE:-1}
   exec "$PYTHON" tools/train.py "$@" --auto-resume' train "$@" || code=$?
-# 85: saved and wants to go on; 138: the signal came before training had begun
+# 85: saved, to be resumed; 138: the signal came before training had begun
 if [ "$code" = 85 ] || [ "$code" = 138 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -1,9 +1,9 @@
 """python tools/test.py CONFIG CHECKPOINT ...
 
-`poseplug test` from a clone; --help and poseplug/commands/test.py say what it does.
+`poseplug test` in a clone; see --help and poseplug/cli/commands/test.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('test', 'python tools/test.py')
+    run_command('test', 'python tools/test.py')

@@ -1,9 +1,9 @@
 """python tools/train.py CONFIG ...
 
-`poseplug train` from a clone; --help and poseplug/commands/train.py say what it does.
+`poseplug train` in a clone; see --help and poseplug/cli/commands/train.py.
 """
 
-from poseplug.cli import command
+from poseplug.cli.options import run_command
 
 if __name__ == '__main__':
-    command('train', 'python tools/train.py')
+    run_command('train', 'python tools/train.py')

@@ -6,23 +6,23 @@ AP on COCO minival, flip test: not trained yet (published code: AP 69.7 with box
 
 _base_ = ['../_base_/datasets/coco.py', '../_base_/schedules/cpn.py']
 
-level = dict(type='MeanSquaredError', factor=0.125)  # half of the mean over four levels
+level_loss = dict(type='MeanSquaredError', loss_weight=0.125)  # half of the mean over the four levels
 model = dict(
     type='TopDown',
-    pixels=dict(mean=(102.9801, 115.9465, 122.7717), std=(255, 255, 255), order='bgr'),
+    input_norm=dict(mean=(102.9801, 115.9465, 122.7717), std=(255, 255, 255), channel_order='bgr'),
     codec=dict(type='CPNHeatmap', input_size=(192, 256)),
     backbone=dict(type='ResNet', depth=50),
     head=dict(type='CPNHead'),
-    loss=[level, level, level, level, dict(type='OHKM', top=8)],
+    loss=[level_loss, level_loss, level_loss, level_loss, dict(type='OHKMLoss', topk=8)],
     flip_test=True,
 )
-placing = dict(type='PlaceBox', padding=1.3)
-training = [
-    placing,
-    dict(type='RandomScaleRotate', scale=(0.74, 1.43), degrees=45),
+crop_box = dict(type='CropBox', padding=1.3)
+train_pipeline = [
+    crop_box,
+    dict(type='RandomScaleRotate', scale_factor=(0.74, 1.43), degrees=45),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-testing = [placing, dict(type='Warp')]
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=training))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=testing))
+test_pipeline = [crop_box, dict(type='Warp')]
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

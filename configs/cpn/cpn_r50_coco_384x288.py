@@ -6,5 +6,5 @@ AP on COCO minival, flip test: not trained yet (published code: AP 72.3 with box
 
 _base_ = ['./cpn_r50_coco_256x192.py']
 
-model = dict(codec=dict(input_size=(288, 384), kernels=(23, 17, 13, 9)))
+model = dict(codec=dict(input_size=(288, 384), kernel_sizes=(23, 17, 13, 9)))
 train_dataloader = dict(batch_size=24)

@@ -8,10 +8,10 @@ _base_ = ['../_base_/datasets/lsp_128.py', '../_base_/schedules/adamw_2400.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='MSRAHeatmap', input_size=(128, 128), sigma=4.0),
+    codec=dict(type='MSRAHeatmap', input_size=(128, 128), sigma_px=4.0),
     backbone=dict(type='HourglassStem', channels=64),
-    head=dict(type='HourglassHead', stacks=1, channels=64),
-    loss=dict(type='MeanSquaredError', factor=1000.0),
+    head=dict(type='HourglassHead', num_stacks=1, channels=64),
+    loss=dict(type='MeanSquaredError', loss_weight=1000.0),
     flip_test=True,
     channels_last=True,
 )

@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published: AP 66.2 with boxes of
 
 _base_ = ['./hourglass8_coco_128x96.py']
 
-model = dict(head=dict(stacks=4))
+model = dict(head=dict(num_stacks=4))

@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published: AP 69.6 with boxes of
 
 _base_ = ['./hourglass8_coco_128x96_dark.py']
 
-model = dict(codec=dict(sigma=4.0), head=dict(stacks=4))
+model = dict(codec=dict(sigma_px=4.0), head=dict(num_stacks=4))

@@ -8,10 +8,10 @@ _base_ = ['../_base_/datasets/coco.py', '../_base_/schedules/simple_baseline.py'
 
 model = dict(
     type='TopDown',
-    codec=dict(type='MSRAHeatmap', input_size=(96, 128), sigma=4.0),
+    codec=dict(type='MSRAHeatmap', input_size=(96, 128), sigma_px=4.0),
     backbone=dict(type='HourglassStem'),
-    head=dict(type='HourglassHead', stacks=8),
-    loss=dict(type='MeanSquaredError', factor=0.5),
+    head=dict(type='HourglassHead', num_stacks=8),
+    loss=dict(type='MeanSquaredError', loss_weight=0.5),
     flip_test=True,
 )
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))

@@ -8,17 +8,17 @@ _base_ = ['../_base_/datasets/mpii.py', '../_base_/schedules/hourglass.py']
 
 model = dict(
     type='TopDown',
-    pixels=dict(mean=(0, 0, 0), std=(255, 255, 255), order='rgb'),
-    codec=dict(type='MSRAHeatmap', input_size=(256, 256), sigma=4.0, missing='empty'),
+    input_norm=dict(mean=(0, 0, 0), std=(255, 255, 255), channel_order='rgb'),
+    codec=dict(type='MSRAHeatmap', input_size=(256, 256), sigma_px=4.0, unlabeled='empty'),
     backbone=dict(type='HourglassStem'),
-    head=dict(type='HourglassHead', stacks=8),
+    head=dict(type='HourglassHead', num_stacks=8),
     flip_test=True,
 )
-training = [
-    dict(type='PlaceByScale', reference=368 / 250, down=15),
-    dict(type='NormalScaleRotate', scale=0.25, degrees=30, turned=0.4, octaves=True),
+train_pipeline = [
+    dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
+    dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30, rotate_prob=0.4, log2_scale=True),
     dict(type='RandomFlip'),
     dict(type='Warp'),
-    dict(type='RandomColor', contrast=0, brightness=0, channels=0.4),
+    dict(type='RandomColor', contrast=0, brightness=0, channel_gain=0.4),
 ]
-train_dataloader = dict(batch_size=6, dataset=dict(pipeline=training))
+train_dataloader = dict(batch_size=6, dataset=dict(pipeline=train_pipeline))

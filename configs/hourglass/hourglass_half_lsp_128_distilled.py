@@ -1,6 +1,6 @@
-"""The hourglass of half the width taught by the maps of the one of full width (Xu et al. 2022, output distillation).
+"""The hourglass of half the width, distilled from the heatmaps of the one of full width (Xu et al. 2022).
 
-The teacher comes first: python tools/train.py configs/hourglass/hourglass1_lsp_128.py
+Train the teacher first: python tools/train.py configs/hourglass/hourglass1_lsp_128.py
 Run: python tools/train.py configs/hourglass/hourglass_half_lsp_128_distilled.py
 PCK@0.2 on the LSP test set, person-centric: 43.46 (1,200 steps; docs/results.md)
 """
@@ -10,5 +10,5 @@ _base_ = ['./hourglass_half_lsp_128.py']
 model = dict(
     type='DistilledTopDown',
     teacher=dict(config='configs/hourglass/hourglass1_lsp_128.py', weights='work_dirs/hourglass1_lsp_128'),
-    teaching=dict(type='MeanSquaredError', factor=1000.0),
+    distill_loss=dict(type='MeanSquaredError', loss_weight=1000.0),
 )

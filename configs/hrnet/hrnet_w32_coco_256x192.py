@@ -8,17 +8,17 @@ _base_ = ['../_base_/datasets/coco.py', '../_base_/schedules/hrnet.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='MSRAHeatmap', input_size=(192, 256), sigma=8.0),
+    codec=dict(type='MSRAHeatmap', input_size=(192, 256), sigma_px=8.0),
     backbone=dict(type='HRNet', width=32),
     head=dict(type='HeatmapHead'),
-    loss=dict(type='MeanSquaredError', factor=0.5),
+    loss=dict(type='MeanSquaredError', loss_weight=0.5),
     flip_test=True,
 )
-training = [
-    dict(type='PlaceBox'),
+train_pipeline = [
+    dict(type='CropBox'),
     dict(type='RandomHalfBody'),
-    dict(type='NormalScaleRotate', scale=0.35, degrees=45),
+    dict(type='NormalScaleRotate', scale_factor=0.35, degrees=45),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-train_dataloader = dict(batch_size=128, dataset=dict(pipeline=training))
+train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))

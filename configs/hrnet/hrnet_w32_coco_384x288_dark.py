@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published: AP 76.6 with boxes of
 
 _base_ = ['./hrnet_w32_coco_256x192_dark.py']
 
-model = dict(codec=dict(input_size=(288, 384), sigma=12.0, kernel=11))
+model = dict(codec=dict(input_size=(288, 384), sigma_px=12.0, blur_kernel_size=11))

@@ -8,10 +8,10 @@ _base_ = ['../_base_/datasets/mpii.py', '../_base_/schedules/hrnet.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='MSRAHeatmap', input_size=(256, 256), sigma=8.0),
+    codec=dict(type='MSRAHeatmap', input_size=(256, 256), sigma_px=8.0),
     backbone=dict(type='HRNet', width=32),
     head=dict(type='HeatmapHead'),
-    loss=dict(type='MeanSquaredError', factor=0.5),
+    loss=dict(type='MeanSquaredError', loss_weight=0.5),
     flip_test=True,
 )
 train_dataloader = dict(batch_size=128)

@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published: AP 71.9 with boxes of
 
 _base_ = ['./hrnet_w32_coco_128x96_dark.py']
 
-model = dict(codec=dict(kernel=11), backbone=dict(width=48))
+model = dict(codec=dict(blur_kernel_size=11), backbone=dict(width=48))

@@ -10,7 +10,7 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose at 256x256: 
 _base_ = ['./regression_r50_coco_256x192.py']
 
 model = dict(
-    codec=dict(type='Integral', sigma=8.0),
+    codec=dict(type='Integral', sigma_px=8.0),
     head=dict(type='IntegralHead'),
-    loss=dict(_delete_=True, keypoints=dict(type='SmoothL1'), heatmap=dict(type='JensenShannon')),
+    loss=dict(_delete_=True, keypoints=dict(type='SmoothL1Loss'), heatmap=dict(type='JensenShannon')),
 )

@@ -11,7 +11,7 @@ model = dict(
     codec=dict(type='Regression', input_size=(192, 256)),
     backbone=dict(type='ResNet', depth=50),
     head=dict(type='RegressionHead'),
-    loss=dict(type='SmoothL1'),
+    loss=dict(type='SmoothL1Loss'),
     flip_test=True,
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

@@ -6,5 +6,5 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 70.4 wit
 
 _base_ = ['./regression_r50_coco_256x192.py']
 
-model = dict(codec=dict(type='RLERegression'), head=dict(type='RLEHead'), loss=dict(type='RLE'))
+model = dict(codec=dict(type='RLERegression'), head=dict(type='RLEHead'), loss=dict(type='RLELoss'))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

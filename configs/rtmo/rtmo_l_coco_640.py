@@ -7,7 +7,7 @@ AP on COCO val2017: not trained yet (paper: 72.4)
 _base_ = ['./rtmo_m_coco_640.py']
 
 model = dict(
-    backbone=dict(widen=1.0, deepen=1.0),
-    neck=dict(out=512, widen=1.0, deepen=1.0),
-    head=dict(width=288),
+    backbone=dict(widen_factor=1.0, deepen_factor=1.0),
+    neck=dict(out_channels=512, widen_factor=1.0, deepen_factor=1.0),
+    head=dict(pose_channels=288),
 )

@@ -8,19 +8,19 @@ _base_ = ['../_base_/datasets/coco_mosaic.py', '../_base_/schedules/rtmo.py']
 
 model = dict(
     type='OneStage',
-    codec=dict(type='People', input_size=(640, 640)),
-    backbone=dict(type='CSPDarknet', widen=0.75, deepen=0.67),
-    neck=dict(type='HybridEncoder', out=384, widen=0.75, deepen=0.67),
-    head=dict(type='RTMOHead', width=216),
-    assigner=dict(type='SimOTA', middle='box'),
-    weights=dict(joints=0.01),
-    power=0.5,
-    sizes=(480, 800, 32),
+    codec=dict(type='DenseInstances', input_size=(640, 640)),
+    backbone=dict(type='CSPDarknet', widen_factor=0.75, deepen_factor=0.67),
+    neck=dict(type='HybridEncoder', out_channels=384, widen_factor=0.75, deepen_factor=0.67),
+    head=dict(type='RTMOHead', pose_channels=216),
+    assigner=dict(type='SimOTA', center_from='box'),
+    loss_weights=dict(keypoints=0.01),
+    overlaps_power=0.5,
+    random_size_range=(480, 800, 32),
 )
 train_dataloader = dict(batch_size=256)
 phases = {
-    '280': dict(proxies='joints', weights=dict(joints=5.0, proxy=10.0, score=2.0), power=1.0),
-    '580': dict(weights=dict(raw=1.0)),
+    '280': dict(proxy_target='keypoints', loss_weights=dict(keypoints=5.0, proxy=10.0, score=2.0), overlaps_power=1.0),
+    '580': dict(loss_weights=dict(raw_box=1.0)),
 }
 custom_hooks = [
     dict(type='EMAHook', momentum=2e-4, update_buffers=True),

@@ -1,6 +1,6 @@
 """RTMO-s on COCO at 640 px (Lu et al. 2023, arXiv:2312.07526).
 
-Its backbone starts from YOLOX-s trained on COCO's boxes: init=dict(backbone=FILE).
+The backbone starts from YOLOX-s trained on COCO's boxes: init=dict(backbone=FILE).
 Run: python tools/train.py configs/rtmo/rtmo_s_coco_640.py
 AP on COCO val2017: not trained yet (paper: 67.7)
 """
@@ -9,22 +9,25 @@ _base_ = ['../_base_/datasets/coco_mosaic.py', '../_base_/schedules/rtmo.py']
 
 model = dict(
     type='OneStage',
-    codec=dict(type='People', input_size=(640, 640)),
-    backbone=dict(type='CSPDarknet', widen=0.5, deepen=0.33),
-    neck=dict(type='HybridEncoder', out=256, widen=0.5, deepen=0.33),
-    head=dict(type='RTMOHead', width=144),
-    assigner=dict(type='SimOTA', middle='joints'),
-    weights=dict(joints=1.0),
-    sizes=(480, 800, 32),
+    codec=dict(type='DenseInstances', input_size=(640, 640)),
+    backbone=dict(type='CSPDarknet', widen_factor=0.5, deepen_factor=0.33),
+    neck=dict(type='HybridEncoder', out_channels=256, widen_factor=0.5, deepen_factor=0.33),
+    head=dict(type='RTMOHead', pose_channels=144),
+    assigner=dict(type='SimOTA', center_from='keypoints'),
+    loss_weights=dict(keypoints=1.0),
+    random_size_range=(480, 800, 32),
 )
-placing = dict(type='PlacePicture', fill=1.0, side='longer')
-turning = [dict(type='RandomScaleRotate', scale=(0.75, 1.0), degrees=10), dict(type='RandomShift', share=0.1)]
-mixed = [dict(type='Mosaic'), placing, *turning, dict(type='MixUp')]
-training = [
-    dict(type='Until', epoch=580, transforms=mixed, then=[placing]),
+letterbox = dict(type='LetterboxImage', fill_fraction=1.0, side='longer')
+affine = [
+    dict(type='RandomScaleRotate', scale_factor=(0.75, 1.0), degrees=10),
+    dict(type='RandomShift', shift_factor=0.1),
+]
+mosaic_mixup = [dict(type='Mosaic'), letterbox, *affine, dict(type='MixUp')]
+train_pipeline = [
+    dict(type='PipelineSwitch', switch_epoch=580, first_transforms=mosaic_mixup, later_transforms=[letterbox]),
     dict(type='RandomFlip'),
-    dict(type='MaskUnlabelled'),
-    dict(type='Warp', fill=(114, 114, 114)),
+    dict(type='MaskIgnoredRegions'),
+    dict(type='Warp', fill_color=(114, 114, 114)),
     dict(type='RandomHSV'),
 ]
-train_dataloader = dict(batch_size=256, dataset=dict(pipeline=training))
+train_dataloader = dict(batch_size=256, dataset=dict(pipeline=train_pipeline))

@@ -7,7 +7,9 @@ AP on the CrowdPose test set: not trained yet (paper: 67.3)
 _base_ = ['./rtmo_s_coco_640.py']
 
 skeleton = 'crowdpose'
-train_dataloader = dict(dataset=dict(sources=[dict(type='CrowdPoseSource', half='trainval')]))
-val_dataloader = test_dataloader = dict(dataset=dict(sources=[dict(type='CrowdPoseSource', half='test', empty=True)]))
+train_dataloader = dict(dataset=dict(sources=[dict(type='CrowdPoseSource', split='trainval')]))
+val_dataloader = test_dataloader = dict(
+    dataset=dict(sources=[dict(type='CrowdPoseSource', split='test', keep_empty=True)])
+)
 val_evaluator = test_evaluator = dict(_delete_=True, type='CrowdPoseAP')
-train_cfg = dict(epochs=700)
+train_cfg = dict(max_epochs=700)

@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 75.8 wit
 
 _base_ = ['./rtmpose_m_coco_256x192.py']
 
-model = dict(backbone=dict(widen=1.0, deepen=1.0))
+model = dict(backbone=dict(widen_factor=1.0, deepen_factor=1.0))

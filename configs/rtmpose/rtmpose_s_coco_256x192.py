@@ -6,5 +6,5 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 71.6 wit
 
 _base_ = ['./rtmpose_m_coco_256x192.py']
 
-model = dict(backbone=dict(widen=0.5, deepen=0.33))
+model = dict(backbone=dict(widen_factor=0.5, deepen_factor=0.33))
 optim_wrapper = dict(optimizer=dict(weight_decay=0.0))

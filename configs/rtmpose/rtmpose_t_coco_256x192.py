@@ -6,6 +6,6 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 68.2 wit
 
 _base_ = ['./rtmpose_m_coco_256x192.py']
 
-model = dict(backbone=dict(widen=0.375, deepen=0.167))
+model = dict(backbone=dict(widen_factor=0.375, deepen_factor=0.167))
 optim_wrapper = dict(optimizer=dict(weight_decay=0.0))
-custom_hooks = []  # the smallest is trained without averaged weights
+custom_hooks = []  # the smallest model is trained without averaged weights

@@ -8,7 +8,7 @@ _base_ = ['../_base_/datasets/coco_wide.py', '../_base_/schedules/adam_210.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='SimCC', input_size=(192, 256), sigma=6.0, logits=True),
+    codec=dict(type='SimCC', input_size=(192, 256), sigma=6.0, from_logits=True),
     backbone=dict(type='ResNet', depth=50),
     head=dict(type='SimCCHead'),
     loss=dict(type='KLDivergence'),

@@ -11,4 +11,4 @@ param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
     dict(type='MultiStepLR', by_epoch=True, milestones=[90, 120], gamma=0.1),
 ]
-train_cfg = dict(epochs=140)
+train_cfg = dict(max_epochs=140)

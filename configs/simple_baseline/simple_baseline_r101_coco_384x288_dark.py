@@ -1,4 +1,4 @@
-"""SimpleBaseline with ResNet-101 with DARK on COCO at 384x288 (Zhang et al. 2020, arXiv:1910.06278).
+"""SimpleBaseline with ResNet-101 and DARK on COCO at 384x288 (Zhang et al. 2020, arXiv:1910.06278).
 
 Run: python tools/train.py configs/simple_baseline/simple_baseline_r101_coco_384x288_dark.py
 AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 74.9 with boxes of person AP 56.4)

@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published: AP 59.3 with boxes of
 
 _base_ = ['./simple_baseline_r50_coco_256x192.py']
 
-model = dict(codec=dict(input_size=(96, 128), sigma=4.0))
+model = dict(codec=dict(input_size=(96, 128), sigma_px=4.0))

@@ -1,4 +1,4 @@
-"""SimpleBaseline with ResNet-50 with DARK on COCO at 128x96 (Zhang et al. 2020, arXiv:1910.06278).
+"""SimpleBaseline with ResNet-50 and DARK on COCO at 128x96 (Zhang et al. 2020, arXiv:1910.06278).
 
 Run: python tools/train.py configs/simple_baseline/simple_baseline_r50_coco_128x96_dark.py
 AP on COCO val2017, flip test: not trained yet (published: AP 62.6 with boxes of person AP 56.4)
@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published: AP 62.6 with boxes of
 
 _base_ = ['./simple_baseline_r50_coco_256x192_dark.py']
 
-model = dict(codec=dict(input_size=(96, 128), sigma=4.0))
+model = dict(codec=dict(input_size=(96, 128), sigma_px=4.0))

@@ -1,4 +1,4 @@
-"""SimpleBaseline with ResNet-50 with DARK on COCO at 256x192 (Zhang et al. 2020, arXiv:1910.06278).
+"""SimpleBaseline with ResNet-50 and DARK on COCO at 256x192 (Zhang et al. 2020, arXiv:1910.06278).
 
 Run: python tools/train.py configs/simple_baseline/simple_baseline_r50_coco_256x192_dark.py
 AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 72.4 with boxes of person AP 56.4)
@@ -6,13 +6,13 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 72.4 wit
 
 _base_ = ['./simple_baseline_r50_coco_256x192.py']
 
-model = dict(codec=dict(_delete_=True, type='DARKHeatmap', aligned=True, input_size=(192, 256), sigma=8.0))
-training = [
-    dict(type='PlaceBox', aligned=True),
-    dict(type='NormalScaleRotate', scale=0.3, degrees=40),
+model = dict(codec=dict(_delete_=True, type='DARKHeatmap', aligned=True, input_size=(192, 256), sigma_px=8.0))
+train_pipeline = [
+    dict(type='CropBox', use_udp=True),
+    dict(type='NormalScaleRotate', scale_factor=0.3, degrees=40),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-testing = [dict(type='PlaceBox', aligned=True), dict(type='Warp')]
-train_dataloader = dict(dataset=dict(pipeline=training))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=testing))
+test_pipeline = [dict(type='CropBox', use_udp=True), dict(type='Warp')]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

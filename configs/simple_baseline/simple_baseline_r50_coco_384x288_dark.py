@@ -1,4 +1,4 @@
-"""SimpleBaseline with ResNet-50 with DARK on COCO at 384x288 (Zhang et al. 2020, arXiv:1910.06278).
+"""SimpleBaseline with ResNet-50 and DARK on COCO at 384x288 (Zhang et al. 2020, arXiv:1910.06278).
 
 Run: python tools/train.py configs/simple_baseline/simple_baseline_r50_coco_384x288_dark.py
 AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 73.5 with boxes of person AP 56.4)
@@ -6,4 +6,4 @@ AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 73.5 wit
 
 _base_ = ['./simple_baseline_r50_coco_256x192_dark.py']
 
-model = dict(codec=dict(input_size=(288, 384), sigma=12.0, kernel=11))
+model = dict(codec=dict(input_size=(288, 384), sigma_px=12.0, blur_kernel_size=11))

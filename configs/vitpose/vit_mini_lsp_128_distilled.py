@@ -1,6 +1,6 @@
-"""The student taught by the teacher's maps, beside its token (Xu et al. 2022: both kinds of distillation add up).
+"""Distillation from the teacher's heatmaps, in addition to its token (Xu et al. 2022: the two kinds add up).
 
-The token comes first: python tools/train.py configs/vitpose/vit_tiny_lsp_128_token.py
+Train the token first: python tools/train.py configs/vitpose/vit_tiny_lsp_128_token.py
 Run: python tools/train.py configs/vitpose/vit_mini_lsp_128_distilled.py
 PCK@0.2 on the LSP test set, person-centric: 41.56 (1,200 steps; docs/results.md)
 """
@@ -10,5 +10,5 @@ _base_ = ['./vit_mini_lsp_128_token.py']
 model = dict(
     type='DistilledTopDown',
     teacher=dict(config='configs/vitpose/vit_tiny_lsp_128.py', weights='work_dirs/vit_tiny_lsp_128'),
-    teaching=dict(type='MeanSquaredError', factor=1000.0),
+    distill_loss=dict(type='MeanSquaredError', loss_weight=1000.0),
 )

@@ -1,4 +1,4 @@
-"""A small ViT with the classic decoder on Leeds Sports Pose at 128 px, to try ViTPose's distillation on a CPU.
+"""A small ViT with the classic decoder on Leeds Sports Pose at 128 px, to test ViTPose's distillation on a CPU.
 
 Run: python tools/train.py configs/vitpose/vit_tiny_lsp_128.py
 PCK@0.2 on the LSP test set, person-centric: 45.91 (1,600 steps; docs/results.md)
@@ -8,13 +8,13 @@ _base_ = ['../_base_/datasets/lsp_128.py', '../_base_/schedules/adamw_2400.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='UDPHeatmap', input_size=(128, 128), sigma=6.0),
-    backbone=dict(type='ViT', dim=192, depth=6, heads=6, drop_path=0.0),
-    head=dict(type='DeconvHead', deconvs=96),
-    loss=dict(type='MeanSquaredError', factor=1000.0),
+    codec=dict(type='UDPHeatmap', input_size=(128, 128), sigma_px=6.0),
+    backbone=dict(type='ViT', embed_dim=192, depth=6, num_heads=6, drop_path_rate=0.0),
+    head=dict(type='DeconvHead', deconv_out_channels=96),
+    loss=dict(type='MeanSquaredError', loss_weight=1000.0),
     flip_test=True,
 )
-train_cfg = dict(steps=1600)
+train_cfg = dict(max_steps=1600)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1600),

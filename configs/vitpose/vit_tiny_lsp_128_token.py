@@ -1,6 +1,6 @@
-"""Token distillation, first phase: a token learnt beside the frozen teacher (Xu et al. 2022, section 3.3).
+"""Token distillation, first phase: a token is trained with the frozen teacher (Xu et al. 2022, section 3.3).
 
-The teacher comes first: python tools/train.py configs/vitpose/vit_tiny_lsp_128.py
+Train the teacher first: python tools/train.py configs/vitpose/vit_tiny_lsp_128.py
 Run: python tools/train.py configs/vitpose/vit_tiny_lsp_128_token.py
 PCK@0.2 on the LSP test set, person-centric: 45.99 (300 steps; docs/results.md)
 """
@@ -8,10 +8,10 @@ PCK@0.2 on the LSP test set, person-centric: 45.99 (300 steps; docs/results.md)
 _base_ = ['./vit_tiny_lsp_128.py']
 
 teacher = 'work_dirs/vit_tiny_lsp_128'
-model = dict(backbone=dict(tokens=1))
+model = dict(backbone=dict(num_tokens=1))
 init = dict(backbone=dict(file=teacher, missing='keep'), head=teacher)
 freeze = [r'^(?!backbone\.tokens)']
-train_cfg = dict(steps=300)
+train_cfg = dict(max_steps=300)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=30),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=300),

@@ -1,7 +1,7 @@
 """ViTPose-B with the classic decoder on COCO at 256x192 (Xu et al. 2022, arXiv:2204.12484).
 
-The published network begins with the weights that MAE learnt on ImageNet: give them by init.backbone=FILE.
-A step of 512 people is eight processes of 64, or optim_wrapper.accumulative_counts=8.
+The published network starts from MAE's weights for ImageNet: give them by init.backbone=FILE.
+For a step of 512 instances use eight processes of 64, or optim_wrapper.accumulative_counts=8.
 Run: python tools/train.py configs/vitpose/vitpose_b_coco_256x192.py
 AP on COCO val2017, flip test: not trained yet (published: AP 75.8 with boxes of person AP 56.4)
 """
@@ -10,19 +10,19 @@ _base_ = ['../_base_/datasets/coco.py', '../_base_/schedules/vitpose.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='UDPHeatmap', input_size=(192, 256), sigma=8.0, kernel=11),
-    backbone=dict(type='ViT', size='B'),
+    codec=dict(type='UDPHeatmap', input_size=(192, 256), sigma_px=8.0, blur_kernel_size=11),
+    backbone=dict(type='ViT', arch='B'),
     head=dict(type='DeconvHead'),
     loss=dict(type='MeanSquaredError'),
     flip_test=True,
 )
-training = [
-    dict(type='PlaceBox', aligned=True),
-    dict(type='RandomHalfBody', aligned=True),
-    dict(type='NormalScaleRotate', scale=0.5, degrees=40),
+train_pipeline = [
+    dict(type='CropBox', use_udp=True),
+    dict(type='RandomHalfBody', use_udp=True),
+    dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-testing = [dict(type='PlaceBox', aligned=True), dict(type='Warp')]
-train_dataloader = dict(batch_size=64, dataset=dict(pipeline=training))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=testing))
+test_pipeline = [dict(type='CropBox', use_udp=True), dict(type='Warp')]
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

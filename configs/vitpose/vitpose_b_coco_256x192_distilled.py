@@ -1,6 +1,6 @@
-"""ViTPose-B taught by the maps of ViTPose-L on COCO at 256x192 (Xu et al. 2022, arXiv:2204.12484, output distillation).
+"""ViTPose-B distilled from the heatmaps of ViTPose-L on COCO at 256x192 (Xu et al. 2022, arXiv:2204.12484).
 
-The teacher comes first: python tools/train.py configs/vitpose/vitpose_l_coco_256x192.py
+Train the teacher first: python tools/train.py configs/vitpose/vitpose_l_coco_256x192.py
 Run: python tools/train.py configs/vitpose/vitpose_b_coco_256x192_distilled.py
 AP on COCO val2017, flip test: not trained yet (published: AP 76.3, and 75.8 without a teacher)
 """
@@ -10,5 +10,5 @@ _base_ = ['./vitpose_b_coco_256x192.py']
 model = dict(
     type='DistilledTopDown',
     teacher=dict(config='configs/vitpose/vitpose_l_coco_256x192.py', weights='work_dirs/vitpose_l_coco_256x192'),
-    teaching=dict(type='MeanSquaredError'),
+    distill_loss=dict(type='MeanSquaredError'),
 )

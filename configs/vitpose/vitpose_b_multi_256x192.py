@@ -1,4 +1,4 @@
-"""One ViT-B with a decoder each for COCO, AI Challenger and MPII, trained together (Xu et al. 2022, arXiv:2204.12484).
+"""One ViT-B with decoders for COCO, AI Challenger and MPII, trained together (Xu et al. 2022, arXiv:2204.12484).
 
 Run: python tools/train.py configs/vitpose/vitpose_b_multi_256x192.py
 AP on COCO val2017, flip test: not trained yet (published: AP 77.1 with boxes of person AP 56.4)
@@ -15,14 +15,17 @@ model = dict(
         mpii=dict(skeleton='mpii', sources=('mpii',)),
     ),
 )
-box, by_scale = dict(type='PlaceBox', aligned=True), dict(type='PlaceByScale', reference=368 / 250, down=15)
-training = [
-    dict(type='PlaceBySource', rules=dict(coco=box, aic=box, mpii=by_scale)),
-    dict(type='RandomHalfBody', aligned=True),
-    dict(type='NormalScaleRotate', scale=0.5, degrees=40),
+crop_box, crop_by_scale = (
+    dict(type='CropBox', use_udp=True),
+    dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
+)
+train_pipeline = [
+    dict(type='TransformBySource', transforms=dict(coco=crop_box, aic=crop_box, mpii=crop_by_scale)),
+    dict(type='RandomHalfBody', use_udp=True),
+    dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-sources = [dict(type=name, half='train') for name in ('CocoSource', 'AICSource', 'MPIISource')]
-train_dataloader = dict(dataset=dict(sources=sources, pipeline=training))
-val_evaluator = test_evaluator = dict(type='OnSkeleton', of='coco', metric=dict(type='OKSAP'))
+sources = [dict(type=name, split='train') for name in ('CocoSource', 'AICSource', 'MPIISource')]
+train_dataloader = dict(dataset=dict(sources=sources, pipeline=train_pipeline))
+val_evaluator = test_evaluator = dict(type='OnSkeleton', target_skeleton='coco', metric=dict(type='OKSAP'))

@@ -6,5 +6,5 @@ AP on COCO val2017, flip test: not trained yet (published: AP 79.1 with boxes of
 
 _base_ = ['./vitpose_b_coco_256x192.py']
 
-model = dict(backbone=dict(size='H'))
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.85))
+model = dict(backbone=dict(arch='H'))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.85))

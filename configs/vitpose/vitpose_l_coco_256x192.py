@@ -6,5 +6,5 @@ AP on COCO val2017, flip test: not trained yet (published: AP 78.3 with boxes of
 
 _base_ = ['./vitpose_b_coco_256x192.py']
 
-model = dict(backbone=dict(size='L'))
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.8))
+model = dict(backbone=dict(arch='L'))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))

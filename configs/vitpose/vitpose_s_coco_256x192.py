@@ -6,5 +6,5 @@ AP on COCO val2017, flip test: not trained yet (published: AP 73.8 with boxes of
 
 _base_ = ['./vitpose_b_coco_256x192.py']
 
-model = dict(backbone=dict(size='S'))
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.8))
+model = dict(backbone=dict(arch='S'))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))

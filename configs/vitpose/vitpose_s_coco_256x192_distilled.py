@@ -1,8 +1,8 @@
-"""ViTPose-S taught by the maps of ViTPose-B on COCO at 256x192 (Xu et al. 2022, arXiv:2204.12484, output distillation).
+"""ViTPose-S distilled from the heatmaps of ViTPose-B on COCO at 256x192 (Xu et al. 2022, arXiv:2204.12484).
 
-The teacher comes first: python tools/train.py configs/vitpose/vitpose_b_coco_256x192.py
+Train the teacher first: python tools/train.py configs/vitpose/vitpose_b_coco_256x192.py
 Run: python tools/train.py configs/vitpose/vitpose_s_coco_256x192_distilled.py
-AP on COCO val2017, flip test: not trained yet (its paper teaches B by L alone)
+AP on COCO val2017, flip test: not trained yet (its paper distills B from L alone)
 """
 
 _base_ = ['./vitpose_s_coco_256x192.py']
@@ -10,5 +10,5 @@ _base_ = ['./vitpose_s_coco_256x192.py']
 model = dict(
     type='DistilledTopDown',
     teacher=dict(config='configs/vitpose/vitpose_b_coco_256x192.py', weights='work_dirs/vitpose_b_coco_256x192'),
-    teaching=dict(type='MeanSquaredError'),
+    distill_loss=dict(type='MeanSquaredError'),
 )

@@ -1,4 +1,4 @@
-"""Belief maps of convolutional pose machines (Wei et al. 2016, arXiv:1602.00134, section 3.2)."""
+"""Belief maps of convolutional pose machines, which are heatmaps (Wei et al. 2016, arXiv:1602.00134, section 3.2)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,51 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from poseplug.codecs.base import Targets
-from poseplug.codecs.heatmap import Heatmap, labelled
+from poseplug.codecs.heatmap import Heatmap, labeled_mask
 from poseplug.registry import CODECS
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class CPMHeatmap(Heatmap):
-    """One belief map a joint and one for the background, at stride 8, sigma in input pixels.
+    """One heatmap per keypoint and one for the background, at stride 8.
 
-    With `everyone_first` stage 1 is trained against the joints of all people in the picture, and the later stages
-    against those of the subject (person 0) alone: stage 1 sees too little to tell them apart.
+    With `all_instances_first` stage 1 is trained on the keypoints of all instances in the image, and the later stages
+    on those of the subject alone: stage 1 sees too little of the image to separate instances.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride, offset, aligned, sigma_px, center, truncate, min_value, background, unlabeled, outside, refine,
+            blur_kernel_size, smoothing_kernel_size: as in `Heatmap`.
+        instances: how all instances share the heatmaps of stage 1, by 'max' or 'add'; with 'subject' stage 1 is
+            trained on the subject, too.
+        all_instances_first: whether stage 1 is trained on all instances.
+
+    Example:
+        >>> from poseplug.skeletons.lsp import LSP
+        >>> codec = CPMHeatmap(LSP, input_size=(368, 368))
+        >>> codec.shapes
+        {'heatmap': (15, 46, 46)}
     """
 
     stride: int = 8
     offset: float = 3.5
-    sigma: float = 7.0
-    cut: float = 0.01
-    people: Literal['subject', 'max', 'add'] = 'add'
+    sigma_px: float = 7.0
+    min_value: float = 0.01
+    instances: Literal['subject', 'max', 'add'] = 'add'
     background: bool = True
-    missing: Literal['empty', 'ignore'] = 'empty'
+    unlabeled: Literal['empty', 'ignore'] = 'empty'
     outside: Literal['empty', 'ignore'] = 'empty'
     refine: Literal['none', 'quarter', 'dark', 'taylor'] = 'none'
-    everyone_first: bool = True
+    all_instances_first: bool = True
 
-    tolerance: ClassVar[float] = 5.7
+    tolerance: ClassVar[float] = 5.7  # half of 8 px on both axes
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        drawn = self.drawable(keypoints, labelled(visible, people))
-        subject = self.draw(keypoints[:, :1], drawn[:, :1])
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        mask = self.mask_drawable(keypoints, labeled_mask(visible, valid))
+        subject = self.draw(keypoints[:, :1], mask[:, :1])
         stages = [{'heatmap': subject}]
-        if self.everyone_first and self.people != 'subject' and keypoints.shape[1] > 1:
-            stages.insert(0, {'heatmap': self.draw(keypoints, drawn)})
-        return Targets(tuple(stages), self.weigh(drawn[:, :1]))
+        if self.all_instances_first and self.instances != 'subject' and keypoints.shape[1] > 1:
+            stages.insert(0, {'heatmap': self.draw(keypoints, mask)})
+        return Targets(tuple(stages), self.channel_weights(mask[:, :1]))

@@ -8,76 +8,110 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from poseplug.codecs.base import Targets
-from poseplug.codecs.drawing import merge, spots
-from poseplug.codecs.heatmap import Heatmap, check_kernel, labelled
-from poseplug.errors import ConfigError, MismatchError
+from poseplug.codecs.heatmap import Heatmap, check_kernel_size, labeled_mask
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.fields.draw import draw_blurred_cells, merge_heatmaps
 from poseplug.registry import CODECS
 
-PEAK = 255.0
-IDLE = ('aligned', 'sigma', 'center', 'patch', 'cut', 'people', 'background', 'missing', 'outside')  # of Heatmap
+_PEAK_VALUE = 255.0
+_UNUSED_SETTINGS = (  # those of Heatmap that say how a Gaussian is drawn
+    'aligned',
+    'sigma_px',
+    'center',
+    'truncate',
+    'min_value',
+    'instances',
+    'background',
+    'unlabeled',
+    'outside',
+)
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class CPNHeatmap(Heatmap):
-    """A blurred cell of peak 255 a joint: a stage for each level of the pyramid, coarsest first, then the refined one.
+    """A blurred cell of peak 255 per keypoint: a stage for each level of the pyramid, coarsest first, then the refined.
 
-    `kernels` are the sizes of the blurs, one a level. The released code gives the finest level the largest, against
-    its own intention; `reverse` gives it the smallest, as the paper means it. The refined stage has the smallest.
-    Levels learn from joints of visibility `coarse_from` and above, and the others count as empty maps; the refined
-    stage learns from all labelled joints inside the input and from no others. A position that is no number is outside.
+    Levels are trained on keypoints of visibility `coarse_min_visibility` and above, and the others count as empty
+    heatmaps. The refined stage is trained on all labeled keypoints inside the input and on no others; it has the
+    smallest blur. A keypoint whose position is not a finite number counts as outside.
 
-    Of maps blurred by `smooth` cells, the peak moves a quarter of a cell towards the second largest cell. Cell g stands
-    at input pixel 4g + 2. The published score is value / 255 + 0.5; here it is divided by 1.5, which changes no order
-    and keeps it within 1.
+    The published score is value / 255 + 0.5. Here it is divided by 1.5, which changes no order and keeps it within 1.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        offset: input pixel of cell 0.
+        kernel_sizes: odd sizes of the blurs in cells, one per level of the pyramid.
+        reverse_kernels: give the finest level the smallest blur, as the paper means it. The released code gives it the
+            largest, against its own intention.
+        coarse_min_visibility: lowest visibility of the keypoints on which the levels are trained.
+        refine: how a peak is refined between the cells; 'second_peak' moves it a quarter of a cell towards the second
+            largest cell.
+        blur_kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
+        smoothing_kernel_size: odd size in cells of a blur of the heatmaps before peaks are found.
+
+    Raises:
+        ConfigError: for a setting that has no meaning, or one of `Heatmap` that has no effect here.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> CPNHeatmap(COCO, input_size=(192, 256)).shapes
+        {'heatmap': (17, 64, 48)}
     """
 
     offset: float = 2.0
-    kernels: tuple[int, ...] = (15, 11, 9, 7)
-    reverse: bool = False
-    coarse_from: int = 2
-    refine: Literal['none', 'quarter', 'second', 'dark', 'udp', 'taylor'] = 'second'
-    smooth: int | None = 21
+    kernel_sizes: tuple[int, ...] = (15, 11, 9, 7)
+    reverse_kernels: bool = False
+    coarse_min_visibility: int = 2
+    refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'second_peak'
+    smoothing_kernel_size: int | None = 21
 
-    idle: ClassVar[tuple[str, ...]] = IDLE
-    score: ClassVar[str] = '(value / 255 + 0.5) / 1.5, clipped to 0..1'
+    unused_settings: ClassVar[tuple[str, ...]] = _UNUSED_SETTINGS
+    score_meaning: ClassVar[str] = '(value / 255 + 0.5) / 1.5, clipped to 0..1'
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, 'kernels', tuple(self.kernels))
-        if not self.kernels:
-            raise ConfigError('CPNHeatmap: kernels has one size a level of the pyramid; got none')
-        for kernel in self.kernels:
-            check_kernel(self, 'kernels', kernel)
-        strange = [f.name for f in fields(self) if f.name in self.idle and getattr(self, f.name) != f.default]
-        if strange:
-            raise ConfigError(
-                f'CPNHeatmap: {strange[0]} changes nothing here, where kernels say what is drawn; leave it out'
-            )
+        object.__setattr__(self, 'kernel_sizes', tuple(self.kernel_sizes))
+        if not self.kernel_sizes:
+            raise ConfigError('CPNHeatmap: kernel_sizes has one size per level of the pyramid; got none')
+        for kernel_size in self.kernel_sizes:
+            check_kernel_size(self, 'kernel_sizes', kernel_size)
+        for setting in fields(self):
+            if setting.name in self.unused_settings and getattr(self, setting.name) != setting.default:
+                raise ConfigError(
+                    f'CPNHeatmap: {setting.name} changes nothing here, where kernel_sizes say what is drawn; leave it '
+                    'out'
+                )
 
-    def check_stages(self, head: str, stages: int) -> None:
-        levels = len(self.kernels)
-        if stages == levels + 1:
+    def check_stages(self, head_name: str, num_stages: int) -> None:
+        num_levels = len(self.kernel_sizes)
+        if num_stages == num_levels + 1:
             return
-        remedy = f'give model.codec.kernels {stages - 1} sizes' if stages > 1 else 'take CPNHead, or another codec'
+        remedy = 'use CPNHead, or another codec'
+        if num_stages > 1:
+            remedy = f'set model.codec.kernel_sizes to {num_stages - 1} sizes'
         raise MismatchError(
-            f'{head} predicts {stages} stages but CPNHeatmap draws {levels + 1}, one for each of its {levels} kernels '
-            f'and the refined one; {remedy}'
+            f'{head_name} predicts {num_stages} stages but CPNHeatmap draws {num_levels + 1}, one for each of its '
+            f'{num_levels} kernel_sizes and the refined one; {remedy}'
         )
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        keypoints, known = self.shown(keypoints, labelled(visible, people))
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        keypoints, labeled = self.select_instances(keypoints, labeled_mask(visible, valid))
         cells = (keypoints / self.stride).trunc()  # up to a cell before the first one counts as the first
         last = cells.new_tensor(self.grid.size) - 1
-        known = known & ((cells >= 0) & (cells <= last)).all(dim=-1)
-        sure = known & (visible[:, :1] >= self.coarse_from)
-        levels = [(k, sure) for k in sorted(self.kernels, reverse=self.reverse)]
-        stages = tuple({'heatmap': self.spots(cells, *level)} for level in [*levels, (min(self.kernels), known)])
-        return Targets(stages, (*({} for _ in levels), self.weigh(known)))
+        labeled = labeled & ((cells >= 0) & (cells <= last)).all(dim=-1)
+        coarse_mask = labeled & (visible[:, :1] >= self.coarse_min_visibility)
+        levels = [(size, coarse_mask) for size in sorted(self.kernel_sizes, reverse=self.reverse_kernels)]
+        refined = (min(self.kernel_sizes), labeled)
+        stages = tuple({'heatmap': self.draw_stage(cells, size, mask)} for size, mask in [*levels, refined])
+        return Targets(stages, (*({} for _ in levels), self.channel_weights(labeled)))
 
-    def spots(self, cells: Tensor, kernel: int, drawn: Tensor) -> Tensor:
-        """Cells (B, N, K, 2) and which to draw (B, N, K) to maps (B, K, H, W) of peak 255."""
-        return PEAK * merge(spots(cells, drawn, self.grid.size, kernel), self.people)
+    def draw_stage(self, cells: Tensor, kernel_size: int, mask: Tensor) -> Tensor:
+        """Draw heatmaps (B, K, H, W) of peak 255, of cells (B, N, K, 2) where `mask` (B, N, K) is True."""
+        blurred = draw_blurred_cells(cells, mask, self.grid.size, kernel_size)
+        return _PEAK_VALUE * merge_heatmaps(blurred, self.instances)
 
-    def rate(self, values: Tensor) -> Tensor:
-        return ((values / PEAK + 0.5) / 1.5).clamp(0, 1)
+    def score_peaks(self, values: Tensor) -> Tensor:
+        return ((values / _PEAK_VALUE + 0.5) / 1.5).clamp(0, 1)

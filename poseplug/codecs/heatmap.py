@@ -1,4 +1,4 @@
-"""Gaussian heatmaps, one map a joint (Tompson et al. 2014; sub-pixel centres: Zhang et al. 2020, arXiv:1910.06278)."""
+"""Gaussian heatmaps, one per keypoint (Tompson et al. 2014; sub-pixel centers: Zhang et al. 2020, arXiv:1910.06278)."""
 
 from __future__ import annotations
 
@@ -9,74 +9,103 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
-from poseplug.codecs.drawing import cut_gaussians, fill_background, gaussians, merge, near, nearest
-from poseplug.codecs.refine import REFINES, blurred, dark_kernel, peaks, refine
-from poseplug.errors import ConfigError
-from poseplug.poses import Poses
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.draw import (
+    draw_gaussians,
+    draw_thresholded_gaussians,
+    fill_background,
+    merge_heatmaps,
+    reaches_grid,
+    round_to_cells,
+)
+from poseplug.fields.grid import Grid
+from poseplug.fields.refine import REFINEMENTS, blur_heatmaps, dark_kernel_size, get_heatmap_maximum, refine_keypoints
 from poseplug.registry import CODECS
 
-CHOICES = {
-    'people': ('subject', 'max', 'add'),
-    'missing': ('empty', 'ignore'),
+HEATMAP_CHOICES = {
+    'instances': ('subject', 'max', 'add'),
+    'unlabeled': ('empty', 'ignore'),
     'outside': ('empty', 'ignore'),
     'center': ('exact', 'cell'),
-    'refine': REFINES,
+    'refine': REFINEMENTS,
 }
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class Heatmap(MapCodec):
-    """Draw each joint as a Gaussian of peak 1 and read it back as the refined peak.
+    """Draw each keypoint as a Gaussian of peak 1 and read it back as the refined peak.
 
-    `sigma` is in input pixels, like everything that is not said to be in cells. Cell g stands at input pixel
-    `stride * g + offset`, or with `aligned` the cells reach from the first pixel to the last.
+    The field 'heatmap' has one channel per keypoint, and a last one for the background if there is one. A keypoint
+    whose position is not a finite number counts as far outside the input.
 
-    The Gaussian stands at the joint's `center`: the 'exact' one, or its nearest 'cell'. Values below `cut` are drawn as
-    0, or with `patch` those more than 3 sigma beside the nearest cell, in x or in y. Of the `people` in the picture the
-    'subject' (person 0) alone is drawn, as crops of one person have it, or all, who share a map by 'max' or by 'add'
-    (capped at 1).
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        offset: input pixel of cell 0; cell g stands at `stride * g + offset`.
+        aligned: whether the cells reach from the first pixel to the last instead; then there is no offset.
+        sigma_px: standard deviation of the Gaussian in input pixels.
+        center: where the Gaussian stands: at the 'exact' position, or at its nearest 'cell'.
+        truncate: draw 0 more than 3 sigma beside the nearest cell, in x or in y.
+        min_value: draw 0 instead of values up to this.
+        instances: which instances of an image are drawn: the 'subject' alone, that is instance 0, the one a crop is
+            about; or all, which share a heatmap by their 'max', or 'add' up, capped at 1.
+        background: whether a last channel is 1 minus the largest of the others.
+        unlabeled: whether a keypoint that is not labeled counts as an 'empty' heatmap, or the loss is to 'ignore' it.
+        outside: the same for a labeled keypoint too far outside the input to reach any cell.
+        refine: how a peak is refined between the cells: 'none', 'quarter', 'second_peak', 'taylor', 'dark' or 'udp'.
+        blur_kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'; by default the one for `sigma_px`.
+        smoothing_kernel_size: odd size in cells of a blur of the heatmaps before peaks are found; none by default.
 
-    A joint that is not labelled counts as an empty map with `missing='empty'`, and not at all with `missing='ignore'`;
-    a labelled joint too far outside the input to reach any cell counts as an empty map with `outside='empty'`, and not
-    at all with `outside='ignore'`. A position that is no number is infinitely far outside.
+    Raises:
+        ConfigError: for a setting that has no meaning, or that another one makes meaningless.
 
-    `refine` places the peak between cells: 'none', 'quarter', 'second', 'taylor', or 'dark' and 'udp' (blur of `kernel`
-    cells, by default the one that belongs to sigma). With `smooth` all of it reads maps blurred by that many cells.
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> codec = Heatmap(COCO, input_size=(192, 256))
+        >>> targets = codec.encode(torch.full((1, 1, 17, 2), 50.0), torch.ones(1, 1, 17))
+        >>> targets.stage_fields(0)['heatmap'].shape
+        torch.Size([1, 17, 64, 48])
+        >>> codec.decode(targets.stage_fields(0)).keypoints[0, 0].tolist()
+        [49.0, 49.0]
     """
 
     offset: float = 0.0
     aligned: bool = False
-    sigma: float = 8.0
+    sigma_px: float = 8.0
     center: Literal['exact', 'cell'] = 'exact'
-    patch: bool = False
-    cut: float = 0.0
-    people: Literal['subject', 'max', 'add'] = 'subject'
+    truncate: bool = False
+    min_value: float = 0.0
+    instances: Literal['subject', 'max', 'add'] = 'subject'
     background: bool = False
-    missing: Literal['empty', 'ignore'] = 'ignore'
+    unlabeled: Literal['empty', 'ignore'] = 'ignore'
     outside: Literal['empty', 'ignore'] = 'ignore'
-    refine: Literal['none', 'quarter', 'second', 'dark', 'udp', 'taylor'] = 'quarter'
-    kernel: int | None = None
-    smooth: int | None = None
+    refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'quarter'
+    blur_kernel_size: int | None = None
+    smoothing_kernel_size: int | None = None
 
     tolerance: ClassVar[float] = 4.25  # 3 px on both axes: the corner beyond the last cell
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f'{type(self).__name__}: {name} is one of {allowed}; got {getattr(self, name)!r}')
-        if self.sigma <= 0 or self.stride <= 0:
-            raise ConfigError(f'{type(self).__name__}: sigma and stride are positive; got {self.sigma}, {self.stride}')
-        for name in ('kernel', 'smooth'):
-            check_kernel(self, name, getattr(self, name))
+        codec_name = type(self).__name__
+        for name, choices in HEATMAP_CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f'{codec_name}: {name} is one of {choices}; got {getattr(self, name)!r}')
+        if self.sigma_px <= 0 or self.stride <= 0:
+            raise ConfigError(f'{codec_name}: sigma_px and stride are positive; got {self.sigma_px}, {self.stride}')
+        for name in ('blur_kernel_size', 'smoothing_kernel_size'):
+            check_kernel_size(self, name, getattr(self, name))
         if self.aligned and self.offset:
             raise ConfigError(
-                f'{type(self).__name__}: an aligned grid starts at pixel 0; offset={self.offset:g} is idle'
+                f'{codec_name}: an aligned grid starts at pixel 0, which leaves offset={self.offset:g} without effect. '
+                'Leave one of them out'
             )
-        if self.patch and self.cut:
-            raise ConfigError(f'{type(self).__name__}: patch and cut both end the Gaussian; leave one of them out')
+        if self.truncate and self.min_value:
+            raise ConfigError(f'{codec_name}: truncate and min_value both end the Gaussian; leave one of them out')
         self.grid  # noqa: B018 - fails here for an input of a single cell
 
     @property
@@ -86,80 +115,108 @@ class Heatmap(MapCodec):
     @property
     def grid(self) -> Grid:
         if self.aligned:
-            return Grid.aligned(self.input_size, self.stride)
-        return Grid.of_stride(self.input_size, self.stride, self.offset)
+            return Grid.from_corners(self.input_size, self.stride)
+        return Grid.from_stride(self.input_size, self.stride, self.offset)
 
     @property
-    def spread(self) -> float:
-        """Sigma in cells."""
-        return self.sigma / self.stride
+    def sigma_cells(self) -> float:
+        """Standard deviation of the Gaussian in cells."""
+        return self.sigma_px / self.stride
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        keypoints, known = self.shown(keypoints, labelled(visible, people))
-        drawn = self.drawable(keypoints, known)
-        return Targets(({'heatmap': self.draw(keypoints, drawn)},), self.weigh(drawn))
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        keypoints, labeled = self.select_instances(keypoints, labeled_mask(visible, valid))
+        mask = self.mask_drawable(keypoints, labeled)
+        return Targets(({'heatmap': self.draw(keypoints, mask)},), self.channel_weights(mask))
 
-    def shown(self, keypoints: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints (B, N, K, 2) and which are labelled (B, N, K), of the people who are drawn."""
-        return (keypoints[:, :1], known[:, :1]) if self.people == 'subject' else (keypoints, known)
+    def select_instances(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
+        """Select the instances that are drawn, from keypoints (B, N, K, 2) and which are labeled (B, N, K)."""
+        return (keypoints[:, :1], labeled[:, :1]) if self.instances == 'subject' else (keypoints, labeled)
 
-    def drawable(self, keypoints: Tensor, known: Tensor) -> Tensor:
-        """(B, N, K) which of the labelled joints are drawn and counted."""
+    def mask_drawable(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
+        """Return which keypoints (B, N, K) are drawn and count, of keypoints (B, N, K, 2) px that are labeled."""
         if self.outside == 'empty':
-            return known & torch.isfinite(keypoints).all(dim=-1)
-        cells = self.grid.cells(keypoints)
-        return known & near(nearest(cells) if self.patch else cells, self.grid.size, self.spread)
+            return labeled & torch.isfinite(keypoints).all(dim=-1)
+        cells = self.grid.to_cells(keypoints)
+        centers = round_to_cells(cells) if self.truncate else cells
+        return labeled & reaches_grid(centers, self.grid.size, self.sigma_cells)
 
-    def draw(self, keypoints: Tensor, drawn: Tensor) -> Tensor:
-        """Joints (B, N, K, 2) and which to draw (B, N, K) to maps (B, C, H, W), with background where asked."""
-        cells, size = self.grid.cells(keypoints), self.grid.size
-        middle = nearest(cells)
-        if self.center == 'cell':
-            cells = middle
-        if self.cut:
-            return cut_gaussians(cells, drawn, size, self.spread, self.cut, self.people, self.background)
-        maps = merge(gaussians(cells, drawn, size, self.spread, middle if self.patch else None), self.people)
-        return fill_background(F.pad(maps, (0, 0, 0, 0, 0, 1))) if self.background else maps
+    def draw(self, keypoints: Tensor, mask: Tensor) -> Tensor:
+        """Draw heatmaps, with the background if there is one.
 
-    def weigh(self, drawn: Tensor) -> dict[str, Tensor]:
-        """The weight of every channel: 0 for a joint that nobody in the picture has labelled, if those are ignored."""
-        if self.missing == 'empty':
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            mask: (B, N, K) bool, which keypoints to draw.
+
+        Returns:
+            (B, C, H, W).
+        """
+        cells, size = self.grid.to_cells(keypoints), self.grid.size
+        nearest_cells = round_to_cells(cells)
+        centers = nearest_cells if self.center == 'cell' else cells
+        if self.min_value:
+            return draw_thresholded_gaussians(
+                centers, mask, size, self.sigma_cells, self.min_value, self.instances, self.background
+            )
+        truncation_center = nearest_cells if self.truncate else None
+        instance_heatmaps = draw_gaussians(centers, mask, size, self.sigma_cells, truncation_center)
+        heatmaps = merge_heatmaps(instance_heatmaps, self.instances)
+        return fill_background(F.pad(heatmaps, (0, 0, 0, 0, 0, 1))) if self.background else heatmaps
+
+    def channel_weights(self, mask: Tensor) -> dict[str, Tensor]:
+        """Return the weight of every channel: 0 for a keypoint that no instance has, if those are ignored.
+
+        Args:
+            mask: (B, N, K) bool, which keypoints are drawn.
+        """
+        if self.unlabeled == 'empty':
             return {}
-        weights = drawn.any(dim=1).float()
+        weights = mask.any(dim=1).float()
         return {'heatmap': F.pad(weights, (0, int(self.background)), value=1.0)}
 
     def decode(self, fields: Fields) -> Poses:
-        raw = self.sized(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
-        maps = blurred(raw, self.smooth) if self.smooth else raw
-        cells, values = peaks(maps)
-        places = refine(maps, cells, self.refine, self.kernel or dark_kernel(self.spread))
-        if self.smooth:
-            values = at(raw, cells)
-        return one_person(self.grid.pixels(places), self.rate(values))
+        """Decode heatmaps (B, C, H, W) to one instance per image, in input pixels."""
+        raw = self.check_grid_size(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
+        heatmaps = blur_heatmaps(raw, self.smoothing_kernel_size) if self.smoothing_kernel_size else raw
+        cells, values = get_heatmap_maximum(heatmaps)
+        kernel_size = self.blur_kernel_size or dark_kernel_size(self.sigma_cells)
+        refined = refine_keypoints(heatmaps, cells, self.refine, kernel_size)
+        if self.smoothing_kernel_size:
+            values = gather_at_cells(raw, cells)
+        return keypoints_to_poses(self.grid.to_pixels(refined), self.score_peaks(values))
 
-    def rate(self, values: Tensor) -> Tensor:
-        """Scores between 0 and 1 of the maps' values at the peaks."""
+    def score_peaks(self, values: Tensor) -> Tensor:
+        """Convert the values of the heatmaps at their peaks to scores between 0 and 1."""
         return values.clamp(0, 1)
 
 
-def one_person(keypoints: Tensor, scores: Tensor) -> Poses:
-    """The person of every picture, who scores the mean of the joints: (B, K, 2) and (B, K)."""
-    images = torch.arange(len(scores), device=scores.device)
-    return Poses(keypoints, scores, person_scores=scores.mean(dim=1), images=images)
+def keypoints_to_poses(keypoints: Tensor, keypoint_scores: Tensor) -> Poses:
+    """Return one instance per image, whose score is the mean of its keypoints'.
+
+    Args:
+        keypoints: (B, K, 2) x, y in input pixels.
+        keypoint_scores: (B, K).
+    """
+    image_indices = torch.arange(len(keypoint_scores), device=keypoint_scores.device)
+    instance_scores = keypoint_scores.mean(dim=1)
+    return Poses(keypoints, keypoint_scores, instance_scores=instance_scores, image_indices=image_indices)
 
 
-def at(maps: Tensor, cells: Tensor) -> Tensor:
-    """The values (B, K) of maps (B, K, H, W) at one cell each (B, K, 2; x, y)."""
-    place = cells[..., 1] * maps.shape[-1] + cells[..., 0]
-    return maps.flatten(2).gather(2, place[..., None])[..., 0]
+def gather_at_cells(heatmaps: Tensor, cells: Tensor) -> Tensor:
+    """Return the values (B, K) of heatmaps (B, K, H, W) at one cell each (B, K, 2; x, y)."""
+    indices = cells[..., 1] * heatmaps.shape[-1] + cells[..., 0]
+    return heatmaps.flatten(2).gather(2, indices[..., None])[..., 0]
 
 
-def check_kernel(codec: MapCodec, name: str, kernel: int | None) -> None:
-    """A blur has a middle cell."""
-    if kernel is not None and (kernel < 3 or kernel % 2 == 0):
-        raise ConfigError(f'{type(codec).__name__}: {name} is odd and at least 3; got {kernel}')
+def check_kernel_size(codec: MapCodec, setting: str, kernel_size: int | None) -> None:
+    """Check that a blur has a middle cell.
+
+    Raises:
+        ConfigError: if `kernel_size` is even or below 3.
+    """
+    if kernel_size is not None and (kernel_size < 3 or kernel_size % 2 == 0):
+        raise ConfigError(f'{type(codec).__name__}: {setting} is odd and at least 3; got {kernel_size}')
 
 
-def labelled(visible: Tensor, people: Tensor | None) -> Tensor:
-    """(B, N, K) the joints that have a position, of people who are real."""
-    return visible > 0 if people is None else (visible > 0) & people[..., None]
+def labeled_mask(visible: Tensor, valid: Tensor | None) -> Tensor:
+    """Return which keypoints (B, N, K) are labeled, of instances that are no padding."""
+    return visible > 0 if valid is None else (visible > 0) & valid[..., None]

@@ -1,4 +1,4 @@
-"""Joints as the expectation of a distribution over a grid (Sun et al. 2018, arXiv:1711.08229)."""
+"""Keypoints as the expectation of a distribution over a grid (Sun et al. 2018, arXiv:1711.08229)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,51 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
-from poseplug.codecs.drawing import gaussians
-from poseplug.codecs.heatmap import one_person
-from poseplug.codecs.regression import mirrored, pixels, shares
-from poseplug.codecs.subject import subject
-from poseplug.errors import ConfigError
-from poseplug.poses import Poses
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.codecs.heatmap import keypoints_to_poses
+from poseplug.codecs.regression import denormalize_keypoints, flip_normalized_keypoints, normalize_keypoints
+from poseplug.codecs.subject import select_subject
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.draw import draw_gaussians
+from poseplug.fields.grid import Grid
 from poseplug.registry import CODECS
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class Integral(MapCodec):
-    """The subject's joints, and the distributions that expect them, on a grid from the first pixel to the last.
+    """The subject's keypoints, and distributions with these expectations, on a grid from the first pixel to the last.
 
-    'keypoints' (K, 2) are shares of the input, as in `Regression`, and are what is read. 'heatmap' (K, H, W) are
-    Gaussians of sum 1 and of `sigma` input pixels, which keep the distributions narrow (Nibali et al. 2018,
-    arXiv:1801.07372). A joint outside the input counts in neither.
+    The field 'keypoints' (K, 2) holds fractions of the input, as in `Regression`, and is what is decoded. 'heatmap'
+    (K, H, W) holds Gaussians of sum 1, which keep the distributions narrow (Nibali et al. 2018, arXiv:1801.07372). A
+    keypoint outside the input counts in neither.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        sigma_px: standard deviation of the Gaussian in input pixels.
+
+    Raises:
+        ConfigError: if `sigma_px` or `stride` is not positive, or the grid has a single cell.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> Integral(COCO, input_size=(192, 256)).shapes
+        {'heatmap': (17, 64, 48), 'keypoints': (17, 2)}
     """
 
-    sigma: float = 8.0
+    sigma_px: float = 8.0
 
-    score: ClassVar[str] = "peak of the joint's distribution, as a share of the target's in a cell, clipped to 0..1"
+    score_meaning: ClassVar[str] = "peak of the keypoint's distribution, as a fraction of the target's, clipped to 0..1"
     tolerance: ClassVar[float] = 0.01
-    kind: ClassVar[str] = 'integral'
+    field_kind: ClassVar[str] = 'integral'
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sigma <= 0 or self.stride <= 0:
-            raise ConfigError(f'Integral: sigma and stride are positive; got {self.sigma}, {self.stride}')
+        if self.sigma_px <= 0 or self.stride <= 0:
+            raise ConfigError(f'Integral: sigma_px and stride are positive; got {self.sigma_px}, {self.stride}')
         self.grid  # noqa: B018 - fails here for an input of a single cell
 
     @property
@@ -50,33 +65,33 @@ class Integral(MapCodec):
 
     @property
     def grid(self) -> Grid:
-        return Grid.aligned(self.input_size, self.stride)
+        return Grid.from_corners(self.input_size, self.stride)
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        joints, placed = subject(keypoints, visible, people)
-        points, inside = shares(joints, placed, self.input_size)
-        maps = gaussians(self.grid.cells(joints), inside, self.grid.size, self.sigma / self.stride)
-        mass = maps.sum(dim=(2, 3), keepdim=True)
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        keypoints, labeled = select_subject(keypoints, visible, valid)
+        points, inside = normalize_keypoints(keypoints, labeled, self.input_size)
+        gaussians = draw_gaussians(self.grid.to_cells(keypoints), inside, self.grid.size, self.sigma_px / self.stride)
+        mass = gaussians.sum(dim=(2, 3), keepdim=True)
+        fields = {'heatmap': gaussians / mass.clamp(min=1e-12), 'keypoints': points}
         weight = inside.float()
-        return Targets(
-            ({'heatmap': maps / mass.clamp(min=1e-12), 'keypoints': points},),
-            {'heatmap': weight, 'keypoints': weight},
-        )
+        return Targets((fields,), {'heatmap': weight, 'keypoints': weight})
 
     def decode(self, fields: Fields) -> Poses:
-        peaks = self.sized(fields['heatmap']).flatten(2).amax(dim=2)
-        scores = (peaks / peak_of_sum_1(self.sigma / self.stride) ** 2).clamp(0, 1)
-        return one_person(pixels(fields['keypoints'], self.input_size), scores)
+        """Decode fractions (B, K, 2), scored by the heatmaps (B, K, H, W), to one instance per image."""
+        peaks = self.check_grid_size(fields['heatmap']).flatten(2).amax(dim=2)
+        scores = (peaks / unit_sum_gaussian_peak(self.sigma_px / self.stride) ** 2).clamp(0, 1)
+        return keypoints_to_poses(denormalize_keypoints(fields['keypoints'], self.input_size), scores)
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        swapped = {name: field[:, self.mirror_channels[name]] for name, field in fields.items()}
+        """Convert the fields of a flipped input to those of the input."""
+        exchanged = {name: field[:, self.flip_channels[name]] for name, field in fields.items()}
         return {
-            'heatmap': self._flip(swapped['heatmap']),
-            'keypoints': mirrored(swapped['keypoints'], self.input_size),
+            'heatmap': self._flip_maps(exchanged['heatmap']),
+            'keypoints': flip_normalized_keypoints(exchanged['keypoints'], self.input_size),
         }
 
 
-def peak_of_sum_1(sigma: float) -> float:
-    """The largest value of a Gaussian of `sigma` cells that stands in a cell of a line and sums to 1 over all cells."""
-    reach = math.ceil(8 * sigma)
-    return 1 / sum(math.exp(-(n**2) / (2 * sigma**2)) for n in range(-reach, reach + 1))
+def unit_sum_gaussian_peak(sigma_cells: float) -> float:
+    """Return the largest value of a Gaussian centered in a cell of a line, whose sum over all cells is 1."""
+    reach = math.ceil(8 * sigma_cells)
+    return 1 / sum(math.exp(-(n**2) / (2 * sigma_cells**2)) for n in range(-reach, reach + 1))

@@ -14,8 +14,19 @@ from poseplug.registry import CODECS
 class MSRAHeatmap(Heatmap):
     """A Gaussian on the nearest cell, within 3 sigma, read back with a quarter step.
 
-    What rounding loses, up to half a cell, no read-out finds again. Mirrored fields move by one cell.
+    Rounding loses up to half a cell, which no read-out recovers. Flipped fields are shifted by one cell.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
+            refine, blur_kernel_size, smoothing_kernel_size: as in `Heatmap`.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> MSRAHeatmap(COCO, input_size=(192, 256)).grid.flip_shift
+        1
     """
 
     center: Literal['exact', 'cell'] = 'cell'
-    patch: bool = True
+    truncate: bool = True

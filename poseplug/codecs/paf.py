@@ -1,4 +1,4 @@
-"""Part affinity fields beside heatmaps: people from limbs (Cao et al. 2017, arXiv:1611.08050)."""
+"""Part affinity fields beside heatmaps: instances from limbs (Cao et al. 2017, arXiv:1611.08050)."""
 
 from __future__ import annotations
 
@@ -10,178 +10,224 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
-from poseplug.codecs.crowds import peak_codec, subjects, together
-from poseplug.codecs.heatmap import Heatmap, labelled
-from poseplug.codecs.limbs import limb_fields
-from poseplug.codecs.refine import blurred, dark_kernel
-from poseplug.errors import ConfigError
-from poseplug.grouping.paf import Parsed, checked, parse_maps
-from poseplug.grouping.peaks import PLACES
-from poseplug.grouping.presets import Rules, get_rules
-from poseplug.poses import Poses
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.codecs.heatmap import Heatmap, labeled_mask
+from poseplug.codecs.multi_instance import build_heatmap_codec, concat_image_poses, select_central_instances
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.grid import Grid
+from poseplug.fields.limbs import encode_limb_fields
+from poseplug.fields.peaks import PEAK_REFINEMENTS
+from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
+from poseplug.grouping.paf import ParseResult, check_paf_fields, parse_paf_batch
+from poseplug.grouping.paf_rules import PAFRules, get_paf_rules
 from poseplug.registry import CODECS
 
-DRAWN = dict(background=True, missing='empty', outside='empty')  # what every peak codec is told, unless a config does
+# Settings of the heatmap codec, unless its config says otherwise.
+_HEATMAP_DEFAULTS = dict(background=True, unlabeled='empty', outside='empty')
+
+
+def _default_heatmap_codec() -> dict[str, Any]:
+    """Gaussians down to 1e-4: at the border 'taylor' needs values that the released code, with 0.01, leaves out."""
+    return dict(type='CPMHeatmap', min_value=1e-4, refine='taylor')
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class PAF(MapCodec):
-    """A heatmap a joint and a field of unit vectors a limb, of all people in the picture at once.
+    """A heatmap per keypoint and a field of unit vectors per limb, of all instances in the image at once.
 
-    `peaks` is the codec that draws the joints and refines their peaks, a config or built: any of one Gaussian a joint
-    (`CPMHeatmap`, `Heatmap`, `DARKHeatmap`, `MSRAHeatmap`, `UDPHeatmap`). It is given this one's skeleton, input size
-    and stride, and `people`: how several people share a map, 'max' (as the paper says) or 'add', capped at 1 (as the
-    released code does). Unless its config says otherwise it draws a background, and a joint that nobody has is an
-    empty map that counts. By default it cuts its Gaussians at 1e-4, since 'taylor' needs at the border what the
-    released code, which cuts at 0.01, leaves out.
+    The field 'paf' has 2 L channels, x and y of each of `skeleton.limbs` in turn, on the cells at most `width_cells`
+    beside the limb; a limb is drawn if both of its ends lie in the input. 'heatmap' is that of `heatmap_codec`, with a
+    background unless its config says otherwise; a keypoint that no instance has is then an empty heatmap that counts.
 
-    'paf' holds x and y of each of `skeleton.limbs` in turn, on the cells at most `width` cells beside the limb, drawn
-    if both of its ends lie in the input. Where several people cover a cell it is their 'mean' (the paper), or the
-    vector of the 'last' of them (the released code): `merge`.
+    Fields of any size are decoded; `encode` draws those of `input_size`. A missing keypoint has score and visibility 0.
 
-    `refine` places the peaks otherwise than `peaks` says; it knows 'centroid' too, the released library's.
-    `parser` says how people are put together: the name of a preset, or a dict of what differs from its `preset`
-    (`poseplug.grouping.presets.Rules`). A missing joint has score and visibility 0. With `subject` decoding gives one
-    person a picture, for crops of a single one: who is nearest to the middle, with the largest peak of every joint
-    that nobody found for them.
+    Args:
+        skeleton: names of the keypoints and limbs; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        heatmap_codec: the codec that draws and reads the keypoints, a config or built: any of one Gaussian per keypoint
+            (`CPMHeatmap`, `Heatmap`, `DARKHeatmap`, `MSRAHeatmap`, `UDPHeatmap`). It gets this codec's skeleton,
+            input size, stride and `instances`.
+        width_cells: half the width of a limb.
+        limb_merge: what a cell holds that several instances cover: the 'mean' of their vectors (the paper), or the
+            vector of the 'last' of them (the released code).
+        instances: how several instances share a heatmap, by 'max' (the paper), or 'add', capped at 1 (the released
+            code).
+        refine: how peaks are refined between the cells, if not as `heatmap_codec` says; 'centroid' is the OpenPose
+            library's.
+        parser: rules of the grouping: the name of a preset, or a dict of changes to its `preset`; see
+            `poseplug.grouping.paf_rules.PAFRules`.
+        single_instance: decode one instance per image, for crops of a single one: the one nearest to the middle, its
+            missing keypoints at the highest peaks.
 
-    Fields may be of any size; `encode` draws those of `input_size`.
+    Raises:
+        ConfigError: for a setting that has no meaning, or a limb whose flipped copy is none of the skeleton.
+
+    Example:
+        >>> from poseplug.skeletons.coco18 import COCO18
+        >>> PAF(COCO18, input_size=(368, 368)).fields
+        {'paf': 38, 'heatmap': 19}
     """
 
     stride: int = 8
-    peaks: Any = field(default_factory=lambda: dict(type='CPMHeatmap', cut=1e-4, refine='taylor'))
-    width: float = 1.0
-    merge: Literal['mean', 'last'] = 'mean'
-    people: Literal['max', 'add'] = 'max'
+    heatmap_codec: Any = field(default_factory=_default_heatmap_codec)
+    width_cells: float = 1.0
+    limb_merge: Literal['mean', 'last'] = 'mean'
+    instances: Literal['max', 'add'] = 'max'
     refine: Literal['none', 'quarter', 'dark', 'udp', 'taylor', 'centroid'] | None = None
-    parser: Any = 'cpp'
-    subject: bool = False
+    parser: Any = 'openpose'
+    single_instance: bool = False
 
     tolerance: ClassVar[float] = 5.7
-    assembles: ClassVar[bool] = True
+    groups_instances: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.merge not in ('mean', 'last'):
-            raise ConfigError(f"PAF: merge is one of ('mean', 'last'); got {self.merge!r}")
-        if not self.width > 0:
-            raise ConfigError(f'PAF: width is positive, in cells; got {self.width}')
-        if self.places not in PLACES:
-            raise ConfigError(f'PAF: peaks are placed by one of {PLACES}; got {self.places!r}. Set refine')
-        self.heatmaps, self.rules, self.mirrored_limbs  # noqa: B018 - each fails here, if it does
+        if self.limb_merge not in ('mean', 'last'):
+            raise ConfigError(f"PAF: limb_merge is one of ('mean', 'last'); got {self.limb_merge!r}")
+        if not self.width_cells > 0:
+            raise ConfigError(f'PAF: width_cells is positive; got {self.width_cells}')
+        if self.peak_refinement not in PEAK_REFINEMENTS:
+            raise ConfigError(
+                f'PAF: peaks are refined by one of {PEAK_REFINEMENTS}; got {self.peak_refinement!r}. Set refine'
+            )
+        self.built_heatmap_codec, self.rules, self.flip_limbs  # noqa: B018 - each fails here, if it does
 
     @cached_property
-    def heatmaps(self) -> Heatmap:
-        """The codec of the joints."""
-        return peak_codec(self, self.peaks, self.people, DRAWN)
+    def built_heatmap_codec(self) -> Heatmap:
+        """The codec of the keypoints."""
+        return build_heatmap_codec(self, self.heatmap_codec, self.instances, _HEATMAP_DEFAULTS)
 
     @property
-    def places(self) -> str:
-        """How peaks are placed between the cells."""
-        return self.refine or self.heatmaps.refine
+    def peak_refinement(self) -> str:
+        """How peaks are refined between the cells."""
+        return self.refine or self.built_heatmap_codec.refine
 
     @cached_property
-    def rules(self) -> Rules:
-        """What counts as a peak, as a limb and as a person."""
-        return get_rules(self.parser)
+    def rules(self) -> PAFRules:
+        """What counts as a peak, as a limb and as an instance."""
+        return get_paf_rules(self.parser)
 
     @property
     def fields(self) -> dict[str, int]:
-        return {'paf': 2 * len(self.skeleton.limbs), **self.heatmaps.fields}
+        return {'paf': 2 * len(self.skeleton.limbs), **self.built_heatmap_codec.fields}
 
     @property
     def grid(self) -> Grid:
-        return self.heatmaps.grid
+        return self.built_heatmap_codec.grid
 
-    def resized(self, input_size: tuple[int, int]) -> PAF:
-        """The same codec of pictures of another size (width, height)."""
+    def with_input_size(self, input_size: tuple[int, int]) -> PAF:
+        """Return the same codec for inputs of another size (width, height) in pixels."""
         return self if tuple(input_size) == self.input_size else replace(self, input_size=input_size)
 
     def encode(
-        self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None, defined: Tensor | None = None
+        self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
     ) -> Targets:
-        """Joints (B, N, K, 2) in input pixels, visible (B, N, K), people (B, N; who is real) to targets.
+        """Encode keypoints as heatmaps and limb fields.
 
-        `defined` (B, K) says which joints the data set of each picture annotates at all (`Skeleton.defined`): the
-        others, and the limbs that end in one, have no weight.
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            visible: (B, N, K) 0 for a keypoint that is not labeled.
+            valid: (B, N) bool, False for padding; all are instances by default.
+            annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates at all; all by
+                default. The others, and the limbs that end in one, have no weight.
         """
-        known = labelled(visible, people)
-        drawn = self.heatmaps.drawable(keypoints, known)
-        targets = {'paf': self.draw(keypoints, known), 'heatmap': self.heatmaps.draw(keypoints, drawn)}
-        weights = self.heatmaps.weigh(drawn)
-        return Targets((targets,), weights if defined is None else self.weigh(weights, defined))
+        labeled = labeled_mask(visible, valid)
+        mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
+        paf = self.draw_limbs(keypoints, labeled)
+        targets = {'paf': paf, 'heatmap': self.built_heatmap_codec.draw(keypoints, mask)}
+        weights = self.built_heatmap_codec.channel_weights(mask)
+        if annotated_keypoints is not None:
+            weights = self.channel_weights(weights, annotated_keypoints)
+        return Targets((targets,), weights)
 
-    def draw(self, keypoints: Tensor, known: Tensor) -> Tensor:
-        """Joints (B, N, K, 2) and which are labelled (B, N, K) to fields (B, 2 L, H, W)."""
-        extent = keypoints.new_tensor(self.input_size)
-        known = known & ((keypoints >= -0.5) & (keypoints < extent - 0.5)).all(dim=-1)
-        cells = self.grid.cells(torch.where(known[..., None], keypoints, 0.0))
+    def draw_limbs(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
+        """Draw limb fields (B, 2 L, H, W) of keypoints (B, N, K, 2) px that are labeled (B, N, K)."""
+        size = keypoints.new_tensor(self.input_size)
+        labeled = labeled & ((keypoints >= -0.5) & (keypoints < size - 0.5)).all(dim=-1)
+        cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0))
         starts, ends = self.skeleton.limb_indices.T.tolist()
-        drawn = known[:, :, starts] & known[:, :, ends]
-        return limb_fields(cells[:, :, starts], cells[:, :, ends], drawn, self.grid.size, self.width, self.merge)
+        mask = labeled[:, :, starts] & labeled[:, :, ends]
+        return encode_limb_fields(
+            cells[:, :, starts], cells[:, :, ends], mask, self.grid.size, self.width_cells, self.limb_merge
+        )
 
-    def weigh(self, weights: Mapping[str, Tensor], defined: Tensor) -> dict[str, Tensor]:
-        """The weights of all channels, none for what is not `defined` (B, K)."""
+    def channel_weights(self, weights: Mapping[str, Tensor], annotated_keypoints: Tensor) -> dict[str, Tensor]:
+        """Return the weights (B, C) of all channels, 0 for those that are not annotated.
+
+        Args:
+            weights: of the heatmaps, as the heatmap codec gives them.
+            annotated_keypoints: (B, K) bool.
+        """
         starts, ends = self.skeleton.limb_indices.T.tolist()
-        paf = (defined[:, starts] & defined[:, ends]).float().repeat_interleave(2, dim=1)
-        heatmap = torch.ones_like(defined[:, :1], dtype=torch.float32).expand(-1, self.fields['heatmap']).clone()
-        heatmap[:, : len(self.skeleton)] = defined.float()
+        annotated_limbs = annotated_keypoints[:, starts] & annotated_keypoints[:, ends]
+        paf = annotated_limbs.float().repeat_interleave(2, dim=1)
+        batch, num_channels = len(annotated_keypoints), self.fields['heatmap']
+        heatmap = torch.ones(batch, num_channels, dtype=torch.float32, device=annotated_keypoints.device)
+        heatmap[:, : len(self.skeleton)] = annotated_keypoints.float()
         return {'paf': paf, 'heatmap': heatmap * weights['heatmap'] if 'heatmap' in weights else heatmap}
 
-    def parse(self, fields: Fields) -> list[Parsed]:
-        """The people of every picture, with the peaks, pairs and limbs that they come from and what was dropped."""
-        maps = checked(fields, self.skeleton)
-        raw = maps['heatmap'][:, : len(self.skeleton)]
-        codec = self.heatmaps
-        return parse_maps(
-            blurred(raw, codec.smooth) if codec.smooth else raw,
-            maps['paf'],
+    def parse_fields(self, fields: Fields) -> list[ParseResult]:
+        """Group fields (B, C, H, W) into the instances of every image, with the counts of every step."""
+        checked = check_paf_fields(fields, self.skeleton)
+        raw = checked['heatmap'][:, : len(self.skeleton)]
+        codec = self.built_heatmap_codec
+        smoothing = codec.smoothing_kernel_size
+        heatmaps = blur_heatmaps(raw, smoothing) if smoothing else raw
+        return parse_paf_batch(
+            heatmaps,
+            checked['paf'],
             self.skeleton,
             self.rules,
             max(self.grid.strides),
-            self.places,
-            codec.kernel or dark_kernel(codec.spread),
-            raw if codec.smooth else None,
+            self.peak_refinement,
+            codec.blur_kernel_size or dark_kernel_size(codec.sigma_cells),
+            raw if smoothing else None,
         )
 
     def decode(self, fields: Fields) -> Poses:
-        """Fields (B, C, H, W) of any size to the people of every picture, best first, in input pixels."""
-        parsed = self.parse(fields)
-        codec = self.of_maps(fields['heatmap'])
-        found = [people.poses(codec.grid.strides, codec.grid.offset) for people in parsed]
-        if self.subject:
-            return subjects(found, fields['heatmap'], codec.heatmaps)
-        return together(found, len(self.skeleton), fields['heatmap'].device)
+        """Decode fields (B, C, H, W) of any size to the instances of every image, highest score first, in pixels."""
+        results = self.parse_fields(fields)
+        codec = self.with_grid_of(fields['heatmap'])
+        poses_per_image = [result.to_poses(codec.grid.strides, codec.grid.offset) for result in results]
+        if self.single_instance:
+            return select_central_instances(poses_per_image, fields['heatmap'], codec.built_heatmap_codec)
+        return concat_image_poses(poses_per_image, len(self.skeleton), fields['heatmap'].device)
 
-    def of_maps(self, maps: Tensor) -> PAF:
-        """This codec, of the pictures that maps (..., H, W) belong to."""
-        size = (maps.shape[-1], maps.shape[-2])
-        return self if size == self.grid.size else self.resized((size[0] * self.stride, size[1] * self.stride))
+    def with_grid_of(self, heatmaps: Tensor) -> PAF:
+        """Return this codec for the input size of heatmaps (..., H, W)."""
+        size = (heatmaps.shape[-1], heatmaps.shape[-2])
+        return self if size == self.grid.size else self.with_input_size((size[0] * self.stride, size[1] * self.stride))
 
     @cached_property
-    def mirrored_limbs(self) -> tuple[list[int], list[int]]:
-        """For each limb the one that it becomes in a mirror, and 1, or -1 if that one runs the other way."""
-        swaps = self.skeleton.mirror
+    def flip_limbs(self) -> tuple[list[int], list[int]]:
+        """The limb that each limb becomes in a flipped input, and 1, or -1 if that one runs the other way."""
+        flip_indices = self.skeleton.flip_indices
         limbs = [tuple(limb) for limb in self.skeleton.limb_indices.tolist()]
         order, signs = [], []
-        for limb, (a, b) in zip(self.skeleton.limbs, swaps[self.skeleton.limb_indices].tolist(), strict=True):
-            if (a, b) not in limbs and (b, a) not in limbs:
-                raise ConfigError(f'PAF: the limb {limb} of skeleton {self.skeleton.name!r} is none in a mirror')
-            order.append(limbs.index((a, b) if (a, b) in limbs else (b, a)))
-            signs.append(1 if (a, b) in limbs else -1)
+        flipped_limbs = flip_indices[self.skeleton.limb_indices].tolist()
+        for limb, (start, end) in zip(self.skeleton.limbs, flipped_limbs, strict=True):
+            if (start, end) not in limbs and (end, start) not in limbs:
+                raise ConfigError(
+                    f'PAF: the limb {limb} of skeleton {self.skeleton.name!r} is none when flipped; add the limb '
+                    'between its flip pairs'
+                )
+            same_direction = (start, end) in limbs
+            order.append(limbs.index((start, end) if same_direction else (end, start)))
+            signs.append(1 if same_direction else -1)
         return order, signs
 
     @cached_property
-    def mirror_channels(self) -> dict[str, list[int]]:
-        order = self.mirrored_limbs[0]
-        return {'paf': [2 * limb + axis for limb in order for axis in (0, 1)], **self.heatmaps.mirror_channels}
+    def flip_channels(self) -> dict[str, list[int]]:
+        order = self.flip_limbs[0]
+        return {'paf': [2 * limb + axis for limb in order for axis in (0, 1)], **self.built_heatmap_codec.flip_channels}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        """Fields of a mirrored input as those of the input: joints and limbs swapped, x of the limbs negated."""
+        """Convert the fields of a flipped input to those of the input; x of the limb fields is negated."""
         flipped = super().flip(fields)
         if 'paf' in flipped:
-            signs = flipped['paf'].new_tensor([s * axis for s in self.mirrored_limbs[1] for axis in (-1, 1)])
+            signs = flipped['paf'].new_tensor([sign * axis for sign in self.flip_limbs[1] for axis in (-1, 1)])
             flipped['paf'] = flipped['paf'] * signs[:, None, None]
         return flipped

@@ -1,4 +1,4 @@
-"""Joints as plain numbers (Toshev and Szegedy 2014, arXiv:1312.4659), alone or with how far they may be off."""
+"""Keypoints as plain numbers (Toshev and Szegedy 2014, arXiv:1312.4659), alone or with the scale of their errors."""
 
 from __future__ import annotations
 
@@ -10,76 +10,111 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poseplug.codecs.base import Codec, Fields, Targets
-from poseplug.codecs.heatmap import one_person
-from poseplug.codecs.subject import subject
-from poseplug.geometry import Size
-from poseplug.poses import Poses
+from poseplug.codecs.heatmap import keypoints_to_poses
+from poseplug.codecs.subject import select_subject
+from poseplug.core.geometry import Size
+from poseplug.core.poses import Poses
 from poseplug.registry import CODECS
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class Regression(Codec):
-    """x and y of every joint of the subject, as shares of the input's width and height.
+    """x and y of every keypoint of the subject, as fractions of the input's width and height.
 
-    A joint outside the input, where a share is not within 0 and 1, counts as little as one without label.
+    A keypoint outside the input, where a fraction is not within 0 and 1, does not count in the loss.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> codec = Regression(COCO, input_size=(192, 256))
+        >>> codec.decode({'keypoints': torch.full((1, 17, 2), 0.5)}).keypoints[0, 0].tolist()
+        [96.0, 128.0]
     """
 
-    score: ClassVar[str] = '1, since a point does not tell how sure it is'
+    score_meaning: ClassVar[str] = '1, because a point carries no confidence'
     tolerance: ClassVar[float] = 0.01
-    kind: ClassVar[str] = 'points'
+    field_kind: ClassVar[str] = 'points'
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {'keypoints': (len(self.skeleton), 2)}
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        points, inside = shares(*subject(keypoints, visible, people), self.input_size)
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        points, inside = normalize_keypoints(*select_subject(keypoints, visible, valid), self.input_size)
         return Targets(({'keypoints': points},), {'keypoints': inside.float()})
 
     def decode(self, fields: Fields) -> Poses:
+        """Decode fractions (B, K, 2) to one instance per image, in input pixels."""
         points = fields['keypoints']
-        return one_person(pixels(points, self.input_size), torch.ones_like(points[..., 0]))
+        return keypoints_to_poses(denormalize_keypoints(points, self.input_size), torch.ones_like(points[..., 0]))
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        return {'keypoints': mirrored(fields['keypoints'][:, self.mirror_channels['keypoints']], self.input_size)}
+        """Convert the fractions of a flipped input to those of the input."""
+        exchanged = fields['keypoints'][:, self.flip_channels['keypoints']]
+        return {'keypoints': flip_normalized_keypoints(exchanged, self.input_size)}
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class RLERegression(Regression):
-    """x and y of every joint, and the spread of each, all as shares of the input (Li et al. 2021, arXiv:2107.11291).
+    """x and y of every keypoint, and the scale of each error, as fractions (Li et al. 2021, arXiv:2107.11291).
 
-    A joint's four numbers are x, y, and the scales of the distributions of their errors, which should be 0.
+    The four numbers of a keypoint are x, y, and the scales of the distributions of their errors, whose target is 0.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> RLERegression(COCO, input_size=(192, 256)).shapes
+        {'keypoints': (17, 4)}
     """
 
-    score: ClassVar[str] = '1 minus the mean spread of x and y, clipped to 0..1'
+    score_meaning: ClassVar[str] = '1 minus the mean error scale of x and y, clipped to 0..1'
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {'keypoints': (len(self.skeleton), 4)}
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        targets = super().encode(keypoints, visible, people)
-        return Targets(({'keypoints': F.pad(targets.at(0)['keypoints'], (0, 2))},), targets.weights)
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        targets = super().encode(keypoints, visible, valid)
+        return Targets(({'keypoints': F.pad(targets.stage_fields(0)['keypoints'], (0, 2))},), targets.weights)
 
     def decode(self, fields: Fields) -> Poses:
-        points, spreads = fields['keypoints'].split(2, dim=-1)
-        return one_person(pixels(points, self.input_size), (1 - spreads.mean(dim=-1)).clamp(0, 1))
+        """Decode fractions and error scales (B, K, 4) to one instance per image, in input pixels."""
+        points, error_scales = fields['keypoints'].split(2, dim=-1)
+        scores = (1 - error_scales.mean(dim=-1)).clamp(0, 1)
+        return keypoints_to_poses(denormalize_keypoints(points, self.input_size), scores)
 
 
-def shares(joints: Tensor, placed: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Joints (B, K, 2) in px as shares of the input, and (B, K) which of the placed lie inside; others are at 0."""
-    points = joints / joints.new_tensor(size)
-    inside = placed & ((points >= 0) & (points <= 1)).all(dim=-1)
+def normalize_keypoints(keypoints: Tensor, labeled: Tensor, input_size: Size) -> tuple[Tensor, Tensor]:
+    """Convert input pixels to fractions of the input.
+
+    Args:
+        keypoints: (B, K, 2) x, y in input pixels.
+        labeled: (B, K) bool.
+        input_size: (width, height) in pixels.
+
+    Returns:
+        (B, K, 2), and which of the labeled keypoints (B, K) lie inside the input; the others are at 0.
+    """
+    points = keypoints / keypoints.new_tensor(input_size)
+    inside = labeled & ((points >= 0) & (points <= 1)).all(dim=-1)
     return torch.where(inside[..., None], points, 0.0), inside
 
 
-def pixels(points: Tensor, size: Size) -> Tensor:
-    """Shares (..., 2) of the input as positions in input pixels."""
-    return points * torch.tensor(size, dtype=torch.promote_types(points.dtype, torch.float32), device=points.device)
+def denormalize_keypoints(normalized_keypoints: Tensor, input_size: Size) -> Tensor:
+    """Convert fractions (..., 2) of the input to input pixels, in single precision or better."""
+    dtype = torch.promote_types(normalized_keypoints.dtype, torch.float32)
+    return normalized_keypoints * torch.tensor(input_size, dtype=dtype, device=normalized_keypoints.device)
 
 
-def mirrored(points: Tensor, size: Size) -> Tensor:
-    """Shares (..., 2 or more; x first) of a mirrored input as those of the input: x px to width - 1 - x."""
-    return torch.cat([(size[0] - 1) / size[0] - points[..., :1], points[..., 1:]], dim=-1)
+def flip_normalized_keypoints(normalized_keypoints: Tensor, input_size: Size) -> Tensor:
+    """Convert fractions (..., 2 or more; x first) of a flipped input to those of the input: x px to width - 1 - x."""
+    x, rest = normalized_keypoints[..., :1], normalized_keypoints[..., 1:]
+    return torch.cat([(input_size[0] - 1) / input_size[0] - x, rest], dim=-1)

@@ -1,4 +1,4 @@
-"""Each joint as two classifications, one of its column and one of its row (SimCC: Li et al. 2022, arXiv:2107.03332)."""
+"""Keypoints as two classifications, of the column and of the row (SimCC: Li et al. 2022, arXiv:2107.03332)."""
 
 from __future__ import annotations
 
@@ -11,155 +11,181 @@ import torch
 from torch import Tensor
 
 from poseplug.codecs.base import Codec, Fields, Targets
-from poseplug.codecs.drawing import bell
-from poseplug.codecs.heatmap import one_person
-from poseplug.codecs.integral import peak_of_sum_1
-from poseplug.codecs.refine import blur_line, dark_kernel
-from poseplug.codecs.subject import subject
-from poseplug.errors import ConfigError
-from poseplug.poses import Poses
+from poseplug.codecs.heatmap import keypoints_to_poses
+from poseplug.codecs.integral import unit_sum_gaussian_peak
+from poseplug.codecs.subject import select_subject
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.draw import gaussian_inplace
+from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
 from poseplug.registry import CODECS
 
-CHOICES = {'target': ('gaussian', 'one_hot'), 'center': ('bin', 'exact'), 'refine': ('none', 'dark')}
+_CHOICES = {'smoothing_type': ('gaussian', 'standard'), 'center': ('bin', 'exact'), 'refine': ('none', 'dark')}
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class SimCC(Codec):
-    """The subject's joints in `split` bins a pixel: bin b stands at input pixel b / split, on either axis.
+    """The subject's keypoints as distributions over bins of x and of y; bin b stands at pixel b / simcc_split_ratio.
 
-    'gaussian' targets have a spread of `sigma` bins, one number or one for x and one for y, and a sum of 1 with
-    `normalize`, else a peak of 1; their `center` is the nearest 'bin', as published, or 'exact'. 'one_hot' targets have
-    `label_smoothing` of their mass in the other bins. A joint further outside than 3 sigma (with 'one_hot', outside) on
-    either axis counts as little as one without label.
+    The fields 'x' and 'y' have one line of bins per keypoint. A keypoint farther outside the input than 3 sigma on
+    either axis ('standard': outside at all) does not count in the loss.
 
-    `refine` 'dark' places the maximum between bins. With `logits` the fields are read through a softmax, as
-    `KLDivergence` trains them: the scores are then shares of the best probability there can be.
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        simcc_split_ratio: bins per pixel, a whole number.
+        smoothing_type: 'gaussian' targets, or 'standard' ones, which are one-hot with smoothed labels.
+        sigma: standard deviation of 'gaussian' targets in bins; one number, or one for x and one for y.
+        normalize: scale 'gaussian' targets to a sum of 1 instead of a peak of 1.
+        label_smooth_weight: fraction of the mass of 'standard' targets that the other bins have.
+        center: where 'gaussian' targets stand: in the nearest 'bin', as published, or at the 'exact' position.
+        refine: 'dark' refines the maximum between the bins.
+        from_logits: whether the fields are decoded through a softmax, as the loss `KLDivergence` trains them; scores
+            are then fractions of the highest probability that a target has.
+
+    Raises:
+        ConfigError: for a setting that has no meaning, or that another one makes meaningless.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> SimCC(COCO, input_size=(192, 256)).shapes
+        {'x': (17, 384), 'y': (17, 512)}
     """
 
-    split: int = 2
-    target: Literal['gaussian', 'one_hot'] = 'gaussian'
+    simcc_split_ratio: int = 2
+    smoothing_type: Literal['gaussian', 'standard'] = 'gaussian'
     sigma: float | tuple[float, float] = 6.0
     normalize: bool = True
-    label_smoothing: float = 0.0
+    label_smooth_weight: float = 0.0
     center: Literal['bin', 'exact'] = 'bin'
     refine: Literal['none', 'dark'] = 'none'
-    logits: bool = False
+    from_logits: bool = False
 
-    score: ClassVar[str] = 'the smaller of the maxima in x and y, clipped to 0..1'
-    tolerance: ClassVar[float] = 0.71  # half a pixel on both axes with split 1; the more bins a pixel, the less
-    kind: ClassVar[str] = 'bins'
+    score_meaning: ClassVar[str] = 'the smaller of the maxima in x and y, clipped to 0..1'
+    tolerance: ClassVar[float] = 0.71  # half a pixel on both axes with one bin per pixel; less with more
+    field_kind: ClassVar[str] = 'bins'
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.sigma, (int, float)):
             object.__setattr__(self, 'sigma', tuple(self.sigma))
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f'SimCC: {name} is one of {allowed}; got {getattr(self, name)!r}')
-        if not isinstance(self.split, int) or self.split < 1:
-            raise ConfigError(f'SimCC: split is a whole number of bins a pixel, at least 1; got {self.split}')
-        if len(self.sigmas) != 2 or min(self.sigmas) <= 0:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f'SimCC: {name} is one of {choices}; got {getattr(self, name)!r}')
+        if not isinstance(self.simcc_split_ratio, int) or self.simcc_split_ratio < 1:
+            raise ConfigError(
+                'SimCC: simcc_split_ratio is a whole number of bins per pixel, at least 1; got '
+                f'{self.simcc_split_ratio}'
+            )
+        if len(self.sigmas_bins) != 2 or min(self.sigmas_bins) <= 0:
             raise ConfigError(f'SimCC: sigma is positive, one number or one for x and one for y; got {self.sigma}')
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f'SimCC: label_smoothing is from 0 to below 1; got {self.label_smoothing}')
-        if self.label_smoothing and self.target != 'one_hot':
-            raise ConfigError("SimCC: label_smoothing changes nothing here; leave it out, or set target='one_hot'")
+        if not 0 <= self.label_smooth_weight < 1:
+            raise ConfigError(f'SimCC: label_smooth_weight is from 0 to below 1; got {self.label_smooth_weight}')
+        if self.label_smooth_weight and self.smoothing_type != 'standard':
+            raise ConfigError(
+                "SimCC: label_smooth_weight changes nothing here; leave it out, or set smoothing_type='standard'"
+            )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: (len(self.skeleton), n * self.split) for name, n in zip('xy', self.input_size, strict=True)}
+        return {name: (len(self.skeleton), count) for name, count in zip('xy', self.num_bins, strict=True)}
 
     @property
-    def sigmas(self) -> tuple[float, ...]:
-        """The spread in bins in x and in y."""
+    def sigmas_bins(self) -> tuple[float, ...]:
+        """Standard deviations in bins in x and in y."""
         return self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
 
     @property
-    def mirror_shift(self) -> int:
-        """Bins by which a mirrored line moves right so that it lies on the unmirrored one: none with one bin a pixel.
+    def flip_shift(self) -> int:
+        """Bins to shift a flipped line to the right so that it lies on the line of the input.
 
-        There are `split - 1` bins beyond the last pixel, and none before the first.
+        There are `simcc_split_ratio - 1` bins beyond the last pixel, and none before the first.
         """
-        return 1 - self.split
+        return 1 - self.simcc_split_ratio
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        joints, placed = subject(keypoints, visible, people)
-        bins = joints * self.split
-        if self.center == 'bin' or self.target == 'one_hot':
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        keypoints, mask = select_subject(keypoints, visible, valid)
+        bins = keypoints * self.simcc_split_ratio
+        if self.center == 'bin' or self.smoothing_type == 'standard':
             bins = bins.round()
-        sides = list(zip(bins.unbind(-1), self.sizes, self.sigmas, strict=True))
-        for place, count, sigma in sides:
-            before, beyond = (3 * sigma + 1, 3 * sigma) if self.target == 'gaussian' else (0.0, 0.0)
-            placed = placed & (place + before >= 0) & (place - beyond < count)
-        fields = {name: self.line(*side) * placed[..., None] for name, side in zip('xy', sides, strict=True)}
-        weight = placed.float()
+        axes = list(zip(bins.unbind(-1), self.num_bins, self.sigmas_bins, strict=True))
+        for position, count, sigma in axes:
+            # One bin more before the first pixel than behind the last one, as in the released code.
+            before, behind = (3 * sigma + 1, 3 * sigma) if self.smoothing_type == 'gaussian' else (0.0, 0.0)
+            mask = mask & (position + before >= 0) & (position - behind < count)
+        fields = {name: self.encode_axis(*axis) * mask[..., None] for name, axis in zip('xy', axes, strict=True)}
+        weight = mask.float()
         return Targets((fields,), {'x': weight, 'y': weight})
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """How many bins there are in x and in y."""
-        return self.input_size[0] * self.split, self.input_size[1] * self.split
+    def num_bins(self) -> tuple[int, int]:
+        """Number of bins in x and in y."""
+        return self.input_size[0] * self.simcc_split_ratio, self.input_size[1] * self.simcc_split_ratio
 
-    def line(self, places: Tensor, count: int, sigma: float) -> Tensor:
-        """Positions (B, K) in bins to the distributions (B, K, count) around them."""
-        away = torch.arange(count, dtype=places.dtype, device=places.device) - places[..., None]
-        if self.target == 'one_hot':
-            return torch.where(away == 0, 1 - self.label_smoothing, self.label_smoothing / max(count - 1, 1))
-        gaussian = bell(away, sigma)
-        return gaussian / (sigma * (2 * np.pi) ** 0.5) if self.normalize else gaussian
+    def encode_axis(self, positions: Tensor, num_bins: int, sigma_bins: float) -> Tensor:
+        """Return the distributions (B, K, num_bins) around positions (B, K) in bins."""
+        distance = torch.arange(num_bins, dtype=positions.dtype, device=positions.device) - positions[..., None]
+        if self.smoothing_type == 'standard':
+            other_bins = self.label_smooth_weight / max(num_bins - 1, 1)
+            return torch.where(distance == 0, 1 - self.label_smooth_weight, other_bins)
+        gaussian = gaussian_inplace(distance, sigma_bins)
+        return gaussian / (sigma_bins * (2 * np.pi) ** 0.5) if self.normalize else gaussian
 
     def decode(self, fields: Fields) -> Poses:
-        places, values = [], []
-        for name, sigma in zip('xy', self.sigmas, strict=True):
-            line = fields[name].softmax(dim=-1) if self.logits else fields[name]
-            value, place = line.max(dim=-1)
-            step = line_step(line, place, dark_kernel(sigma)) if self.refine == 'dark' else 0
-            places.append((place + step) / self.split)
-            values.append(value / self.best(sigma) if self.logits else value)
-        return one_person(torch.stack(places, dim=-1), torch.minimum(*values).clamp(0, 1))
+        """Decode lines of bins (B, K, bins) of x and of y to one instance per image, in input pixels."""
+        positions, scores = [], []
+        for name, sigma in zip('xy', self.sigmas_bins, strict=True):
+            line = fields[name].softmax(dim=-1) if self.from_logits else fields[name]
+            value, index = line.max(dim=-1)
+            step = _dark_step_1d(line, index, dark_kernel_size(sigma)) if self.refine == 'dark' else 0
+            positions.append((index + step) / self.simcc_split_ratio)
+            scores.append(value / self.max_target_probability(sigma) if self.from_logits else value)
+        return keypoints_to_poses(torch.stack(positions, dim=-1), torch.minimum(*scores).clamp(0, 1))
 
-    def best(self, sigma: float) -> float:
-        """The probability of the joint's own bin in a target."""
-        return 1 - self.label_smoothing if self.target == 'one_hot' else peak_of_sum_1(sigma)
+    def max_target_probability(self, sigma_bins: float) -> float:
+        """Return the probability of the keypoint's own bin in a target."""
+        return 1 - self.label_smooth_weight if self.smoothing_type == 'standard' else unit_sum_gaussian_peak(sigma_bins)
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        x, y = (fields[name][:, self.mirror_channels[name]] for name in 'xy')
-        x, spare = x.flip(-1), self.split - 1  # the bins beyond the last pixel keep their values
-        return {'x': torch.cat([x[..., spare:], x[..., x.shape[-1] - spare :]], dim=-1), 'y': y}
+        """Convert the lines of a flipped input to those of the input."""
+        x, y = (fields[name][:, self.flip_channels[name]] for name in 'xy')
+        x, num_spare = x.flip(-1), self.simcc_split_ratio - 1  # the bins beyond the last pixel keep their values
+        return {'x': torch.cat([x[..., num_spare:], x[..., x.shape[-1] - num_spare :]], dim=-1), 'y': y}
 
     @cached_property
-    def mirror_channels(self) -> dict[str, list[int]]:
-        return dict.fromkeys('xy', self.skeleton.mirror.tolist())
+    def flip_channels(self) -> dict[str, list[int]]:
+        return dict.fromkeys('xy', self.skeleton.flip_indices.tolist())
 
 
-def line_step(lines: Tensor, places: Tensor, kernel: int) -> Tensor:
-    """DARK's offset (B, K) in bins: smoothing by a Gaussian of odd size `kernel`, then -f'/f'' of the logarithm.
+def _dark_step_1d(lines: Tensor, bins: Tensor, kernel_size: int) -> Tensor:
+    """DARK's offset (B, K) in bins: smoothing by a Gaussian, then -f'/f'' of the logarithm.
 
     Of lines (B, K, n) and their maxima (B, K). The second difference takes steps of two bins. Beyond the ends the
-    smoothed line goes on as it ends. A step beyond the reach of the smoothing, where no summit is, is not taken.
+    smoothed line repeats its outermost bins. A step longer than the smoothing reaches, where a line has no summit, is
+    not taken.
     """
-    smooth = smoothed(lines, places, kernel)
-    top = lines.gather(-1, places[..., None])
+    smooth = _smooth_around_maxima(lines, bins, kernel_size)
+    top = lines.gather(-1, bins[..., None])
     f = (smooth * (top / smooth.amax(dim=-1, keepdim=True).clamp(min=1e-10))).clamp(1e-3, 50.0).log()
-    steps = torch.arange(-2, 3, device=places.device)
-    kept = 2 + (places[..., None] + steps).clamp(0, lines.shape[-1] - 1) - places[..., None]
-    before_2, before, middle, after, after_2 = f.gather(-1, kept).unbind(-1)
+    steps = torch.arange(-2, 3, device=bins.device)
+    inside_bins = (bins[..., None] + steps).clamp(0, lines.shape[-1] - 1)
+    before_2, before, middle, after, after_2 = f.gather(-1, 2 + inside_bins - bins[..., None]).unbind(-1)
     curve = (after_2 - 2 * middle + before_2) / 4
     step = (before - after) / (2 * torch.where(curve == 0, 1.0, curve))
-    return torch.where((curve != 0) & (step.abs() <= kernel // 2), step, 0.0).float()
+    return torch.where((curve != 0) & (step.abs() <= kernel_size // 2), step, 0.0).float()
 
 
-def smoothed(lines: Tensor, places: Tensor, kernel: int) -> Tensor:
-    """The five blurred bins around each place (B, K) of lines (B, K, n): (B, K, 5), in double precision."""
-    reach = kernel // 2 + 2
-    near = places[..., None] + torch.arange(-reach, reach + 1, device=places.device)
+def _smooth_around_maxima(lines: Tensor, bins: Tensor, kernel_size: int) -> Tensor:
+    """The five blurred bins around each index (B, K) of lines (B, K, n): (B, K, 5), in double precision."""
+    reach = kernel_size // 2 + 2
+    near = bins[..., None] + torch.arange(-reach, reach + 1, device=bins.device)
     values = lines.gather(-1, near.clamp(0, lines.shape[-1] - 1))
-    there = torch.where((near >= 0) & (near < lines.shape[-1]), values, 0.0)
-    return there.double() @ torch.from_numpy(five_blurs(kernel)).to(lines.device)
+    padded = torch.where((near >= 0) & (near < lines.shape[-1]), values, 0.0)
+    return padded.double() @ torch.from_numpy(_five_bin_blur_matrix(kernel_size)).to(lines.device)
 
 
 @lru_cache(maxsize=16)
-def five_blurs(kernel: int) -> np.ndarray:
-    """(kernel + 4, 5) that blurs a piece of a line and keeps its five middle bins."""
-    return np.stack([np.pad(blur_line(kernel), (i, 4 - i)) for i in range(5)], axis=1)
+def _five_bin_blur_matrix(kernel_size: int) -> np.ndarray:
+    """The matrix (kernel_size + 4, 5) that blurs a piece of a line to its five middle bins."""
+    return np.stack([np.pad(gaussian_blur_weights(kernel_size), (i, 4 - i)) for i in range(5)], axis=1)

@@ -1,4 +1,4 @@
-"""What the codecs of a single person have in common: whose joints they encode."""
+"""What the codecs of a single instance have in common: whose keypoints they encode."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.codecs.heatmap import labelled
+from poseplug.codecs.heatmap import labeled_mask
 
 
-def subject(keypoints: Tensor, visible: Tensor, people: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Person 0 of every picture: joints (B, K, 2), and (B, K) which of them are labelled and have a position.
+def select_subject(keypoints: Tensor, visible: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Select instance 0 of every image, the one a crop is about.
 
-    From joints (B, N, K, 2), visible (B, N, K) and who is real (B, N). A joint without a position is put at 0, and a
-    picture without people has none.
+    Args:
+        keypoints: (B, N, K, 2) x, y in input pixels.
+        visible: (B, N, K) 0 for a keypoint that is not labeled.
+        valid: (B, N) bool, False for padding.
+
+    Returns:
+        Keypoints (B, K, 2), and which of them (B, K) are labeled and have a finite position; the others are at 0. An
+        image without instances has none.
     """
-    known = labelled(visible, people)
-    if not known.shape[1]:
-        keypoints, known = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(known, (0, 0, 0, 1))
-    joints, known = keypoints[:, 0], known[:, 0]
-    placed = known & torch.isfinite(joints).all(dim=-1)
-    return torch.where(placed[..., None], joints, 0.0), placed
+    labeled = labeled_mask(visible, valid)
+    if not labeled.shape[1]:
+        keypoints, labeled = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(labeled, (0, 0, 0, 1))
+    keypoints, labeled = keypoints[:, 0], labeled[:, 0]
+    usable = labeled & torch.isfinite(keypoints).all(dim=-1)
+    return torch.where(usable[..., None], keypoints, 0.0), usable

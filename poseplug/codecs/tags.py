@@ -1,4 +1,4 @@
-"""Tags beside heatmaps: people from numbers that tell them apart (Newell et al. 2017, arXiv:1611.05424)."""
+"""Tags beside heatmaps: numbers that group keypoints into instances (Newell et al. 2017, arXiv:1611.05424)."""
 
 from __future__ import annotations
 
@@ -10,155 +10,221 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
-from poseplug.codecs.crowds import peak_codec, subjects
-from poseplug.codecs.drawing import nearest
-from poseplug.codecs.heatmap import Heatmap, labelled
-from poseplug.codecs.refine import blurred, dark_kernel
-from poseplug.errors import ConfigError
-from poseplug.grouping.tags import Tagged, TagRules, parse_tags
-from poseplug.poses import Poses
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.codecs.heatmap import Heatmap, labeled_mask
+from poseplug.codecs.multi_instance import build_heatmap_codec, select_central_instances
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.draw import round_to_cells
+from poseplug.fields.grid import Grid
+from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
+from poseplug.grouping.tags import TagParseResult, TagRules, parse_tags
 from poseplug.registry import CODECS
 
-DRAWN = dict(missing='empty', outside='empty')  # what the codec of the peaks is told, unless a config does
-OUTWARDS = (('hip', 'pelvis'), ('elbow',), ('wrist', 'hand'), ('knee',), ('ankle',), ('heel', 'toe', 'foot'))
+# Settings of the heatmap codec, unless its config says otherwise.
+_HEATMAP_DEFAULTS = dict(unlabeled='empty', outside='empty')
+_OUTWARD_PARTS = (('hip', 'pelvis'), ('elbow',), ('wrist', 'hand'), ('knee',), ('ankle',), ('heel', 'toe', 'foot'))
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class Tags(MapCodec):
-    """A heatmap a joint, of all people in the picture at once, and a map a joint of what tells them apart.
+    """A heatmap per keypoint, of all instances in the image at once, and a map per keypoint of tags that group them.
 
-    `peaks` is the codec that draws the joints and refines their peaks, a config or built: any of one Gaussian a joint.
-    It is given this one's skeleton, input size and stride; people share a map by maximum. Unless its config says
-    otherwise a joint that nobody has is an empty map that counts.
+    The field 'tags' (K channels) should have similar values at the keypoints of one instance and different ones at
+    those of two, whatever the numbers are. Its target holds the number of the instance, from 1, in the cell of each of
+    its keypoints, and 0 elsewhere; of two instances in one cell it is the later one's. The target is made for the loss
+    `AssociativeEmbeddingLoss`. Behind the first K maps there may be further dimensions of K maps each, such as the tags
+    of the flipped image.
 
-    'tags' (K) are to be alike for the joints of one person and unlike for those of two, whatever numbers they are.
-    Their target has the person's number, from 1, at the cell of each of its joints, and 0 elsewhere; where two people
-    have a joint in one cell it is the later one's. It is made for the loss `AssociativeEmbedding`. Beyond the first K
-    maps there may be more, as many a joint: further dimensions, such as the tags of the mirrored picture.
+    'heatmap' is that of `heatmap_codec`; unless its config says otherwise, a keypoint that no instance has is an empty
+    heatmap that counts. An instance scores the sum of its peaks over the number of all keypoints.
 
-    To read them: a peak is above `threshold`, the largest of `window` x `window` cells, and among the `candidates`
-    largest of its map. People are put together joint by joint, in the `order` of their names (by default from head and
-    trunk outwards), of peaks whose tag is less than `apart` from the mean of theirs. The `most` best people count, each
-    scoring the mean of its peaks over all joints. With `fill` missing joints are taken from where the tags are nearest
-    to the person's (visibility 1, or 0 below the threshold); without, they score 0. With `subject` decoding gives one
-    person a picture, for crops of a single one: who is nearest to the middle, with the largest peak of every joint that
-    nobody found for them.
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        heatmap_codec: the codec that draws and reads the keypoints, a config or built: any of one Gaussian per
+            keypoint. It gets this codec's skeleton, input size and stride; instances share a heatmap by their maximum.
+        keypoint_threshold: a peak is larger than this.
+        nms_kernel_size: a peak is the largest of the square of this many cells around it; odd.
+        top_k: the highest peaks kept of each keypoint.
+        tag_threshold: a peak does not join an instance whose mean tag is this far from its own, or farther.
+        max_instances: the highest-scoring instances kept of each image.
+        keypoint_order: names of all keypoints in the order of grouping; by default from head and trunk outwards.
+        fill_missing: whether missing keypoints are taken from the cells whose tags are nearest to the instance's, with
+            visibility 1, or 0 below the threshold; otherwise they score 0.
+        single_instance: decode one instance per image, for crops of a single one: the one nearest to the middle, its
+            missing keypoints at the highest peaks.
+
+    Raises:
+        ConfigError: for a setting that has no meaning.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> Tags(COCO, input_size=(512, 512)).fields
+        {'heatmap': 17, 'tags': 17}
     """
 
-    peaks: Any = field(default_factory=lambda: dict(type='Heatmap'))
-    threshold: float = TagRules.threshold
-    window: int = TagRules.window
-    candidates: int = TagRules.candidates
-    apart: float = TagRules.apart
-    most: int = TagRules.most
-    order: tuple[str, ...] | None = None
-    fill: bool = True
-    subject: bool = False
+    heatmap_codec: Any = field(default_factory=lambda: dict(type='Heatmap'))
+    keypoint_threshold: float = TagRules.keypoint_threshold
+    nms_kernel_size: int = TagRules.nms_kernel_size
+    top_k: int = TagRules.top_k
+    tag_threshold: float = TagRules.tag_threshold
+    max_instances: int = TagRules.max_instances
+    keypoint_order: tuple[str, ...] | None = None
+    fill_missing: bool = True
+    single_instance: bool = False
 
-    tolerance: ClassVar[float] = 4.25  # that of the peaks' codec
-    assembles: ClassVar[bool] = True
-    relative: ClassVar[frozenset[str]] = frozenset({'tags'})
+    tolerance: ClassVar[float] = 4.25  # that of the heatmap codec
+    groups_instances: ClassVar[bool] = True
+    relative_fields: ClassVar[frozenset[str]] = frozenset({'tags'})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.heatmaps, self.rules, self.places  # noqa: B018 - each fails here, if it does
+        self.built_heatmap_codec, self.rules, self.keypoint_order_indices  # noqa: B018 - each fails here, if it does
 
     @cached_property
-    def heatmaps(self) -> Heatmap:
-        """The codec of the joints."""
-        return peak_codec(self, self.peaks, 'max', DRAWN)
+    def built_heatmap_codec(self) -> Heatmap:
+        """The codec of the keypoints."""
+        return build_heatmap_codec(self, self.heatmap_codec, 'max', _HEATMAP_DEFAULTS)
 
     @cached_property
     def rules(self) -> TagRules:
-        """What counts as a peak, and whose it is."""
-        return TagRules(self.threshold, self.window, self.candidates, self.apart, self.most, self.fill)
+        """What counts as a peak, and which peaks belong to one instance."""
+        return TagRules(
+            self.keypoint_threshold,
+            self.nms_kernel_size,
+            self.top_k,
+            self.tag_threshold,
+            self.max_instances,
+            self.fill_missing,
+        )
 
     @cached_property
-    def places(self) -> list[int]:
-        """The joints in the order in which people are put together."""
-        joints = self.skeleton.joints
-        if self.order is None:
-            return sorted(range(len(joints)), key=lambda k: outwards(joints[k]))
-        if sorted(self.order) != sorted(joints):
-            raise ConfigError(f'Tags: order names each joint of {self.skeleton.name!r} once; got {tuple(self.order)}')
-        return [self.skeleton.index(joint) for joint in self.order]
+    def keypoint_order_indices(self) -> list[int]:
+        """Indices of the keypoints in the order of grouping."""
+        names = self.skeleton.keypoints
+        if self.keypoint_order is None:
+            return sorted(range(len(names)), key=lambda k: outward_rank(names[k]))
+        if sorted(self.keypoint_order) != sorted(names):
+            raise ConfigError(
+                f'Tags: keypoint_order names each keypoint of {self.skeleton.name!r} once; got '
+                f'{tuple(self.keypoint_order)}'
+            )
+        return [self.skeleton.index(name) for name in self.keypoint_order]
 
     @property
     def fields(self) -> dict[str, int]:
-        return {**self.heatmaps.fields, 'tags': len(self.skeleton)}
+        return {**self.built_heatmap_codec.fields, 'tags': len(self.skeleton)}
 
     @property
     def grid(self) -> Grid:
-        return self.heatmaps.grid
+        return self.built_heatmap_codec.grid
 
     def encode(
-        self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None, defined: Tensor | None = None
+        self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
     ) -> Targets:
-        """Joints (B, N, K, 2) in input pixels, visible (B, N, K), people (B, N; who is real) to targets.
+        """Encode keypoints as heatmaps and instance numbers.
 
-        `defined` (B, K) says which joints the data set of each picture annotates at all (`Skeleton.defined`): the
-        heatmaps of the others have no weight.
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            visible: (B, N, K) 0 for a keypoint that is not labeled.
+            valid: (B, N) bool, False for padding; all are instances by default.
+            annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates at all; all by
+                default. The heatmaps of the others have no weight.
         """
-        known = labelled(visible, people)
-        drawn = self.heatmaps.drawable(keypoints, known)
-        targets = {'heatmap': self.heatmaps.draw(keypoints, drawn), 'tags': self.number(keypoints, known)}
-        weights = self.heatmaps.weigh(drawn)
-        return Targets((targets,), weights if defined is None else {**weights, 'heatmap': self.weigh(weights, defined)})
+        labeled = labeled_mask(visible, valid)
+        mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
+        targets = {
+            'heatmap': self.built_heatmap_codec.draw(keypoints, mask),
+            'tags': self.draw_instance_numbers(keypoints, labeled),
+        }
+        weights = self.built_heatmap_codec.channel_weights(mask)
+        if annotated_keypoints is not None:
+            weights = {**weights, 'heatmap': self.heatmap_weights(weights, annotated_keypoints)}
+        return Targets((targets,), weights)
 
-    def weigh(self, weights: dict[str, Tensor], defined: Tensor) -> Tensor:
-        """The weights (B, C) of the heatmaps, none for joints that are not `defined` (B, K)."""
-        counts = F.pad(defined.float(), (0, self.fields['heatmap'] - defined.shape[1]), value=1.0)
+    def heatmap_weights(self, weights: dict[str, Tensor], annotated_keypoints: Tensor) -> Tensor:
+        """Return the weights (B, C) of the heatmaps, 0 for keypoints that are not annotated.
+
+        Args:
+            weights: of the heatmaps, as the heatmap codec gives them.
+            annotated_keypoints: (B, K) bool.
+        """
+        num_extra = self.fields['heatmap'] - annotated_keypoints.shape[1]
+        counts = F.pad(annotated_keypoints.float(), (0, num_extra), value=1.0)
         return counts * weights['heatmap'] if 'heatmap' in weights else counts
 
-    def number(self, keypoints: Tensor, known: Tensor) -> Tensor:
-        """Joints (B, N, K, 2) and which are labelled (B, N, K) to maps (B, K, H, W) of who has a joint where."""
-        (width, height), (batch, count, joints) = self.grid.size, known.shape
-        cells, placed = self.cells_of(keypoints, known)
-        spots = cells[..., 1] * width + cells[..., 0]
-        numbers = placed * torch.arange(1, count + 1, device=known.device)[:, None]
-        maps = torch.zeros(batch, joints, height * width, device=known.device)
-        maps.scatter_reduce_(2, spots.transpose(1, 2), numbers.transpose(1, 2).float(), 'amax')
+    def draw_instance_numbers(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
+        """Draw maps (B, K, H, W) of the number of the instance that has a keypoint in a cell; 0 where none has.
+
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            labeled: (B, N, K) bool.
+        """
+        (width, height), (batch, count, num_keypoints) = self.grid.size, labeled.shape
+        cells, mask = self.tag_cells(keypoints, labeled)
+        indices = cells[..., 1] * width + cells[..., 0]
+        numbers = mask * torch.arange(1, count + 1, device=labeled.device)[:, None]
+        maps = torch.zeros(batch, num_keypoints, height * width, device=labeled.device)
+        maps.scatter_reduce_(2, indices.transpose(1, 2), numbers.transpose(1, 2).float(), 'amax')
         return maps.unflatten(2, (height, width))
 
-    def cells_of(self, keypoints: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """The cell (B, N, K, 2; x, y) where a joint's tag is read, and (B, N, K) who has one.
+    def tag_cells(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cell where each keypoint's tag is read: the one where its heatmap is largest.
 
-        That is where the joint's map is largest: the nearest cell, of joints outside the input, too, as far as they
-        show in it as peaks. Of two as near it is the one that counts as the peak.
+        That is the nearest cell, also of a keypoint outside the input whose Gaussian exceeds `keypoint_threshold` in
+        it. Of two cells as near it is the one that counts as the peak.
+
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            labeled: (B, N, K) bool.
+
+        Returns:
+            The cells (B, N, K, 2; x, y), and which keypoints (B, N, K) have one.
         """
-        codec, placed = self.heatmaps, known & torch.isfinite(keypoints).all(dim=-1)
-        cells = self.grid.cells(torch.where(placed[..., None], keypoints, 0.0))
-        middle = nearest(cells) if codec.center == 'cell' else torch.ceil(cells - 0.5)
+        codec, usable = self.built_heatmap_codec, labeled & torch.isfinite(keypoints).all(dim=-1)
+        cells = self.grid.to_cells(torch.where(usable[..., None], keypoints, 0.0))
+        nearest = round_to_cells(cells) if codec.center == 'cell' else torch.ceil(cells - 0.5)
         size = torch.tensor(self.grid.size, device=cells.device)
-        inside = middle.clamp(min=0).minimum(size - 1)
-        height = torch.exp((cells - inside).square().sum(dim=-1) / (-2 * codec.spread**2))
-        return inside.long(), placed & (height > self.threshold)
+        inside = nearest.clamp(min=0).minimum(size - 1)
+        heights = torch.exp((cells - inside).square().sum(dim=-1) / (-2 * codec.sigma_cells**2))
+        return inside.long(), usable & (heights > self.keypoint_threshold)
 
-    def parse(self, fields: Fields) -> Tagged:
-        """The people of every picture, with the peaks that they are made of; positions are in cells."""
-        codec, joints = self.heatmaps, len(self.skeleton)
-        raw = self.sized(fields['heatmap'])[:, :joints].float()
-        maps = blurred(raw, codec.smooth) if codec.smooth else raw
-        kernel = codec.kernel or dark_kernel(codec.spread)
-        tags = fields['tags'].float()
-        return parse_tags(maps, tags, self.places, self.rules, codec.refine, kernel, raw if codec.smooth else None)
+    def parse_fields(self, fields: Fields) -> TagParseResult:
+        """Group fields (B, C, H, W) into the instances of every image, with their peaks; positions are in cells."""
+        codec, num_keypoints = self.built_heatmap_codec, len(self.skeleton)
+        raw = self.check_grid_size(fields['heatmap'])[:, :num_keypoints].float()
+        smoothing = codec.smoothing_kernel_size
+        heatmaps = blur_heatmaps(raw, smoothing) if smoothing else raw
+        return parse_tags(
+            heatmaps,
+            fields['tags'].float(),
+            self.keypoint_order_indices,
+            self.rules,
+            codec.refine,
+            codec.blur_kernel_size or dark_kernel_size(codec.sigma_cells),
+            raw if smoothing else None,
+        )
 
     def decode(self, fields: Fields) -> Poses:
-        """Fields (B, C, H, W) to the people of every picture, best first, in input pixels."""
-        found = self.parse(fields).poses(self.grid.strides, self.grid.offset)
-        if self.subject:
-            return subjects(found.split(len(fields['heatmap'])), fields['heatmap'], self.heatmaps)
+        """Decode fields (B, C, H, W) to the instances of every image, highest score first, in input pixels."""
+        poses = self.parse_fields(fields).to_poses(self.grid.strides, self.grid.offset)
+        if self.single_instance:
+            poses_per_image = poses.split_by_image(len(fields['heatmap']))
+            return select_central_instances(poses_per_image, fields['heatmap'], self.built_heatmap_codec)
         device = fields['heatmap'].device
-        return Poses(**{n: torch.as_tensor(a).to(device) for n, a in vars(found).items() if a is not None})
+        arrays = {name: array for name, array in vars(poses).items() if array is not None}
+        return Poses(**{name: torch.as_tensor(array).to(device) for name, array in arrays.items()})
 
     @cached_property
-    def mirror_channels(self) -> dict[str, list[int]]:
-        return {**self.heatmaps.mirror_channels, 'tags': self.skeleton.mirror.tolist()}
+    def flip_channels(self) -> dict[str, list[int]]:
+        return {**self.built_heatmap_codec.flip_channels, 'tags': self.skeleton.flip_indices.tolist()}
 
 
-def outwards(joint: str) -> int:
-    """How far out on a person a joint is, by its name: head, trunk and unknown ones first, the feet last."""
-    words = joint.split('_')
-    return next((i for i, parts in enumerate(OUTWARDS, start=1) if any(p in words for p in parts)), 0)
+def outward_rank(keypoint: str) -> int:
+    """Rank a keypoint by its name: 0 for head, trunk and unknown names, larger outwards, largest for the feet."""
+    words = keypoint.split('_')
+    ranks = (rank for rank, parts in enumerate(_OUTWARD_PARTS, start=1) if any(part in words for part in parts))
+    return next(ranks, 0)

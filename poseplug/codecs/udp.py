@@ -1,4 +1,4 @@
-"""Unbiased data processing: maps, or disks with offsets, on an aligned grid (Huang et al. 2020, arXiv:1911.07524)."""
+"""Unbiased data processing: heatmaps, or disks and offsets, on aligned grids (Huang et al. 2020, arXiv:1911.07524)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,42 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
-from poseplug.codecs.heatmap import CHOICES, Heatmap, at, check_kernel, labelled, one_person
-from poseplug.codecs.refine import blurred, peaks
-from poseplug.errors import ConfigError
-from poseplug.poses import Poses
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.codecs.heatmap import (
+    HEATMAP_CHOICES,
+    Heatmap,
+    check_kernel_size,
+    gather_at_cells,
+    keypoints_to_poses,
+    labeled_mask,
+)
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.grid import Grid
+from poseplug.fields.refine import blur_heatmaps, get_heatmap_maximum
 from poseplug.registry import CODECS
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class UDPHeatmap(Heatmap):
-    """A Gaussian around the exact joint, within 3 sigma, on a grid from the first pixel to the last."""
+    """A Gaussian around the exact keypoint, within 3 sigma, on a grid from the first pixel to the last.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
+            refine, blur_kernel_size, smoothing_kernel_size: as in `Heatmap`.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> UDPHeatmap(COCO, input_size=(192, 256)).grid.flip_shift
+        0
+    """
 
     aligned: bool = True
-    patch: bool = True
-    refine: Literal['none', 'quarter', 'second', 'dark', 'udp', 'taylor'] = 'udp'
+    truncate: bool = True
+    refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'udp'
 
     tolerance: ClassVar[float] = 4.0  # at the border, where the published read-out leaves the map; inside 0.02
 
@@ -33,34 +53,51 @@ class UDPHeatmap(Heatmap):
 @CODECS.register_module()
 @dataclass(frozen=True)
 class UDPCombined(MapCodec):
-    """A disk around every joint, and in it the way to the joint, on a grid from the first pixel to the last.
+    """A disk around every keypoint, and in it the offset to the keypoint, on a grid from the first pixel to the last.
 
-    'heatmap' (K) is 1 on the disk; 'offset' (2 K; x and y of each joint in turn) is in radii of it and counts on the
-    disk alone. `radius` is the disk's, as a share of the grid's longer side. To read them, the disk is blurred by
-    `kernel` cells, and the offset at its peak is followed. A labelled joint too far outside for a disk counts as an
-    empty map with `outside='empty'`, as published, and not at all with `outside='ignore'`; a position that is no number
-    is infinitely far outside. Of the `people` in the picture the 'subject' alone counts, or of all of them each cell
-    belongs to the 'nearest'.
+    The field 'heatmap' (K channels) is 1 on the disk. 'offset' (2 K channels, x and y of each keypoint in turn) is in
+    radii of the disk and counts in the loss on the disk alone. Decoding blurs the disk and adds the offset at its peak.
+    A keypoint whose position is not a finite number counts as far outside the input.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        radius_factor: radius of the disk, as a fraction of the grid's longer side.
+        blur_kernel_size: odd size of the blur in cells.
+        outside: whether a labeled keypoint too far outside for a disk counts as an 'empty' map, as published, or the
+            loss is to 'ignore' it.
+        instances: which instances of an image are drawn: the 'subject' alone, that is instance 0, the one a crop is
+            about; or all, and each cell belongs to the 'nearest'.
+
+    Raises:
+        ConfigError: for a setting that has no meaning, or a disk that may lie between the cells.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> UDPCombined(COCO, input_size=(192, 256)).fields
+        {'heatmap': 17, 'offset': 34}
     """
 
-    radius: float = 0.0546875
-    kernel: int = 23
+    radius_factor: float = 0.0546875
+    blur_kernel_size: int = 23
     outside: Literal['empty', 'ignore'] = 'empty'
-    people: Literal['subject', 'nearest'] = 'subject'
+    instances: Literal['subject', 'nearest'] = 'subject'
 
     tolerance: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_kernel(self, 'kernel', self.kernel)
-        if self.outside not in CHOICES['outside']:
-            raise ConfigError(f'UDPCombined: outside is one of {CHOICES["outside"]}; got {self.outside!r}')
-        if self.people not in ('subject', 'nearest'):
-            raise ConfigError(f"UDPCombined: people is 'subject' or 'nearest'; got {self.people!r}")
-        if self.reach < 1:
+        check_kernel_size(self, 'blur_kernel_size', self.blur_kernel_size)
+        if self.outside not in HEATMAP_CHOICES['outside']:
+            raise ConfigError(f'UDPCombined: outside is one of {HEATMAP_CHOICES["outside"]}; got {self.outside!r}')
+        if self.instances not in ('subject', 'nearest'):
+            raise ConfigError(f"UDPCombined: instances is 'subject' or 'nearest'; got {self.instances!r}")
+        if self.radius_cells < 1:
+            longer_side = max(self.grid.size)
             raise ConfigError(
-                f'UDPCombined: a disk of {self.reach:.3g} cells may lie between them; set radius to at least '
-                f'{1 / max(self.grid.size):.3g} of {max(self.grid.size)} cells'
+                f'UDPCombined: a disk of {self.radius_cells:.3g} cells may lie between them; set radius_factor to at '
+                f'least {1 / longer_side:.3g} of {longer_side} cells'
             )
 
     @property
@@ -69,60 +106,74 @@ class UDPCombined(MapCodec):
 
     @property
     def grid(self) -> Grid:
-        return Grid.aligned(self.input_size, self.stride)
+        return Grid.from_corners(self.input_size, self.stride)
 
     @property
-    def reach(self) -> float:
-        """The disk's radius in cells."""
-        return self.radius * max(self.grid.size)
+    def radius_cells(self) -> float:
+        """Radius of the disk in cells."""
+        return self.radius_factor * max(self.grid.size)
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        known = labelled(visible, people)
-        if self.people == 'subject':
-            keypoints, known = keypoints[:, :1], known[:, :1]
-        if not known.shape[1]:
-            keypoints, known = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(known, (0, 0, 0, 1))  # somebody unlabelled
-        disk, across, down = self.nearest(*self.ways(keypoints, known))
-        offset = torch.stack([across, down], dim=2).flatten(1, 2)
-        counts = disk.flatten(2).amax(dim=2) if self.outside == 'ignore' else known.any(dim=1).float()
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        labeled = labeled_mask(visible, valid)
+        if self.instances == 'subject':
+            keypoints, labeled = keypoints[:, :1], labeled[:, :1]
+        if not labeled.shape[1]:  # no instance is drawn as one without labels
+            keypoints, labeled = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(labeled, (0, 0, 0, 1))
+        disk, x_offset, y_offset = self.select_nearest(*self.compute_offsets(keypoints, labeled))
+        offset = torch.stack([x_offset, y_offset], dim=2).flatten(1, 2)
+        counts = disk.flatten(2).amax(dim=2) if self.outside == 'ignore' else labeled.any(dim=1).float()
         weights = {'heatmap': counts, 'offset': disk.repeat_interleave(2, dim=1)}
         return Targets(({'heatmap': disk, 'offset': offset},), weights)
 
-    def ways(self, keypoints: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From every cell to every joint, in radii: across (B, N, K, 1, W), down (B, N, K, H, 1); and who has one.
+    def compute_offsets(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the offset from every cell to every keypoint, in radii.
 
-        Both are 0 for a joint that is not known or has no position.
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            labeled: (B, N, K) bool.
+
+        Returns:
+            x (B, N, K, 1, W) and y (B, N, K, H, 1), both 0 for a keypoint that is not labeled or has no finite
+            position, and which keypoints (B, N, K) are drawn.
         """
-        placed = known & torch.isfinite(keypoints).all(dim=-1)
-        cells = torch.where(placed[..., None], self.grid.cells(keypoints), 0.0)
-        x, y = (torch.arange(n, dtype=cells.dtype, device=cells.device) for n in self.grid.size)
-        across, down = ((cells[..., i, None] - n) * placed[..., None] / self.reach for i, n in enumerate((x, y)))
-        return across[..., None, :], down[..., :, None], placed
+        mask = labeled & torch.isfinite(keypoints).all(dim=-1)
+        cells = torch.where(mask[..., None], self.grid.to_cells(keypoints), 0.0)
+        columns, rows = (torch.arange(n, dtype=cells.dtype, device=cells.device) for n in self.grid.size)
+        x_offsets = (cells[..., 0, None] - columns) * mask[..., None] / self.radius_cells
+        y_offsets = (cells[..., 1, None] - rows) * mask[..., None] / self.radius_cells
+        return x_offsets[..., None, :], y_offsets[..., :, None], mask
 
     @staticmethod
-    def nearest(across: Tensor, down: Tensor, placed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `ways` gives to the disks of all people and the ways to the nearest, each (B, K, H, W)."""
-        far = across.square() + down.square()
-        disk = ((far <= 1) & placed[..., None, None]).float()
-        ways = torch.broadcast_tensors(across, down)
-        if placed.shape[1] == 1:
-            return disk[:, 0], ways[0][:, 0], ways[1][:, 0]
-        first = torch.where(placed[..., None, None], far, torch.inf).argmin(dim=1, keepdim=True)
-        return disk.amax(dim=1), ways[0].gather(1, first)[:, 0], ways[1].gather(1, first)[:, 0]
+    def select_nearest(x_offsets: Tensor, y_offsets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Merge what `compute_offsets` returns over the instances.
+
+        Returns:
+            The disks of all instances, and x and y of the offsets to the nearest one, each (B, K, H, W).
+        """
+        squared_distances = x_offsets.square() + y_offsets.square()
+        disk = ((squared_distances <= 1) & mask[..., None, None]).float()
+        x_offsets, y_offsets = torch.broadcast_tensors(x_offsets, y_offsets)
+        if mask.shape[1] == 1:
+            return disk[:, 0], x_offsets[:, 0], y_offsets[:, 0]
+        drawn_distances = torch.where(mask[..., None, None], squared_distances, torch.inf)
+        nearest = drawn_distances.argmin(dim=1, keepdim=True)
+        return disk.amax(dim=1), x_offsets.gather(1, nearest)[:, 0], y_offsets.gather(1, nearest)[:, 0]
 
     def decode(self, fields: Fields) -> Poses:
-        disks = blurred(self.sized(fields['heatmap']), self.kernel, mirror=True)
-        cells, values = peaks(disks)
-        ways = [at(fields['offset'][:, axis::2], cells) for axis in (0, 1)]
-        places = cells + self.reach * torch.stack(ways, dim=-1)
-        return one_person(self.grid.pixels(places), values.clamp(0, 1))
+        """Decode disks (B, K, H, W) and offsets (B, 2 K, H, W) to one instance per image, in input pixels."""
+        disks = blur_heatmaps(self.check_grid_size(fields['heatmap']), self.blur_kernel_size, reflect=True)
+        cells, values = get_heatmap_maximum(disks)
+        offsets = [gather_at_cells(fields['offset'][:, axis::2], cells) for axis in (0, 1)]
+        keypoints = cells + self.radius_cells * torch.stack(offsets, dim=-1)
+        return keypoints_to_poses(self.grid.to_pixels(keypoints), values.clamp(0, 1))
 
     @cached_property
-    def mirror_channels(self) -> dict[str, list[int]]:
-        swaps = self.skeleton.mirror.tolist()
-        return {'heatmap': swaps, 'offset': [2 * k + axis for k in swaps for axis in (0, 1)]}
+    def flip_channels(self) -> dict[str, list[int]]:
+        flipped = self.skeleton.flip_indices.tolist()
+        return {'heatmap': flipped, 'offset': [2 * k + axis for k in flipped for axis in (0, 1)]}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
+        """Convert the fields of a flipped input to those of the input; x of the offsets is negated."""
         flipped = super().flip(fields)
         flipped['offset'] = torch.stack([-flipped['offset'][:, ::2], flipped['offset'][:, 1::2]], dim=2).flatten(1, 2)
         return flipped

@@ -13,7 +13,6 @@ import io
 import json
 import logging
 import mmap
-import os
 import re
 import sys
 import warnings
@@ -28,16 +27,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import CheckpointError, UnsafeFileError, closest
-from poseplug.fetch import fetched
+from poseplug.core.errors import CheckpointError, UnsafeFileError, suggest_closest
+from poseplug.files.atomic import write_atomically
+from poseplug.files.fetch import fetch_pinned_url
 
-INDEX = 'checkpoints.json'
-BEST = 'best.pth'
-LOGGER = logging.getLogger('poseplug')
+CHECKPOINT_INDEX_FILE = 'checkpoints.json'
+BEST_CHECKPOINT_FILE = 'best.pth'
+_LOGGER = logging.getLogger('poseplug')
 
 
 @dataclass
-class Index:
+class CheckpointIndex:
     """What `checkpoints.json` says: the latest and the best file, and each file's size, sums and step."""
 
     latest: str | None = None
@@ -45,99 +45,84 @@ class Index:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_index(folder: Path) -> Index:
+def read_checkpoint_index(folder: Path) -> CheckpointIndex:
     """The index of a folder, empty when there is none or it is damaged; it can name files of that folder only."""
     try:
-        content = json.loads((folder / INDEX).read_text())
+        content = json.loads((folder / CHECKPOINT_INDEX_FILE).read_text())
         files = {n: dict(f) for n, f in content['files'].items() if Path(n).name == n and isinstance(f['step'], int)}
-        return Index(content['latest'], content['best'], files)
+        return CheckpointIndex(content['latest'], content['best'], files)
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
-        return Index()
+        return CheckpointIndex()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file in one step: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        with open(partial, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def save(folder: Path, name: str, state: Mapping[str, Any], step: int, keep: int = 2, best: bool = False) -> Path:
+def save_checkpoint(
+    folder: Path, file_name: str, content: Mapping[str, Any], step: int, max_keep_ckpts: int = 2, is_best: bool = False
+) -> Path:
     """Write one checkpoint and the index, then delete the oldest beyond `keep` (the best one always stays)."""
     buffer = io.BytesIO()
-    torch.save(plain(state), buffer)
+    torch.save(to_plain_data(content), buffer)
     data = buffer.getvalue()
-    index = read_index(folder)
-    before = _kinds(index.files.get(name, {}))
+    index = read_checkpoint_index(folder)
+    before = _list_versions(index.files.get(file_name, {}))
     sums = {'sha256': hashlib.sha256(data).hexdigest(), 'crc32': zlib.crc32(data)}
-    index.files[name] = {'bytes': len(data), **sums, 'step': step}
-    index.best = name if best else index.best
-    index.latest = index.latest if best else name
-    spare = _spare(index, keep)
+    index.files[file_name] = {'bytes': len(data), **sums, 'step': step}
+    index.best = file_name if is_best else index.best
+    index.latest = index.latest if is_best else file_name
+    spare = _find_surplus_files(index, max_keep_ckpts)
     index.files = {n: f for n, f in index.files.items() if n not in spare}
     try:
         if before:  # whichever file is there when this is cut off, the index knows it
-            _write_index(folder, replace(index, files={**index.files, name: {**index.files[name], 'before': before}}))
-        write_whole(folder / name, data)
-        _write_index(folder, index)
+            _write_checkpoint_index(
+                folder, replace(index, files={**index.files, file_name: {**index.files[file_name], 'previous': before}})
+            )
+        write_atomically(folder / file_name, data)
+        _write_checkpoint_index(folder, index)
     except OSError as error:
         raise CheckpointError(
-            f'{folder / name} cannot be written: {error.strerror or error}; earlier checkpoints are whole. Make room '
-            f'or the folder writable, and go on with --resume'
+            f'{folder / file_name} cannot be written: {error.strerror or error}; earlier checkpoints are whole. Make '
+            f'room or the folder writable, and go on with --resume'
         ) from error
     for old in spare:
         (folder / old).unlink(missing_ok=True)
-    return folder / name
+    return folder / file_name
 
 
-def _write_index(folder: Path, index: Index) -> None:
-    write_whole(folder / INDEX, json.dumps(asdict(index), indent=1).encode())
+def _write_checkpoint_index(folder: Path, index: CheckpointIndex) -> None:
+    write_atomically(folder / CHECKPOINT_INDEX_FILE, json.dumps(asdict(index), indent=1).encode())
 
 
-def _kinds(known: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _list_versions(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Size and sums of each file that may lie under a name of the index: more than one while it is written again."""
-    before = known.get('before')
-    kinds = [known, *(before if isinstance(before, list) else [])]
+    before = entry.get('previous')
+    kinds = [entry, *(before if isinstance(before, list) else [])]
     return [
         {k: kind.get(k) for k in ('bytes', 'sha256', 'crc32')} for kind in kinds if isinstance(kind, Mapping) and kind
     ]
 
 
-def _spare(index: Index, keep: int) -> list[str]:
+def _find_surplus_files(index: CheckpointIndex, max_keep_ckpts: int) -> list[str]:
     """The oldest files beyond the `keep` newest, without the best and the latest."""
     ordinary = sorted((n for n in index.files if n != index.best), key=lambda n: index.files[n]['step'])
-    return [n for n in ordinary[: max(0, len(ordinary) - keep)] if n != index.latest]
+    return [n for n in ordinary[: max(0, len(ordinary) - max_keep_ckpts)] if n != index.latest]
 
 
-def held(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder that a run can go on from, the newest first; the best one is the last resort."""
-    return sorted(folder.glob('step_*.pth'), reverse=True) + [*folder.glob(BEST)]
+    return sorted(folder.glob('step_*.pth'), reverse=True) + [*folder.glob(BEST_CHECKPOINT_FILE)]
 
 
-def latest(folder: Path) -> Path:
+def find_latest_checkpoint(folder: Path) -> Path:
     """The newest checkpoint of a folder that verifies, or an error that says what was found.
 
     A file that the index does not know (it was lost, or the folder was put together by hand) is verified by its own
     checksums. Damaged ones that are passed over are told.
     """
-    index, found = read_index(folder), held(folder)
+    index, found = read_checkpoint_index(folder), list_checkpoints(folder)
     for place, file in enumerate(found):
-        if zipfile.is_zipfile(file) and _sound(file, index.files.get(file.name), _sha256, 'sha256'):
+        if zipfile.is_zipfile(file) and _is_intact(file, index.files.get(file.name), _compute_sha256, 'sha256'):
             if place:
                 names = ', '.join(f.name for f in found[:place])
-                LOGGER.warning('%s: passed over, damaged: %s; the newest whole one is %s', folder, names, file.name)
+                _LOGGER.warning('%s: passed over, damaged: %s; the newest whole one is %s', folder, names, file.name)
             return file
     raise CheckpointError(
         f'{folder} holds no checkpoint to resume from (of {len(found)} files none is whole); '
@@ -145,41 +130,41 @@ def latest(folder: Path) -> Path:
     )
 
 
-def clean(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove what a save that was cut off has left behind."""
     for partial in folder.glob('.*.partial'):
         partial.unlink(missing_ok=True)
 
 
-def load(path: Path | str) -> dict[str, Any]:
+def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """The content of a checkpoint: plain data only, never code; verified by its folder's index or its own checksums.
 
-    `path` is a file, a work dir for its newest, or `URL#sha256=DIGITS` (poseplug/fetch.py).
+    `path` is a file, a work dir for its newest, or `URL#sha256=DIGITS` (poseplug/files/fetch.py).
     """
-    path = fetched(path) if isinstance(path, str) and '://' in path else Path(path)
+    path = fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
     if path.is_dir():
-        path = latest(path)
+        path = find_latest_checkpoint(path)
     if not path.is_file():
-        near = closest(path.name, [f.name for f in path.parent.glob('*.pth')] if path.parent.is_dir() else [])
+        near = suggest_closest(path.name, [f.name for f in path.parent.glob('*.pth')] if path.parent.is_dir() else [])
         raise CheckpointError(f'{path}: no such checkpoint; {near or "train one with tools/train.py"}')
     if path.suffix == '.safetensors':
         return {'state_dict': load_safetensors(path)}
-    content = _verified(path, read_index(path.parent).files.get(path.name))
+    content = _load_verified(path, read_checkpoint_index(path.parent).files.get(path.name))
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a checkpoint')
     return content if 'state_dict' in content else {'state_dict': content}
 
 
-def _verified(path: Path, known: Mapping[str, Any] | None) -> Any:
+def _load_verified(path: Path, entry: Mapping[str, Any] | None) -> Any:
     """The content of a file that is as it was saved; nothing of it is believed before that was looked at."""
-    if not _sound(path, known):
+    if not _is_intact(path, entry):
         raise CheckpointError(
             f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
         )
-    return _unpickled(path)
+    return _load_plain_data(path)
 
 
-def _unpickled(path: Path) -> Any:
+def _load_plain_data(path: Path) -> Any:
     """The plain data of a file; its tensors are the pages that were summed, as long as nobody writes to them.
 
     A file that is replaced or deleted meanwhile leaves them as they are. Windows would not let go of it.
@@ -212,29 +197,29 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
 
 def load_weights(model: nn.Module, path: Path | str) -> dict[str, Any]:
     """Put a checkpoint's weights into a model, all of them, and return its content; another model's are an error."""
-    content = load(path)
-    adapt(model, content['state_dict'])
-    require_same(model, content['state_dict'], path)
+    content = load_checkpoint(path)
+    adapt_state_dict(model, content['state_dict'])
+    check_state_dict(model, content['state_dict'], path)
     model.load_state_dict(content['state_dict'])
     return content
 
 
-def adapt(model: nn.Module, state: dict[str, Tensor]) -> None:
+def adapt_state_dict(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Let every module that has `adapt_weights(state, prefix)` bring the weights below `prefix` to its own size.
 
     That is done in place: a position embedding, say, is resized from the input that it was trained for.
     """
     for name, module in model.named_modules():
         if hasattr(module, 'adapt_weights'):
-            module.adapt_weights(state, f'{name}.' if name else '')
+            module.adapt_weights(state_dict, f'{name}.' if name else '')
 
 
-def require_same(model: nn.Module, given: Mapping[str, Any], path: Path | str) -> None:
+def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], path: Path | str) -> None:
     """Raise unless weights have the names and shapes of a model's; the message says what differs."""
     wanted = model.state_dict()
-    tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
-    shapes = other_shapes(wanted, tensors)
-    missing, extra = [k for k in wanted if k not in tensors], [k for k in given if k not in wanted]
+    tensors = {k: v for k, v in state_dict.items() if isinstance(v, Tensor)}
+    shapes = find_shape_mismatches(wanted, tensors)
+    missing, extra = [k for k in wanted if k not in tensors], [k for k in state_dict if k not in wanted]
     parts = [('missing', missing), ('not in the model', extra), ('of another shape', shapes)]
     told = '; '.join(f'{len(v)} {n} (first: {v[0]})' for n, v in parts if v)
     if told:
@@ -243,16 +228,16 @@ def require_same(model: nn.Module, given: Mapping[str, Any], path: Path | str) -
         )
 
 
-def other_shapes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+def find_shape_mismatches(expected: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> list[str]:
     """The tensors that are given in another shape than wanted, each with both."""
     return [
-        f'{k}: {tuple(given[k].shape)} in the file, {tuple(v.shape)} in the model'
-        for k, v in wanted.items()
-        if k in given and given[k].shape != v.shape
+        f'{k}: {tuple(state_dict[k].shape)} in the file, {tuple(v.shape)} in the model'
+        for k, v in expected.items()
+        if k in state_dict and state_dict[k].shape != v.shape
     ]
 
 
-def plain(value: Any) -> Any:
+def to_plain_data(value: Any) -> Any:
     """The same content as tensors, numbers, strings, lists and dicts, so that it loads with an empty allow-list."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
@@ -261,34 +246,39 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: to_plain_data(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else list(map(plain, value))
+        return (
+            type(value)(map(to_plain_data, value)) if type(value) in (list, tuple) else list(map(to_plain_data, value))
+        )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise CheckpointError(f'a checkpoint holds plain data only; found a {type(value).__name__}')
 
 
-def _sha256(path: Path) -> str:
+def _compute_sha256(path: Path) -> str:
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _crc32(path: Path) -> int:
+def _compute_crc32(path: Path) -> int:
     """A weaker sum than SHA-256, and ten times as fast: it finds what a disk does to a file, not what a person does."""
     with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return zlib.crc32(content)
 
 
-def _sound(
-    path: Path, known: Mapping[str, Any] | None, summed: Callable[[Path], Any] = _crc32, by: str = 'crc32'
+def _is_intact(
+    path: Path,
+    entry: Mapping[str, Any] | None,
+    compute_checksum: Callable[[Path], Any] = _compute_crc32,
+    checksum_key: str = 'crc32',
 ) -> bool:
     """Whether a file is as it was saved: by size and sum where they are known, or by the archive's own checksums."""
     try:
-        kinds = [kind for kind in _kinds(known or {}) if kind[by] is not None]
+        kinds = [kind for kind in _list_versions(entry or {}) if kind[checksum_key] is not None]
         if not kinds:
             return not zipfile.is_zipfile(path) or zipfile.ZipFile(path).testzip() is None
         fitting = [kind for kind in kinds if kind['bytes'] == path.stat().st_size]
-        return bool(fitting) and summed(path) in [kind[by] for kind in fitting]
+        return bool(fitting) and compute_checksum(path) in [kind[checksum_key] for kind in fitting]
     except Exception:  # what zipfile raises of a damaged archive has many names
         return False

@@ -1,72 +1,69 @@
-"""Predict every picture of a loader and measure, stage by stage where asked."""
+"""Evaluation: predict every image of a loader and compute the metrics, of every stage on request."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from poseplug.engine.distributed import everyones
-from poseplug.evaluation.base import Metric, Scores
-from poseplug.poses import Poses
-from poseplug.sample import Record
-
-
-@dataclass
-class Evaluation:
-    """Scores of the last stage, of every stage where asked, and every prediction beside its annotation.
-
-    `seconds` is the time from the first picture read to the last one measured; `sources` says what was kept of each.
-    """
-
-    scores: Scores
-    stages: list[Scores] = field(default_factory=list)
-    predictions: list[tuple[Record, Poses]] = field(default_factory=list)
-    seconds: float = 0.0
-    sources: list[str] = field(default_factory=list)
-
-    @property
-    def values(self) -> dict[str, float]:
-        return self.scores.values
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.engine.distributed import merge_rank_results
+from poseplug.evaluation.base import Metric, MetricResult
+from poseplug.evaluation.results import EvaluationResult, merge_metric_results
 
 
 def evaluate(
     model: Any,
     loader: Iterable[Any],
-    metrics: Callable[[], list[Metric]],
-    every_stage: bool = False,
-    unseen: Iterable[Record] = (),
-    total: int | None = None,
-) -> Evaluation:
-    """Run an estimator's `predict` over a loader of batches. `metrics` makes a new set of metrics, one set a stage.
+    create_metrics: Callable[[], list[Metric]],
+    all_stages: bool = False,
+    undetected_records: Iterable[Record] = (),
+    num_batches: int | None = None,
+) -> EvaluationResult:
+    """Predict the batches of a loader and measure the predictions.
 
-    `unseen` are pictures of annotated people that no batch holds, as `PoseDataset.unseen`: everybody there is missed.
-    Where several processes each have a share of `total` batches, all of them measure all of them.
+    Args:
+        model: an estimator; its `predict(batch, all_stages=...)` returns the poses of every image, stage by stage.
+        loader: the batches (`poseplug.core.sample.Batch`).
+        create_metrics: returns a new list of metrics; it is called once per stage.
+        all_stages: whether every stage of the head is measured, or the last one alone.
+        undetected_records: annotated images that no batch contains since a detector found nothing in them
+            (`PoseDataset.undetected_records`): all their instances count as missed.
+        num_batches: for several processes, each with the loader of its own rank: the number of batches of all
+            together. Every process then measures the predictions of all.
+
+    Returns:
+        The scores of the last stage, those of every stage with `all_stages`, and every prediction with its record.
     """
-    begun = time.perf_counter()
-    sets: list[list[Metric]] = []
+    start_time = time.perf_counter()
+    stage_metrics: list[list[Metric]] = []
     predictions: list[tuple[Record, Poses]] = []
-    found = ((batch.records, model.predict(batch, every_stage=every_stage)) for batch in loader)
-    for records, stages in found if total is None else everyones(found, total):
-        sets = sets or [metrics() for _ in stages]
-        for stage, stage_metrics in zip(stages, sets, strict=True):
-            for poses, record in zip(stage, records, strict=True):
-                for metric in stage_metrics:
-                    metric.add(poses, record)
+    results: Iterable[Any] = ((batch.records, model.predict(batch, all_stages=all_stages)) for batch in loader)
+    if num_batches is not None:
+        results = merge_rank_results(results, num_batches)
+    for records, stages in results:
+        # how many stages a model has is known from its first prediction
+        stage_metrics = stage_metrics or [create_metrics() for _ in stages]
+        for stage_poses, metrics in zip(stages, stage_metrics, strict=True):
+            _update_metrics(metrics, stage_poses, records)
         predictions += zip(records, stages[-1], strict=True)
-    for record in unseen:
-        for metric in (m for stage_metrics in sets for m in stage_metrics):
-            metric.add(Poses.nobody(record.keypoints.shape[1]), record)
-    scores = [merged([m.compute() for m in stage_metrics]) for stage_metrics in sets or [metrics()]]
-    return Evaluation(scores[-1], scores if every_stage else [], predictions, time.perf_counter() - begun)
+    for record in undetected_records:
+        no_poses = Poses.empty(record.keypoints.shape[1])
+        for metrics in stage_metrics:
+            _update_metrics(metrics, [no_poses], [record])
+    stage_scores = [_compute_scores(metrics) for metrics in stage_metrics or [create_metrics()]]
+    seconds = time.perf_counter() - start_time
+    return EvaluationResult(stage_scores[-1], stage_scores if all_stages else [], predictions, seconds)
 
 
-def merged(parts: list[Scores]) -> Scores:
-    """The scores of several metrics as one."""
-    total = Scores()
-    for part in parts:
-        total.values.update(part.values)
-        total.curves.update(part.curves)
-        total.notes += part.notes
-    return total
+def _update_metrics(metrics: Iterable[Metric], poses: Iterable[Poses], records: Iterable[Record]) -> None:
+    """Pass the predictions and records of several images to every metric."""
+    for image_poses, record in zip(poses, records, strict=True):
+        for metric in metrics:
+            metric.update(image_poses, record)
+
+
+def _compute_scores(metrics: Iterable[Metric]) -> MetricResult:
+    """The results of several metrics as one."""
+    return merge_metric_results([metric.compute() for metric in metrics])

@@ -1,4 +1,4 @@
-"""Parts of a model that training leaves as they are."""
+"""Freezing parts of a model: parameters and running statistics that training does not change."""
 
 from __future__ import annotations
 
@@ -9,48 +9,59 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
 
-LOGGER = logging.getLogger('poseplug')
-STATISTICS = 'running_mean'
+_LOGGER = logging.getLogger('poseplug')
+_RUNNING_MEAN = 'running_mean'  # patterns match this name, since a batch norm may have no parameters
 
 
-def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Keep every parameter and every running statistic whose name one of `patterns` (regular expressions) is found in.
+def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Freeze every parameter and every running statistic whose name matches one of the patterns.
 
-    Returns the names of the batch norms that keep their statistics: `train_mode` has them in evaluation mode. A
-    pattern that fits nothing is an error, and so is nothing left to learn.
+    Args:
+        model: the estimator; its matching parameters no longer require a gradient.
+        patterns: regular expressions, searched anywhere in a name: '^backbone' freezes the backbone,
+            '^backbone.*(weight|bias)$' its weights without its running statistics.
+
+    Returns:
+        The names of the batch norms whose statistics are frozen, for `set_train_mode`.
+
+    Raises:
+        ConfigError: a pattern is no regular expression or matches nothing, or no parameter is left to train.
     """
     if isinstance(patterns, str) or not all(isinstance(p, str) for p in patterns):
         raise ConfigError(f"freeze is a list of regular expressions, such as ['^backbone']; got {patterns!r}")
     parameters = dict(model.named_parameters())
-    norms = {n: f'{n}.{STATISTICS}' for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    norms = {n: f'{n}.{_RUNNING_MEAN}' for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
     for pattern in patterns:
-        if not any(found(pattern, n) for n in [*parameters, *norms.values()]):
-            some = ', '.join([*parameters][:4])
-            raise ConfigError(f'freeze: {pattern!r} fits no parameter; names look like {some}')
-    kept = [n for n in parameters if any(found(p, n) for p in patterns)]
-    for name in kept:
+        if not any(_matches_pattern(pattern, n) for n in [*parameters, *norms.values()]):
+            examples = ', '.join([*parameters][:4])
+            raise ConfigError(f'freeze: {pattern!r} matches no parameter; names look like {examples}')
+    frozen = [n for n in parameters if any(_matches_pattern(p, n) for p in patterns)]
+    for name in frozen:
         parameters[name].requires_grad_(False)
-    numbers = sum(parameters[n].numel() for n in kept)
-    told = 'frozen: %d of %d parameter tensors (%s numbers) and the statistics of %d of %d batch norms'
-    still = [n for n, statistics in norms.items() if any(found(p, statistics) for p in patterns)]
-    LOGGER.info(told, len(kept), len(parameters), f'{numbers:,}', len(still), len(norms))
+    frozen_norms = [n for n, statistics in norms.items() if any(_matches_pattern(p, statistics) for p in patterns)]
+    num_values = sum(parameters[n].numel() for n in frozen)
+    message = 'frozen: %d of %d parameter tensors (%s values) and the statistics of %d of %d batch norms'
+    _LOGGER.info(message, len(frozen), len(parameters), f'{num_values:,}', len(frozen_norms), len(norms))
     if not any(p.requires_grad for p in parameters.values()):
-        raise ConfigError(f'freeze={list(patterns)!r} leaves no parameter to learn')
-    return still
+        raise ConfigError(f'freeze={list(patterns)!r} leaves no parameter to train; remove a pattern')
+    return frozen_norms
 
 
-def found(pattern: str, name: str) -> bool:
-    """Whether a regular expression is found in a name; one that is none is an error."""
+def _matches_pattern(pattern: str, name: str) -> bool:
+    """Whether a name contains a match of a regular expression."""
     try:
         return re.search(pattern, name) is not None
     except re.error as error:
-        raise ConfigError(f'freeze: {pattern!r} is no regular expression ({error})') from error
+        raise ConfigError(f'freeze: {pattern!r} is not a regular expression ({error})') from error
 
 
-def train_mode(model: nn.Module, still: Sequence[str]) -> None:
-    """Put a model into training mode, without the batch norms named in `still`."""
+def set_train_mode(model: nn.Module, frozen_norms: Sequence[str]) -> None:
+    """Put a model into training mode, except the batch norms named in `frozen_norms`.
+
+    A batch norm in evaluation mode normalizes by its running statistics and does not update them.
+    """
     model.train()
-    for name in still:
+    for name in frozen_norms:
         model.get_submodule(name).eval()

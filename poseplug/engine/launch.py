@@ -1,4 +1,4 @@
-"""From a config to a run: training, overfitting a few samples, testing."""
+"""From a config to a run: training, testing, and overfitting a few samples as a check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from poseplug.build import build_dataset, build_metrics, build_model, need
-from poseplug.datasets.dataset import PoseDataset
-from poseplug.datasets.samplers import EpochBatches, OrderedBatches, RatioBatches
+from poseplug.config.build import build_dataset, build_metrics, build_model, require_setting
+from poseplug.core.errors import ConfigError
+from poseplug.core.progress import track_progress
+from poseplug.data.collate import collate
+from poseplug.data.dataset import PoseDataset
+from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler, SequentialBatchSampler
 from poseplug.engine import distributed
-from poseplug.engine.checkpoint import held, latest, load_weights
+from poseplug.engine.checkpoint import find_latest_checkpoint, list_checkpoints, load_weights
 from poseplug.engine.compiling import compile_network
-from poseplug.engine.evaluate import Evaluation, evaluate
+from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner import Runner
-from poseplug.errors import ConfigError
-from poseplug.progress import track
-from poseplug.sample import collate
+from poseplug.evaluation.results import EvaluationResult
 
+# None switches off a hook that mmengine's Runner adds by itself; docs/engine.md says what replaces it and why
 DEFAULT_HOOKS = dict(
     runtime_info=None,
     timer=None,
@@ -38,183 +40,277 @@ DEFAULT_HOOKS = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SaveHook'),
     progress=dict(type='ProgressHook'),
-    finite=dict(type='FiniteHook'),
+    check_invalid_loss=dict(type='CheckInvalidLossHook'),
 )
-LOGGER = logging.getLogger('poseplug')
-RUNS = itertools.count(1)  # mmengine keeps its loggers by the name of the run
+_LOGGER = logging.getLogger('poseplug')
+_RUN_NUMBERS = itertools.count(1)  # mmengine keeps one logger per run name, so every run needs its own name
+_MULTI_SCALE_TRANSFORMS = ('MultiScaleCrop', 'MultiScaleImage')
 
 
-def device() -> str:
-    """The accelerator where there is one."""
+def _get_default_device() -> str:
+    """The GPU if there is one, else the CPU."""
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def loader(dataset: PoseDataset, spec: Mapping[str, Any], train: bool, seed: int = 0) -> DataLoader:
-    """A loader over a data set: `batch_size`, `num_workers` and `shares` come from the config's loader.
+# --- data -------------------------------------------------------------------------------------------------------------
 
-    `shares` says which part of a training batch comes from which source; without it every sample comes equally often.
-    More workers than there are cores would only wait for each other. The loader has a generator of its own, so that
-    opening it leaves the model's random numbers alone.
-    """
-    size, workers = int(spec.get('batch_size', 1)), int(spec.get('num_workers', 0))
-    if size < 1 or workers < 0:
-        raise ConfigError(f'a loader needs batch_size >= 1 and num_workers >= 0; got {size} and {workers}')
-    items: Any = dataset
+
+def _create_dataloader(dataset: PoseDataset, loader_cfg: Mapping[str, Any], train: bool, seed: int = 0) -> DataLoader:
+    """The loader of a data set with the `batch_size`, `num_workers` and `source_ratios` of the config's loader."""
+    batch_size = int(loader_cfg.get('batch_size', 1))
+    num_workers = int(loader_cfg.get('num_workers', 0))
+    if batch_size < 1 or num_workers < 0:
+        raise ConfigError(f'a loader needs batch_size >= 1 and num_workers >= 0; got {batch_size} and {num_workers}')
+    batch_sampler: Any
+    if train:
+        batch_sampler = _build_train_batch_sampler(dataset, batch_size, loader_cfg.get('source_ratios'), seed)
+    else:
+        batch_sampler = _build_test_batch_sampler(dataset, batch_size)
+    # more workers than cores only wait for each other; the processes of one machine divide its cores
+    max_workers = max(1, count_usable_cores() // distributed.get_local_world_size())
+    samples: Any = dataset
     return DataLoader(
-        items,
-        batch_sampler=batches(dataset, size, spec.get('shares'), seed) if train else in_order(dataset, size),
-        num_workers=min(workers, max(1, cores() // distributed.local_world())),
+        samples,
+        batch_sampler=batch_sampler,
+        num_workers=min(num_workers, max_workers),
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=set_up_worker,
+        worker_init_fn=_init_loader_worker,
+        # without a generator of its own, opening a loader would draw from torch's global one, and a resumed run, which
+        # opens one loader more, would no longer be exact
         generator=torch.Generator(),
     )
 
 
-def batches(
-    dataset: PoseDataset, size: int, shares: Mapping[str, float] | None, seed: int
-) -> EpochBatches | RatioBatches:
-    """The order of training samples; each of several processes takes its part of every batch."""
-    place: Any = dict(rank=distributed.rank(), world=distributed.world())
-    if shares is None:
-        return EpochBatches(len(dataset), size, seed, **place)
-    return RatioBatches([record.source for record in dataset.records], size, shares, seed, **place)
+def _build_train_batch_sampler(
+    dataset: PoseDataset, batch_size: int, source_ratios: Mapping[str, float] | None, seed: int
+) -> EpochBatchSampler | MultiSourceBatchSampler:
+    """The order of training samples; of several processes each gets its part of every batch."""
+    ranks: Any = dict(rank=distributed.get_rank(), world_size=distributed.get_world_size())
+    if source_ratios is None:
+        return EpochBatchSampler(len(dataset), batch_size, seed, **ranks)
+    sources = [record.source for record in dataset.records]
+    return MultiSourceBatchSampler(sources, batch_size, source_ratios, seed, **ranks)
 
 
-def in_order(dataset: PoseDataset, size: int) -> OrderedBatches | distributed.Share:
-    """The order of samples that are tested; each of several processes takes its part of the batches."""
-    every = OrderedBatches(len(dataset), size)
-    count = distributed.world()
-    return every if count == 1 else distributed.Share(every, distributed.rank(), count)
+def _build_test_batch_sampler(
+    dataset: PoseDataset, batch_size: int
+) -> SequentialBatchSampler | distributed.RankBatches:
+    """The order of test samples; of several processes each gets its part of the batches."""
+    batches = SequentialBatchSampler(len(dataset), batch_size)
+    world_size = distributed.get_world_size()
+    return batches if world_size == 1 else distributed.RankBatches(batches, distributed.get_rank(), world_size)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
+def count_usable_cores() -> int:
+    """Return the number of CPU cores that this process may use.
+
+    In a container or under a scheduler that is often fewer than the machine has.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def set_up_worker(worker: int) -> None:
-    """A loader worker uses one core, and leaves Ctrl-C and a scheduler's signal to the process that reads from it."""
+def _init_loader_worker(worker_id: int) -> None:
+    """Limit a loader worker to one core and let it ignore the signals that the main process handles."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 
-def build_loader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
-    """The loader that a config calls `train_dataloader`, `val_dataloader` or `test_dataloader`."""
-    spec = need(cfg, key)
-    if 'dataset' not in spec:
-        raise ConfigError(f'{key} has no dataset')
-    return loader(build_dataset(cfg, spec['dataset'], seed=seed), spec, key.startswith('train'), seed)
+def build_dataloader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
+    """Build a loader of a config, with its data set.
+
+    Args:
+        cfg: the whole config.
+        key: 'train_dataloader', 'val_dataloader' or 'test_dataloader'. A training loader is shuffled and endless.
+        seed: of the order of the samples and of their augmentation.
+
+    Raises:
+        ConfigError: the config lacks the loader or its data set, or a setting is wrong.
+    """
+    loader_cfg = require_setting(cfg, key)
+    if 'dataset' not in loader_cfg:
+        raise ConfigError(f"{key} has no 'dataset'; add {key}.dataset")
+    dataset = build_dataset(cfg, loader_cfg['dataset'], seed=seed)
+    return _create_dataloader(dataset, loader_cfg, key.startswith('train'), seed)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
 
 
 def train(cfg: Any, work_dir: Path, resume: bool | str = False, init: str | None = None) -> Runner:
-    """Train as a config says, and return the runner. `init` are weights instead of those that the config names.
+    """Train a config. Under torchrun each of its processes calls this.
 
-    With `resume='auto'` a run that the folder holds goes on, and one begins where there is none. Each of the processes
-    that torchrun starts calls this.
+    Args:
+        cfg: the config, as `load_config` returns it.
+        work_dir: the folder of the run: checkpoints, logs and the training curve. It must be new unless `resume`.
+        resume: True continues the run in `work_dir` exactly; 'auto' does so if there is one and otherwise starts one.
+        init: a file with initial weights, instead of the config's `init`.
+
+    Returns:
+        The runner after its last step.
+
+    Raises:
+        ConfigError: a setting is wrong, or `work_dir` holds a run already.
+        CheckpointError: there is no valid checkpoint to resume, or the weights do not fit the model.
+        NonFiniteLossError: a loss or a gradient is not finite.
     """
-    with distributed.group():
-        return trained(cfg, work_dir, resume, init)
+    with distributed.process_group_context():
+        return _run_training(cfg, work_dir, resume, init)
 
 
-def trained(cfg: Any, work_dir: Path, resume: bool | str, init: str | None) -> Runner:
-    """Train in one process, or as one of several."""
-    resume = holds_run(work_dir) if resume == 'auto' else bool(resume)
-    distributed.in_turn(lambda: claim(work_dir, resume))
+def _run_training(cfg: Any, work_dir: Path, resume: bool | str, init: str | None) -> Runner:
+    """Train in this process, alone or as one of several."""
+    resume = _has_checkpoint(work_dir) if resume == 'auto' else bool(resume)
+    distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, resume))
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
-    model = build_model(cfg).to(device())
-    runner = Runner(
-        model=model,
-        work_dir=str(work_dir),
-        train_dataloader=build_loader(cfg, 'train_dataloader', seed),
-        train_cfg={'type': 'TrainLoop', **need(cfg, 'train_cfg')},
-        **evaluation(cfg, model, seed),
-        optim_wrapper=copy.deepcopy(need(cfg, 'optim_wrapper')),
+    model = build_model(cfg).to(_get_default_device())
+    loops: dict[str, Any] = dict(
+        train_dataloader=build_dataloader(cfg, 'train_dataloader', seed),
+        train_cfg={'type': 'TrainLoop', **require_setting(cfg, 'train_cfg')},
+        **_build_val_settings(cfg, model, seed),
+    )
+    optimization: dict[str, Any] = dict(
+        optim_wrapper=copy.deepcopy(require_setting(cfg, 'optim_wrapper')),
         param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
-        default_hooks=hooks(cfg.get('default_hooks') or {}),
+        auto_scale_lr=cfg.get('auto_scale_lr'),
+    )
+    hooks: dict[str, Any] = dict(
+        default_hooks=merge_default_hooks(cfg.get('default_hooks') or {}),
         custom_hooks=copy.deepcopy(cfg.get('custom_hooks')),
-        randomness=dict(seed=seed, diff_rank_seed=True),
-        default_scope='poseplug',
         visualizer=dict(type='Visualizer', vis_backends=None),
-        experiment_name=f'run-{next(RUNS)}',
+    )
+    weights: dict[str, Any] = dict(
         resume=resume,
         init=init or cfg.get('init'),
         freeze=cfg.get('freeze') or (),
         compile=cfg.get('compile'),
-        together=need(cfg, 'train_cfg').get('distributed'),
-        auto_scale_lr=cfg.get('auto_scale_lr'),
-        cfg=cfg,
+        distributed_cfg=require_setting(cfg, 'train_cfg').get('distributed'),
     )
-    told = 'training on %s: %d samples, %d steps, in %s'
-    where = device() if runner.world_size == 1 else f'{runner.world_size} x {device()}'
-    LOGGER.info(told, where, len(runner.train_loop.dataloader.dataset), runner.max_iters, work_dir)
+    runner = Runner(
+        model=model,
+        work_dir=str(work_dir),
+        randomness=dict(seed=seed, diff_rank_seed=True),
+        default_scope='poseplug',
+        experiment_name=f'run-{next(_RUN_NUMBERS)}',
+        cfg=cfg,
+        **{**loops, **optimization, **hooks, **weights},
+    )
+    _log_start(runner, work_dir)
     runner.train()
     return runner
 
 
-def hooks(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The hooks of every run, with the settings and further hooks that a config's `default_hooks` gives."""
-    joined: dict[str, Any] = {name: dict(spec) if spec else None for name, spec in DEFAULT_HOOKS.items()}
-    for name, spec in given.items():
-        usual = joined.get(name) or {}
-        joined[name] = {**({} if spec and 'type' in spec else usual), **spec} if spec is not None else None
-        if joined[name] is not None and 'type' not in joined[name]:
+def _log_start(runner: Runner, work_dir: Path) -> None:
+    """Log the devices, the number of samples and the number of steps of a run."""
+    device = _get_default_device()
+    if runner.world_size > 1:
+        device = f'{runner.world_size} x {device}'
+    num_samples = len(runner.train_loop.dataloader.dataset)
+    _LOGGER.info('training on %s: %d samples, %d steps, in %s', device, num_samples, runner.max_iters, work_dir)
+
+
+def merge_default_hooks(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge a config's `default_hooks` into `DEFAULT_HOOKS`.
+
+    Args:
+        overrides: hook settings by hook name. Settings without a 'type' change the default hook of that name, those
+            with one replace it or add another, and None switches it off.
+
+    Returns:
+        The settings of all hooks by name, None for a hook that is off.
+
+    Raises:
+        ConfigError: settings without a 'type' under a name that has no default hook.
+    """
+    hooks: dict[str, Any] = {name: dict(spec) if spec else None for name, spec in DEFAULT_HOOKS.items()}
+    for name, spec in overrides.items():
+        if spec is None:
+            hooks[name] = None
+            continue
+        default = {} if 'type' in spec else hooks.get(name) or {}
+        hooks[name] = {**default, **spec}
+        if 'type' not in hooks[name]:
             known = ', '.join(n for n, s in DEFAULT_HOOKS.items() if s)
-            raise ConfigError(f"default_hooks.{name} has no 'type', and no run has a hook of that name; known: {known}")
-    return joined
+            raise ConfigError(f"default_hooks.{name} has no 'type' and is no default hook; default hooks: {known}")
+    return hooks
 
 
-def holds_run(work_dir: Path) -> bool:
-    """Whether a folder holds a checkpoint to go on from; what the first of several processes sees counts for all."""
-    return distributed.gathered(bool(held(work_dir)))[0]
+def _has_checkpoint(work_dir: Path) -> bool:
+    """Whether a folder holds a checkpoint to resume; all processes use the answer of the first."""
+    return distributed.all_gather_objects(bool(list_checkpoints(work_dir)))[0]
 
 
-def claim(work_dir: Path, resume: bool) -> None:
-    """Make the folder of a run. It must hold a run to resume, and none otherwise: nothing is overwritten."""
+def _prepare_work_dir(work_dir: Path, resume: bool) -> None:
+    """Create the folder of a run. It must hold a run to resume, and none otherwise: nothing is overwritten."""
     if resume:
-        latest(work_dir)
+        find_latest_checkpoint(work_dir)
         return
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=work_dir).close()
+        tempfile.TemporaryFile(dir=work_dir).close()  # a folder without write permission is an error now, not later
     except OSError as error:
-        raise ConfigError(f'{work_dir}: {error.strerror or error}; name another --work-dir') from error
-    files = sorted(f.name for f in work_dir.glob('*.pth'))
-    if files:
+        reason = error.strerror or error
+        raise ConfigError(f'{work_dir}: {reason}; name another --work-dir') from error
+    checkpoints = sorted(f.name for f in work_dir.glob('*.pth'))
+    if checkpoints:
         raise ConfigError(
-            f'{work_dir} holds a run already ({files[-1]}); go on with it by --resume, name another --work-dir, or '
-            f'remove that folder'
+            f'{work_dir} holds a run already ({checkpoints[-1]}); continue it with --resume, name another --work-dir, '
+            f'or remove that folder'
         )
 
 
-def evaluation(cfg: Any, model: Any, seed: int) -> dict[str, Any]:
-    """The runner's settings for the evaluations during training, of a config that has a `val_dataloader`."""
+def _build_val_settings(cfg: Any, model: Any, seed: int) -> dict[str, Any]:
+    """The runner's settings for evaluation during training; empty for a config without a `val_dataloader`."""
     if cfg.get('val_dataloader') is None:
         return {}
-    metrics = functools.partial(build_metrics, cfg.get('val_evaluator', dict(type='PCK')), model.skeleton)
-    batches = build_loader(cfg, 'val_dataloader', seed)
-    return dict(val_dataloader=batches, val_cfg=dict(type='EvalLoop'), val_evaluator=metrics)
+    loader = build_dataloader(cfg, 'val_dataloader', seed)
+    evaluator = _get_metrics_factory(cfg, 'val_evaluator', model)
+    return dict(val_dataloader=loader, val_cfg=dict(type='EvalLoop'), val_evaluator=evaluator)
 
 
-def overfit(cfg: Any, count: int) -> Any:
-    """The config changed to learn its first `count` training samples by heart and to be tested on them.
+def _get_metrics_factory(cfg: Any, key: str, model: Any) -> Callable[[], list[Any]]:
+    """A function that builds a new list of the metrics of a config; PCK by default."""
+    return functools.partial(build_metrics, cfg.get(key, dict(type='PCK')), model.skeleton)
 
-    Without augmentation, averaged weights or the mirrored picture, which it never sees, and with the test pipeline: a
-    network, codec and data that fit each other reach PCK@0.1 = 100 here. `overfit_steps` of the config says how long.
+
+# --- overfitting and testing ------------------------------------------------------------------------------------------
+
+
+def build_overfit_config(cfg: Any, num_samples: int) -> Any:
+    """Change a config so that it overfits its first training samples and is evaluated on them.
+
+    The samples go through the test pipeline, without augmentation, and neither averaged weights nor the flip test are
+    used, since the network never sees flipped images. A network, codec and data that fit each other reach
+    PCK@0.1 = 100 here.
+
+    Args:
+        cfg: the config; it stays unchanged. Its `overfit_steps` (300) is the number of training steps.
+        num_samples: the number of samples, at least 1.
+
+    Returns:
+        The changed copy of the config.
     """
-    if count < 1:
-        raise ConfigError(f'--overfit needs at least one sample; got {count}')
+    if num_samples < 1:
+        raise ConfigError(f'--overfit needs at least one sample; got {num_samples}')
     cfg = copy.deepcopy(cfg)
-    spec, test = need(cfg, 'train_dataloader'), need(cfg, 'test_dataloader')
-    pipeline = [t for t in test['dataset']['pipeline'] if t['type'] not in ('Scales', 'WholeScales')]
-    dataset = {**spec['dataset'], 'pipeline': pipeline, 'limit': count, 'per': test['dataset'].get('per', 'person')}
+    train_loader = require_setting(cfg, 'train_dataloader')
+    test_loader = require_setting(cfg, 'test_dataloader')
+    test_pipeline = test_loader['dataset']['pipeline']
+    dataset = {
+        **train_loader['dataset'],
+        'pipeline': [t for t in test_pipeline if t['type'] not in _MULTI_SCALE_TRANSFORMS],
+        'limit': num_samples,
+        'data_mode': test_loader['dataset'].get('data_mode', 'topdown'),
+    }
     steps = int(cfg.get('overfit_steps', 300))
-    cfg.train_dataloader = dict(batch_size=min(count, spec['batch_size']), num_workers=0, dataset=dataset)
-    cfg.val_dataloader = dict(batch_size=min(count, test['batch_size']), num_workers=0, dataset=dataset)
-    cfg.train_cfg = dict(steps=steps, val_interval=50)
+    train_batch_size = min(num_samples, train_loader['batch_size'])
+    val_batch_size = min(num_samples, test_loader['batch_size'])
+    cfg.train_dataloader = dict(batch_size=train_batch_size, num_workers=0, dataset=dataset)
+    cfg.val_dataloader = dict(batch_size=val_batch_size, num_workers=0, dataset=dataset)
+    cfg.train_cfg = dict(max_steps=steps, val_interval=50)
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps)]
     cfg.default_hooks = dict(checkpoint=dict(type='SaveHook', interval=steps))
     cfg.custom_hooks = cfg.auto_scale_lr = None
@@ -223,20 +319,41 @@ def overfit(cfg: Any, count: int) -> Any:
     return cfg
 
 
-def test(cfg: Any, checkpoint: str | Path) -> Evaluation:
-    """Measure a checkpoint on the config's test set, at every stage of the head."""
+def test(cfg: Any, checkpoint: str | Path) -> EvaluationResult:
+    """Evaluate a checkpoint on the config's test set, at every stage of the head.
+
+    Args:
+        cfg: the config, as `load_config` returns it.
+        checkpoint: a file of weights, or a work dir for its newest checkpoint.
+
+    Returns:
+        The scores, the predictions, and the reports of the data sources.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        CheckpointError: the checkpoint is missing, damaged or of another model.
+    """
     model: Any = build_model(cfg)
     load_weights(model, checkpoint)
-    model.to(device()).eval()
+    model.to(_get_default_device()).eval()
     compile_network(model, cfg.get('compile'))
-    batches = build_loader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
-    metrics = functools.partial(build_metrics, cfg.get('test_evaluator', dict(type='PCK')), model.skeleton)
-    dataset: Any = batches.dataset
-    unseen = getattr(dataset, 'unseen', ())
-    evaluation = evaluate(model, track(batches, 'testing', unit='batch'), metrics, every_stage=True, unseen=unseen)
-    return replace(evaluation, sources=[str(report) for report in dataset.reports])
+    loader = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
+    dataset: Any = loader.dataset
+    result = evaluate(
+        model,
+        track_progress(loader, 'testing', unit='batch'),
+        _get_metrics_factory(cfg, 'test_evaluator', model),
+        all_stages=True,
+        undetected_records=getattr(dataset, 'undetected_records', ()),
+    )
+    return replace(result, source_reports=[str(report) for report in dataset.reports])
 
 
-def default_work_dir(config: str | Path, ending: str = '') -> Path:
-    """`work_dirs/NAME` of a config, below the current folder."""
-    return Path(os.environ.get('POSEPLUG_WORK', 'work_dirs')) / f'{Path(config).stem}{ending}'
+def get_default_work_dir(config: str | Path, suffix: str = '') -> Path:
+    """Return `work_dirs/NAME` for a config file of that name, below the current folder or `$POSEPLUG_WORK`.
+
+    Args:
+        config: the path of the config file.
+        suffix: is appended to the name.
+    """
+    return Path(os.environ.get('POSEPLUG_WORK', 'work_dirs')) / f'{Path(config).stem}{suffix}'

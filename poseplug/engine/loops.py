@@ -1,4 +1,4 @@
-"""Training and evaluation loops on mmengine's runner: a step is a number, and a run goes on exactly at its step."""
+"""Training and evaluation loops on mmengine's runner. A run's position is its step: it resumes exactly."""
 
 from __future__ import annotations
 
@@ -11,50 +11,70 @@ from mmengine.runner import BaseLoop
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from poseplug.datasets.samplers import EpochBatches, RatioBatches
-from poseplug.engine.distributed import gather_again, largest, settings, share_statistics, wait
-from poseplug.engine.evaluate import Evaluation, evaluate
-from poseplug.engine.signals import Stop
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
+from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
+from poseplug.engine.distributed import (
+    all_reduce_max,
+    broadcast_norm_statistics,
+    parse_distributed_cfg,
+    reshard_parameters,
+    wait_for_all_ranks,
+)
+from poseplug.engine.evaluate import evaluate
+from poseplug.engine.signals import StopSignalHandler
+from poseplug.evaluation.results import EvaluationResult
 from poseplug.registry import LOOPS
 
-LOGGER = logging.getLogger('poseplug')
+_LOGGER = logging.getLogger('poseplug')
 
 
 @LOOPS.register_module()
 class TrainLoop(BaseLoop):
-    """Steps over shuffled batches; give `steps` or `epochs`, and `val_interval` in the same unit (0: only at the end).
+    """Trains in steps over shuffled batches, with evaluations in between.
 
-    A step is one update of the weights. It takes as many batches as the optimiser wrapper accumulates, which are the
-    samples of one batch so many times as large. A resumed run starts at its step and reads nothing of what came before.
-    `distributed` is how several processes train the model (`poseplug.engine.distributed.settings`).
+    A step is one update of the weights. It takes as many batches as the optimizer wrapper accumulates, and equals a
+    step on one batch of all their samples. Everything that counts steps or epochs counts updates.
+
+    Args:
+        runner: the runner; it provides the model, the optimizer wrapper and the hooks.
+        dataloader: the training batches, without end.
+        max_steps: the number of steps; give either this or `max_epochs`.
+        max_epochs: the number of epochs.
+        val_interval: steps, or epochs with `max_epochs`, between evaluations; 0 evaluates at the end alone.
+        distributed: how several processes train the model (`poseplug.engine.distributed.parse_distributed_cfg`).
+
+    Raises:
+        ConfigError: not exactly one of `max_steps` and `max_epochs` is given, or it is below 1.
     """
 
     def __init__(
         self,
         runner: Any,
         dataloader: DataLoader,
-        steps: int | None = None,
-        epochs: int | None = None,
+        max_steps: int | None = None,
+        max_epochs: int | None = None,
         val_interval: int = 0,
         distributed: str | Mapping[str, Any] | None = None,
     ):
         super().__init__(runner, dataloader)
-        settings(distributed)  # the runner has put the model into parts before
-        if (steps is None) == (epochs is None) or (steps or epochs or 0) < 1:
-            raise ConfigError(f'train_cfg needs either steps or epochs, 1 at least; got steps={steps}, epochs={epochs}')
-        batches: Any = dataloader.batch_sampler
-        self.batches: EpochBatches | RatioBatches = batches
-        self.accumulated: int = runner.accumulated
-        self.samples = batches.batch_size * batches.world * self.accumulated  # of a step
-        self.per_epoch = -(-len(batches) // self.accumulated)
-        self.taken: list[Any] = []  # the batches of the step at hand
-        self.unit = 1 if epochs is None else self.per_epoch
-        self._max_iters: int = steps or (epochs or 0) * self.per_epoch
-        self._max_epochs = -(-self._max_iters // self.per_epoch)
-        self._iter, self._epoch, self.evaluated = 0, 0, 0
-        self.val_interval, self.val_begin = val_interval * self.unit, 1
-        self.stop_training, self.stop = False, Stop()
+        parse_distributed_cfg(distributed)  # a check only: the runner has applied it to the model
+        if (max_steps is None) == (max_epochs is None) or (max_steps or max_epochs or 0) < 1:
+            raise ConfigError(
+                f'train_cfg needs either max_steps or max_epochs, at least 1; got max_steps={max_steps}, '
+                f'max_epochs={max_epochs}'
+            )
+        sampler: Any = dataloader.batch_sampler
+        self.batch_sampler: EpochBatchSampler | MultiSourceBatchSampler = sampler
+        self.accumulative_counts: int = runner.accumulative_counts
+        self.samples_per_step = sampler.batch_size * sampler.world_size * self.accumulative_counts
+        self.steps_per_epoch = -(-len(sampler) // self.accumulative_counts)
+        self.step_batches: list[Any] = []  # the batches of the current step
+        self.steps_per_unit = 1 if max_epochs is None else self.steps_per_epoch
+        self._max_iters: int = max_steps or (max_epochs or 0) * self.steps_per_epoch
+        self._max_epochs = -(-self._max_iters // self.steps_per_epoch)
+        self._iter, self._epoch, self.evaluated_step = 0, 0, 0
+        self.val_interval, self.val_begin = val_interval * self.steps_per_unit, 1
+        self.stop_training, self.stop_handler = False, StopSignalHandler()
 
     @property
     def max_iters(self) -> int:
@@ -73,109 +93,158 @@ class TrainLoop(BaseLoop):
         return self._epoch
 
     def run(self) -> Any:
+        """Train from the current step to the last one, or until a signal or a hook stops the run.
+
+        Returns:
+            The model.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: a signal stopped the run; the current step was finished and saved.
+        """
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
-        self.batches.start = self._iter * self.accumulated
-        with Stop() as self.stop:
-            self._steps()
+        self.batch_sampler.start_step = self._iter * self.accumulative_counts
+        with StopSignalHandler() as self.stop_handler:
+            self._run_steps()
         runner.call_hook('after_train')
-        if self.stop.signal is not None:
-            wait()  # who starts several processes ends all when one has left, and the first may still be saving
-            LOGGER.info('stopped at step %d of %d, saved; go on with --resume', self._iter, self._max_iters)
-        self.stop.leave()
+        if self.stop_handler.received_signal is not None:
+            # torchrun ends all processes as soon as one has exited, and the first may still be saving
+            wait_for_all_ranks()
+            _LOGGER.info('stopped at step %d of %d and saved; continue with --resume', self._iter, self._max_iters)
+        self.stop_handler.exit_if_signaled()
         return runner.model
 
-    def _steps(self) -> None:
-        """Every step that is left, each evaluation that is due, and one at the end."""
-        self.runner.train_mode()
+    def _run_steps(self) -> None:
+        """Run the remaining steps with the evaluations between them and the one at the end."""
+        self.runner.set_train_mode()
         loader = iter(self.dataloader) if self._iter < self._max_iters else iter(())
-        while self._iter < self._max_iters and not self.ended():
+        while self._iter < self._max_iters and not self.should_stop():
             if self.val_interval and self._iter % self.val_interval == 0:
                 self.evaluate()
-                if self.stopped():
+                if self.is_stop_requested():
                     return
-            self.step([next(loader) for _ in range(self.accumulated)])
-        if not self.stopped():
+            self.run_step([next(loader) for _ in range(self.accumulative_counts)])
+        if not self.is_stop_requested():
             self.evaluate()
 
-    def ended(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether a hook or a signal has ended the run."""
-        return self.stop_training or self.stopped()
+        return self.stop_training or self.is_stop_requested()
 
-    def stopped(self) -> bool:
-        """Whether a signal has stopped the run, this process or another one of it."""
-        self.stop.signal = largest(self.stop.signal or 0) or None
-        return self.stop.signal is not None
+    def is_stop_requested(self) -> bool:
+        """Whether a signal asked this process, or another one of the run, to stop."""
+        self.stop_handler.received_signal = all_reduce_max(self.stop_handler.received_signal or 0) or None
+        return self.stop_handler.received_signal is not None
 
-    def step(self, batches: list[Any]) -> None:
-        """One optimiser step, and the end of the epoch where it is one. Hooks are told the last of its batches."""
-        runner, self.taken = self.runner, batches
+    def run_step(self, batches: list[Any]) -> None:
+        """Update the weights once, and end the epoch if this was its last step.
+
+        Args:
+            batches: as many as are accumulated. Hooks receive the last one as `data_batch`.
+        """
+        runner, self.step_batches = self.runner, batches
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])
-        outputs = mean([runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper) for batch in batches])
-        share_statistics(runner.bare_model)
+        losses = [runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper) for batch in batches]
+        outputs = average_losses(losses)
+        broadcast_norm_statistics(runner.bare_model)
         runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batches[-1], outputs=outputs)
         self._iter += 1
-        if self._iter % self.per_epoch == 0:
+        if self._iter % self.steps_per_epoch == 0:
             runner.call_hook('after_train_epoch')
             self._epoch += 1
             runner.call_hook('before_train_epoch')
 
     def evaluate(self) -> None:
-        """Measure the weights of this step, once; one that a signal prevented is made when the run goes on."""
-        if self.runner.val_loop is not None and self.evaluated != self._iter:
-            done = self.runner.val_loop.run()
-            self.runner.train_mode()
-            if done is None:
+        """Evaluate the weights of this step, unless that was done before.
+
+        An evaluation that a signal interrupted does not count: it is repeated when the run is resumed.
+        """
+        if self.runner.val_loop is not None and self.evaluated_step != self._iter:
+            scores = self.runner.val_loop.run()
+            self.runner.set_train_mode()
+            if scores is None:
                 return
-        self.evaluated = self._iter
+        self.evaluated_step = self._iter
 
-    def go_on_from(self, step: int, evaluated: int) -> None:
-        """Be where a checkpoint of `step` was; its weights may have been measured already."""
-        self._iter, self._epoch, self.evaluated = step, step // self.per_epoch, evaluated
+    def resume_from(self, step: int, evaluated_step: int) -> None:
+        """Set the position of a checkpoint.
+
+        Args:
+            step: the number of steps that the checkpoint has been trained for.
+            evaluated_step: the last step whose weights were evaluated.
+        """
+        self._iter, self._epoch, self.evaluated_step = step, step // self.steps_per_epoch, evaluated_step
 
 
-def mean(outputs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The losses of a step's batches as one: a name's mean over the batches."""
+def average_losses(outputs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Average the losses of a step's batches.
+
+    Args:
+        outputs: the losses of every batch by name, scalars.
+
+    Returns:
+        The mean of every loss over all batches; a batch without a loss of that name counts as 0.
+    """
     if len(outputs) == 1:
         return outputs[0]
-    names = {name: None for output in outputs for name in output}
+    names = {name: None for output in outputs for name in output}  # a dict keeps the order
     return {n: torch.stack([output[n] for output in outputs if n in output]).sum() / len(outputs) for n in names}
 
 
-class Stopped(Exception):
-    """A signal came while something was measured."""
+class _EvaluationStopped(Exception):
+    """A signal stopped the run during an evaluation."""
 
 
 @LOOPS.register_module()
 class EvalLoop(BaseLoop):
-    """Predicts every picture and measures; `stages` does so for every stage of the head."""
+    """Evaluates the current weights; several processes divide the batches.
 
-    def __init__(self, runner: Any, dataloader: DataLoader, evaluator: Any, stages: bool = False, phase: str = 'val'):
+    Args:
+        runner: the runner; it provides the model and the hooks.
+        dataloader: the test batches.
+        evaluator: a function that returns a new list of metrics.
+        all_stages: whether every stage of the head is measured.
+        phase: the name of the hook points, such as 'val' for `before_val` and `after_val_epoch`.
+    """
+
+    def __init__(
+        self, runner: Any, dataloader: DataLoader, evaluator: Any, all_stages: bool = False, phase: str = 'val'
+    ):
         super().__init__(runner, dataloader)
-        self.metrics, self.stages, self.phase = evaluator, stages, phase
-        self.result: Evaluation | None = None
+        self.create_metrics, self.all_stages, self.phase = evaluator, all_stages, phase
+        self.result: EvaluationResult | None = None
 
     def run(self) -> dict[str, float] | None:
-        """The scores by name, or None where a signal came between; several processes share the batches."""
+        """Evaluate once.
+
+        Returns:
+            The scores by name, or None if a signal stopped the evaluation. `result` holds the whole result.
+        """
         self.runner.call_hook(f'before_{self.phase}')
         self.runner.call_hook(f'before_{self.phase}_epoch')
         self.runner.model.eval()
         dataset: Any = self.dataloader.dataset
-        unseen = getattr(dataset, 'unseen', ())
         try:
-            total = getattr(self.dataloader.batch_sampler, 'total', None)
-            self.result = evaluate(self.runner.model, self._batches(), self.metrics, self.stages, unseen, total)
-        except Stopped:
+            self.result = evaluate(
+                self.runner.model,
+                self._iterate_batches(),
+                self.create_metrics,
+                self.all_stages,
+                getattr(dataset, 'undetected_records', ()),
+                getattr(self.dataloader.batch_sampler, 'num_batches', None),
+            )
+        except _EvaluationStopped:
             self.result = None
-        gather_again(self.runner.model)
-        values = None if self.result is None else self.result.values
-        self.runner.call_hook(f'after_{self.phase}_epoch', metrics=values)
+        reshard_parameters(self.runner.model)
+        scores = None if self.result is None else self.result.values
+        self.runner.call_hook(f'after_{self.phase}_epoch', metrics=scores)
         self.runner.call_hook(f'after_{self.phase}')
-        return values
+        return scores
 
-    def _batches(self) -> Iterator[Any]:
+    def _iterate_batches(self) -> Iterator[Any]:
+        """The batches of the loader, until a signal asks the run to stop."""
         for batch in self.dataloader:
-            if self.runner.train_loop.stopped():
-                raise Stopped
+            if self.runner.train_loop.is_stop_requested():
+                raise _EvaluationStopped
             yield batch

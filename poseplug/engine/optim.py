@@ -1,4 +1,4 @@
-"""Which parameters learn how fast (rules on names, decay over depth), and optimising in a shorter number format."""
+"""Learning rates and weight decay by parameter (rules on names, decay over layers), and mixed precision."""
 
 from __future__ import annotations
 
@@ -13,146 +13,193 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError, clauses, closest
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
-Factors = Mapping[str, float]
-PARAMWISE = ('rules', 'layer_decay', 'undecayed')
-FORMATS = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+ParamFactors = Mapping[str, float]
+_PARAMWISE_SETTINGS = ('rules', 'layer_decay_rate', 'no_weight_decay')
+_AUTOCAST_DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class RuleConstructor(DefaultOptimWrapperConstructor):
-    """Groups parameters by their learning rate and weight decay, which `paramwise_cfg` sets by name, depth and shape.
+class RuleOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Groups parameters by learning rate and weight decay, which depend on their names, depth and shape.
 
-    `rules`: regular expression -> dict(lr=..., decay=...), both factors. The first rule that is found in a parameter's
-    name holds; the others keep the optimiser's own numbers. A rule that fits no parameter is an error, since it was
-    meant for one.
+    All factors of a parameter are multiplied.
 
-    `layer_decay`: the learning rate falls by this factor from one layer of the backbone to the one below it (Bao et
-    al. 2022, arXiv:2106.08254). The backbone says how deep it is, as `layers`, and where a parameter stands, as
-    `layer_id(name)`: 0 before the first layer, `layers + 1` after the last. All factors are multiplied.
+    Args:
+        optim_wrapper_cfg: the config of the optimizer wrapper; its optimizer must have an `lr`.
+        paramwise_cfg: the factors, a dict with any of these settings:
 
-    `undecayed='vectors'`: no weight decay on biases and other parameters of one dimension (those of norms).
+            `rules`: regular expression -> dict(lr_mult=..., decay_mult=...), factors of the learning rate and of the
+            weight decay. The first rule that matches a parameter's name counts; parameters without one keep the
+            optimizer's values. A rule that matches no parameter is an error, since it was meant for one.
+
+            `layer_decay_rate`: the factor of the learning rate from one layer of the backbone to the one below it (Bao
+            et al. 2022, arXiv:2106.08254). The backbone declares its depth as `num_layers` and the layer of a
+            parameter as `get_layer_id(name)`: 0 before the first layer, `num_layers + 1` after the last.
+
+            `no_weight_decay='vectors'`: no weight decay of biases and other parameters of one dimension (norms).
+
+    Raises:
+        ConfigError: a setting is unknown, or the optimizer has no `lr`.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         settings = dict(paramwise_cfg or {})
-        strange = [k for k in settings if k not in PARAMWISE]
-        if strange:
+        unknown = [name for name in settings if name not in _PARAMWISE_SETTINGS]
+        if unknown:
             raise ConfigError(
-                clauses(
-                    f'optim_wrapper.paramwise_cfg: RuleConstructor has no setting {strange[0]!r}',
-                    closest(strange[0], PARAMWISE),
-                    f'known: {", ".join(PARAMWISE)}',
+                compose_message(
+                    f'optim_wrapper.paramwise_cfg: RuleOptimWrapperConstructor has no setting {unknown[0]!r}',
+                    suggest_closest(unknown[0], _PARAMWISE_SETTINGS),
+                    f'known: {", ".join(_PARAMWISE_SETTINGS)}',
                 )
             )
         super().__init__(optim_wrapper_cfg)
         if self.base_lr is None:
-            raise ConfigError('optim_wrapper.optimizer has no lr, which the factors of RuleConstructor multiply')
+            raise ConfigError('optim_wrapper.optimizer has no lr, which RuleOptimWrapperConstructor multiplies; set it')
         self.settings = settings
 
     def __call__(self, model: nn.Module) -> Any:
+        """Build the optimizer wrapper for a model."""
         bare: Any = model.module if is_model_wrapper(model) else model
-        groups = parameter_groups(bare, lr=self.base_lr, decay=self.base_wd or 0.0, **self.settings)
+        groups = build_param_groups(bare, base_lr=self.base_lr, base_weight_decay=self.base_wd or 0.0, **self.settings)
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.optim_wrapper_cfg}, optimizer=optimizer)
 
 
-def parameter_groups(
+def build_param_groups(
     model: nn.Module,
-    rules: Mapping[str, Factors] | None = None,
-    lr: float = 1.0,
-    decay: float = 0.0,
-    layer_decay: float | None = None,
-    undecayed: str | None = None,
+    rules: Mapping[str, ParamFactors] | None = None,
+    base_lr: float = 1.0,
+    base_weight_decay: float = 0.0,
+    layer_decay_rate: float | None = None,
+    no_weight_decay: str | None = None,
 ) -> list[dict[str, Any]]:
-    """One group for each learning rate and weight decay; frozen parameters are in none. Settings: `RuleConstructor`."""
-    if undecayed not in (None, 'vectors'):
-        raise ConfigError(f"optim_wrapper.paramwise_cfg: undecayed is None or 'vectors'; got {undecayed!r}")
-    by_layer = layer_factors(model, layer_decay) if layer_decay is not None else {}
-    by_rule = rule_factors(model, rules or {})
+    """Group a model's trainable parameters by learning rate and weight decay.
+
+    Args:
+        model: the estimator.
+        rules, layer_decay_rate, no_weight_decay: the settings of `RuleOptimWrapperConstructor`.
+        base_lr: the learning rate that the factors multiply.
+        base_weight_decay: the weight decay that the factors multiply.
+
+    Returns:
+        Parameter groups for an optimizer, each with 'params', 'lr' and 'weight_decay'. Frozen parameters are in none.
+
+    Raises:
+        ConfigError: a rule matches no parameter, or a setting has a wrong value.
+    """
+    if no_weight_decay not in (None, 'vectors'):
+        raise ConfigError(f"optim_wrapper.paramwise_cfg: no_weight_decay is None or 'vectors'; got {no_weight_decay!r}")
+    layer_factors = _compute_layer_factors(model, layer_decay_rate) if layer_decay_rate is not None else {}
+    rule_factors = _match_rule_factors(model, rules or {})
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            vector = parameter.ndim <= 1 or name.endswith('bias')
-            rate = lr * by_rule[name].get('lr', 1.0) * by_layer.get(name, 1.0)
-            held = 0.0 if vector and undecayed else decay * by_rule[name].get('decay', 1.0)
-            groups.setdefault((rate, held), []).append(parameter)
-    return [dict(params=p, lr=rate, weight_decay=held) for (rate, held), p in groups.items()]
+        if not parameter.requires_grad:
+            continue
+        is_vector = parameter.ndim <= 1 or name.endswith('bias')  # norms and biases; a bias may have any shape
+        lr = base_lr * rule_factors[name].get('lr_mult', 1.0) * layer_factors.get(name, 1.0)
+        weight_decay = base_weight_decay * rule_factors[name].get('decay_mult', 1.0)
+        if is_vector and no_weight_decay:
+            weight_decay = 0.0
+        groups.setdefault((lr, weight_decay), []).append(parameter)
+    return [dict(params=p, lr=lr, weight_decay=weight_decay) for (lr, weight_decay), p in groups.items()]
 
 
-def rule_factors(model: nn.Module, rules: Mapping[str, Factors]) -> dict[str, Factors]:
-    """The factors of the first rule that fits, for every parameter by name; a rule that is never used is an error."""
-    first = {n: next((r for r in rules if re.search(r, n)), None) for n, _ in model.named_parameters()}
-    idle = [r for r in rules if r not in first.values()]
-    if idle:
-        some = ', '.join([*first][:4])
-        raise ConfigError(f'optim_wrapper: the rule {idle[0]!r} fits no parameter; names look like {some}')
-    return {name: rules[rule] if rule is not None else {} for name, rule in first.items()}
+def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> dict[str, ParamFactors]:
+    """The factors of the first matching rule of every parameter, by parameter name."""
+    first_rules = {n: next((r for r in rules if re.search(r, n)), None) for n, _ in model.named_parameters()}
+    unused = [rule for rule in rules if rule not in first_rules.values()]
+    if unused:
+        examples = ', '.join([*first_rules][:4])
+        raise ConfigError(f'optim_wrapper: the rule {unused[0]!r} fits no parameter; names look like {examples}')
+    return {name: rules[rule] if rule is not None else {} for name, rule in first_rules.items()}
 
 
-def layer_factors(model: nn.Module, rate: float) -> dict[str, float]:
-    """`rate` to the power of the layers that stand above each of the backbone's parameters, by full name."""
+def _compute_layer_factors(model: nn.Module, layer_decay_rate: float) -> dict[str, float]:
+    """The rate to the power of the number of layers above each of the backbone's parameters, by full name."""
     backbone: Any = getattr(model, 'backbone', None)
-    layers, place = getattr(backbone, 'layers', None), getattr(backbone, 'layer_id', None)
-    if not isinstance(layers, int) or not callable(place):
+    num_layers, get_layer_id = getattr(backbone, 'num_layers', None), getattr(backbone, 'get_layer_id', None)
+    if not isinstance(num_layers, int) or not callable(get_layer_id):
         raise ConfigError(
-            f'optim_wrapper.paramwise_cfg: layer_decay={rate:g} needs a backbone with `layers` (a number) and '
-            f'`layer_id(name)`, which {type(backbone).__name__} lacks; leave layer_decay out, or use rules'
+            f'optim_wrapper.paramwise_cfg: layer_decay_rate={layer_decay_rate:g} needs a backbone with `num_layers` (a '
+            f'number) and `get_layer_id(name)`, which {type(backbone).__name__} lacks; leave layer_decay_rate out, or '
+            f'use rules'
         )
-    if not 0 < rate <= 1:
-        raise ConfigError(f'optim_wrapper.paramwise_cfg: layer_decay is above 0 and at most 1; got {rate}')
-    return {f'backbone.{n}': rate ** (layers + 1 - place_of(place, n, layers)) for n, _ in backbone.named_parameters()}
+    if not 0 < layer_decay_rate <= 1:
+        raise ConfigError(
+            f'optim_wrapper.paramwise_cfg: layer_decay_rate is above 0 and at most 1; got {layer_decay_rate}'
+        )
+    factors = {}
+    for name, _ in backbone.named_parameters():
+        layers_above = num_layers + 1 - _check_layer_id(get_layer_id, name, num_layers)
+        factors[f'backbone.{name}'] = layer_decay_rate**layers_above
+    return factors
 
 
-def place_of(layer_id: Callable[[str], int], name: str, layers: int) -> int:
-    """What a backbone says about one of its parameters, or an error where that is no layer it has."""
-    place = layer_id(name)
-    if not 0 <= place <= layers + 1:
-        raise ConfigError(f'layer_id({name!r}) of a backbone with {layers} layers is 0 to {layers + 1}; got {place}')
-    return place
+def _check_layer_id(get_layer_id: Callable[[str], int], name: str, num_layers: int) -> int:
+    """The layer that a backbone declares for a parameter, or an error if it has no such layer."""
+    layer_id = get_layer_id(name)
+    if not 0 <= layer_id <= num_layers + 1:
+        raise ConfigError(
+            f'get_layer_id({name!r}) of a backbone with {num_layers} layers is 0 to {num_layers + 1}; got {layer_id}'
+        )
+    return layer_id
 
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Computes the network in `dtype`, 'bfloat16' or 'float16', where torch.autocast holds that safe; weights stay.
+    """Mixed precision: the network computes in a shorter float format where torch.autocast holds that safe.
 
-    It works on the CPU and on GPUs; float16 needs a GPU, where its losses are scaled so that small gradients survive
-    (`loss_scale`: the factor to begin with). The scaler's state is saved and resumed.
+    Weights, averages, losses and the optimizer stay in float32. It works on the CPU, too, which mmengine's
+    `AmpOptimWrapper` refuses. With float16 the loss is scaled so that small gradients do not become 0; the scale is
+    part of a checkpoint.
+
+    Args:
+        dtype: 'bfloat16', or 'float16', which needs a GPU.
+        loss_scale: the initial scale of the loss for float16. A gradient that overflows halves it.
+        settings: those of mmengine's `OptimWrapper`, such as `accumulative_counts` and `clip_grad`.
+
+    Raises:
+        ConfigError: the format is unknown, or float16 is used on the CPU.
     """
 
     def __init__(self, dtype: str = 'bfloat16', loss_scale: float = 65536.0, **settings: Any):
         super().__init__(**settings)
-        if dtype not in FORMATS:
-            raise ConfigError(f'AutocastOptimWrapper: dtype is one of {", ".join(FORMATS)}; got {dtype!r}')
-        self.dtype = FORMATS[dtype]
-        kinds = {p.device.type for group in self.optimizer.param_groups for p in group['params']}
-        self.device = 'cuda' if 'cuda' in kinds else 'cpu'
+        if dtype not in _AUTOCAST_DTYPES:
+            raise ConfigError(f'AutocastOptimWrapper: dtype is one of {", ".join(_AUTOCAST_DTYPES)}; got {dtype!r}')
+        self.dtype = _AUTOCAST_DTYPES[dtype]
+        device_types = {p.device.type for group in self.optimizer.param_groups for p in group['params']}
+        self.device = 'cuda' if 'cuda' in device_types else 'cpu'
         if dtype == 'float16' and self.device == 'cpu':
             raise ConfigError("AutocastOptimWrapper: dtype='float16' needs a GPU; on the CPU use 'bfloat16'")
         self.scaler = torch.amp.GradScaler(self.device, init_scale=loss_scale, enabled=dtype == 'float16')
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The context in which the network and its losses are computed."""
         with super().optim_context(model), torch.autocast(self.device, dtype=self.dtype):
             yield
 
     def backward(self, loss: Tensor, **settings: Any) -> None:
+        """Compute the gradients of the scaled loss."""
         super().backward(self.scaler.scale(loss), **settings)
 
     def step(self, **settings: Any) -> None:
-        """A step of the optimiser; scaled gradients that overflowed take none, and halve the scale."""
+        """Update the weights, unless a scaled gradient overflowed: then the step is skipped and the scale is halved."""
         if self.clip_grad_kwargs:
-            self.scaler.unscale_(self.optimizer)
+            self.scaler.unscale_(self.optimizer)  # max_norm limits the true gradients, not the scaled ones
             self._clip_grad()
         self.scaler.step(self.optimizer, **settings)
         self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
+        """The state of the optimizer and of the loss scale."""
         return {**super().state_dict(), 'scaler': self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        rest = dict(state_dict)
-        self.scaler.load_state_dict(rest.pop('scaler', {}))
-        super().load_state_dict(rest)
+        optimizer_state = dict(state_dict)
+        self.scaler.load_state_dict(optimizer_state.pop('scaler', {}))
+        super().load_state_dict(optimizer_state)

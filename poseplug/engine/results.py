@@ -1,4 +1,4 @@
-"""An evaluation as a table to read and as a file to keep."""
+"""Evaluation results as a table to read and as a JSON file to keep."""
 
 from __future__ import annotations
 
@@ -8,82 +8,107 @@ from pathlib import Path
 from typing import Any
 
 import json_tricks
-import numpy as np
 
-from poseplug.engine.evaluate import Evaluation
-from poseplug.errors import ConfigError
-from poseplug.evaluation.base import Scores
-from poseplug.skeleton import Skeleton
-
-
-def table(evaluation: Evaluation, skeleton: Skeleton) -> str:
-    """One row a score and one column a stage; the heading names the kind of labels, since kinds never mix."""
-    stages = evaluation.stages or [evaluation.scores]
-    columns = [f'stage {t + 1}' for t in range(len(stages))]
-    rows = [(kind(skeleton), columns), *_rows(stages)]
-    wide = max(len(name) for name, _ in rows) + 2
-    lines = [f'{name:<{wide}}' + ''.join(f'{cell:>9}' for cell in cells) for name, cells in rows]
-    return '\n'.join(line.rstrip() for line in lines)
+from poseplug.core.errors import ConfigError
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import MetricResult
+from poseplug.evaluation.results import EvaluationResult
+from poseplug.files.jsonable import to_json_values
 
 
-def kind(skeleton: Skeleton) -> str:
-    """Whose left is meant: the person's or the observer's."""
+def format_score_table(evaluation: EvaluationResult, skeleton: Skeleton) -> str:
+    """Format the scores as a text table with one row per score and one column per stage.
+
+    The heading says whether the labels are person-centric or observer-centric, since their scores do not compare.
+
+    Args:
+        evaluation: the scores, of every stage if there are several.
+        skeleton: of the predictions.
+
+    Returns:
+        The lines of the table, without a newline at the end.
+    """
+    stages = evaluation.stage_scores or [evaluation.scores]
+    heading = [f'stage {t + 1}' for t in range(len(stages))]
+    rows = [(_get_label_convention(skeleton), heading), *_iterate_score_rows(stages)]
+    name_width = max(len(name) for name, _ in rows) + 2
+    lines = []
+    for name, cells in rows:
+        columns = ''.join(f'{cell:>9}' for cell in cells)
+        lines.append(f'{name:<{name_width}}{columns}'.rstrip())
+    return '\n'.join(lines)
+
+
+def _get_label_convention(skeleton: Skeleton) -> str:
+    """'person-centric' if left is the person's left, 'observer-centric' if it is the observer's."""
     return f'{skeleton.centric}-centric'
 
 
-def _rows(stages: list[Scores]) -> Iterator[tuple[str, list[str]]]:
-    """The scores by family: those of single joints or groups first, their total after them."""
+def _iterate_score_rows(stages: list[MetricResult]) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a table by family: the scores of keypoints or groups ('PCK/head'), then the total ('PCK')."""
     names = list(stages[-1].values)
     for family in dict.fromkeys(name.partition('/')[0] for name in names):
-        parts = [name for name in names if name.startswith(f'{family}/')]
-        if parts:
+        members = [name for name in names if name.startswith(f'{family}/')]
+        if members:
             yield family, []
-        for name in [*parts, *([family] if family in names else [])]:
-            shown = f'  {name.partition("/")[2] or "total"}' if parts else name
-            yield shown, [_number(stage.values.get(name)) for stage in stages]
+        total = [family] if family in names else []
+        for name in [*members, *total]:
+            label = name
+            if members:
+                member = name.partition('/')[2] or 'total'
+                label = f'  {member}'
+            yield label, [_format_score(stage.values.get(name)) for stage in stages]
 
 
-def _number(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
+    """A score with two decimals, or '-' if nothing was measured."""
     return '-' if value is None or math.isnan(value) else f'{value:.2f}'
 
 
-def account(evaluation: Evaluation) -> str:
-    """What was measured on, what was left out and why, and how long it took."""
+def format_evaluation_summary(evaluation: EvaluationResult) -> str:
+    """Format what was evaluated, what was dropped and why, and the speed.
+
+    Args:
+        evaluation: the result; its `source_reports` and the metrics' notes are the first lines.
+
+    Returns:
+        Several lines, without a newline at the end.
+    """
     count, seconds = len(evaluation.predictions), evaluation.seconds
     rate = count / seconds if seconds else float('nan')
-    return '\n'.join([*evaluation.sources, *evaluation.scores.notes, f'{count:,} pictures in {seconds:.1f} s, '
-                      f'{rate:.1f} pictures/s'])  # fmt: skip
+    speed = f'{count:,} images in {seconds:.1f} s, {rate:.1f} images/s'
+    return '\n'.join([*evaluation.source_reports, *evaluation.scores.notes, speed])
 
 
-def write(path: Path, evaluation: Evaluation, skeleton: Skeleton, about: Mapping[str, Any]) -> None:
-    """The scores, stage by stage, with their curves, as plain JSON; a score that nothing was measured for is null."""
+def write_evaluation(path: Path, evaluation: EvaluationResult, skeleton: Skeleton, run_info: Mapping[str, Any]) -> None:
+    """Write the scores of every stage with their curves as a JSON file.
+
+    A score for which nothing was measured is null.
+
+    Args:
+        path: the file; its folder is created.
+        evaluation: the scores.
+        skeleton: of the predictions.
+        run_info: further entries of the file, such as the paths of the config and the checkpoint.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     content = {
-        **evaluation.scores.plain(),
-        'stages': [stage.values for stage in evaluation.stages],
-        'labels': kind(skeleton),
+        **evaluation.scores.to_dict(),
+        'stages': [stage.values for stage in evaluation.stage_scores],
+        'centric': _get_label_convention(skeleton),
         'skeleton': skeleton.name,
-        'joints': list(skeleton.joints),
-        'sources': evaluation.sources,
-        'pictures': len(evaluation.predictions),
+        'keypoints': list(skeleton.keypoints),
+        'source_reports': evaluation.source_reports,
+        'num_images': len(evaluation.predictions),
         'seconds': round(evaluation.seconds, 3),
-        **about,
+        **run_info,
     }
-    text = json_tricks.dumps(plain(content), primitives=True, indent=1)
+    text = json_tricks.dumps(to_json_values(content), primitives=True, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + '\n')
     except OSError as error:
-        raise ConfigError(f'{path}: {error.strerror or error}; name another --out') from error
-
-
-def plain(value: Any) -> Any:
-    """NumPy numbers and arrays as Python's own, paths as text, NaN as None: what any reader of JSON takes."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+        reason = error.strerror or error
+        raise ConfigError(f'{path}: {reason}; name another --out') from error

@@ -14,21 +14,21 @@ import torch
 from torch import nn
 
 from poseplug import __version__
+from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.engine import checkpoint, distributed, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
-from poseplug.engine.compiling import compile_network, gradients_compiled
-from poseplug.engine.init import init_weights
-from poseplug.engine.shared_norm import share_norms
-from poseplug.errors import CheckpointError, ConfigError
+from poseplug.engine.compiling import compile_network, explain_backward_compile_errors
+from poseplug.engine.sync_batch_norm import convert_to_sync_batch_norm
+from poseplug.engine.weight_init import init_weights
 
-LOGGER = logging.getLogger('poseplug')
+_LOGGER = logging.getLogger('poseplug')
 
 
 class Runner(mmengine.runner.Runner):
     """Runs training and evaluation. `init` are weights to start from; `resume` goes on with the run in its work_dir.
 
-    `freeze` are patterns of what is not trained; `compile` is as in `compile_network`; `together` is how several
-    processes train one model (`distributed.settings`).
+    `freeze` are patterns of what is not trained; `compile` is as in `compile_network`; `distributed_cfg` is how several
+    processes train one model (`distributed.parse_distributed_cfg`).
     """
 
     optim_wrapper: Any  # configs until training builds them
@@ -40,14 +40,14 @@ class Runner(mmengine.runner.Runner):
         init: str | Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         compile: bool | Mapping[str, Any] | None = None,
-        together: Mapping[str, Any] | str | None = None,
+        distributed_cfg: Mapping[str, Any] | str | None = None,
         **settings: Any,
     ):
-        self._together = distributed.settings(together)
+        self._distributed_cfg = distributed.parse_distributed_cfg(distributed_cfg)
         self._init, self._compile, self._freeze = init, compile, freeze
-        self.still: list[str] = []  # batch norms that keep their statistics
+        self.frozen_norms: list[str] = []  # batch norms that keep their statistics
         super().__init__(*args, **settings)
-        self.accumulated = accumulated(self.optim_wrapper)
+        self.accumulative_counts = _get_accumulative_counts(self.optim_wrapper)
 
     @cached_property
     def config_text(self) -> str:
@@ -58,7 +58,7 @@ class Runner(mmengine.runner.Runner):
         """Put the whole config, bases and options included, beside the checkpoints under the config's own name."""
         if self.rank == 0:
             name = Path(self.cfg.filename or 'config.py').name
-            checkpoint.write_whole(Path(self.work_dir) / name, self.config_text.encode())
+            checkpoint.write_atomically(Path(self.work_dir) / name, self.config_text.encode())
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Machine and versions to the log file; mmengine's own account also starts compilers to ask their versions."""
@@ -73,11 +73,11 @@ class Runner(mmengine.runner.Runner):
     def build_logger(self, *args: Any, **settings: Any) -> Any:
         """mmengine's logger, its lines kept for the file; poseplug's own lines go to the file and the screen."""
         logger = super().build_logger(*args, **settings)
-        LOGGER.setLevel(logging.INFO if self.rank == 0 else logging.WARNING)
-        LOGGER.handlers = [h for h in LOGGER.handlers if not isinstance(h, logging.FileHandler)]
+        _LOGGER.setLevel(logging.INFO if self.rank == 0 else logging.WARNING)
+        _LOGGER.handlers = [h for h in _LOGGER.handlers if not isinstance(h, logging.FileHandler)]
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                LOGGER.addHandler(handler)
+                _LOGGER.addHandler(handler)
             else:
                 handler.setLevel(logging.ERROR)
         return logger
@@ -85,18 +85,18 @@ class Runner(mmengine.runner.Runner):
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
         """The model with what shall be frozen frozen, and in parts where several processes hold it in parts."""
         if self._freeze:
-            self.still = freezing.freeze(model, self._freeze)
+            self.frozen_norms = freezing.freeze_parameters(model, self._freeze)
         if self.world_size == 1:
             return super().wrap_model(model_wrapper_cfg, model)
-        if self._together.get('sync_bn'):
-            model = share_norms(model)
-        if self._together['type'] == 'fsdp':
-            distributed.shard(model, self._together.get('units', ()))
+        if self._distributed_cfg.get('sync_bn'):
+            model = convert_to_sync_batch_norm(model)
+        if self._distributed_cfg['type'] == 'fsdp':
+            distributed.shard_model(model, self._distributed_cfg.get('wrap_classes', ()))
         return model
 
     def load_or_resume(self) -> None:
         if self._resume:
-            self.resume(str(checkpoint.latest(Path(self.work_dir))))
+            self.resume(str(checkpoint.find_latest_checkpoint(Path(self.work_dir))))
         elif self._init:
             init_weights(self.bare_model, self._init)
             self.call_hook('after_load_checkpoint', checkpoint={'state_dict': self.bare_model.state_dict()})
@@ -112,16 +112,18 @@ class Runner(mmengine.runner.Runner):
             self._init_model_weights()
             self.load_or_resume()
             compile_network(self.bare_model, self._compile)
-            if self.world_size > 1 and self._together['type'] == 'ddp':
-                distributed.average_gradients(self.bare_model, self._together.get('unused', True))
-            with gradients_compiled(self._compile):
+            if self.world_size > 1 and self._distributed_cfg['type'] == 'ddp':
+                distributed.wrap_losses_in_ddp(
+                    self.bare_model, self._distributed_cfg.get('find_unused_parameters', True)
+                )
+            with explain_backward_compile_errors(self._compile):
                 return self.train_loop.run()
         finally:
             self.call_hook('after_run')
 
-    def train_mode(self) -> None:
+    def set_train_mode(self) -> None:
         """Put the model into training mode, frozen statistics aside."""
-        freezing.train_mode(self.bare_model, self.still)
+        freezing.set_train_mode(self.bare_model, self.frozen_norms)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
         """Multiply every learning rate by samples of a step / `base_batch_size`, where a config asks for it."""
@@ -130,14 +132,14 @@ class Runner(mmengine.runner.Runner):
         base = auto_scale_lr.get('base_batch_size')
         if not isinstance(base, int) or base < 1 or len(auto_scale_lr) > 1:
             raise ConfigError(f'auto_scale_lr is dict(base_batch_size=N), N at least 1; got {dict(auto_scale_lr)}')
-        samples = self.train_loop.samples
+        samples = self.train_loop.samples_per_step
         for group in optim_wrapper.param_groups:
             group['lr'] *= samples / base
-        size, world = self.train_loop.batches.batch_size, self.world_size
-        LOGGER.info(
+        size, world = self.train_loop.batch_sampler.batch_size, self.world_size
+        _LOGGER.info(
             'learning rates x %g: %d samples a step (batch %d x %d accumulated x %d processes), stated for %d; '
             'the largest is now %g',
-            samples / base, samples, size, self.accumulated, world, base,
+            samples / base, samples, size, self.accumulative_counts, world, base,
             max(group['lr'] for group in optim_wrapper.optimizer.param_groups),
         )  # fmt: skip
 
@@ -146,57 +148,57 @@ class Runner(mmengine.runner.Runner):
         specs = [dict(s) for s in (scheduler if isinstance(scheduler, Sequence) else [scheduler])]
         for spec in specs:
             if spec.get('convert_to_iter_based'):
-                spec.setdefault('epoch_length', self.train_loop.per_epoch)
+                spec.setdefault('epoch_length', self.train_loop.steps_per_epoch)
         return super().build_param_scheduler(specs)
 
     def resume(self, filename: str, *args: Any, **settings: Any) -> None:
         """Weights, optimiser, schedules, averages, random state and step of a checkpoint; nothing of it is executed."""
-        content = checkpoint.load(filename)
+        content = checkpoint.load_checkpoint(filename)
         if 'optimizer' not in content:
             raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
-        checkpoint.require_same(self.bare_model, content['state_dict'], filename)
+        checkpoint.check_state_dict(self.bare_model, content['state_dict'], filename)
         try:
-            self._put_back(content)
+            self._restore_checkpoint(content)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f'{filename} does not fit this config ({error}); resume with the config of the run, in {self.work_dir}'
             ) from error
-        LOGGER.info('resumed %s at step %s of %s', filename, self.iter, self.max_iters)
-        changed = differing(content['meta']['config'], self.config_text)
+        _LOGGER.info('resumed %s at step %s of %s', filename, self.iter, self.max_iters)
+        changed = _diff_config_lines(content['meta']['config'], self.config_text)
         if changed:
-            LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed))
+            _LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed))
 
-    def _put_back(self, content: dict[str, Any]) -> None:
+    def _restore_checkpoint(self, content: dict[str, Any]) -> None:
         for part, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
             if part in content:
-                content[part] = distributed.sharded_state(content[part], self.bare_model, prefix)
+                content[part] = distributed.shard_state_dict(content[part], self.bare_model, prefix)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
-        optimizer = distributed.sharded_optimizer(content['optimizer'], self.optim_wrapper.optimizer)
+        optimizer = distributed.shard_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
         self.optim_wrapper.load_state_dict(optimizer)
         for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
             scheduler.load_state_dict(state)
         step = content['meta']['step']
-        self.train_loop.go_on_from(step, content['meta'].get('evaluated', step))
-        self._put_back_random(content['random'])
+        self.train_loop.resume_from(step, content['meta'].get('evaluated_step', step))
+        self._restore_random_states(content['random_state'])
 
-    def _put_back_random(self, states: Any) -> None:
+    def _restore_random_states(self, states: Any) -> None:
         """Go on with the random numbers of this process; a run of other processes than before has new ones."""
         states = [states] if isinstance(states, Mapping) else states
         if len(states) == self.world_size:
-            set_random_state(states[self.rank])
+            _set_random_state(states[self.rank])
         else:
             told = (
                 'the run had %d processes and has %d now: what a network draws by itself (dropout) differs from there'
             )
-            LOGGER.info(told, len(states), self.world_size)
+            _LOGGER.info(told, len(states), self.world_size)
 
-    def state(self) -> dict[str, Any]:
+    def collect_checkpoint(self) -> dict[str, Any]:
         """Everything that a resumed run needs, hooks' parts included. Every process asks, and is given the same."""
         content = {
             'meta': {
                 'step': self.iter,
-                'evaluated': self.train_loop.evaluated,
+                'evaluated_step': self.train_loop.evaluated_step,
                 'version': __version__,
                 'config': self.config_text,
                 'seed': self.seed,
@@ -204,13 +206,13 @@ class Runner(mmengine.runner.Runner):
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),
             'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],
-            'random': distributed.gathered(random_state()),
+            'random_state': distributed.all_gather_objects(_get_random_state()),
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
-        return distributed.whole(content)
+        return distributed.gather_full_tensors(content)
 
 
-def accumulated(optim_wrapper: Any) -> int:
+def _get_accumulative_counts(optim_wrapper: Any) -> int:
     """How many batches a config's optimiser wrapper takes before it changes the weights."""
     count = optim_wrapper.get('accumulative_counts', 1)
     if not isinstance(count, int) or count < 1:
@@ -218,21 +220,21 @@ def accumulated(optim_wrapper: Any) -> int:
     return count
 
 
-def differing(before: str, now: str, most: int = 3) -> list[str]:
+def _diff_config_lines(old_text: str, new_text: str, max_lines: int = 3) -> list[str]:
     """The first lines of a config's text that another one lacks, as text: neither is executed."""
-    old = set(before.splitlines())
-    new = [line.strip() for line in now.splitlines() if line not in old]
-    return [*new[:most], f'{len(new) - most} lines more'] if len(new) > most else new
+    old = set(old_text.splitlines())
+    new = [line.strip() for line in new_text.splitlines() if line not in old]
+    return [*new[:max_lines], f'{len(new) - max_lines} lines more'] if len(new) > max_lines else new
 
 
-def random_state() -> dict[str, Any]:
+def _get_random_state() -> dict[str, Any]:
     """torch's generators, on the CPU and the GPU. (Augmentation has none: it follows from seed, epoch and sample.)"""
     cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {'torch': torch.get_rng_state(), 'cuda': cuda}
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put torch's generators back as `random_state` found them."""
+def _set_random_state(state: dict[str, Any]) -> None:
+    """Put torch's generators back as `_get_random_state` found them."""
     torch.set_rng_state(state['torch'].cpu())
     if state['cuda'] and torch.cuda.is_available():
         torch.cuda.set_rng_state(state['cuda'][0].cpu())

@@ -1,4 +1,4 @@
-"""Being stopped from outside: the step at hand is finished and saved before the run ends."""
+"""Signals that stop a run: the current step is finished and saved before the process exits."""
 
 from __future__ import annotations
 
@@ -6,36 +6,48 @@ import signal
 import threading
 from typing import Any
 
-# What asks a run to stop, and the exit code it then leaves with (Ctrl-C leaves as Python does, with 130)
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 85}
+# The signals that stop a run, and the exit code of each. Ctrl-C exits as Python does, with 130 = 128 + SIGINT, and
+# SIGTERM with 143 = 128 + SIGTERM. A scheduler sends SIGUSR1 before the time is up; 85 tells tools/slurm.sh to queue
+# the job again.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 85}
 
 
-class Stop:
-    """Within this context Ctrl-C, SIGTERM and SIGUSR1 only set `signal`; a second one acts as it always does, at once.
+class StopSignalHandler:
+    """A context in which the first Ctrl-C, SIGTERM or SIGUSR1 is only recorded.
 
-    SIGUSR1 is what a scheduler sends before time is up: its exit code, 85, says that the run wants to go on.
+    A second signal acts at once, as it does outside of the context. Signals can be handled in the main thread alone;
+    in another one the context does nothing.
+
+    Attributes:
+        received_signal: the number of the signal, or None.
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-        self._usual: dict[int, Any] = {}
+        self.received_signal: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> StopSignalHandler:
         if threading.current_thread() is threading.main_thread():
-            self._usual = {number: signal.signal(number, self._ask) for number in CODES}
+            self._previous_handlers = {number: signal.signal(number, self._handle_signal) for number in EXIT_CODES}
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for number, handler in self._usual.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, _: Any) -> None:
-        self.signal = number
+    def _handle_signal(self, number: int, _: Any) -> None:
+        """Record the signal and restore the previous handlers for the next one."""
+        self.received_signal = number
         self.__exit__()
 
-    def leave(self) -> None:
-        """End the process as the signal asks, with its exit code; nothing happens where there was none."""
-        if self.signal == signal.SIGINT:
+    def exit_if_signaled(self) -> None:
+        """End the process if a signal was received.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C.
+            SystemExit: after another signal, with its exit code.
+        """
+        if self.received_signal == signal.SIGINT:
             raise KeyboardInterrupt
-        if self.signal is not None:
-            raise SystemExit(CODES[signal.Signals(self.signal)])
+        if self.received_signal is not None:
+            raise SystemExit(EXIT_CODES[signal.Signals(self.received_signal)])

@@ -6,62 +6,83 @@ from typing import Literal
 
 import numpy as np
 
-from poseplug.errors import ConfigError
-from poseplug.evaluation.base import Metric, Scores, check_choice, percent
-from poseplug.evaluation.normalisers import Normaliser
-from poseplug.evaluation.offsets import Offsets, People, joint_rates, nanmean
-from poseplug.poses import Poses
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
+from poseplug.evaluation.distance_collector import DistanceCollector, InstanceMode, nanmean, pck_per_keypoint
+from poseplug.evaluation.normalizers import NormalizerRule
 from poseplug.registry import METRICS
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
 
 
 @METRICS.register_module()
 class AUC(Metric):
-    """The mean height, in percent, of the share of correct joints over thresholds from 0 to `top` sizes.
+    """Mean percentage of correct keypoints over thresholds from 0 to `max_threshold` sizes of the instance.
 
-    `normaliser` must be declared: one of the rules of `normalisers.Size`, for example 30 for thresholds up to 30 px.
-    The curve is taken at `steps` equal steps; `rule` is 'trapezoid', or 'left': the mean at the beginnings of the
-    steps, as MMPose has it, which is lower. Every joint of the skeleton weighs alike.
+    The curve is the unweighted mean over the keypoints of the skeleton.
+
+    Args:
+        skeleton: The keypoints that are measured.
+        normalizer: The size, one of the rules of `SizeNormalizer`; for example 30 for thresholds up to 30 px. It has no
+            default, since published figures differ in it.
+        max_threshold: Largest threshold, in sizes of the instance.
+        num_steps: Number of equal steps of the curve.
+        rule: 'trapezoid', or 'left': the mean height at the left ends of the steps as in MMPose, which is lower.
+        instances: 'subject' or 'all', see `DistanceCollector`.
+
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> face = Skeleton('face', ('left_eye', 'right_eye', 'chin'))
+        >>> annotated = np.array([[[0, 0], [40, 0], [20, 50]]])
+        >>> metric = AUC(face, normalizer=30)
+        >>> predictions = Poses(annotated + [9, 12], np.ones((1, 3)), np.ones(1))
+        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 3), 2)))
+        >>> metric.compute().values
+        {'AUC': 52.5}
     """
 
     def __init__(
         self,
         skeleton: Skeleton,
-        normaliser: Normaliser,
-        top: float = 1.0,
-        steps: int = 20,
+        normalizer: NormalizerRule,
+        max_threshold: float = 1.0,
+        num_steps: int = 20,
         rule: Literal['trapezoid', 'left'] = 'trapezoid',
-        people: People = 'subject',
+        instances: InstanceMode = 'subject',
     ):
         check_choice('AUC', 'rule', rule, ('trapezoid', 'left'))
-        if not (top > 0 and steps > 0):
-            raise ConfigError(f'AUC: top and steps are above 0; got {top} and {steps}')
-        self.offsets = Offsets(skeleton, normaliser, people, 'AUC')
+        if not (max_threshold > 0 and num_steps > 0):
+            raise ConfigError(f'AUC: max_threshold and num_steps are above 0; got {max_threshold} and {num_steps}')
+        self.collector = DistanceCollector(skeleton, normalizer, instances, 'AUC')
         self.skeleton, self.rule = skeleton, rule
-        self.shares = np.linspace(0, top, steps + 1)
+        self.thresholds = np.linspace(0, max_threshold, num_steps + 1)
 
-    def add(self, predicted: Poses, true: Record) -> None:
-        self.offsets.add(predicted, true)
+    def update(self, predictions: Poses, record: Record) -> None:
+        self.collector.update(predictions, record)
 
-    def heights(self) -> np.ndarray:
-        """(steps + 1,) the share of correct joints at every threshold, NaN where no joint is labelled."""
-        distances = self.offsets.table()[0]
-        return np.array([nanmean(joint_rates(distances, share)) for share in self.shares])
+    def compute_curve(self) -> np.ndarray:
+        """Returns the fractions (num_steps + 1,) of correct keypoints per threshold, NaN where none is labeled."""
+        distances = self.collector.normalize_distances()[0]
+        return np.array([nanmean(pck_per_keypoint(distances, threshold)) for threshold in self.thresholds])
 
-    def area(self) -> float:
-        """The mean height, from 0 to 1."""
-        heights = self.heights()
+    def compute_area(self) -> float:
+        """Returns the mean height of the curve, from 0 to 1."""
+        heights = self.compute_curve()
         if self.rule == 'left':
             return float(heights[:-1].mean())
-        return float(np.trapezoid(heights, self.shares) / self.shares[-1])
+        return float(np.trapezoid(heights, self.thresholds) / self.thresholds[-1])
 
-    def compute(self) -> Scores:
-        distances, notes = self.offsets.table()
-        scores = Scores(notes=notes)
+    def compute(self) -> MetricResult:
+        distances, notes = self.collector.normalize_distances()
+        result = MetricResult(notes=notes)
         if not len(distances):
-            return scores
-        scores.values['AUC'] = percent(self.area())
-        scores.curves['AUC'] = (self.shares.tolist(), [percent(v) for v in self.heights()])
-        scores.notes.append(f'AUC: thresholds up to {self.shares[-1]:g} x {self.offsets.size}, {self.rule} rule')
-        return scores
+            return result
+        result.values['AUC'] = to_percent(self.compute_area())
+        result.curves['AUC'] = (self.thresholds.tolist(), [to_percent(height) for height in self.compute_curve()])
+        last_threshold = f'{self.thresholds[-1]:g}'
+        result.notes.append(f'AUC: thresholds up to {last_threshold} x {self.collector.normalizer}, {self.rule} rule')
+        return result

@@ -1,4 +1,4 @@
-"""The contract of a metric: people, predicted and true, to numbers."""
+"""The contract of a metric: predicted and annotated instances in, numbers out."""
 
 from __future__ import annotations
 
@@ -9,62 +9,83 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from poseplug.errors import ConfigError, MismatchError
-from poseplug.poses import Poses
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
 
 
 @dataclass
-class Scores:
-    """What a metric found: `values` by name, `curves` by name as (x, y) and `notes` on what was left out and why."""
+class MetricResult:
+    """The numbers of a metric.
+
+    Attributes:
+        values: Scores by name, such as `{'PCK@0.2': 84.3, 'PCK@0.2/wrist': 71.0}`.
+        curves: Curves by name, each as the lists of x and y.
+        notes: Sentences on what was excluded and why.
+    """
 
     values: dict[str, float] = field(default_factory=dict)
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def plain(self) -> dict[str, Any]:
-        """As dicts, lists and numbers, for a file."""
-        return {'metrics': self.values, 'curves': {k: [*map(list, v)] for k, v in self.curves.items()},
-                'notes': self.notes}  # fmt: skip
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the result as dicts, lists and numbers, as they are written to a file."""
+        curves = {name: [list(x), list(y)] for name, (x, y) in self.curves.items()}
+        return {'metrics': self.values, 'curves': curves, 'notes': self.notes}
 
 
 class Metric(ABC):
-    """Collects predicted and true people picture by picture. `skeleton` says what the joints are.
+    """Collects predicted and annotated instances image by image and computes scores over all of them.
 
-    Where the people of a `Record` were found by a detector, its `truth` holds the annotated ones. `lower` says that a
-    smaller value is a better one.
+    Attributes:
+        skeleton: The keypoints that are measured.
+        lower_is_better: Whether a smaller value is a better one.
     """
 
     skeleton: Skeleton
-    lower: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = False
 
     @abstractmethod
-    def add(self, predicted: Poses, true: Record) -> None:
-        """The predicted people of one picture, in image pixels, and its annotations."""
+    def update(self, predictions: Poses, record: Record) -> None:
+        """Adds the predictions of one image, or of the subject of one crop.
+
+        Args:
+            predictions: Predicted instances in image pixels.
+            record: Annotations of the image. Where the boxes come from a detector, `record.ground_truth` holds the
+                annotated instances.
+        """
 
     @abstractmethod
-    def compute(self) -> Scores:
-        """The numbers over everything added."""
+    def compute(self) -> MetricResult:
+        """Returns the scores over everything that was added."""
 
 
-def percent(share: float | np.floating) -> float:
-    """A share as a percentage with two decimals."""
-    return round(100 * float(share), 2)
+def to_percent(fraction: float | np.floating) -> float:
+    """Converts a fraction to a percentage with two decimals."""
+    return round(100 * float(fraction), 2)
 
 
-def check_joints(skeleton: Skeleton, predicted: Poses, true: Record) -> None:
-    """An error where predicted or annotated people have other joints than the metric's skeleton."""
-    for what, people in (('predicted', predicted), ('annotated', true)):
-        joints = people.keypoints.shape[1]
-        if len(people.keypoints) and joints != len(skeleton):
+def check_keypoint_count(skeleton: Skeleton, predictions: Poses, record: Record) -> None:
+    """Checks that predicted and annotated instances have the keypoints of the metric's skeleton.
+
+    Raises:
+        MismatchError: The number of keypoints differs.
+    """
+    for source, instances in (('predicted', predictions), ('annotated', record)):
+        num_keypoints = instances.keypoints.shape[1]
+        if len(instances.keypoints) and num_keypoints != len(skeleton):
             raise MismatchError(
-                f'{true.id}: people are {what} with {joints} joints, but the metric measures the {len(skeleton)} of '
-                f'skeleton {skeleton.name!r}; give model, data and metric one skeleton'
+                f'{record.id}: instances are {source} with {num_keypoints} keypoints, but the metric measures the '
+                f'{len(skeleton)} of skeleton {skeleton.name!r}; set one skeleton for model, data and metric'
             )
 
 
-def check_choice(owner: str, setting: str, given: object, known: Iterable[str]) -> None:
-    """An error where a setting is none of the known names."""
-    if given not in (known := tuple(known)):
-        raise ConfigError(f'{owner}: {setting} is one of {", ".join(map(repr, known))}; got {given!r}')
+def check_choice(metric_name: str, setting: str, value: object, choices: Iterable[str]) -> None:
+    """Checks that a setting has one of its allowed values.
+
+    Raises:
+        ConfigError: It has another value.
+    """
+    if value not in (choices := tuple(choices)):
+        raise ConfigError(f'{metric_name}: {setting} is one of {", ".join(map(repr, choices))}; got {value!r}')

@@ -1,82 +1,123 @@
-"""CrowdPose's average precision on easy, medium and hard pictures (Li et al. 2019, arXiv:1812.00324)."""
+"""CrowdPose's average precision on easy, medium and hard images (Li et al. 2019, arXiv:1812.00324)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from poseplug.errors import ConfigError
-from poseplug.evaluation.base import Metric, Scores
-from poseplug.evaluation.evaluators import evaluator_of
-from poseplug.evaluation.gathering import Gathering, Rescore, Suppression
-from poseplug.evaluation.oks_ap import FIGURES, report
-from poseplug.poses import Poses
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult
+from poseplug.evaluation.coco_collector import CocoCollector, NmsMode, ScoreMode
+from poseplug.evaluation.oks_ap import COCO_STATS, add_stats
+from poseplug.evaluation.oks_evaluators import PrecisionRecallTable, get_oks_evaluator
 from poseplug.registry import METRICS
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
 
-OVERALL = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75')
+_OVERALL_STATS = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75')
 
 
 @METRICS.register_module()
 class CrowdPoseAP(Metric):
-    """Average precision and recall over OKS 0.50 to 0.95, in percent, over all pictures and by how crowded they are.
+    """Average precision and recall over OKS 0.50 to 0.95, in percent, over all images and by their crowd index.
 
-    The area of a person is 0.53 x width x height of the box, whatever the annotations say, and people without a
-    visible joint (an occluded one is none) are ignored, as in the data set's own evaluation. `splits` are the crowd
-    indices where medium and hard pictures begin: 0.2 and 0.8, as the data set's own evaluation code has it, and with it
-    the published figures (Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py; also xtcocotools and faster-coco-eval). The
-    paper's text says 0.1 and 0.8. The other settings are those of `OKSAP`.
+    As in the data set's own evaluation, the area of an instance is 0.53 x width x height of its box, whatever is
+    annotated, and instances without a visible keypoint are ignored (an occluded keypoint is not visible).
+
+    Args:
+        skeleton: The keypoints that are measured; it must have sigmas.
+        evaluator: 'faster-coco-eval' or 'xtcocotools'; they agree.
+        score_mode: 'instance' or 'bbox_keypoint', see `OKSAP`.
+        nms_mode: 'none', 'oks_nms' or 'soft_oks_nms', see `OKSAP`.
+        nms_threshold: OKS above which one instance suppresses another.
+        crowd_index_bounds: The crowd indices where medium and hard images begin. The default is that of the data set's
+            own code and thereby of the published numbers (Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py; also
+            xtcocotools and faster-coco-eval); the text of the paper says 0.1 and 0.8.
+
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> eyes = Skeleton('eyes', ('left_eye', 'right_eye'), sigmas=(0.025, 0.025))
+        >>> annotated, box = np.array([[[100.0, 100.0], [140.0, 100.0]]]), np.array([[80.0, 80.0, 180.0, 180.0]])
+        >>> record = Record('1.jpg', '1', annotated, np.full((1, 2), 2), boxes=box, crowd_index=0.9)
+        >>> metric = CrowdPoseAP(eyes)
+        >>> metric.update(Poses(annotated + 0.5, np.ones((1, 2)), np.ones(1)), record)
+        >>> metric.compute().values['AP_hard']
+        100.0
     """
 
     def __init__(
         self,
         skeleton: Skeleton,
         evaluator: Literal['faster-coco-eval', 'xtcocotools'] = 'faster-coco-eval',
-        rescore: Rescore = 'none',
-        nms: Suppression = 'none',
+        score_mode: ScoreMode = 'instance',
+        nms_mode: NmsMode = 'none',
         nms_threshold: float = 0.9,
-        splits: tuple[float, float] = (0.2, 0.8),
+        crowd_index_bounds: tuple[float, float] = (0.2, 0.8),
     ):
-        if not 0 <= splits[0] < splits[1] <= 1:
-            raise ConfigError(f'CrowdPoseAP: splits are two rising crowd indices from 0 to 1; got {splits}')
-        self.people = Gathering(skeleton, rescore, nms, nms_threshold, areas='box', visible=2, owner='CrowdPoseAP')
-        self.skeleton, self.run, self.splits = skeleton, evaluator_of(evaluator, 'CrowdPoseAP'), tuple(splits)
+        if not 0 <= crowd_index_bounds[0] < crowd_index_bounds[1] <= 1:
+            raise ConfigError(
+                f'CrowdPoseAP: crowd_index_bounds are two rising crowd indices from 0 to 1; got {crowd_index_bounds}'
+            )
+        self.collector = CocoCollector(
+            skeleton,
+            score_mode,
+            nms_mode,
+            nms_threshold,
+            area_source='box',
+            min_visibility=2,
+            metric_name='CrowdPoseAP',
+        )
+        self.skeleton, self.evaluator = skeleton, get_oks_evaluator(evaluator, 'CrowdPoseAP')
+        self.crowd_index_bounds = tuple(crowd_index_bounds)
 
-    def add(self, predicted: Poses, true: Record) -> None:
-        self.people.add(predicted, true)
+    def update(self, predictions: Poses, record: Record) -> None:
+        self.collector.update(predictions, record)
 
-    def figures(self) -> dict[str, float]:
-        """The nine figures as shares, -1 where nobody is annotated in pictures of the kind."""
-        table = self._table(None)
-        figures = {name: table.mean(*FIGURES[name]) for name in OVERALL}
-        figures.update({f'AP_{kind}': self._table(names).mean('AP') if names else -1.0
-                        for kind, names in self.kinds().items()})  # fmt: skip
-        return figures
+    def compute_stats(self) -> dict[str, float]:
+        """Returns the nine numbers as fractions, -1 where no instance is annotated in such images."""
+        table = self._evaluate_images(None)
+        stats = {name: table.summarize(*COCO_STATS[name]) for name in _OVERALL_STATS}
+        for difficulty, record_ids in self.split_by_crowd_index().items():
+            ap = self._evaluate_images(record_ids).summarize('AP') if record_ids else -1.0
+            stats[f'AP_{difficulty}'] = ap
+        return stats
 
-    def kinds(self) -> dict[str, list[str]]:
-        """The pictures that are easy, medium and hard by their crowd index."""
-        easy, hard = self.splits
-        indices = {name: r.crowd_index for name, r in self.people.records.items() if r.crowd_index is not None}
-        return {
-            'easy': [name for name, index in indices.items() if index < easy],
-            'medium': [name for name, index in indices.items() if easy <= index < hard],
-            'hard': [name for name, index in indices.items() if index >= hard],
-        }
+    def split_by_crowd_index(self) -> dict[str, list[str]]:
+        """Returns the record ids of easy, medium and hard images; images without a crowd index are in none."""
+        medium_bound, hard_bound = self.crowd_index_bounds
+        splits: dict[str, list[str]] = {'easy': [], 'medium': [], 'hard': []}
+        for record_id, record in self.collector.records.items():
+            if record.crowd_index is None:
+                continue
+            if record.crowd_index < medium_bound:
+                splits['easy'].append(record_id)
+            elif record.crowd_index < hard_bound:
+                splits['medium'].append(record_id)
+            else:
+                splits['hard'].append(record_id)
+        return splits
 
-    def _table(self, pictures: list[str] | None):
-        people = self.people
-        return self.run(people.truth(pictures), people.results(pictures), people.sigmas, 'keypoints_crowd')
+    def _evaluate_images(self, record_ids: list[str] | None) -> PrecisionRecallTable:
+        """The precision and recall over some images, or over all."""
+        dataset = self.collector.to_coco_dataset(record_ids)
+        results = self.collector.to_coco_results(record_ids)
+        return self.evaluator(dataset, results, self.collector.sigmas, 'keypoints_crowd')
 
-    def compute(self) -> Scores:
-        scores = Scores(notes=self.people.notes())
-        records = self.people.records.values()
-        if not self.people.people():
-            scores.notes.append(f'no AP: nobody is annotated in {len(records)} pictures')
-            return scores
-        unknown = sum(r.crowd_index is None for r in records)
-        if unknown:
-            scores.notes.append(f'{unknown} of {len(records)} pictures have no crowd index: neither easy nor hard')
-        report(scores, self.figures(), f'is annotated in such pictures ({len(records)} in all)')
-        easy, hard = self.splits
-        scores.notes.append(f'crowd index below {easy:g} is easy, from {hard:g} on hard')
-        return scores
+    def compute(self) -> MetricResult:
+        result = MetricResult(notes=self.collector.collect_notes())
+        records = self.collector.records.values()
+        if not self.collector.count_annotated():
+            result.notes.append(f'no AP: no instance is annotated in {len(records)} images')
+            return result
+        num_without_index = sum(record.crowd_index is None for record in records)
+        if num_without_index:
+            result.notes.append(
+                f'{num_without_index} of {len(records)} images have no crowd index: neither easy nor hard'
+            )
+        add_stats(result, self.compute_stats(), f'is annotated in such images ({len(records)} in all)')
+        medium_bound, hard_bound = self.crowd_index_bounds
+        result.notes.append(f'crowd index below {medium_bound:g} is easy, from {hard_bound:g} on hard')
+        return result

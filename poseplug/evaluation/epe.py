@@ -1,18 +1,35 @@
-"""EPE: the mean distance from joints to where they were predicted, in pixels."""
+"""EPE: the mean distance between annotated and predicted keypoints, in pixels."""
 
 from __future__ import annotations
 
-from poseplug.evaluation.mean_offset import MeanOffset
-from poseplug.evaluation.offsets import People
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.distance_collector import InstanceMode
+from poseplug.evaluation.mean_distance import MeanDistance
 from poseplug.registry import METRICS
-from poseplug.skeleton import Skeleton
 
 
 @METRICS.register_module()
-class EPE(MeanOffset):
-    """The mean distance in px (end-point error). `people` is 'subject' or 'all' as in `offsets.Offsets`."""
+class EPE(MeanDistance):
+    """End-point error: the mean distance between annotated and predicted keypoints in pixels.
 
-    name, factor = 'EPE', 1.0
+    Args:
+        skeleton: The keypoints that are measured.
+        instances: 'subject' or 'all', see `DistanceCollector`.
 
-    def __init__(self, skeleton: Skeleton, people: People = 'subject'):
-        super().__init__(skeleton, 1.0, people)
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> annotated = np.array([[[0, 0], [40, 0]]])
+        >>> metric = EPE(Skeleton('eyes', ('left_eye', 'right_eye')))
+        >>> predictions = Poses(annotated + [3, 4], np.ones((1, 2)), np.ones(1))
+        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 2), 2)))
+        >>> metric.compute().values['EPE']
+        5.0
+    """
+
+    name, unit_factor = 'EPE', 1.0
+
+    def __init__(self, skeleton: Skeleton, instances: InstanceMode = 'subject'):
+        super().__init__(skeleton, 1.0, instances)

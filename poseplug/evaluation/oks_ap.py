@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from poseplug.evaluation.base import Metric, Scores, percent
-from poseplug.evaluation.evaluators import evaluator_of
-from poseplug.evaluation.gathering import Gathering, Rescore, Suppression
-from poseplug.poses import Poses
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult, to_percent
+from poseplug.evaluation.coco_collector import CocoCollector, NmsMode, ScoreMode
+from poseplug.evaluation.oks_evaluators import get_oks_evaluator
 from poseplug.registry import METRICS
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
 
-FIGURES: dict[str, tuple[str, float | None, str]] = {
+# The arguments of `PrecisionRecallTable.summarize` for each of COCO's ten numbers.
+COCO_STATS: dict[str, tuple[str, float | None, str]] = {
     'AP': ('AP', None, 'all'),
     'AP50': ('AP', 0.5, 'all'),
     'AP75': ('AP', 0.75, 'all'),
@@ -28,57 +29,79 @@ FIGURES: dict[str, tuple[str, float | None, str]] = {
 
 @METRICS.register_module()
 class OKSAP(Metric):
-    """Average precision and recall over OKS 0.50 to 0.95, in percent, of all people in every picture.
+    """Average precision and recall over OKS 0.50 to 0.95, in percent, of all instances of all images.
 
-    A picture may be added once, or once a person (top-down): its annotated people are taken from the first time, a
-    person whose number (`Record.numbers`) was predicted before is dropped. Crowds and people without joints are
-    ignored. A figure that COCO would report as -1, since nobody of that size is annotated, is left out. Notes say what
-    was left out, suppressed, ignored, missed or estimated, and why a figure is 0.
+    An image may be added once, or once per instance (top-down): its annotations are those of the first time, and a
+    second prediction of the same annotated instance (by `Record.annotation_ids`) is dropped. Crowds and instances
+    without keypoints are ignored. A number that COCO would report as -1, since no instance of that size is annotated,
+    is not reported. Notes say what was dropped, suppressed, ignored, missed or estimated, and why a number is 0.
 
     Args:
-        skeleton: it must have sigmas.
+        skeleton: The keypoints that are measured; it must have sigmas.
         evaluator: 'faster-coco-eval' or 'xtcocotools'; they agree.
-        rescore: 'none' ranks people by `Poses.person_scores`; 'joints' by the score of the detector's box (1 for an
-            annotated one) times the mean of their joint scores above 0.2 (the HRNet family's rule).
-        nms: 'none', 'oks' or 'soft_oks', by the areas of the predicted boxes, the detector's, or of the joints' hull.
-        nms_threshold: the OKS above which people suppress each other.
+        score_mode: 'instance' ranks instances by `Poses.instance_scores`; 'bbox_keypoint' by the score of the
+            detector's box (1 for an annotated one) times the mean of their keypoint scores above 0.2 (the rule of HRNet
+            and MMPose).
+        nms_mode: 'none', 'oks_nms' or 'soft_oks_nms', by the areas of the predicted boxes, else of the detector's, else
+            of the box around the keypoints.
+        nms_threshold: OKS above which one instance suppresses another.
+
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> eyes = Skeleton('eyes', ('left_eye', 'right_eye'), sigmas=(0.025, 0.025))
+        >>> annotated = np.array([[[100.0, 100.0], [140.0, 100.0]]])
+        >>> record = Record('1.jpg', '1', annotated, np.full((1, 2), 2), areas=np.array([10000.0]))
+        >>> metric = OKSAP(eyes)
+        >>> metric.update(Poses(annotated + 1, np.ones((1, 2)), np.ones(1)), record)
+        >>> metric.compute().values['AP']
+        100.0
     """
 
     def __init__(
         self,
         skeleton: Skeleton,
         evaluator: Literal['faster-coco-eval', 'xtcocotools'] = 'faster-coco-eval',
-        rescore: Rescore = 'none',
-        nms: Suppression = 'none',
+        score_mode: ScoreMode = 'instance',
+        nms_mode: NmsMode = 'none',
         nms_threshold: float = 0.9,
     ):
-        self.people = Gathering(skeleton, rescore, nms, nms_threshold)
-        self.skeleton, self.run = skeleton, evaluator_of(evaluator, 'OKSAP')
+        self.collector = CocoCollector(skeleton, score_mode, nms_mode, nms_threshold)
+        self.skeleton, self.evaluator = skeleton, get_oks_evaluator(evaluator, 'OKSAP')
 
-    def add(self, predicted: Poses, true: Record) -> None:
-        self.people.add(predicted, true)
+    def update(self, predictions: Poses, record: Record) -> None:
+        self.collector.update(predictions, record)
 
-    def figures(self) -> dict[str, float]:
-        """COCO's ten figures as shares, -1 where nobody of that size is annotated."""
-        table = self.run(self.people.truth(), self.people.results(), self.people.sigmas, 'keypoints')
-        return {name: table.mean(*which) for name, which in FIGURES.items()}
+    def compute_stats(self) -> dict[str, float]:
+        """Returns COCO's ten numbers as fractions, -1 where no instance of that size is annotated."""
+        dataset, results = self.collector.to_coco_dataset(), self.collector.to_coco_results()
+        table = self.evaluator(dataset, results, self.collector.sigmas, 'keypoints')
+        return {name: table.summarize(*arguments) for name, arguments in COCO_STATS.items()}
 
-    def compute(self) -> Scores:
-        scores = Scores(notes=self.people.notes())
-        annotated = self.people.people()
-        if annotated:
-            report(scores, self.figures(), f'of that size is annotated among {annotated} people')
+    def compute(self) -> MetricResult:
+        result = MetricResult(notes=self.collector.collect_notes())
+        num_annotated = self.collector.count_annotated()
+        if num_annotated:
+            add_stats(result, self.compute_stats(), f'of that size is annotated among {num_annotated} instances')
         else:
-            scores.notes.append(f'no AP: nobody is annotated in {len(self.people.records)} pictures')
-        return scores
+            result.notes.append(f'no AP: no instance is annotated in {len(self.collector.records)} images')
+        return result
 
 
-def report(scores: Scores, figures: dict[str, float], nobody: str) -> None:
-    """Figures in percent; those of nobody are left out, and why they are absent or 0 is noted."""
-    absent = [name for name, value in figures.items() if value < 0]
-    zero = [name for name, value in figures.items() if value == 0]
-    scores.values.update({name: percent(value) for name, value in figures.items() if value >= 0})
+def add_stats(result: MetricResult, stats: dict[str, float], absence_reason: str) -> None:
+    """Adds numbers in percent to a result, and notes on those that are absent or 0.
+
+    Args:
+        result: The result that is changed.
+        stats: Fractions by name; -1 where no instance is annotated, which is not added.
+        absence_reason: End of the note on absent numbers, after 'no instance'.
+    """
+    absent = [name for name, value in stats.items() if value < 0]
+    zero = [name for name, value in stats.items() if value == 0]
+    result.values.update({name: to_percent(value) for name, value in stats.items() if value >= 0})
     if absent:
-        scores.notes.append(f'{", ".join(absent)} not reported: nobody {nobody}')
+        result.notes.append(f'{", ".join(absent)} not reported: no instance {absence_reason}')
     if zero:
-        scores.notes.append(f'{", ".join(zero)} 0: no predicted person comes near enough to an annotated one')
+        result.notes.append(f'{", ".join(zero)} 0: no predicted instance is close enough to an annotated one')

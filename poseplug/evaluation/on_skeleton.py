@@ -1,40 +1,66 @@
-"""A metric over the joints of another skeleton than the model's."""
+"""A metric over the keypoints of another skeleton than the model's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from poseplug.errors import ConfigError
-from poseplug.evaluation.base import Metric, Scores
-from poseplug.poses import Poses
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.registry import METRICS
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton, get_skeleton
+from poseplug.registry.skeletons import get_skeleton
 
 
 @METRICS.register_module()
 class OnSkeleton(Metric):
-    """Measures by `metric` the joints of the skeleton `of` alone, found by name among those of the model.
+    """Measures the keypoints of one skeleton alone, selected by name from those of the model.
 
-    So that a model of several data sets (skeleton 'lsp+coco') is measured on each as a model of that set alone would
-    be, with that set's sigmas, torso and head: `dict(type='OnSkeleton', of='coco', metric=dict(type='OKSAP'))`.
+    A model of several data sets (skeleton 'lsp+coco') is so measured on each of them as a model of that data set alone
+    would be, with its sigmas, torso and head:
+    `dict(type='OnSkeleton', target_skeleton='coco', metric=dict(type='OKSAP'))`.
+
+    Args:
+        target_skeleton: The skeleton that is measured, or its registered name.
+        metric: The metric, or its config.
+        skeleton: The skeleton of model and data.
+
+    Raises:
+        ConfigError: The model's skeleton lacks a keypoint of the target skeleton.
+
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> face = Skeleton('face', ('left_eye', 'right_eye', 'chin'))
+        >>> eyes = Skeleton('eyes', ('left_eye', 'right_eye'))
+        >>> annotated = np.array([[[0.0, 0.0], [40.0, 0.0], [20.0, 50.0]]])
+        >>> metric = OnSkeleton(eyes, dict(type='EPE'), face)
+        >>> predictions = Poses(annotated + [[3, 4], [3, 4], [99, 99]], np.ones((1, 3)), np.ones(1))
+        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 3), 2)))
+        >>> metric.compute().values['EPE']
+        5.0
     """
 
-    def __init__(self, of: Skeleton | str, metric: Metric | Mapping[str, Any], skeleton: Skeleton):
-        self.model_skeleton, self.skeleton = skeleton, get_skeleton(of)
-        lacking = [j for j in self.skeleton.joints if j not in skeleton.joints]
-        if lacking:
+    def __init__(self, target_skeleton: Skeleton | str, metric: Metric | Mapping[str, Any], skeleton: Skeleton):
+        self.model_skeleton, self.skeleton = skeleton, get_skeleton(target_skeleton)
+        missing = [name for name in self.skeleton.keypoints if name not in skeleton.keypoints]
+        if missing:
             raise ConfigError(
-                f'OnSkeleton: {self.skeleton.name!r} has the joint {lacking[0]!r}, which the skeleton '
-                f'{skeleton.name!r} of model and data lacks'
+                f'OnSkeleton: {self.skeleton.name!r} has the keypoint {missing[0]!r}, which the skeleton '
+                f'{skeleton.name!r} of model and data lacks; set target_skeleton to one whose keypoints it has'
             )
         self.metric: Metric = METRICS.build(metric, skeleton=self.skeleton)
-        self.lower = self.metric.lower  # type: ignore[misc]
+        self.lower_is_better = self.metric.lower_is_better  # type: ignore[misc]
 
-    def add(self, predicted: Poses, true: Record) -> None:
-        places = self.skeleton.mapping(self.model_skeleton)
-        self.metric.add(predicted.with_joints(places), true.mapped_to(self.model_skeleton, self.skeleton))
+    def update(self, predictions: Poses, record: Record) -> None:
+        indices = self.skeleton.indices_in(self.model_skeleton)
+        self.metric.update(
+            predictions.select_keypoints(indices), record.map_to_skeleton(self.model_skeleton, self.skeleton)
+        )
 
-    def compute(self) -> Scores:
+    def compute(self) -> MetricResult:
         return self.metric.compute()

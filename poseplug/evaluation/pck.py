@@ -6,57 +6,89 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from poseplug.evaluation.base import Metric, Scores, percent
-from poseplug.evaluation.normalisers import Normaliser
-from poseplug.evaluation.offsets import Offsets, People, joint_rates, nanmean, rows_of
-from poseplug.poses import Poses
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult, to_percent
+from poseplug.evaluation.distance_collector import (
+    DistanceCollector,
+    InstanceMode,
+    average_by_group,
+    nanmean,
+    pck_per_keypoint,
+)
+from poseplug.evaluation.normalizers import NormalizerRule
 from poseplug.registry import METRICS
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
 
 
 @METRICS.register_module()
 class PCK(Metric):
-    """A joint is correct when it lies within a share of the person's size: of the true torso, by default.
+    """Percentage of keypoints within a fraction of the instance's size, by default of the annotated torso.
 
-    Every labelled joint counts, occluded ones too. `thresholds` are such shares; `curve` is the largest share of the
-    curve, whose mean height is the AUC. The total weighs every joint of the skeleton alike. `normaliser` is one of the
-    rules of `normalisers.Size` ('torso', 'head', 'box', ...), `people` 'subject' or 'all' as in `offsets.Offsets`.
+    Every labeled keypoint counts, occluded ones too. The total is the unweighted mean over the skeleton's keypoints.
+
+    Args:
+        skeleton: The keypoints that are measured.
+        thresholds: Fractions of the size up to which a keypoint is correct; each is reported as `PCK@threshold`.
+        max_threshold: Largest fraction of the curve, whose mean height is reported as `AUC@max_threshold`.
+        num_steps: Number of equal steps of the curve.
+        normalizer: The size: 'torso', 'head', 'box', ... (the rules of `SizeNormalizer`).
+        instances: 'subject' or 'all', see `DistanceCollector`.
+
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> arm = Skeleton('arm', ('shoulder', 'elbow', 'wrist'), torso=('shoulder', 'elbow'))
+        >>> annotated = np.array([[[0, 0], [100, 0], [200, 0]]])
+        >>> metric = PCK(arm)
+        >>> predictions = Poses(annotated + [15, 0], np.ones((1, 3)), np.ones(1))
+        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 3), 2)))
+        >>> values = metric.compute().values
+        >>> values['PCK@0.1'], values['PCK@0.2']
+        (0.0, 100.0)
     """
 
     def __init__(
         self,
         skeleton: Skeleton,
         thresholds: Sequence[float] = (0.1, 0.2),
-        curve: float = 0.2,
-        steps: int = 20,
-        normaliser: Normaliser = 'torso',
-        people: People = 'subject',
+        max_threshold: float = 0.2,
+        num_steps: int = 20,
+        normalizer: NormalizerRule = 'torso',
+        instances: InstanceMode = 'subject',
     ):
-        self.offsets = Offsets(skeleton, normaliser, people, 'PCK')
+        self.collector = DistanceCollector(skeleton, normalizer, instances, 'PCK')
         self.skeleton, self.thresholds = skeleton, tuple(thresholds)
-        self.shares = np.linspace(0, curve, steps + 1)
+        self.curve_thresholds = np.linspace(0, max_threshold, num_steps + 1)
 
-    def add(self, predicted: Poses, true: Record) -> None:
-        self.offsets.add(predicted, true)
+    def update(self, predictions: Poses, record: Record) -> None:
+        self.collector.update(predictions, record)
 
-    def rates(self, share: float) -> np.ndarray:
-        """(K,) the share of correct ones among the labelled joints, NaN for a joint never labelled."""
-        return joint_rates(self.offsets.table()[0], share)
+    def compute_per_keypoint(self, threshold: float) -> np.ndarray:
+        """Returns the fractions (K,) of correct ones among the labeled keypoints, NaN for one never labeled."""
+        return pck_per_keypoint(self.collector.normalize_distances()[0], threshold)
 
-    def compute(self) -> Scores:
-        distances, notes = self.offsets.table()
-        scores = Scores(notes=notes)
+    def compute(self) -> MetricResult:
+        distances, notes = self.collector.normalize_distances()
+        result = MetricResult(notes=notes)
         if not len(distances):
-            return scores
-        for share in self.thresholds:
-            name = f'PCK@{share:g}'
-            rates = joint_rates(distances, share)
-            scores.values[name] = percent(nanmean(rates))
-            scores.values.update({f'{name}/{joint}': percent(r) for joint, r in rows_of(self.skeleton, rates)})
-        curve = np.stack([joint_rates(distances, share) for share in self.shares])
-        top, total = self.shares[-1], nanmean(curve, axis=1)
-        scores.values[f'AUC@{top:g}'] = percent(np.trapezoid(total, self.shares) / top)
-        for name, values in [('total', total), *rows_of(self.skeleton, curve.T)]:
-            scores.curves[name] = (self.shares.tolist(), [percent(v) for v in values])
-        return scores
+            return result
+        for threshold in self.thresholds:
+            name = f'PCK@{threshold:g}'
+            fractions = pck_per_keypoint(distances, threshold)
+            result.values[name] = to_percent(nanmean(fractions))
+            for group, fraction in average_by_group(self.skeleton, fractions):
+                result.values[f'{name}/{group}'] = to_percent(fraction)
+        self._add_curves(result, distances)
+        return result
+
+    def _add_curves(self, result: MetricResult, distances: np.ndarray) -> None:
+        """Adds the curve of the mean and of every group, and the area under the former."""
+        heights = np.stack([pck_per_keypoint(distances, threshold) for threshold in self.curve_thresholds])
+        last_threshold, mean_heights = self.curve_thresholds[-1], nanmean(heights, axis=1)
+        area = np.trapezoid(mean_heights, self.curve_thresholds) / last_threshold
+        result.values[f'AUC@{last_threshold:g}'] = to_percent(area)
+        for name, values in [('mean', mean_heights), *average_by_group(self.skeleton, heights.T)]:
+            result.curves[name] = (self.curve_thresholds.tolist(), [to_percent(value) for value in values])

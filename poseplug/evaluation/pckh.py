@@ -7,76 +7,118 @@ from typing import Literal
 
 import numpy as np
 
-from poseplug.errors import ConfigError
-from poseplug.evaluation.base import Metric, Scores, check_choice, percent
-from poseplug.evaluation.offsets import Offsets, People, joint_rates, nanmean, rows_of
-from poseplug.poses import Poses
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
+from poseplug.evaluation.distance_collector import (
+    DistanceCollector,
+    InstanceMode,
+    average_by_group,
+    nanmean,
+    pck_per_keypoint,
+)
 from poseplug.registry import METRICS
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
 
-RULES = {
-    'weighted': 'weighted by how often each joint is labelled (the rule of HRNet and MMPose)',
-    'plain': 'the plain mean over the joints (the rule of the hourglass port)',
+_AVERAGE_DESCRIPTIONS = {
+    'weighted': 'the mean weighted by how often each keypoint is labeled (the rule of HRNet and MMPose)',
+    'unweighted': 'the unweighted mean over the keypoints (the rule of the hourglass port)',
 }
 
 
 @METRICS.register_module()
 class PCKh(Metric):
-    """A joint is correct when it lies within a share of the head's size; in percent.
+    """Percentage of keypoints within a fraction of the head's size.
 
-    `head` is 'given': the data set's head size (`Record.heads`; MPII: 0.6 x the diagonal of the head's rectangle), or
-    'joints': the distance of the skeleton's two joints of the head. The mean leaves out the joints named by
-    `excluded`; `average` says how it weighs the others, 'weighted' or 'plain', and a note tells which was used.
-    `people` is 'subject' or 'all' as in `offsets.Offsets`.
+    Two rules of the mean are in use, and their results differ; a note names the one that was used.
+
+    Args:
+        skeleton: The keypoints that are measured.
+        thresholds: Fractions of the head's size up to which a keypoint is correct; each is reported as
+            `PCKh@threshold`.
+        average: 'weighted' is the mean over all labeled keypoints (HRNet, MMPose), 'unweighted' the mean over the
+            percentages of the keypoints.
+        head_size: 'annotated' is the head size of the data set (`Record.head_sizes`; MPII: 0.6 x the diagonal of the
+            head's rectangle), 'keypoints' the distance between the skeleton's two keypoints of the head.
+        excluded_keypoints: Names of keypoints that are reported but are not part of the mean.
+        instances: 'subject' or 'all', see `DistanceCollector`.
+
+    Example:
+        >>> import numpy as np
+        >>> from poseplug.core.poses import Poses
+        >>> from poseplug.core.sample import Record
+        >>> from poseplug.core.skeleton import Skeleton
+        >>> skeleton = Skeleton('bust', ('neck', 'head_top', 'wrist'), head=('neck', 'head_top'))
+        >>> annotated = np.array([[[50, 80], [50, 40], [90, 120]]])
+        >>> record = Record('a.jpg', 'a', annotated, np.full((1, 3), 2), head_sizes=np.array([30]))
+        >>> metric = PCKh(skeleton)
+        >>> metric.update(Poses(annotated + [10, 0], np.ones((1, 3)), np.ones(1)), record)
+        >>> values = metric.compute().values
+        >>> values['PCKh@0.5'], values['PCKh@0.1']
+        (100.0, 0.0)
     """
 
     def __init__(
         self,
         skeleton: Skeleton,
         thresholds: Sequence[float] = (0.5, 0.1),
-        average: Literal['weighted', 'plain'] = 'weighted',
-        head: Literal['given', 'joints'] = 'given',
-        excluded: Sequence[str] = ('pelvis', 'thorax'),
-        people: People = 'subject',
+        average: Literal['weighted', 'unweighted'] = 'weighted',
+        head_size: Literal['annotated', 'keypoints'] = 'annotated',
+        excluded_keypoints: Sequence[str] = ('pelvis', 'thorax'),
+        instances: InstanceMode = 'subject',
     ):
-        check_choice('PCKh', 'average', average, RULES)
-        check_choice('PCKh', 'head', head, ('given', 'joints'))
-        self.offsets = Offsets(skeleton, 'head' if head == 'given' else 'head_joints', people, 'PCKh')
+        check_choice('PCKh', 'average', average, _AVERAGE_DESCRIPTIONS)
+        check_choice('PCKh', 'head_size', head_size, ('annotated', 'keypoints'))
+        rule = 'head' if head_size == 'annotated' else 'head_keypoints'
+        self.collector = DistanceCollector(skeleton, rule, instances, 'PCKh')
         self.skeleton, self.thresholds, self.average = skeleton, tuple(thresholds), average
-        self.counted = np.array([joint not in excluded for joint in skeleton.joints])
-        if not self.counted.any():
-            raise ConfigError(f'PCKh: excluded leaves no joint of skeleton {skeleton.name!r}')
+        self.included_mask = np.array([name not in excluded_keypoints for name in skeleton.keypoints])
+        if not self.included_mask.any():
+            raise ConfigError(
+                f'PCKh: excluded_keypoints leaves no keypoint of skeleton {skeleton.name!r}; name fewer of them'
+            )
 
-    def add(self, predicted: Poses, true: Record) -> None:
-        self.offsets.add(predicted, true)
+    def update(self, predictions: Poses, record: Record) -> None:
+        self.collector.update(predictions, record)
 
-    def rates(self, share: float) -> np.ndarray:
-        """(K,) the share of correct ones among the labelled joints, NaN for a joint never labelled."""
-        return joint_rates(self.offsets.table()[0], share)
+    def compute_per_keypoint(self, threshold: float) -> np.ndarray:
+        """Returns the fractions (K,) of correct ones among the labeled keypoints, NaN for one never labeled."""
+        return pck_per_keypoint(self.collector.normalize_distances()[0], threshold)
 
-    def mean(self, share: float, average: str | None = None) -> float:
-        """The share of correct joints over all that count, by one of both rules; NaN where none is labelled."""
-        return mean_rate(self.offsets.table()[0][:, self.counted], share, average or self.average)
+    def compute_mean(self, threshold: float, average: str | None = None) -> float:
+        """Returns the fraction of correct keypoints over all that are included, NaN where none is labeled.
 
-    def compute(self) -> Scores:
-        distances, notes = self.offsets.table()
-        scores = Scores(notes=notes)
-        if np.isnan(distances[:, self.counted]).all():
-            return scores
-        for share in self.thresholds:
-            name = f'PCKh@{share:g}'
-            scores.values[name] = percent(mean_rate(distances[:, self.counted], share, self.average))
-            rows = rows_of(self.skeleton, joint_rates(distances, share))
-            scores.values.update({f'{name}/{joint}': percent(r) for joint, r in rows})
-        without = [j for j, counts in zip(self.skeleton.joints, self.counted, strict=True) if not counts]
-        left = f', without {" and ".join(without)}' if without else ''
-        scores.notes.append(f'PCKh is {RULES[self.average]}{left}')
-        return scores
+        Args:
+            threshold: A keypoint is correct up to this fraction of the head's size.
+            average: The rule of the mean, by default that of the metric.
+        """
+        distances = self.collector.normalize_distances()[0]
+        return _average_pck(distances[:, self.included_mask], threshold, average or self.average)
+
+    def compute(self) -> MetricResult:
+        distances, notes = self.collector.normalize_distances()
+        included_distances = distances[:, self.included_mask]
+        result = MetricResult(notes=notes)
+        if np.isnan(included_distances).all():
+            return result
+        for threshold in self.thresholds:
+            name = f'PCKh@{threshold:g}'
+            result.values[name] = to_percent(_average_pck(included_distances, threshold, self.average))
+            for group, fraction in average_by_group(self.skeleton, pck_per_keypoint(distances, threshold)):
+                result.values[f'{name}/{group}'] = to_percent(fraction)
+        result.notes.append(f'PCKh is {_AVERAGE_DESCRIPTIONS[self.average]}{self._describe_exclusions()}')
+        return result
+
+    def _describe_exclusions(self) -> str:
+        """The end of the note: which keypoints are not part of the mean."""
+        pairs = zip(self.skeleton.keypoints, self.included_mask, strict=True)
+        excluded = [name for name, included in pairs if not included]
+        return f', without {" and ".join(excluded)}' if excluded else ''
 
 
-def mean_rate(distances: np.ndarray, share: float, average: str) -> float:
-    """The share of labelled joints (M, K) within `share`, over all of them or as the plain mean over the K joints."""
-    if average == 'plain':
-        return float(nanmean(joint_rates(distances, share)))
-    return float(joint_rates(distances.reshape(-1, 1), share)[0])
+def _average_pck(distances: np.ndarray, threshold: float, average: str) -> float:
+    """The fraction of labeled keypoints (M, K) within the threshold: over all of them, or the mean over K."""
+    if average == 'unweighted':
+        return float(nanmean(pck_per_keypoint(distances, threshold)))
+    return float(pck_per_keypoint(distances.reshape(-1, 1), threshold)[0])

@@ -1,0 +1,1 @@
+"""Grouping of peaks into instances, and non-maximum suppression."""

@@ -8,48 +8,62 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseplug.grouping.nms import greedy
+from poseplug.grouping.nms import greedy_nms
 
-TINY = 1e-6  # px², instead of an area of 0
-FARTHEST = -80.0  # an exponent whose power is 0 beside 1; below it the processor's exp is ten times slower
+_MIN_AREA_PX2 = 1e-6  # divisor for instances without an area
+_MIN_EXPONENT = -80.0  # its power is 0 beside 1; below it the processor's exp is ten times slower
 
 
 def oks(
-    one: Tensor,
-    other: Tensor,
+    keypoints: Tensor,
+    other_keypoints: Tensor,
     areas: Tensor,
     sigmas: Tensor,
     visible: Tensor | None = None,
     other_visible: Tensor | None = None,
 ) -> Tensor:
-    """How alike people are, from 0 to 1: the mean over joints of exp(-d² / (2 area (2 sigma)²)).
+    """Compute the object keypoint similarity: the mean over keypoints of exp(-d² / (2 area (2 sigma)²)).
 
     Args:
-        one, other: (..., N, K, 2) and (..., M, K, 2) px.
-        areas: broadcastable to (..., N, M) px²: the annotated person's, or the mean of both.
-        sigmas: (K,) the skeleton's.
-        visible, other_visible: (..., N, K) and (..., M, K) which joints count; a pair without one is 0 alike.
+        keypoints, other_keypoints: (..., N, K, 2) and (..., M, K, 2) px.
+        areas: broadcastable to (..., N, M), px²: that of the annotated instance, or the mean of both.
+        sigmas: (K,) of the skeleton.
+        visible, other_visible: (..., N, K) and (..., M, K) bool, which keypoints count; all by default. A pair that has
+            no keypoint in common has similarity 0.
 
     Returns:
-        (..., N, M).
+        (..., N, M), from 0 to 1.
+
+    Example:
+        >>> keypoints = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]])  # 2 instances of 1 keypoint
+        >>> oks(keypoints, keypoints, torch.tensor(100.0), torch.tensor([0.1]))[0].round(decimals=2).tolist()
+        [1.0, 0.6100000143051147]
     """
-    along = other.movedim(-1, 0).mT.unsqueeze(-3).contiguous()  # (2, ..., 1, K, M): the long axis last
-    x, y = one[..., 0, None] - along[0], one[..., 1, None] - along[1]
-    spread = -(sigmas[:, None] ** -2) / 8
-    power = x.square_().add_(y.square_()).mul_(spread) / torch.atleast_1d(areas).clamp(min=TINY).unsqueeze(-2)
-    alike = power.clamp_(min=FARTHEST).exp_()
+    others = other_keypoints.movedim(-1, 0).mT.unsqueeze(-3).contiguous()  # (2, ..., 1, K, M): the long axis last
+    x, y = keypoints[..., 0, None] - others[0], keypoints[..., 1, None] - others[1]
+    scales = -(sigmas[:, None] ** -2) / 8
+    squared_distances = x.square_().add_(y.square_())
+    exponents = squared_distances.mul_(scales) / torch.atleast_1d(areas).clamp(min=_MIN_AREA_PX2).unsqueeze(-2)
+    similarities = exponents.clamp_(min=_MIN_EXPONENT).exp_()
     if visible is None and other_visible is None:
-        return alike.mean(dim=-2)
-    counts = torch.ones_like(alike, dtype=torch.bool)
+        return similarities.mean(dim=-2)
+    counts = torch.ones_like(similarities, dtype=torch.bool)
     if visible is not None:
         counts = counts & visible[..., None]
     if other_visible is not None:
         counts = counts & other_visible[..., None, :, :].mT
-    return (alike * counts).sum(dim=-2) / counts.sum(dim=-2).clamp(min=1)
+    return (similarities * counts).sum(dim=-2) / counts.sum(dim=-2).clamp(min=1)
 
 
-class Crowd:
-    """Candidates of one picture: joints (N, K, 2) px, areas (N,) px², `visible` (N, K) which joints count."""
+class OKSCandidates:
+    """The candidates of one image, between which OKS is computed pair by pair.
+
+    Args:
+        keypoints: (N, K, 2) px.
+        areas: (N,) px².
+        sigmas: (K,) of the skeleton.
+        visible: (N, K) which keypoints count; all by default.
+    """
 
     def __init__(
         self,
@@ -63,11 +77,13 @@ class Crowd:
         self.sigmas = torch.as_tensor(np.asarray(sigmas, dtype=np.float32))
         self.visible = None if visible is None else torch.as_tensor(np.asarray(visible, dtype=bool))
 
-    def alike(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """(A, B) the similarity of the candidates at places (A,) and (B,), by the mean of both areas."""
-        areas = (self.areas[one][:, None] + self.areas[other][None]) / 2
-        seen = (None, None) if self.visible is None else (self.visible[one], self.visible[other])
-        return oks(self.keypoints[one], self.keypoints[other], areas, self.sigmas, *seen).numpy()
+    def pairwise_oks(self, indices: np.ndarray, other_indices: np.ndarray) -> np.ndarray:
+        """Return the OKS (A, B) of candidates (A,) and (B,), by the mean of both areas."""
+        areas = (self.areas[indices][:, None] + self.areas[other_indices][None]) / 2
+        pair = (self.keypoints[indices], self.keypoints[other_indices])
+        if self.visible is None:
+            return oks(*pair, areas, self.sigmas).numpy()
+        return oks(*pair, areas, self.sigmas, self.visible[indices], self.visible[other_indices]).numpy()
 
 
 def oks_nms(
@@ -78,16 +94,20 @@ def oks_nms(
     threshold: float = 0.9,
     visible: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The places of the people that stay, best first: nobody is more alike a better one than `threshold`.
+    """Suppress every instance whose OKS with a kept one of higher score is above a threshold.
 
     Args:
-        keypoints, scores: (N, K, 2) px and (N,).
-        areas: (N,) px²; two people are compared by the mean of theirs.
-        sigmas: (K,) the skeleton's.
-        threshold: an OKS above it suppresses.
-        visible: (N, K) which joints count; all by default.
+        keypoints: (N, K, 2) px.
+        scores: (N,).
+        areas: (N,) px²; two instances are compared by the mean of their areas.
+        sigmas: (K,) of the skeleton.
+        threshold: an OKS, from 0 to 1.
+        visible: (N, K) which keypoints count; all by default.
+
+    Returns:
+        The indices of the kept instances, highest score first.
     """
-    return greedy(scores, Crowd(keypoints, areas, sigmas, visible).alike, threshold)
+    return greedy_nms(scores, OKSCandidates(keypoints, areas, sigmas, visible).pairwise_oks, threshold)
 
 
 def soft_oks_nms(
@@ -96,20 +116,33 @@ def soft_oks_nms(
     areas: np.ndarray,
     sigmas: Sequence[float] | np.ndarray,
     threshold: float = 0.9,
-    most: int = 20,
+    max_instances: int = 20,
     visible: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The places of the `most` best people, best first, where every choice dims those that are alike.
+    """Select the highest-scoring instances, where every selected one lowers the scores of those similar to it.
 
-    A score is multiplied by exp(-OKS² / threshold) for every better one that was chosen (Bodla et al. 2017,
-    arXiv:1704.04503, the Gaussian rule). The arguments are those of `oks_nms`.
+    A score is multiplied by exp(-OKS² / threshold) for every instance selected before (Bodla et al. 2017,
+    arXiv:1704.04503, the Gaussian rule).
+
+    Args:
+        keypoints: (N, K, 2) px.
+        scores: (N,).
+        areas: (N,) px²; two instances are compared by the mean of their areas.
+        sigmas: (K,) of the skeleton.
+        threshold: the smaller, the more a score is lowered.
+        max_instances: instances selected at most.
+        visible: (N, K) which keypoints count; all by default.
+
+    Returns:
+        The indices of the selected instances, in the order of selection.
     """
-    crowd = Crowd(keypoints, areas, sigmas, visible)
-    kept: list[int] = []
-    dimmed, left = np.array(scores, dtype=float), np.arange(len(scores))
-    while len(left) and len(kept) < most:
-        chosen = int(left[np.argmax(dimmed[left])])
-        left = left[left != chosen]
-        kept.append(chosen)
-        dimmed[left] *= np.exp(-(crowd.alike(np.array([chosen]), left)[0] ** 2) / threshold)
-    return np.array(kept, dtype=int)
+    candidates = OKSCandidates(keypoints, areas, sigmas, visible)
+    selected: list[int] = []
+    lowered_scores, remaining = np.array(scores, dtype=float), np.arange(len(scores))
+    while len(remaining) and len(selected) < max_instances:
+        best = int(remaining[np.argmax(lowered_scores[remaining])])
+        remaining = remaining[remaining != best]
+        selected.append(best)
+        similarities = candidates.pairwise_oks(np.array([best]), remaining)[0]
+        lowered_scores[remaining] *= np.exp(-(similarities**2) / threshold)
+    return np.array(selected, dtype=int)

@@ -1,7 +1,7 @@
-"""People from peaks and part affinity fields (Cao et al. 2017, arXiv:1611.08050, section 2.3).
+"""Instances from peaks and part affinity fields (Cao et al. 2017, arXiv:1611.08050, section 2.3).
 
-Peaks are found on the device; the limbs between them are scored, matched and put together in NumPy, whose calls cost
-least on arrays as small as these. Positions are in cells until the end.
+Peaks are found on the device. The limbs between them are scored, matched and grouped in NumPy, whose calls cost less
+than torch's on arrays as small as these. Positions are in cells until the end.
 """
 
 from __future__ import annotations
@@ -16,148 +16,217 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseplug.errors import ConfigError, MismatchError
-from poseplug.grouping.assembly import Assembly, surviving
-from poseplug.grouping.limbs import every_pair, limbs_of, matched
-from poseplug.grouping.peaks import PLACES, Peaks, find_peaks
-from poseplug.grouping.presets import PRESETS, Rules, get_rules
-from poseplug.poses import Poses
-from poseplug.skeleton import Skeleton, get_skeleton
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
+from poseplug.fields.peaks import PEAK_REFINEMENTS, Peaks, find_peaks
+from poseplug.grouping.instance_assembler import InstanceAssembler, select_valid_instances
+from poseplug.grouping.limb_scores import enumerate_peak_pairs, find_limbs, match_pairs
+from poseplug.grouping.paf_rules import PAF_PRESETS, PAFRules, get_paf_rules
+from poseplug.registry.skeletons import get_skeleton
 
-logger = logging.getLogger(__name__)
-STEPS = ('peaks', 'pairs', 'limbs', 'people put together')
+_LOGGER = logging.getLogger(__name__)
+_STEP_NAMES = ('peaks', 'pairs', 'limbs', 'instances grouped')  # keys of the counts that are no cause of a drop
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """The people of one picture, with every number of the way there.
+class ParseResult:
+    """The instances of one image, with every count on the way.
 
-    `joints` (N, K) are the places of their peaks, -1 where they have none; `scores` (N,) of the people; `peaks`, and
-    `counts`: pairs looked at, limbs, people put together, and of those the dropped ones by cause.
+    Attributes:
+        peak_indices: (N, K) the peak of each keypoint, -1 where it is missing.
+        instance_scores: (N,) scores of the instances.
+        peaks: the peaks of the image.
+        counts: the peaks, the pairs and limbs between them, the instances that were grouped, and how many of these
+            were dropped, by cause.
     """
 
-    joints: np.ndarray
-    scores: np.ndarray
+    peak_indices: np.ndarray
+    instance_scores: np.ndarray
     peaks: Peaks
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        dropped = [f'{n} {why}' for why, n in self.counts.items() if why not in STEPS and n]
-        steps = ', '.join(f'{self.counts[name]} {name}' for name in STEPS)
-        return f'{len(self.joints)} people: {steps}' + (f'; dropped: {", ".join(dropped)}' if dropped else '')
+        steps = ', '.join(f'{self.counts[name]} {name}' for name in _STEP_NAMES)
+        message = f'{len(self.peak_indices)} instances: {steps}'
+        dropped = [f'{count} {cause}' for cause, count in self.counts.items() if cause not in _STEP_NAMES and count]
+        return f'{message}; dropped: {", ".join(dropped)}' if dropped else message
 
-    def poses(self, stride: tuple[float, float] = (1.0, 1.0), offset: float = 0.0) -> Poses:
-        """The people, where cell g stands at `stride` g + `offset` px. A missing joint scores 0.
+    def to_poses(self, stride: tuple[float, float] = (1.0, 1.0), offset: float = 0.0) -> Poses:
+        """Return the instances in input pixels, where cell g stands at `stride` g + `offset`.
 
-        It stands amid the joints of its person, so that it says nothing and widens no box.
+        A missing keypoint has score and visibility 0. It stands at the mean of its instance's keypoints, where it
+        widens no box.
         """
-        found = self.joints >= 0
-        cells = np.concatenate([self.peaks.cells, np.zeros((1, 2), np.float32)])[self.joints]
-        values = np.concatenate([self.peaks.scores, np.zeros(1, np.float32)])[self.joints]
+        has_peak = self.peak_indices >= 0
+        mask = has_peak[..., None]
+        # Index -1, of a missing keypoint, reads the zeros behind the last peak.
+        cells = np.concatenate([self.peaks.cells, np.zeros((1, 2), np.float32)])[self.peak_indices]
+        scores = np.concatenate([self.peaks.scores, np.zeros(1, np.float32)])[self.peak_indices]
         points = cells * np.array(stride, np.float32) + np.float32(offset)
-        low = np.where(found[..., None], points, np.inf).min(axis=1)
-        high = np.where(found[..., None], points, -np.inf).max(axis=1)
-        amid = points.sum(axis=1, where=found[..., None]) / np.maximum(found.sum(axis=1), 1)[:, None]
+        low = np.where(mask, points, np.inf).min(axis=1)
+        high = np.where(mask, points, -np.inf).max(axis=1)
+        mean = points.sum(axis=1, where=mask) / np.maximum(has_peak.sum(axis=1), 1)[:, None]
+        keypoints = np.where(mask, points, mean[:, None]).astype(np.float32)
+        boxes = np.concatenate([low, high], axis=1).astype(np.float32)
         return Poses(
-            keypoints=np.where(found[..., None], points, amid[:, None]).astype(np.float32),
-            scores=np.clip(np.where(found, values, 0), 0, 1),
-            person_scores=self.scores.astype(np.float32),
-            visibility=np.where(found, 2, 0).astype(np.uint8),
-            boxes=np.concatenate([low, high], axis=1).astype(np.float32),
+            keypoints=keypoints,
+            keypoint_scores=np.clip(np.where(has_peak, scores, 0), 0, 1),
+            instance_scores=self.instance_scores.astype(np.float32),
+            visibility=np.where(has_peak, 2, 0).astype(np.uint8),
+            boxes=boxes,
         )
 
 
-def parse(
+def parse_paf(
     fields: Mapping[str, Any],
     skeleton: Skeleton | str,
-    preset: Rules | str | Mapping[str, Any] = 'cpp',
+    preset: PAFRules | str | Mapping[str, Any] = 'openpose',
     stride: float = 8.0,
     offset: float = 3.5,
     refine: str = 'centroid',
-    kernel: int = 11,
+    kernel_size: int = 11,
 ) -> list[Poses]:
-    """The people of fields that were computed anywhere: arrays or tensors, of one picture or of several.
+    """Group fields that were predicted anywhere into instances.
 
     Args:
-        fields: 'heatmap' (K or K + 1, H, W), one map a joint of the skeleton in its order, the background last, and
-            'paf' (2 L, H, W), x and y of each of `skeleton.limbs` in turn; or both with a batch in front.
-        skeleton: its name, such as 'coco18'.
-        preset: the rules of a released parser, see `PRESETS`.
+        fields: arrays or tensors, of one image or, with a first axis for the batch, of several. 'heatmap' is
+            (K, H, W) or, with the background last, (K + 1, H, W), in the order of the skeleton's keypoints; 'paf' is
+            (2 L, H, W), x and y of each of the skeleton's limbs in turn.
+        skeleton: a skeleton or its name, such as 'coco18'.
+        preset: the rules of a released parser by name, see `PAF_PRESETS`, a dict of changes to one, or rules.
         stride, offset: cell g stands at input pixel `stride` g + `offset`.
-        refine: how peaks are placed between cells: 'centroid', the released library's, or one of
-            `poseplug.codecs.refine`; `kernel` is the blur of 'dark'.
+        refine: how peaks are refined between the cells, one of `PEAK_REFINEMENTS`; 'centroid' is the OpenPose
+            library's.
+        kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
 
     Returns:
-        The people of each picture in input pixels, best first.
+        The instances of each image in input pixels, highest score first.
+
+    Raises:
+        ConfigError: for an unknown preset, rule or refinement.
+        MismatchError: if the fields do not fit the skeleton or each other.
+
+    Example:
+        >>> fields = {'heatmap': np.zeros((19, 46, 46)), 'paf': np.zeros((38, 46, 46))}
+        >>> [len(poses) for poses in parse_paf(fields, 'coco18')]
+        [0]
     """
     skeleton = get_skeleton(skeleton)
-    maps = checked({n: m[None] if m.ndim == 3 else m for n, m in fields.items()}, skeleton)
-    if refine not in PLACES:
-        raise ConfigError(f'peaks are placed by one of {PLACES}; got {refine!r}')
-    joints, rules = maps['heatmap'][:, : len(skeleton)], get_rules(preset)
-    found = parse_maps(joints, maps['paf'], skeleton, rules, stride, refine, kernel)
-    return [parsed.poses((stride, stride), offset) for parsed in found]
+    batched = {name: values[None] if values.ndim == 3 else values for name, values in fields.items()}
+    tensors = check_paf_fields(batched, skeleton)
+    if refine not in PEAK_REFINEMENTS:
+        raise ConfigError(f'peaks are refined by one of {PEAK_REFINEMENTS}; got {refine!r}')
+    heatmaps, rules = tensors['heatmap'][:, : len(skeleton)], get_paf_rules(preset)
+    results = parse_paf_batch(heatmaps, tensors['paf'], skeleton, rules, stride, refine, kernel_size)
+    return [result.to_poses((stride, stride), offset) for result in results]
 
 
-def checked(fields: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Tensor]:
-    """Fields (B, C, H, W) in single precision, if they have the channels of the skeleton, and one grid."""
-    joints, limbs = len(skeleton), len(skeleton.limbs)
-    maps = {n: torch.as_tensor(fields[n]).detach().float() for n in ('heatmap', 'paf') if n in fields}
-    heat, paf = (tuple(maps[n].shape) if n in maps else None for n in ('heatmap', 'paf'))
-    fits = heat and paf and len(heat) == len(paf) == 4 and heat[0] == paf[0] and heat[2:] == paf[2:]
-    if not (fits and heat and heat[1] in (joints, joints + 1) and paf and paf[1] == 2 * limbs):
+def check_paf_fields(fields: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Tensor]:
+    """Return fields (B, C, H, W) as tensors in single precision.
+
+    Raises:
+        MismatchError: if their channels are not those of the skeleton, or they have no common batch and grid.
+    """
+    num_keypoints, num_limbs = len(skeleton), len(skeleton.limbs)
+    tensors = {name: torch.as_tensor(fields[name]).detach().float() for name in ('heatmap', 'paf') if name in fields}
+    heatmap, paf = (tuple(tensors[name].shape) if name in tensors else None for name in ('heatmap', 'paf'))
+    same_grid = heatmap and paf and len(heatmap) == len(paf) == 4 and heatmap[0] == paf[0] and heatmap[2:] == paf[2:]
+    heatmap_fits = heatmap and heatmap[1] in (num_keypoints, num_keypoints + 1)
+    if not (same_grid and heatmap_fits and paf and paf[1] == 2 * num_limbs):
         raise MismatchError(
-            f'fields of {skeleton.name!r} are a heatmap of {joints} channels (or {joints + 1}, with background) and a '
-            f'paf of {2 * limbs}, (channels, rows, columns) of one size; got heatmap {heat} and paf {paf}'
+            f'fields of {skeleton.name!r} are a heatmap of {num_keypoints} channels (or {num_keypoints + 1}, with '
+            f'background) and a paf of {2 * num_limbs}, (channels, rows, columns) of one size; got heatmap {heatmap} '
+            f'and paf {paf}'
         )
-    return maps
+    return tensors
 
 
-def parse_maps(
-    maps: Tensor,
+def parse_paf_batch(
+    heatmaps: Tensor,
     paf: Tensor,
     skeleton: Skeleton,
-    rules: Rules,
+    rules: PAFRules,
     stride: float,
-    how: str = 'none',
-    kernel: int = 11,
-    raw: Tensor | None = None,
-) -> list[Parsed]:
-    """The people of every picture: maps (B, K, H, W) and fields (B, 2 L, H, W), float32, by the rules and the next.
+    refine: str = 'none',
+    kernel_size: int = 11,
+    raw_heatmaps: Tensor | None = None,
+) -> list[ParseResult]:
+    """Group the peaks of every image into instances.
 
-    The rules `again` have their try where nobody was found; why, is in the log.
+    Where no instance is left, the counts are logged and the rules named by `rules.fallback` are tried.
+
+    Args:
+        heatmaps: (B, K, H, W) float32.
+        paf: (B, 2 L, H, W) float32.
+        skeleton: of K keypoints and L limbs.
+        rules: what counts as a peak, as a limb and as an instance.
+        stride: input pixels per cell.
+        refine: how peaks are refined between the cells, one of `PEAK_REFINEMENTS`.
+        kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
+        raw_heatmaps: (B, K, H, W) from which scores are taken, where `heatmaps` were smoothed.
+
+    Returns:
+        The instances of each image, highest score first, positions in cells.
     """
-    peaks = find_peaks(maps, rules.peak, rules.most, how, kernel, rules.apart / stride, raw)
+    peaks = find_peaks(
+        heatmaps,
+        rules.peak_threshold,
+        rules.max_peaks,
+        refine,
+        kernel_size,
+        rules.min_peak_distance_px / stride,
+        raw_heatmaps,
+    )
     vectors = paf.cpu().numpy()
-    found = [
-        assemble(peaks.of_picture(i, len(skeleton)), vectors[i], skeleton, rules, stride) for i in range(len(maps))
+    results = [
+        assemble_instances(peaks.for_image(i, len(skeleton)), vectors[i], skeleton, rules, stride)
+        for i in range(len(heatmaps))
     ]
-    lost = [i for i, parsed in enumerate(found) if not len(parsed.joints)]
-    for i in lost:
-        logger.info('picture %d: %s', i, found[i])
-    if lost and rules.again:
-        rest = None if raw is None else raw[lost]
-        more = parse_maps(maps[lost], paf[lost], skeleton, PRESETS[rules.again], stride, how, kernel, rest)
-        found = [more[lost.index(i)] if i in lost else parsed for i, parsed in enumerate(found)]
-    return found
+    empty = [i for i, result in enumerate(results) if not len(result.peak_indices)]
+    for i in empty:
+        _LOGGER.info('image %d: %s', i, results[i])
+    if empty and rules.fallback:
+        fallback_rules = PAF_PRESETS[rules.fallback]
+        raw = None if raw_heatmaps is None else raw_heatmaps[empty]
+        retried = parse_paf_batch(
+            heatmaps[empty], paf[empty], skeleton, fallback_rules, stride, refine, kernel_size, raw
+        )
+        for i, result in zip(empty, retried, strict=True):
+            results[i] = result
+    return results
 
 
-def assemble(peaks: Peaks, paf: np.ndarray, skeleton: Skeleton, rules: Rules, stride: float = 8.0) -> Parsed:
-    """The people of one picture: its peaks, sorted by joint, and fields (2 L, H, W) to who has which of them."""
-    pairs = every_pair(peaks, skeleton)
-    limbs, scores = limbs_of(pairs, peaks.cells, paf, rules, stride)
-    chosen = matched(limbs, scores, len(skeleton.limbs), rules.match)
-    people = Assembly(skeleton, peaks, rules)
-    for step in skeleton.assembly:
-        people.add(step, chosen[step.limb])
-    if rules.lone == 'every' or not skeleton.limbs:
-        people.alone(range(len(skeleton)))
-    if rules.gather:
-        people.gather(peaks.cells, rules.gather)
-    counts = Counter({'peaks': len(peaks), 'pairs': len(pairs), 'limbs': sum(map(len, chosen))})
-    joints, sums = people.table()
-    counts['people put together'] = len(joints)
-    kept = surviving(joints, sums, skeleton, rules, counts)
-    scores = np.clip(sums[kept] / (len(skeleton) + len(skeleton.limbs)), 0, 1)
+def assemble_instances(
+    peaks: Peaks, paf: np.ndarray, skeleton: Skeleton, rules: PAFRules, stride: float = 8.0
+) -> ParseResult:
+    """Group the peaks of one image into instances.
+
+    Args:
+        peaks: of the image, sorted by keypoint.
+        paf: (2 L, H, W) x and y of each limb in turn.
+        skeleton: of the keypoints and limbs.
+        rules: what counts as a limb and as an instance.
+        stride: input pixels per cell.
+
+    Returns:
+        The instances, highest score first.
+    """
+    pairs = enumerate_peak_pairs(peaks, skeleton)
+    limbs, limb_scores = find_limbs(pairs, peaks.cells, paf, rules, stride)
+    matched = match_pairs(limbs, limb_scores, len(skeleton.limbs), rules.matching)
+    assembler = InstanceAssembler(skeleton, peaks, rules)
+    for step in skeleton.limb_steps:
+        assembler.add_limbs(step, matched[step.limb])
+    if rules.single_peaks == 'all' or not skeleton.limbs:
+        assembler.start_single_instances(range(len(skeleton)))
+    if rules.merge_distance_ratio:
+        assembler.merge_nearby_instances(peaks.cells, rules.merge_distance_ratio)
+    peak_indices, score_sums = assembler.to_arrays()
+    counts = Counter({'peaks': len(peaks), 'pairs': len(pairs), 'limbs': sum(map(len, matched))})
+    counts['instances grouped'] = len(peak_indices)
+    valid = select_valid_instances(peak_indices, score_sums, skeleton, rules, counts)
+    # The score is the sum over the peaks and limbs of an instance, over the number of both in the skeleton.
+    scores = np.clip(score_sums[valid] / (len(skeleton) + len(skeleton.limbs)), 0, 1)
     order = np.argsort(-scores, kind='stable')
-    return Parsed(joints[kept][order], scores[order], peaks, counts)
+    return ParseResult(peak_indices[valid][order], scores[order], peaks, counts)

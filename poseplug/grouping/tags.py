@@ -1,7 +1,7 @@
-"""People from peaks and tags, the numbers that tell people apart (Newell et al. 2017, arXiv:1611.05424, section 3.2).
+"""Instances from peaks and tags, similar within an instance (Newell et al. 2017, arXiv:1611.05424, section 3.2).
 
-Peaks are found, and missing joints looked for, on the device of the maps; peaks are matched in NumPy. Positions are in
-cells until the end.
+Peaks are found, and missing keypoints are searched, on the device of the heatmaps; peaks are grouped in NumPy.
+Positions are in cells until the end.
 """
 
 from __future__ import annotations
@@ -14,246 +14,330 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from poseplug.codecs.refine import largest
-from poseplug.errors import ConfigError, MismatchError
-from poseplug.grouping.paf import Parsed
-from poseplug.grouping.peaks import Peaks, best, refined, summits
-from poseplug.poses import Poses
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.poses import Poses
+from poseplug.fields.peaks import Peaks, find_local_maxima, refine_peaks, select_top_peaks
+from poseplug.grouping.paf import ParseResult
 
-TIE = 1e-3  # of the distance of two tags, beside its whole number and the score: it decides where these are equal
-CHUNK = 2**22  # numbers looked through at once for missing joints
+# Weight of the distance of two tags beside the rounded distance and the score: it decides where those are equal.
+_TIE_WEIGHT = 1e-3
+_CHUNK_SIZE = 2**22  # numbers searched at once for missing keypoints, which bounds the memory
 
 
 @dataclass(frozen=True)
 class TagRules:
-    """What counts as a peak, and whose it is.
+    """What counts as a peak, and which peaks belong to one instance.
 
-    A peak is above `threshold`, the largest cell of the square of `window` cells around it, and among the `candidates`
-    largest of its map. It is no part of a person whose mean tag is `apart` or more from its own. Of the people the
-    `most` best count. With `fill` the joints that they lack are looked for where the tags are nearest to theirs.
+    Args:
+        keypoint_threshold: a peak is larger than this.
+        nms_kernel_size: a peak is the largest of the square of this many cells around it; odd.
+        top_k: the highest peaks kept of each keypoint.
+        tag_threshold: a peak does not join an instance whose mean tag is this far from its own, or farther.
+        max_instances: the highest-scoring instances kept of each image.
+        fill_missing: whether missing keypoints are searched in the cells whose tags are nearest to the instance's.
+
+    Raises:
+        ConfigError: for a value that a rule cannot have.
     """
 
-    threshold: float = 0.1
-    window: int = 5
-    candidates: int = 30
-    apart: float = 1.0
-    most: int = 30
-    fill: bool = True
+    keypoint_threshold: float = 0.1
+    nms_kernel_size: int = 5
+    top_k: int = 30
+    tag_threshold: float = 1.0
+    max_instances: int = 30
+    fill_missing: bool = True
 
     def __post_init__(self) -> None:
-        if self.window < 3 or self.window % 2 == 0:
-            raise ConfigError(f'tags: window is odd and at least 3, in cells; got {self.window}')
-        if self.threshold < 0:
-            raise ConfigError(f'tags: threshold is not negative; got {self.threshold}')
-        for name in ('candidates', 'apart', 'most'):
+        if self.nms_kernel_size < 3 or self.nms_kernel_size % 2 == 0:
+            raise ConfigError(f'tags: nms_kernel_size is odd and at least 3, in cells; got {self.nms_kernel_size}')
+        if self.keypoint_threshold < 0:
+            raise ConfigError(f'tags: keypoint_threshold is not negative; got {self.keypoint_threshold}')
+        for name in ('top_k', 'tag_threshold', 'max_instances'):
             if not getattr(self, name) > 0:
                 raise ConfigError(f'tags: {name} is positive; got {getattr(self, name)}')
 
 
-class Groups(NamedTuple):
-    """People: `joints` (N, K), the places of their peaks, -1 where they have none; `tags` (N, D), the mean of theirs.
+class TagGroups(NamedTuple):
+    """Peaks grouped into instances.
 
-    `scores` (N,) are the mean of their peaks' over all joints.
+    Attributes:
+        peak_indices: (N, K) the peak of each keypoint, -1 where it is missing.
+        mean_tags: (N, D) the mean of the peaks' tags.
+        instance_scores: (N,) the sum of the peaks' scores over the number of all keypoints.
     """
 
-    joints: np.ndarray
-    tags: np.ndarray
-    scores: np.ndarray
+    peak_indices: np.ndarray
+    mean_tags: np.ndarray
+    instance_scores: np.ndarray
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """The people of several pictures, with every number of the way there.
+class TagParseResult:
+    """The instances of several images, with every count on the way.
 
-    `found` holds their joints, of the `peaks` of all pictures; of these the first `drawn` are peaks, and the others
-    were filled in. `images` (N,) says whose picture it is.
+    Attributes:
+        parsed_instances: the instances of all images and the peaks of their keypoints.
+        image_indices: (N,) image of each instance.
+        num_peaks: the first so many of the peaks were found as such; the others were filled in.
+        keypoint_threshold: threshold of the peaks.
     """
 
-    found: Parsed
-    images: np.ndarray
-    drawn: int
-    threshold: float
+    parsed_instances: ParseResult
+    image_indices: np.ndarray
+    num_peaks: int
+    keypoint_threshold: float
 
-    def poses(self, stride: tuple[float, float] = (1.0, 1.0), offset: float = 0.0) -> Poses:
-        """The people, where cell g stands at `stride` g + `offset` px.
+    def to_poses(self, stride: tuple[float, float] = (1.0, 1.0), offset: float = 0.0) -> Poses:
+        """Return the instances in input pixels, where cell g stands at `stride` g + `offset`.
 
-        The visibility of a joint is 2 for a peak, 1 for one that was filled in from cells above the threshold, and
-        otherwise 0: that one widens no box.
+        The visibility of a keypoint is 2 for a peak, 1 if it was filled in from a cell above the threshold, and
+        otherwise 0. Keypoints of visibility 0 do not widen the box.
         """
-        joints, scores = self.found.joints, self.found.peaks.scores
-        sure = (joints >= 0) & (joints < self.drawn)
-        seen = sure | ((joints >= 0) & (np.append(scores, 0)[joints] > self.threshold))
-        boxes = replace(self.found, joints=np.where(seen, joints, -1)).poses(stride, offset).boxes
-        everything = self.found.poses(stride, offset)
-        visibility = (seen.astype(np.uint8) + sure).astype(np.uint8)
-        rated = np.clip(everything.person_scores, 0, 1)
-        return replace(everything, person_scores=rated, visibility=visibility, boxes=boxes, images=self.images)
+        indices, scores = self.parsed_instances.peak_indices, self.parsed_instances.peaks.scores
+        is_peak = (indices >= 0) & (indices < self.num_peaks)
+        exceeds_threshold = np.append(scores, 0)[indices] > self.keypoint_threshold
+        is_visible = is_peak | ((indices >= 0) & exceeds_threshold)
+        visible_instances = replace(self.parsed_instances, peak_indices=np.where(is_visible, indices, -1))
+        poses = self.parsed_instances.to_poses(stride, offset)
+        return replace(
+            poses,
+            instance_scores=np.clip(poses.instance_scores, 0, 1),
+            visibility=(is_visible.astype(np.uint8) + is_peak).astype(np.uint8),
+            boxes=visible_instances.to_poses(stride, offset).boxes,
+            image_indices=self.image_indices,
+        )
 
 
 def parse_tags(
-    maps: Tensor,
+    heatmaps: Tensor,
     tags: Tensor,
-    order: Sequence[int],
+    keypoint_order: Sequence[int],
     rules: TagRules = TagRules(),  # noqa: B008 - it is frozen
-    how: str = 'none',
-    kernel: int = 11,
-    raw: Tensor | None = None,
-) -> Tagged:
-    """The people of every picture, best first: maps (B, K, H, W) and tags (B, D K, H, W), float32.
+    refine: str = 'none',
+    kernel_size: int = 11,
+    raw_heatmaps: Tensor | None = None,
+) -> TagParseResult:
+    """Group the peaks of heatmaps into instances by their tags.
 
-    `order` has the places of the joints as people are put together. Scores are the values of `raw` maps, if these were
-    smoothed; peaks are placed between the cells by `how`, with a blur of `kernel` for 'dark' and 'udp'. Joints that are
-    filled in, which are no peaks, stay in their cells.
+    Args:
+        heatmaps: (B, K, H, W) float32.
+        tags: (B, D K, H, W) float32, a map per keypoint for each of D dimensions in turn.
+        keypoint_order: indices of the keypoints in the order of grouping.
+        rules: what counts as a peak, and which peaks belong to one instance.
+        refine: how peaks are refined between the cells, one of `PEAK_REFINEMENTS`. Keypoints that are filled in are no
+            peaks, and stay in their cells.
+        kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
+        raw_heatmaps: (B, K, H, W) from which scores are taken, where `heatmaps` were smoothed.
+
+    Returns:
+        The instances of every image, highest score first, positions in cells.
+
+    Raises:
+        MismatchError: if the tags do not fit the heatmaps.
     """
-    marks, values = by_joint(tags, maps), (maps if raw is None else raw).flatten(2).flatten(0, 1)
-    peaks, numbers = tagged_peaks(maps, marks, values, rules, how, kernel)
-    people, images, counts = grouped(peaks, numbers, maps.shape[:2], order, rules)
-    drawn = len(peaks)
-    if rules.fill and (people.joints < 0).any():
-        people, peaks = filled(people, images, peaks, marks, values, maps.shape[-1])
-    return Tagged(Parsed(people.joints, people.scores, peaks, counts), images, drawn, rules.threshold)
+    channel_tags = split_tags_by_keypoint(tags, heatmaps)
+    values = (heatmaps if raw_heatmaps is None else raw_heatmaps).flatten(2).flatten(0, 1)
+    peaks, peak_tags = _find_tagged_peaks(heatmaps, channel_tags, values, rules, refine, kernel_size)
+    groups, image_indices, counts = _group_batch(peaks, peak_tags, heatmaps.shape[:2], keypoint_order, rules)
+    num_peaks = len(peaks)
+    if rules.fill_missing and (groups.peak_indices < 0).any():
+        width = heatmaps.shape[-1]
+        groups, peaks = _fill_missing_keypoints(groups, image_indices, peaks, channel_tags, values, width)
+    parsed = ParseResult(groups.peak_indices, groups.instance_scores, peaks, counts)
+    return TagParseResult(parsed, image_indices, num_peaks, rules.keypoint_threshold)
 
 
-def by_joint(tags: Tensor, maps: Tensor) -> Tensor:
-    """Tags (B, D K, H, W), one map a joint for each dimension in turn, as (B K, D, H W), if they fit the maps."""
-    batch, joints, *size = maps.shape
-    if tags.shape[0] != batch or list(tags.shape[2:]) != size or not tags.shape[1] or tags.shape[1] % joints:
+def split_tags_by_keypoint(tags: Tensor, heatmaps: Tensor) -> Tensor:
+    """Rearrange tags so that the first axis is that of the flattened heatmaps.
+
+    Args:
+        tags: (B, D K, H, W), a map per keypoint for each of D dimensions in turn.
+        heatmaps: (B, K, H, W).
+
+    Returns:
+        (B K, D, H W).
+
+    Raises:
+        MismatchError: if the tags have another batch or grid, or no whole number of maps per keypoint.
+    """
+    batch, num_keypoints, *size = heatmaps.shape
+    same_grid = tags.shape[0] == batch and list(tags.shape[2:]) == size
+    if not same_grid or not tags.shape[1] or tags.shape[1] % num_keypoints:
         raise MismatchError(
-            f'tags are one map, or several, for each of the {joints} maps of {tuple(size)} cells (rows, columns) of '
-            f'{batch} pictures; got tags of {tuple(tags.shape)}'
+            f'tags are one map, or several, for each of the {num_keypoints} heatmaps of {tuple(size)} cells (rows, '
+            f'columns) of {batch} images; got tags of {tuple(tags.shape)}'
         )
-    shape = (batch, tags.shape[1] // joints, joints, size[0] * size[1])
+    shape = (batch, tags.shape[1] // num_keypoints, num_keypoints, size[0] * size[1])
     return tags.reshape(shape).transpose(1, 2).flatten(0, 1)
 
 
-def tagged_peaks(
-    maps: Tensor, tags: Tensor, values: Tensor, rules: TagRules, how: str, kernel: int
+def _find_tagged_peaks(
+    heatmaps: Tensor, tags: Tensor, values: Tensor, rules: TagRules, refine: str, kernel_size: int
 ) -> tuple[Peaks, np.ndarray]:
-    """Peaks of maps (B, K, H, W), of each map the largest first, and the tag (M, D) of each.
+    """The peaks of heatmaps (B, K, H, W), of each keypoint the highest first, and their tags (M, D).
 
-    `tags` (B K, D, H W) and `values` (B K, H W) are by joint; the scores are `values`.
+    `tags` (B K, D, H W) and `values` (B K, H W) are by heatmap; scores are taken from `values`.
     """
-    maps = maps.contiguous()
-    width, size = maps.shape[-1], values.shape[1]
-    places = of_squares(maps, summits(maps, rules.threshold), rules.window)
-    places = best(maps.flatten(), places, size, rules.candidates)
-    channels, inside = places.div(size, rounding_mode='floor'), places % size
+    heatmaps = heatmaps.contiguous()
+    width, size = heatmaps.shape[-1], values.shape[1]
+    maxima = find_local_maxima(heatmaps, rules.keypoint_threshold)
+    maxima = keep_window_maxima(heatmaps, maxima, rules.nms_kernel_size)
+    indices = select_top_peaks(heatmaps.flatten(), maxima, size, rules.top_k)
+    channels, inside = indices.div(size, rounding_mode='floor'), indices % size
     cells = torch.stack([inside % width, inside.div(width, rounding_mode='floor')], dim=-1)
-    cells = refined(maps.flatten(0, 1), channels, cells, how, kernel)
-    columns = [cells.double(), values[channels, inside].double()[:, None], channels[:, None], tags[channels, :, inside]]
+    cells = refine_peaks(heatmaps.flatten(0, 1), channels, cells, refine, kernel_size)
+    # One table, and so one transfer and one synchronization with a GPU.
+    columns = [cells, values[channels, inside].double()[:, None], channels[:, None], tags[channels, :, inside]]
     table = torch.cat([column.double() for column in columns], dim=1).cpu().numpy()
     table = table[np.lexsort([-table[:, 2], table[:, 3]])]
-    scores, channel = table[:, 2].astype(np.float32), table[:, 3].astype(np.int64)
-    return Peaks(table[:, :2].astype(np.float32), scores, channel), table[:, 4:]
+    scores, peak_channels = table[:, 2].astype(np.float32), table[:, 3].astype(np.int64)
+    return Peaks(table[:, :2].astype(np.float32), scores, peak_channels), table[:, 4:]
 
 
-def of_squares(maps: Tensor, places: Tensor, window: int) -> Tensor:
-    """Of the places (M,) in flattened maps (B, K, H, W) those that are the largest of `window` x `window` cells."""
-    if window <= 3:
-        return places
-    height, width = maps.shape[-2:]
-    steps = torch.arange(-(window // 2), window // 2 + 1, device=maps.device)
-    column, row = places % width, places.div(width, rounding_mode='floor') % height
-    columns = (column[:, None] + steps).clamp(0, width - 1) - column[:, None]
-    rows = (row[:, None] + steps).clamp(0, height - 1) - row[:, None]
-    around = places[:, None, None] + rows[:, :, None] * width + columns[:, None, :]
-    flat = maps.flatten()
-    return places[flat[places] >= flat[around].flatten(1).amax(dim=1)]
+def keep_window_maxima(heatmaps: Tensor, indices: Tensor, kernel_size: int) -> Tensor:
+    """Keep the peaks that are the largest of a square of cells.
+
+    Args:
+        heatmaps: (B, K, H, W).
+        indices: (M,) of the peaks in the flattened heatmaps; each exceeds its eight neighbors.
+        kernel_size: odd side of the square around a peak, in cells.
+
+    Returns:
+        The indices that are kept, in their order.
+    """
+    if kernel_size <= 3:
+        return indices
+    largest = F.max_pool2d(heatmaps, kernel_size, stride=1, padding=kernel_size // 2)
+    return indices[heatmaps.flatten()[indices] >= largest.flatten()[indices]]
 
 
-def grouped(
-    peaks: Peaks, tags: np.ndarray, shape: Sequence[int], order: Sequence[int], rules: TagRules
-) -> tuple[Groups, np.ndarray, Counter[str]]:
-    """The people of all pictures, (B, K) as the `shape` says, best first; the picture (N,) of each; and what counts."""
-    batch, joints = shape
-    starts = np.searchsorted(peaks.channels, np.arange(batch * joints + 1))
-    groups = [Groups(np.zeros((0, joints), int), np.zeros((0, tags.shape[1])), np.zeros(0))]
+def _group_batch(
+    peaks: Peaks, tags: np.ndarray, shape: Sequence[int], keypoint_order: Sequence[int], rules: TagRules
+) -> tuple[TagGroups, np.ndarray, Counter[str]]:
+    """The instances of all images, `shape` (B, K), highest score first; the image (N,) of each; and the counts."""
+    batch, num_keypoints = shape
+    starts = np.searchsorted(peaks.channels, np.arange(batch * num_keypoints + 1))
+    groups = [TagGroups(np.zeros((0, num_keypoints), int), np.zeros((0, tags.shape[1])), np.zeros(0))]
     counts = Counter({'peaks': len(peaks)})
     for i in range(batch):
-        people = group(peaks.scores, tags, starts[i * joints : (i + 1) * joints + 1], order, rules.apart)
-        kept = np.argsort(-people.scores, kind='stable')[: rules.most]
-        counts.update({'people put together': len(people.scores), 'beyond the most': len(people.scores) - len(kept)})
-        groups.append(Groups(*(part[kept] for part in people)))
-    images = np.repeat(np.arange(batch), [len(g.scores) for g in groups[1:]])
-    return Groups(*map(np.concatenate, zip(*groups, strict=True))), images, counts
+        channel_starts = starts[i * num_keypoints : (i + 1) * num_keypoints + 1]
+        group = group_peaks_by_tags(peaks.scores, tags, channel_starts, keypoint_order, rules.tag_threshold)
+        num_grouped = len(group.instance_scores)
+        order = np.argsort(-group.instance_scores, kind='stable')[: rules.max_instances]
+        counts.update({'instances grouped': num_grouped, 'beyond max_instances': num_grouped - len(order)})
+        groups.append(TagGroups(*(array[order] for array in group)))
+    image_indices = np.repeat(np.arange(batch), [len(g.instance_scores) for g in groups[1:]])
+    return TagGroups(*map(np.concatenate, zip(*groups, strict=True))), image_indices, counts
 
 
-def group(scores: np.ndarray, tags: np.ndarray, starts: np.ndarray, order: Sequence[int], apart: float) -> Groups:
-    """The people of one picture, in the order in which they are begun.
+def group_peaks_by_tags(
+    scores: np.ndarray,
+    tags: np.ndarray,
+    channel_starts: np.ndarray,
+    keypoint_order: Sequence[int],
+    tag_threshold: float,
+) -> TagGroups:
+    """Group the peaks of one image into instances.
+
+    Keypoint by keypoint the peaks are assigned to the instances so that the sum of the rounded distances is smallest,
+    and of equal sums the one that uses the highest-scoring peaks. An unmatched peak starts a new instance.
 
     Args:
         scores, tags: (M,) and (M, D) of all peaks.
-        starts: (K + 1,) where the peaks of each joint begin among them, and the last end.
-        order: the joints as people are put together.
-        apart: a peak and a person whose mean tag is that far are not matched.
+        channel_starts: (K + 1,) index of the first peak of each keypoint, and behind the last peak.
+        keypoint_order: indices of the keypoints in the order of grouping.
+        tag_threshold: a peak and an instance whose mean tag is this far away are not matched.
 
-    Joint by joint the peaks are shared out among the people so that the sum of the distances, as whole numbers, is
-    least, and of as good ones that of the surest peaks. Who gets none is a person of their own.
+    Returns:
+        The instances in the order in which they were started.
     """
-    size = starts[-1] - starts[0]
-    joints = np.full((size, len(starts) - 1), -1)
-    sums, found, people = np.zeros((size, tags.shape[1])), np.zeros(size, int), 0
-    for joint in order:
-        mine = np.arange(starts[joint], starts[joint + 1])
-        if not len(mine):
+    max_instances = channel_starts[-1] - channel_starts[0]
+    peak_indices = np.full((max_instances, len(channel_starts) - 1), -1)
+    tag_sums, num_members, count = np.zeros((max_instances, tags.shape[1])), np.zeros(max_instances, int), 0
+    for keypoint in keypoint_order:
+        candidates = np.arange(channel_starts[keypoint], channel_starts[keypoint + 1])
+        if not len(candidates):
             continue
-        means = sums[:people] / found[:people, None]
-        who = shared_out(tags[mine], scores[mine], means, apart)
-        new = who < 0
-        who[new] = people + np.arange(new.sum())
-        people += int(new.sum())
-        joints[who, joint] = mine
-        sums[who] += tags[mine]
-        found[who] += 1
-    joints = joints[:people]
-    total = np.where(joints >= 0, scores[joints], 0).sum(axis=1) if people else np.zeros(0)
-    return Groups(joints, sums[:people] / found[:people, None], total / max(len(starts) - 1, 1))
+        mean_tags = tag_sums[:count] / num_members[:count, None]
+        instances = assign_peaks(tags[candidates], scores[candidates], mean_tags, tag_threshold)
+        is_new = instances < 0
+        instances[is_new] = count + np.arange(is_new.sum())
+        count += int(is_new.sum())
+        peak_indices[instances, keypoint] = candidates
+        tag_sums[instances] += tags[candidates]
+        num_members[instances] += 1
+    peak_indices = peak_indices[:count]
+    score_sums = np.where(peak_indices >= 0, scores[peak_indices], 0).sum(axis=1) if count else np.zeros(0)
+    mean_tags = tag_sums[:count] / num_members[:count, None]
+    return TagGroups(peak_indices, mean_tags, score_sums / max(len(channel_starts) - 1, 1))
 
 
-def shared_out(tags: np.ndarray, scores: np.ndarray, means: np.ndarray, apart: float) -> np.ndarray:
-    """(M,) which of the people, of mean tags (N, D), gets each of the peaks (M, D), or -1."""
-    who = np.full(len(tags), -1)
-    if not len(means):
-        return who
-    from scipy.optimize import linear_sum_assignment  # it is slow to import, and not wanted before
+def assign_peaks(tags: np.ndarray, scores: np.ndarray, mean_tags: np.ndarray, tag_threshold: float) -> np.ndarray:
+    """Assign the peaks of one keypoint to instances.
 
-    far = np.linalg.norm(tags[:, None] - means[None], axis=2)
-    rows, columns = linear_sum_assignment(100 * np.round(far) + TIE * far - scores[:, None])
-    near = far[rows, columns] < apart
-    who[rows[near]] = columns[near]
-    return who
+    Args:
+        tags, scores: (M, D) and (M,) of the peaks.
+        mean_tags: (N, D) of the instances.
+        tag_threshold: a peak and an instance this far away are not matched.
 
-
-def filled(
-    people: Groups, images: np.ndarray, peaks: Peaks, tags: Tensor, values: Tensor, width: int
-) -> tuple[Groups, Peaks]:
-    """The people with every joint, and the peaks with those that were filled in behind them, in whole cells."""
-    count = people.joints.shape[1]
-    person, joint = np.nonzero(people.joints < 0)
-    channels = images[person] * count + joint
-    there = torch.from_numpy(channels).to(values.device)
-    places = nearest_cells(values, tags, there, torch.from_numpy(people.tags[person]).to(tags))
-    scores, chosen = values[there, places].float().cpu().numpy(), places.cpu().numpy()
-    cells = np.stack([chosen % width, chosen // width], axis=-1).astype(np.float32)
-    joints = people.joints.copy()
-    joints[person, joint] = len(peaks) + np.arange(len(person))
-    own = (peaks.cells, peaks.scores, peaks.channels)
-    parts = (cells, scores, channels)
-    return people._replace(joints=joints), Peaks(*(np.concatenate(p) for p in zip(own, parts, strict=True)))
-
-
-def nearest_cells(values: Tensor, tags: Tensor, channels: Tensor, means: Tensor) -> Tensor:
-    """(P,) the place in each of the maps `channels` (P,) where the tag is nearest to a person's mean (P, D).
-
-    Distances count as whole numbers: of as near cells it is the one of the largest value. From values (C, H W) and tags
-    (C, D, H W).
+    Returns:
+        (M,) index of the instance, or -1.
     """
-    places = []
-    size = max(1, CHUNK // max(tags[:1].numel(), 1))
-    for channel, mean in zip(channels.split(size), means.split(size), strict=True):
-        away = tags.index_select(0, channel).sub_(mean[:, :, None])
-        far = away[:, 0].abs_() if away.shape[1] == 1 else torch.linalg.vector_norm(away, dim=1)
-        near = far.round_().mul_(-100).add_(values.index_select(0, channel))
-        places.append(largest(near)[0])
-    return torch.cat(places)
+    instances = np.full(len(tags), -1)
+    if not len(mean_tags):
+        return instances
+    from scipy.optimize import linear_sum_assignment  # slow to import, and used here alone
+
+    distances = np.linalg.norm(tags[:, None] - mean_tags[None], axis=2)
+    costs = 100 * np.round(distances) + _TIE_WEIGHT * distances - scores[:, None]
+    rows, columns = linear_sum_assignment(costs)
+    is_near = distances[rows, columns] < tag_threshold
+    instances[rows[is_near]] = columns[is_near]
+    return instances
+
+
+def _fill_missing_keypoints(
+    groups: TagGroups, image_indices: np.ndarray, peaks: Peaks, tags: Tensor, values: Tensor, width: int
+) -> tuple[TagGroups, Peaks]:
+    """The instances with every keypoint, and the peaks with those that were filled in behind them, in whole cells."""
+    instances, keypoints = np.nonzero(groups.peak_indices < 0)
+    channels = image_indices[instances] * groups.peak_indices.shape[1] + keypoints
+    channels_on_device = torch.from_numpy(channels).to(values.device)
+    mean_tags = torch.from_numpy(groups.mean_tags[instances]).to(tags)
+    nearest = find_nearest_tag_cells(values, tags, channels_on_device, mean_tags)
+    scores, indices = values[channels_on_device, nearest].float().cpu().numpy(), nearest.cpu().numpy()
+    cells = np.stack([indices % width, indices // width], axis=-1).astype(np.float32)
+    peak_indices = groups.peak_indices.copy()
+    peak_indices[instances, keypoints] = len(peaks) + np.arange(len(instances))
+    filled = Peaks(
+        np.concatenate([peaks.cells, cells]),
+        np.concatenate([peaks.scores, scores]),
+        np.concatenate([peaks.channels, channels]),
+    )
+    return groups._replace(peak_indices=peak_indices), filled
+
+
+def find_nearest_tag_cells(values: Tensor, tags: Tensor, channels: Tensor, mean_tags: Tensor) -> Tensor:
+    """Find the cells whose tags are nearest to those of instances.
+
+    Args:
+        values: (C, H W) flattened heatmaps.
+        tags: (C, D, H W).
+        channels: (P,) heatmap of each missing keypoint.
+        mean_tags: (P, D) of its instance.
+
+    Returns:
+        (P,) index of the cell. Distances are rounded to whole numbers; of equal ones the largest value decides.
+    """
+    cells = []
+    chunk = max(1, _CHUNK_SIZE // max(tags[:1].numel(), 1))
+    for channel, mean in zip(channels.split(chunk), mean_tags.split(chunk), strict=True):
+        difference = tags.index_select(0, channel).sub_(mean[:, :, None])
+        # The norm of a single dimension is its absolute value and needs no reduction.
+        one_dimension = difference.shape[1] == 1
+        distance = difference[:, 0].abs_() if one_dimension else torch.linalg.vector_norm(difference, dim=1)
+        nearness = distance.round_().mul_(-100).add_(values.index_select(0, channel))
+        cells.append(nearness.max(dim=1).indices)
+    return torch.cat(cells)

@@ -1,0 +1,1 @@
+"""Skeletons of data sets, registered by name: data alone, one module each."""

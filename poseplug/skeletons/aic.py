@@ -1,8 +1,9 @@
-"""AI Challenger: 14 joints in the order of its files, with its own OKS constants (Wu et al. 2017, arXiv:1711.06475)."""
+"""AI Challenger: 14 keypoints in the order of its files, with its own sigmas (Wu et al. 2017, arXiv:1711.06475)."""
 
-from poseplug.skeleton import Skeleton, register_skeleton
+from poseplug.core.skeleton import Skeleton
+from poseplug.registry.skeletons import register_skeleton
 
-SIGMAS = {
+_SIGMAS = {
     'right_shoulder': 0.01388152,
     'right_elbow': 0.01515228,
     'right_wrist': 0.01057665,
@@ -18,31 +19,34 @@ SIGMAS = {
     'head_top': 0.01291456,
     'neck': 0.01236173,
 }
-SIDED = ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+_PAIRED_PARTS = ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+
+_LIMBS = (
+    ('right_wrist', 'right_elbow'),
+    ('right_elbow', 'right_shoulder'),
+    ('left_wrist', 'left_elbow'),
+    ('left_elbow', 'left_shoulder'),
+    ('right_ankle', 'right_knee'),
+    ('right_knee', 'right_hip'),
+    ('left_ankle', 'left_knee'),
+    ('left_knee', 'left_hip'),
+    ('right_shoulder', 'right_hip'),
+    ('left_shoulder', 'left_hip'),
+    ('right_hip', 'left_hip'),
+    ('right_shoulder', 'neck'),
+    ('left_shoulder', 'neck'),
+    ('neck', 'head_top'),
+)
+_FLIP_PAIRS = tuple((f'left_{part}', f'right_{part}') for part in _PAIRED_PARTS)
 
 AIC = register_skeleton(
     Skeleton(
         name='aic',
-        joints=tuple(SIGMAS),
-        limbs=(
-            ('right_wrist', 'right_elbow'),
-            ('right_elbow', 'right_shoulder'),
-            ('left_wrist', 'left_elbow'),
-            ('left_elbow', 'left_shoulder'),
-            ('right_ankle', 'right_knee'),
-            ('right_knee', 'right_hip'),
-            ('left_ankle', 'left_knee'),
-            ('left_knee', 'left_hip'),
-            ('right_shoulder', 'right_hip'),
-            ('left_shoulder', 'left_hip'),
-            ('right_hip', 'left_hip'),
-            ('right_shoulder', 'neck'),
-            ('left_shoulder', 'neck'),
-            ('neck', 'head_top'),
-        ),
-        swaps=tuple((f'left_{part}', f'right_{part}') for part in SIDED),
+        keypoints=tuple(_SIGMAS),
+        limbs=_LIMBS,
+        flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
-        sigmas=tuple(SIGMAS.values()),
+        sigmas=tuple(_SIGMAS.values()),
     )
 )

@@ -1,37 +1,52 @@
-"""COCO: 17 joints with the OKS constants of the benchmark (Lin et al. 2014; cocodataset.org, keypoint evaluation)."""
+"""COCO: 17 keypoints with the sigmas of the benchmark (Lin et al. 2014; cocodataset.org, keypoint evaluation)."""
 
-from poseplug.skeleton import Skeleton, register_skeleton
+from poseplug.core.skeleton import Skeleton
+from poseplug.registry.skeletons import register_skeleton
 
-SIDED = ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+_PAIRED_PART_SIGMAS = {
+    'eye': 0.025,
+    'ear': 0.035,
+    'shoulder': 0.079,
+    'elbow': 0.072,
+    'wrist': 0.062,
+    'hip': 0.107,
+    'knee': 0.087,
+    'ankle': 0.089,
+}
+_NOSE_SIGMA = 0.026
+COCO_PAIRED_PARTS = tuple(_PAIRED_PART_SIGMAS)
+
+_LIMBS = (
+    ('left_ankle', 'left_knee'),
+    ('left_knee', 'left_hip'),
+    ('right_ankle', 'right_knee'),
+    ('right_knee', 'right_hip'),
+    ('left_hip', 'right_hip'),
+    ('left_shoulder', 'left_hip'),
+    ('right_shoulder', 'right_hip'),
+    ('left_shoulder', 'right_shoulder'),
+    ('left_shoulder', 'left_elbow'),
+    ('right_shoulder', 'right_elbow'),
+    ('left_elbow', 'left_wrist'),
+    ('right_elbow', 'right_wrist'),
+    ('left_eye', 'right_eye'),
+    ('nose', 'left_eye'),
+    ('nose', 'right_eye'),
+    ('left_eye', 'left_ear'),
+    ('right_eye', 'right_ear'),
+    ('left_ear', 'left_shoulder'),
+    ('right_ear', 'right_shoulder'),
+)
+_KEYPOINTS = ('nose', *(f'{side}_{part}' for part in COCO_PAIRED_PARTS for side in ('left', 'right')))
+_FLIP_PAIRS = tuple((f'left_{part}', f'right_{part}') for part in COCO_PAIRED_PARTS)
 
 COCO = register_skeleton(
     Skeleton(
         name='coco',
-        joints=('nose', *(f'{side}_{part}' for part in SIDED for side in ('left', 'right'))),
-        limbs=(
-            ('left_ankle', 'left_knee'),
-            ('left_knee', 'left_hip'),
-            ('right_ankle', 'right_knee'),
-            ('right_knee', 'right_hip'),
-            ('left_hip', 'right_hip'),
-            ('left_shoulder', 'left_hip'),
-            ('right_shoulder', 'right_hip'),
-            ('left_shoulder', 'right_shoulder'),
-            ('left_shoulder', 'left_elbow'),
-            ('right_shoulder', 'right_elbow'),
-            ('left_elbow', 'left_wrist'),
-            ('right_elbow', 'right_wrist'),
-            ('left_eye', 'right_eye'),
-            ('nose', 'left_eye'),
-            ('nose', 'right_eye'),
-            ('left_eye', 'left_ear'),
-            ('right_eye', 'right_ear'),
-            ('left_ear', 'left_shoulder'),
-            ('right_ear', 'right_shoulder'),
-        ),
-        swaps=tuple((f'left_{part}', f'right_{part}') for part in SIDED),
+        keypoints=_KEYPOINTS,
+        limbs=_LIMBS,
+        flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),
-        sigmas=tuple(s for part in (0.026, 0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089)
-                     for s in ((part,) if part == 0.026 else (part, part))),
+        sigmas=(_NOSE_SIGMA, *(sigma for sigma in _PAIRED_PART_SIGMAS.values() for _ in ('left', 'right'))),
     )
-)  # fmt: skip
+)

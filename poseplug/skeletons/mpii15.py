@@ -1,17 +1,18 @@
-"""MPII's joints as part affinity fields are trained on them: a chest for pelvis and thorax (Cao et al. 2017).
+"""MPII's keypoints as part affinity fields are trained on them: a chest replaces pelvis and thorax (Cao et al. 2017).
 
-The chest is the middle of MPII's pelvis and thorax. Limbs are both trained and parsed in this order, a tree.
+The chest is the center between MPII's pelvis and thorax. Limbs are trained and grouped in this order, which is a tree.
 """
 
-from poseplug.skeleton import Skeleton, register_skeleton
-from poseplug.skeletons.mpii import MPII, SIDED
+from poseplug.core.skeleton import Skeleton
+from poseplug.registry.skeletons import register_skeleton
+from poseplug.skeletons.mpii import MPII, MPII_PAIRED_PARTS
 
-SIDES = ('right', 'left')
-LIMBS = (
+_SIDES = ('right', 'left')
+_LIMBS = (
     ('head_top', 'neck'),
     *(
         pair
-        for side in SIDES
+        for side in _SIDES
         for pair in (
             ('neck', f'{side}_shoulder'),
             (f'{side}_shoulder', f'{side}_elbow'),
@@ -21,7 +22,7 @@ LIMBS = (
     ('neck', 'chest'),
     *(
         pair
-        for side in SIDES
+        for side in _SIDES
         for pair in (
             ('chest', f'{side}_hip'),
             (f'{side}_hip', f'{side}_knee'),
@@ -30,20 +31,23 @@ LIMBS = (
     ),
 )
 
+_KEYPOINTS = (
+    'head_top',
+    'neck',
+    *(f'{side}_{part}' for side in _SIDES for part in ('shoulder', 'elbow', 'wrist')),
+    *(f'{side}_{part}' for side in _SIDES for part in ('hip', 'knee', 'ankle')),
+    'chest',
+)
+_FLIP_PAIRS = tuple((f'left_{part}', f'right_{part}') for part in MPII_PAIRED_PARTS)
+
 MPII15 = register_skeleton(
     Skeleton(
         name='mpii15',
-        joints=(
-            'head_top',
-            'neck',
-            *(f'{side}_{part}' for side in SIDES for part in ('shoulder', 'elbow', 'wrist')),
-            *(f'{side}_{part}' for side in SIDES for part in ('hip', 'knee', 'ankle')),
-            'chest',
-        ),
-        limbs=LIMBS,
-        parsing=LIMBS,
-        derived={'chest': ('pelvis', 'thorax')},
-        swaps=tuple((f'left_{part}', f'right_{part}') for part in SIDED),
+        keypoints=_KEYPOINTS,
+        limbs=_LIMBS,
+        grouping_order=_LIMBS,
+        derived_keypoints={'chest': ('pelvis', 'thorax')},
+        flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         groups=MPII.groups,

@@ -6,47 +6,47 @@ import pytest
 
 from poseplug.registry import CODECS
 from poseplug.skeletons.coco import COCO
-from tests.test_contracts import ours
+from tests.test_contracts import list_builtin_parts
 
 
 @pytest.fixture(scope='module')
-def rows(root):
-    """The codecs of every row, as they are written, with what the row says of their cells and of their mirroring."""
+def table_rows(root):
+    """The codecs of every row, as they are written, with the row's columns on their cells and on flipping."""
     table = (root / 'docs/conventions.md').read_text().partition('## Grid alignment')[2].partition('\n## ')[0]
     cells = [line.strip('| ').split(' | ') for line in table.splitlines() if line.startswith('| `')]
     return [(name, row[1], row[-1]) for row in cells for name in re.findall(r'`(\w+(?:\([^)]*\))?)`', row[0])]
 
 
-def built(name):
+def build(name):
     kind, settings = re.fullmatch(r'(\w+)(?:\((.*)\))?', name).groups()
     settings = {n: {'True': True}.get(v) or float(v) for n, v in re.findall(r'(\w+)=([\w.]+)', settings or '')}
     return CODECS.build(dict(type=kind, input_size=(192, 256), **settings), skeleton=COCO)
 
 
-def test_every_codec_has_a_row(rows):
-    assert {name.partition('(')[0] for name, _, _ in rows} == set(ours(CODECS))
+def test_every_codec_has_a_row(table_rows):
+    assert {name.partition('(')[0] for name, _, _ in table_rows} == set(list_builtin_parts(CODECS))
 
 
-def test_cells_stand_where_the_table_says(rows):
-    for name, cells, _ in rows:
+def test_cells_stand_where_the_table_says(table_rows):
+    for name, cells, _ in table_rows:
         if 'no cells' in cells:
-            assert not hasattr(built(name), 'grid'), name
+            assert not hasattr(build(name), 'grid'), name
         elif cells == 'aligned':
-            grid = built(name).grid
+            grid = build(name).grid
             assert grid.strides == pytest.approx([191 / (grid.size[0] - 1), 255 / (grid.size[1] - 1)]), name
         else:
             stride, offset = re.match(r'`(\d)g(?: \+ ([\d.]+))?`', cells).groups()
-            assert (built(name).grid.strides, built(name).grid.offset) == ((int(stride),) * 2, float(offset or 0)), name
+            assert (build(name).grid.strides, build(name).grid.offset) == ((int(stride),) * 2, float(offset or 0)), name
 
 
-def test_mirrored_fields_fall_where_the_table_says(rows):
-    for name, cells, mirrored in rows:
+def test_flipped_fields_fall_where_the_table_says(table_rows):
+    for name, cells, flipped in table_rows:
         if 'no cells' in cells:
             continue
-        grid = built(name).grid
-        beside = (191 - 2 * grid.offset) / grid.strides[0] - (grid.size[0] - 1)
-        if mirrored.startswith('fall on'):
-            assert beside == pytest.approx(0), name
+        grid = build(name).grid
+        shift = (191 - 2 * grid.offset) / grid.strides[0] - (grid.size[0] - 1)
+        if flipped.startswith('fall on'):
+            assert shift == pytest.approx(0), name
         else:
-            wanted = (-0.25, 0) if 'quarter' in mirrored else (0.75, 1)
-            assert (beside, grid.mirror_shift) == pytest.approx(wanted), name
+            expected = (-0.25, 0) if 'quarter' in flipped else (0.75, 1)
+            assert (shift, grid.flip_shift) == pytest.approx(expected), name

@@ -3,17 +3,17 @@ import torch
 
 from poseplug.codecs.dark import DARKHeatmap
 from poseplug.codecs.msra import MSRAHeatmap
-from poseplug.errors import ConfigError
-from poseplug.skeleton import Skeleton
+from poseplug.core.errors import ConfigError
+from poseplug.core.skeleton import Skeleton
 
 FOUR = Skeleton('four', ('a', 'b', 'c', 'd'))
 
 
 def largest_error(codec) -> float:
-    """Pixels between joints at least 32 px inside and what comes back of their own maps."""
+    """Largest error in pixels of keypoints at least 32 px inside, encoded and decoded."""
     keypoints = torch.rand(16, 1, 4, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([128.0, 192.0]) + 32
-    found = codec.decode(codec.encode(keypoints, torch.ones(16, 1, 4)).at(0)).keypoints
-    return (found - keypoints[:, 0]).abs().max().item()
+    decoded = codec.decode(codec.encode(keypoints, torch.ones(16, 1, 4)).stage_fields(0)).keypoints
+    return (decoded - keypoints[:, 0]).abs().max().item()
 
 
 @pytest.mark.parametrize('aligned', [False, True])
@@ -22,10 +22,10 @@ def test_both_of_its_grids_lose_less_than_a_fifth_of_a_pixel_where_rounding_lose
     assert 1.8 < largest_error(MSRAHeatmap(FOUR, (192, 256))) <= 2.0
 
 
-def test_the_plain_expansion_reads_a_gaussian_exactly():
+def test_the_expansion_without_smoothing_decodes_a_gaussian_exactly():
     assert largest_error(DARKHeatmap(FOUR, (192, 256), refine='taylor')) < 0.001
 
 
-def test_an_aligned_grid_takes_no_offset():
+def test_an_aligned_grid_has_no_offset():
     with pytest.raises(ConfigError, match='starts at pixel 0'):
         DARKHeatmap(FOUR, (192, 256), aligned=True, offset=1.5)

@@ -1,4 +1,4 @@
-"""Bad input through the real commands: one clear message, exit code 2, no trace; docs/bad_input.md lists them all."""
+"""Bad input through the real commands: one clear message, exit code 2, no traceback; docs/bad_input.md lists them."""
 
 import re
 from pathlib import Path
@@ -14,58 +14,63 @@ PAGE = ROOT / 'docs/bad_input.md'
 
 
 class Case:
-    """A copy of the small data set to spoil, and the options that read it."""
+    """A copy of the small data set to corrupt, and the options that read it."""
 
-    def __init__(self, folder: Path, data: Path, typed):
+    def __init__(self, folder: Path, data: Path, tiny_cli_options):
         import shutil
 
-        self.folder, self.data, self.run, self.typed = folder, folder / 'DATA', folder / 'RUN', typed
+        self.folder, self.data, self.run, self.tiny_cli_options = (
+            folder,
+            folder / 'DATA',
+            folder / 'RUN',
+            tiny_cli_options,
+        )
         shutil.copytree(data, self.data)
         self.options: dict = {}
         self.arguments: list = []
 
-    def image(self, content: bytes) -> None:
+    def replace_images(self, content: bytes) -> None:
         for file in (self.data / 'images').iterdir():
             file.write_bytes(content)
 
-    def joints(self, change) -> None:
-        made = loadmat(self.data / 'joints.mat')['joints']
-        made = made if (changed := change(made)) is None else changed
-        savemat(self.data / 'joints.mat', {'joints': made})
+    def change_joints(self, change) -> None:
+        joints = loadmat(self.data / 'joints.mat')['joints']
+        changed = change(joints)
+        savemat(self.data / 'joints.mat', {'joints': joints if changed is None else changed})
 
-    def set(self, place, value) -> None:
-        self.joints(lambda j: j.__setitem__(place, value))
+    def set_value(self, index, value) -> None:
+        self.change_joints(lambda j: j.__setitem__(index, value))
 
     def sources(self, **settings) -> list:
-        return [dict(type='LSPSource', root=str(self.data), half='train', **settings)]
+        return [dict(type='LSPSource', data_root=str(self.data), split='train', **settings)]
 
     def train(self) -> list:
         options = {'train_dataloader.dataset.sources': self.sources(), **self.options}
-        return ['train.py', CONFIG, '--work-dir', self.run, *self.arguments, *self.typed(**options)]
+        return ['train.py', CONFIG, '--work-dir', self.run, *self.arguments, *self.tiny_cli_options(**options)]
 
 
 def missing_image(case):
     (case.data / 'images/im0003.jpg').unlink()
 
 
-def cut_image(case):
+def truncated_image(case):
     file = case.data / 'images/im0003.jpg'
-    case.image(file.read_bytes()[: file.stat().st_size // 2])
+    case.replace_images(file.read_bytes()[: file.stat().st_size // 2])
 
 
 def empty_image(case):
-    case.image(b'')
+    case.replace_images(b'')
 
 
 def text_as_image(case):
-    case.image(b'<html>404 Not Found</html>')
+    case.replace_images(b'<html>404 Not Found</html>')
 
 
 def no_data(case):
-    case.options['train_dataloader.dataset.sources'] = [dict(type='LSPSource', root=str(case.folder / 'NOWHERE'))]
+    case.options['train_dataloader.dataset.sources'] = [dict(type='LSPSource', data_root=str(case.folder / 'NOWHERE'))]
 
 
-def cut_joints(case):
+def truncated_joints(case):
     file = case.data / 'joints.mat'
     file.write_bytes(file.read_bytes()[:400])
 
@@ -75,7 +80,7 @@ def text_as_joints(case):
 
 
 def wrong_shape(case):
-    case.joints(lambda j: j[:, :13])
+    case.change_joints(lambda j: j[:, :13])
 
 
 def no_array(case):
@@ -87,19 +92,19 @@ def not_numbers(case):
 
 
 def nan_joint(case):
-    case.set((0, 2, 4), np.nan)
+    case.set_value((0, 2, 4), np.nan)
 
 
 def flag_of_two(case):
-    case.set((2, 0, 0), 2)
+    case.set_value((2, 0, 0), 2)
 
 
 def mixed_labels(case):
-    case.options['train_dataloader.dataset.sources'] = case.sources(labels='observer')
+    case.options['train_dataloader.dataset.sources'] = case.sources(label_centric='observer')
 
 
-def unknown_half(case):
-    case.options['train_dataloader.dataset.sources'] = [dict(type='LSPSource', root=str(case.data), half='third')]
+def unknown_split(case):
+    case.options['train_dataloader.dataset.sources'] = [dict(type='LSPSource', data_root=str(case.data), split='third')]
 
 
 def limit_too_large(case):
@@ -118,7 +123,7 @@ def nothing_to_resume(case):
     case.arguments = ['--resume']
 
 
-def run_in_the_way(case):
+def existing_run(case):
     case.run.mkdir()
     (case.run / 'step_0000003.pth').write_bytes(b'')
 
@@ -128,20 +133,20 @@ def unwritable_run(case):
     case.run = case.folder / 'FILE' / 'RUN'
 
 
-def init_absent(case):
+def missing_init(case):
     case.arguments = ['--init', case.folder / 'WEIGHTS.pth']
 
 
 def init_of_another_model(case):
     torch.save({'state_dict': {'conv1.weight': torch.zeros(8, 3, 7, 7)}}, case.folder / 'WEIGHTS.pth')
-    init_absent(case)
+    missing_init(case)
 
 
 def init_damaged(case):
     torch.save({'state_dict': {'conv1.weight': torch.zeros(8, 3, 7, 7)}}, case.folder / 'WEIGHTS.pth')
     data = (case.folder / 'WEIGHTS.pth').read_bytes()
     (case.folder / 'WEIGHTS.pth').write_bytes(data[:-100])
-    init_absent(case)
+    missing_init(case)
 
 
 class Code:
@@ -151,14 +156,14 @@ class Code:
 
 def init_with_code(case):
     torch.save({'state_dict': Code()}, case.folder / 'WEIGHTS.pth')
-    init_absent(case)
+    missing_init(case)
 
 
-def misspelt_type(case):
+def misspelled_type(case):
     case.options['model.head.type'] = 'CPMHed'
 
 
-def misspelt_argument(case):
+def misspelled_argument(case):
     case.options['model.codec.sgima'] = 8.0
 
 
@@ -170,107 +175,109 @@ def input_not_divisible(case):
     case.options['model.codec.input_size'] = (36, 36)
 
 
-def batch_of_none(case):
+def empty_batch(case):
     case.options['train_dataloader.batch_size'] = 0
 
 
 CASES = {
     missing_image: 'DATA/joints.mat: image im0003.jpg is missing in DATA/images; 9 of 10 found. Restore it, or pass',
-    cut_image: 'bytes that are not a whole picture; fetch the file again',
-    empty_image: '0 bytes that are not a whole picture; fetch the file again',
-    text_as_image: '26 bytes that are not a whole picture; fetch the file again',
+    truncated_image: 'bytes that are not a whole image; fetch the file again',
+    empty_image: '0 bytes that are not a whole image; fetch the file again',
+    text_as_image: '26 bytes that are not a whole image; fetch the file again',
     no_data: 'lsp: no joints.mat in NOWHERE. Get',
-    cut_joints: 'DATA/joints.mat is not a readable MATLAB 5 file (',
+    truncated_joints: 'DATA/joints.mat is not a readable MATLAB 5 file (',
     text_as_joints: 'DATA/joints.mat is not a readable MATLAB 5 file (it does not begin as one); take it anew',
-    wrong_shape: 'DATA/joints.mat: joints has shape (3, 13, 14), but LSP writes (3, 14, pictures)',
+    wrong_shape: 'DATA/joints.mat: joints has shape (3, 13, 14), but LSP writes (3, 14, images)',
     no_array: "DATA/joints.mat has no array 'joints'; take it anew from the data set's archive",
     not_numbers: "DATA/joints.mat is not a readable MATLAB 5 file (its 'joints' holds no numbers); take it anew",
-    nan_joint: "DATA/joints.mat: record 5 (im0005.jpg): joint 'right_hip' has a position that is not a finite number",
-    flag_of_two: "DATA/joints.mat: record 1: the third number of joint 'right_ankle' is a flag, 0 or 1; found 2",
+    nan_joint: (
+        "DATA/joints.mat: record 5 (im0005.jpg): keypoint 'right_hip' has a position that is not a finite number"
+    ),
+    flag_of_two: "DATA/joints.mat: record 1: the third number of keypoint 'right_ankle' is a flag, 0 or 1; found 2",
     mixed_labels: 'LSPSource labels are observer-centric but the model',
-    unknown_half: "lsp: half is 'train', 'test' or 'all'; got 'third'",
-    limit_too_large: '100 samples were asked for, of the 10 that there are; ask for fewer',
+    unknown_split: "lsp: split is 'train', 'test' or 'all'; got 'third'",
+    limit_too_large: '100 samples were requested, but the data set has 10; request 1 to 10',
     overfit_none: '--overfit needs at least one sample; got 0',
-    overfit_too_many: '11 samples were asked for, of the 10 that there are; ask for fewer',
+    overfit_too_many: '11 samples were requested, but the data set has 10; request 1 to 10',
     nothing_to_resume: 'RUN holds no checkpoint to resume from',
-    run_in_the_way: 'RUN holds a run already (step_0000003.pth); go on with it by --resume',
+    existing_run: 'RUN holds a run already (step_0000003.pth); continue it with --resume',
     unwritable_run: 'FILE/RUN: Not a directory; name another --work-dir',
-    init_absent: 'WEIGHTS.pth: no such checkpoint',
+    missing_init: 'WEIGHTS.pth: no such checkpoint',
     init_of_another_model: "WEIGHTS.pth is not of the config's model",
     init_damaged: 'WEIGHTS.pth is damaged',
     init_with_code: 'WEIGHTS.pth holds more than plain data: it asks for print',
-    misspelt_type: "closest: 'CPMHead'",
-    misspelt_argument: "has no argument 'sgima'",
+    misspelled_type: "closest: 'CPMHead'",
+    misspelled_argument: "has no argument 'sgima'",
     stride_mismatch: 'set model.codec.stride',
     input_not_divisible: 'set model.codec.input_size',
-    batch_of_none: 'a loader needs batch_size >= 1 and num_workers >= 0; got 0 and 0',
+    empty_batch: 'a loader needs batch_size >= 1 and num_workers >= 0; got 0 and 0',
 }
 
 
-def told(case, err: str) -> str:
-    """What a command said, with the folders of this test as in the docs."""
+def get_message(case, err: str) -> str:
+    """The message of a command, with the folders of this test as in the docs."""
     lines = [line for line in err.splitlines() if not line.startswith('training ')]
     return '\n'.join(lines).replace(f'{case.folder}/', '').replace(f'{ROOT}/', '')
 
 
 @pytest.fixture
-def case(tmp_path, tiny_data, typed):
-    return Case(tmp_path, tiny_data, typed)
+def case(tmp_path, tiny_data, tiny_cli_options):
+    return Case(tmp_path, tiny_data, tiny_cli_options)
 
 
-@pytest.mark.parametrize('spoil', CASES, ids=lambda f: f.__name__)
-def test_training_tells_bad_input_in_one_message(case, command, spoil):
-    spoil(case)
+@pytest.mark.parametrize('corrupt', CASES, ids=lambda f: f.__name__)
+def test_training_reports_bad_input_in_one_message(case, command, corrupt):
+    corrupt(case)
     tool, *arguments = case.train()
     code, out, err = command(tool, *arguments)
-    message = told(case, err)
+    message = get_message(case, err)
     assert code == 2
     assert out == ''
     assert 'Traceback' not in message
     assert len(message.splitlines()) == 1
-    assert CASES[spoil] in message
+    assert CASES[corrupt] in message
     assert re.match(r'config: |[A-Z][a-z]+Error: |[A-Z][a-z]+[A-Z][a-z]+Error: ', message)
 
 
-@pytest.mark.parametrize('spoil', CASES, ids=lambda f: f.__name__)
-def test_the_page_lists_the_message(spoil):
-    assert CASES[spoil] in PAGE.read_text()
+@pytest.mark.parametrize('corrupt', CASES, ids=lambda f: f.__name__)
+def test_the_page_lists_the_message(corrupt):
+    assert CASES[corrupt] in PAGE.read_text()
 
 
-def test_a_missing_picture_may_be_dropped_and_is_counted(case, command):
+def test_a_missing_image_may_be_dropped_and_is_counted(case, command):
     missing_image(case)
-    case.options['train_dataloader.dataset.sources'] = case.sources(missing='drop')
+    case.options['train_dataloader.dataset.sources'] = case.sources(missing_images='drop')
     tool, *arguments = case.train()
     code, _, err = command(tool, *arguments)
     assert code == 0
     assert 'training on cpu: 9 samples' in err
 
 
-@pytest.mark.parametrize(('spoil', 'message'), [
-    (init_absent, 'WEIGHTS.pth: no such checkpoint'),
+@pytest.mark.parametrize(('corrupt', 'message'), [
+    (missing_init, 'WEIGHTS.pth: no such checkpoint'),
     (init_of_another_model, "WEIGHTS.pth is not of the config's model"),
     (init_damaged, 'WEIGHTS.pth is damaged'),
     (init_with_code, 'it asks for print'),
 ])  # fmt: skip
-def test_testing_tells_a_bad_checkpoint_in_one_message(case, command, typed, spoil, message):
-    spoil(case)
-    code, out, err = command('test.py', CONFIG, case.arguments[1], *typed())
+def test_testing_reports_a_bad_checkpoint_in_one_message(case, command, tiny_cli_options, corrupt, message):
+    corrupt(case)
+    code, out, err = command('test.py', CONFIG, case.arguments[1], *tiny_cli_options())
     assert (code, out) == (2, '')
-    assert message in told(case, err)
+    assert message in get_message(case, err)
     assert len(err.splitlines()) == 1
 
 
-def test_results_that_cannot_be_written_are_told(case, command, typed):
+def test_results_that_cannot_be_written_are_an_error(case, command, tiny_cli_options):
     tool, *arguments = case.train()
     assert command(tool, *arguments)[0] == 0
     (case.folder / 'FILE').write_text('')
-    code, _, err = command('test.py', CONFIG, case.run, '--out', case.folder / 'FILE/results.json', *typed())
+    code, _, err = command('test.py', CONFIG, case.run, '--out', case.folder / 'FILE/results.json', *tiny_cli_options())
     assert code == 2
-    assert 'FILE/results.json: ' in told(case, err)
+    assert 'FILE/results.json: ' in get_message(case, err)
     assert 'name another --out' in err
 
 
-def test_a_config_that_does_not_exist_is_told(command):
+def test_a_config_that_does_not_exist_is_an_error(command):
     code, _, err = command('train.py', ROOT / 'configs/cpm/cpm_lsp_lit.py')
     assert code == 2
     assert 'no such config' in err

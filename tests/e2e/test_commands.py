@@ -1,4 +1,4 @@
-"""The commands as a person types them: train, stop, go on, measure."""
+"""The commands as users type them: train, stop, resume, test."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ CONFIG = Path(__file__).parents[2] / 'configs/cpm/cpm_synthetic.py'
 
 
 @pytest.fixture
-def options(typed):
-    return typed()
+def options(tiny_cli_options):
+    return tiny_cli_options()
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def trained(command, options, tmp_path):
     return folder
 
 
-def test_training_tells_what_it_does_in_a_few_lines(command, options, tmp_path):
+def test_training_prints_a_few_lines(command, options, tmp_path):
     code, _, err = command('train.py', CONFIG, '--work-dir', tmp_path / 'run', *options)
     lines = err.splitlines()
     assert code == 0
@@ -30,8 +30,8 @@ def test_training_tells_what_it_does_in_a_few_lines(command, options, tmp_path):
     assert len(lines) == 2
 
 
-def test_a_finished_run_can_be_made_longer(command, options, trained):
-    code, out, err = command('train.py', CONFIG, '--work-dir', trained, '--resume', *options, 'train_cfg.steps=8')
+def test_a_finished_run_can_be_extended(command, options, trained):
+    code, out, err = command('train.py', CONFIG, '--work-dir', trained, '--resume', *options, 'train_cfg.max_steps=8')
     assert (code, out) == (0, f'done: 8 steps, in {trained}\n')
     assert 'resumed' in err
     assert 'at step 6 of 8' in err
@@ -43,7 +43,7 @@ def test_overfitting_has_a_folder_of_its_own(command, options, tmp_path, monkeyp
     assert (code, out) == (0, f'done: 2 steps, in {tmp_path}/cpm_synthetic_overfit\n')
 
 
-def test_testing_prints_a_column_a_stage_under_the_kind_of_labels(command, options, trained, tmp_path):
+def test_testing_prints_one_column_per_stage_under_the_label_convention(command, options, trained, tmp_path):
     file = tmp_path / 'sub' / 'results.json'
     code, out, _ = command('test.py', CONFIG, trained, '--out', file, *options)
     lines = out.splitlines()
@@ -53,22 +53,22 @@ def test_testing_prints_a_column_a_stage_under_the_kind_of_labels(command, optio
     for name in ('head', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle', 'total'):
         assert sum(row[0] == name and len(row) == 3 for row in rows) == 2  # at 0.1 and at 0.2
     assert any(row[0] == 'AUC@0.2' for row in rows)
-    assert any('4 of 4 people kept; dropped: none' in line for line in lines)
-    assert any(line.startswith('4 pictures in ') and line.endswith(' pictures/s') for line in lines)
+    assert any('4 of 4 instances kept; dropped: none' in line for line in lines)
+    assert any(line.startswith('4 images in ') and line.endswith(' images/s') for line in lines)
     check_results(json.loads(file.read_text()), trained)
 
 
-def check_results(found, trained):
-    assert {'PCK@0.1', 'PCK@0.2', 'PCK@0.2/wrist', 'AUC@0.2'} <= set(found['metrics'])
-    assert all(isinstance(v, float) for v in found['metrics'].values())
-    assert found['stages'][-1] == found['metrics']
-    assert len(found['stages']) == 2
-    assert len(found['curves']['total'][0]) == len(found['curves']['total'][1]) == 21
-    assert (found['labels'], found['skeleton'], found['pictures']) == ('person-centric', 'lsp', 4)
-    assert (found['config'], found['checkpoint']) == (str(CONFIG), str(trained))
+def check_results(results, trained):
+    assert {'PCK@0.1', 'PCK@0.2', 'PCK@0.2/wrist', 'AUC@0.2'} <= set(results['metrics'])
+    assert all(isinstance(v, float) for v in results['metrics'].values())
+    assert results['stages'][-1] == results['metrics']
+    assert len(results['stages']) == 2
+    assert len(results['curves']['mean'][0]) == len(results['curves']['mean'][1]) == 21
+    assert (results['centric'], results['skeleton'], results['num_images']) == ('person-centric', 'lsp', 4)
+    assert (results['config'], results['checkpoint']) == (str(CONFIG), str(trained))
 
 
-def test_testing_writes_a_page_where_asked(command, options, trained, tmp_path):
+def test_testing_writes_a_report_page_on_request(command, options, trained, tmp_path):
     code, out, _ = command('test.py', CONFIG, trained / 'step_0000006.pth', '--report', tmp_path / 'page', *options)
     assert code == 0
     assert f'written: {tmp_path}/page/report.html' in out

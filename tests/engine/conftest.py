@@ -1,68 +1,68 @@
-"""What tests of runs share: runs that are interrupted, and whether two of them ended alike."""
+"""Shared fixtures for tests of runs: interrupted runs, and the comparison of two checkpoints."""
 
 import pytest
 import torch
 
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load
+from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.loops import TrainLoop
 
 
 class Killed(BaseException):
-    """What a test raises where a process would be killed: nothing is told, nothing is saved."""
+    """Raised by a test in place of a killed process: nothing is logged or saved."""
 
 
 @pytest.fixture(scope='session')
-def equal():
-    """A function that says whether two checkpoints' contents are the same, bit by bit."""
+def are_equal():
+    """A function that compares the contents of two checkpoints bit by bit."""
 
-    def same(a, b) -> bool:
+    def compare(a, b) -> bool:
         if isinstance(a, torch.Tensor):
             return a.dtype == b.dtype and torch.equal(a, b)
         if isinstance(a, dict):
-            return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+            return a.keys() == b.keys() and all(compare(a[k], b[k]) for k in a)
         if isinstance(a, (list, tuple)):
-            return len(a) == len(b) and all(map(same, a, b))
+            return len(a) == len(b) and all(map(compare, a, b))
         return a == b
 
-    return same
+    return compare
 
 
 @pytest.fixture
-def run_in_two(monkeypatch):
+def interrupt_and_resume(monkeypatch):
     """A function that trains until step `step` (from 0), acts there (by default it kills the run), and resumes."""
 
     def kill():
         raise Killed
 
     def run(cfg, folder, step, act=kill, expected=Killed):
-        usual = TrainLoop.step
+        original_run_step = TrainLoop.run_step
 
-        def taken(self, batches):
+        def run_step(self, batches):
             if self._iter == step:
                 act()
-            usual(self, batches)
+            original_run_step(self, batches)
 
         with monkeypatch.context() as patch:
-            patch.setattr(TrainLoop, 'step', taken)
-            with pytest.raises(expected) as left:
+            patch.setattr(TrainLoop, 'run_step', run_step)
+            with pytest.raises(expected) as raised:
                 launch.train(cfg, folder)
-        return left.value, launch.train(cfg, folder, resume=True)
+        return raised.value, launch.train(cfg, folder, resume=True)
 
     return run
 
 
 @pytest.fixture
-def killed_and_resumed(tmp_path, run_in_two, equal):
-    """A function that asserts that a run ends alike, whether or not it is killed at a step, and returns its end."""
+def assert_resumes_exactly(tmp_path, interrupt_and_resume, are_equal):
+    """A function that asserts that a run killed at a step and resumed ends like an undisturbed one; returns its end."""
 
-    def ends(cfg, step):
-        whole = launch.train(cfg, tmp_path / 'whole')
-        run_in_two(cfg, tmp_path / 'two', step)
-        a, b = load(tmp_path / 'whole'), load(tmp_path / 'two')
-        assert a['meta']['step'] == whole.max_iters
-        for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'random'):
-            assert equal(a.get(part), b.get(part)), part
+    def train_both(cfg, step):
+        runner = launch.train(cfg, tmp_path / 'undisturbed')
+        interrupt_and_resume(cfg, tmp_path / 'resumed', step)
+        a, b = load_checkpoint(tmp_path / 'undisturbed'), load_checkpoint(tmp_path / 'resumed')
+        assert a['meta']['step'] == runner.max_iters
+        for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'random_state'):
+            assert are_equal(a.get(part), b.get(part)), part
         return a
 
-    return ends
+    return train_both

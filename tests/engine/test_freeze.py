@@ -1,63 +1,65 @@
-"""What is frozen stays, to the last bit, weights and statistics alike."""
+"""Frozen weights and statistics do not change, not in a single bit."""
 
 import pytest
 import torch
 from torch import nn
 
-from poseplug.build import build_model
+from poseplug.config.build import build_model
+from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load
-from poseplug.engine.freeze import freeze, train_mode
-from poseplug.errors import ConfigError
+from poseplug.engine.checkpoint import load_checkpoint
+from poseplug.engine.freeze import freeze_parameters, set_train_mode
 
 BACKBONE = [r'^backbone\.']
 
 
-def begun(cfg):
-    """The weights that a run of a config begins with."""
+def initial_weights(cfg):
+    """The weights that a run of a config starts with."""
     torch.manual_seed(cfg.get('seed', 0))
     return {n: v.clone() for n, v in build_model(cfg).state_dict().items()}
 
 
-def changed(before, after):
+def find_changed(before, after):
     return {n for n, v in after.items() if not torch.equal(v, before[n])}
 
 
-def test_frozen_weights_and_statistics_stay_and_everything_else_learns(tiny_config, tmp_path, caplog):
+def test_frozen_weights_and_statistics_stay_and_all_others_change(tiny_config, tmp_path, caplog):
     cfg = tiny_config(val=True, freeze=BACKBONE, **{'train_cfg.val_interval': 2})
-    before, runner = begun(cfg), launch.train(cfg, tmp_path)
-    content = load(tmp_path)
-    for after in (runner.model.state_dict(), content['state_dict']):  # of the last step, and averaged
-        assert changed(before, after) == {n for n in after if not n.startswith('backbone.')}
+    before, runner = initial_weights(cfg), launch.train(cfg, tmp_path)
+    content = load_checkpoint(tmp_path)
+    for after in (runner.model.state_dict(), content['state_dict']):  # of the last step, and the averaged ones
+        assert find_changed(before, after) == {n for n in after if not n.startswith('backbone.')}
     assert any(n.endswith('running_mean') for n in before if n.startswith('backbone.'))
     assert any(n.endswith('running_mean') for n in before if n.startswith('head.'))
     tensors = [p for n, p in runner.model.named_parameters() if n.startswith('backbone.')]
-    told = f'frozen: {len(tensors)} of {len([*runner.model.parameters()])} parameter tensors'
-    assert f'{told} ({sum(p.numel() for p in tensors):,} numbers) and the statistics of 11 of 1' in caplog.text
+    message = f'frozen: {len(tensors)} of {len([*runner.model.parameters()])} parameter tensors'
+    assert f'{message} ({sum(p.numel() for p in tensors):,} values) and the statistics of 11 of 1' in caplog.text
 
 
-def test_without_freezing_everything_in_the_backbone_changes(tiny_config, tmp_path):
+def test_without_freezing_all_weights_change(tiny_config, tmp_path):
     cfg = tiny_config()
-    before, runner = begun(cfg), launch.train(cfg, tmp_path)
-    assert changed(before, runner.model.state_dict()) == set(before)
+    before, runner = initial_weights(cfg), launch.train(cfg, tmp_path)
+    assert find_changed(before, runner.model.state_dict()) == set(before)
 
 
-def test_weights_can_be_frozen_while_their_statistics_run_on(tiny_config, tmp_path):
+def test_weights_can_be_frozen_while_running_statistics_are_updated(tiny_config, tmp_path):
     cfg = tiny_config(freeze=[r'^backbone\..*(weight|bias)$'])
-    before, runner = begun(cfg), launch.train(cfg, tmp_path)
-    names = {n for n in changed(before, runner.model.state_dict()) if n.startswith('backbone.')}
+    before, runner = initial_weights(cfg), launch.train(cfg, tmp_path)
+    names = {n for n in find_changed(before, runner.model.state_dict()) if n.startswith('backbone.')}
     assert names
     assert all('running_' in n or 'num_batches' in n for n in names)
 
 
-def test_a_frozen_run_resumes_exactly(tiny_config, killed_and_resumed):
+def test_a_frozen_run_resumes_exactly(tiny_config, assert_resumes_exactly):
     cfg = tiny_config(freeze=BACKBONE)
-    assert not changed(begun(cfg), {n: v for n, v in killed_and_resumed(cfg, 4)['state_dict'].items() if 'bone' in n})
+    assert not find_changed(
+        initial_weights(cfg), {n: v for n, v in assert_resumes_exactly(cfg, 4)['state_dict'].items() if 'bone' in n}
+    )
 
 
-def test_what_is_frozen_is_not_decayed_either():
+def test_frozen_weights_have_no_weight_decay():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    freeze(model, ['^0'])
+    freeze_parameters(model, ['^0'])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, weight_decay=0.5)
     before = [p.clone() for p in model.parameters()]
     model(torch.ones(1, 2)).sum().backward()
@@ -67,21 +69,21 @@ def test_what_is_frozen_is_not_decayed_either():
 
 def test_a_norm_without_parameters_is_frozen_by_the_name_of_its_statistics():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
-    still = freeze(model, [r'^1\.'])
-    train_mode(model, still)
+    frozen_norms = freeze_parameters(model, [r'^1\.'])
+    set_train_mode(model, frozen_norms)
     model(torch.randn(8, 2))
-    assert still == ['1']
+    assert frozen_norms == ['1']
     assert torch.equal(model[1].running_mean, torch.zeros(2))
 
 
-@pytest.mark.parametrize(('patterns', 'told'), [
-    (['^backbon$'], r"freeze: '\^backbon\$' fits no parameter; names look like 0\.weight"),
-    (['0', 'nowhere'], "freeze: 'nowhere' fits no parameter"),
-    (['('], r"freeze: '\(' is no regular expression"),
+@pytest.mark.parametrize(('patterns', 'message'), [
+    (['^backbon$'], r"freeze: '\^backbon\$' matches no parameter; names look like 0\.weight"),
+    (['0', 'nowhere'], "freeze: 'nowhere' matches no parameter"),
+    (['('], r"freeze: '\(' is not a regular expression"),
     ('^0', 'freeze is a list of regular expressions'),
     ([3], 'freeze is a list of regular expressions'),
-    (['.'], r"freeze=\['.'\] leaves no parameter to learn"),
+    (['.'], r"freeze=\['.'\] leaves no parameter to train"),
 ])  # fmt: skip
-def test_patterns_that_do_not_fit_are_errors(patterns, told):
-    with pytest.raises(ConfigError, match=told):
-        freeze(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), patterns)
+def test_wrong_patterns_are_errors(patterns, message):
+    with pytest.raises(ConfigError, match=message):
+        freeze_parameters(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), patterns)

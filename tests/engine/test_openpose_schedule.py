@@ -1,10 +1,10 @@
-"""The rates of OpenPose's solver, part by part."""
+"""The learning rates of OpenPose's optimizer, part by part."""
 
 import pytest
 import torch
 
-from poseplug.config import load_config
-from poseplug.engine.optim import parameter_groups
+from poseplug.config.load import load_config
+from poseplug.engine.optim import build_param_groups
 from poseplug.models.estimators.top_down import TopDown
 
 LATER, FIRST, TRUNK = 'head.steps.2.paf.0.0', 'head.steps.0.heatmap.1', 'backbone.vgg.0.0.0'
@@ -14,16 +14,18 @@ LATER, FIRST, TRUNK = 'head.steps.2.paf.0.0', 'head.steps.0.heatmap.1', 'backbon
 def rates(request):
     """The learning rate and the weight decay of every parameter, by name."""
     path = request.config.rootpath / 'configs/_base_/schedules/openpose.py'
-    solver = load_config(path).optim_wrapper
+    optim_wrapper = load_config(path).optim_wrapper
     with torch.device('meta'):
         net = TopDown(
             skeleton='mpii15',
             codec=dict(type='PAF', input_size=(48, 48)),
-            backbone=dict(type='CPMVGGTrunk', vgg=(4, 4, 4, 4), extra=(4,)),
-            head=dict(type='OpenPoseHead', stages=12, first=((3, 4),), later=((7, 4),)),
+            backbone=dict(type='CPMVGGTrunk', vgg_channels=(4, 4, 4, 4), extra_channels=(4,)),
+            head=dict(type='OpenPoseHead', num_stages=12, first_layers=((3, 4),), later_layers=((7, 4),)),
         )
     names = {p: name for name, p in net.named_parameters()}
-    groups = parameter_groups(net, solver.paramwise_cfg.rules, solver.optimizer.lr, solver.optimizer.weight_decay)
+    groups = build_param_groups(
+        net, optim_wrapper.paramwise_cfg.rules, optim_wrapper.optimizer.lr, optim_wrapper.optimizer.weight_decay
+    )
     return {names[p]: (g['lr'], g['weight_decay']) for g in groups for p in g['params']}
 
 
@@ -35,5 +37,5 @@ def test_weights_decay_and_stages_after_the_first_learn_four_times_as_fast(rates
 
 
 @pytest.mark.parametrize(('part', 'rate'), [(TRUNK, 8e-5), (FIRST, 8e-5), (LATER, 3.2e-4)])
-def test_biases_learn_twice_as_fast_as_the_weights_beside_them_and_do_not_decay(rates, part, rate):
+def test_biases_learn_twice_as_fast_as_their_weights_without_decay(rates, part, rate):
     assert rates[f'{part}.bias'] == pytest.approx((rate, 0))

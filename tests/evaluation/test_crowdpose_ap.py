@@ -1,85 +1,87 @@
-"""CrowdPose's figures by hand: which picture is easy, what an area is, who is ignored."""
+"""CrowdPose's numbers worked by hand: which image is easy, what an area is, which instances are ignored."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
 from poseplug.evaluation.crowdpose_ap import CrowdPoseAP
 from poseplug.evaluation.oks_ap import OKSAP
-from poseplug.poses import Poses
-from poseplug.sample import Record
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
 
-JOINTS = np.random.default_rng(0).uniform(0, 100, (1, 17, 2))
+KEYPOINTS = np.random.default_rng(0).uniform(0, 100, (1, 17, 2))
 BOX = np.array([[0, 0, 100, 100.0]])
 
 
-def picture(name, index, visible=2, **fields) -> Record:
-    return Record(Path(name), name, JOINTS, np.full((1, 17), visible), 'made', boxes=BOX, crowd_index=index, **fields)
+def make_record(name, index, visible=2, **fields) -> Record:
+    return Record(
+        Path(name), name, KEYPOINTS, np.full((1, 17), visible), 'made', boxes=BOX, crowd_index=index, **fields
+    )
 
 
-def guess(error=0.0) -> Poses:
-    return Poses(JOINTS + error, np.ones((1, 17)), np.ones(1))
+def make_poses(error=0.0) -> Poses:
+    return Poses(KEYPOINTS + error, np.ones((1, 17)), np.ones(1))
 
 
-def measured(*pairs, **settings):
+def evaluate(*pairs, **settings):
     metric = CrowdPoseAP(COCO, **settings)
-    for predicted, true in pairs:
-        metric.add(predicted, true)
+    for predictions, record in pairs:
+        metric.update(predictions, record)
     return metric.compute()
 
 
-def said(scores, *words) -> bool:
+def has_note(scores, *words) -> bool:
     return any(all(word in note for word in words) for note in scores.notes)
 
 
-def test_pictures_are_easy_below_two_tenths_and_hard_from_eight_tenths():
-    """The misses lie at 0.2 and 0.8, the first of their kinds; 0.1999 is easy and 0.7999 is medium."""
+def test_images_are_easy_below_0_2_and_hard_from_0_8():
+    """The misses are at 0.2 and 0.8, the first of medium and hard; 0.1999 is easy and 0.7999 is medium."""
     indices = {0.0: 0, 0.1999: 0, 0.2: 1000, 0.7999: 0, 0.8: 1000, 1.0: 1000}
-    scores = measured(*((guess(error), picture(f'{index}', index)) for index, error in indices.items()))
+    scores = evaluate(*((make_poses(error), make_record(f'{index}', index)) for index, error in indices.items()))
     assert (scores.values['AP_easy'], scores.values['AP_hard']) == (100, 0)
     assert 0 < scores.values['AP_medium'] < 100
     assert scores.values['AR'] == 50
-    assert said(scores, 'AP_hard 0: no predicted person comes near')
-    assert said(scores, 'crowd index below 0.2 is easy, from 0.8 on hard')
+    assert has_note(scores, 'AP_hard 0: no predicted instance is close enough')
+    assert has_note(scores, 'crowd index below 0.2 is easy, from 0.8 on hard')
 
 
-def test_splits_are_a_setting():
-    pairs = ((guess(), picture('a', 0.15)), (guess(1000), picture('b', 0.3)))
-    assert measured(*pairs).values['AP_easy'] == 100
-    assert 'AP_easy' not in measured(*pairs, splits=(0.1, 0.8)).values
+def test_the_bounds_of_medium_and_hard_are_a_setting():
+    pairs = ((make_poses(), make_record('a', 0.15)), (make_poses(1000), make_record('b', 0.3)))
+    assert evaluate(*pairs).values['AP_easy'] == 100
+    assert 'AP_easy' not in evaluate(*pairs, crowd_index_bounds=(0.1, 0.8)).values
     with pytest.raises(ConfigError, match='two rising crowd indices'):
-        measured(splits=(0.8, 0.1))
+        evaluate(crowd_index_bounds=(0.8, 0.1))
 
 
-def test_the_area_is_that_of_the_box_whatever_the_annotation_says():
-    """Each joint off by sigma times the root of 0.53 x 100 x 100 px²: OKS exp(-1/8) by the box, 0 else."""
-    step = np.sqrt(0.53 * 1e4) * np.array(COCO.sigmas)[None, :, None] * [1.0, 0.0]
-    truth = picture('a', 0.5, areas=np.array([100.0]))
-    assert measured((guess(step), truth)).values['AP'] == pytest.approx(80)  # OKS 0.88, as in COCO's own test
+def test_the_area_is_that_of_the_box_and_not_the_annotated_one():
+    """Each keypoint off by sigma times the root of 0.53 x 100 x 100 px²: OKS exp(-1/8) by the box, 0 else."""
+    offset = np.sqrt(0.53 * 1e4) * np.array(COCO.sigmas)[None, :, None] * [1.0, 0.0]
+    record = make_record('a', 0.5, areas=np.array([100.0]))
+    assert evaluate((make_poses(offset), record)).values['AP'] == pytest.approx(80)  # OKS 0.88, as in COCO's own test
     other = OKSAP(COCO)
-    other.add(guess(step), truth)
+    other.update(make_poses(offset), record)
     assert other.compute().values['AP'] == 0
 
 
-def test_people_without_a_visible_joint_are_ignored_even_with_occluded_ones():
-    scores = measured((guess(1000), picture('a', 0.5, visible=1)), (guess(), picture('b', 0.5)))
-    assert said(scores, '1 annotated people without a visible joint are ignored')
+def test_instances_without_a_visible_keypoint_are_ignored_even_with_occluded_ones():
+    scores = evaluate((make_poses(1000), make_record('a', 0.5, visible=1)), (make_poses(), make_record('b', 0.5)))
+    assert has_note(scores, '1 annotated instances without a visible keypoint are ignored')
     assert scores.values['AR'] == 100
 
 
-def test_pictures_without_a_crowd_index_count_in_all_alone_and_that_is_said():
-    scores = measured((guess(), picture('a', None)), (guess(), picture('b', 0.5)))
+def test_images_without_a_crowd_index_count_in_the_total_alone_and_are_noted():
+    scores = evaluate((make_poses(), make_record('a', None)), (make_poses(), make_record('b', 0.5)))
     assert scores.values['AP'] == scores.values['AP_medium'] == 100
-    assert said(scores, '1 of 2 pictures have no crowd index')
-    assert said(scores, 'AP_easy, AP_hard not reported: nobody is annotated in such pictures')
+    assert has_note(scores, '1 of 2 images have no crowd index')
+    assert has_note(scores, 'AP_easy, AP_hard not reported: no instance is annotated in such images')
 
 
-def test_nobody_annotated_is_no_figure_and_no_sigmas_are_an_error():
-    assert measured().values == {}
-    assert said(measured(), 'no AP: nobody is annotated in 0 pictures')
+def test_without_annotations_there_are_no_values_and_without_sigmas_an_error():
+    assert evaluate().values == {}
+    assert has_note(evaluate(), 'no AP: no instance is annotated in 0 images')
     with pytest.raises(ConfigError, match="'lsp' has no sigmas"):
         CrowdPoseAP(LSP)

@@ -1,4 +1,4 @@
-"""COCO's figures by hand, and what is said of what they leave out."""
+"""COCO's numbers worked by hand, and the notes on what they exclude."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,259 +6,276 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poseplug.errors import ConfigError, MismatchError
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
 from poseplug.evaluation.oks_ap import OKSAP
-from poseplug.poses import Poses
-from poseplug.sample import Record
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
 
 
-def people(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 17, 2) joints scattered over bodies of 20 to 260 px."""
+def random_keypoints(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count, 17, 2) keypoints scattered over bodies of 20 to 260 px."""
     sizes = rng.uniform(20, 260, (count, 1, 1))
     return rng.uniform(50, 400, (count, 1, 2)) + sizes * rng.random((count, 17, 2))
 
 
-def record(name: str, joints: np.ndarray, visible: np.ndarray) -> Record:
-    low, high = joints.min(axis=1), joints.max(axis=1)
+def make_record(name: str, keypoints: np.ndarray, visible: np.ndarray) -> Record:
+    low, high = keypoints.min(axis=1), keypoints.max(axis=1)
     boxes = np.concatenate([low, high], axis=1)
     areas = (high - low).prod(axis=1) * 0.6
-    return Record(Path(f'{name}.jpg'), name, joints, visible, 'made', boxes=boxes, areas=areas)
+    return Record(Path(f'{name}.jpg'), name, keypoints, visible, 'made', boxes=boxes, areas=areas)
 
 
 def test_perfect_predictions_score_100():
-    joints = people(np.random.default_rng(0), 6)
+    keypoints = random_keypoints(np.random.default_rng(0), 6)
     metric = OKSAP(COCO)
-    metric.add(Poses(joints, np.ones((6, 17)), np.ones(6)), record('a', joints, np.full((6, 17), 2)))
+    metric.update(Poses(keypoints, np.ones((6, 17)), np.ones(6)), make_record('a', keypoints, np.full((6, 17), 2)))
     scores = metric.compute().values
     assert scores['AP'] == scores['AR'] == 100
 
 
-def test_a_person_off_by_the_oks_constant_has_the_oks_of_exp_minus_an_eighth():
+def test_an_instance_off_by_the_oks_constant_has_the_oks_of_exp_minus_an_eighth():
     """OKS = exp(-d² / (2 area (2 sigma)²)): at d = sqrt(area) sigma it is exp(-1/8) = 0.88, correct up to 0.85."""
-    joints = people(np.random.default_rng(1), 1)
-    truth = record('a', joints, np.full((1, 17), 2))
-    assert truth.areas is not None
-    step = np.sqrt(truth.areas[0]) * np.array(COCO.sigmas)[None, :, None] * [1.0, 0.0]
+    keypoints = random_keypoints(np.random.default_rng(1), 1)
+    record = make_record('a', keypoints, np.full((1, 17), 2))
+    assert record.areas is not None
+    step = np.sqrt(record.areas[0]) * np.array(COCO.sigmas)[None, :, None] * [1.0, 0.0]
     metric = OKSAP(COCO)
-    metric.add(Poses(joints + step, np.ones((1, 17)), np.ones(1)), truth)
+    metric.update(Poses(keypoints + step, np.ones((1, 17)), np.ones(1)), record)
     assert metric.compute().values['AP'] == pytest.approx(80.0)  # 8 of the 10 thresholds 0.50, 0.55, ..., 0.95
 
 
-def test_pictures_added_once_a_person_count_their_people_once():
-    joints = people(np.random.default_rng(5), 3)
-    truth = record('a', joints, np.full((3, 17), 2))
+def test_images_added_once_per_instance_count_their_annotations_once():
+    keypoints = random_keypoints(np.random.default_rng(5), 3)
+    record = make_record('a', keypoints, np.full((3, 17), 2))
     metric = OKSAP(COCO)
     for n in range(3):
-        metric.add(Poses(joints[n : n + 1], np.ones((1, 17)), np.ones(1)), truth.led_by(n))
+        metric.update(Poses(keypoints[n : n + 1], np.ones((1, 17)), np.ones(1)), record.put_first(n))
     assert metric.compute().values['AP'] == 100
 
 
-def test_a_size_that_nobody_has_is_left_out_and_said():
-    joints = people(np.random.default_rng(0), 1) * 0.01
-    truth = replace(record('a', joints, np.full((1, 17), 2)), areas=np.array([9000.0]))
+def test_a_size_without_instances_is_not_reported_but_noted():
+    keypoints = random_keypoints(np.random.default_rng(0), 1) * 0.01
+    record = replace(make_record('a', keypoints, np.full((1, 17), 2)), areas=np.array([9000.0]))
     metric = OKSAP(COCO)
-    metric.add(Poses(joints, np.ones((1, 17)), np.ones(1)), truth)
+    metric.update(Poses(keypoints, np.ones((1, 17)), np.ones(1)), record)
     scores = metric.compute()
     assert 'AP_large' not in scores.values
     assert any('AP_large' in note for note in scores.notes)
 
 
-def test_an_area_that_is_missing_is_estimated_and_said():
-    joints = people(np.random.default_rng(0), 1)
+def test_a_missing_area_is_estimated_and_noted():
+    keypoints = random_keypoints(np.random.default_rng(0), 1)
     metric = OKSAP(COCO)
-    metric.add(
-        Poses(joints, np.ones((1, 17)), np.ones(1)), replace(record('a', joints, np.full((1, 17), 2)), areas=None)
+    metric.update(
+        Poses(keypoints, np.ones((1, 17)), np.ones(1)),
+        replace(make_record('a', keypoints, np.full((1, 17), 2)), areas=None),
     )
     assert any('0.53' in note for note in metric.compute().notes)
 
 
-def found(joints, scores=None, **fields) -> Poses:
+def make_poses(keypoints, scores=None, **fields) -> Poses:
     return Poses(
-        joints, np.ones(joints.shape[:2]), np.ones(len(joints)) if scores is None else np.asarray(scores), **fields
+        keypoints,
+        np.ones(keypoints.shape[:2]),
+        np.ones(len(keypoints)) if scores is None else np.asarray(scores),
+        **fields,
     )
 
 
-NOBODY = Poses(np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
+NO_INSTANCES = Poses(np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0))
 
 
-def measured(*pairs, **settings):
+def evaluate(*pairs, **settings):
     metric = OKSAP(COCO, **settings)
-    for predicted, true in pairs:
-        metric.add(predicted, true)
+    for predictions, record in pairs:
+        metric.update(predictions, record)
     return metric.compute()
 
 
-def seen(joints):
-    return np.full(joints.shape[:2], 2)
+def mark_all_visible(keypoints):
+    return np.full(keypoints.shape[:2], 2)
 
 
-def said(scores, *words) -> bool:
+def has_note(scores, *words) -> bool:
     return any(all(word in note for word in words) for note in scores.notes)
 
 
-def test_a_wrong_person_ranked_above_the_right_one_halves_precision():
-    joints = people(np.random.default_rng(2), 1)
-    both = found(np.concatenate([joints + 500, joints]), [0.9, 0.8])
-    assert measured((both, record('a', joints, seen(joints)))).values['AP'] == 50
+def test_a_wrong_instance_ranked_above_the_correct_one_halves_precision():
+    keypoints = random_keypoints(np.random.default_rng(2), 1)
+    both = make_poses(np.concatenate([keypoints + 500, keypoints]), [0.9, 0.8])
+    assert evaluate((both, make_record('a', keypoints, mark_all_visible(keypoints)))).values['AP'] == 50
 
 
-def test_a_copy_costs_precision_until_it_is_suppressed_which_is_said():
-    """Ranked right, copy, right: the copy is a false one. Soft suppression only reorders within the best twenty."""
-    joints = people(np.random.default_rng(2), 1)
-    copies = (found(np.concatenate([joints, joints]), [0.9, 0.8]), record('a', joints, seen(joints)))
-    last = (found(joints + 50, [0.1]), record('b', joints + 50, seen(joints)))
-    assert measured(copies, last).values['AP'] == measured(copies, last, nms='soft_oks').values['AP'] < 90
-    clean = measured(copies, last, nms='oks', nms_threshold=0.9)
+def test_a_duplicate_lowers_precision_until_it_is_suppressed_which_is_noted():
+    """Ranked correct, duplicate, correct: the duplicate is wrong. Soft suppression keeps all of up to twenty."""
+    keypoints = random_keypoints(np.random.default_rng(2), 1)
+    duplicates = (
+        make_poses(np.concatenate([keypoints, keypoints]), [0.9, 0.8]),
+        make_record('a', keypoints, mark_all_visible(keypoints)),
+    )
+    last = (make_poses(keypoints + 50, [0.1]), make_record('b', keypoints + 50, mark_all_visible(keypoints)))
+    assert (
+        evaluate(duplicates, last).values['AP'] == evaluate(duplicates, last, nms_mode='soft_oks_nms').values['AP'] < 90
+    )
+    clean = evaluate(duplicates, last, nms_mode='oks_nms', nms_threshold=0.9)
     assert clean.values['AP'] == 100
-    assert said(clean, '1 of 3 predicted people are suppressed by oks 0.9')
+    assert has_note(clean, '1 of 3 predicted instances are suppressed by oks_nms at threshold 0.9')
 
 
-def test_soft_suppression_keeps_twenty_of_a_picture():
-    joints = people(np.random.default_rng(2), 23)
-    scores = measured((found(joints), record('a', joints, seen(joints))), nms='soft_oks')
-    assert said(scores, '3 of 23 predicted people are suppressed by soft_oks 0.9')
+def test_soft_suppression_keeps_twenty_of_an_image():
+    keypoints = random_keypoints(np.random.default_rng(2), 23)
+    scores = evaluate(
+        (make_poses(keypoints), make_record('a', keypoints, mark_all_visible(keypoints))), nms_mode='soft_oks_nms'
+    )
+    assert has_note(scores, '3 of 23 predicted instances are suppressed by soft_oks_nms at threshold 0.9')
 
 
-def test_more_than_twenty_people_of_a_picture_do_not_count_and_that_is_said():
-    joints = people(np.random.default_rng(2), 23)
-    scores = measured((found(joints), record('a', joints, seen(joints))))
+def test_instances_beyond_twenty_of_an_image_do_not_count_and_are_noted():
+    keypoints = random_keypoints(np.random.default_rng(2), 23)
+    scores = evaluate((make_poses(keypoints), make_record('a', keypoints, mark_all_visible(keypoints))))
     assert scores.values['AR'] == pytest.approx(100 * 20 / 23, abs=0.01)
-    assert said(scores, '3 predicted people beyond the best 20')
+    assert has_note(scores, '3 predicted instances beyond the 20 highest-scoring')
 
 
-def test_rescoring_multiplies_the_boxs_score_by_the_mean_of_the_certain_joints():
-    """A box of 0.9 with joints of 0.5 is worth 0.45; one of 0.6 with joints of 0.8, and 0.1 left out, 0.48."""
-    joints = people(np.random.default_rng(2), 1)
-    truth = record('a', joints, seen(joints))
-    wrong, right = np.full((1, 17), 0.5), np.full((1, 17), 0.8)
-    right[0, ::2] = 0.1
-    ranked = []
-    for rescore in ('none', 'joints'):
-        metric = OKSAP(COCO, rescore=rescore)
-        metric.add(Poses(joints + 500, wrong, np.array([0.9])), crop(truth, 0.9))
-        metric.add(Poses(joints, right, np.array([0.6])), crop(truth, 0.6))
-        ranked.append(metric.compute().values['AP'])
-        scores = sorted(r['score'] for r in metric.people.results())
-    assert ranked == [50, 100]
+def test_rescoring_multiplies_the_box_score_by_the_mean_of_confident_keypoint_scores():
+    """A box of 0.9 with keypoints of 0.5 scores 0.45; one of 0.6 with keypoints of 0.8, those of 0.1 ignored, 0.48."""
+    keypoints = random_keypoints(np.random.default_rng(2), 1)
+    record = make_record('a', keypoints, mark_all_visible(keypoints))
+    wrong, correct = np.full((1, 17), 0.5), np.full((1, 17), 0.8)
+    correct[0, ::2] = 0.1
+    aps = []
+    for score_mode in ('instance', 'bbox_keypoint'):
+        metric = OKSAP(COCO, score_mode=score_mode)
+        metric.update(Poses(keypoints + 500, wrong, np.array([0.9])), make_crop(record, 0.9))
+        metric.update(Poses(keypoints, correct, np.array([0.6])), make_crop(record, 0.6))
+        aps.append(metric.compute().values['AP'])
+        scores = sorted(r['score'] for r in metric.collector.to_coco_results())
+    assert aps == [50, 100]
     assert scores == pytest.approx([0.45, 0.48])
 
 
-def crop(truth: Record, score: float) -> Record:
-    """The record of a box that a detector found."""
-    return Record(truth.path, truth.id, np.zeros((1, 17, 2)), np.zeros((1, 17), int), boxes=truth.boxes[:1],
-                  box_scores=np.array([score]), truth=truth)  # fmt: skip
+def make_crop(record: Record, score: float) -> Record:
+    """The record of a detector's box."""
+    return Record(record.path, record.id, np.zeros((1, 17, 2)), np.zeros((1, 17), int), boxes=record.boxes[:1],
+                  box_scores=np.array([score]), ground_truth=record)  # fmt: skip
 
 
-def test_a_person_without_any_certain_joint_is_worth_nothing_and_annotated_boxes_are_worth_1():
-    joints = people(np.random.default_rng(2), 1)
-    metric = OKSAP(COCO, rescore='joints')
-    metric.add(Poses(joints, np.full((1, 17), 0.2), np.ones(1)), record('a', joints, seen(joints)))
-    metric.add(Poses(joints, np.full((1, 17), 0.4), np.ones(1)), record('b', joints, seen(joints)))
-    assert [r['score'] for r in metric.people.results()] == pytest.approx([0, 0.4])
+def test_an_instance_without_a_confident_keypoint_scores_0_and_annotated_boxes_score_1():
+    keypoints = random_keypoints(np.random.default_rng(2), 1)
+    metric = OKSAP(COCO, score_mode='bbox_keypoint')
+    metric.update(
+        Poses(keypoints, np.full((1, 17), 0.2), np.ones(1)), make_record('a', keypoints, mark_all_visible(keypoints))
+    )
+    metric.update(
+        Poses(keypoints, np.full((1, 17), 0.4), np.ones(1)), make_record('b', keypoints, mark_all_visible(keypoints))
+    )
+    assert [r['score'] for r in metric.collector.to_coco_results()] == pytest.approx([0, 0.4])
 
 
-def test_suppression_goes_by_the_detectors_box_the_predicted_one_or_the_joints():
-    joints = people(np.random.default_rng(2), 1)
-    truth = record('a', joints, seen(joints))
-    low, high = joints.min(axis=1), joints.max(axis=1)
-    hull = float((high - low).prod())
+def test_suppression_uses_the_detectors_box_the_predicted_one_or_the_keypoints():
+    keypoints = random_keypoints(np.random.default_rng(2), 1)
+    record = make_record('a', keypoints, mark_all_visible(keypoints))
+    low, high = keypoints.min(axis=1), keypoints.max(axis=1)
+    extent_area = float((high - low).prod())
     metric = OKSAP(COCO)
-    metric.add(found(joints), truth)
-    metric.add(found(joints), replace(crop(truth, 0.5), boxes=np.array([[0, 0, 10, 20.0]])))
-    metric.add(found(joints, boxes=np.array([[0, 0, 3, 4.0]])), crop(truth, 0.5))
-    assert sorted(metric.people.kept('a').areas) == pytest.approx([12, 200, hull])
+    metric.update(make_poses(keypoints), record)
+    metric.update(make_poses(keypoints), replace(make_crop(record, 0.5), boxes=np.array([[0, 0, 10, 20.0]])))
+    metric.update(make_poses(keypoints, boxes=np.array([[0, 0, 3, 4.0]])), make_crop(record, 0.5))
+    assert sorted(metric.collector.select_predictions('a').areas) == pytest.approx([12, 200, extent_area])
 
 
-def test_ignored_regions_and_people_without_joints_count_neither_way_and_are_said():
-    joints = people(np.random.default_rng(4), 3)
-    flags = seen(joints)
-    flags[1] = 0
-    truth = replace(record('a', joints, flags), ignore=np.array([[1000, 1000, 1400, 1400.0]]))
-    away = joints[:2] - joints[:2].min(axis=1, keepdims=True) + 1050
-    predicted = found(np.concatenate([joints, away]), [0.5, 0.6, 0.7, 0.9, 0.8])
-    scores = measured((predicted, truth))
+def test_ignored_regions_and_instances_without_keypoints_do_not_count_and_are_noted():
+    keypoints = random_keypoints(np.random.default_rng(4), 3)
+    visible = mark_all_visible(keypoints)
+    visible[1] = 0
+    record = replace(make_record('a', keypoints, visible), ignored_boxes=np.array([[1000, 1000, 1400, 1400.0]]))
+    away = keypoints[:2] - keypoints[:2].min(axis=1, keepdims=True) + 1050
+    predictions = make_poses(np.concatenate([keypoints, away]), [0.5, 0.6, 0.7, 0.9, 0.8])
+    scores = evaluate((predictions, record))
     assert scores.values['AP'] == 100
-    assert said(scores, '1 annotated people without a labelled joint are ignored')
-    assert said(scores, '1 ignored regions')
+    assert has_note(scores, '1 annotated instances without a labeled keypoint are ignored')
+    assert has_note(scores, '1 ignored regions')
 
 
-def test_pictures_without_predictions_cost_recall_and_are_said():
-    joints = people(np.random.default_rng(4), 2)
-    truths = [record(name, joints, seen(joints)) for name in 'ab']
-    scores = measured((found(joints), truths[0]), (NOBODY, truths[1]))
+def test_images_without_predictions_lower_recall_and_are_noted():
+    keypoints = random_keypoints(np.random.default_rng(4), 2)
+    records = [make_record(name, keypoints, mark_all_visible(keypoints)) for name in 'ab']
+    scores = evaluate((make_poses(keypoints), records[0]), (NO_INSTANCES, records[1]))
     assert scores.values['AR'] == 50
-    assert said(scores, '1 of 2 pictures have nobody predicted: their 2 people are missed')
+    assert has_note(scores, '1 of 2 images have no predicted instance: their 2 annotated instances are missed')
 
 
-def test_nobody_predicted_at_all_is_0_and_says_why():
-    joints = people(np.random.default_rng(4), 2)
-    scores = measured((NOBODY, record('a', joints, seen(joints))))
+def test_without_any_prediction_scores_are_0_and_notes_say_why():
+    keypoints = random_keypoints(np.random.default_rng(4), 2)
+    scores = evaluate((NO_INSTANCES, make_record('a', keypoints, mark_all_visible(keypoints))))
     assert set(scores.values.values()) == {0}
-    assert said(scores, '1 of 1 pictures have nobody predicted')
-    assert said(scores, 'AP, AP50, AP75', ' 0: no predicted person comes near enough')
+    assert has_note(scores, '1 of 1 images have no predicted instance')
+    assert has_note(scores, 'AP, AP50, AP75', ' 0: no predicted instance is close enough')
 
 
-def test_nobody_annotated_is_no_figure_and_says_why():
-    joints = people(np.random.default_rng(4), 1)
-    scores = measured((found(joints), record('a', joints, 0 * seen(joints))))
+def test_without_annotations_there_are_no_values_and_notes_say_why():
+    keypoints = random_keypoints(np.random.default_rng(4), 1)
+    scores = evaluate((make_poses(keypoints), make_record('a', keypoints, 0 * mark_all_visible(keypoints))))
     assert scores.values == {}
-    assert said(scores, 'no AP: nobody is annotated in 1 pictures')
+    assert has_note(scores, 'no AP: no instance is annotated in 1 images')
 
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_dropped_and_counted(bad):
-    joints = people(np.random.default_rng(4), 3)
-    spoiled = joints.copy()
-    spoiled[1, 3, 0] = bad
-    scores = measured((found(spoiled, [1, 1, bad]), record('a', joints, seen(joints))))
+    keypoints = random_keypoints(np.random.default_rng(4), 3)
+    damaged = keypoints.copy()
+    damaged[1, 3, 0] = bad
+    scores = evaluate((make_poses(damaged, [1, 1, bad]), make_record('a', keypoints, mark_all_visible(keypoints))))
     assert scores.values['AR'] == pytest.approx(33.33)
-    assert said(scores, '2 predicted people hold a position or a score that is not a finite number: dropped')
+    assert has_note(
+        scores, '2 predicted instances with a coordinate or a score that is not a finite number are dropped'
+    )
 
 
-def test_an_annotated_person_predicted_twice_counts_once():
-    joints = people(np.random.default_rng(4), 2)
-    truth = replace(record('a', joints, seen(joints)), numbers=np.array([7, 9]))
-    pairs = [(found(joints[n : n + 1]), truth.led_by(n)) for n in (0, 1, 0)]
-    scores = measured(*pairs)
+def test_an_annotated_instance_predicted_twice_counts_once():
+    keypoints = random_keypoints(np.random.default_rng(4), 2)
+    record = replace(make_record('a', keypoints, mark_all_visible(keypoints)), annotation_ids=np.array([7, 9]))
+    pairs = [(make_poses(keypoints[n : n + 1]), record.put_first(n)) for n in (0, 1, 0)]
+    scores = evaluate(*pairs)
     assert scores.values['AP'] == 100
-    assert said(scores, '1 predicted people are of an annotated person who was predicted before')
+    assert has_note(scores, '1 predicted instances of an annotated instance that was predicted before are dropped')
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_neither_the_order_of_pictures_nor_that_of_people_matters_even_with_equal_scores(seed):
+def test_neither_the_order_of_images_nor_that_of_instances_matters_even_with_equal_scores(seed):
     rng = np.random.default_rng(seed)
     pairs = []
     for name in 'abcdef':
-        joints = people(rng, 3)
-        truth = record(name, joints, seen(joints))
-        noisy = joints + rng.normal(0, 8, joints.shape)
-        pairs += [(found(noisy[n : n + 1], [0.5]), truth.led_by(n)) for n in range(3)]
+        keypoints = random_keypoints(rng, 3)
+        record = make_record(name, keypoints, mark_all_visible(keypoints))
+        noisy = keypoints + rng.normal(0, 8, keypoints.shape)
+        pairs += [(make_poses(noisy[n : n + 1], [0.5]), record.put_first(n)) for n in range(3)]
     orders = [range(18), rng.permutation(18), rng.permutation(18)]
-    figures = [measured(*(pairs[n] for n in order), nms='oks', nms_threshold=0.3).values for order in orders]
-    assert figures[0] == figures[1] == figures[2]
+    values = [evaluate(*(pairs[n] for n in order), nms_mode='oks_nms', nms_threshold=0.3).values for order in orders]
+    assert values[0] == values[1] == values[2]
 
 
-def test_settings_that_fit_nothing_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ConfigError, match='sigmas'):
         OKSAP(LSP)
     with pytest.raises(ConfigError, match="OKSAP: evaluator is one of 'faster-coco-eval', 'xtcocotools'; got 'coco'"):
         OKSAP(COCO, 'coco')
-    with pytest.raises(ConfigError, match="rescore is one of 'none', 'joints'; got 'box'"):
-        OKSAP(COCO, rescore='box')
-    with pytest.raises(ConfigError, match="nms is one of 'none', 'oks', 'soft_oks'; got True"):
-        OKSAP(COCO, nms=True)
+    with pytest.raises(ConfigError, match="score_mode is one of 'instance', 'bbox_keypoint'; got 'box'"):
+        OKSAP(COCO, score_mode='box')
+    with pytest.raises(ConfigError, match="nms_mode is one of 'none', 'oks_nms', 'soft_oks_nms'; got True"):
+        OKSAP(COCO, nms_mode=True)
     with pytest.raises(ConfigError, match='nms_threshold is an OKS, above 0 and up to 1; got 0'):
         OKSAP(COCO, nms_threshold=0)
 
 
-def test_people_of_another_skeleton_and_several_people_for_one_box_are_refused():
-    joints = people(np.random.default_rng(4), 2)
-    truth = record('im3', joints, seen(joints))
-    with pytest.raises(MismatchError, match='im3: people are predicted with 14 joints, .* the 17 of skeleton'):
-        OKSAP(COCO).add(found(joints[:, :14]), truth)
-    three = replace(crop(truth, 0.5), boxes=np.zeros((3, 4)), box_scores=np.ones(3))
+def test_instances_of_another_skeleton_and_several_instances_per_box_are_refused():
+    keypoints = random_keypoints(np.random.default_rng(4), 2)
+    record = make_record('im3', keypoints, mark_all_visible(keypoints))
+    with pytest.raises(MismatchError, match='im3: instances are predicted with 14 keypoints, .* the 17 of skeleton'):
+        OKSAP(COCO).update(make_poses(keypoints[:, :14]), record)
+    three = replace(make_crop(record, 0.5), boxes=np.zeros((3, 4)), box_scores=np.ones(3))
     three = replace(three, keypoints=np.zeros((3, 17, 2)), visible=np.zeros((3, 17), int))
-    with pytest.raises(MismatchError, match='im3: 2 people are predicted for 3 boxes'):
-        OKSAP(COCO, rescore='joints').add(found(joints), three)
+    with pytest.raises(MismatchError, match='im3: 2 instances are predicted for 3 boxes'):
+        OKSAP(COCO, score_mode='bbox_keypoint').update(make_poses(keypoints), three)

@@ -1,51 +1,51 @@
-"""Metrics over the joints of another skeleton."""
+"""Metrics over the keypoints of another skeleton."""
 
 import numpy as np
 import pytest
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
 from poseplug.evaluation.on_skeleton import OnSkeleton
-from poseplug.poses import Poses
-from poseplug.sample import Record
-from poseplug.skeleton import get_skeleton
+from poseplug.registry.skeletons import get_skeleton
 
 BOTH = get_skeleton('lsp+coco')
 COCO = get_skeleton('coco')
 OKS = dict(type='OKSAP')
 
 
-def person(skeleton, seed=0):
+def make_record(skeleton, seed=0):
     points = np.random.default_rng(seed).uniform(10, 90, (1, len(skeleton), 2)).astype(np.float32)
     visible = np.full((1, len(skeleton)), 2)
     return Record('a.jpg', 'a.jpg', points, visible, areas=np.array([6400.0]), boxes=np.array([[10.0, 10, 90, 90]]))
 
 
-def test_a_model_of_two_sets_is_measured_as_one_of_the_named_set_would_be():
-    records = [person(COCO, seed) for seed in range(3)]
+def test_a_model_of_two_data_sets_is_measured_like_a_model_of_the_target_alone():
+    records = [make_record(COCO, seed) for seed in range(3)]
     both, alone = OnSkeleton('coco', OKS, BOTH), OnSkeleton('coco', OKS, COCO)
     for seed, record in enumerate(records):
-        found = Poses.of_record(record.keypoints + seed, record.visible)
-        alone.add(found, record)
-        both.add(found.with_joints(BOTH.mapping(COCO)), record.mapped_to(COCO, BOTH))
+        predictions = Poses.from_annotations(record.keypoints + seed, record.visible)
+        alone.update(predictions, record)
+        both.update(predictions.select_keypoints(BOTH.indices_in(COCO)), record.map_to_skeleton(COCO, BOTH))
     assert both.compute().values == alone.compute().values
     assert 0 < both.compute().values['AP'] < 100
 
 
-def test_what_the_named_skeleton_lacks_does_not_count():
-    record = person(BOTH)
-    found = Poses.of_record(record.keypoints, record.visible)
-    other = [BOTH.index(j) for j in BOTH.joints if j not in COCO.joints]
-    found.keypoints[:, other] += 500
+def test_keypoints_outside_the_target_skeleton_do_not_count():
+    record = make_record(BOTH)
+    predictions = Poses.from_annotations(record.keypoints, record.visible)
+    other = [BOTH.index(name) for name in BOTH.keypoints if name not in COCO.keypoints]
+    predictions.keypoints[:, other] += 500
     metric = OnSkeleton('coco', OKS, BOTH)
-    metric.add(found, record)
+    metric.update(predictions, record)
     assert metric.compute().values['AP'] == 100
 
 
-def test_it_is_better_where_its_metric_is():
-    assert OnSkeleton('lsp', dict(type='EPE'), BOTH).lower
-    assert not OnSkeleton('lsp', dict(type='PCK'), BOTH).lower
+def test_lower_is_better_where_it_is_for_its_metric():
+    assert OnSkeleton('lsp', dict(type='EPE'), BOTH).lower_is_better
+    assert not OnSkeleton('lsp', dict(type='PCK'), BOTH).lower_is_better
 
 
-def test_joints_that_the_model_does_not_predict_cannot_be_measured():
-    with pytest.raises(ConfigError, match="'coco' has the joint 'nose', which the skeleton 'lsp' of model and data"):
+def test_keypoints_that_the_model_does_not_predict_are_refused():
+    with pytest.raises(ConfigError, match="'coco' has the keypoint 'nose', which the skeleton 'lsp' of model and data"):
         OnSkeleton('coco', OKS, get_skeleton('lsp'))

@@ -1,69 +1,75 @@
-"""PCKh and both of its means by hand."""
+"""PCKh and both of its means, worked by hand."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.pckh import PCKh
-from poseplug.poses import Poses
-from poseplug.sample import Record
-from poseplug.skeleton import Skeleton
 
 BODY = Skeleton('body', ('neck', 'head_top', 'wrist', 'pelvis', 'thorax'), head=('neck', 'head_top'))
-TRUE = np.array([[0, 0], [0, 20], [50, 50], [30, 80], [10, 5]], float)
+ANNOTATED = np.array([[0, 0], [0, 20], [50, 50], [30, 80], [10, 5]], float)
 
 
-def record(visible=(2, 2, 2, 2, 2), heads=(10.0,)):
-    return Record(Path('a'), 'a', TRUE[None], np.array([visible]), heads=None if heads is None else np.array(heads))
+def make_record(visible=(2, 2, 2, 2, 2), head_sizes=(10.0,)):
+    return Record(
+        Path('a'),
+        'a',
+        ANNOTATED[None],
+        np.array([visible]),
+        head_sizes=None if head_sizes is None else np.array(head_sizes),
+    )
 
 
-def measured(*pairs, **settings):
+def evaluate(*pairs, **settings):
     metric = PCKh(BODY, **settings)
-    for errors, true in pairs:
-        points = TRUE[None] + np.array(errors, float)[None, :, None] * [1.0, 0.0]
-        metric.add(Poses(points, np.ones((1, 5)), np.ones(1)), true)
+    for errors, record in pairs:
+        points = ANNOTATED[None] + np.array(errors, float)[None, :, None] * [1.0, 0.0]
+        metric.update(Poses(points, np.ones((1, 5)), np.ones(1)), record)
     return metric.compute()
 
 
-def test_a_joint_is_correct_up_to_its_share_of_the_given_head():
-    values = measured(([5, 5.1, 1, 0, 0], record())).values
+def test_a_keypoint_is_correct_up_to_a_fraction_of_the_annotated_head():
+    values = evaluate(([5, 5.1, 1, 0, 0], make_record())).values
     assert (values['PCKh@0.5/neck'], values['PCKh@0.5/head_top'], values['PCKh@0.5/wrist']) == (100, 0, 100)
     assert (values['PCKh@0.1/neck'], values['PCKh@0.1/wrist']) == (0, 100)
 
 
-def test_the_two_means_differ_where_joints_are_labelled_unequally_often():
-    """Neck 2 of 2, head top 0 of 2, wrist 1 of 1: 3 of 5 weighted, two thirds as a plain mean."""
-    pairs = [([0, 9, 0, 0, 0], record()), ([0, 9, 0, 0, 0], record(visible=(2, 1, 0, 2, 2)))]
-    weighted, plain = (measured(*pairs, average=rule) for rule in ('weighted', 'plain'))
-    assert (weighted.values['PCKh@0.5'], plain.values['PCKh@0.5']) == (60, 66.67)
-    assert any('weighted by how often each joint is labelled' in note for note in weighted.notes)
-    assert any('plain mean over the joints' in note for note in plain.notes)
-    assert any('without pelvis and thorax' in note for note in plain.notes)
+def test_the_two_means_differ_where_keypoints_are_labeled_unequally_often():
+    """Neck 2 of 2, head top 0 of 2, wrist 1 of 1: 3 of 5 weighted, two thirds unweighted."""
+    pairs = [([0, 9, 0, 0, 0], make_record()), ([0, 9, 0, 0, 0], make_record(visible=(2, 1, 0, 2, 2)))]
+    weighted, unweighted = (evaluate(*pairs, average=rule) for rule in ('weighted', 'unweighted'))
+    assert (weighted.values['PCKh@0.5'], unweighted.values['PCKh@0.5']) == (60, 66.67)
+    assert any('weighted by how often each keypoint is labeled' in note for note in weighted.notes)
+    assert any('unweighted mean over the keypoints' in note for note in unweighted.notes)
+    assert any('without pelvis and thorax' in note for note in unweighted.notes)
 
 
-def test_pelvis_and_thorax_are_measured_but_no_part_of_the_mean():
-    values = measured(([0, 0, 0, 99, 99], record())).values
+def test_pelvis_and_thorax_are_reported_but_not_part_of_the_mean():
+    values = evaluate(([0, 0, 0, 99, 99], make_record())).values
     assert values['PCKh@0.5'] == 100
     assert values['PCKh@0.5/pelvis'] == values['PCKh@0.5/thorax'] == 0
-    assert measured(([0, 0, 0, 99, 99], record()), excluded=()).values['PCKh@0.5'] == 60
+    assert evaluate(([0, 0, 0, 99, 99], make_record()), excluded_keypoints=()).values['PCKh@0.5'] == 60
 
 
-def test_the_distance_of_the_skeletons_head_joints_may_be_the_size():
-    pair = ([9, 9, 9, 9, 9], record(heads=None))
-    assert measured(pair, head='joints').values['PCKh@0.5'] == 100
-    scores = measured(pair)
+def test_the_distance_of_the_skeletons_head_keypoints_can_be_the_size():
+    pair = ([9, 9, 9, 9, 9], make_record(head_sizes=None))
+    assert evaluate(pair, head_size='keypoints').values['PCKh@0.5'] == 100
+    scores = evaluate(pair)
     assert scores.values == {}
-    assert scores.notes[0].startswith('1 of 1 people were left out: the data set gives them no head size')
+    assert scores.notes[0].startswith('1 of 1 instances are excluded: the data set has no head size of them')
 
 
-def test_settings_that_fit_nothing_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ConfigError, match="'bare' names no head, which PCKh divides by"):
-        PCKh(Skeleton('bare', ('a', 'b')), head='joints')
-    with pytest.raises(ConfigError, match="average is one of 'weighted', 'plain'; got 'mean'"):
+        PCKh(Skeleton('bare', ('a', 'b')), head_size='keypoints')
+    with pytest.raises(ConfigError, match="average is one of 'weighted', 'unweighted'; got 'mean'"):
         PCKh(BODY, average='mean')
-    with pytest.raises(ConfigError, match="head is one of 'given', 'joints'; got 'box'"):
-        PCKh(BODY, head='box')
-    with pytest.raises(ConfigError, match='leaves no joint'):
-        PCKh(BODY, excluded=BODY.joints)
+    with pytest.raises(ConfigError, match="head_size is one of 'annotated', 'keypoints'; got 'box'"):
+        PCKh(BODY, head_size='box')
+    with pytest.raises(ConfigError, match='leaves no keypoint'):
+        PCKh(BODY, excluded_keypoints=BODY.keypoints)

@@ -1,4 +1,4 @@
-"""Where the numbers from elsewhere lie: the folder named by POSEPLUG_GOLDEN, or golden in the folder shared beside."""
+"""Where the numbers of other implementations lie: the folder in POSEPLUG_GOLDEN, or ../shared/golden."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope='session')
 def golden() -> Path:
-    """The folder of golden numbers; tests that ask for it are skipped where it is absent."""
+    """The folder of golden numbers; tests that request it are skipped where it is absent."""
     folder = Path(os.environ.get('POSEPLUG_GOLDEN', ROOT.parent / 'shared/golden'))
     if not folder.is_dir():
         pytest.skip(f'no golden numbers in {folder}; name their folder by POSEPLUG_GOLDEN')

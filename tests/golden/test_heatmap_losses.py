@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from poseplug.models.losses.ohkm import OHKM
+from poseplug.models.losses.ohkm import OHKMLoss
 from poseplug.models.losses.squared import MeanSquaredError
 
 LOSSES = {
     'KeypointMSELoss(weight)': (MeanSquaredError(), True),
     'KeypointMSELoss(no weight)': (MeanSquaredError(), False),
-    'KeypointMSELoss(skip_empty_channel)': (MeanSquaredError(skip_empty=True), True),
-    'KeypointOHKMMSELoss(weight,topk=8)': (OHKM(top=8), True),
+    'KeypointMSELoss(skip_empty_channel)': (MeanSquaredError(skip_empty_channel=True), True),
+    'KeypointOHKMMSELoss(weight,topk=8)': (OHKMLoss(topk=8), True),
 }
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_losses_of_heatmaps_are_those_there(golden, name):
+def test_losses_of_heatmaps_are_those_of_mmpose(golden, name):
     values, inputs = golden / 'models_values.json', golden / 'losses_inputs.npz'
     if not (values.is_file() and inputs.is_file()):
         pytest.skip(f'no {values.name} or {inputs.name} in {golden}')
     with np.load(inputs) as content:
-        predicted, wanted, weight = (torch.from_numpy(content[f'hm_{n}']) for n in ('out', 'target', 'weight'))
+        predicted, target, weight = (torch.from_numpy(content[f'hm_{n}']) for n in ('out', 'target', 'weight'))
     loss, weighted = LOSSES[name]
-    there = json.loads(values.read_text())['losses'][name]
-    assert loss(predicted, wanted, weight if weighted else None).item() == pytest.approx(there, rel=1e-6)
+    expected = json.loads(values.read_text())['losses'][name]
+    assert loss(predicted, target, weight if weighted else None).item() == pytest.approx(expected, rel=1e-6)

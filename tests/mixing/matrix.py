@@ -1,4 +1,4 @@
-"""Every combination of backbone, head, codec and estimator, with small settings, and what becomes of each.
+"""Every combination of backbone, head, codec and estimator, with small settings, and whether it fits.
 
 `python -m tests.mixing.matrix docs/mixing.md` writes the page.
 """
@@ -17,33 +17,33 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
+from poseplug.core.sample import Batch, Record
 from poseplug.registry import CODECS, MODELS
-from poseplug.sample import Batch, Record
-from poseplug.testing import SMALL
-from tests.test_contracts import SETTINGS, ours
+from poseplug.testing import SMALL_SKELETON
+from tests.test_contracts import SETTINGS, list_builtin_parts
 
 SIZE = (64, 64)
 STRIDES = (4, 8, 16, 32)
-REACH = {'sigma': 8.0, 'radius': 0.6}  # of what a codec draws: some cells, on the coarsest grid too
+DRAWING = {'sigma_px': 8.0, 'radius_factor': 0.6}  # large enough to reach some cells of the coarsest grid
 TOP_DOWN = ('TopDown', 'MultiTopDown', 'DistilledTopDown')
 ESTIMATORS = (*TOP_DOWN, 'BottomUp', 'OneStage')
-HEADS = {  # of a person at every cell
-    'RTMOHead': dict(width=8, dcc=dict(channels=8, bins=(12, 16))),
-    'YOLOXPoseHead': dict(width=8),
+HEADS = {  # of dense instances
+    'RTMOHead': dict(pose_channels=8, dcc=dict(feat_channels=8, num_bins=(12, 16))),
+    'YOLOXPoseHead': dict(feat_channels=8),
 }
-LOSSES = {  # of codecs whose fields are not trained by squares
-    'Integral': dict(heatmap=dict(type='JensenShannon'), keypoints=dict(type='SmoothL1')),
-    'RLERegression': dict(type='RLE', layers=2, width=8),
-    'Regression': dict(type='SmoothL1'),
+LOSSES = {  # of codecs whose fields are not trained by squared errors
+    'Integral': dict(heatmap=dict(type='JensenShannon'), keypoints=dict(type='SmoothL1Loss')),
+    'RLERegression': dict(type='RLELoss', num_layers=2, hidden_channels=8),
+    'Regression': dict(type='SmoothL1Loss'),
     'SimCC': dict(type='KLDivergence'),
-    'Tags': dict(heatmap=dict(type='MeanSquaredError'), tags=dict(type='AssociativeEmbedding')),
+    'Tags': dict(heatmap=dict(type='MeanSquaredError'), tags=dict(type='AssociativeEmbeddingLoss')),
 }
 
 
 @dataclass(frozen=True)
-class Mix:
-    """One combination; `stride` is the first of the usual ones at which it fits, None for a codec without cells."""
+class Combination:
+    """One combination; `stride` is the finest one at which it fits, None for a codec without cells."""
 
     backbone: str
     head: str
@@ -53,207 +53,226 @@ class Mix:
 
     @property
     def estimators(self) -> tuple[str, ...]:
-        """Those that read the codec: of crops, of whole pictures, or of people at cells."""
-        if people_at_cells(self.codec):
+        """The estimators that use the codec: for crops, whole images, or dense instances."""
+        if is_dense(self.codec):
             return ('OneStage',)
-        return (*TOP_DOWN, 'BottomUp') if CODECS.get(self.codec).assembles else TOP_DOWN
+        return (*TOP_DOWN, 'BottomUp') if CODECS.get(self.codec).groups_instances else TOP_DOWN
 
-    def parts(self, subject: bool) -> dict[str, Any]:
-        """The parts and the loss as a config has them; of several people the `subject`, or everybody."""
-        cells = {} if self.stride is None else {'stride': self.stride, **REACH}
-        asked = {n: v for n, v in {**cells, 'subject': subject}.items() if n in settings_of(self.codec)}
-        codec = {**small(self.codec), 'input_size': SIZE, **asked}
-        parts = dict(codec=codec, backbone=small(self.backbone), head=small(self.head), loss=LOSSES.get(self.codec))
-        return parts if self.neck is None else {**parts, 'neck': small(self.neck)}
+    def to_config(self, single_instance: bool) -> dict[str, Any]:
+        """The parts and the loss as in a config; codecs of several instances may be limited to a single one."""
+        cells = {} if self.stride is None else {'stride': self.stride, **DRAWING}
+        settings = {**cells, 'single_instance': single_instance}
+        known = {n: v for n, v in settings.items() if n in list_settings(self.codec)}
+        codec = {**get_small_config(self.codec), 'input_size': SIZE, **known}
+        parts = dict(
+            codec=codec,
+            backbone=get_small_config(self.backbone),
+            head=get_small_config(self.head),
+            loss=LOSSES.get(self.codec),
+        )
+        return parts if self.neck is None else {**parts, 'neck': get_small_config(self.neck)}
 
 
-def people_at_cells(codec: str) -> bool:
-    """Whether a codec reads a person at every cell."""
-    return CODECS.get(codec).kind == 'people'
+def is_dense(codec: str) -> bool:
+    """Whether a codec reads an instance at every cell."""
+    return CODECS.get(codec).field_kind == 'instances'
 
 
-def settings_of(codec: str) -> set[str]:
+def list_settings(codec: str) -> set[str]:
     """The names of a codec's settings."""
     return set(CODECS.get(codec).__dataclass_fields__)
 
 
-def small(name: str) -> dict[str, Any]:
-    """The small settings of a part."""
-    return {'type': name, **{'People': {}, **HEADS, **SETTINGS}[name]}
+def get_small_config(name: str) -> dict[str, Any]:
+    """The config of a part with small settings."""
+    return {'type': name, **{'DenseInstances': {}, **HEADS, **SETTINGS}[name]}
 
 
 @cache
-def candidates() -> tuple[Mix, ...]:
-    """Every combination there is, legal or not: of fields, and of people at cells, these with a neck and without."""
+def list_candidates() -> tuple[Combination, ...]:
+    """Every combination, whether it fits or not; those of dense instances with each neck and without one."""
     return tuple(
-        Mix(b, h, c, neck=n)
-        for people, necks in ((False, (None,)), (True, (None, *ours(MODELS, 'models.necks'))))
-        for b in ours(MODELS, 'models.backbones')
-        for h in heads(people)
-        for c in codecs(people)
+        Combination(b, h, c, neck=n)
+        for dense, necks in ((False, (None,)), (True, (None, *list_builtin_parts(MODELS, 'models.necks'))))
+        for b in list_builtin_parts(MODELS, 'models.backbones')
+        for h in list_heads(dense)
+        for c in list_codecs(dense)
         for n in necks
     )
 
 
-def codecs(people: bool = False) -> list[str]:
-    """The codecs of people at cells, or the others."""
-    return [codec for codec in ours(CODECS) if people_at_cells(codec) == people]
+def list_codecs(dense: bool = False) -> list[str]:
+    """The codecs of dense instances, or the others."""
+    return [codec for codec in list_builtin_parts(CODECS) if is_dense(codec) == dense]
 
 
-def heads(people: bool = False) -> list[str]:
-    """The heads that predict what some of the codecs reads."""
-    kinds = {CODECS.get(codec).kind for codec in codecs(people)}
-    return [head for head in ours(MODELS, 'models.heads') if kinds & set(MODELS.get(head).predicts)]
+def list_heads(dense: bool = False) -> list[str]:
+    """The heads that predict the fields of one of the codecs."""
+    kinds = {CODECS.get(codec).field_kind for codec in list_codecs(dense)}
+    return [head for head in list_builtin_parts(MODELS, 'models.heads') if kinds & set(MODELS.get(head).field_kinds)]
 
 
-def strides_of(mix: Mix) -> tuple[int | None, ...]:
+def list_strides(mix: Combination) -> tuple[int | None, ...]:
     """The strides to try: a codec without cells has none."""
-    return STRIDES if 'stride' in settings_of(mix.codec) else (None,)
+    return STRIDES if 'stride' in list_settings(mix.codec) else (None,)
 
 
 @cache
-def built_backbone(name: str) -> Any:
-    """A backbone, built once: whether others fit to it follows from what it declares."""
-    return MODELS.build(small(name), input_size=SIZE)
+def get_backbone(name: str) -> Any:
+    """A backbone, built once: whether other parts fit follows from its declarations."""
+    return MODELS.build(get_small_config(name), input_size=SIZE)
 
 
-def build(mix: Mix, estimator: str = 'TopDown', **given: Any) -> Any:
-    """The estimator of a combination, with weights that follow from a seed; MismatchError where it does not fit."""
+def build_combination(mix: Combination, estimator: str = 'TopDown', **overrides: Any) -> Any:
+    """The estimator of a combination, with seeded weights; raises a MismatchError if the parts do not fit."""
     torch.manual_seed(0)
-    parts = {**mix.parts(subject=estimator in TOP_DOWN), **given}
+    parts = {**mix.to_config(single_instance=estimator in TOP_DOWN), **overrides}
     if estimator == 'MultiTopDown':
-        spec = dict(backbone=parts.pop('backbone'), decoders=dict(one=dict(skeleton=SMALL, sources=('test',))), **parts)
+        spec = dict(
+            backbone=parts.pop('backbone'), decoders=dict(one=dict(skeleton=SMALL_SKELETON, sources=('test',))), **parts
+        )
     elif estimator == 'DistilledTopDown':
-        spec = dict(teacher=build(mix), **parts)
+        spec = dict(teacher=build_combination(mix), **parts)
     else:
         spec = parts
-    return MODELS.build(dict(type=estimator, **spec), skeleton=SMALL)
+    return MODELS.build(dict(type=estimator, **spec), skeleton=SMALL_SKELETON)
 
 
 @cache
-def fit(mix: Mix, estimator: str) -> tuple[Mix | None, str]:
-    """The combination at the first stride at which its parts fit, or None and why it never does."""
-    told = ''
-    for stride in strides_of(mix):
-        placed = replace(mix, stride=stride)
+def fit_stride(mix: Combination, estimator: str) -> tuple[Combination | None, str]:
+    """The combination at the finest stride at which its parts fit, or None and the message why they do not."""
+    message = ''
+    for stride in list_strides(mix):
+        mix_at_stride = replace(mix, stride=stride)
         try:
-            build(placed, estimator, backbone=built_backbone(mix.backbone))
+            build_combination(mix_at_stride, estimator, backbone=get_backbone(mix.backbone))
         except MismatchError as error:
-            told = str(error)
+            message = str(error)
         else:
-            return placed, ''
-    return None, told
+            return mix_at_stride, ''
+    return None, message
 
 
 @cache
-def outcomes(estimator: str = 'TopDown') -> dict[Mix, tuple[Mix | None, str]]:
-    """What becomes of every candidate of an estimator; the three of crops take the same ones."""
-    kind = TOP_DOWN[0] if estimator in TOP_DOWN else estimator
-    return {mix: fit(mix, kind) for mix in candidates() if estimator in mix.estimators}
+def fit_candidates(estimator: str = 'TopDown') -> dict[Combination, tuple[Combination | None, str]]:
+    """The results of `fit_stride` for every candidate of an estimator; the three for crops share theirs."""
+    representative = TOP_DOWN[0] if estimator in TOP_DOWN else estimator
+    return {mix: fit_stride(mix, representative) for mix in list_candidates() if estimator in mix.estimators}
 
 
-def legal(estimator: str = 'TopDown') -> list[Mix]:
+def list_fitting(estimator: str = 'TopDown') -> list[Combination]:
     """The combinations that fit."""
-    return [placed for placed, _ in outcomes(estimator).values() if placed is not None]
+    return [mix for mix, _ in fit_candidates(estimator).values() if mix is not None]
 
 
-def batch(seed: int = 0) -> Batch:
-    """Two random pictures with one person each."""
-    chance, count = torch.Generator().manual_seed(seed), 2
-    joints = np.zeros((1, len(SMALL), 2), np.float32)
-    keypoints = 4 + 56 * torch.rand(count, 1, len(SMALL), 2, generator=chance)
+def create_batch(seed: int = 0) -> Batch:
+    """Two random images with one instance each."""
+    generator, count = torch.Generator().manual_seed(seed), 2
+    record_keypoints = np.zeros((1, len(SMALL_SKELETON), 2), np.float32)
+    keypoints = 4 + 56 * torch.rand(count, 1, len(SMALL_SKELETON), 2, generator=generator)
     low, high = keypoints.amin(dim=2) - 2, keypoints.amax(dim=2) + 2
     return Batch(
-        images=torch.randint(0, 256, (count, 1, SIZE[1], SIZE[0], 3), generator=chance, dtype=torch.uint8),
+        images=torch.randint(0, 256, (count, 1, SIZE[1], SIZE[0], 3), generator=generator, dtype=torch.uint8),
         keypoints=keypoints,
-        visible=torch.full((count, 1, len(SMALL)), 2),
-        people=torch.ones(count, 1, dtype=torch.bool),
+        visible=torch.full((count, 1, len(SMALL_SKELETON)), 2),
+        valid=torch.ones(count, 1, dtype=torch.bool),
         centers=torch.full((count, 2), 31.5),
-        matrices=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1, 1),
-        sizes=[SIZE] * count,
-        records=[Record(Path(f'{i}.jpg'), str(i), joints, joints[..., 0], source='test') for i in range(count)],
-        draws=[],
+        image_to_input=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1, 1),
+        image_sizes=[SIZE] * count,
+        records=[
+            Record(Path(f'{i}.jpg'), str(i), record_keypoints, record_keypoints[..., 0], source='test')
+            for i in range(count)
+        ],
+        keys=[],
         boxes=torch.cat([low, high], dim=-1),
         areas=(high - low).prod(dim=-1) / 2,
     )
 
 
-def page() -> str:
-    """docs/mixing.md: a table for each kind of estimator, a row a backbone."""
-    tried = {estimator: len(outcomes(estimator)) for estimator in ('TopDown', 'BottomUp', 'OneStage')}
-    fitting = {estimator: len(legal(estimator)) for estimator in tried}
+def format_page() -> str:
+    """docs/mixing.md: one table per kind of estimator, one row per backbone."""
+    tried = {estimator: len(fit_candidates(estimator)) for estimator in ('TopDown', 'BottomUp', 'OneStage')}
+    fitting = {estimator: len(list_fitting(estimator)) for estimator in tried}
     return '\n'.join(
         [
             '# What mixes with what',
             '',
-            f'{sum(fitting.values())} of {sum(tried.values())} combinations fit: each is built, trained for a step',
-            'and made to predict by `bash tests/run.sh -m slow tests/mixing`. The others are refused when the model is',
-            'built, by a message that names the head and what it does not fit.',
+            f'{sum(fitting.values())} of {sum(tried.values())} combinations fit.',
+            '`bash tests/run.sh -m slow tests/mixing` builds each of them, trains it for a step and predicts with it.',
+            'The others are refused at construction, with a message that names the head and what it does not fit.',
             '',
-            'To write this page anew after adding a part: `python -m tests.mixing.matrix docs/mixing.md`.',
+            'To update this page after adding a part: `python -m tests.mixing.matrix docs/mixing.md`.',
             '',
-            '## One person a crop',
+            '## One instance per crop',
             '',
-            'Each cell counts the codecs that this backbone and this head take in the top-down estimators',
-            f'({", ".join(TOP_DOWN)}), and names the finest strides at which those with cells fit:',
+            'Each cell is the number of codecs that fit the backbone and the head in the top-down estimators',
+            f'({", ".join(TOP_DOWN)}), with the finest strides at which codecs with cells fit:',
             f'{fitting["TopDown"]} of {tried["TopDown"]} combinations.',
             '',
-            *table(heads(), cell),
+            *format_table(list_heads(), format_crop_cell),
             '',
-            '| head | codecs that it takes |',
+            '| head | codecs |',
             '|---|---|',
-            *(f'| {head} | {", ".join(sorted({m.codec for m in legal() if m.head == head}))} |' for head in heads()),
+            *(
+                f'| {head} | {", ".join(sorted({m.codec for m in list_fitting() if m.head == head}))} |'
+                for head in list_heads()
+            ),
             '',
-            f'Codecs: {", ".join(codecs())}.',
+            f'Codecs: {", ".join(list_codecs())}.',
             '',
-            '## Everybody in a picture, from fields',
+            '## All instances of an image, from fields',
             '',
-            f'`BottomUp` takes the codecs that put people together, at the strides named: {fitting["BottomUp"]} of',
+            f'`BottomUp` works with the codecs that group instances, at the strides shown: {fitting["BottomUp"]} of',
             f'{tried["BottomUp"]} combinations.',
             '',
-            *table([h for h in heads() if any(m.head == h for m in legal('BottomUp'))], assembled),
+            *format_table(
+                [h for h in list_heads() if any(m.head == h for m in list_fitting('BottomUp'))], format_fields_cell
+            ),
             '',
-            '## Everybody in a picture, at cells',
+            '## All instances of an image, at cells',
             '',
-            f'`OneStage` with `{codecs(people=True)[0]}`, of a backbone alone or with a neck: {fitting["OneStage"]} of',
+            f'`OneStage` with `{list_codecs(dense=True)[0]}`, with a neck or without one: {fitting["OneStage"]} of',
             f'{tried["OneStage"]} combinations.',
             '',
-            *table(heads(people=True), at_cells),
+            *format_table(list_heads(dense=True), format_dense_cell),
             '',
         ]
     )
 
 
-def table(columns: list[str], entry: Callable[[str, str], str]) -> list[str]:
-    """A row a backbone, a column a head."""
+def format_table(columns: list[str], format_cell: Callable[[str, str], str]) -> list[str]:
+    """One row per backbone and one column per head."""
     lines = ['| backbone | ' + ' | '.join(columns) + ' |', '|' + '---|' * (len(columns) + 1)]
-    for backbone in ours(MODELS, 'models.backbones'):
-        lines.append(f'| {backbone} | ' + ' | '.join(entry(backbone, head) for head in columns) + ' |')
+    for backbone in list_builtin_parts(MODELS, 'models.backbones'):
+        lines.append(f'| {backbone} | ' + ' | '.join(format_cell(backbone, head) for head in columns) + ' |')
     return lines
 
 
-def found(backbone: str, head: str, estimator: str) -> list[Mix]:
-    """What fits of one backbone and head."""
-    return [m for m in legal(estimator) if m.backbone == backbone and m.head == head]
+def find_fitting(backbone: str, head: str, estimator: str) -> list[Combination]:
+    """The combinations of one backbone and head that fit."""
+    return [m for m in list_fitting(estimator) if m.backbone == backbone and m.head == head]
 
 
-def cell(backbone: str, head: str) -> str:
-    """How many codecs fit, and the strides, of one backbone and head."""
-    mixes = found(backbone, head, 'TopDown')
+def format_crop_cell(backbone: str, head: str) -> str:
+    """The number of codecs that fit one backbone and head, and their strides."""
+    mixes = find_fitting(backbone, head, 'TopDown')
+    if not mixes:
+        return '-'
     strides = sorted({m.stride for m in mixes if m.stride is not None})
-    return f'{len(mixes)}' + (f' (/{", /".join(map(str, strides))})' if strides else '') if mixes else '-'
+    listed = ', /'.join(map(str, strides))
+    return f'{len(mixes)} (/{listed})' if strides else f'{len(mixes)}'
 
 
-def assembled(backbone: str, head: str) -> str:
-    """The codecs that fit in whole pictures, and their strides, of one backbone and head."""
-    return ', '.join(f'{m.codec} /{m.stride}' for m in found(backbone, head, 'BottomUp')) or '-'
+def format_fields_cell(backbone: str, head: str) -> str:
+    """The codecs of whole images that fit one backbone and head, with their strides."""
+    return ', '.join(f'{m.codec} /{m.stride}' for m in find_fitting(backbone, head, 'BottomUp')) or '-'
 
 
-def at_cells(backbone: str, head: str) -> str:
+def format_dense_cell(backbone: str, head: str) -> str:
     """The necks with which one backbone and head fit."""
-    return ', '.join(m.neck or 'alone' for m in found(backbone, head, 'OneStage')) or '-'
+    return ', '.join(m.neck or 'no neck' for m in find_fitting(backbone, head, 'OneStage')) or '-'
 
 
 if __name__ == '__main__':
     sys.modules['timm'] = cast(Any, SimpleNamespace(**run_path('tests/models/backbones/standin_timm.py')))
-    Path(sys.argv[1]).write_text(page())
+    Path(sys.argv[1]).write_text(format_page())

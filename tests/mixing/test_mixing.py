@@ -1,4 +1,4 @@
-"""Any backbone takes any head takes any codec, unless the parts' own declarations forbid it, by name."""
+"""All backbones, heads and codecs work together, unless the parts' declarations contradict; errors name the parts."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,110 +6,120 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
 from tests.mixing import matrix
 
-FEWEST = dict(BottomUp=100, OneStage=24)
+MIN_FITTING = dict(BottomUp=100, OneStage=24)
 
 
-def run(mix: matrix.Mix, estimator: str) -> None:
-    """One step of training, and a prediction."""
-    net = matrix.build(mix, estimator).train()
-    pictures = matrix.batch()
-    loss = torch.stack(list(net.losses(pictures).values())).sum()
+def train_and_predict(mix: matrix.Combination, estimator: str) -> None:
+    """Train an estimator for one step, and predict with it."""
+    net = matrix.build_combination(mix, estimator).train()
+    batch = matrix.create_batch()
+    loss = torch.stack(list(net.losses(batch).values())).sum()
     loss.backward()
     grads = [p.grad for p in net.parameters() if p.grad is not None]
     assert torch.isfinite(loss.detach())
     assert grads
     assert all(torch.isfinite(g).all() for g in grads)
     torch.optim.SGD(net.parameters(), lr=1e-3).step()
-    (poses,) = net.eval().predict(pictures)
-    assert len(poses) == 2
-    for found in poses:
-        assert estimator not in matrix.TOP_DOWN or len(found) == 1
-        assert found.keypoints.shape == (len(found), 3, 2)
-        assert torch.isfinite(torch.as_tensor(found.keypoints)).all()
+    (predictions,) = net.eval().predict(batch)
+    assert len(predictions) == 2
+    for poses in predictions:
+        assert estimator not in matrix.TOP_DOWN or len(poses) == 1
+        assert poses.keypoints.shape == (len(poses), 3, 2)
+        assert torch.isfinite(torch.as_tensor(poses.keypoints)).all()
 
 
 pytestmark = pytest.mark.usefixtures('timm')
 
 
-def test_every_part_mixes_with_some_others_in_one_of_the_estimators():
-    """The short version: every backbone, neck, head, codec and estimator in one legal combination at least."""
-    missing = {part for mix in matrix.candidates() for part in parts_of(mix)}
+def test_every_part_works_with_some_others_in_one_of_the_estimators():
+    """The short version: every backbone, neck, head, codec and estimator in at least one combination that fits."""
+    missing = {part for mix in matrix.list_candidates() for part in list_parts(mix)}
     used: Counter[str] = Counter()
-    for mix in matrix.candidates():
+    for mix in matrix.list_candidates():
         estimator = min(mix.estimators, key=lambda name: used[name])
-        placed = matrix.fit(mix, kind_of(estimator))[0] if parts_of(mix) & missing else None
-        if placed is not None:
-            run(placed, estimator)
-            missing -= parts_of(mix)
+        if not list_parts(mix) & missing:
+            continue
+        fitting = matrix.fit_stride(mix, get_representative(estimator))[0]
+        if fitting is not None:
+            train_and_predict(fitting, estimator)
+            missing -= list_parts(mix)
             used[estimator] += 1
     assert not missing
     assert {*used} == {*matrix.ESTIMATORS}
 
 
-def parts_of(mix: matrix.Mix) -> set[str]:
-    """The names of what is mixed."""
+def list_parts(mix: matrix.Combination) -> set[str]:
+    """The names of the parts of a combination."""
     return {part for part in (mix.backbone, mix.neck, mix.head, mix.codec) if part}
 
 
-def kind_of(estimator: str) -> str:
-    """The estimator that says whether a combination fits."""
+def get_representative(estimator: str) -> str:
+    """The estimator that is built to decide whether a combination fits."""
     return matrix.TOP_DOWN[0] if estimator in matrix.TOP_DOWN else estimator
 
 
 def test_a_head_and_a_codec_of_another_kind_are_refused_with_both_names():
-    """Of every pair, on one backbone; the slow version takes all backbones."""
-    first = matrix.candidates()[0].backbone
+    """For every pair, on one backbone; the slow version tests all backbones."""
+    first = matrix.list_candidates()[0].backbone
     for estimator in ('TopDown', 'BottomUp'):
-        check_refusals((m for m in matrix.candidates() if m.backbone == first and estimator in m.estimators), estimator)
+        check_refusals(
+            (m for m in matrix.list_candidates() if m.backbone == first and estimator in m.estimators), estimator
+        )
 
 
-def check_refusals(mixes: Iterable[matrix.Mix], estimator: str) -> None:
-    """Those that do not fit, of which there are some, say which two parts do not."""
-    refused = {mix: told for mix in mixes for placed, told in [matrix.fit(mix, estimator)] if placed is None}
+def check_refusals(mixes: Iterable[matrix.Combination], estimator: str) -> None:
+    """Some do not fit, and the messages name the two parts that do not."""
+    results = {mix: matrix.fit_stride(mix, estimator) for mix in mixes}
+    refused = {mix: message for mix, (fitting, message) in results.items() if fitting is None}
     assert refused
-    for mix, told in refused.items():
-        assert mix.head in told or (mix.neck and mix.neck in told), f'{mix}: {told}'
-        assert mix.codec in told or mix.backbone in told, f'{mix}: {told}'
+    for mix, message in refused.items():
+        assert mix.head in message or (mix.neck and mix.neck in message), f'{mix}: {message}'
+        assert mix.codec in message or mix.backbone in message, f'{mix}: {message}'
 
 
 @pytest.mark.parametrize('estimator', matrix.ESTIMATORS)
 def test_a_codec_of_another_estimator_is_refused_by_name(estimator):
     """On the first backbone, with every head that predicts for it."""
-    first = matrix.candidates()[0].backbone
-    others = [m for m in matrix.candidates() if m.backbone == first and not m.neck and estimator not in m.estimators]
-    fitting = [placed for m in others if (placed := matrix.fit(m, kind_of(m.estimators[0]))[0]) is not None]
+    first = matrix.list_candidates()[0].backbone
+    others = [
+        m for m in matrix.list_candidates() if m.backbone == first and not m.neck and estimator not in m.estimators
+    ]
+    results = [matrix.fit_stride(m, get_representative(m.estimators[0]))[0] for m in others]
+    fitting = [mix for mix in results if mix is not None]
     assert len(fitting) >= 2
-    name = 'TopDown' if estimator in matrix.TOP_DOWN else estimator  # a distilled one's teacher is asked first
+    name = (
+        'TopDown' if estimator in matrix.TOP_DOWN else estimator
+    )  # DistilledTopDown builds its teacher, a TopDown, first
     for mix in fitting:
         with pytest.raises(MismatchError, match=f'(?=.*{name})(?=.*{mix.codec} ).*set model'):
-            matrix.build(mix, estimator)
+            matrix.build_combination(mix, estimator)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('estimator', matrix.ESTIMATORS)
-def test_every_combination_that_its_declarations_allow_trains_and_predicts(estimator, capsys):
-    mixes = matrix.legal(estimator)
+def test_every_combination_that_fits_trains_and_predicts(estimator, capsys):
+    mixes = matrix.list_fitting(estimator)
     failed = []
     for mix in mixes:
         try:
-            run(mix, estimator)
+            train_and_predict(mix, estimator)
         except Exception as error:  # every combination is tried, and all failures are shown together
             failed.append(f'{mix}: {type(error).__name__}: {error}')
     with capsys.disabled():
         print(f'\n{estimator}: {len(mixes) - len(failed)} of {len(mixes)} combinations trained and predicted')
     assert not failed, '\n'.join(failed[:20])
-    assert len(mixes) >= FEWEST.get(estimator, 300)
+    assert len(mixes) >= MIN_FITTING.get(estimator, 300)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('estimator', ['TopDown', 'BottomUp', 'OneStage'])
-def test_a_combination_that_cannot_be_is_refused_with_both_names(estimator):
-    check_refusals(matrix.outcomes(estimator), estimator)
+def test_a_combination_that_does_not_fit_is_refused_with_both_names(estimator):
+    check_refusals(matrix.fit_candidates(estimator), estimator)
 
 
-def test_the_page_shows_what_was_found(root):
-    again = 'write it anew: python -m tests.mixing.matrix docs/mixing.md'
-    assert (root / 'docs/mixing.md').read_text() == matrix.page(), again
+def test_the_page_is_up_to_date(root):
+    hint = 'update it: python -m tests.mixing.matrix docs/mixing.md'
+    assert (root / 'docs/mixing.md').read_text() == matrix.format_page(), hint

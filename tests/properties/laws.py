@@ -1,4 +1,4 @@
-"""What the property tests share: how many examples each law is tried with, and what the examples are made of."""
+"""Shared by the property tests: the number of examples per law, and the strategies that draw them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ sizes = st.tuples(st.integers(2, 400), st.integers(2, 400))
 seeds = st.integers(0, 2**32 - 1)
 
 
-def points(least: int = 1, most: int = 12) -> st.SearchStrategy[np.ndarray]:
+def points(min_count: int = 1, max_count: int = 12) -> st.SearchStrategy[np.ndarray]:
     """(M, 2) positions."""
-    return st.integers(least, most).flatmap(lambda m: npst.arrays(np.float64, (m, 2), elements=finite))
+    return st.integers(min_count, max_count).flatmap(lambda m: npst.arrays(np.float64, (m, 2), elements=finite))
 
 
-def boxes(least: int = 0, most: int = 10) -> st.SearchStrategy[np.ndarray]:
-    """(N, 4) two corners, the second right of and below the first."""
+def boxes(min_count: int = 0, max_count: int = 10) -> st.SearchStrategy[np.ndarray]:
+    """(N, 4) xyxy, the second corner right of and below the first."""
 
-    def of(rows: np.ndarray) -> np.ndarray:
+    def order_corners(rows: np.ndarray) -> np.ndarray:
         return np.concatenate([rows[:, :2], rows[:, :2] + np.abs(rows[:, 2:])], axis=1)
 
-    return st.integers(least, most).flatmap(lambda n: npst.arrays(np.float64, (n, 4), elements=finite)).map(of)
+    return (
+        st.integers(min_count, max_count)
+        .flatmap(lambda n: npst.arrays(np.float64, (n, 4), elements=finite))
+        .map(order_corners)
+    )
 
 
 def rng(seed: int) -> np.random.Generator:

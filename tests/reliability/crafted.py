@@ -1,6 +1,6 @@
-"""Checkpoints that were made to do more than be loaded, and whether ours could (S1 and S2 of docs/reliability.md).
+"""Checkpoints that are crafted to run code, and the checkpoints of ordinary runs (S1 and S2 of docs/reliability.md).
 
-Run: python tests/reliability/crafted.py [GOALS...]; CRAFTED_FILES and RUN_KINDS make S1 and S2 shorter.
+Run: python tests/reliability/crafted.py [GOALS...]; CRAFTED_FILES and RUN_KINDS shorten S1 and S2.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
 DIRECT, FORCED, RESUMED = 'loaded', 'loaded with TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1', 'resumed'
-REFUSED = ('UnsafeFileError', 'CheckpointError')
+REFUSALS = ('UnsafeFileError', 'CheckpointError')
+AUDIT_MARK = 'AUDITED'
 
 
-class Reduced:
-    """Calls a function when it is unpickled by a loader that trusts its file."""
+class ReducePayload:
+    """Calls a function when a loader that trusts its file unpickles it."""
 
     def __init__(self, function: Any, *arguments: Any):
-        self.found = function, arguments
+        self.call = function, arguments
 
     def __reduce__(self) -> Any:
-        return self.found
+        return self.call
 
 
-class Built:
-    """Acts in `__setstate__`, which the BUILD opcode calls."""
+class BuildPayload:
+    """Creates a file in `__setstate__`, which the BUILD opcode calls."""
 
     marker = ''
 
@@ -49,27 +50,27 @@ class Built:
         open(state['marker'], 'w').close()
 
     def __reduce__(self) -> Any:
-        return Built, (), {'marker': self.marker}
+        return BuildPayload, (), {'marker': self.marker}
 
 
-def archive(data: bytes, **further: bytes) -> bytes:
+def build_archive(data: bytes, **extra_files: bytes) -> bytes:
     """A checkpoint archive as torch writes it, around a pickle."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w') as file:
         file.writestr('archive/data.pkl', data)
         file.writestr('archive/version', b'3\n')
-        for name, content in further.items():
+        for name, content in extra_files.items():
             file.writestr(name, content)
     return out.getvalue()
 
 
-def saved(content: Any, **settings: Any) -> bytes:
+def save_to_bytes(content: Any, **settings: Any) -> bytes:
     out = io.BytesIO()
     torch.save(content, out, **settings)
     return out.getvalue()
 
 
-def tar(data: bytes) -> bytes:
+def build_tar(data: bytes) -> bytes:
     """torch's oldest format: a tar file of pickles."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode='w') as file:
@@ -80,31 +81,31 @@ def tar(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def script(code: bytes) -> bytes:
+def build_torchscript(code: bytes) -> bytes:
     """A TorchScript archive, whose code would be compiled and run."""
-    return archive(pickle.dumps({}, 2), **{
+    return build_archive(pickle.dumps({}, 2), **{
         'archive/code/__torch__.py': code, 'archive/constants.pkl': pickle.dumps((), 2),
     })  # fmt: skip
 
 
-def safetensors(header: Any, body: bytes = bytes(16), length: int | None = None) -> bytes:
+def build_safetensors(header: Any, body: bytes = bytes(16), length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack('<Q', len(text) if length is None else length) + text + body
 
 
-def lying_sizes(data: bytes) -> bytes:
-    """An archive whose directory says that every record is 1 GB long."""
-    spoiled, place = bytearray(data), 0
-    while (place := spoiled.find(b'PK\x01\x02', place)) >= 0:
-        spoiled[place + 20 : place + 28] = struct.pack('<II', 1 << 30, 1 << 30)
-        place += 4
-    return bytes(spoiled)
+def declare_huge_sizes(data: bytes) -> bytes:
+    """An archive whose directory declares every record to be 1 GB long."""
+    damaged, offset = bytearray(data), 0
+    while (offset := damaged.find(b'PK\x01\x02', offset)) >= 0:
+        damaged[offset + 20 : offset + 28] = struct.pack('<II', 1 << 30, 1 << 30)
+        offset += 4
+    return bytes(damaged)
 
 
-def beyond_storage() -> bytes:
-    """A tensor of 10**9 elements upon a storage of 4."""
-    usual = saved({'state_dict': {'weight': torch.zeros(4)}})
-    with zipfile.ZipFile(io.BytesIO(usual)) as file:
+def exceed_storage() -> bytes:
+    """A tensor of 10**9 elements on a storage of 4."""
+    original = save_to_bytes({'state_dict': {'weight': torch.zeros(4)}})
+    with zipfile.ZipFile(io.BytesIO(original)) as file:
         parts = {name: file.read(name) for name in file.namelist()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w') as file:
@@ -114,154 +115,160 @@ def beyond_storage() -> bytes:
     return out.getvalue()
 
 
-def crafted(folder: Path, marker: Path, model: Any) -> dict[str, bytes]:
-    """25 files by what they try; `model` is the content of a checkpoint that is what it should be."""
+def craft_files(folder: Path, marker: Path, model: Any) -> dict[str, bytes]:
+    """25 files by what they attempt; `model` is the content of a valid checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     touch, code = f'touch {marker}', f"open({str(marker)!r}, 'w').close()"
     (folder / 'evil_module.py').write_text(code)
-    system, execute = Reduced(os.system, touch), Reduced(exec, code)
-    Built.marker = str(marker)
+    system, execute = ReducePayload(os.system, touch), ReducePayload(exec, code)
+    BuildPayload.marker = str(marker)
     call = pickle.dumps(execute, 2)
     text = code.encode()
-    wrapped = Reduced(torch.storage._load_from_bytes, saved({'state_dict': execute}))
+    wrapped = ReducePayload(torch.storage._load_from_bytes, save_to_bytes({'state_dict': execute}))
     with_config = {**model, 'meta': {**model['meta'], 'config': code, 'cfg': code}}
-    nested = {**model, 'optimizer': {**model['optimizer'], 'further': [[{'deep': (1, execute)}]]}}
+    nested = {**model, 'optimizer': {**model['optimizer'], 'extra': [[{'deep': (1, execute)}]]}}
     protocol_0 = b'(S' + repr(touch).encode() + b'\nios\nsystem\n.'
     by_object = b'(cos\nsystem\nS' + repr(touch).encode() + b'\no.'
     good = pickle.dumps({'state_dict': {}}, 2)
     sized = {'weight': {'dtype': 'F32', 'shape': [4], 'data_offsets': [0, 16]}}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        twice = archive(good, **{'archive/data.pkl': call})
-    return {
-        'os.system by REDUCE': saved({'state_dict': system}),
-        'exec by REDUCE': saved({'state_dict': execute}),
-        'a call by BUILD': saved({'state_dict': Built()}),
-        'the format before the archive': saved({'state_dict': execute}, _use_new_zipfile_serialization=False),
-        'the oldest format, a tar file': tar(call),
+        twice = build_archive(good, **{'archive/data.pkl': call})
+    files = {
+        'os.system by REDUCE': save_to_bytes({'state_dict': system}),
+        'exec by REDUCE': save_to_bytes({'state_dict': execute}),
+        'a call by BUILD': save_to_bytes({'state_dict': BuildPayload()}),
+        'the format before the archive': save_to_bytes({'state_dict': execute}, _use_new_zipfile_serialization=False),
+        'the oldest format, a tar file': build_tar(call),
         'a pickle alone': call,
         'a pickle of protocol 4': pickle.dumps(system, 4),
         'a call by INST': protocol_0,
-        'a call by OBJ': archive(by_object),
-        'TorchScript with code': script(b'import os\nos.system(' + repr(touch).encode() + b')\n'),
-        'deep within the optimiser': saved(nested),
-        'a config that is code': saved(with_config),
-        'a loader within a loader': saved({'state_dict': wrapped}),
-        'an import of a module beside it': archive(b'cevil_module\nPayload\n.'),
-        'getattr of builtins': archive(b'cbuiltins\ngetattr\n(cbuiltins\n__import__\nS\'__call__\'\ntR.'),
-        'eval by a name of protocol 4': archive(b'\x80\x04\x8c\x08builtins\x8c\x04eval\x93(' + b'X' +
-                                                struct.pack('<I', len(text)) + text + b'tR.'),
-        'the extension registry': archive(b'\x80\x02\x82\x01.'),
-        'a persistent id that calls': archive(call[:-1] + b'Q.'),
-        'names that lead out': archive(good, **{'../../evil_module.py': text, str(marker): b'here'}),
+        'a call by OBJ': build_archive(by_object),
+        'TorchScript with code': build_torchscript(b'import os\nos.system(' + repr(touch).encode() + b')\n'),
+        'deep within the optimizer': save_to_bytes(nested),
+        'a config that is code': save_to_bytes(with_config),
+        'a loader within a loader': save_to_bytes({'state_dict': wrapped}),
+        'an import of a module beside it': build_archive(b'cevil_module\nPayload\n.'),
+        'getattr of builtins': build_archive(b'cbuiltins\ngetattr\n(cbuiltins\n__import__\nS\'__call__\'\ntR.'),
+        'eval by a name of protocol 4': build_archive(b'\x80\x04\x8c\x08builtins\x8c\x04eval\x93(' + b'X' +
+                                                      struct.pack('<I', len(text)) + text + b'tR.'),
+        'the extension registry': build_archive(b'\x80\x02\x82\x01.'),
+        'a persistent id that calls': build_archive(call[:-1] + b'Q.'),
+        'names outside of the folder': build_archive(good, **{'../../evil_module.py': text, str(marker): b'here'}),
         'two pickles of one name': twice,
-        'records of lying sizes': lying_sizes(saved(model)),
-        'a tensor beyond its storage': beyond_storage(),
-        'safetensors with a header of an exabyte': safetensors({}, length=1 << 60),
-        'safetensors beyond its end': safetensors({'weight': {**sized['weight'], 'data_offsets': [0, 1 << 40]}}),
-        'safetensors that overlap': safetensors({**sized, 'other': sized['weight']}),
+        'records with false sizes': declare_huge_sizes(save_to_bytes(model)),
+        'a tensor beyond its storage': exceed_storage(),
+        'safetensors with a header of an exabyte': build_safetensors({}, length=1 << 60),
+        'safetensors beyond its end': build_safetensors({'weight': {**sized['weight'], 'data_offsets': [0, 1 << 40]}}),
+        'safetensors that overlap': build_safetensors({**sized, 'other': sized['weight']}),
     }  # fmt: skip
+    return files
 
 
-HARMLESS = ('a config that is code',)  # text, which is compared with the run's config and never run
+HARMLESS = ('a config that is code',)  # compared as text with the run's config, and never run
 
 
-def outcomes() -> Finding:
-    """Each file, each way to open it, in a process of its own under an audit of what is run, imported and written."""
-    trials.warm()
-    with trials.place() as folder:
-        whole = trials.config(steps=2)
-        assert trials.ended(whole, folder / 'whole').code == 0
+def measure_crafted_files() -> Finding:
+    """Each file, opened in each way, in a process of its own under an audit of what is run, imported and written."""
+    trials.warm_up()
+    with trials.temporary_folder() as folder:
+        assert trials.run_training(trials.build_config(max_steps=2), folder / 'whole').code == 0
         marker = folder / 'marker'
-        files = crafted(folder / 'beside', marker, checkpoint.load(folder / 'whole'))
-        number = trials.count('CRAFTED_FILES', len(files))
-        chosen = {what: data for place, (what, data) in enumerate(files.items()) if place % (len(files) // number) == 0}
-        faults, refused = [], 0
-        for place, (what, data) in enumerate(chosen.items()):
-            for way in (DIRECT, FORCED, RESUMED):
-                child = opened(folder / f'{place}_{way[:8].strip()}_{len(way)}', what, data, way, marker)
-                named = child.code == 2 and child.said.rstrip().rpartition('\n')[2].startswith(REFUSED)
-                refused += named
-                if (
-                    child.code not in (0, 2)
-                    or not (named or what in HARMLESS)
-                    or 'SEEN' in child.said
-                    or marker.exists()
-                ):
-                    faults.append(f'{what}, {way}: code {child.code}, {child.said[-400:]}')
+        files = craft_files(folder / 'beside', marker, checkpoint.load_checkpoint(folder / 'whole'))
+        stride = len(files) // trials.get_count('CRAFTED_FILES', len(files))
+        cases = [*files.items()][::stride]
+        faults, num_refused = [], 0
+        for number, (attempt, data) in enumerate(cases):
+            for mode in (DIRECT, FORCED, RESUMED):
+                run_folder = folder / f'{number}_{mode[:8].strip()}_{len(mode)}'
+                child = open_in_child(run_folder, attempt, data, mode, marker)
+                last_line = child.output.rstrip().rpartition('\n')[2]
+                is_refused = child.code == 2 and last_line.startswith(REFUSALS)
+                num_refused += is_refused
+                is_expected = child.code in (0, 2) and (is_refused or attempt in HARMLESS)
+                if not is_expected or AUDIT_MARK in child.output or marker.exists():
+                    faults.append(f'{attempt}, {mode}: code {child.code}, {child.output[-400:]}')
                 marker.unlink(missing_ok=True)
-    read = 3 * len(chosen) - refused - len(faults)
-    told = f'{len(chosen)} files, each {DIRECT}, {FORCED}, {RESUMED}: {refused} refused by name, {read} read as plain '
-    told += f'data, {len(faults)} otherwise'
-    return told + ''.join(f'; {f}' for f in faults), not faults
+    num_read = 3 * len(cases) - num_refused - len(faults)
+    result = f'{len(cases)} files, each {DIRECT}, {FORCED}, {RESUMED}: {num_refused} refused by name, '
+    result += f'{num_read} read as plain data, {len(faults)} otherwise'
+    return result + ''.join(f'; {fault}' for fault in faults), not faults
 
 
-def opened(folder: Path, what: str, data: bytes, way: str, marker: Path) -> trials.Child:
-    """The end of a process that opens a file in one of the ways."""
+def open_in_child(folder: Path, attempt: str, data: bytes, mode: str, marker: Path) -> trials.Child:
+    """A process, ended, that opened a file in one of the modes."""
     folder.mkdir()
-    name = 'weights.safetensors' if what.startswith('safetensors') and way != RESUMED else 'step_0000002.pth'
+    is_safetensors = attempt.startswith('safetensors') and mode != RESUMED
+    name = 'weights.safetensors' if is_safetensors else 'step_0000002.pth'
     (folder / name).write_bytes(data)
 
-    def act() -> None:
-        if way == FORCED:
+    def open_file() -> None:
+        if mode == FORCED:
             os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'
         sys.path.insert(0, str(marker.parent / 'beside'))
-        sys.addaudithook(functools.partial(noted, marker))
-        if way == RESUMED:
-            launch.train(trials.config(steps=3), folder, resume=True)
+        sys.addaudithook(functools.partial(audit_event, marker))
+        if mode == RESUMED:
+            launch.train(trials.build_config(max_steps=3), folder, resume=True)
         else:
-            checkpoint.load(folder / name)
+            checkpoint.load_checkpoint(folder / name)
 
-    child = trials.start(act, folder.with_suffix('.log'))
+    child = trials.fork_child(open_file, folder.with_suffix('.log'))
     child.wait()
     return child
 
 
-def noted(marker: Path, event: str, arguments: tuple[Any, ...]) -> None:
-    """Tell of what nothing but a crafted file would ask for."""
-    asked = event in ('os.system', 'os.exec', 'subprocess.Popen') or (
-        event == 'import' and arguments[0] == 'evil_module'
-    )
-    asked |= event == 'open' and str(arguments[0]) == str(marker)
-    if asked or (event == 'exec' and marker.name in str(getattr(arguments[0], 'co_consts', ''))):
-        print(f'SEEN {event}')
+def audit_event(marker: Path, event: str, arguments: tuple[Any, ...]) -> None:
+    """Prints a mark at an event that nothing but a crafted file would cause."""
+    starts_process = event in ('os.system', 'os.exec', 'subprocess.Popen')
+    imports_module = event == 'import' and arguments[0] == 'evil_module'
+    opens_marker = event == 'open' and str(arguments[0]) == str(marker)
+    runs_code = event == 'exec' and marker.name in str(getattr(arguments[0], 'co_consts', ''))
+    if starts_process or imports_module or opens_marker or runs_code:
+        print(f'{AUDIT_MARK} {event}')
 
 
-def own_files() -> Finding:
-    """Every kind of file that a run writes needs no allow-list, and what is shipped is safetensors."""
-    trials.warm()
+def measure_run_files() -> Finding:
+    """All files that runs write load with an empty allow-list, and the shipped weights are safetensors."""
+    trials.warm_up()
     kinds = {
-        'plain': {}, 'averages, best': dict(val=True, best='rising', val_evaluator=dict(type='RisingScore')),
+        'default': {},
+        'averages, best': dict(val=True, save_best='rising', val_evaluator=dict(type='RisingScore')),
         'bfloat16': {'optim_wrapper.type': 'AutocastOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'},
         'SGD': {'optim_wrapper.optimizer.type': 'SGD', 'optim_wrapper.optimizer.momentum': 0.9},
         'frozen, accumulated': {'freeze': ['^backbone'], 'optim_wrapper.accumulative_counts': 2},
-    }  # fmt: skip
-    files, faults = 0, []
-    with trials.place() as folder:
-        for place, (kind, settings) in enumerate([*kinds.items()][: trials.count('RUN_KINDS', len(kinds))]):
-            cfg = trials.config(steps=3, **settings)
+    }
+    cases = [*kinds.items()][: trials.get_count('RUN_KINDS', len(kinds))]
+    num_files, faults = 0, []
+    with trials.temporary_folder() as folder:
+        for number, (kind, settings) in enumerate(cases):
+            cfg = trials.build_config(max_steps=3, **settings)
             if kind == 'SGD':
                 cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1e-4, momentum=0.9)
-            child = trials.ended(cfg, folder / str(place))
-            found = [*(folder / str(place)).glob('*.pth')]
-            files += len(found)
-            faults += [f'{kind}: {child.said[-300:]}'] * bool(child.code or not found)
-            faults += [f'{kind}: {file.name}' for file in found if not clean(file)]
-    pickled = [p.name for p in (trials.ROOT / 'poseplug/weights').iterdir() if p.suffix in ('.pth', '.pt', '.pkl')]
-    told = f'{files - len(faults)} of {files} files of {place + 1} kinds of runs; shipped weights: '
-    told += f'{len(pickled)} pickled, else safetensors' + ''.join(f'; {f}' for f in faults)
-    return told, not faults and not pickled
+            child = trials.run_training(cfg, folder / str(number))
+            files = [*(folder / str(number)).glob('*.pth')]
+            num_files += len(files)
+            faults += [f'{kind}: {child.output[-300:]}'] if child.code or not files else []
+            faults += [f'{kind}: {file.name}' for file in files if not is_plain_data(file)]
+    weights = (trials.ROOT / 'poseplug/weights').iterdir()
+    pickled = [path.name for path in weights if path.suffix in ('.pth', '.pt', '.pkl')]
+    result = f'{num_files - len(faults)} of {num_files} files of {len(cases)} kinds of runs; shipped weights: '
+    result += f'{len(pickled)} pickled, else safetensors' + ''.join(f'; {fault}' for fault in faults)
+    return result, not faults and not pickled
 
 
-def clean(file: Path) -> bool:
+def is_plain_data(file: Path) -> bool:
+    """Whether a checkpoint loads with weights_only and an empty allow-list."""
     with torch.serialization.safe_globals([]):
         content = torch.load(file, weights_only=True)
     return torch.serialization.get_unsafe_globals_in_checkpoint(str(file)) == [] and 'optimizer' in content
 
 
 GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
-    'S1': ('25 crafted checkpoints: 0 markers, all refused by name or read as plain data, on resume too', outcomes),
-    'S2': ('every file that a run writes loads with weights_only and an empty allow-list', own_files),
+    'S1': (
+        '25 crafted checkpoints: 0 markers, all refused by name or read as plain data, on resume too',
+        measure_crafted_files,
+    ),
+    'S2': ('every file that a run writes loads with weights_only and an empty allow-list', measure_run_files),
 }
 
 if __name__ == '__main__':

@@ -1,7 +1,6 @@
 """Runs that are killed while they train and while they save (R1, R2 and R10 of docs/reliability.md).
 
-Run: python tests/reliability/kills.py [GOALS...]; KILLED_RUNS, FAULT_POINTS and POINTERS make R1, R2 and R10
-shorter.
+Run: python tests/reliability/kills.py [GOALS...]; KILLED_RUNS, FAULT_POINTS and POINTERS shorten R1, R2 and R10.
 """
 
 from __future__ import annotations
@@ -23,108 +22,115 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from poseplug.core.errors import CheckpointError
 from poseplug.engine import checkpoint
-from poseplug.errors import CheckpointError
+from poseplug.files import atomic
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
-RUNS, STEPS = 200, 10
-WRITING = 0.004  # s that a file and the index take to be written
+NUM_RUNS, NUM_STEPS = 200, 10
+WRITE_SECONDS = 0.004  # what writing a file and the index takes
 SETTINGS: dict[str, dict[str, Any]] = {
-    'keep 1': dict(keep=1),
-    'keep 3': dict(keep=3),
-    'save_best': dict(keep=1, best='rising', val=True, val_evaluator=dict(type='RisingScore'), val_interval=2),
+    'keep 1': dict(max_keep_ckpts=1),
+    'keep 3': dict(max_keep_ckpts=3),
+    'save_best': dict(
+        max_keep_ckpts=1, save_best='rising', val=True, val_evaluator=dict(type='RisingScore'), val_interval=2
+    ),
 }
 
 
-def config(name: str) -> Any:
-    """The run of a setting, saved every 2 steps."""
+def build_config(name: str) -> Any:
+    """The config of a setting, saved every 2 steps."""
     settings = dict(SETTINGS[name])
     interval = settings.pop('val_interval', 0)
-    return trials.config(steps=STEPS, **settings, **{'train_cfg.val_interval': interval, 'model.flip_test': False})
+    overrides = {'train_cfg.val_interval': interval, 'model.flip_test': False}
+    return trials.build_config(max_steps=NUM_STEPS, **settings, **overrides)
 
 
 # --- R1: killed at any moment -----------------------------------------------------------------------------------------
 
 
-def killed_runs() -> Finding:
-    """Runs with 1 to 3 kills each, the settings in turns."""
-    trials.warm()
-    total = trials.count('KILLED_RUNS', RUNS)
-    seen: Counter[str] = Counter()
-    with trials.place() as folder:
-        wanted = {name: undisturbed(name, folder) for name in SETTINGS}
+def measure_killed_runs() -> Finding:
+    """Runs with 1 to 3 kills each, the settings in turn."""
+    trials.warm_up()
+    total = trials.get_count('KILLED_RUNS', NUM_RUNS)
+    counts: Counter[str] = Counter()
+    with trials.temporary_folder() as folder:
+        undisturbed = {name: run_undisturbed(name, folder) for name in SETTINGS}
         for run in range(total):
             name = [*SETTINGS][run % len(SETTINGS)]
-            seen += killed_run(name, folder / f'run_{run}', *wanted[name], rng=trials.generator(run))
+            counts += kill_and_resume(name, folder / f'run_{run}', *undisturbed[name], rng=trials.create_rng(run))
             if run % 10 == 9:
-                print(f'{run + 1} runs: {dict(seen)}', file=sys.stderr, flush=True)
-    told = f'{seen["resumed"]} of {total} resumed, {seen["equal"]} of {total} bit-identical; {seen["kills"]} kills '
-    told += f'({seen["aimed"]} aimed at saves), {seen["inside"]} inside a write; {seen["begun"]} before the first file'
-    told += f'; {seen["lost"]} times nothing or a torn best.pth was left' if seen['lost'] else ''
-    enough = total < RUNS or (seen['kills'] >= 350 and seen['inside'] >= 60)
-    return told, seen['equal'] == seen['resumed'] == total and not seen['lost'] and enough
+                print(f'{run + 1} runs: {dict(counts)}', file=sys.stderr, flush=True)
+    result = f'{counts["resumed"]} of {total} resumed, {counts["equal"]} of {total} bit-identical; '
+    result += f'{counts["kills"]} kills ({counts["aimed"]} aimed at saves), {counts["inside"]} inside a write; '
+    result += f'{counts["before_first"]} before the first file'
+    if counts['lost']:
+        result += f'; {counts["lost"]} times nothing or a damaged best.pth was left'
+    is_complete = total < NUM_RUNS or (counts['kills'] >= 350 and counts['inside'] >= 60)
+    return result, counts['equal'] == counts['resumed'] == total and not counts['lost'] and is_complete
 
 
-def undisturbed(name: str, folder: Path) -> tuple[str, float]:
-    """What the run of a setting ends with, and how long its steps take."""
-    child = trials.train(config(name), folder / name, act=trials.begins(folder / 'mark'))
-    begun = trials.appears(folder / 'mark', child)
-    assert child.wait() == 0, child.said
-    return trials.digest(folder / name), time.monotonic() - begun
+def run_undisturbed(name: str, folder: Path) -> tuple[str, float]:
+    """The hash that the run of a setting ends with, and the seconds that its steps take."""
+    child = trials.start_training(build_config(name), folder / name, setup=trials.touch_at_fraction(folder / 'mark'))
+    start = trials.wait_for_file(folder / 'mark', child)
+    assert child.wait() == 0, child.output
+    return trials.hash_checkpoint(folder / name), time.monotonic() - start
 
 
-def killed_run(name: str, folder: Path, wanted: str, seconds: float, rng: Any) -> Counter[str]:
-    """One run: killed at random moments, of which half are within a save, looked at, resumed to its end."""
-    seen: Counter[str] = Counter()
-    cfg = config(name)
+def kill_and_resume(name: str, folder: Path, expected_hash: str, seconds: float, rng: Any) -> Counter[str]:
+    """One run: killed at random moments, half of them within a save, inspected after each, resumed to its end."""
+    counts: Counter[str] = Counter()
+    cfg = build_config(name)
     for _ in range(rng.choice((1, 2, 2, 3, 3))):
         if rng.random() < 0.5:
             mark = folder.with_suffix('.mark')
-            child = trials.train(cfg, folder, act=trials.begins(mark, rng.uniform(0, 0.8)))
-            trials.appears(mark, child)
-            time.sleep(seconds / STEPS * rng.random())
+            child = trials.start_training(cfg, folder, setup=trials.touch_at_fraction(mark, rng.uniform(0, 0.8)))
+            trials.wait_for_file(mark, child)
+            time.sleep(seconds / NUM_STEPS * rng.random())
             child.send(signal.SIGKILL)
         else:
-            save, delay = rng.integers(0, 3), rng.uniform(0, WRITING)
-            child = trials.train(cfg, folder, act=functools.partial(killed_in_save, save, delay))
-            seen['aimed'] += child.wait() == -signal.SIGKILL
-        seen['kills'] += child.wait() == -signal.SIGKILL
-        seen += left(folder)
-    child = trials.ended(cfg, folder)
+            save, delay = rng.integers(0, 3), rng.uniform(0, WRITE_SECONDS)
+            child = trials.start_training(cfg, folder, setup=functools.partial(kill_in_save, save, delay))
+            counts['aimed'] += child.wait() == -signal.SIGKILL
+        counts['kills'] += child.wait() == -signal.SIGKILL
+        counts += inspect_folder(folder)
+    child = trials.run_training(cfg, folder)
     if child.code:
-        print(child.said, file=sys.stderr)
-    seen['resumed'] += child.code == 0
-    seen['equal'] += child.code == 0 and trials.digest(folder) == wanted and not [*folder.glob('.*.partial')]
+        print(child.output, file=sys.stderr)
+    has_equal_end = child.code == 0 and trials.hash_checkpoint(folder) == expected_hash
+    counts['resumed'] += child.code == 0
+    counts['equal'] += has_equal_end and not [*folder.glob('.*.partial')]
     shutil.rmtree(folder)
-    return seen
+    return counts
 
 
-def killed_in_save(number: int, delay: float) -> None:
-    """Have this process killed so many seconds after its `number`-th file (from 0) began to be written."""
-    usual, files = checkpoint.write_whole, itertools.count()
+def kill_in_save(number: int, delay: float) -> None:
+    """Lets this process be killed `delay` seconds after it began to write its `number`-th file (from 0)."""
+    original, files = checkpoint.write_atomically, itertools.count()
 
     def write(path: Path, content: bytes) -> None:
         if path.suffix == '.pth' and next(files) == number:
             threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        usual(path, content)
+        original(path, content)
 
-    checkpoint.write_whole = write
+    checkpoint.write_atomically = write
 
 
-def left(folder: Path) -> Counter[str]:
-    """What a kill left: inside of a save or not, before the first checkpoint, or something that does not load."""
-    index = checkpoint.read_index(folder)
-    known = [*folder.glob('*.pth')]
-    inside = [*folder.glob('.*.partial')] or {f.name for f in known} - set(index.files)
-    spoiled = 0
-    for file in [folder, *(f for f in known if f.name == 'best.pth')] if index.latest else []:
+def inspect_folder(folder: Path) -> Counter[str]:
+    """What a kill left: a save in progress, no checkpoint yet, or something that does not load."""
+    index = checkpoint.read_checkpoint_index(folder)
+    files = [*folder.glob('*.pth')]
+    unfinished = [*folder.glob('.*.partial')] or {f.name for f in files} - set(index.files)
+    lost = 0
+    for file in [folder, *(f for f in files if f.name == 'best.pth')] if index.latest else []:
         try:
-            checkpoint.load(file)
+            checkpoint.load_checkpoint(file)
         except CheckpointError as error:
             print(error, file=sys.stderr)
-            spoiled = 1
-    return Counter(inside=bool(inside), begun=not known, lost=spoiled)
+            lost = 1
+    return Counter(inside=bool(unfinished), before_first=not files, lost=lost)
 
 
 # --- R2: killed at every operation of a save --------------------------------------------------------------------------
@@ -132,19 +138,19 @@ def left(folder: Path) -> Counter[str]:
 OPERATIONS = ('open', 'write', 'fsync', 'rename', 'folder fsync', 'index', 'delete old')
 
 
-class Half:
-    """A file that writes half of what it is given first, and asks whether to go on."""
+class HalfWritingFile:
+    """A file that writes the first half of its content, calls `reach_point`, and writes the second half."""
 
-    def __init__(self, file: Any, point: Callable[[str], None]):
-        self.file, self.point = file, point
+    def __init__(self, file: Any, reach_point: Callable[[str], None]):
+        self.file, self.reach_point = file, reach_point
 
     def write(self, content: bytes) -> None:
         self.file.write(content[: len(content) // 2])
         self.file.flush()
-        self.point('write')
+        self.reach_point('write')
         self.file.write(content[len(content) // 2 :])
 
-    def __enter__(self) -> Half:
+    def __enter__(self) -> HalfWritingFile:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -155,164 +161,173 @@ class Half:
 
 
 @contextmanager
-def watched(point: Callable[[str], None]) -> Any:
-    """Within this context `point` is called before and after every operation of a save on files, with its name."""
-    module: Any = checkpoint
-    usual = os.fsync, os.replace, Path.unlink
+def watch_file_operations(reach_point: Callable[[str], None]) -> Any:
+    """Calls `reach_point` with a name before and after every file operation of a save within the context."""
+    module: Any = atomic  # whose files are opened by the name `open`
+    original = os.fsync, os.replace, Path.unlink
     state = dict(index=False, renamed=False)
 
-    def called(name: str, operation: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+    def call(name: str, operation: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         name = 'index' if state['index'] and name != 'delete old' else name
-        point(f'before {name}')
-        found = operation(*arguments, **settings)
-        point(f'after {name}')
-        return found
+        reach_point(f'before {name}')
+        returned = operation(*arguments, **settings)
+        reach_point(f'after {name}')
+        return returned
 
-    def opened(path: Path, mode: str = 'r') -> Any:
+    def open_file(path: Path, mode: str = 'r') -> Any:
         if 'w' not in mode:
             return builtins.open(path, mode)
-        state.update(index=checkpoint.INDEX in path.name, renamed=False)
+        state.update(index=checkpoint.CHECKPOINT_INDEX_FILE in path.name, renamed=False)
         name = 'index' if state['index'] else 'write'
-        return Half(called('open', builtins.open, path, mode), lambda _: point(f'within {name}'))
+        return HalfWritingFile(call('open', builtins.open, path, mode), lambda _: reach_point(f'within {name}'))
 
-    def synced(handle: int) -> None:
-        called('folder fsync' if state['renamed'] else 'fsync', usual[0], handle)
+    def sync_file(handle: int) -> None:
+        call('folder fsync' if state['renamed'] else 'fsync', original[0], handle)
 
-    def renamed(*names: Path) -> None:
-        called('rename', usual[1], *names)
+    def rename_file(*names: Path) -> None:
+        call('rename', original[1], *names)
         state['renamed'] = True
 
-    def unlinked(path: Path, missing_ok: bool = False) -> None:
+    def unlink_file(path: Path, missing_ok: bool = False) -> None:
         if path.suffix == '.pth':
-            called('delete old', usual[2], path, missing_ok=missing_ok)
+            call('delete old', original[2], path, missing_ok=missing_ok)
         else:
-            usual[2](path, missing_ok=missing_ok)
+            original[2](path, missing_ok=missing_ok)
 
-    module.open, os.fsync, os.replace, Path.unlink = opened, synced, renamed, unlinked  # type: ignore[method-assign, assignment]
+    module.open, os.fsync = open_file, sync_file
+    os.replace, Path.unlink = rename_file, unlink_file  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         del module.open
-        os.fsync, os.replace, Path.unlink = usual  # type: ignore[method-assign, assignment]
+        os.fsync, os.replace, Path.unlink = original  # type: ignore[method-assign, assignment]
 
 
-def fault_points() -> Finding:
-    """A run is ended at every point of its third save; what is there then goes on to the same end."""
-    trials.warm()
-    with trials.place() as folder:
-        cfg = trials.config(steps=8, keep=1)
-        assert trials.ended(cfg, folder / 'whole').code == 0
-        wanted, points = trials.digest(folder / 'whole'), points_of_a_save(folder / 'points')
-        every = len(points) // trials.count('FAULT_POINTS', len(points))
-        numbers = range(0, len(points), every)
-        faults = [points[n] for n in numbers if not goes_on(cfg, folder / str(n), n, wanted)]
-    kinds = {point.split(' ', 1)[1] for point in points}
-    bad = {point.split(' ', 1)[1] for point in faults}
+def measure_fault_points() -> Finding:
+    """A run is ended at every point of its third save; from what is left it must continue to the same end."""
+    trials.warm_up()
+    with trials.temporary_folder() as folder:
+        cfg = trials.build_config(max_steps=8, max_keep_ckpts=1)
+        assert trials.run_training(cfg, folder / 'whole').code == 0
+        expected_hash = trials.hash_checkpoint(folder / 'whole')
+        points = list_points_of_a_save(folder / 'points')
+        stride = len(points) // trials.get_count('FAULT_POINTS', len(points))
+        numbers = range(0, len(points), stride)
+        faults = [points[n] for n in numbers if not survives_end_at_point(cfg, folder / str(n), n, expected_hash)]
+    operations = {point.split(' ', 1)[1] for point in points}
+    failed_operations = {point.split(' ', 1)[1] for point in faults}
     order = [p for p in points if p in ('after fsync', 'before rename', 'after folder fsync')]
-    right = order == ['after fsync', 'before rename', 'after folder fsync']
-    told = (
-        f'{len(kinds) - len(bad)} of {len(kinds)} operations, {len(numbers) - len(faults)} of {len(numbers)} points; '
-    )
-    told += f'fsync {"before" if right else "not before"} every rename' + ''.join(f'; not {p}' for p in faults)
-    return told, right and not faults and kinds == set(OPERATIONS)
+    is_ordered = order == ['after fsync', 'before rename', 'after folder fsync']
+    result = f'{len(operations) - len(failed_operations)} of {len(operations)} operations, '
+    result += f'{len(numbers) - len(faults)} of {len(numbers)} points; '
+    result += f'fsync {"before" if is_ordered else "not before"} every rename' + ''.join(f'; not {p}' for p in faults)
+    return result, is_ordered and not faults and operations == set(OPERATIONS)
 
 
-def points_of_a_save(folder: Path) -> list[str]:
+def list_points_of_a_save(folder: Path) -> list[str]:
     """The points of a save that replaces an older file."""
     points: list[str] = []
     for step in (1, 2):
-        with watched(points.append if step == 2 else lambda _: None):
-            checkpoint.save(folder, f'step_{step}.pth', {'state_dict': {}}, step, keep=1)
+        with watch_file_operations(points.append if step == 2 else lambda _: None):
+            checkpoint.save_checkpoint(folder, f'step_{step}.pth', {'state_dict': {}}, step, max_keep_ckpts=1)
     return points
 
 
-def goes_on(cfg: Any, folder: Path, number: int, wanted: str) -> bool:
-    """Whether a run that ends without a word at a point of its third save can be resumed, and ends alike."""
-    child = trials.ended(cfg, folder, act=functools.partial(die_at, number))
-    return child.code == 77 and trials.ended(cfg, folder, resume=True).code == 0 and trials.digest(folder) == wanted
+def survives_end_at_point(cfg: Any, folder: Path, number: int, expected_hash: str) -> bool:
+    """Whether a run that ends without notice at a point of its third save resumes and reaches the same end."""
+    child = trials.run_training(cfg, folder, setup=functools.partial(exit_at_point, number))
+    if child.code != 77 or trials.run_training(cfg, folder, resume=True).code:
+        return False
+    return trials.hash_checkpoint(folder) == expected_hash
 
 
-def die_at(number: int, which: int = 3) -> None:
-    """Have this process end at the `number`-th point of its `which`-th save."""
-    usual, saves = checkpoint.save, iter(range(1, 100))
+def exit_at_point(number: int, save_number: int = 3) -> None:
+    """Lets this process exit at the `number`-th point (from 0) of its `save_number`-th save (from 1)."""
+    original, saves = checkpoint.save_checkpoint, iter(range(1, 100))
 
     def save(*arguments: Any, **settings: Any) -> Path:
-        if next(saves) != which:
-            return usual(*arguments, **settings)
+        if next(saves) != save_number:
+            return original(*arguments, **settings)
         points = iter(range(1000))
-        with watched(lambda _: os._exit(77) if next(points) == number else None):
-            return usual(*arguments, **settings)
+        with watch_file_operations(lambda _: os._exit(77) if next(points) == number else None):
+            return original(*arguments, **settings)
 
-    checkpoint.save = save
+    checkpoint.save_checkpoint = save
 
 
 # --- R10: an index that misleads --------------------------------------------------------------------------------------
 
 
-def emptied(folder: Path) -> None:
-    (folder / checkpoint.INDEX).write_text('')
+def empty_index(folder: Path) -> None:
+    (folder / checkpoint.CHECKPOINT_INDEX_FILE).write_text('')
 
 
-def garbled(folder: Path) -> None:
-    (folder / checkpoint.INDEX).write_text('{"latest": "step_0000')
+def truncate_index(folder: Path) -> None:
+    (folder / checkpoint.CHECKPOINT_INDEX_FILE).write_text('{"latest": "step_0000')
 
 
-def dangling(folder: Path) -> None:
-    index = json.loads((folder / checkpoint.INDEX).read_text())
+def point_to_missing_file(folder: Path) -> None:
+    index = json.loads((folder / checkpoint.CHECKPOINT_INDEX_FILE).read_text())
     index['latest'] = 'step_0000099.pth'
     index['files']['step_0000099.pth'] = {'bytes': 1, 'sha256': '', 'step': 99}
-    (folder / checkpoint.INDEX).write_text(json.dumps(index))
+    (folder / checkpoint.CHECKPOINT_INDEX_FILE).write_text(json.dumps(index))
 
 
-def moved(folder: Path) -> None:
+def rename_folder(folder: Path) -> None:
     folder.rename(folder.with_name('elsewhere'))
 
 
-def torn(folder: Path) -> None:
+def cut_newest_file(folder: Path) -> None:
     newest = max(folder.glob('step_*.pth'))
     newest.write_bytes(newest.read_bytes()[:-9])
 
 
-def torn_and_unknown(folder: Path) -> None:
+def cut_unlisted_file(folder: Path) -> None:
     (folder / 'step_0000009.pth').write_bytes(max(folder.glob('step_*.pth')).read_bytes()[:5000])
 
 
-# Each with the step that the newest whole file is of
-POINTERS = {emptied: 6, garbled: 6, dangling: 6, moved: 6, torn: 4, torn_and_unknown: 6}
+# Each with the step of the newest intact file
+POINTERS = {
+    empty_index: 6,
+    truncate_index: 6,
+    point_to_missing_file: 6,
+    rename_folder: 6,
+    cut_newest_file: 4,
+    cut_unlisted_file: 6,
+}
 
 
-def bad_pointers() -> Finding:
-    """A run of 6 steps whose folder is spoiled goes on to 8."""
-    trials.warm()
-    with trials.place() as folder:
+def measure_bad_pointers() -> Finding:
+    """A run of 6 steps whose folder is damaged continues to 8."""
+    trials.warm_up()
+    with trials.temporary_folder() as folder:
         short, whole = (
-            trials.config(steps=6, keep=3, param_scheduler=None),
-            trials.config(steps=8, keep=3, param_scheduler=None),
+            trials.build_config(max_steps=steps, max_keep_ckpts=3, param_scheduler=None) for steps in (6, 8)
         )
-        assert trials.ended(short, folder / 'short').code == trials.ended(whole, folder / 'whole').code == 0
-        wanted, faults = trials.digest(folder / 'whole'), []
-        chosen = [*POINTERS.items()][-trials.count('POINTERS', len(POINTERS)) :]
-        for spoil, step in chosen:
-            one = folder / spoil.__name__ / 'run'
-            shutil.copytree(folder / 'short', one)
-            spoil(one)
-            one = next(one.parent.iterdir())
-            child = trials.ended(whole, one, resume=True)
-            told = f'step_{step:07d}.pth at step {step} of 8' in child.said
-            told &= ('passed over, damaged: step' in child.said) == spoil.__name__.startswith('torn')
-            if child.code or trials.digest(one) != wanted or not told:
-                faults.append(f'{spoil.__name__}: {child.code}, {child.said[-200:]}')
-    good = len(chosen) - len(faults)
-    return f'{good} of {len(chosen)}' + ''.join(f'; {f}' for f in faults), not faults
+        assert trials.run_training(short, folder / 'short').code == 0
+        assert trials.run_training(whole, folder / 'whole').code == 0
+        expected_hash, faults = trials.hash_checkpoint(folder / 'whole'), []
+        cases = [*POINTERS.items()][-trials.get_count('POINTERS', len(POINTERS)) :]
+        for damage, step in cases:
+            run_folder = folder / damage.__name__ / 'run'
+            shutil.copytree(folder / 'short', run_folder)
+            damage(run_folder)
+            run_folder = next(run_folder.parent.iterdir())
+            child = trials.run_training(whole, run_folder, resume=True)
+            is_reported = f'step_{step:07d}.pth at step {step} of 8' in child.output
+            is_reported &= ('passed over, damaged: step' in child.output) == damage.__name__.startswith('cut')
+            if child.code or trials.hash_checkpoint(run_folder) != expected_hash or not is_reported:
+                faults.append(f'{damage.__name__}: {child.code}, {child.output[-200:]}')
+    return f'{len(cases) - len(faults)} of {len(cases)}' + ''.join(f'; {fault}' for fault in faults), not faults
 
 
 GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
     'R1': (
         '200 runs with 1-3 kills: all resumed, all bit-identical; >= 350 kills, >= 60 inside a write',
-        killed_runs,
+        measure_killed_runs,
     ),
-    'R2': ('ended at each of 7 operations of a save: 7 of 7 go on; fsync before every rename', fault_points),
-    'R10': ('6 of 6 spoiled indexes and torn files: the newest whole file is taken, and told', bad_pointers),
+    'R2': ('ended at each of 7 operations of a save: 7 of 7 continue; fsync before every rename', measure_fault_points),
+    'R10': ('6 of 6 damaged indexes and cut files: the newest intact file is used, and reported', measure_bad_pointers),
 }
 
 if __name__ == '__main__':

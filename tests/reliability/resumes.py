@@ -1,7 +1,7 @@
-"""Runs that go on exactly, whatever they do, and long ones (R3, R4, R5, R7 and R12 of docs/reliability.md).
+"""Runs of all kinds that continue exactly, and long ones (R3, R4, R5, R7 and R12 of docs/reliability.md).
 
-Run: python tests/reliability/resumes.py [GOALS...]; RESUME_CELLS, WORKER_COUNTS, STOPPED_RUNS and LONG_STEPS make R3,
-R4, R7 and R12 shorter.
+Run: python tests/reliability/resumes.py [GOALS...]; RESUME_CELLS, WORKER_COUNTS, STOPPED_RUNS and LONG_STEPS shorten
+R3, R4, R7 and R12.
 """
 
 from __future__ import annotations
@@ -19,61 +19,67 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from poseplug.datasets.dataset import PoseDataset
+from poseplug.data.dataset import PoseDataset
 from poseplug.engine import checkpoint, launch
-from poseplug.engine.signals import CODES
+from poseplug.engine.signals import EXIT_CODES
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
-CELLS = [*itertools.product(('epoch', 'iter'), ('boundary', 'mid-epoch'), (0, 1, 2), ('plain', 'random'))]
-CHANCE = ('RandomScaleRotate', 'RandomFlip')
-WORKERS = (0, 2, 1, 4)
-FAR = 10_000
-SAVES = 50  # of the long run
+CELLS = [*itertools.product(('epoch', 'iter'), ('boundary', 'mid-epoch'), (0, 1, 2), ('deterministic', 'random'))]
+RANDOM_TRANSFORMS = ('RandomScaleRotate', 'RandomFlip')
+WORKER_COUNTS = (0, 2, 1, 4)
+LATE_STEP = 10_000
+NUM_SAVES = 50  # of the long run
 
 
-def workers_as_asked() -> None:
-    """Have loaders start as many workers as they are told, on few cores, too."""
-    launch.cores = lambda: 8
+def pretend_many_cores() -> None:
+    """Lets loaders start all their workers on a machine with few cores, too."""
+    launch.count_usable_cores = lambda: 8
 
 
 # --- R3: every kind of run --------------------------------------------------------------------------------------------
 
 
-def cells() -> Finding:
-    """24 kinds of runs of 9 steps, 3 an epoch: ended at step 6 without a word, or stopped within the second epoch."""
-    trials.warm()
-    total = trials.count('RESUME_CELLS', len(CELLS))
-    chosen = [CELLS[7 * place % len(CELLS)] for place in range(total)]
-    with trials.place() as folder:
-        faults = ['/'.join(map(str, cell)) for n, cell in enumerate(chosen) if not cell_is_exact(cell, folder / str(n))]
-    return f'{total - len(faults)} of {total} equal by sha256' + ''.join(f'; not {f}' for f in faults), not faults
+def measure_cells() -> Finding:
+    """24 kinds of runs of 9 steps, 3 per epoch: killed at step 6, or stopped within the second epoch."""
+    trials.warm_up()
+    total = trials.get_count('RESUME_CELLS', len(CELLS))
+    # A stride of 7 reaches all 24 cells, and varies all properties in a short version.
+    cells = [CELLS[7 * n % len(CELLS)] for n in range(total)]
+    with trials.temporary_folder() as folder:
+        faults = ['/'.join(map(str, cell)) for n, cell in enumerate(cells) if not is_cell_exact(cell, folder / str(n))]
+    result = f'{total - len(faults)} of {total} equal by sha256' + ''.join(f'; not {fault}' for fault in faults)
+    return result, not faults
 
 
-def cell_is_exact(cell: tuple[str, str, int, str], folder: Path) -> bool:
-    loop, moment, workers, kind = cell
-    cfg = cell_config(loop, workers, kind)
-    whole = trials.ended(cfg, folder / 'whole')
+def is_cell_exact(cell: tuple[str, str, int, str], folder: Path) -> bool:
+    loop, moment, num_workers, kind = cell
+    cfg = build_cell_config(loop, num_workers, kind)
+    whole = trials.run_training(cfg, folder / 'whole')
     step, number = (6, signal.SIGKILL) if moment == 'boundary' else (4, signal.SIGTERM)
-    leave = trials.acting(before=lambda runner: os.kill(os.getpid(), number) if runner.iter == step else None)
-    first = trials.ended(cfg, folder / 'two', act=leave)
-    begun = checkpoint.load(folder / 'two')['meta']['step']
-    second = trials.ended(cfg, folder / 'two', resume=True)
-    leaves = -signal.SIGKILL if moment == 'boundary' else CODES[signal.SIGTERM]
-    if (whole.code, first.code, second.code) != (0, leaves, 0) or begun != step + (moment != 'boundary'):
-        print(cell, begun, whole.said, first.said, second.said, file=sys.stderr)
+    end_run = trials.install_callbacks(
+        before=lambda runner: os.kill(os.getpid(), number) if runner.iter == step else None
+    )
+    first = trials.run_training(cfg, folder / 'two', setup=end_run)
+    saved_step = checkpoint.load_checkpoint(folder / 'two')['meta']['step']
+    second = trials.run_training(cfg, folder / 'two', resume=True)
+    expected_code = -signal.SIGKILL if moment == 'boundary' else EXIT_CODES[signal.SIGTERM]
+    if (whole.code, first.code, second.code) != (0, expected_code, 0) or saved_step != step + (moment != 'boundary'):
+        print(cell, saved_step, whole.output, first.output, second.output, file=sys.stderr)
         return False
-    return trials.digest(folder / 'whole') == trials.digest(folder / 'two')
+    return trials.hash_checkpoint(folder / 'whole') == trials.hash_checkpoint(folder / 'two')
 
 
-def cell_config(loop: str, workers: int, kind: str) -> Any:
-    """Plain: nothing that draws a number; random: dropout, augmentation, averages and bfloat16."""
-    cfg = trials.config(save=1 if loop == 'epoch' else 3, **{'train_dataloader.num_workers': workers})
-    cfg.train_cfg = dict(epochs=3) if loop == 'epoch' else dict(steps=9)
-    if kind == 'plain':
+def build_cell_config(loop: str, num_workers: int, kind: str) -> Any:
+    """The config of a cell: nothing random, or dropout, augmentation, averaged weights and bfloat16."""
+    cfg = trials.build_config(
+        save_interval=1 if loop == 'epoch' else 3, **{'train_dataloader.num_workers': num_workers}
+    )
+    cfg.train_cfg = dict(max_epochs=3) if loop == 'epoch' else dict(max_steps=9)
+    if kind == 'deterministic':
         dataset = cfg.train_dataloader.dataset
-        dataset.pipeline = [t for t in dataset.pipeline if t['type'] not in CHANCE]
-        cfg.model.head.first, cfg.custom_hooks = ((1, 16),), None
+        dataset.pipeline = [t for t in dataset.pipeline if t['type'] not in RANDOM_TRANSFORMS]
+        cfg.model.head.first_layers, cfg.custom_hooks = ((1, 16),), None
     else:
         cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype='bfloat16')
     return cfg
@@ -82,187 +88,200 @@ def cell_config(loop: str, workers: int, kind: str) -> Any:
 # --- R4: any number of workers ----------------------------------------------------------------------------------------
 
 
-def worker_counts() -> Finding:
-    """What is trained on, and what comes of it, with 0, 1, 2 and 4 workers."""
-    trials.warm()
-    with trials.place() as folder:
-        ends: dict[int, tuple[str, str]] = {}
-        for workers in WORKERS[: trials.count('WORKER_COUNTS', len(WORKERS))]:
-            one = folder / str(workers)
-            cfg = trials.config(steps=8, **{'train_dataloader.num_workers': workers})
-            child = trials.ended(cfg, one, act=functools.partial(noted_batches, one.with_suffix('.batches')))
-            assert child.code == 0, child.said
-            ends[workers] = trials.digest(one), one.with_suffix('.batches').read_text()
-    differ = [w for w in ends if ends[w] != ends[0]]
-    assert len(ends[0][1].split()) == 8
-    told = f'{len(ends) - len(differ)} of {len(ends)} numbers of workers: equal batches and weights'
-    return told + ''.join(f'; not with {w}' for w in differ), not differ
+def measure_worker_counts() -> Finding:
+    """The batches and the final weights with 0, 1, 2 and 4 workers."""
+    trials.warm_up()
+    with trials.temporary_folder() as folder:
+        hashes: dict[int, tuple[str, str]] = {}
+        for num_workers in WORKER_COUNTS[: trials.get_count('WORKER_COUNTS', len(WORKER_COUNTS))]:
+            run_folder = folder / str(num_workers)
+            batch_file = run_folder.with_suffix('.batches')
+            cfg = trials.build_config(max_steps=8, **{'train_dataloader.num_workers': num_workers})
+            child = trials.run_training(cfg, run_folder, setup=functools.partial(log_batch_hashes, batch_file))
+            assert child.code == 0, child.output
+            hashes[num_workers] = trials.hash_checkpoint(run_folder), batch_file.read_text()
+    differing = [num_workers for num_workers in hashes if hashes[num_workers] != hashes[0]]
+    assert len(hashes[0][1].split()) == 8
+    result = f'{len(hashes) - len(differing)} of {len(hashes)} numbers of workers: equal batches and weights'
+    return result + ''.join(f'; not with {num_workers}' for num_workers in differing), not differing
 
 
-def noted_batches(file: Path) -> None:
-    """Have this process add a hash of every batch that it trains on to a file."""
+def log_batch_hashes(file: Path) -> None:
+    """Lets this process append a hash of every training batch to a file."""
 
-    def note(runner: Any) -> None:
+    def log_batches(runner: Any) -> None:
         with open(file, 'a') as out:
-            for batch in runner.train_loop.taken:
-                found = hashlib.sha256()
-                trials.feed(found, [value for value in vars(batch).values() if hasattr(value, 'dtype')])
-                out.write(found.hexdigest() + '\n')
+            for batch in runner.train_loop.step_batches:
+                digest = hashlib.sha256()
+                trials.update_hash(digest, [value for value in vars(batch).values() if hasattr(value, 'dtype')])
+                out.write(digest.hexdigest() + '\n')
 
-    workers_as_asked()
-    trials.acting(after=note)()
-
-
-# --- R5: what was trained on is not read again ------------------------------------------------------------------------
+    pretend_many_cores()
+    trials.install_callbacks(after=log_batches)()
 
 
-def far_resume() -> Finding:
-    """A run of one step is told that it is at step 10,000, and goes on for one."""
-    trials.warm()
-    with trials.place() as folder:
-        cfg = trials.config(steps=FAR + 1, save=FAR, param_scheduler=None)
-        first = noted_start(cfg, folder / 'first', folder / 'first.json')
-        content = checkpoint.load(folder / 'first')
-        content['meta']['step'] = FAR
-        checkpoint.save(folder / 'far', f'step_{FAR:07d}.pth', content, FAR)
-        later = noted_start(cfg, folder / 'far', folder / 'far.json')
-    size = cfg.train_dataloader.batch_size
-    more = later['seconds'] - first['seconds']
-    told = f'{later["decoded"] - size} skipped samples decoded; the first step begins {max(more, 0):.2f} s later'
-    return told, later['decoded'] == first['decoded'] == size and more < 1 and later['step'] == FAR
+# --- R5: trained samples are not read again ---------------------------------------------------------------------------
 
 
-def noted_start(cfg: Any, folder: Path, file: Path) -> dict[str, Any]:
-    """What a run had decoded, and how long it had taken, when its first step began; it is stopped after that."""
-    child = trials.ended(cfg, folder, act=functools.partial(note_start, file))
-    assert child.code == CODES[signal.SIGTERM], child.said
+def measure_late_resume() -> Finding:
+    """A checkpoint of step 1 is marked as that of step 10,000, and continues for one step."""
+    trials.warm_up()
+    with trials.temporary_folder() as folder:
+        cfg = trials.build_config(max_steps=LATE_STEP + 1, save_interval=LATE_STEP, param_scheduler=None)
+        first = measure_start(cfg, folder / 'first', folder / 'first.json')
+        content = checkpoint.load_checkpoint(folder / 'first')
+        content['meta']['step'] = LATE_STEP
+        checkpoint.save_checkpoint(folder / 'late', f'step_{LATE_STEP:07d}.pth', content, LATE_STEP)
+        later = measure_start(cfg, folder / 'late', folder / 'late.json')
+    batch_size = cfg.train_dataloader.batch_size
+    delay = later['seconds'] - first['seconds']
+    num_skipped = later['decoded'] - batch_size
+    result = f'{num_skipped} skipped samples decoded; the first step begins {max(delay, 0):.2f} s later'
+    ok = later['decoded'] == first['decoded'] == batch_size and delay < 1 and later['step'] == LATE_STEP
+    return result, ok
+
+
+def measure_start(cfg: Any, folder: Path, file: Path) -> dict[str, Any]:
+    """The number of decoded samples, and the seconds, until the first step of a run, which is then stopped."""
+    child = trials.run_training(cfg, folder, setup=functools.partial(log_start, file))
+    assert child.code == EXIT_CODES[signal.SIGTERM], child.output
     return json.loads(file.read_text())
 
 
-def note_start(file: Path) -> None:
-    begun, usual, decoded = time.monotonic(), PoseDataset.raw, itertools.count()
+def log_start(file: Path) -> None:
+    start, original, num_decoded = time.monotonic(), PoseDataset.load_raw_sample, itertools.count()
 
-    def raw(dataset: Any, draw: Any) -> Any:
-        next(decoded)
-        return usual(dataset, draw)
+    def load_raw_sample(dataset: Any, key: Any) -> Any:
+        next(num_decoded)
+        return original(dataset, key)
 
-    def note(runner: Any) -> None:
-        seconds = time.monotonic() - begun
-        file.write_text(json.dumps({'decoded': next(decoded), 'seconds': seconds, 'step': runner.iter}))
+    def log_and_stop(runner: Any) -> None:
+        seconds = time.monotonic() - start
+        file.write_text(json.dumps({'decoded': next(num_decoded), 'seconds': seconds, 'step': runner.iter}))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    PoseDataset.raw = raw  # type: ignore[method-assign]
-    trials.acting(begin=note)()
+    PoseDataset.load_raw_sample = load_raw_sample  # type: ignore[method-assign]
+    trials.install_callbacks(begin=log_and_stop)()
 
 
 # --- R7: signals ------------------------------------------------------------------------------------------------------
 
 
-def stopped_runs() -> Finding:
-    """SIGTERM and SIGUSR1 in turns, at random moments of training and evaluation; then twice within a long step."""
-    trials.warm()
-    total = trials.count('STOPPED_RUNS', 20)
-    cfg = trials.config(val=True, **{'train_cfg.val_interval': 5})
-    with trials.place() as folder:
+def measure_stopped_runs() -> Finding:
+    """SIGTERM and SIGUSR1 in turn, at random moments of training and evaluation; then twice within a long step."""
+    trials.warm_up()
+    total = trials.get_count('STOPPED_RUNS', 20)
+    cfg = trials.build_config(val=True, **{'train_cfg.val_interval': 5})
+    with trials.temporary_folder() as folder:
         mark = folder / 'mark'
-        child = trials.train(cfg, folder / 'whole', act=trials.begins(mark))
-        begun = trials.appears(mark, child)
-        assert child.wait() == 0, child.said
-        whole, wanted, slowest, faults = time.monotonic() - begun, trials.digest(folder / 'whole'), 0.0, []
+        child = trials.start_training(cfg, folder / 'whole', setup=trials.touch_at_fraction(mark))
+        start = trials.wait_for_file(mark, child)
+        assert child.wait() == 0, child.output
+        run_seconds, expected_hash = time.monotonic() - start, trials.hash_checkpoint(folder / 'whole')
+        slowest, faults = 0.0, []
         for run in range(total):
             number = (signal.SIGTERM, signal.SIGUSR1)[run % 2]
-            delay = whole * trials.generator(run).uniform(0, 0.6)
-            seconds, fault = stopped_run(cfg, folder / str(run), number, delay, wanted)
+            delay = run_seconds * trials.create_rng(run).uniform(0, 0.6)
+            seconds, fault = stop_and_resume(cfg, folder / str(run), number, delay, expected_hash)
             slowest, faults = max(slowest, seconds), faults + [fault] * bool(fault)
-        at_once = stopped_twice(folder / 'twice')
-    told = (
-        f'{total - len(faults)} of {total} saved, left with 143 or 85, and went on exactly; slowest {slowest:.1f} s; '
-    )
-    told += f'a second signal ends it in {at_once:.2f} s' + ''.join(f'; {f}' for f in faults)
-    return told, not faults and slowest < 5 and at_once < 1
+        second_signal_seconds = stop_twice(folder / 'twice')
+    result = f'{total - len(faults)} of {total} saved, exited with 143 or 85, and continued exactly; '
+    result += f'slowest {slowest:.1f} s; a second signal ends it in {second_signal_seconds:.2f} s'
+    result += ''.join(f'; {fault}' for fault in faults)
+    return result, not faults and slowest < 5 and second_signal_seconds < 1
 
 
-def stopped_run(cfg: Any, folder: Path, number: int, delay: float, wanted: str) -> tuple[float, str]:
-    """How long a run took to leave, and what was wrong with that."""
-    child = trials.train(cfg, folder, act=trials.begins(folder.with_suffix('.mark')))
-    trials.appears(folder.with_suffix('.mark'), child)
+def stop_and_resume(cfg: Any, folder: Path, number: int, delay: float, expected_hash: str) -> tuple[float, str]:
+    """The seconds that a run took to stop, and what was wrong with it, or nothing."""
+    child = trials.start_training(cfg, folder, setup=trials.touch_at_fraction(folder.with_suffix('.mark')))
+    trials.wait_for_file(folder.with_suffix('.mark'), child)
     time.sleep(delay)
     child.send(number)
     sent = time.monotonic()
     code, seconds = child.wait(), time.monotonic() - sent
-    if code != CODES[signal.Signals(number)]:
-        return seconds, f'{signal.Signals(number).name} after {delay:.2f} s: code {code}'
-    if trials.ended(cfg, folder, resume=True).code or trials.digest(folder) != wanted:
-        return seconds, f'{signal.Signals(number).name} after {delay:.2f} s: another end'
+    moment = f'{signal.Signals(number).name} after {delay:.2f} s'
+    if code != EXIT_CODES[signal.Signals(number)]:
+        return seconds, f'{moment}: code {code}'
+    if trials.run_training(cfg, folder, resume=True).code or trials.hash_checkpoint(folder) != expected_hash:
+        return seconds, f'{moment}: different weights'
     return seconds, ''
 
 
-def stopped_twice(folder: Path) -> float:
-    """How long after the second signal a run ends whose step takes long; infinite where the first one ended it."""
+def stop_twice(folder: Path) -> float:
+    """The seconds from a second signal to the end of a run in a long step; infinite if the first one ended it."""
     mark = folder.with_suffix('.mark')
 
-    def slow(runner: Any) -> None:
+    def sleep_in_step(runner: Any) -> None:
         mark.touch()
         time.sleep(20)
 
-    child = trials.train(trials.config(), folder, act=trials.acting(begin=slow))
-    trials.appears(mark, child)
+    child = trials.start_training(trials.build_config(), folder, setup=trials.install_callbacks(begin=sleep_in_step))
+    trials.wait_for_file(mark, child)
     time.sleep(0.1)
     child.send(signal.SIGTERM)
     time.sleep(0.3)
-    alone = not child.ended()
+    survived_first = not child.has_ended()
     child.send(signal.SIGTERM)
     sent = time.monotonic()
-    return time.monotonic() - sent if child.wait() == -signal.SIGTERM and alone else float('inf')
+    return time.monotonic() - sent if child.wait() == -signal.SIGTERM and survived_first else float('inf')
 
 
 # --- R12: a long run --------------------------------------------------------------------------------------------------
 
 
-def long_run() -> Finding:
-    """5,000 steps with 50 saves, evaluations and best scores; memory and files at a tenth of the way and at the end."""
-    trials.warm()
-    steps = trials.count('LONG_STEPS', 5000)
-    save = max(1, steps // SAVES)
-    cfg = trials.config(
-        val=True, steps=steps, save=save, keep=3, best='rising', val_evaluator=dict(type='RisingScore'),
-        param_scheduler=None, **{'train_cfg.val_interval': save},
-    )  # fmt: skip
-    with trials.place() as folder:
+def measure_long_run() -> Finding:
+    """5,000 steps with 50 saves, evaluations and best scores; memory and open files after a tenth and at the end."""
+    trials.warm_up()
+    num_steps = trials.get_count('LONG_STEPS', 5000)
+    interval = max(1, num_steps // NUM_SAVES)
+    cfg = trials.build_config(
+        val=True,
+        max_steps=num_steps,
+        save_interval=interval,
+        max_keep_ckpts=3,
+        save_best='rising',
+        val_evaluator=dict(type='RisingScore'),
+        param_scheduler=None,
+        **{'train_cfg.val_interval': interval},
+    )
+    with trials.temporary_folder() as folder:
         file = folder / 'states'
-        child = trials.ended(cfg, folder / 'run', act=functools.partial(note_state, file, steps))
-        assert child.code == 0, child.said
+        child = trials.run_training(cfg, folder / 'run', setup=functools.partial(log_resources, file, num_steps))
+        assert child.code == 0, child.output
         first, last = map(json.loads, file.read_text().splitlines())
-        held = {f.name for f in (folder / 'run').iterdir() if f.is_file()}
-    wanted = {'best.pth', checkpoint.INDEX, 'curve.jsonl', trials.CONFIG.name}
-    wanted |= {f'step_{steps - save * n:07d}.pth' for n in range(3)}
-    growth, files = (last['memory'] - first['memory']) / 1e6, last['files'] - first['files']
-    told = f'{steps:,} steps, {steps // save} saves: {growth:+.1f} MB, {files:+d} open files; folder '
-    told += 'exact' if held == wanted else f'differs: {sorted(held ^ wanted)}'
-    return told, growth < 20 and files <= 0 and held == wanted
+        files = {f.name for f in (folder / 'run').iterdir() if f.is_file()}
+    expected = {'best.pth', checkpoint.CHECKPOINT_INDEX_FILE, 'curve.jsonl', trials.CONFIG.name}
+    expected |= {f'step_{num_steps - interval * n:07d}.pth' for n in range(3)}
+    memory_growth_mb = (last['memory'] - first['memory']) / 1e6
+    open_files_growth = last['files'] - first['files']
+    result = f'{num_steps:,} steps, {num_steps // interval} saves: {memory_growth_mb:+.1f} MB, '
+    result += f'{open_files_growth:+d} open files; folder '
+    result += 'exact' if files == expected else f'differs: {sorted(files ^ expected)}'
+    return result, memory_growth_mb < 20 and open_files_growth <= 0 and files == expected
 
 
-def note_state(file: Path, steps: int) -> None:
-    """Have this process tell its memory and open files at a tenth of its run and at the end."""
+def log_resources(file: Path, num_steps: int) -> None:
+    """Lets this process log its memory and open files after a tenth of its run and at the end."""
 
-    def note(runner: Any) -> None:
-        if runner.iter + 1 in (max(1, steps // 10), steps):
+    def log_state(runner: Any) -> None:
+        if runner.iter + 1 in (max(1, num_steps // 10), num_steps):
             pages = int(Path('/proc/self/statm').read_text().split()[1])
             state = {'memory': pages * os.sysconf('SC_PAGE_SIZE'), 'files': len(os.listdir('/proc/self/fd'))}
             with open(file, 'a') as out:
                 out.write(json.dumps(state) + '\n')
 
-    trials.acting(after=note)()
+    trials.install_callbacks(after=log_state)()
 
 
 GOALS: dict[str, tuple[str, Callable[[], Finding]]] = {
-    'R3': ('24 of 24 kinds of runs, resumed, equal by sha256', cells),
-    'R4': ('0, 1, 2 and 4 workers: equal batches, equal weights', worker_counts),
-    'R5': ('resume at step 10,000: 0 skipped samples decoded, < 1 s later', far_resume),
+    'R3': ('24 of 24 kinds of runs, resumed, equal by sha256', measure_cells),
+    'R4': ('0, 1, 2 and 4 workers: equal batches, equal weights', measure_worker_counts),
+    'R5': ('resume at step 10,000: 0 skipped samples decoded, < 1 s later', measure_late_resume),
     'R7': (
-        'SIGTERM 143, SIGUSR1 85: saved in 5 s, 20 of 20 moments go on exactly; a second one at once', stopped_runs,
+        'SIGTERM 143, SIGUSR1 85: saved in 5 s, 20 of 20 moments continue exactly; a second one at once',
+        measure_stopped_runs,
     ),
-    'R12': ('5,000 steps, 50 saves: < 20 MB more, no more open files, the folder exact', long_run),
+    'R12': ('5,000 steps, 50 saves: < 20 MB more, no more open files, the folder exact', measure_long_run),
 }  # fmt: skip
 
 if __name__ == '__main__':

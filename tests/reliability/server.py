@@ -1,4 +1,4 @@
-"""A server of this machine whose answers are right, wrong, cut or elsewhere."""
+"""A local server whose responses are valid, invalid, truncated or redirected."""
 
 from __future__ import annotations
 
@@ -10,29 +10,37 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-MOVED = {'/http': 'http://example.invalid/good', '/file': 'file:///etc/passwd', '/round': '/round', '/moved': '/good'}
-asked: list[str] = []  # every path that was asked for
+REDIRECTS = {
+    '/http': 'http://example.invalid/good',
+    '/file': 'file:///etc/passwd',
+    '/round': '/round',
+    '/moved': '/good',
+}
+requested_paths: list[str] = []
 
 
-class Answers(BaseHTTPRequestHandler):
-    """What a path is answered with: /good* the content, /cut half of it, /broken no HTTP, others as MOVED or 404."""
+class Handler(BaseHTTPRequestHandler):
+    """Responds to /good* with the content, to /cut with half of it, to /broken without HTTP, else REDIRECTS or 404."""
 
     def do_GET(self) -> None:
-        asked.append(self.path)
+        requested_paths.append(self.path)
         if self.path == '/broken':
-            self.wfile.write(b'nothing that one could read\r\n')
-        elif self.path in MOVED:
-            self.answer(302, b'', Location=MOVED[self.path])
+            self.wfile.write(b'no valid response\r\n')
+        elif self.path in REDIRECTS:
+            self.respond(302, b'', Location=REDIRECTS[self.path])
         elif self.path.startswith('/good'):
-            self.answer(200, CONTENT)
+            self.respond(200, CONTENT)
         elif self.path == '/cut':
-            self.answer(200, CONTENT[: len(CONTENT) // 2], stated=len(CONTENT))
+            self.respond(200, CONTENT[: len(CONTENT) // 2], declared_length=len(CONTENT))
         else:
-            self.answer(404, b'<html>404 Not Found</html>')
+            self.respond(404, b'<html>404 Not Found</html>')
 
-    def answer(self, code: int, content: bytes, stated: int | None = None, **headers: str) -> None:
+    def respond(self, code: int, content: bytes, declared_length: int | None = None, **headers: str) -> None:
         self.send_response(code)
-        for name, value in {'Content-Length': str(len(content) if stated is None else stated), **headers}.items():
+        for name, value in {
+            'Content-Length': str(len(content) if declared_length is None else declared_length),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -42,9 +50,9 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The address of a server that runs meanwhile."""
-    server = ThreadingHTTPServer(('127.0.0.1', 0), Answers)
+def run_server() -> Iterator[str]:
+    """Runs a server within the context; the value is its address."""
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.05}, daemon=True)
     thread.start()
     try:

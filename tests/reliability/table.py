@@ -1,6 +1,6 @@
-"""All goals of docs/reliability.md as one table, measured by the scripts beside this one.
+"""All goals of docs/reliability.md as one table, measured by the scripts in this folder.
 
-Run: bash tests/reliability/run.sh [--out TABLE.md] [SCRIPTS...]; exit code 1 where a goal is missed.
+Run: bash tests/reliability/run.sh [--out TABLE.md] [SCRIPTS...]; exit code 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -18,51 +18,52 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.reliability.rows import Row
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ('kills', 'resumes', 'faults', 'ranks', 'crafted', 'doors', 'fuzz_annotations', 'fuzz_images')
-HEAD = '| goal | asked | reached | met | seconds |\n|---|---|---|---|---|'
+SCRIPTS = ('kills', 'resumes', 'faults', 'ranks', 'crafted', 'untrusted_input', 'fuzz_annotations', 'fuzz_images')
+HEAD = '| goal | target | result | met | seconds |\n|---|---|---|---|---|'
 
 
-def rows_of(script: str) -> list[Row]:
-    """What a script measures; one that ends without a word is a goal that was missed."""
-    begun = time.perf_counter()
+def run_script(script: str) -> list[Row]:
+    """The rows that a script prints; a script that fails is a missed goal."""
+    start = time.perf_counter()
     command = [sys.executable, str(HERE / f'{script}.py')]
-    done = subprocess.run(command, capture_output=True, text=True, errors='replace')  # OpenCV repeats spoiled bytes
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{')]
+    process = subprocess.run(command, capture_output=True, text=True, errors='replace')  # OpenCV prints damaged bytes
+    lines = [line for line in process.stdout.splitlines() if line.startswith('{')]
     rows = [Row(**json.loads(line)) for line in lines]
-    print(f'{script}: {len(rows)} goals in {time.perf_counter() - begun:.0f} s', file=sys.stderr)
-    if not rows or done.returncode not in (0, 1) or done.returncode != any(not row.ok for row in rows):
-        told = f'exit code {done.returncode}: {done.stderr[-300:]}'
-        rows.append(Row(script, 'the script runs to its end', told, False, round(time.perf_counter() - begun, 1)))
+    print(f'{script}: {len(rows)} goals in {time.perf_counter() - start:.0f} s', file=sys.stderr)
+    expected_code = int(any(not row.ok for row in rows))
+    if not rows or process.returncode not in (0, 1) or process.returncode != expected_code:
+        result = f'exit code {process.returncode}: {process.stderr[-300:]}'
+        rows.append(Row(script, 'the script runs to its end', result, False, round(time.perf_counter() - start, 1)))
     return rows
 
 
-def table(rows: list[Row]) -> str:
-    lines = [
-        f'| {r.goal} | {plain(r.asked)} | {plain(r.reached)} | {"yes" if r.ok else "no"} | {r.seconds:g} |'
-        for r in rows
-    ]
-    return '\n'.join([HEAD, *lines])
+def format_table(rows: list[Row]) -> str:
+    lines = [HEAD]
+    for row in rows:
+        target, result = escape_cell(row.target), escape_cell(row.result)
+        lines.append(f'| {row.goal} | {target} | {result} | {"yes" if row.ok else "no"} | {row.seconds:g} |')
+    return '\n'.join(lines)
 
 
-def plain(text: str) -> str:
+def escape_cell(text: str) -> str:
     return text.replace('|', '\\|').replace('\n', ' ')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('scripts', nargs='*', metavar='SCRIPT', help=f'of {", ".join(SCRIPTS)}; all without')
-    parser.add_argument('--out', type=Path, help='write the table there, too')
+    parser.add_argument('scripts', nargs='*', metavar='SCRIPT', help=f'of {", ".join(SCRIPTS)}; all by default')
+    parser.add_argument('--out', type=Path, help='also write the table to this file')
     args = parser.parse_args()
     if unknown := [name for name in args.scripts if name not in SCRIPTS]:
         parser.error(f'no script {unknown[0]}; known: {", ".join(SCRIPTS)}')
     with ThreadPoolExecutor(int(os.environ.get('JOBS', 2))) as pool:
-        found = pool.map(rows_of, args.scripts or SCRIPTS)
-        rows = [row for rows in found for row in rows]
-    print(table(rows))
+        rows = [row for script_rows in pool.map(run_script, args.scripts or SCRIPTS) for row in script_rows]
+    print(format_table(rows))
     missed = [row.goal for row in rows if not row.ok]
-    print(f'{len(rows) - len(missed)} of {len(rows)} goals' + (f'; missed: {", ".join(missed)}' if missed else ''))
+    missed_text = f'; missed: {", ".join(missed)}' if missed else ''
+    print(f'{len(rows) - len(missed)} of {len(rows)} goals{missed_text}')
     if args.out:
-        args.out.write_text(table(rows) + '\n')
+        args.out.write_text(format_table(rows) + '\n')
     raise SystemExit(bool(missed))
 
 

@@ -1,4 +1,4 @@
-"""The short version of the annotation fuzz: 200 spoiled files a format."""
+"""The short version of the annotation fuzz: 200 damaged files per format."""
 
 import json
 from dataclasses import replace
@@ -6,41 +6,43 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from poseplug.datasets.sources.matlab import read_array, read_structs
-from poseplug.errors import AnnotationError
-from tests.reliability.fuzz_annotations import formats, fuzz
-from tests.reliability.mutants import mat_bombs
+from poseplug.core.errors import AnnotationError
+from poseplug.files.matlab import read_matlab_array, read_matlab_structs
+from tests.reliability.fuzz_annotations import build_formats, fuzz_annotations
+from tests.reliability.mutants import build_matlab_bombs
 
-FORMATS = formats()
+FORMATS = build_formats()
 
 
 @pytest.mark.parametrize('name', FORMATS)
-def test_every_spoiled_file_is_read_right_or_refused_by_name(tmp_path, name):
-    ends = fuzz(FORMATS[name], tmp_path, 200, bombs=False)
-    assert ends.wrong == {}
-    assert ends.read + ends.refused == 200
-    assert min(ends.read, ends.refused) > 8
+def test_every_damaged_file_is_read_correctly_or_refused_by_name(tmp_path, name):
+    outcomes = fuzz_annotations(FORMATS[name], tmp_path, 200, bombs=False)
+    assert outcomes.wrong == {}
+    assert outcomes.read + outcomes.refused == 200
+    assert min(outcomes.read, outcomes.refused) > 8
 
 
 @pytest.mark.parametrize('name', FORMATS)
 def test_the_intact_file_is_read(tmp_path, name):
-    form = replace(FORMATS[name], mutant=lambda c, _: c if isinstance(c, bytes) else json.dumps(c).encode())
-    ends = fuzz(form, tmp_path, 1, bombs=False)
-    assert (ends.read, ends.wrong) == (1, {})
+    def encode_unchanged(content, _):
+        return content if isinstance(content, bytes) else json.dumps(content).encode()
+
+    outcomes = fuzz_annotations(replace(FORMATS[name], mutate=encode_unchanged), tmp_path, 1, bombs=False)
+    assert (outcomes.read, outcomes.wrong) == (1, {})
 
 
 @pytest.mark.parametrize('bomb', range(4))
-@pytest.mark.parametrize(('kind', 'read'), [(6, read_array), (2, read_structs)])
-def test_a_small_file_does_not_unfold_to_gigabytes(tmp_path, kind, read, bomb):
+@pytest.mark.parametrize(('kind', 'read'), [(6, read_matlab_array), (2, read_matlab_structs)])
+def test_a_small_file_does_not_expand_to_gigabytes(tmp_path, kind, read, bomb):
     file = tmp_path / 'joints.mat'
-    file.write_bytes(mat_bombs('joints', kind)[bomb])
+    file.write_bytes(build_matlab_bombs('joints', kind)[bomb])
     assert file.stat().st_size < 8_000_000
-    told = 'numbers|imaginary|no array of structs|values for|elements in a row|cut, or too large'
-    with pytest.raises(AnnotationError, match=told):
+    message = 'numbers|imaginary|no array of structs|values for|elements in a row|cut, or too large'
+    with pytest.raises(AnnotationError, match=message):
         read(file, 'joints')
 
 
-def test_the_same_seed_spoils_the_same_way():
-    for form in FORMATS.values():
-        one, other = (form.mutant(form.content, np.random.default_rng([0, 5])) for _ in range(2))
+def test_the_same_seed_damages_in_the_same_way():
+    for file_format in FORMATS.values():
+        one, other = (file_format.mutate(file_format.content, np.random.default_rng([0, 5])) for _ in range(2))
         assert one == other

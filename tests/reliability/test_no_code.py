@@ -1,4 +1,4 @@
-"""Nothing in the house runs what a file says, outside the places that are named with their reason."""
+"""No code of the package runs the content of a file, except at allowed places, each with its reason."""
 
 import ast
 
@@ -7,13 +7,13 @@ import pytest
 from tests.reliability import unsafe
 
 
-def test_no_call_could_run_what_a_file_says():
-    assert unsafe.code_faults() == []
+def test_no_call_could_run_the_content_of_a_file():
+    assert unsafe.find_banned_calls() == []
 
 
-def test_every_named_place_still_needs_its_exception():
-    for file, call in unsafe.PLACES:
-        calls = [name for name, _ in unsafe.banned_calls(ast.parse((unsafe.ROOT / file).read_text()))]
+def test_every_allowed_call_still_exists():
+    for file, call in unsafe.ALLOWED_CALLS:
+        calls = [name for name, _ in unsafe.iter_banned_calls(ast.parse((unsafe.ROOT / file).read_text()))]
         assert call in calls
 
 
@@ -27,9 +27,9 @@ def test_every_named_place_still_needs_its_exception():
     ('subprocess.run(text, shell=True)', 'shell=True'),
     ('from json_tricks import load\nload(file)', 'json_tricks.load'),
 ])  # fmt: skip
-def test_a_call_is_found_under_the_name_that_an_import_gave_it(code, call):
-    assert call in [name for name, _ in unsafe.banned_calls(ast.parse(code))]
+def test_a_call_is_recognized_under_the_name_that_an_import_gives_it(code, call):
+    assert call in [name for name, _ in unsafe.iter_banned_calls(ast.parse(code))]
 
 
-def test_a_method_called_eval_is_none():
-    assert list(unsafe.banned_calls(ast.parse('model.eval()\nre.compile(text)\ntorch.compile(model)'))) == []
+def test_a_method_called_eval_is_not_banned():
+    assert list(unsafe.iter_banned_calls(ast.parse('model.eval()\nre.compile(text)\ntorch.compile(model)'))) == []

@@ -1,7 +1,7 @@
-"""Small trainings in processes of their own that are killed, stopped and spoiled, which goals of runs are asked with.
+"""Small trainings in processes of their own, which the reliability goals kill, stop and damage.
 
-The parent has imported all that a run needs, and forks; so a run with dropout, augmentation, averaged weights and a
-dozen saves takes a second.
+The parent imports all that a run needs, and forks; so a run with dropout, augmentation, averaged weights and a dozen
+saves takes a second.
 """
 
 from __future__ import annotations
@@ -30,107 +30,114 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 
-from poseplug.config import load_config
-from poseplug.datasets.synthetic import write_lsp
+from poseplug.config.load import load_config
+from poseplug.core.errors import PoseplugError
+from poseplug.data.synthetic import write_lsp
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load
-from poseplug.errors import PoseplugError
-from poseplug.evaluation.base import Metric, Scores
+from poseplug.engine.checkpoint import load_checkpoint
+from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.registry import METRICS
 from tests.conftest import tiny_options
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/cpm/cpm_synthetic.py'
-PARTS = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'random')
-DROPOUT = ((1, 16, 0.5),)
-PATIENCE = 1800  # s for a run, before it counts as hung
+HASHED_KEYS = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'random_state')
+TIMEOUT_SECONDS = 1800  # of a run, after which it counts as hung
 
 
-def count(name: str, usual: int) -> int:
-    """How many trials: what the environment says under a name, or as many as the goal asks."""
-    return int(os.environ.get(name, usual))
+def get_count(name: str, default: int) -> int:
+    """The number of trials: that of an environment variable, or the default of the goal."""
+    return int(os.environ.get(name, default))
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def data() -> Path:
-    """The folder of an embedded set of 10 pictures to learn from and 4 to test, which goes with this process."""
+def get_data_folder() -> Path:
+    """The folder of an embedded data set of 10 training and 4 test images, which is deleted with this process."""
     folder = Path(tempfile.mkdtemp(prefix='trials-'))
     parent = os.getpid()
     atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == parent else None)
-    return write_lsp(folder / 'synthetic', count=14, train=10, seed=3)
+    return write_lsp(folder / 'synthetic', num_images=14, num_train=10, seed=3)
 
 
 @functools.cache
-def warm() -> None:
-    """One thread, so that children may be forked, and all that the first run of a process imports and makes."""
+def warm_up() -> None:
+    """Runs a first training in this process, so that its children need not import; one thread, so that it may fork."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    launch.Runner = WarmRunner  # type: ignore[misc]
+    launch.Runner = CachedConfigRunner  # type: ignore[misc]
     METRICS.register_module(module=RisingScore, force=True)
     screen, sys.stderr = sys.stderr, io.StringIO()
     try:
-        launch.train(config(val=True, steps=2, save=1), data().parent / 'first')
+        launch.train(build_config(val=True, max_steps=2, save_interval=1), get_data_folder().parent / 'first')
     finally:
         sys.stderr = screen
 
 
-def options(steps: int = 16, save: int = 2, keep: int = 2, best: str | None = None, **further: Any) -> dict[str, Any]:
-    """Settings of all trials' run: a CPM of 40,000 parameters at 32 px with dropout, augmentation and averages."""
+def build_options(
+    max_steps: int = 16,
+    save_interval: int = 2,
+    max_keep_ckpts: int = 2,
+    save_best: str | None = None,
+    **overrides: Any,
+) -> dict[str, Any]:
+    """Options of all trials: a CPM of 40,000 parameters at 32 px with dropout, augmentation and averaged weights."""
     return {
-        **tiny_options(data()),
-        'model.backbone.vgg': (8, 8, 16, 16),
-        'model.head.context': ((3, 32), (1, 32)),
-        'train_cfg.steps': steps,
+        **tiny_options(get_data_folder()),
+        'model.backbone.vgg_channels': (8, 8, 16, 16),
+        'model.head.context_layers': ((3, 32), (1, 32)),
+        'train_cfg.max_steps': max_steps,
         'default_hooks': dict(
-            checkpoint=dict(type='SaveHook', interval=save, keep=keep, best=best),
+            checkpoint=dict(
+                type='SaveHook', interval=save_interval, max_keep_ckpts=max_keep_ckpts, save_best=save_best
+            ),
             progress=dict(type='ProgressHook', interval=4, tensorboard=False),
         ),
-        **further,
+        **overrides,
     }
 
 
-def config(val: bool = False, **settings: Any) -> Any:
-    """The config of the run; with `val` it is evaluated, too."""
-    cfg = load_config(CONFIG, options(**settings))
+def build_config(val: bool = False, **options: Any) -> Any:
+    """The config of a trial; with `val` it is evaluated, too."""
+    cfg = load_config(CONFIG, build_options(**options))
     cfg.val_dataloader = cfg.test_dataloader if val else None
-    text = laid_out(cfg)
-    TEXTS[text] = TEXTS.get(text) or cfg.pretty_text
+    key = format_config_key(cfg)
+    CONFIG_TEXTS[key] = CONFIG_TEXTS.get(key) or cfg.pretty_text
     return cfg
 
 
-TEXTS: dict[str, str] = {}
+CONFIG_TEXTS: dict[str, str] = {}
 
 
-def laid_out(cfg: Any) -> str:
+def format_config_key(cfg: Any) -> str:
     return repr(cfg._cfg_dict)
 
 
-class WarmRunner(launch.Runner):
-    """A runner that finds its config laid out, which takes as long as ten steps of these runs."""
+class CachedConfigRunner(launch.Runner):
+    """A runner with a cache of config texts, since formatting a config takes as long as ten steps of these runs."""
 
     @functools.cached_property
     def config_text(self) -> str:
-        return TEXTS.get(laid_out(self.cfg)) or self.cfg.pretty_text
+        return CONFIG_TEXTS.get(format_config_key(self.cfg)) or self.cfg.pretty_text
 
 
 class RisingScore(Metric):
-    """A score that is the best so far whenever it is asked."""
+    """A score that is the highest so far on every evaluation."""
 
     def __init__(self, skeleton: Any):
         self.skeleton = skeleton
 
-    def add(self, predicted: Any, true: Any) -> None:
+    def update(self, predictions: Any, record: Any) -> None:
         pass
 
-    def compute(self) -> Scores:
-        return Scores({'rising': time.monotonic()})
+    def compute(self) -> MetricResult:
+        return MetricResult({'rising': time.monotonic()})
 
 
-class ActHook(Hook):
-    """Calls `before` and `after` with the runner around every step, `begin` before the first."""
+class CallbackHook(Hook):
+    """Calls `before` and `after` with the runner around every step, `begin` before the first one."""
 
     priority = 'LOWEST'
 
@@ -149,36 +156,36 @@ class ActHook(Hook):
             self.after(runner)
 
 
-def acting(**acts: Callable[[Any], None]) -> Callable[[], None]:
-    """What a child does first, so that its run calls `ActHook`'s functions: configs hold none."""
+def install_callbacks(**callbacks: Callable[[Any], None]) -> Callable[[], None]:
+    """The setup of a child whose run calls functions through `CallbackHook`: a config cannot hold functions."""
 
-    def act() -> None:
-        usual = launch.Runner.register_hooks
+    def setup() -> None:
+        original = launch.Runner.register_hooks
 
         def register(runner: Any, *hooks: Any) -> None:
-            usual(runner, *hooks)
-            runner.register_hook(ActHook(**acts))
+            original(runner, *hooks)
+            runner.register_hook(CallbackHook(**callbacks))
 
         launch.Runner.register_hooks = register  # type: ignore[method-assign]
 
-    return act
+    return setup
 
 
-def begins(mark: Path, share: float = 0) -> Callable[[], None]:
-    """What a child does first, so that it makes a file when a share of its steps is done."""
+def touch_at_fraction(mark: Path, fraction: float = 0) -> Callable[[], None]:
+    """The setup of a child that creates a file when a fraction of its steps is done."""
     steps: list[int] = []
 
     def before(runner: Any) -> None:
-        steps[:] = steps or [runner.iter + int(share * (runner.max_iters - runner.iter))]
+        steps[:] = steps or [runner.iter + int(fraction * (runner.max_iters - runner.iter))]
         if runner.iter == steps[0]:
             mark.touch()
 
-    return acting(before=before)
+    return install_callbacks(before=before)
 
 
-def appears(mark: Path, child: Child) -> float:
-    """The time at which a child has made a file; the file is removed."""
-    while not mark.exists() and not child.ended():
+def wait_for_file(mark: Path, child: Child) -> float:
+    """Waits until a child creates a file, removes the file, and returns the time."""
+    while not mark.exists() and not child.has_ended():
         time.sleep(0.001)
     mark.unlink(missing_ok=True)
     return time.monotonic()
@@ -189,22 +196,22 @@ def appears(mark: Path, child: Child) -> float:
 
 @dataclass
 class Child:
-    """A forked process. What it says is in `log`; `code` is its exit code, a negative one the signal that ended it."""
+    """A forked process; `log` has its output, `code` is its exit code, a negative one the signal that ended it."""
 
     pid: int
     log: Path
     code: int | None = None
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code is not None
 
-    def wait(self, seconds: float = PATIENCE) -> int:
-        """Its exit code; after `seconds` it is killed."""
+    def wait(self, seconds: float = TIMEOUT_SECONDS) -> int:
+        """Waits for its exit code; after `seconds` the process is killed."""
         until = time.monotonic() + seconds
-        while not self.ended():
+        while not self.has_ended():
             if time.monotonic() > until:
                 self.send(signal.SIGKILL)
                 until = float('inf')
@@ -213,36 +220,36 @@ class Child:
         return self.code
 
     def send(self, number: int) -> None:
-        if not self.ended():
+        if not self.has_ended():
             os.kill(self.pid, number)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors='replace')
 
 
-def start(act: Callable[[], Any], log: Path) -> Child:
-    """Fork a process that acts, and ends as a command would."""
+def fork_child(action: Callable[[], Any], log: Path) -> Child:
+    """Forks a process that runs a function and exits as a command would."""
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        act_and_leave(act, log)
+        run_and_exit(action, log)
     return Child(pid, log)
 
 
-def act_and_leave(act: Callable[[], Any], log: Path) -> NoReturn:
-    """Act with the screen in a file, and leave with the exit code that a command would have (poseplug/cli.py)."""
+def run_and_exit(action: Callable[[], Any], log: Path) -> NoReturn:
+    """Runs a function with its output in a file, and exits with the code of a command (poseplug/cli/options.py)."""
     code = 1
     try:
         handle = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        sys.stdout = sys.stderr = open(handle, 'w', buffering=1)  # noqa: SIM115 - for as long as the process is there
+        sys.stdout = sys.stderr = open(handle, 'w', buffering=1)  # noqa: SIM115 - as long as the process lives
         logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stderr, force=True)
-        act()
+        action()
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
@@ -255,59 +262,61 @@ def act_and_leave(act: Callable[[], Any], log: Path) -> NoReturn:
         os._exit(code)
 
 
-def train(cfg: Any, folder: Path, resume: bool | str = 'auto', act: Callable[[], Any] | None = None) -> Child:
-    """A process that trains, after it has acted."""
+def start_training(
+    cfg: Any, folder: Path, resume: bool | str = 'auto', setup: Callable[[], Any] | None = None
+) -> Child:
+    """Starts a process that trains, after its setup."""
 
-    def trained() -> None:
-        if act is not None:
-            act()
+    def run() -> None:
+        if setup is not None:
+            setup()
         launch.train(cfg, folder, resume=resume)
 
-    return start(trained, folder.with_name(f'{folder.name}.log'))
+    return fork_child(run, folder.with_name(f'{folder.name}.log'))
 
 
-def ended(cfg: Any, folder: Path, resume: bool | str = 'auto', act: Callable[[], Any] | None = None) -> Child:
-    """The process of `train` when it has ended."""
-    child = train(cfg, folder, resume, act)
+def run_training(cfg: Any, folder: Path, resume: bool | str = 'auto', setup: Callable[[], Any] | None = None) -> Child:
+    """Trains in a process to its end."""
+    child = start_training(cfg, folder, resume, setup)
     child.wait()
     return child
 
 
-# --- what came of it --------------------------------------------------------------------------------------------------
+# --- comparing runs ---------------------------------------------------------------------------------------------------
 
 
-def digest(folder: Path) -> str:
-    """The SHA-256 of all that the newest checkpoint holds of weights, averages, optimiser, schedules and randomness."""
-    content = load(folder)
-    found = hashlib.sha256(str(content['meta']['step']).encode())
-    for part in PARTS:
-        feed(found, content.get(part))
-    return found.hexdigest()
+def hash_checkpoint(folder: Path) -> str:
+    """The SHA-256 of the newest checkpoint's weights, averages, optimizer, schedules and random states."""
+    content = load_checkpoint(folder)
+    digest = hashlib.sha256(str(content['meta']['step']).encode())
+    for key in HASHED_KEYS:
+        update_hash(digest, content.get(key))
+    return digest.hexdigest()
 
 
-def feed(found: Any, value: Any) -> None:
-    """Add a value, with types, names and order, to a hash."""
+def update_hash(digest: Any, value: Any) -> None:
+    """Adds a value, with types, names and order, to a hash."""
     if isinstance(value, torch.Tensor):
-        found.update(f'{value.dtype} {tuple(value.shape)}'.encode())
-        found.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(f'{value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     elif isinstance(value, dict):
         for key in sorted(value, key=str):
-            found.update(f'{key}:'.encode())
-            feed(found, value[key])
+            digest.update(f'{key}:'.encode())
+            update_hash(digest, value[key])
     elif isinstance(value, (list, tuple)):
-        found.update(f'{len(value)} of'.encode())
-        for one in value:
-            feed(found, one)
+        digest.update(f'{len(value)} of'.encode())
+        for item in value:
+            update_hash(digest, item)
     else:
-        found.update(repr(value).encode())
+        digest.update(repr(value).encode())
 
 
 @contextmanager
-def place() -> Iterator[Path]:
-    """A folder for trials, on a disk: what is to be measured is how files are written there."""
+def temporary_folder() -> Iterator[Path]:
+    """A folder for trials, on a disk: the goals measure how files are written there."""
     with tempfile.TemporaryDirectory(prefix='trials-', dir=os.environ.get('TRIALS_FOLDER')) as folder:
         yield Path(folder)
 
 
-def generator(seed: int) -> np.random.Generator:
+def create_rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed))

@@ -1,4 +1,4 @@
-"""Files that would run code, and a check that the house itself runs none: goals S4, S5 and S7 are asked with them."""
+"""Files that would run code, and a check that the package runs none (goals S4, S5 and S7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Payload:
-    """What a crafted file asks for: a file is written."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
@@ -27,13 +27,13 @@ class Payload:
 # --- S4: configs ------------------------------------------------------------------------------------------------------
 
 
-def attacks(folder: Path, marker: Path) -> dict[str, Path]:
-    """Nine files that ran code somewhere, written below a folder, by what they are."""
+def write_attacks(folder: Path, marker: Path) -> dict[str, Path]:
+    """Writes nine files that some loader would run as code into a folder; returns them by description."""
     code = f'open({str(marker)!r}, "w").close()'
     (folder / 'evil.py').write_text(f'{code}\nmodel = dict()\n')
     (folder / 'evil_module.py').write_text(code)
     object_yaml = f'model: !!python/object/apply:builtins.exec [{json.dumps(code)}]\n'
-    made = {
+    files = {
         'a YAML file with a Python object': ('a.yaml', object_yaml),
         'a YAML file with a module': ('b.yml', 'model: !!python/module:evil_module\n'),
         'a YAML file that grows': ('c.yaml', 'a: &a [1, 2]\nb: &b [*a, *a]\nmodel: [*b, *b]\n'),
@@ -45,48 +45,50 @@ def attacks(folder: Path, marker: Path) -> dict[str, Path]:
         'a pickle named .json': ('h.json', ''),
         'a base with imports': ('i.json', json.dumps({'_base_': ['f.json']})),
     }  # fmt: skip
-    for name, text in made.values():
+    for name, text in files.values():
         (folder / name).write_text(text)
     (folder / 'h.json').write_bytes(pickle.dumps(Payload(marker)))
-    return {what: folder / name for what, (name, _) in made.items()}
+    return {description: folder / name for description, (name, _) in files.items()}
 
 
-HARMLESS = ('a JSON file with an object',)  # it is read as the names and numbers that it is
+HARMLESS = ('a JSON file with an object',)  # read as names and numbers
 
-# What a process of its own does with a file, under an audit of what is executed and imported
-LOAD = """
+# Loads a config in a process of its own, under an audit of imports
+LOAD_SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
-from poseplug.config import load_config
-from poseplug.errors import PoseplugError
+from poseplug.config.load import load_config
+from poseplug.core.errors import PoseplugError
 import yaml
-seen = []
-sys.addaudithook(lambda event, arguments: seen.append(arguments[0]) if event == 'import' else None)
+imported = []
+sys.addaudithook(lambda event, arguments: imported.append(arguments[0]) if event == 'import' else None)
 try:
     load_config({file!r})
     print('loaded')
 except PoseplugError as error:
     print(type(error).__name__, error)
-print('IMPORTED' if 'evil_module' in seen else 'clean')
+print('IMPORTED' if 'evil_module' in imported else 'clean')
 """
 
 
-def config_faults(folder: Path) -> Iterator[str]:
-    """Which of the nine files did anything but be refused by name."""
+def find_config_faults(folder: Path) -> Iterator[str]:
+    """The files among the nine that are not refused by name, with the output."""
     marker = folder / 'marker'
-    for what, file in attacks(folder, marker).items():
-        code = LOAD.format(folder=str(folder), file=str(file))
-        done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-        refused = ('ConfigError' in done.stdout or 'UnsafeFileError' in done.stdout) and str(folder) in done.stdout
-        harmless = what in HARMLESS and done.stdout.startswith('loaded')
-        if not (refused or harmless) or 'clean' not in done.stdout or done.returncode or marker.exists():
-            yield f'{what}: {done.stdout[-200:]}{done.stderr[-300:]}'
+    for description, file in write_attacks(folder, marker).items():
+        code = LOAD_SCRIPT.format(folder=str(folder), file=str(file))
+        process = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+        is_refused = ('ConfigError' in process.stdout or 'UnsafeFileError' in process.stdout) and str(
+            folder
+        ) in process.stdout
+        is_harmless = description in HARMLESS and process.stdout.startswith('loaded')
+        if not (is_refused or is_harmless) or 'clean' not in process.stdout or process.returncode or marker.exists():
+            yield f'{description}: {process.stdout[-200:]}{process.stderr[-300:]}'
         marker.unlink(missing_ok=True)
 
 
 # --- S5: no pickle, no eval -------------------------------------------------------------------------------------------
 
-# What may stand nowhere, and the named places where it may: why is said beside it
+# Calls that are allowed nowhere, and the places where one is, each with its reason
 BANNED = {
     'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'pickle.load', 'pickle.loads', 'pickle.Unpickler',
     'dill.load', 'dill.loads', 'marshal.load', 'marshal.loads', 'shelve.open', 'joblib.load', 'yaml.load',
@@ -94,66 +96,79 @@ BANNED = {
     'mmengine.load', 'pandas.read_pickle', 'input', 'runpy.run_path', 'runpy.run_module', 'torch.load', 'numpy.load',
     'np.load', 'urllib.request.urlopen', 'urlopen', 'urlretrieve', 'Config.fromstring', 'Config.fromfile',
 }  # fmt: skip
-PLACES = {
-    ('poseplug/testing.py', 'pickle.loads'): 'tests that a part survives the way to a worker, with bytes it just made',
+ALLOWED_CALLS = {
+    ('poseplug/testing/codec.py', 'pickle.loads'): 'tests that a codec survives pickling, with bytes it just made',
+    ('poseplug/testing/network.py', 'pickle.loads'): 'tests that a state dict survives pickling',
+    ('poseplug/testing/transform.py', 'pickle.loads'): 'tests that a transform survives the way to a worker',
     ('poseplug/engine/checkpoint.py', 'torch.load'): 'with weights_only=True and an empty allow-list',
     ('tools/compare/mmpose_side.py', 'Config.fromfile'): "MMPose's own configs, in an interpreter of its own",
-    ('poseplug/config.py', 'Config.fromfile'): 'a .py config is a program, as its page says',
+    ('poseplug/config/load.py', 'Config.fromfile'): 'a .py config is a program, as its documentation says',
 }
-KEYWORDS = {('shell', True), ('allow_pickle', True), ('weights_only', False)}
+BANNED_KEYWORDS = {('shell', True), ('allow_pickle', True), ('weights_only', False)}
 
 
-def code_faults(folder: Path = ROOT) -> list[str]:
-    """Every call in the package, its tools and its demos that could run what a file says, outside the named places."""
-    found = []
+def find_banned_calls(folder: Path = ROOT) -> list[str]:
+    """All calls in the package, its tools and its demos that could run the content of a file, except allowed ones."""
+    calls = []
     for part in ('poseplug', 'tools', 'demo', 'setup.py'):
         files = sorted((folder / part).rglob('*.py')) if (folder / part).is_dir() else [folder / part]
         for file in files:
             name = str(file.relative_to(folder))
-            found += [f'{name}:{line}: {call}' for call, line in banned_calls(ast.parse(file.read_text()))
-                      if (name, call) not in PLACES]  # fmt: skip
-    return found
+            calls += [f'{name}:{line}: {call}' for call, line in iter_banned_calls(ast.parse(file.read_text()))
+                      if (name, call) not in ALLOWED_CALLS]  # fmt: skip
+    return calls
 
 
-def banned_calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Name and line of every call that is banned, under the names that imports gave it."""
-    renamed = {
-        alias.asname or alias.name: f'{node.module}.{alias.name}'
-        for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module for alias in node.names
-    } | {
-        alias.asname: alias.name
-        for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names if alias.asname
-    }  # fmt: skip
+def iter_banned_calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yields name and line of every banned call, also under a name that an import gives it."""
+    full_names = map_imported_names(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            written = ast.unparse(node.func)
-            first, dot, rest = written.partition('.')
-            call = renamed.get(first, first) + dot + rest
-            names = {written, call} & BANNED
-            flags = [f'{k.arg}={k.value.value}' for k in node.keywords
-                     if isinstance(k.value, ast.Constant) and (k.arg, k.value.value) in KEYWORDS]  # fmt: skip
-            for name in [*names][:1] + flags:
-                yield name, node.lineno
+        if not isinstance(node, ast.Call):
+            continue
+        written = ast.unparse(node.func)
+        first, dot, rest = written.partition('.')
+        names = {written, full_names.get(first, first) + dot + rest} & BANNED
+        for name in [*names][:1]:
+            yield name, node.lineno
+        for keyword in node.keywords:
+            value = keyword.value
+            if isinstance(value, ast.Constant) and (keyword.arg, value.value) in BANNED_KEYWORDS:
+                yield f'{keyword.arg}={value.value}', node.lineno
 
 
-# --- S7: names of pictures --------------------------------------------------------------------------------------------
+def map_imported_names(tree: ast.AST) -> dict[str, str]:
+    """The full name of every name that an import of a module binds, aliases included."""
+    full_names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full_names[alias.asname or alias.name] = f'{node.module}.{alias.name}'
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.asname:
+                    full_names[alias.asname] = alias.name
+    return full_names
 
 
-def outside_names(folder: Path) -> list[tuple[str, Callable[[], None]]]:
-    """Twelve names that lead out of the folder of pictures, each with what must be laid there before."""
+# --- S7: names of images ----------------------------------------------------------------------------------------------
+
+
+def build_outside_names(folder: Path) -> list[tuple[str, Callable[[], None]]]:
+    """Twelve image names outside of the folder of images, each with a function that creates what it needs."""
     images, outside = folder / 'images', folder / 'outside'
     outside.mkdir(parents=True, exist_ok=True)
     images.mkdir(parents=True, exist_ok=True)
 
-    def nothing() -> None:
+    def do_nothing() -> None:
         pass
 
-    def link(name: str, to: Path) -> Callable[[], None]:
-        return lambda: os.symlink(to, images / name)
+    def create_link(name: str, target: Path) -> Callable[[], None]:
+        return lambda: os.symlink(target, images / name)
 
-    return [
-        ('../outside/a.jpg', nothing), ('sub/../../outside/a.jpg', nothing), (str(outside / 'a.jpg'), nothing),
-        ('..\\outside\\a.jpg', nothing), ('C:\\a.jpg', nothing), ('\\\\host\\share\\a.jpg', nothing),
-        ('a.jpg\0.png', nothing), ('..', nothing), ('sub/..', nothing), ('/', nothing),
-        ('link.jpg', link('link.jpg', outside / 'a.jpg')), ('folder/a.jpg', link('folder', outside)),
+    names = [
+        ('../outside/a.jpg', do_nothing), ('sub/../../outside/a.jpg', do_nothing), (str(outside / 'a.jpg'), do_nothing),
+        ('..\\outside\\a.jpg', do_nothing), ('C:\\a.jpg', do_nothing), ('\\\\host\\share\\a.jpg', do_nothing),
+        ('a.jpg\0.png', do_nothing), ('..', do_nothing), ('sub/..', do_nothing), ('/', do_nothing),
+        ('link.jpg', create_link('link.jpg', outside / 'a.jpg')), ('folder/a.jpg', create_link('folder', outside)),
     ]  # fmt: skip
+    return names

@@ -8,125 +8,137 @@ from typing import Any
 
 import numpy as np
 
-PEOPLE, JOINTS = 32, 17
-INPUT, GRID = (192, 256), (48, 64)  # (width, height) in pixels and in cells
-KERNEL = 11  # cells, of DARK's blur at a sigma of 2 cells
-SIDE, STRIDES = 640, (16, 32)  # of RTMO's input, px, and of its cells
-FOUND = 20  # people whom a random network is made to find in a picture
-TRAIN = ('annotations/person_keypoints_train2017.json', 'train2017')  # below COCO's root
+NUM_INSTANCES, NUM_KEYPOINTS = 32, 17
+INPUT_SIZE, GRID_SIZE = (192, 256), (48, 64)  # (width, height) in pixels and in cells
+BLUR_KERNEL_SIZE = 11  # cells, of DARK's blur at a sigma of 2 cells
+RTMO_SIZE, RTMO_STRIDES = 640, (16, 32)  # of RTMO's input and of its cells, px
+NUM_PREDICTED = 20  # instances that a random network is made to predict for an image
+TRAIN_FILES = ('annotations/person_keypoints_train2017.json', 'train2017')  # below COCO's root
 
 
-def joints() -> np.ndarray:
-    """(32, 17, 2) joints inside the input, px."""
-    return np.random.default_rng(0).uniform(0, np.array(INPUT) - 1, (PEOPLE, JOINTS, 2)).astype(np.float32)
+def create_keypoints() -> np.ndarray:
+    """(32, 17, 2) keypoints inside the input, px."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, np.array(INPUT_SIZE) - 1, (NUM_INSTANCES, NUM_KEYPOINTS, 2)).astype(np.float32)
 
 
-def maps() -> np.ndarray:
-    """(32, 17, 64, 48) a Gaussian of 2 cells a joint, at most as high as 1, on a little noise."""
+def create_heatmaps() -> np.ndarray:
+    """(32, 17, 64, 48) a Gaussian of 2 cells per keypoint, at most 1 high, on a little noise."""
     rng = np.random.default_rng(1)
-    x, y = np.moveaxis(rng.uniform(3, np.array(GRID) - 4, (PEOPLE, JOINTS, 2)), -1, 0)[..., None, None]
-    squares = (np.arange(GRID[0]) - x) ** 2 + (np.arange(GRID[1])[:, None] - y) ** 2
-    heights = rng.uniform(0.3, 1, (PEOPLE, JOINTS, 1, 1))
+    positions = rng.uniform(3, np.array(GRID_SIZE) - 4, (NUM_INSTANCES, NUM_KEYPOINTS, 2))
+    x, y = np.moveaxis(positions, -1, 0)[..., None, None]
+    squares = (np.arange(GRID_SIZE[0]) - x) ** 2 + (np.arange(GRID_SIZE[1])[:, None] - y) ** 2
+    heights = rng.uniform(0.3, 1, (NUM_INSTANCES, NUM_KEYPOINTS, 1, 1))
     return (heights * np.exp(-squares / 8) + 0.01 * rng.random(squares.shape)).astype(np.float32)
 
 
-def lines() -> tuple[np.ndarray, np.ndarray]:
-    """SimCC's lines, (32, 17, 384) and (32, 17, 512) of 2 bins a pixel: a Gaussian of 6 bins on a little noise."""
-    rng, found = np.random.default_rng(3), []
-    for count in 2 * np.array(INPUT):
-        squares = (np.arange(count) - rng.uniform(20, count - 21, (PEOPLE, JOINTS, 1))) ** 2
-        found.append((np.exp(-squares / 72) + 0.01 * rng.random(squares.shape)).astype(np.float32))
-    return found[0], found[1]
+def create_simcc_vectors() -> tuple[np.ndarray, np.ndarray]:
+    """SimCC's x (32, 17, 384) and y (32, 17, 512), 2 bins a pixel: a Gaussian of 6 bins on a little noise."""
+    rng, vectors = np.random.default_rng(3), []
+    for num_bins in 2 * np.array(INPUT_SIZE):
+        positions = rng.uniform(20, num_bins - 21, (NUM_INSTANCES, NUM_KEYPOINTS, 1))
+        squares = (np.arange(num_bins) - positions) ** 2
+        vectors.append((np.exp(-squares / 72) + 0.01 * rng.random(squares.shape)).astype(np.float32))
+    return vectors[0], vectors[1]
 
 
-def crowd(people: int, clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Joints (N, 17, 2) px of people in clusters of near doubles, their scores (N,) and areas (N,) px²."""
+def create_clusters(num_instances: int, num_clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keypoints (N, 17, 2) px of instances in clusters of near duplicates, their scores (N,) and areas (N,) px²."""
     rng = np.random.default_rng(2)
-    poses = rng.uniform(0, 4000, (clusters, 1, 2)) + rng.uniform(-60, 60, (clusters, JOINTS, 2))
-    keypoints = poses[np.arange(people) % clusters] + rng.normal(0, 0.3, (people, JOINTS, 2))
-    return keypoints.astype(np.float32), rng.permutation(people) / people, np.full(people, 1e4)
+    poses = rng.uniform(0, 4000, (num_clusters, 1, 2)) + rng.uniform(-60, 60, (num_clusters, NUM_KEYPOINTS, 2))
+    deviations = rng.normal(0, 0.3, (num_instances, NUM_KEYPOINTS, 2))
+    keypoints = poses[np.arange(num_instances) % num_clusters] + deviations
+    return keypoints.astype(np.float32), rng.permutation(num_instances) / num_instances, np.full(num_instances, 1e4)
 
 
-def tagged(people: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Maps and tags, both (1, 17, 128, 128), of people side by side at 512 px, each without about three joints."""
+def create_tagged_heatmaps(num_instances: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Heatmaps and tags (1, 17, 128, 128) of instances side by side at 512 px, each without about three keypoints."""
     rng, size = np.random.default_rng(6), 128
     rows, columns = np.mgrid[:size, :size]
-    share = size / people
-    places = np.stack([rng.uniform(0.2, 0.8, (people, JOINTS)), rng.uniform(0.1, 0.9, (people, JOINTS))], axis=-1)
-    x, y = share * (places[..., 0] + np.arange(people)[:, None]), size * places[..., 1]
+    column_width = size / num_instances
+    shape = (num_instances, NUM_KEYPOINTS)
+    positions = np.stack([rng.uniform(0.2, 0.8, shape), rng.uniform(0.1, 0.9, shape)], axis=-1)
+    x = column_width * (positions[..., 0] + np.arange(num_instances)[:, None])
+    y = size * positions[..., 1]
     squares = (columns - x[..., None, None]) ** 2 + (rows - y[..., None, None]) ** 2
-    heights = rng.uniform(0.3, 1, (people, JOINTS)) * (rng.random((people, JOINTS)) < 0.8)
-    drawn = (heights[..., None, None] * np.exp(-squares / 8)).max(axis=0) + 0.01 * rng.random((JOINTS, size, size))
-    tags = 3.0 * np.floor(columns / share) + rng.normal(0, 0.02, (JOINTS, size, size))
-    return drawn[None].astype(np.float32), tags[None].astype(np.float32)
+    heights = rng.uniform(0.3, 1, shape) * (rng.random(shape) < 0.8)
+    heatmaps = (heights[..., None, None] * np.exp(-squares / 8)).max(axis=0)
+    heatmaps += 0.01 * rng.random((NUM_KEYPOINTS, size, size))
+    tags = 3.0 * np.floor(columns / column_width) + rng.normal(0, 0.02, (NUM_KEYPOINTS, size, size))
+    return heatmaps[None].astype(np.float32), tags[None].astype(np.float32)
 
 
-def in_order(people: np.ndarray) -> list[float]:
-    """The joints (N, 17, 2) of people from left to right."""
-    return people[people[..., 0].mean(axis=1).argsort()].ravel().tolist()
+def flatten_left_to_right(keypoints: np.ndarray) -> list[float]:
+    """The numbers of keypoints (N, 17, 2), instances from left to right."""
+    return keypoints[keypoints[..., 0].mean(axis=1).argsort()].ravel().tolist()
 
 
-def noise() -> np.ndarray:
-    """(1, 3, 640, 640) what a network sees, of variance 1."""
-    return np.random.default_rng(4).normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)
+def create_noise_image() -> np.ndarray:
+    """(1, 3, 640, 640) normalized noise of variance 1."""
+    return np.random.default_rng(4).normal(size=(1, 3, RTMO_SIZE, RTMO_SIZE)).astype(np.float32)
 
 
-def cells() -> tuple[np.ndarray, np.ndarray]:
-    """Where RTMO's cells stand, (2000, 2) px by its grid, and their strides (2000,)."""
+def list_rtmo_cells() -> tuple[np.ndarray, np.ndarray]:
+    """The positions of RTMO's cells, (2000, 2) px by its grid, and their strides (2000,)."""
     points, strides = [], []
-    for stride in STRIDES:
-        y, x = np.mgrid[: SIDE // stride, : SIDE // stride].reshape(2, -1)
+    for stride in RTMO_STRIDES:
+        y, x = np.mgrid[: RTMO_SIZE // stride, : RTMO_SIZE // stride].reshape(2, -1)
         points.append((np.stack([x, y], axis=1) + 0.5) * stride)
         strides.append(np.full(len(x), stride))
     return np.concatenate(points).astype(np.float32), np.concatenate(strides).astype(np.float32)
 
 
-def assignment(people: int = 64) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A crowd, and what cells say of it that have learnt a little.
+def create_assignment(num_instances: int = 64) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A crowd, and what the cells of a network that has learned a little predict for it.
 
-    The crowd: `keypoints` (N, 17, 2), `boxes` (N, 4; two corners) px, `areas` (N,) px². The cells (A): `points`,
-    `strides`, `score` logits, `box` and `proxy` as of the person whose middle is nearest, some px off.
+    Returns:
+        The crowd: `keypoints` (N, 17, 2), `boxes` (N, 4) xyxy in px, `areas` (N,) px². The A cells: `points`,
+        `strides`, `score` logits, `box` and `proxy` as of the instance with the nearest center, some px off.
     """
-    rng, (points, strides) = np.random.default_rng(5), cells()
-    size = rng.uniform(40, 160, (people, 2))
-    low = rng.uniform(0, SIDE - size)
-    keypoints = low[:, None] + rng.random((people, JOINTS, 2)) * size[:, None]
-    truth = dict(keypoints=keypoints, boxes=np.concatenate([low, low + size], axis=1), areas=0.6 * size.prod(axis=1))
-    whose = np.linalg.norm(points[:, None] - keypoints.mean(axis=1), axis=-1).argmin(axis=1)
-    said = dict(
-        points=points,
-        strides=strides,
-        score=rng.normal(-2, 1, len(points)),
-        box=truth['boxes'][whose] + rng.normal(0, 8, (len(points), 4)),
-        proxy=keypoints[whose] + rng.normal(0, 6, (len(points), JOINTS, 2)),
-    )
-    return {n: v.astype(np.float32) for n, v in truth.items()}, {n: v.astype(np.float32) for n, v in said.items()}
+    rng, (points, strides) = np.random.default_rng(5), list_rtmo_cells()
+    size = rng.uniform(40, 160, (num_instances, 2))
+    low = rng.uniform(0, RTMO_SIZE - size)
+    keypoints = low[:, None] + rng.random((num_instances, NUM_KEYPOINTS, 2)) * size[:, None]
+    boxes, areas = np.concatenate([low, low + size], axis=1), 0.6 * size.prod(axis=1)
+    ground_truth = dict(keypoints=keypoints, boxes=boxes, areas=areas)
+    distances = np.linalg.norm(points[:, None] - keypoints.mean(axis=1), axis=-1)
+    nearest = distances.argmin(axis=1)
+    scores = rng.normal(-2, 1, len(points))
+    predicted_boxes = boxes[nearest] + rng.normal(0, 8, (len(points), 4))
+    predicted_keypoints = keypoints[nearest] + rng.normal(0, 6, (len(points), NUM_KEYPOINTS, 2))
+    predictions = dict(points=points, strides=strides, score=scores, box=predicted_boxes, proxy=predicted_keypoints)
+    return _convert_to_float32(ground_truth), _convert_to_float32(predictions)
 
 
-def sure(layers: Any) -> None:
-    """Let layers that give the scores (B, 1, H, W) of each level, logits, be sure of `FOUND` of the finest cells."""
+def _convert_to_float32(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
-    def spread(layer: Any, given: Any, scores: Any) -> Any:
+
+def fix_scores(layers: Any) -> None:
+    """Let the layers that predict score logits (B, 1, H, W) per level exceed the threshold in 20 cells of the first."""
+
+    def replace_scores(layer: Any, args: Any, scores: Any) -> Any:
         scores.fill_(-5.0)
         if layer is layers[0]:
             scores[:, 0, 12:28:4, 10:30:4] = 2.0
         return scores
 
     for layer in layers:
-        layer.register_forward_hook(spread)
+        layer.register_forward_hook(replace_scores)
 
 
-def pictures(root: Path, count: int, people: int) -> list[tuple[str, np.ndarray]]:
-    """The first `count` training pictures of COCO, each with `people` boxes (two corners), its own in turns."""
-    file, folder = TRAIN
-    content = json.loads((root / file).read_text())
+def list_images(data_root: Path, num_images: int, num_instances: int) -> list[tuple[str, np.ndarray]]:
+    """The first training images of COCO with `num_instances` boxes each (xyxy), repeated if there are fewer."""
+    file, folder = TRAIN_FILES
+    content = json.loads((data_root / file).read_text())
     boxes: dict[int, list[list[float]]] = {}
-    for found in content['annotations']:
-        if found.get('num_keypoints', 0) and not found.get('iscrowd', 0):
-            x, y, width, height = found['bbox']
-            boxes.setdefault(found['image_id'], []).append([x, y, x + width, y + height])
-    chosen = [image for image in content['images'] if image['id'] in boxes][:count]
-    return [
-        (str(root / folder / image['file_name']), np.resize(np.array(boxes[image['id']], np.float32), (people, 4)))
-        for image in chosen
-    ]
+    for annotation in content['annotations']:
+        if annotation.get('num_keypoints', 0) and not annotation.get('iscrowd', 0):
+            x, y, width, height = annotation['bbox']
+            boxes.setdefault(annotation['image_id'], []).append([x, y, x + width, y + height])
+    selected = [image for image in content['images'] if image['id'] in boxes][:num_images]
+    images = []
+    for image in selected:
+        image_boxes = np.resize(np.array(boxes[image['id']], np.float32), (num_instances, 4))
+        images.append((str(data_root / folder / image['file_name']), image_boxes))
+    return images

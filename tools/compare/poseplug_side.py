@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import inputs
-from turns import Task, serve
+from turns import Task, serve_requests
 
-CODEC = dict(type='MSRAHeatmap', input_size=inputs.INPUT)
-TRAIN = ('PlaceBox', 'RandomHalfBody', 'RandomFlip', 'NormalScaleRotate')
-TEST = ('PlaceBox', 'Warp')
+CODEC = dict(type='MSRAHeatmap', input_size=inputs.INPUT_SIZE)
+TRAIN_TRANSFORMS = ('CropBox', 'RandomHalfBody', 'RandomFlip', 'NormalScaleRotate')
+TEST_TRANSFORMS = ('CropBox', 'Warp')
 HRNET = dict(
     skeleton='coco',
     model=dict(
@@ -23,255 +23,290 @@ HRNET = dict(
         head=dict(type='HeatmapHead'),
         flip_test=True,
     ),
-    test_dataloader=dict(dataset=dict(pipeline=[dict(type=name) for name in TEST])),
+    test_dataloader=dict(dataset=dict(pipeline=[dict(type=name) for name in TEST_TRANSFORMS])),
 )
 
 
-def codec(kind: str, **settings: Any) -> Any:
+def build_codec(name: str, **settings: Any) -> Any:
+    """A codec of COCO's skeleton."""
     from poseplug.registry import CODECS
     from poseplug.skeletons.coco import COCO
 
-    return CODECS.build(dict(type=kind, input_size=inputs.INPUT, **settings), skeleton=COCO)
+    return CODECS.build(dict(type=name, input_size=inputs.INPUT_SIZE, **settings), skeleton=COCO)
 
 
-def encode(kind: str) -> Callable[[Path], Task]:
-    def task(root: Path) -> Task:
+def encode_heatmaps(codec_name: str) -> Callable[[Path], Task]:
+    """Keypoints to heatmaps; the answer is the sum of each."""
+
+    def create_task(data_root: Path) -> Task:
         import torch
 
-        own, people = codec(kind), torch.from_numpy(inputs.joints()[:, None])
-        visible = torch.full(people.shape[:3], 2, dtype=torch.uint8)
-        action = lambda: own.encode(people, visible).at(0)['heatmap']  # noqa: E731
-        return Task(action, len(people), lambda maps: maps.sum((2, 3)).flatten().tolist())
+        codec, keypoints = build_codec(codec_name), torch.from_numpy(inputs.create_keypoints()[:, None])
+        visible = torch.full(keypoints.shape[:3], 2, dtype=torch.uint8)
+        return Task(
+            lambda: codec.encode(keypoints, visible).stage_fields(0)['heatmap'],
+            len(keypoints),
+            lambda heatmaps: heatmaps.sum((2, 3)).flatten().tolist(),
+        )
 
-    return task
+    return create_task
 
 
-def decode(kind: str) -> Callable[[Path], Task]:
-    def task(root: Path) -> Task:
+def decode_heatmaps(codec_name: str) -> Callable[[Path], Task]:
+    """Heatmaps to keypoints."""
+
+    def create_task(data_root: Path) -> Task:
         import torch
 
-        own, maps = codec(kind, kernel=inputs.KERNEL), torch.from_numpy(inputs.maps())
-        action = torch.inference_mode()(lambda: own.decode({'heatmap': maps}).keypoints)  # as `predict` calls it
-        return Task(action, len(maps), lambda found: found.flatten().tolist())
+        codec = build_codec(codec_name, blur_kernel_size=inputs.BLUR_KERNEL_SIZE)
+        heatmaps = torch.from_numpy(inputs.create_heatmaps())
+        action = torch.inference_mode()(lambda: codec.decode({'heatmap': heatmaps}).keypoints)  # as `predict` calls it
+        return Task(action, len(heatmaps), lambda keypoints: keypoints.flatten().tolist())
 
-    return task
+    return create_task
 
 
-def encode_bins(root: Path) -> Task:
+def encode_simcc(data_root: Path) -> Task:
+    """Keypoints to vectors; the answer is the sum of each."""
     import torch
 
-    own, people = codec('SimCC'), torch.from_numpy(inputs.joints()[:, None])
-    visible = torch.full(people.shape[:3], 2, dtype=torch.uint8)
-    action = lambda: own.encode(people, visible).at(0)  # noqa: E731
-    return Task(action, len(people), lambda found: [v for n in 'xy' for v in found[n].sum(-1).flatten().tolist()])
+    codec, keypoints = build_codec('SimCC'), torch.from_numpy(inputs.create_keypoints()[:, None])
+    visible = torch.full(keypoints.shape[:3], 2, dtype=torch.uint8)
+    return Task(
+        lambda: codec.encode(keypoints, visible).stage_fields(0),
+        len(keypoints),
+        lambda fields: [v for axis in 'xy' for v in fields[axis].sum(-1).flatten().tolist()],
+    )
 
 
-def decode_bins(root: Path) -> Task:
+def decode_simcc(data_root: Path) -> Task:
+    """Vectors to keypoints."""
     import torch
 
-    own, (x, y) = codec('SimCC'), map(torch.from_numpy, inputs.lines())
-    action = torch.inference_mode()(lambda: own.decode({'x': x, 'y': y}).keypoints)
-    return Task(action, len(x), lambda found: found.flatten().tolist())
+    codec, (x, y) = build_codec('SimCC'), map(torch.from_numpy, inputs.create_simcc_vectors())
+    action = torch.inference_mode()(lambda: codec.decode({'x': x, 'y': y}).keypoints)
+    return Task(action, len(x), lambda keypoints: keypoints.flatten().tolist())
 
 
-def group_tags(root: Path) -> Task:
-    """From maps to the joints of people, who are put into the order of their middles."""
+def group_tags(data_root: Path) -> Task:
+    """Heatmaps and tags to the keypoints of instances, whose order is from left to right."""
     import torch
 
     from poseplug.codecs.tags import Tags
     from poseplug.skeletons.coco import COCO
 
-    own, (maps, tags) = Tags(COCO, (512, 512), peaks=dict(type='MSRAHeatmap')), map(torch.from_numpy, inputs.tagged())
-    action = torch.inference_mode()(lambda: own.decode({'heatmap': maps, 'tags': tags}).keypoints.numpy())
-    return Task(action, answer=inputs.in_order)
+    codec = Tags(COCO, (512, 512), heatmap_codec=dict(type='MSRAHeatmap'))
+    heatmaps, tags = map(torch.from_numpy, inputs.create_tagged_heatmaps())
+    fields = {'heatmap': heatmaps, 'tags': tags}
+    action = torch.inference_mode()(lambda: codec.decode(fields).keypoints.numpy())
+    return Task(action, convert_result=inputs.flatten_left_to_right)
 
 
-def suppression(clusters: int) -> Callable[[Path], Task]:
-    def task(root: Path) -> Task:
+def suppress_clusters(num_clusters: int) -> Callable[[Path], Task]:
+    """OKS-NMS of 1,000 instances; the answer is their indices."""
+
+    def create_task(data_root: Path) -> Task:
         from poseplug.grouping.oks import oks_nms
         from poseplug.skeletons.coco import COCO
 
-        people = inputs.crowd(1000, clusters)
-        return Task(lambda: oks_nms(*people, COCO.sigmas, 0.9), answer=list)
+        instances = inputs.create_clusters(1000, num_clusters)
+        return Task(lambda: oks_nms(*instances, COCO.sigmas, 0.9), convert_result=list)
 
-    return task
+    return create_task
 
 
-def dataset(root: Path, pipeline: Sequence[Any], keep: int = 0, packed: Path | None = None) -> Any:
+def build_dataset(data_root: Path, pipeline: Sequence[Any], image_cache_size: int = 0, pack: Path | None = None) -> Any:
     """The training set, or a pack of it."""
-    from poseplug.datasets.dataset import PoseDataset
+    from poseplug.data.dataset import PoseDataset
 
-    source = dict(type='CocoSource', root=str(root), half='train')
-    if packed is not None:
-        source = dict(type='PackedSource', root=str(packed))
-    return PoseDataset([source], pipeline, skeleton='coco', input_size=inputs.INPUT, keep=keep)
+    source = dict(type='CocoSource', data_root=str(data_root), split='train')
+    if pack is not None:
+        source = dict(type='PackedSource', data_root=str(pack))
+    settings = dict(skeleton='coco', input_size=inputs.INPUT_SIZE, image_cache_size=image_cache_size)
+    return PoseDataset([source], pipeline, **settings)
 
 
-def loader(reduced: bool = False, keep: int = 0, packed: bool = False) -> Callable[[Path], Task]:
+def load_samples(
+    reduced_decoding: bool = False, image_cache_size: int = 0, packed: bool = False
+) -> Callable[[Path], Task]:
     """One pass over the training set, batches of 32, and the subjects' targets, which a training step draws."""
 
-    def task(root: Path) -> Task:
+    def create_task(data_root: Path) -> Task:
+        from poseplug.core.sample import SampleKey
+        from poseplug.data.collate import collate
         from poseplug.registry import CODECS
-        from poseplug.sample import Draw, collate
         from poseplug.skeletons.coco import COCO
 
-        pipeline = [*(dict(type=name) for name in TRAIN), dict(type='Warp', reduced=reduced)]
-        samples, own = dataset(root, pipeline, keep), CODECS.build(CODEC, skeleton=COCO)
-        facts = {'samples': len(samples)}
+        pipeline = [dict(type=name) for name in TRAIN_TRANSFORMS]
+        pipeline.append(dict(type='Warp', reduced_decoding=reduced_decoding))
+        dataset, codec = build_dataset(data_root, pipeline, image_cache_size), CODECS.build(CODEC, skeleton=COCO)
+        facts = {'samples': len(dataset)}
         if packed:
-            folder = pack_of(samples)
-            samples, facts['MiB'] = dataset(root, pipeline, packed=folder), size_of(folder)
-        batches = [range(i, min(i + 32, len(samples))) for i in range(0, len(samples), 32)]
+            folder = write_pack(dataset)
+            dataset, facts['MiB'] = build_dataset(data_root, pipeline, pack=folder), compute_mebibytes(folder)
+        batches = [range(i, min(i + 32, len(dataset))) for i in range(0, len(dataset), 32)]
 
-        def one_pass() -> None:
-            for places in batches:
-                batch = collate([samples[Draw(0, i)] for i in places])
-                own.encode(batch.keypoints[:, :1], batch.visible[:, :1])
+        def load_all() -> None:
+            for indices in batches:
+                batch = collate([dataset[SampleKey(0, i)] for i in indices])
+                codec.encode(batch.keypoints[:, :1], batch.visible[:, :1])
 
-        return Task(one_pass, len(samples), facts=facts)
+        return Task(load_all, len(dataset), facts=facts)
 
-    return task
+    return create_task
 
 
 @functools.cache
-def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder that goes with this process."""
+def create_scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is removed with this process."""
     return tempfile.TemporaryDirectory()
 
 
-def pack_of(samples: Any) -> Path:
+def write_pack(dataset: Any) -> Path:
     """A pack of a data set, as tools/dataset.py writes it."""
-    from poseplug.datasets.pack import pack
+    from poseplug.data.pack_writer import pack_dataset
 
-    return pack(samples, inputs.INPUT, Path(scratch().name) / 'pack')
+    return pack_dataset(dataset, inputs.INPUT_SIZE, Path(create_scratch_folder().name) / 'pack')
 
 
-def size_of(folder: Path) -> float:
-    """MiB of the files in a folder."""
+def compute_mebibytes(folder: Path) -> float:
+    """The size of the files in a folder."""
     return sum(file.stat().st_size for file in folder.iterdir()) / 2**20
 
 
-def decode_and_warp(root: Path) -> Task:
-    """What no loader can do without: every person's picture decoded, and its crop cut."""
+def decode_and_warp(data_root: Path) -> Task:
+    """What every loader has to do: decode the image of each instance, and cut out its crop."""
     import cv2
 
-    from poseplug.datasets.transforms.placing import PlaceBox
+    from poseplug.data.transforms.cropping import CropBox
 
-    samples = dataset(root, [PlaceBox(inputs.INPUT)])
-    work = [(str(s.record.path), s.matrix[:2]) for s in (samples[i] for i in range(len(samples)))]
+    dataset = build_dataset(data_root, [CropBox(inputs.INPUT_SIZE)])
+    samples = [dataset[i] for i in range(len(dataset))]
+    crops = [(str(sample.record.path), sample.image_to_input[:2]) for sample in samples]
 
-    def one_pass() -> None:
-        for path, matrix in work:
-            cv2.warpAffine(cv2.imread(path), matrix, inputs.INPUT)
+    def crop_all() -> None:
+        for path, matrix in crops:
+            cv2.warpAffine(cv2.imread(path), matrix, inputs.INPUT_SIZE)
 
-    return Task(one_pass, len(work), facts={'samples': len(work)})
+    return Task(crop_all, len(crops), facts={'samples': len(crops)})
 
 
-def predictor(channels_last: bool | None) -> Any:
-    """HRNet-W32 with random weights."""
+def build_random_predictor(cfg: Any, channels_last: bool | None = None) -> Any:
+    """A predictor of a config with random weights."""
     import torch
 
-    from poseplug.build import build_model
-    from poseplug.inference.predictor import Predictor
+    from poseplug.config.build import build_model
+    from poseplug.predict.predictor import Predictor
 
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / 'random.pth'
-        torch.save({'state_dict': build_model(HRNET).state_dict()}, weights)
-        return Predictor(HRNET, weights, device='cpu', channels_last=channels_last)
-
-
-def predict(pictures: int, people: int, channels_last: bool | None = None) -> Callable[[Path], Task]:
-    def task(root: Path) -> Task:
-        own, (paths, boxes) = predictor(channels_last), zip(*inputs.pictures(root, pictures, people), strict=True)
-        action = lambda: own(paths, boxes, box_format='corners')  # noqa: E731
-        return Task(action, pictures * people, facts={'flip test': own.model.flip_test})
-
-    return task
-
-
-@functools.cache
-def rtmo() -> Any:
-    """RTMO-s with random weights."""
-    import torch
-
-    from poseplug.build import build_model
-    from poseplug.config import load_config
-    from poseplug.inference.predictor import Predictor
-
-    cfg = load_config(Path(__file__).parents[2] / 'configs/rtmo/rtmo_s_coco_640.py')
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / 'random.pth'
         torch.save({'state_dict': build_model(cfg).state_dict()}, weights)
-        return Predictor(cfg, weights, device='cpu')
+        return Predictor(cfg, weights, device='cpu', channels_last=channels_last)
 
 
-def rtmo_network(root: Path) -> Task:
-    """From normalised pixels to the fields of all cells, as `predict` runs it."""
+def predict_boxes(num_images: int, num_instances: int, channels_last: bool | None = None) -> Callable[[Path], Task]:
+    """HRNet-W32 from files and boxes to keypoints."""
+
+    def create_task(data_root: Path) -> Task:
+        predictor = build_random_predictor(HRNET, channels_last)
+        paths, boxes = zip(*inputs.list_images(data_root, num_images, num_instances), strict=True)
+        return Task(
+            lambda: predictor(paths, boxes, box_format='xyxy'),
+            num_images * num_instances,
+            facts={'flip test': predictor.model.flip_test},
+        )
+
+    return create_task
+
+
+@functools.cache
+def build_rtmo() -> Any:
+    """A predictor of RTMO-s with random weights."""
     import torch
 
-    model = rtmo().model
-    pixels = torch.from_numpy(inputs.noise()).contiguous(memory_format=model.memory_format)
-    action = torch.inference_mode()(lambda: model.stages(model.backbone(pixels)))
-    return Task(action)
+    from poseplug.config.load import load_config
+
+    cfg = load_config(Path(__file__).parents[2] / 'configs/rtmo/rtmo_s_coco_640.py')
+    torch.manual_seed(0)
+    return build_random_predictor(cfg)
 
 
-def rtmo_picture(root: Path) -> Task:
-    """From a file to people, of which there are `FOUND`."""
-    own, ((path, _),) = rtmo(), inputs.pictures(root, 1, 1)
-    inputs.sure(own.model.head.scores['score'])
-    return Task(lambda: own([path]), answer=lambda people: [len(people[0])], facts={'people': inputs.FOUND})
-
-
-def simota(root: Path) -> Task:
-    """The cells that get somebody, for everybody's labels and what a little trained network says."""
+def run_rtmo_network(data_root: Path) -> Task:
+    """From normalized pixels to the fields of all cells, as `predict` runs it."""
     import torch
 
-    from poseplug.models.assigners.base import Truth
+    model = build_rtmo().model
+    pixels = torch.from_numpy(inputs.create_noise_image()).contiguous(memory_format=model.memory_format)
+    return Task(torch.inference_mode()(lambda: model.forward_stages(model.backbone(pixels))))
+
+
+def predict_rtmo_image(data_root: Path) -> Task:
+    """From a file to instances; the answer is their number."""
+    predictor, ((path, _),) = build_rtmo(), inputs.list_images(data_root, 1, 1)
+    inputs.fix_scores(predictor.model.head.scores['score'])
+    return Task(
+        lambda: predictor([path]),
+        convert_result=lambda predictions: [len(predictions[0])],
+        facts={'instances': inputs.NUM_PREDICTED},
+    )
+
+
+def assign_simota(data_root: Path) -> Task:
+    """The assignment of cells to instances; the answer is the number of cells."""
+    import torch
+
+    from poseplug.models.assigners.base import GroundTruthInstances
     from poseplug.models.assigners.sim_ota import SimOTA
     from poseplug.skeletons.coco import COCO
 
-    truth, said = ({n: torch.from_numpy(v) for n, v in part.items()} for part in inputs.assignment())
-    everybody = Truth(truth['keypoints'], torch.ones(truth['keypoints'].shape[:2]) > 0, truth['boxes'], truth['areas'])
-    own = SimOTA(COCO.sigmas)
-    return Task(lambda: own(said, everybody), answer=lambda given: [len(given.cells)])
+    arrays, predictions = (
+        {name: torch.from_numpy(array) for name, array in part.items()} for part in inputs.create_assignment()
+    )
+    labeled = torch.ones(arrays['keypoints'].shape[:2]) > 0
+    ground_truth = GroundTruthInstances(arrays['keypoints'], labeled, arrays['boxes'], arrays['areas'])
+    assigner = SimOTA(COCO.sigmas)
+    return Task(
+        lambda: assigner(predictions, ground_truth),
+        convert_result=lambda assignment: [len(assignment.cell_indices)],
+    )
 
 
 def import_all() -> None:
-    """What a prediction with that config loads."""
-    import poseplug.inference.predictor  # noqa: F401
+    """Import what a prediction with that config needs."""
+    import poseplug.predict.predictor  # noqa: F401
     from poseplug.registry import CODECS, MODELS, TRANSFORMS
 
-    for name in (HRNET['model']['type'], *(HRNET['model'][part]['type'] for part in ('backbone', 'head'))):
+    model = HRNET['model']
+    for name in (model['type'], model['backbone']['type'], model['head']['type']):
         MODELS.get(name)
     CODECS.get(CODEC['type'])
-    for name in TEST:
+    for name in TEST_TRANSFORMS:
         TRANSFORMS.get(name)
 
 
 ROWS = {
-    'encode msra': encode('MSRAHeatmap'),
-    'encode dark': encode('DARKHeatmap'),
-    'encode udp': encode('UDPHeatmap'),
-    'encode simcc': encode_bins,
-    'decode dark': decode('DARKHeatmap'),
-    'decode udp': decode('UDPHeatmap'),
-    'decode simcc': decode_bins,
+    'encode msra': encode_heatmaps('MSRAHeatmap'),
+    'encode dark': encode_heatmaps('DARKHeatmap'),
+    'encode udp': encode_heatmaps('UDPHeatmap'),
+    'encode simcc': encode_simcc,
+    'decode dark': decode_heatmaps('DARKHeatmap'),
+    'decode udp': decode_heatmaps('UDPHeatmap'),
+    'decode simcc': decode_simcc,
     'tags': group_tags,
-    'oks-nms distinct': suppression(1000),
-    'oks-nms clustered': suppression(50),
+    'oks-nms distinct': suppress_clusters(1000),
+    'oks-nms clustered': suppress_clusters(50),
     'decode and warp': decode_and_warp,
-    'loader': loader(),
-    'loader reduced': loader(reduced=True),
-    'loader kept': loader(keep=1),
-    'loader packed': loader(packed=True),
-    'three boxes': predict(1, 3),
-    'three boxes, channels first': predict(1, 3, channels_last=False),
-    '64 boxes': predict(16, 4),
-    'rtmo network': rtmo_network,
-    'rtmo picture': rtmo_picture,
-    'simota': simota,
+    'loader': load_samples(),
+    'loader reduced': load_samples(reduced_decoding=True),
+    'loader cached': load_samples(image_cache_size=1),
+    'loader packed': load_samples(packed=True),
+    'three boxes': predict_boxes(1, 3),
+    'three boxes, channels first': predict_boxes(1, 3, channels_last=False),
+    '64 boxes': predict_boxes(16, 4),
+    'rtmo network': run_rtmo_network,
+    'rtmo image': predict_rtmo_image,
+    'simota': assign_simota,
 }
 
 if __name__ == '__main__':
-    serve(ROWS, import_all)
+    serve_requests(ROWS, import_all)

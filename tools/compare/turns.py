@@ -1,4 +1,4 @@
-"""What both sides of a comparison share: a process that is asked for one timed turn of one row at a time."""
+"""What both sides of a comparison share: a process that runs one timed turn of one row per request."""
 
 from __future__ import annotations
 
@@ -18,53 +18,68 @@ CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
 
 @dataclass
 class Task:
-    """One row of one side: what is timed, by how many `units` its time is divided, and what it answers.
+    """One row of one side.
 
-    `answer` takes the result of the action to numbers which the other side should agree with. `facts` are shown.
+    Attributes:
+        action: what is timed.
+        num_units: by which its time is divided.
+        convert_result: converts the result of the action to numbers which should be those of the other side.
+        facts: details for the table.
     """
 
     action: Callable[[], Any]
-    units: int = 1
-    answer: Callable[[Any], Any] | None = None
+    num_units: int = 1
+    convert_result: Callable[[Any], Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def serve(rows: Mapping[str, Callable[[Path], Task]], imports: Callable[[], Any]) -> None:
-    """Answer requests, a line of JSON each, until the input ends: python SIDE.py COCO_ROOT, or SIDE.py import.
+def serve_requests(rows: Mapping[str, Callable[[Path], Task]], import_all: Callable[[], Any]) -> None:
+    """Answer requests, one line of JSON each, until the input ends: python SIDE.py COCO_ROOT, or SIDE.py import.
 
-    A request names a `row`, its `threads`, how many seconds this turn is `lasting` at least, and one of `CLOCKS`. The
-    first one for a row prepares it and lets it run once, untimed.
+    A request has the arguments of `run_turn` from `row` on.
     """
     if sys.argv[1] == 'import':
-        imports()
+        import_all()
         print(time.process_time())
         return
     replies = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)  # what libraries print is not a reply
+    os.dup2(2, 1)  # what libraries print must not mix with the replies
     keep_freed_memory()
     tasks: dict[str, Task] = {}
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(turn(rows, tasks, **request)), file=replies, flush=True)
+        print(json.dumps(run_turn(rows, tasks, **request)), file=replies, flush=True)
 
 
 def keep_freed_memory() -> None:
-    """From now on the C library keeps what is freed, up to 32 MiB a piece, as in a process that has run a network.
+    """Let the C library keep freed memory, up to 32 MiB a piece, as in a process that has run a network.
 
-    A fresh process hands large pieces back and is given empty pages again, which costs more than what is measured.
+    A fresh process returns large pieces and is given empty pages again, which costs more than what is measured.
     """
     np.empty(2**25 - 2**13, np.uint8)
 
 
-def turn(
+def run_turn(
     rows: Mapping[str, Callable[[Path], Task]],
     tasks: dict[str, Task],
     row: str,
     threads: int,
-    lasting: float,
+    min_seconds: float,
     clock: str,
 ) -> dict[str, Any]:
-    """Seconds a unit of one row; the first turn of a row gives its answer and its facts instead."""
+    """Run one turn of a row.
+
+    Args:
+        rows: create the tasks from COCO's root, by row.
+        tasks: those that were created before; the first turn of a row creates its task and runs it once, untimed.
+        row: the name of the row.
+        threads: the number of threads.
+        min_seconds: the action is repeated until so much time has passed.
+        clock: a key of `CLOCKS`.
+
+    Returns:
+        `seconds` per unit; of the first turn `answer` and `facts` instead.
+    """
     import cv2
     import torch
 
@@ -73,10 +88,12 @@ def turn(
     if row not in tasks:
         task = tasks[row] = rows[row](Path(sys.argv[1]))
         result = task.action()
-        answer = None if task.answer is None else [float(v) for v in task.answer(result)]
+        answer = None
+        if task.convert_result is not None:
+            answer = [float(number) for number in task.convert_result(result)]
         return dict(answer=answer, facts=task.facts)
-    calls, spent, begun = 0, 0.0, CLOCKS[clock]()
-    while not calls or spent < lasting:
+    num_calls, spent, start = 0, 0.0, CLOCKS[clock]()
+    while not num_calls or spent < min_seconds:
         tasks[row].action()
-        calls, spent = calls + 1, CLOCKS[clock]() - begun
-    return dict(seconds=spent / calls / tasks[row].units)
+        num_calls, spent = num_calls + 1, CLOCKS[clock]() - start
+    return dict(seconds=spent / num_calls / tasks[row].num_units)

@@ -1,6 +1,6 @@
-"""COCO people in boxes 1.25 times as large, with SimpleBaseline's augmentation (Xiao et al. 2018).
+"""COCO people in boxes enlarged 1.25 times, with SimpleBaseline's augmentation (Xiao et al. 2018).
 
-Boxes are the annotated ones; published scores use a detector's: test_dataloader.dataset.sources.0.boxes=FILE.
+Boxes are the annotated ones; published scores use a detector's: test_dataloader.dataset.sources.0.bbox_file=FILE.
 """
 
 skeleton = 'coco'
@@ -9,10 +9,10 @@ train_dataloader = dict(
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='CocoSource', half='train')],
+        sources=[dict(type='CocoSource', split='train')],
         pipeline=[
-            dict(type='PlaceBox'),
-            dict(type='NormalScaleRotate', scale=0.3, degrees=40),
+            dict(type='CropBox'),
+            dict(type='NormalScaleRotate', scale_factor=0.3, degrees=40),
             dict(type='RandomFlip'),
             dict(type='Warp'),
         ],
@@ -23,9 +23,9 @@ val_dataloader = dict(
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='CocoSource', half='val')],
-        pipeline=[dict(type='PlaceBox'), dict(type='Warp')],
-        keep=1,
+        sources=[dict(type='CocoSource', split='val')],
+        pipeline=[dict(type='CropBox'), dict(type='Warp')],
+        image_cache_size=1,
     ),
 )
 test_dataloader = val_dataloader

@@ -1,28 +1,28 @@
-"""COCO's whole pictures with everybody in them, about one of the people (Cao et al. 2017, arXiv:1611.08050).
+"""Whole COCO images with all instances, centered on one of them (Cao et al. 2017, arXiv:1611.08050).
 
-The released BODY_25 example: training.1.scale=(1/3, 1.5) and training.1.degrees=45. Four scales at test time: a
-dict(type='WholeScales', scales=(1.0, 0.5, 1.5, 2.0)) after PlaceWhole. Pictures of one shape each: test_dataloader has
-batches of one.
+The released BODY_25 example has scale_factor=(1/3, 1.5) and degrees=45. For four scales at test time, add
+dict(type='MultiScaleImage', scales=(1.0, 0.5, 1.5, 2.0)) after FitImage. The test loader has batches of one, since
+the images differ in shape.
 """
 
 skeleton = 'coco18'
-training = [
-    dict(type='PlaceOnPerson', height=0.6),
-    dict(type='RandomScaleRotate', scale=(0.5, 1.1), degrees=40),
-    dict(type='RandomShift', share=40 / 368),
+train_pipeline = [
+    dict(type='CenterOnInstance', height_fraction=0.6),
+    dict(type='RandomScaleRotate', scale_factor=(0.5, 1.1), degrees=40),
+    dict(type='RandomShift', shift_factor=40 / 368),
     dict(type='RandomFlip'),
-    dict(type='MaskUnlabelled'),
+    dict(type='MaskIgnoredRegions'),
     dict(type='Warp'),
 ]
-testing = [dict(type='PlaceWhole', side='height'), dict(type='Warp')]
+test_pipeline = [dict(type='FitImage', side='height'), dict(type='Warp')]
 train_dataloader = dict(
     batch_size=10,
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='CocoSource', half='train', outlines=True)],
-        pipeline=training,
-        per='center',
+        sources=[dict(type='CocoSource', split='train', segmentations=True)],
+        pipeline=train_pipeline,
+        data_mode='bottomup_centered',
     ),
 )
 val_dataloader = dict(
@@ -30,10 +30,10 @@ val_dataloader = dict(
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='CocoSource', half='val', empty=True)],
-        pipeline=testing,
-        per='image',
+        sources=[dict(type='CocoSource', split='val', keep_empty=True)],
+        pipeline=test_pipeline,
+        data_mode='bottomup',
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = test_evaluator = dict(type='OnSkeleton', of='coco', metric=dict(type='OKSAP'))
+val_evaluator = test_evaluator = dict(type='OnSkeleton', target_skeleton='coco', metric=dict(type='OKSAP'))

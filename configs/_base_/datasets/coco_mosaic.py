@@ -1,18 +1,21 @@
-"""COCO's whole pictures as RTMO trains on them: mosaics turned and shrunk, a further picture shining through, colours.
+"""Whole COCO images as RTMO trains on them: rotated and shrunk mosaics, MixUp and color augmentation.
 
-Without mosaics and mixtures in the last 20 of 600 epochs, where pictures alone are turned and shrunk.
+The last 20 of 600 epochs have neither mosaics nor MixUp: single images are rotated and shrunk.
 """
 
 _base_ = ['./coco_one_stage.py']
 
-placing = dict(type='PlacePicture', fill=1.0, side='longer')
-turning = [dict(type='RandomScaleRotate', scale=(0.75, 1.0), degrees=10), dict(type='RandomShift', share=0.1)]
-mixed = [dict(type='Mosaic'), placing, *turning, dict(type='MixUp')]
-training = [
-    dict(type='Until', epoch=580, transforms=mixed, then=[placing, *turning]),
+letterbox = dict(type='LetterboxImage', fill_fraction=1.0, side='longer')
+affine = [
+    dict(type='RandomScaleRotate', scale_factor=(0.75, 1.0), degrees=10),
+    dict(type='RandomShift', shift_factor=0.1),
+]
+mosaic_mixup = [dict(type='Mosaic'), letterbox, *affine, dict(type='MixUp')]
+train_pipeline = [
+    dict(type='PipelineSwitch', switch_epoch=580, first_transforms=mosaic_mixup, later_transforms=[letterbox, *affine]),
     dict(type='RandomFlip'),
-    dict(type='MaskUnlabelled'),
-    dict(type='Warp', fill=(114, 114, 114)),
+    dict(type='MaskIgnoredRegions'),
+    dict(type='Warp', fill_color=(114, 114, 114)),
     dict(type='RandomHSV'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=training))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,23 +1,26 @@
-"""COCO's whole pictures with everybody in them, for models that find people at cells (RTMO's pictures for testing)."""
+"""Whole COCO images with all instances, for one-stage models; the test images are RTMO's."""
 
 skeleton = 'coco'
-training = [
-    dict(type='PlacePicture', fill=1.0, side='longer'),
-    dict(type='RandomScaleRotate', scale=(0.75, 1.0), degrees=10),
-    dict(type='RandomShift', share=0.1),
+train_pipeline = [
+    dict(type='LetterboxImage', fill_fraction=1.0, side='longer'),
+    dict(type='RandomScaleRotate', scale_factor=(0.75, 1.0), degrees=10),
+    dict(type='RandomShift', shift_factor=0.1),
     dict(type='RandomFlip'),
-    dict(type='MaskUnlabelled'),
-    dict(type='Warp', fill=(114, 114, 114)),
+    dict(type='MaskIgnoredRegions'),
+    dict(type='Warp', fill_color=(114, 114, 114)),
 ]
-testing = [dict(type='PlacePicture', fill=1.0, side='longer'), dict(type='Warp', fill=(114, 114, 114))]
+test_pipeline = [
+    dict(type='LetterboxImage', fill_fraction=1.0, side='longer'),
+    dict(type='Warp', fill_color=(114, 114, 114)),
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='CocoSource', half='train', outlines=True)],
-        pipeline=training,
-        per='image',
+        sources=[dict(type='CocoSource', split='train', segmentations=True)],
+        pipeline=train_pipeline,
+        data_mode='bottomup',
     ),
 )
 val_dataloader = dict(
@@ -25,9 +28,9 @@ val_dataloader = dict(
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='CocoSource', half='val', empty=True)],
-        pipeline=testing,
-        per='image',
+        sources=[dict(type='CocoSource', split='val', keep_empty=True)],
+        pipeline=test_pipeline,
+        data_mode='bottomup',
     ),
 )
 test_dataloader = val_dataloader

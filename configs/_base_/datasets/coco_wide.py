@@ -1,15 +1,15 @@
-"""COCO people under wider changes: half bodies, crops half to one and a half times as large, turned and moved.
+"""COCO people with stronger augmentation: half bodies, scales from 0.5 to 1.5, rotation and shift.
 
-These are MMPose's defaults, but that a draw beyond its bound is cut there and not drawn again.
+These are MMPose's defaults, except that a random value beyond its bound is clipped and not drawn again.
 """
 
 _base_ = ['./coco.py']
 
-training = [
-    dict(type='PlaceBox'),
+train_pipeline = [
+    dict(type='CropBox'),
     dict(type='RandomHalfBody'),
-    dict(type='NormalScaleRotate', scale=0.5, degrees=40, shift=0.08),
+    dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40, shift_factor=0.08),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=training))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

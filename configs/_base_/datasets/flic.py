@@ -1,4 +1,4 @@
-"""FLIC, observer-consistent, with CPM's placing and augmentation (Wei et al. 2016)."""
+"""FLIC, observer-centric, with CPM's crops and augmentation (Wei et al. 2016)."""
 
 skeleton = 'flic'
 train_dataloader = dict(
@@ -6,10 +6,10 @@ train_dataloader = dict(
     num_workers=2,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='FLICSource', half='train')],
+        sources=[dict(type='FLICSource', split='train')],
         pipeline=[
-            dict(type='PlaceByScale'),
-            dict(type='RandomScaleRotate', scale=(0.7, 1.3), degrees=40),
+            dict(type='CropByScale'),
+            dict(type='RandomScaleRotate', scale_factor=(0.7, 1.3), degrees=40),
             dict(type='RandomFlip'),
             dict(type='Warp', interpolation='cubic'),
         ],
@@ -20,10 +20,10 @@ test_dataloader = dict(
     num_workers=2,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='FLICSource', half='test')],
+        sources=[dict(type='FLICSource', split='test')],
         pipeline=[
-            dict(type='PlaceByScale'),
-            dict(type='Scales', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
+            dict(type='CropByScale'),
+            dict(type='MultiScaleCrop', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
             dict(type='Warp', interpolation='cubic'),
         ],
     ),
@@ -33,8 +33,8 @@ val_dataloader = dict(
     num_workers=2,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='FLICSource', half='test')],
-        pipeline=[dict(type='PlaceByScale'), dict(type='Warp', interpolation='cubic')],
+        sources=[dict(type='FLICSource', split='test')],
+        pipeline=[dict(type='CropByScale'), dict(type='Warp', interpolation='cubic')],
     ),
 )
 val_evaluator = test_evaluator = dict(type='PCK')

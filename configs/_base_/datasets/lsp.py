@@ -1,4 +1,4 @@
-"""Leeds Sports Pose, person-centric, with CPM's placing and augmentation (Wei et al. 2016)."""
+"""Leeds Sports Pose, person-centric, with CPM's crops and augmentation (Wei et al. 2016)."""
 
 skeleton = 'lsp'
 train_dataloader = dict(
@@ -6,10 +6,10 @@ train_dataloader = dict(
     num_workers=2,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='LSPSource', half='train'), dict(type='LSPETSource')],
+        sources=[dict(type='LSPSource', split='train'), dict(type='LSPETSource')],
         pipeline=[
-            dict(type='PlaceByScale'),
-            dict(type='RandomScaleRotate', scale=(0.7, 1.3), degrees=40),
+            dict(type='CropByScale'),
+            dict(type='RandomScaleRotate', scale_factor=(0.7, 1.3), degrees=40),
             dict(type='RandomFlip'),
             dict(type='Warp', interpolation='cubic'),
         ],
@@ -20,10 +20,10 @@ test_dataloader = dict(
     num_workers=2,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='LSPSource', half='test')],
+        sources=[dict(type='LSPSource', split='test')],
         pipeline=[
-            dict(type='PlacePicture', fill=0.8, side='height'),
-            dict(type='Scales', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
+            dict(type='LetterboxImage', fill_fraction=0.8, side='height'),
+            dict(type='MultiScaleCrop', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
             dict(type='Warp', interpolation='cubic'),
         ],
     ),
@@ -33,8 +33,11 @@ val_dataloader = dict(
     num_workers=2,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='LSPSource', half='test')],
-        pipeline=[dict(type='PlacePicture', fill=0.8, side='height'), dict(type='Warp', interpolation='cubic')],
+        sources=[dict(type='LSPSource', split='test')],
+        pipeline=[
+            dict(type='LetterboxImage', fill_fraction=0.8, side='height'),
+            dict(type='Warp', interpolation='cubic'),
+        ],
     ),
 )
 val_evaluator = test_evaluator = dict(type='PCK')

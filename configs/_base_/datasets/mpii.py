@@ -1,4 +1,4 @@
-"""MPII people in squares of 250 px times their scale, a little below their position (released code of HRNet)."""
+"""MPII people in squares of 250 px times their scale, 15 px below their center (released code of HRNet)."""
 
 skeleton = 'mpii'
 train_dataloader = dict(
@@ -6,10 +6,10 @@ train_dataloader = dict(
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='MPIISource', half='train')],
+        sources=[dict(type='MPIISource', split='train')],
         pipeline=[
-            dict(type='PlaceByScale', reference=368 / 250, down=15),
-            dict(type='NormalScaleRotate', scale=0.25, degrees=30),
+            dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
+            dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30),
             dict(type='RandomFlip'),
             dict(type='Warp'),
         ],
@@ -20,9 +20,9 @@ val_dataloader = dict(
     num_workers=4,
     dataset=dict(
         type='PoseDataset',
-        sources=[dict(type='MPIISource', half='val')],
-        pipeline=[dict(type='PlaceByScale', reference=368 / 250, down=15), dict(type='Warp')],
-        keep=1,
+        sources=[dict(type='MPIISource', split='val')],
+        pipeline=[dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15), dict(type='Warp')],
+        image_cache_size=1,
     ),
 )
 test_dataloader = val_dataloader

@@ -1,18 +1,20 @@
-"""Three-stage CPM of the VGG kind at 128 px: an eighth of the channels, batch norm, Taylor read-out, flip test."""
+"""Three-stage CPM of the VGG kind at 128 px: 1/8 of the channels, batch norm, Taylor refinement, flip test."""
 
 model = dict(
     type='TopDown',
-    pixels=dict(mean=(128, 128, 128), std=(64, 64, 64), order='bgr'),
-    codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma=8.0, missing='ignore', refine='taylor'),
-    backbone=dict(type='CPMVGGTrunk', vgg=(16, 32, 64, 128), extra=(64, 64, 64, 64), norm='BN', init_std=None),
+    input_norm=dict(mean=(128, 128, 128), std=(64, 64, 64), channel_order='bgr'),
+    codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma_px=8.0, unlabeled='ignore', refine='taylor'),
+    backbone=dict(
+        type='CPMVGGTrunk', vgg_channels=(16, 32, 64, 128), extra_channels=(64, 64, 64, 64), norm='BN', init_std=None
+    ),
     head=dict(
         type='CPMHead',
-        stages=3,
-        first=((1, 128),),
-        image=(),
-        context=((7, 64), (7, 64), (7, 64), (7, 64), (7, 64), (1, 64)),
-        beliefs_first=True,
-        center_sigma=7.3,
+        num_stages=3,
+        first_layers=((1, 128),),
+        image_layers=(),
+        context_layers=((7, 64), (7, 64), (7, 64), (7, 64), (7, 64), (1, 64)),
+        heatmaps_first=True,
+        center_sigma_px=7.3,
         norm='BN',
         init_std=None,
     ),

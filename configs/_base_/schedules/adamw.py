@@ -1,12 +1,12 @@
-"""AdamW with a short warm-up and a cosine to zero over the run, and averaged weights for testing."""
+"""AdamW with a short warm-up and cosine decay to zero, and averaged weights for testing."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    constructor='RuleConstructor',
+    constructor='RuleOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
-    paramwise_cfg=dict(rules={r'bias$': dict(decay=0)}),
+    paramwise_cfg=dict(rules={r'bias$': dict(decay_mult=0)}),
 )
-train_cfg = dict(epochs=100, val_interval=20)
+train_cfg = dict(max_epochs=100, val_interval=20)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=100, convert_to_iter_based=True),

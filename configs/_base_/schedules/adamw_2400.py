@@ -1,8 +1,8 @@
-"""AdamW over 2,400 steps with a short warm-up and a cosine to zero, for experiments of minutes on a CPU."""
+"""AdamW over 2,400 steps with a short warm-up and cosine decay to zero, for experiments of minutes on a CPU."""
 
 _base_ = ['./adamw.py']
 
-train_cfg = dict(epochs=None, steps=2400, val_interval=0)
+train_cfg = dict(max_epochs=None, max_steps=2400, val_interval=0)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=2400),

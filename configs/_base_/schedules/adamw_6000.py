@@ -1,8 +1,8 @@
-"""AdamW over 6,000 steps, as over 2,400: for experiments of an hour on a CPU."""
+"""AdamW over 6,000 steps, otherwise as over 2,400, for experiments of an hour on a CPU."""
 
 _base_ = ['./adamw_2400.py']
 
-train_cfg = dict(steps=6000, val_interval=1000)
+train_cfg = dict(max_steps=6000, val_interval=1000)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=6000),

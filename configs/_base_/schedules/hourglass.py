@@ -1,9 +1,9 @@
-"""The stacked hourglass's solver (Newell et al. 2016, released Lua code): RMSprop at one rate, 100 times 8,000 steps.
+"""The solver of the stacked hourglass (Newell et al. 2016, released Lua code): RMSprop, constant rate, 800,000 steps.
 
-A step is 6 people.
+A step has 6 instances.
 """
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='RMSprop', lr=2.5e-4, alpha=0.99, eps=1e-8))
 param_scheduler = None
-train_cfg = dict(steps=800000, val_interval=8000)
+train_cfg = dict(max_steps=800000, val_interval=8000)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=8000))

@@ -1,9 +1,9 @@
 """HRNet's solver (Sun et al. 2019, released code): Adam, a tenth of the rate at 170 and 200 of 210 epochs.
 
-The rate is stated for 128 people a step; auto_scale_lr=dict(base_batch_size=128) scales it for others.
+The rate is stated for 128 instances a step; auto_scale_lr=dict(base_batch_size=128) scales it for others.
 """
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
 param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[170, 200], gamma=0.1)]
-train_cfg = dict(epochs=210, val_interval=10)
+train_cfg = dict(max_epochs=210, val_interval=10)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))

@@ -1,19 +1,19 @@
-"""ViTPose's solver (Xu et al. 2022, released code): AdamW whose rate falls from the head down to the pixels.
+"""ViTPose's solver (Xu et al. 2022, released code): AdamW with layer-wise decay of the learning rate.
 
-`layer_decay` is ViT-B's: 0.8 for S and L, 0.85 for H. The rate is stated for 512 people a step;
+`layer_decay_rate` is ViT-B's: 0.8 for S and L, 0.85 for H. The rate is stated for 512 instances a step;
 auto_scale_lr=dict(base_batch_size=512) scales it for others.
 """
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    constructor='RuleConstructor',
+    constructor='RuleOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.1),
-    paramwise_cfg=dict(layer_decay=0.75, undecayed='vectors', rules={r'pos_embed$': dict(decay=0)}),
+    paramwise_cfg=dict(layer_decay_rate=0.75, no_weight_decay='vectors', rules={r'pos_embed$': dict(decay_mult=0)}),
     clip_grad=dict(max_norm=1.0, norm_type=2),
 )
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
     dict(type='MultiStepLR', by_epoch=True, milestones=[170, 200], gamma=0.1),
 ]
-train_cfg = dict(epochs=210, val_interval=10)
+train_cfg = dict(max_epochs=210, val_interval=10)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))

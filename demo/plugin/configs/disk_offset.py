@@ -1,25 +1,27 @@
-"""Disks and offsets instead of heatmaps, on the CPM head, at 128 px; on pictures laid out as Leeds Sports Pose.
+"""Disks and offsets instead of heatmaps on the CPM head at 128 px, on data in the layout of Leeds Sports Pose.
 
 Run: POSEPLUG_DATA=FOLDER python tools/train.py demo/plugin/configs/disk_offset.py      (FOLDER/lsp has joints.mat)
-PCK@0.2 on the test half: not trained yet
+PCK@0.2 on the test split: not trained yet
 
-It stands on its own: `_base_` reaches files beside a config, and this one is installed far from poseplug's.
+It has no `_base_`, since that names files relative to the config, and this one is not installed beside poseplug's.
 """
 
 skeleton = 'lsp'
 model = dict(
     type='TopDown',
-    pixels=dict(mean=(128, 128, 128), std=(64, 64, 64), order='bgr'),
+    input_norm=dict(mean=(128, 128, 128), std=(64, 64, 64), channel_order='bgr'),
     codec=dict(type='DiskOffset', input_size=(128, 128)),
-    backbone=dict(type='CPMVGGTrunk', vgg=(16, 32, 64, 128), extra=(64, 64), norm='BN', init_std=None),
+    backbone=dict(
+        type='CPMVGGTrunk', vgg_channels=(16, 32, 64, 128), extra_channels=(64, 64), norm='BN', init_std=None
+    ),
     head=dict(
         type='CPMHead',
-        stages=2,
-        first=((1, 128),),
-        image=(),
-        context=((7, 64), (7, 64), (7, 64), (1, 64)),
-        beliefs_first=True,
-        center_sigma=7.3,
+        num_stages=2,
+        first_layers=((1, 128),),
+        image_layers=(),
+        context_layers=((7, 64), (7, 64), (7, 64), (1, 64)),
+        heatmaps_first=True,
+        center_sigma_px=7.3,
         norm='BN',
         init_std=None,
     ),
@@ -27,23 +29,23 @@ model = dict(
     flip_test=True,
 )
 
-place = dict(type='PlacePicture', fill=0.9, side='longer')
-augmented = [place, dict(type='RandomScaleRotate', degrees=30), dict(type='RandomFlip'), dict(type='Warp')]
-plain = [place, dict(type='Warp')]
+crop = dict(type='LetterboxImage', fill_fraction=0.9, side='longer')
+train_pipeline = [crop, dict(type='RandomScaleRotate', degrees=30), dict(type='RandomFlip'), dict(type='Warp')]
+test_pipeline = [crop, dict(type='Warp')]
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
-    dataset=dict(type='PoseDataset', sources=[dict(type='LSPSource', half='train')], pipeline=augmented),
+    dataset=dict(type='PoseDataset', sources=[dict(type='LSPSource', split='train')], pipeline=train_pipeline),
 )
 val_dataloader = test_dataloader = dict(
     batch_size=16,
     num_workers=1,
-    dataset=dict(type='PoseDataset', sources=[dict(type='LSPSource', half='test')], pipeline=plain),
+    dataset=dict(type='PoseDataset', sources=[dict(type='LSPSource', split='test')], pipeline=test_pipeline),
 )
 val_evaluator = test_evaluator = dict(type='PCK')
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
-train_cfg = dict(epochs=40, val_interval=10)
+train_cfg = dict(max_epochs=40, val_interval=10)
 param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=40, convert_to_iter_based=True),
 ]

@@ -1,4 +1,4 @@
-"""A disk and an offset vector for each joint (Papandreou et al. 2017, arXiv:1701.01779, section 3.2)."""
+"""A disk and an offset vector for each keypoint (Papandreou et al. 2017, arXiv:1701.01779, section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,40 +10,58 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from poseplug.codecs.base import Fields, Grid, MapCodec, Targets
-from poseplug.errors import ConfigError
-from poseplug.poses import Poses
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.grid import Grid
 from poseplug.registry import CODECS
 
 
 @CODECS.register_module()
 @dataclass(frozen=True)
 class DiskOffset(MapCodec):
-    """Say in which disk a joint lies, and from every cell of the disk point at it.
+    """Predicts in which disk a keypoint lies, and from every cell of the disk the offset to it.
 
-    'disk' has a map a joint: 1 in the cells within `radius` (input pixels) of it, 0 elsewhere. 'offset' has the x and
-    then the y of every joint: the way from the cell to the joint in radii, 0 outside the disk. A joint lies between
-    the cells exactly where its offsets say, so the grid costs no accuracy. Of several people, a cell means the nearest.
+    The field 'disk' has one map per keypoint: 1 in the cells within `radius` of it, 0 elsewhere. The field 'offset' has
+    the x and then the y of every keypoint: the offset from the cell to the keypoint in radii, 0 outside the disk. The
+    offsets are not bound to the cells, so the grid costs no accuracy. Where the disks of several instances overlap, a
+    cell points at the nearest keypoint.
 
-    Reading starts at the largest cell of the disk map: 'peak' follows its own offset; 'vote' takes the mean of where
-    all cells within `radius` of it point, weighted by their disk values (the paper's Hough voting, about one peak).
+    Args:
+        skeleton: The keypoints.
+        input_size: (width, height) of the network's input in pixels.
+        stride: Input pixels per cell.
+        radius: Radius of the disk in input pixels.
+        read: How a keypoint is decoded at the highest-scoring cell of its disk map: 'peak' follows the offset of that
+            cell; 'vote' takes the mean of the positions that all cells within `radius` of it point at, weighted by
+            their disk values (the paper's Hough voting, around one peak).
+
+    Example:
+        >>> import torch
+        >>> from poseplug.testing import SINGLE_KEYPOINT_SKELETON
+        >>> codec = DiskOffset(SINGLE_KEYPOINT_SKELETON, (64, 48))
+        >>> targets = codec.encode(torch.tensor([[[[20.0, 30.0]]]]), torch.ones(1, 1, 1))
+        >>> codec.decode(targets.stages[-1]).keypoints.round(decimals=2)
+        tensor([[[20., 30.]]])
     """
 
     stride: int = 8
     radius: float = 16.0
     read: Literal['peak', 'vote'] = 'vote'
 
-    score: ClassVar[str] = 'largest disk value, clipped to 0..1'
+    score_meaning: ClassVar[str] = 'largest disk value, clipped to 0..1'
     tolerance: ClassVar[float] = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.read not in ('peak', 'vote'):
             raise ConfigError(f"DiskOffset: read is 'peak' or 'vote'; got {self.read!r}")
-        if self.stride < 1 or self.radius < self.stride * math.sqrt(0.5):
+        # Half the diagonal of a cell: a smaller disk may hold no cell's position.
+        min_radius = self.stride * math.sqrt(0.5)
+        if self.stride < 1 or self.radius < min_radius:
             raise ConfigError(
                 f'DiskOffset: a disk of radius {self.radius} px may lie between cells {self.stride} px apart and hold '
-                f'none; set radius to at least {math.ceil(self.stride * math.sqrt(0.5))}'
+                f'none of them; set radius to at least {math.ceil(min_radius)}'
             )
 
     @property
@@ -56,69 +74,107 @@ class DiskOffset(MapCodec):
         size = -(-width // self.stride), -(-height // self.stride)
         return Grid(size, self.input_size, self.stride, (self.stride - 1) / 2)
 
-    def encode(self, keypoints: Tensor, visible: Tensor, people: Tensor | None = None) -> Targets:
-        """Joints (B, N, K, 2) to disks (B, K, H, W) and offsets (B, 2K, H, W); unlabelled joints weigh nothing."""
-        drawn = visible > 0 if people is None else (visible > 0) & people[..., None]
-        x, y = nearest(torch.where(drawn[..., None], keypoints, math.inf), self.grid)
+    def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
+        """Encodes keypoints as disks and offsets; unlabeled keypoints have weight 0.
+
+        Args:
+            keypoints: (B, N, K, 2) input pixels.
+            visible: (B, N, K) above 0 where labeled.
+            valid: (B, N) False where an instance is padding; all are valid by default.
+
+        Returns:
+            Fields 'disk' (B, K, H, W) and 'offset' (B, 2K, H, W), with weights per channel.
+        """
+        labeled = visible > 0 if valid is None else (visible > 0) & valid[..., None]
+        x, y = nearest_displacements(torch.where(labeled[..., None], keypoints, math.inf), self.grid)
         disk = (x.square() + y.square() <= self.radius**2).to(keypoints)
-        offset = torch.where(disk[:, None] > 0, torch.stack([x, y], dim=1) / self.radius, 0.0).flatten(1, 2)
-        weight = drawn.any(dim=1).float()
+        displacements = torch.stack([x, y], dim=1) / self.radius
+        offset = torch.where(disk[:, None] > 0, displacements, 0.0).flatten(1, 2)
+        weight = labeled.any(dim=1).float()
         return Targets(({'disk': disk, 'offset': offset},), {'disk': weight, 'offset': weight.repeat(1, 2)})
 
     def decode(self, fields: Fields) -> Poses:
         disk, offset = (fields[name].float() for name in ('disk', 'offset'))
-        scores, place = disk.flatten(2).max(dim=2)
-        x, y = pointed_at(offset.unflatten(1, (2, -1)) * self.radius, self.grid)
-        peak = [at.flatten(2).gather(2, place[..., None])[..., 0] for at in (x, y)]
+        scores, peak_indices = disk.flatten(2).max(dim=2)
+        x, y = offsets_to_positions(offset.unflatten(1, (2, -1)) * self.radius, self.grid)
         if self.read == 'vote':
-            peak = vote(disk, (x, y), place, self.grid, self.radius)
+            keypoints = vote_around_peaks(disk, (x, y), peak_indices, self.grid, self.radius)
+        else:
+            keypoints = [position.flatten(2).gather(2, peak_indices[..., None])[..., 0] for position in (x, y)]
         scores = scores.clamp(0, 1)
-        images = torch.arange(len(disk), device=disk.device)
-        return Poses(torch.stack(peak, dim=-1), scores, scores.mean(dim=1), images)
+        image_indices = torch.arange(len(disk), device=disk.device)
+        return Poses(torch.stack(keypoints, dim=-1), scores, scores.mean(dim=1), image_indices)
 
     @cached_property
-    def mirror_channels(self) -> dict[str, list[int]]:
-        swaps = self.skeleton.mirror.tolist()
-        return {'disk': swaps, 'offset': swaps + [len(swaps) + joint for joint in swaps]}
+    def flip_channels(self) -> dict[str, list[int]]:
+        flipped = self.skeleton.flip_indices.tolist()
+        return {'disk': flipped, 'offset': flipped + [len(flipped) + index for index in flipped]}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        """As for any field, and what pointed left points right, from a cell that lies elsewhere by part of a cell."""
+        """Flips as any codec of maps, negates x, and corrects it where flipped cells lie beside the original ones."""
         flipped = super().flip(fields)
         grid = self.grid
-        moved = grid.inputs[0] - 1 - 2 * grid.offset - grid.stride * (grid.size[0] - 1 + grid.mirror_shift)
+        residual_px = grid.input_size[0] - 1 - 2 * grid.offset - grid.stride * (grid.size[0] - 1 + grid.flip_shift)
         x, y = flipped['offset'].chunk(2, dim=1)
-        return {**flipped, 'offset': torch.cat([moved / self.radius - x, y], dim=1)}
+        return {**flipped, 'offset': torch.cat([residual_px / self.radius - x, y], dim=1)}
 
 
-def nearest(keypoints: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The way in x and in y from every cell to the nearest person's joint: (B, N, K, 2) to two (B, K, H, W).
+def nearest_displacements(keypoints: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Computes the displacement from every cell to the nearest instance's keypoint.
 
-    Infinite where there is nobody.
+    Args:
+        keypoints: (B, N, K, 2) input pixels; infinite where there is no keypoint.
+        grid: The cells.
+
+    Returns:
+        x and y in input pixels, each (B, K, H, W); infinite where there is no keypoint.
     """
-    columns, rows = grid.axes(keypoints)
+    columns, rows = grid.axis_pixels(keypoints)
     x = (keypoints[..., 0, None] - columns)[..., None, :]
     y = (keypoints[..., 1, None] - rows)[..., :, None]
     if keypoints.shape[1] == 0:
         return (keypoints.new_full((len(x), x.shape[2], len(rows), len(columns)), math.inf),) * 2
-    who = (x.square() + y.square()).argmin(dim=1, keepdim=True)
-    x, y = x.take_along_dim(who, dim=1), y.take_along_dim(who, dim=1)
+    nearest = (x.square() + y.square()).argmin(dim=1, keepdim=True)
+    x, y = x.take_along_dim(nearest, dim=1), y.take_along_dim(nearest, dim=1)
     return x[:, 0], y[:, 0]
 
 
-def pointed_at(offset: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The input pixels that every cell points at: offsets (B, 2, K, H, W) in pixels to x and y, each (B, K, H, W)."""
-    columns, rows = grid.axes(offset)
+def offsets_to_positions(offset: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Converts offsets to the positions that the cells point at.
+
+    Args:
+        offset: (B, 2, K, H, W) input pixels.
+        grid: The cells.
+
+    Returns:
+        x and y in input pixels, each (B, K, H, W).
+    """
+    columns, rows = grid.axis_pixels(offset)
     return offset[:, 0] + columns, offset[:, 1] + rows[:, None]
 
 
-def vote(disk: Tensor, targets: tuple[Tensor, Tensor], place: Tensor, grid: Grid, radius: float) -> list[Tensor]:
-    """The mean x and y (B, K) of where the cells within `radius` px of the peak point, weighted by the disk."""
-    columns, rows = grid.axes(disk)
+def vote_around_peaks(
+    disk: Tensor, positions: tuple[Tensor, Tensor], peak_indices: Tensor, grid: Grid, radius: float
+) -> list[Tensor]:
+    """Averages the positions that the cells around the peaks point at, weighted by the disk.
+
+    Args:
+        disk: (B, K, H, W).
+        positions: x and y in input pixels, each (B, K, H, W).
+        peak_indices: (B, K) indices of the peaks in the flattened maps.
+        grid: The cells.
+        radius: Input pixels around a peak within which cells vote.
+
+    Returns:
+        x and y in input pixels, each (B, K).
+    """
+    columns, rows = grid.axis_pixels(disk)
     width = len(columns)
-    dx = columns - columns[place % width][..., None]
-    dy = rows - rows[place.div(width, rounding_mode='floor')][..., None]
-    near = dx.square()[..., None, :] + dy.square()[..., :, None]
-    weight = disk.clamp(min=0) * (near <= radius**2) + 1e-6 * (near == 0)  # the peak counts even where all is 0
+    dx = columns - columns[peak_indices % width][..., None]
+    dy = rows - rows[peak_indices.div(width, rounding_mode='floor')][..., None]
+    squared_distances = dx.square()[..., None, :] + dy.square()[..., :, None]
+    weight = disk.clamp(min=0) * (squared_distances <= radius**2)
+    weight = weight + 1e-6 * (squared_distances == 0)  # the peak votes even where the whole disk is 0
     weight = weight.flatten(2)
     total = weight.sum(dim=2)
-    return [(weight * target.flatten(2)).sum(dim=2) / total for target in targets]
+    return [(weight * position.flatten(2)).sum(dim=2) / total for position in positions]

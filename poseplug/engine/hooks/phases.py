@@ -1,4 +1,4 @@
-"""A model is trained for other things from some epochs on."""
+"""Training phases: what a model is trained for changes at some epochs."""
 
 from __future__ import annotations
 
@@ -8,60 +8,77 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
 from poseplug.registry import HOOKS
 
-LOGGER = logging.getLogger('poseplug')
+_LOGGER = logging.getLogger('poseplug')
 
 
 @HOOKS.register_module()
 class PhaseHook(Hook):
-    """Tells the model's `enter` what it is trained for: `phases` maps an epoch, counted from 0, to what changes there.
+    """Changes what a model is trained for at some epochs, by calling its method `set_phase`.
 
-    What one phase names holds in the later ones, too, unless they name it again; `weights` of losses are joined name by
-    name. Which phase it is follows from the epoch alone, so that it is the same in a run that was resumed.
+    The settings of a phase hold in all later ones, too, unless these change them; `loss_weights` are merged loss by
+    loss. The phase follows from the epoch alone, so that a resumed run is in the same one.
+
+    Args:
+        phases: the settings of each training phase by its first epoch, counted from 0. They are arguments of the
+            model's `set_phase`; those of `OneStage` are `loss_weights`, `proxy_target` and `overlaps_power`.
+
+    Raises:
+        ConfigError: `phases` is empty or is no dict from epochs to settings.
     """
 
     priority = 'HIGH'
 
     def __init__(self, phases: Mapping[int | str, Mapping[str, Any]]):
         try:
-            self.phases = {int(epoch): dict(changes) for epoch, changes in phases.items()}
+            self.phases = {int(epoch): dict(settings) for epoch, settings in phases.items()}
         except (TypeError, ValueError):
             raise ConfigError(f'PhaseHook: phases maps epochs to settings; got {phases!r}') from None
         if not self.phases or min(self.phases) < 0:
             raise ConfigError(f'PhaseHook: phases begin at epochs from 0 on; got {sorted(self.phases)}')
-        self.epoch: int | None = None
+        self.phase_start: int | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Ask for every phase once, so that a wrong setting is told at once and not at its epoch."""
-        if not hasattr(runner.bare_model, 'enter'):
+        """Set every phase once, so that a wrong setting is an error at the start and not at its epoch."""
+        model = runner.bare_model
+        if not hasattr(model, 'set_phase'):
             raise ConfigError(
-                f'PhaseHook changes what a model is trained for, but {type(runner.bare_model).__name__} has no phases '
-                f'(no method `enter`); leave the hook out'
+                f'PhaseHook changes what a model is trained for, but {type(model).__name__} has no phases (no method '
+                f'`set_phase`); leave the hook out'
             )
         for epoch in sorted(self.phases):
-            self._enter(runner, epoch)
+            self._set_phase(runner, epoch)
 
     def before_train_epoch(self, runner: Any) -> None:
-        begun = max((epoch for epoch in self.phases if epoch <= runner.epoch), default=None)
-        phase = self._enter(runner, runner.epoch)
-        if begun != self.epoch or runner.iter == 0:
-            LOGGER.info('epoch %d: trained for %s', runner.epoch, phase)
-        self.epoch = begun
+        """Set the phase of the epoch; a new one is logged."""
+        phase_start = max((epoch for epoch in self.phases if epoch <= runner.epoch), default=None)
+        phase = self._set_phase(runner, runner.epoch)
+        if phase_start != self.phase_start or runner.iter == 0:
+            _LOGGER.info('epoch %d: training phase %s', runner.epoch, phase)
+        self.phase_start = phase_start
 
-    def _enter(self, runner: Any, epoch: int) -> Any:
+    def _set_phase(self, runner: Any, epoch: int) -> Any:
+        """Apply the settings of an epoch; returns the model's phase."""
         try:
-            return runner.bare_model.enter(**self.at(epoch))
+            return runner.bare_model.set_phase(**self.get_phase_settings(epoch))
         except TypeError as error:
             raise ConfigError(f'PhaseHook, epoch {epoch}: {error}') from None
 
-    def at(self, epoch: int) -> dict[str, Any]:
-        """What all phases that have begun name, the last one that names it counting."""
+    def get_phase_settings(self, epoch: int) -> dict[str, Any]:
+        """Merge the settings of all phases that have started by an epoch; later ones replace earlier ones.
+
+        Args:
+            epoch: counted from 0.
+
+        Returns:
+            The arguments of `set_phase`.
+        """
         settings: dict[str, Any] = {}
-        for begin in sorted(e for e in self.phases if e <= epoch):
-            changes = dict(self.phases[begin])
-            if 'weights' in changes:
-                changes['weights'] = {**settings.get('weights', {}), **changes['weights']}
+        for phase_start in sorted(e for e in self.phases if e <= epoch):
+            changes = dict(self.phases[phase_start])
+            if 'loss_weights' in changes:
+                changes['loss_weights'] = {**settings.get('loss_weights', {}), **changes['loss_weights']}
             settings.update(changes)
         return settings

@@ -1,4 +1,4 @@
-"""How a run tells where it is: a bar with rate and remaining time, and the curve as a file."""
+"""The progress of a run: a bar with rate and remaining time on the screen, and the training curve as a file."""
 
 from __future__ import annotations
 
@@ -13,142 +13,160 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from poseplug.engine.checkpoint import write_whole
-from poseplug.engine.distributed import gathered
-from poseplug.errors import CheckpointError
-from poseplug.progress import Bar, bar
+from poseplug.core.errors import CheckpointError
+from poseplug.core.progress import ProgressBar, start_progress_bar
+from poseplug.engine.distributed import all_gather_objects
+from poseplug.files.atomic import write_atomically
 from poseplug.registry import HOOKS
 
-CURVE = 'curve.jsonl'
-LOGGER = logging.getLogger('poseplug')
+CURVE_FILE = 'curve.jsonl'
+_LOGGER = logging.getLogger('poseplug')
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A bar on the screen, and every `interval` steps one line of `curve.jsonl`: step, losses, rate, memory.
+    """Shows a progress bar and writes the training curve to `curve.jsonl`.
 
-    `samples` per second counts the step and the wait for its batch; `waiting` is the share of time spent waiting.
-    With `tensorboard` the same numbers go to TensorBoard, where it is installed.
+    A line of the curve holds the step, the mean losses since the line before, the learning rate, the samples per second
+    (of the steps and the waits for their batches), `data_wait_fraction` (the fraction of the time, 0 to 1, that is
+    spent waiting for data) and the peak memory in MiB. An evaluation adds a line with its scores.
+
+    Args:
+        interval: steps between the lines of the curve.
+        tensorboard: whether the same values go to TensorBoard, if it is installed.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, interval: int = 20, tensorboard: bool = True):
         self.interval, self.tensorboard = interval, tensorboard
-        self.bar: Bar | None = None
+        self.bar: ProgressBar | None = None
         self.writer: Any = None
-        self.file: Path | None = None  # the first of several processes writes
-        self.waited, self.samples, self.sums = 0.0, 0, dict[str, Any]()
-        self.start = self.mark = 0.0
-        self.first = 0
+        self.curve_file: Path | None = None  # of several processes the first writes it
+        self.wait_seconds, self.num_samples, self.loss_sums = 0.0, 0, dict[str, Any]()
+        self.start_time = self.wait_start_time = 0.0
+        self.first_step = 0
 
     def before_train(self, runner: Any) -> None:
-        self._begin(runner.iter)
+        """Open the bar and the curve; a resumed run continues both at its step."""
+        self._reset_interval(runner.iter)
         if runner.rank:
             return
-        self.file = Path(runner.work_dir) / CURVE
-        keep_until(self.file, runner.iter)
-        self.bar = bar('training', total=runner.max_iters, start=runner.iter)
+        self.curve_file = Path(runner.work_dir) / CURVE_FILE
+        _truncate_curve(self.curve_file, runner.iter)
+        self.bar = start_progress_bar('training', total=runner.max_iters, start=runner.iter)
         if self.tensorboard:
-            self.writer = tensorboard_writer(Path(runner.work_dir) / 'tensorboard', runner.iter)
+            self.writer = _create_tensorboard_writer(Path(runner.work_dir) / 'tensorboard', runner.iter)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        self.waited += time.perf_counter() - self.mark
+        """Add the time since the last step to the wait for data."""
+        self.wait_seconds += time.perf_counter() - self.wait_start_time
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self.samples += sum(map(len, runner.train_loop.taken))
-        self.sums = {k: self.sums.get(k, 0.0) + v for k, v in (outputs or {}).items()}
+        """Add the losses of a step, and log the interval if this was its last."""
+        self.num_samples += sum(map(len, runner.train_loop.step_batches))
+        # the sums stay on the device: reading them here would make every step wait for the GPU
+        self.loss_sums = {k: self.loss_sums.get(k, 0.0) + v for k, v in (outputs or {}).items()}
         step = runner.iter + 1
         if step % self.interval == 0 or step == runner.max_iters:
-            self._write(runner, step)
-            self._begin(step)
+            self._log_interval(runner, step)
+            self._reset_interval(step)
         if self.bar is not None:
             self.bar.update(1)
-        self.mark = time.perf_counter()
+        self.wait_start_time = time.perf_counter()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write and log the scores of an evaluation; those of single keypoints or groups are left out."""
         if not metrics:
             return
-        main = {k: v for k, v in metrics.items() if '/' not in k}
-        self._line({'step': runner.iter, **main})
-        LOGGER.info('step %d: %s', runner.iter, ', '.join(f'{k} {v:g}' for k, v in main.items()))
-        self.mark = time.perf_counter()
+        totals = {name: value for name, value in metrics.items() if '/' not in name}
+        self._write_curve_line({'step': runner.iter, **totals})
+        scores = ', '.join(f'{name} {value:g}' for name, value in totals.items())
+        _LOGGER.info('step %d: %s', runner.iter, scores)
+        self.wait_start_time = time.perf_counter()
 
     def after_run(self, runner: Any) -> None:
-        """Give the screen back; also called when a run ends by an error."""
+        """Close the bar and TensorBoard's file; this is called after an error, too."""
         if self.bar is not None:
             self.bar.close()
         if self.writer is not None:
             self.writer.close()
         self.bar = self.writer = None
 
-    def _begin(self, step: int) -> None:
-        self.start = self.mark = time.perf_counter()
-        self.waited, self.samples, self.sums, self.first = 0.0, 0, {}, step
+    def _reset_interval(self, step: int) -> None:
+        """Start a new interval after a step."""
+        self.start_time = self.wait_start_time = time.perf_counter()
+        self.wait_seconds, self.num_samples, self.loss_sums, self.first_step = 0.0, 0, {}, step
 
-    def _write(self, runner: Any, step: int) -> None:
-        seconds = time.perf_counter() - self.start
-        means = averaged(gathered({k: float(v) / (step - self.first) for k, v in self.sums.items()}))
-        losses = {k: round(v, 6) for k, v in means.items()}
+    def _log_interval(self, runner: Any, step: int) -> None:
+        """Write the curve's line of the steps since the last one, and show loss and rate on the bar."""
+        seconds = time.perf_counter() - self.start_time
+        num_steps = step - self.first_step
+        local_means = {name: float(value) / num_steps for name, value in self.loss_sums.items()}
+        means = _average_over_ranks(all_gather_objects(local_means))
+        losses = {name: round(value, 6) for name, value in means.items()}
+        rate = round(self.num_samples * runner.world_size / seconds, 2)
         line = {
             'step': step,
             **losses,
             'lr': runner.optim_wrapper.get_lr()['lr'][0],
-            'samples_per_second': round(self.samples * runner.world_size / seconds, 2),
-            'waiting': round(self.waited / seconds, 4),
-            'memory_mib': peak_memory(),
+            'samples_per_second': rate,
+            'data_wait_fraction': round(self.wait_seconds / seconds, 4),
+            'memory_mib': _get_peak_memory_mib(),
         }
-        self._line(line)
+        self._write_curve_line(line)
         if self.bar is not None:
-            self.bar.note(f'loss {losses.get("loss", 0):.4g}, {line["samples_per_second"]:.3g} samples/s')
+            self.bar.set_note(f'loss {losses.get("loss", 0):.4g}, {rate:.3g} samples/s')
 
-    def _line(self, values: dict[str, Any]) -> None:
-        if self.file is None:
+    def _write_curve_line(self, values: dict[str, Any]) -> None:
+        """Append a line to the curve, and add its values to TensorBoard."""
+        if self.curve_file is None:
             return
         try:
-            with open(self.file, 'a') as file:
+            with open(self.curve_file, 'a') as file:
                 file.write(json.dumps(values) + '\n')
         except OSError as error:
+            reason = error.strerror or error
             raise CheckpointError(
-                f'{self.file} cannot be written: {error.strerror or error}; the checkpoints are whole. Make room or '
-                f'the folder writable, and go on with --resume'
+                f'{self.curve_file} cannot be written: {reason}; the checkpoints are intact. Free some space or make '
+                f'the folder writable, and continue with --resume'
             ) from error
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, values['step'])
 
 
-def averaged(losses: list[dict[str, float]]) -> dict[str, float]:
-    """The mean losses of several processes; a loss that one of them had none of counts as 0 there."""
-    names = {name: None for own in losses for name in own}
-    return {name: sum(own.get(name, 0.0) for own in losses) / len(losses) for name in names}
+def _average_over_ranks(losses: list[dict[str, float]]) -> dict[str, float]:
+    """The mean losses of several processes; a loss that a process lacks counts as 0 there."""
+    names = {name: None for local_losses in losses for name in local_losses}
+    return {name: sum(local_losses.get(name, 0.0) for local_losses in losses) / len(losses) for name in names}
 
 
-def keep_until(file: Path, step: int) -> None:
-    """Drop from a curve the lines of later steps, which a run that goes on from `step` takes again, and broken ones."""
+def _truncate_curve(file: Path, step: int) -> None:
+    """Drop lines of later steps, which a run resumed at `step` repeats, and lines that were cut off."""
     lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
-    kept = [line for line in lines if step_of(line) <= step]
-    if kept != lines:
-        write_whole(file, ''.join(kept).encode())
+    valid = [line for line in lines if _parse_curve_step(line) <= step]
+    if valid != lines:
+        write_atomically(file, ''.join(valid).encode())
 
 
-def step_of(line: str) -> float:
-    """The step that a line of the curve is about; infinite if it was cut off while it was written."""
+def _parse_curve_step(line: str) -> float:
+    """The step of a line of the curve; infinite if the line is incomplete."""
     try:
         return json.loads(line)['step']
     except (ValueError, TypeError, KeyError):
         return math.inf
 
 
-def peak_memory() -> int:
-    """The most memory this process ever took, in MiB; on a GPU the most that its tensors took."""
+def _get_peak_memory_mib() -> int:
+    """The peak memory of this process in MiB; on a GPU that of its tensors."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # Linux counts in KiB
 
 
-def tensorboard_writer(folder: Path, step: int) -> Any:
-    """TensorBoard's writer, or None where TensorBoard is not installed."""
+def _create_tensorboard_writer(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""The contract of an assigner: which cells of a picture shall find whom."""
+"""The contract of an assigner: which cells of an image learn to predict which instance."""
 
 from __future__ import annotations
 
@@ -11,40 +11,67 @@ from torch import Tensor
 from poseplug.grouping.oks import oks
 
 
-class Truth(NamedTuple):
-    """The annotated people of a picture, in input px.
+class GroundTruthInstances(NamedTuple):
+    """The annotated instances of an image.
 
-    `keypoints` (N, K, 2), `labelled` (N, K) which of them count, `boxes` (N, 4; x, y of two corners), `areas` (N,) px².
+    Attributes:
+        keypoints: (N, K, 2), input px.
+        labeled: (N, K), whether a keypoint is labeled.
+        boxes: (N, 4), xyxy in input px.
+        areas: (N,), px².
     """
 
     keypoints: Tensor
-    labelled: Tensor
+    labeled: Tensor
     boxes: Tensor
     areas: Tensor
 
-    def of(self, which: Tensor) -> Truth:
-        """The people of a mask or a list of places."""
-        return Truth(*(t[which] for t in self))
+    def select(self, indices: Tensor) -> GroundTruthInstances:
+        """Return the instances of a mask (N,) or of indices (M,)."""
+        return GroundTruthInstances(*(t[indices] for t in self))
 
 
 class Assignment(NamedTuple):
-    """`cells` (P,) that shall find the `people` (P,), and how `alike` (P,) their proxies are to them already."""
+    """Cells that learn to predict instances.
 
-    cells: Tensor
-    people: Tensor
-    alike: Tensor
+    Attributes:
+        cell_indices: (P,), the cells.
+        instance_indices: (P,), the instance of each.
+        oks: (P,), OKS of the cell's proxy keypoints with the instance.
+    """
+
+    cell_indices: Tensor
+    instance_indices: Tensor
+    oks: Tensor
 
 
 class Assigner(ABC):
-    """Gives cells to people. A cell is given once at most; a person may get several."""
+    """Assigns cells to instances. A cell has one instance at most; an instance may have several cells."""
 
     @abstractmethod
-    def __call__(self, fields: Mapping[str, Tensor], truth: Truth) -> Assignment:
-        """The fields of one picture as a `OneStageHead` gives them, without the batch's dimension, to an assignment."""
+    def __call__(self, fields: Mapping[str, Tensor], ground_truth: GroundTruthInstances) -> Assignment:
+        """Assign the cells of one image.
+
+        Args:
+            fields: The fields of a `OneStageHead`, without the dimension of the batch.
+            ground_truth: The annotated instances.
+
+        Returns:
+            The assignment.
+        """
 
 
-def likeness(found: Tensor, truth: Truth, sigmas: Tensor) -> Tensor:
-    """(P,) the OKS of joints (P, K, 2) with those of as many people; 0 for people without a labelled joint."""
-    areas = truth.areas.clamp(min=1)[:, None, None]
-    pairs = (found.float()[:, None], truth.keypoints.float()[:, None])
-    return oks(*pairs, areas, sigmas, other_visible=truth.labelled[:, None])[:, 0, 0]
+def compute_keypoint_oks(predicted: Tensor, ground_truth: GroundTruthInstances, sigmas: Tensor) -> Tensor:
+    """Compute the OKS of predicted keypoints with one annotated instance each.
+
+    Args:
+        predicted: (P, K, 2), input px.
+        ground_truth: P instances.
+        sigmas: (K,), OKS sigmas.
+
+    Returns:
+        (P,); 0 for an instance without a labeled keypoint.
+    """
+    areas = ground_truth.areas.clamp(min=1)[:, None, None]
+    pairs = (predicted.float()[:, None], ground_truth.keypoints.float()[:, None])
+    return oks(*pairs, areas, sigmas, other_visible=ground_truth.labeled[:, None])[:, 0, 0]

@@ -1,50 +1,72 @@
-"""The image trunks of convolutional pose machines (Wei et al. 2016, arXiv:1602.00134; the VGG kind: later release)."""
+"""The image trunks of convolutional pose machines (Wei et al. 2016, arXiv:1602.00134; VGG: their later release)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.layers import conv_block, conv_stack, init_convolutions
+from poseplug.core.errors import ConfigError
+from poseplug.models.layers.conv import conv_block, conv_stack, init_convolutions
 from poseplug.registry import MODELS
+
+_VGG_DEPTHS = (2, 2, 4, 2)  # convolutions of VGG-19's blocks, up to its tenth
 
 
 @MODELS.register_module()
 class CPMTrunk(nn.Module):
-    """Large convolutions, each followed by a 3x3 pooling of stride 2 whose output size is rounded up.
+    """Large convolutions with 3x3 poolings of stride 2, in several copies side by side.
 
-    `trunks` copies see the picture side by side: the first feeds stage 1, the next ones the later stages. Two are the
-    official network (all later stages share one); one a stage shares nothing; a single one serves all stages.
+    Every copy reads the image. The first one serves stage 1 of the head, the next ones the later stages. A pooling
+    rounds the size up.
+
+    Args:
+        num_trunks: Number of copies. 2 is the official network, whose later stages have one in common; as many as
+            stages make all of them independent; 1 serves all stages.
+        channels: Channels of every convolution.
+        kernel_sizes: Kernel size of every convolution.
+        norm: 'BN' for batch norm behind the convolutions, or None.
+        init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
+
+    Raises:
+        ConfigError: `channels` and `kernel_sizes` differ in length.
     """
 
     def __init__(
         self,
-        trunks: int = 2,
+        num_trunks: int = 2,
         channels: Sequence[int] = (128, 128, 128),
-        kernels: Sequence[int] = (9, 9, 9),
+        kernel_sizes: Sequence[int] = (9, 9, 9),
         norm: str | None = None,
         init_std: float | None = 0.01,
     ):
         super().__init__()
-        if len(channels) != len(kernels):
-            raise ConfigError(f'CPMTrunk: one kernel a layer; got channels={channels}, kernels={kernels}')
-        self.trunks = nn.ModuleList(self._trunk(channels, kernels, norm) for _ in range(trunks))
-        self.out_channels = (channels[-1],) * trunks
-        self.strides = (2 ** len(channels),) * trunks
+        if len(channels) != len(kernel_sizes):
+            raise ConfigError(
+                f'CPMTrunk needs one kernel size per layer; got channels={channels}, kernel_sizes={kernel_sizes}'
+            )
+        self.trunks = nn.ModuleList(self._build_trunk(channels, kernel_sizes, norm) for _ in range(num_trunks))
+        self.out_channels = (channels[-1],) * num_trunks
+        self.strides = (2 ** len(channels),) * num_trunks
         init_convolutions(self, init_std)
 
     @staticmethod
-    def _trunk(channels: Sequence[int], kernels: Sequence[int], norm: str | None) -> nn.Sequential:
+    def _build_trunk(channels: Sequence[int], kernel_sizes: Sequence[int], norm: str | None) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for before, out, kernel in zip((3, *channels), channels, kernels, strict=False):
-            layers += [conv_block(before, out, kernel, norm), nn.MaxPool2d(3, 2, ceil_mode=True)]
+        for in_channels, out_channels, kernel_size in zip((3, *channels), channels, kernel_sizes, strict=False):
+            layers.append(conv_block(in_channels, out_channels, kernel_size, norm))
+            layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
         return nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a trunk, each (B, C, H/8, W/8), sizes rounded up."""
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per trunk, (B, C, H/8, W/8) with three layers, sizes rounded up.
+        """
         features = []
         for trunk in self.trunks:  # a loop, since a generator would be one frame more to the first layer
             features.append(trunk(images))
@@ -53,46 +75,64 @@ class CPMTrunk(nn.Module):
 
 @MODELS.register_module()
 class CPMVGGTrunk(nn.Module):
-    """The first ten 3x3 convolutions of VGG-19 with three 2x2 poolings, then CPM's own 3x3 convolutions.
+    """The first ten 3x3 convolutions of VGG-19 with three 2x2 poolings, then 3x3 convolutions of CPM's own.
 
-    `vgg` are the channels of the four VGG blocks (of 2, 2, 4 and 2 convolutions), `extra` those of the own layers:
-    five in CPM, 256 and 128 in OpenPose. The last `prelu` convolutions of all have a PReLU, one slope a channel, in
-    place of the ReLU; OpenPose's BODY_25 network has three of these, since its 26,166,084 weights include their slopes.
+    Args:
+        vgg_channels: Channels of the four VGG blocks, of 2, 2, 4 and 2 convolutions.
+        extra_channels: Channels of the convolutions behind them: five in CPM, (256, 128) in OpenPose.
+        norm: 'BN' for batch norm behind the convolutions, or None.
+        init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
+        num_prelu: Number of convolutions, the last ones of the trunk, whose ReLU is a PReLU with one slope per channel.
+            OpenPose's BODY_25 network has three: its 26,166,084 weights include their slopes.
+
+    Raises:
+        ConfigError: `vgg_channels` has not four values, or there are fewer convolutions than `num_prelu`.
     """
 
     def __init__(
         self,
-        vgg: Sequence[int] = (64, 128, 256, 512),
-        extra: Sequence[int] = (256, 256, 256, 256, 128),
+        vgg_channels: Sequence[int] = (64, 128, 256, 512),
+        extra_channels: Sequence[int] = (256, 256, 256, 256, 128),
         norm: str | None = None,
         init_std: float | None = 0.01,
-        prelu: int = 0,
+        num_prelu: int = 0,
     ):
         super().__init__()
-        depths = (2, 2, 4, 2)
-        if len(vgg) != len(depths):
-            raise ConfigError(f'CPMVGGTrunk: vgg has the channels of four blocks; got {vgg}')
-        blocks: list[nn.Module] = []
+        if len(vgg_channels) != len(_VGG_DEPTHS):
+            raise ConfigError(f'CPMVGGTrunk: vgg_channels has one value for each of four blocks; got {vgg_channels}')
+        layers: list[nn.Module] = []
         channels = 3
-        for block, (out, depth) in enumerate(zip(vgg, depths, strict=True)):
-            stack, channels = conv_stack(channels, [(3, out)] * depth, norm)
-            blocks += [stack] if block == 0 else [nn.MaxPool2d(2, 2), stack]
-        self.vgg = nn.Sequential(*blocks)
-        self.extra, channels = conv_stack(channels, [(3, out) for out in extra], norm)
-        self._learn_slopes(prelu)
+        for block_channels, depth in zip(vgg_channels, _VGG_DEPTHS, strict=True):
+            stack, channels = conv_stack(channels, [(3, block_channels)] * depth, norm)
+            if layers:
+                layers.append(nn.MaxPool2d(2, 2))
+            layers.append(stack)
+        self.vgg = nn.Sequential(*layers)
+        self.extra, channels = conv_stack(channels, [(3, c) for c in extra_channels], norm)
+        self._replace_last_relus(num_prelu)
         self.out_channels = (channels,)
         self.strides = (8,)
         init_convolutions(self, init_std)
 
-    def _learn_slopes(self, count: int) -> None:
-        """A PReLU in place of the ReLU of the last `count` convolutions."""
-        stacks: Any = [*self.vgg, self.extra]
-        blocks: list[Any] = [block for stack in stacks if isinstance(stack, nn.Sequential) for block in stack]
-        if not 0 <= count <= len(blocks):
-            raise ConfigError(f'CPMVGGTrunk has {len(blocks)} convolutions, of which prelu counts some; got {count}')
-        for block in blocks[len(blocks) - count :]:
-            block[-1] = nn.PReLU(block[0].out_channels)
+    def _replace_last_relus(self, count: int) -> None:
+        """Replace the ReLU of the last `count` convolutions by a PReLU."""
+        stacks = [layer for layer in (*self.vgg, self.extra) if isinstance(layer, nn.Sequential)]
+        blocks = [block for stack in stacks for block in stack if isinstance(block, nn.Sequential)]
+        total = len(blocks)
+        if not 0 <= count <= total:
+            raise ConfigError(f'CPMVGGTrunk has {total} convolutions, so num_prelu is from 0 to {total}; got {count}')
+        for block in blocks[total - count :]:
+            conv = block[0]
+            assert isinstance(conv, nn.Conv2d)
+            block[-1] = nn.PReLU(conv.out_channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Images (B, 3, H, W), multiples of 8, to one map (B, C, H/8, W/8)."""
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W), multiples of 8.
+
+        Returns:
+            One feature map (B, C, H/8, W/8).
+        """
         return (self.extra(self.vgg(images)),)

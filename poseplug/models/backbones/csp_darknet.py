@@ -1,4 +1,4 @@
-"""CSPDarknet as YOLOX has it (Ge et al. 2021, arXiv:2107.08430), with the published names of parameters."""
+"""CSPDarknet as in YOLOX (Ge et al. 2021, arXiv:2107.08430), with the published parameter names."""
 
 from __future__ import annotations
 
@@ -8,77 +8,89 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.models.csp import SPP, CSPLayer, block, set_norms
-from poseplug.models.layers import check_strides, init_convolutions
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
+from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, build_csp_stage, configure_batch_norms, conv_bn_act
 from poseplug.registry import MODELS
 
-STAGES = ((128, 3), (256, 9), (512, 9), (1024, 3))  # channels and blocks at widen 1, deepen 1
-STEM = 64  # channels
-STRIDES = (4, 8, 16, 32)
-NORMS = dict(eps=1e-3, momentum=0.03)
+_STAGES = ((128, 3), (256, 9), (512, 9), (1024, 3))  # channels and blocks at widen_factor 1 and deepen_factor 1
+_STEM_CHANNELS = 64  # at widen_factor 1
+_STRIDES = (4, 8, 16, 32)
 
 
 @MODELS.register_module()
 class CSPDarknet(nn.Module):
-    """Four stages at strides 4, 8, 16 and 32 of cross-stage-partial blocks, on a stem that reads 2x2 pixels as one.
+    """Four stages of cross-stage-partial blocks at strides 4, 8, 16 and 32, on a stem that reads 2x2 pixels as one.
 
-    `widen` multiplies all channels, `deepen` all numbers of blocks (t: 0.375, 0.33; s: 0.5, 0.33; m: 0.75, 0.67; l: 1,
-    1). Stages coarser than every stride of `out_strides` are not built.
+    Args:
+        widen_factor: Factor on all channels. YOLOX-t: 0.375, s: 0.5, m: 0.75, l: 1.
+        deepen_factor: Factor on the number of blocks. YOLOX-t and s: 0.33, m: 0.67, l: 1.
+        out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
+
+    Raises:
+        ConfigError: `out_strides` has a stride that there is not, or is not finest first.
     """
 
-    def __init__(self, widen: float = 1.0, deepen: float = 1.0, out_strides: Sequence[int] = (8, 16, 32)):
+    def __init__(self, widen_factor: float = 1.0, deepen_factor: float = 1.0, out_strides: Sequence[int] = (8, 16, 32)):
         super().__init__()
-        self.strides = check_strides('CSPDarknet', out_strides, STRIDES)
-        self.stages = STRIDES.index(self.strides[-1]) + 1
-        channels = int(STEM * widen)
-        self.stem = Focus(channels)
-        widths = [int(width * widen) for width, _ in STAGES]
-        for i in range(self.stages):
-            depth, last = max(round(STAGES[i][1] * deepen), 1), i == len(STAGES) - 1
-            layers: list[nn.Module] = [block(channels, widths[i], 3, stride=2)]
-            layers += [SPP(widths[i])] if last else []
-            blocks = (DarknetBlock(widths[i] // 2, identity=not last) for _ in range(depth))
-            layers += [CSPLayer(widths[i], blocks)]
-            self.add_module(f'stage{i + 1}', nn.Sequential(*layers))
-            channels = widths[i]
-        self.out_channels = tuple(widths[STRIDES.index(s)] for s in self.strides)
+        self.strides = check_strides('CSPDarknet', out_strides, _STRIDES)
+        self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
+        self.num_stages = self.out_indices[-1] + 1
+        channels = [int(width * widen_factor) for width, _ in _STAGES]
+        in_channels = int(_STEM_CHANNELS * widen_factor)
+        self.stem = Focus(in_channels)
+        for i in range(self.num_stages):
+            depth, is_last = max(round(_STAGES[i][1] * deepen_factor), 1), i == len(_STAGES) - 1
+            blocks = (DarknetBlock(channels[i] // 2, add_identity=not is_last) for _ in range(depth))
+            self.add_module(f'stage{i + 1}', build_csp_stage(in_channels, channels[i], blocks, pool=is_last))
+            in_channels = channels[i]
+        self.out_channels = tuple(channels[i] for i in self.out_indices)
         init_convolutions(self)
-        set_norms(self, **NORMS)
+        configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stride, each (B, C, H/stride, W/stride), sizes rounded up."""
-        x, maps = self.stem(images), []
-        for i in range(self.stages):
-            x = getattr(self, f'stage{i + 1}')(x)
-            if STRIDES[i] in self.strides:
-                maps.append(x)
-        return tuple(maps)
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
+        stages = [getattr(self, f'stage{i + 1}') for i in range(self.num_stages)]
+        return collect_feature_maps(self.stem(images), stages, self.out_indices)
 
 
 class Focus(nn.Module):
-    """The four pixels of each 2x2 square side by side, down before right, then a 3x3 convolution.
+    """Concatenate the four pixels of every 2x2 square as channels, then apply a 3x3 convolution.
 
-    An odd side gets one more row or column of zeros.
+    The pixels are ordered by columns. An odd side is padded by one row or column of zeros.
     """
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = block(12, channels, 3)
+        self.conv = conv_bn_act(12, channels, 3)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the features (B, channels, H/2, W/2) of images (B, 3, H, W), sizes rounded up."""
         images = F.pad(images, (0, images.shape[3] % 2, 0, images.shape[2] % 2))
         squares = [images[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
         return self.conv(torch.cat(squares, dim=1))
 
 
 class DarknetBlock(nn.Module):
-    """1x1 convolution, then 3x3; `identity` adds the input."""
+    """A 1x1 and a 3x3 convolution, optionally beside the identity.
 
-    def __init__(self, channels: int, identity: bool):
+    Args:
+        channels: Channels of the input and the output.
+        add_identity: Whether the input is added to the output.
+    """
+
+    def __init__(self, channels: int, add_identity: bool):
         super().__init__()
-        self.identity = identity
-        self.conv1, self.conv2 = block(channels, channels, 1), block(channels, channels, 3)
+        self.add_identity = add_identity
+        self.conv1, self.conv2 = conv_bn_act(channels, channels, 1), conv_bn_act(channels, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for `x` (B, channels, H, W), of the same shape."""
         out = self.conv2(self.conv1(x))
-        return x + out if self.identity else out
+        return x + out if self.add_identity else out

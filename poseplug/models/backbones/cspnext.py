@@ -1,4 +1,4 @@
-"""CSPNeXt (Lyu et al. 2022, RTMDet, arXiv:2212.07784), as RTMPose uses it, with its published names of parameters."""
+"""CSPNeXt (Lyu et al. 2022, RTMDet, arXiv:2212.07784) as in RTMPose, with the published parameter names."""
 
 from __future__ import annotations
 
@@ -7,62 +7,77 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from poseplug.models.csp import SPP, CSPLayer, block
-from poseplug.models.layers import check_strides, init_convolutions
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
+from poseplug.models.layers.csp import build_csp_stage, conv_bn_act
 from poseplug.registry import MODELS
 
-STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))  # channels and blocks at widen 1, deepen 1
-STEM = 64  # channels
-STRIDES = (4, 8, 16, 32)
+_STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))  # channels and blocks at widen_factor 1 and deepen_factor 1
+_STEM_CHANNELS = 64  # at widen_factor 1
+_STRIDES = (4, 8, 16, 32)
 
 
 @MODELS.register_module()
 class CSPNeXt(nn.Module):
-    """A stem of three convolutions, then four stages at strides 4, 8, 16 and 32 of cross-stage-partial blocks.
+    """A stem of three convolutions, then four stages of cross-stage-partial blocks at strides 4, 8, 16 and 32.
 
-    `widen` multiplies all channels, `deepen` all numbers of blocks (s: 0.5, 0.33; m: 0.75, 0.67; l: 1, 1). Stages
-    coarser than every stride of `out_strides` are not built. Weights start from He et al. 2015's normal distribution by
-    fan-in, since the fan-out of a depthwise convolution counts channels that it does not reach; norms at 1 and 0.
+    Args:
+        widen_factor: Factor on all channels. RTMPose-s: 0.5, m: 0.75, l: 1.
+        deepen_factor: Factor on the number of blocks. RTMPose-s: 0.33, m: 0.67, l: 1.
+        out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
+
+    Raises:
+        ConfigError: `out_strides` has a stride that there is not, or is not finest first.
     """
 
-    def __init__(self, widen: float = 1.0, deepen: float = 1.0, out_strides: Sequence[int] = STRIDES):
+    def __init__(self, widen_factor: float = 1.0, deepen_factor: float = 1.0, out_strides: Sequence[int] = _STRIDES):
         super().__init__()
-        self.strides = check_strides('CSPNeXt', out_strides, STRIDES)
-        channels, half = int(STEM * widen), int(STEM * widen / 2)
-        self.stem = nn.Sequential(block(3, half, 3, stride=2), block(half, half, 3), block(half, channels, 3))
-        self.stages = STRIDES.index(self.strides[-1]) + 1
-        widths = [int(width * widen) for width, _ in STAGES]
-        for i in range(self.stages):
-            depth, last = max(round(STAGES[i][1] * deepen), 1), i == len(STAGES) - 1
-            layers: list[nn.Module] = [block(channels, widths[i], 3, stride=2)]
-            layers += [SPP(widths[i])] if last else []
-            blocks = (CSPNeXtBlock(widths[i] // 2, identity=not last) for _ in range(depth))
-            layers += [CSPLayer(widths[i], blocks, attention=True)]
-            self.add_module(f'stage{i + 1}', nn.Sequential(*layers))
-            channels = widths[i]
-        self.out_channels = tuple(widths[STRIDES.index(s)] for s in self.strides)
+        self.strides = check_strides('CSPNeXt', out_strides, _STRIDES)
+        self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
+        self.num_stages = self.out_indices[-1] + 1
+        in_channels, half = int(_STEM_CHANNELS * widen_factor), int(_STEM_CHANNELS * widen_factor / 2)
+        self.stem = nn.Sequential(
+            conv_bn_act(3, half, 3, stride=2), conv_bn_act(half, half, 3), conv_bn_act(half, in_channels, 3)
+        )
+        channels = [int(width * widen_factor) for width, _ in _STAGES]
+        for i in range(self.num_stages):
+            depth, is_last = max(round(_STAGES[i][1] * deepen_factor), 1), i == len(_STAGES) - 1
+            blocks = (CSPNeXtBlock(channels[i] // 2, add_identity=not is_last) for _ in range(depth))
+            stage = build_csp_stage(in_channels, channels[i], blocks, pool=is_last, attention=True)
+            self.add_module(f'stage{i + 1}', stage)
+            in_channels = channels[i]
+        self.out_channels = tuple(channels[i] for i in self.out_indices)
+        # By fan-in: the fan-out of a depthwise convolution counts channels that it does not reach.
         init_convolutions(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stride, each (B, C, H/stride, W/stride), sizes rounded up."""
-        x, maps = self.stem(images), []
-        for i in range(self.stages):
-            x = getattr(self, f'stage{i + 1}')(x)
-            if STRIDES[i] in self.strides:
-                maps.append(x)
-        return tuple(maps)
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
+        stages = [getattr(self, f'stage{i + 1}') for i in range(self.num_stages)]
+        return collect_feature_maps(self.stem(images), stages, self.out_indices)
 
 
 class CSPNeXtBlock(nn.Module):
-    """3x3 convolution, then a 5x5 one in each channel and a 1x1 over them; `identity` adds the input."""
+    """A 3x3 and a depthwise separable 5x5 convolution, optionally beside the identity.
 
-    def __init__(self, channels: int, identity: bool):
+    Args:
+        channels: Channels of the input and the output.
+        add_identity: Whether the input is added to the output.
+    """
+
+    def __init__(self, channels: int, add_identity: bool):
         super().__init__()
-        self.identity = identity
-        self.conv1 = block(channels, channels, 3)
-        depthwise, pointwise = block(channels, channels, 5, groups=channels), block(channels, channels, 1)
+        self.add_identity = add_identity
+        self.conv1 = conv_bn_act(channels, channels, 3)
+        depthwise, pointwise = conv_bn_act(channels, channels, 5, groups=channels), conv_bn_act(channels, channels, 1)
         self.conv2 = nn.Sequential(OrderedDict(depthwise_conv=depthwise, pointwise_conv=pointwise))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for `x` (B, channels, H, W), of the same shape."""
         out = self.conv2(self.conv1(x))
-        return x + out if self.identity else out
+        return x + out if self.add_identity else out

@@ -1,77 +1,98 @@
-"""Stacked hourglasses as features (Newell et al. 2016, arXiv:1603.06937; layers as in its releases)."""
+"""Stacked hourglasses as a backbone (Newell et al. 2016, arXiv:1603.06937; layers as in its releases)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.errors import ConfigError
-from poseplug.models.layers import init_convolutions
+from poseplug.core.errors import ConfigError
+from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
 
-class Residual(nn.Module):
-    """A bottleneck with batch norm and ReLU before each convolution, and nothing after the sum."""
+class PreActResidual(nn.Module):
+    """A bottleneck with batch norm and ReLU before every convolution, and nothing behind the sum.
 
-    def __init__(self, channels: int, out: int):
-        super().__init__()
-        inner = out // 2
-        self.branch = nn.Sequential(*before(channels, inner, 1), *before(inner, inner, 3), *before(inner, out, 1))
-        self.skip = nn.Identity() if channels == out else nn.Conv2d(channels, out, 1)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, channels, H, W) to (B, out, H, W)."""
-        return self.skip(maps) + self.branch(maps)
-
-
-def before(channels: int, out: int, kernel: int) -> list[nn.Module]:
-    """Batch norm, ReLU, and then a convolution that keeps the size."""
-    return [
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, out, kernel, padding=kernel // 2),
-    ]
-
-
-def residuals(count: int, channels: int) -> nn.Sequential:
-    """Residuals of one width in a row."""
-    return nn.Sequential(*(Residual(channels, channels) for _ in range(count)))
-
-
-class Level(nn.Module):
-    """Down by 2x2 pooling `depth` times and up again by nearest neighbours, with a branch at every size.
-
-    It is one size of an hourglass and holds the next smaller one. `modules` residuals stand at every place. Odd sizes
-    are rounded down on the way down, and met on the way up.
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output; half as many inside.
     """
 
-    def __init__(self, channels: int, depth: int = 4, modules: int = 1):
+    def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.skip = residuals(modules, channels)
-        self.down = residuals(modules, channels)
-        self.inner = Level(channels, depth - 1, modules) if depth > 1 else residuals(modules, channels)
-        self.up = residuals(modules, channels)
+        inner = out_channels // 2
+        self.branch = nn.Sequential(
+            *_preact_conv(in_channels, inner, 1), *_preact_conv(inner, inner, 3), *_preact_conv(inner, out_channels, 1)
+        )
+        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        skip = self.skip(maps)
-        low = F.max_pool2d(maps, 2, ceil_mode=min(maps.shape[-2:]) == 1)  # a side of one cell stays
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output (B, out_channels, H, W) for `x` (B, in_channels, H, W)."""
+        return self.skip(x) + self.branch(x)
+
+
+def _preact_conv(in_channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
+    """Batch norm, ReLU, and a convolution that keeps the size."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return [nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), conv]
+
+
+def _residual_sequence(count: int, channels: int) -> nn.Sequential:
+    """`count` residuals of the same channels in a row."""
+    return nn.Sequential(*(PreActResidual(channels, channels) for _ in range(count)))
+
+
+class HourglassModule(nn.Module):
+    """One hourglass: `depth` times down by 2x2 pooling and up again by nearest neighbors, with a skip at every size.
+
+    A module is one size of the hourglass and contains the next smaller one. An odd size is rounded down on the way
+    down, and restored on the way up.
+
+    Args:
+        channels: Channels of all features.
+        depth: Number of poolings.
+        num_modules: Number of residuals at every position.
+    """
+
+    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1):
+        super().__init__()
+        self.skip = _residual_sequence(num_modules, channels)
+        self.down = _residual_sequence(num_modules, channels)
+        if depth > 1:
+            self.inner: nn.Module = HourglassModule(channels, depth - 1, num_modules)
+        else:
+            self.inner = _residual_sequence(num_modules, channels)
+        self.up = _residual_sequence(num_modules, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the hourglass's output for `x` (B, channels, H, W), of the same shape."""
+        skip = self.skip(x)
+        low = F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) == 1)  # a side of one cell stays one cell
         low = self.up(self.inner(self.down(low)))
         return skip + F.interpolate(low, size=skip.shape[-2:], mode='nearest')
 
 
-class Stack(nn.Sequential):
-    """One hourglass, its residuals, and a 1x1 convolution with batch norm and ReLU: (B, C, H, W) to the same shape."""
+class HourglassStack(nn.Sequential):
+    """One hourglass, residuals, and a 1x1 convolution with batch norm and ReLU; keeps the shape.
 
-    def __init__(self, channels: int, depth: int = 4, modules: int = 1):
-        if channels < 2 or channels % 2 or depth < 1 or modules < 1:
+    Args:
+        channels: Channels of all features, an even number.
+        depth: Number of poolings of the hourglass.
+        num_modules: Number of residuals at every position.
+
+    Raises:
+        ConfigError: A number is too small, or `channels` is odd.
+    """
+
+    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1):
+        if channels < 2 or channels % 2 or depth < 1 or num_modules < 1:
             raise ConfigError(
-                f'an hourglass has an even number of channels, a depth and modules of at least 1; got '
-                f'channels={channels}, depth={depth}, modules={modules}'
+                f'an hourglass has an even number of channels, and depth and num_modules of at least 1; got '
+                f'{channels=}, {depth=}, {num_modules=}'
             )
         super().__init__(
-            Level(channels, depth, modules),
-            residuals(modules, channels),
+            HourglassModule(channels, depth, num_modules),
+            _residual_sequence(num_modules, channels),
             nn.Conv2d(channels, channels, 1),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
@@ -80,59 +101,74 @@ class Stack(nn.Sequential):
 
 @MODELS.register_module()
 class HourglassStem(nn.Module):
-    """The layers before the first hourglass: a quarter of the input's size, for `HourglassHead`.
+    """The layers before the first hourglass, down to a quarter of the input's size; for `HourglassHead`.
 
-    `middle` are the channels of the first residual after the pooling: all of them, as in the network in PyTorch that
-    published parameter counts are of, or half of them (128 of 256) as in the first release.
+    Args:
+        channels: Channels of the feature map, a multiple of 8.
+        mid_channels: Channels of the first residual behind the pooling. By default `channels`, as in the network in
+            PyTorch whose parameter counts are published; 128 of 256 in the first release.
+
+    Raises:
+        ConfigError: The channels are no such multiples.
     """
 
-    def __init__(self, channels: int = 256, middle: int | None = None):
+    def __init__(self, channels: int = 256, mid_channels: int | None = None):
         super().__init__()
-        middle = middle or channels
-        if channels < 8 or channels % 8 or middle % 2:
+        mid_channels = mid_channels or channels
+        if channels < 8 or channels % 8 or mid_channels % 2:
             raise ConfigError(
-                f'HourglassStem: channels is a multiple of 8 and middle of 2; got channels={channels}, middle={middle}'
+                f'HourglassStem: channels is a multiple of 8 and mid_channels of 2; got {channels=}, {mid_channels=}'
             )
         quarter, half = channels // 4, channels // 2
+        conv = nn.Conv2d(3, quarter, 7, stride=2, padding=3)
         self.layers = nn.Sequential(
-            nn.Conv2d(3, quarter, 7, stride=2, padding=3),
+            conv,
             nn.BatchNorm2d(quarter),
             nn.ReLU(inplace=True),
-            Residual(quarter, half),
+            PreActResidual(quarter, half),
             nn.MaxPool2d(2),
-            Residual(half, middle),
-            Residual(middle, channels),
+            PreActResidual(half, mid_channels),
+            PreActResidual(mid_channels, channels),
         )
         self.out_channels, self.strides = (channels,), (4,)
         init_convolutions(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Images (B, 3, H, W) to one map (B, C, H/4, W/4)."""
+        """Return one feature map (B, C, H/4, W/4) of images (B, 3, H, W)."""
         return (self.layers(images),)
 
 
 @MODELS.register_module()
 class Hourglass(nn.Module):
-    """The stem and `stacks` hourglasses without predictions between them, for any head: one map a stack.
+    """The stem and several hourglasses without predictions between them, for any head: one feature map per stack.
 
-    The next stack sees what the one before saw, plus a 1x1 convolution of what that one made of it.
+    The input of a stack is that of the stack before it, plus a 1x1 convolution of that stack's output.
+
+    Args:
+        num_stacks: Number of hourglasses.
+        channels: Channels of all features, a multiple of 8.
+        depth: Number of poolings of an hourglass.
+        num_modules: Number of residuals at every position.
+
+    Raises:
+        ConfigError: A number is too small, or `channels` is no multiple of 8.
     """
 
-    def __init__(self, stacks: int = 8, channels: int = 256, depth: int = 4, modules: int = 1):
+    def __init__(self, num_stacks: int = 8, channels: int = 256, depth: int = 4, num_modules: int = 1):
         super().__init__()
-        if stacks < 1:
-            raise ConfigError(f'Hourglass needs at least one stack; got stacks={stacks}')
+        if num_stacks < 1:
+            raise ConfigError(f'Hourglass needs at least one stack; got {num_stacks=}')
         self.stem = HourglassStem(channels)
-        self.stacks = nn.ModuleList(Stack(channels, depth, modules) for _ in range(stacks))
-        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
-        self.out_channels, self.strides = (channels,) * stacks, (4,) * stacks
+        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules) for _ in range(num_stacks))
+        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(num_stacks - 1))
+        self.out_channels, self.strides = (channels,) * num_stacks, (4,) * num_stacks
         init_convolutions(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stack, each (B, C, H/4, W/4)."""
-        (seen,) = self.stem(images)
-        features = [self.stacks[0](seen)]
+        """Return one feature map per stack, (B, C, H/4, W/4), of images (B, 3, H, W)."""
+        (stack_input,) = self.stem(images)
+        features = [self.stacks[0](stack_input)]
         for stack, merge in zip(self.stacks[1:], self.merges, strict=True):
-            seen = seen + merge(features[-1])
-            features.append(stack(seen))
+            stack_input = stack_input + merge(features[-1])
+            features.append(stack(stack_input))
         return tuple(features)

@@ -1,4 +1,4 @@
-"""High-resolution networks (Sun et al. 2019, arXiv:1902.09212), with the official release's names of parameters."""
+"""High-resolution networks (Sun et al. 2019, arXiv:1902.09212), with the parameter names of the official release."""
 
 from __future__ import annotations
 
@@ -8,109 +8,153 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.layers import BasicBlock, Bottleneck, check_strides, conv_block, init_convolutions, residual_blocks
+from poseplug.core.errors import ConfigError
+from poseplug.models.layers.conv import (
+    BasicBlock,
+    Bottleneck,
+    check_strides,
+    conv_block,
+    init_convolutions,
+    residual_blocks,
+)
 from poseplug.registry import MODELS
 
-STRIDES = (4, 8, 16, 32)
-STEM = 64  # channels
+_STRIDES = (4, 8, 16, 32)
+_STEM_CHANNELS = 64
 
 
 @MODELS.register_module()
 class HRNet(nn.Module):
-    """Branches at strides 4, 8, 16 and 32, which start one after the other and exchange what they see at every module.
+    """Branches at strides 4, 8, 16 and 32, which start one after the other and exchange features in every module.
 
-    The branches have 1, 2, 4 and 8 times `width` channels. `modules` says how many modules the stages of two, three
-    and four branches have, `blocks` how many residual blocks a branch has in each. The last module gives the maps of
-    `out_strides` alone: by default the finest, which pose estimation reads. Weights start from He et al. 2015's normal
-    distribution by fan-out, which keeps the size of gradients, norms at 1 and 0.
+    Args:
+        width: Channels of the finest branch; the others have 2, 4 and 8 times as many.
+        out_strides: Strides of the returned feature maps, finest first. The last module computes these alone.
+        num_modules: Number of modules in the stages of two, three and four branches.
+        num_blocks: Number of residual blocks of a branch in every module.
+
+    Raises:
+        ConfigError: `num_modules` has not three positive values, or `out_strides` a stride that there is not.
     """
 
     def __init__(
         self,
         width: int = 32,
         out_strides: Sequence[int] = (4,),
-        modules: Sequence[int] = (1, 4, 3),
-        blocks: int = 4,
+        num_modules: Sequence[int] = (1, 4, 3),
+        num_blocks: int = 4,
     ):
         super().__init__()
-        if len(modules) != 3 or min(modules) < 1:
-            raise ConfigError(f'HRNet: modules says how many each of three stages has, at least one; got {modules}')
-        self.strides = check_strides('HRNet', out_strides, STRIDES)
-        self.out_channels = tuple(s // STRIDES[0] * width for s in self.strides)
-        self.conv1, self.bn1 = nn.Conv2d(3, STEM, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM)
-        self.conv2, self.bn2 = nn.Conv2d(STEM, STEM, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM)
-        self.layer1 = residual_blocks(Bottleneck, STEM, STEM, 4)
-        before = [STEM * Bottleneck.expansion]
-        wanted = [STRIDES.index(s) for s in self.strides]
-        for stage, count in enumerate(modules, 2):
+        if len(num_modules) != 3 or min(num_modules) < 1:
+            raise ConfigError(
+                f'HRNet: num_modules is the number of modules of each of three stages, at least one; got {num_modules}'
+            )
+        self.strides = check_strides('HRNet', out_strides, _STRIDES)
+        self.out_channels = tuple(s // _STRIDES[0] * width for s in self.strides)
+        self.conv1 = nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_STEM_CHANNELS)
+        self.conv2 = nn.Conv2d(_STEM_CHANNELS, _STEM_CHANNELS, 3, 2, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(_STEM_CHANNELS)
+        self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, 4)
+        last_branches = [_STRIDES.index(s) for s in self.strides]
+        in_channels = [_STEM_CHANNELS * Bottleneck.expansion]
+        for stage, count in enumerate(num_modules, 2):  # the stage's number is its number of branches
             channels = [2**i * width for i in range(stage)]
-            rows = [list(range(stage))] * count if stage < 4 else [[0, 1, 2, 3]] * (count - 1) + [wanted]
-            self.add_module(f'transition{stage - 1}', Transition(before, channels))
-            self.add_module(f'stage{stage}', nn.Sequential(*(HRModule(channels, blocks, r) for r in rows)))
-            before = channels
-        init_convolutions(self, fan='fan_out')
+            out_branches = [list(range(stage))] * count
+            if stage == 4:
+                out_branches[-1] = last_branches
+            modules = (HRModule(channels, num_blocks, branches) for branches in out_branches)
+            self.add_module(f'transition{stage - 1}', HRTransition(in_channels, channels))
+            self.add_module(f'stage{stage}', nn.Sequential(*modules))
+            in_channels = channels
+        init_convolutions(self, fan_mode='fan_out')  # keeps the size of gradients
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stride, each (B, C, H/stride, W/stride), sizes rounded up."""
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        maps = [self.layer1(x)]
+        features = [self.layer1(x)]
         for stage in (2, 3, 4):
-            maps = getattr(self, f'transition{stage - 1}')(maps)
-            maps = getattr(self, f'stage{stage}')(maps)
-        return tuple(maps)
+            features = getattr(self, f'transition{stage - 1}')(features)
+            features = getattr(self, f'stage{stage}')(features)
+        return tuple(features)
 
 
-class Transition(nn.ModuleDict):
-    """From branches of `before` channels to those of `after`, one more: it starts from the coarsest, at half its size.
+class HRTransition(nn.ModuleDict):
+    """Adapt the branches' channels and start one more branch from the coarsest, at half its size.
 
-    Layers are named by their branch; a branch that keeps its channels has none.
+    Layers are named by the index of their branch; a branch that keeps its channels has none.
+
+    Args:
+        in_channels: Channels of the branches before.
+        out_channels: Channels of the branches behind, one more.
     """
 
-    def __init__(self, before: Sequence[int], after: Sequence[int]):
-        pairs = enumerate(zip(before, after, strict=False))
+    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int]):
+        pairs = enumerate(zip(in_channels, out_channels, strict=False))
         super().__init__({str(i): conv_block(old, new, 3, 'BN') for i, (old, new) in pairs if old != new})
-        self.started = str(len(before))
-        self[self.started] = nn.Sequential(conv_block(before[-1], after[-1], 3, 'BN', stride=2))
+        self.new_branch = str(len(in_channels))
+        self[self.new_branch] = nn.Sequential(conv_block(in_channels[-1], out_channels[-1], 3, 'BN', stride=2))
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        kept = [self[str(i)](x) if str(i) in self else x for i, x in enumerate(maps)]
-        return [*kept, self[self.started](maps[-1])]
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the features (B, C, H, W) of all branches, finest first."""
+        adapted = [self[str(i)](x) if str(i) in self else x for i, x in enumerate(features)]
+        return [*adapted, self[self.new_branch](features[-1])]
 
 
 class HRModule(nn.Module):
-    """Residual blocks in every branch, then the branches of `rows` as sums over all of them."""
+    """Residual blocks in every branch, then the output branches as sums over all branches.
 
-    def __init__(self, channels: Sequence[int], blocks: int, rows: Sequence[int]):
+    Args:
+        channels: Channels of every branch.
+        num_blocks: Number of residual blocks per branch.
+        out_branches: Indices of the branches that are computed.
+    """
+
+    def __init__(self, channels: Sequence[int], num_blocks: int, out_branches: Sequence[int]):
         super().__init__()
-        self.branches = nn.ModuleList(residual_blocks(BasicBlock, c, c, blocks) for c in channels)
-        self.fuse_layers = nn.ModuleDict(
-            {
-                str(i): nn.ModuleDict({str(j): path(channels, j, i) for j in range(len(channels)) if j != i})
-                for i in rows
-            }
-        )
+        self.branches = nn.ModuleList(residual_blocks(BasicBlock, c, c, num_blocks) for c in channels)
+        self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i) for i in out_branches})
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps, one a branch, (B, C, H, W) and coarser, to those of `rows`."""
-        seen = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        return [self._fused(int(i), paths, seen) for i, paths in self.fuse_layers.items()]
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the features of the output branches.
+
+        Args:
+            features: One map per branch, (B, C, H, W), finest first.
+
+        Returns:
+            One map per output branch, of the branch's shape.
+        """
+        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        return [self._fuse_branch(int(i), layers, features) for i, layers in self.fuse_layers.items()]
 
     @staticmethod
-    def _fused(row: int, paths: Any, maps: list[Tensor]) -> Tensor:
-        total = maps[row]
-        for j, layer in paths.items():
-            part = layer(maps[int(j)])
-            if int(j) > row:
-                part = F.interpolate(part, size=total.shape[-2:], mode='nearest')
-            total = total + part
+    def _fuse_branch(branch: int, layers: Any, features: list[Tensor]) -> Tensor:
+        total = features[branch]
+        for source, layer in layers.items():
+            addend = layer(features[int(source)])
+            if int(source) > branch:
+                addend = F.interpolate(addend, size=total.shape[-2:], mode='nearest')
+            total = total + addend
         return F.relu(total, inplace=True)
 
 
-def path(channels: Sequence[int], start: int, end: int) -> nn.Sequential:
-    """From one branch to another's channels: 1x1 to a finer one (enlarged afterwards), to a coarser one by halving."""
-    if start > end:
-        return conv_block(channels[start], channels[end], 1, 'BN', activation=None)
-    halvings = [conv_block(channels[start], channels[start], 3, 'BN', stride=2) for _ in range(end - start - 1)]
-    return nn.Sequential(*halvings, conv_block(channels[start], channels[end], 3, 'BN', stride=2, activation=None))
+def _build_fuse_layers(channels: Sequence[int], target: int) -> nn.ModuleDict:
+    """The layers from every other branch to the branch `target`."""
+    sources = [i for i in range(len(channels)) if i != target]
+    return nn.ModuleDict({str(source): _build_fuse_layer(channels, source, target) for source in sources})
+
+
+def _build_fuse_layer(channels: Sequence[int], source: int, target: int) -> nn.Sequential:
+    """1x1 to the channels of a finer branch (enlarged afterwards), or 3x3 of stride 2 down to a coarser branch."""
+    if source > target:
+        return conv_block(channels[source], channels[target], 1, 'BN', activation=None)
+    halvings = [conv_block(channels[source], channels[source], 3, 'BN', stride=2) for _ in range(target - source - 1)]
+    return nn.Sequential(*halvings, conv_block(channels[source], channels[target], 3, 'BN', stride=2, activation=None))

@@ -3,79 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.layers import check_strides, conv_block, init_convolutions
+from poseplug.core.errors import ConfigError
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, conv_block, init_convolutions
 from poseplug.registry import MODELS
 
 # Table 1 of the paper, without the classifier: channels and stride of every depthwise separable block.
-ROWS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
-STEM = 32  # channels
-STRIDES = (2, 4, 8, 16, 32)
+_BLOCK_SETTINGS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+_STEM_CHANNELS = 32  # at widen_factor 1
+_STRIDES = (2, 4, 8, 16, 32)
 
 
 @MODELS.register_module()
 class MobileNetV1(nn.Module):
-    """Depthwise separable blocks; the map of a stride is that of its last block.
+    """Depthwise separable blocks; the feature map of a stride is the output of its last block.
 
-    Blocks coarser than every stride of `out_strides` are not built, but for the first `dilated` of them: these keep the
-    coarsest stride, and the block behind one that lost its stride has a dilated 3x3 convolution, so that it sees as far
-    as before. `out_strides=(8,), dilated=6` is lightweight OpenPose's trunk, which ends with conv5_5. `width`
-    multiplies all channels. Weights start from He et al. 2015's normal distribution by fan-in, norms at 1 and 0.
+    Lightweight OpenPose's trunk, which ends with conv5_5, is `out_strides=(8,), num_dilated=6`.
+
+    Args:
+        widen_factor: Factor on all channels.
+        out_strides: Strides of the returned feature maps, finest first. Coarser blocks are not built, except for the
+            dilated ones.
+        num_dilated: Number of blocks, the first ones beyond the coarsest stride, that keep this stride. The 3x3
+            convolution behind a block that lost its stride is dilated, which keeps its receptive field.
+
+    Raises:
+        ConfigError: `out_strides` has a stride that there is not, or there are fewer coarser blocks than `num_dilated`.
     """
 
-    def __init__(self, width: float = 1.0, out_strides: Sequence[int] = (4, 8, 16, 32), dilated: int = 0):
+    def __init__(self, widen_factor: float = 1.0, out_strides: Sequence[int] = (4, 8, 16, 32), num_dilated: int = 0):
         super().__init__()
-        self.strides = check_strides('MobileNetV1', out_strides, STRIDES)
-        rows, ends = layout(self.strides[-1], dilated)
-        channels = [max(1, round(n * width)) for n in (STEM, *(out for out, _, _ in rows))]
+        self.strides = check_strides('MobileNetV1', out_strides, _STRIDES)
+        blocks, last_layers = _plan_blocks(self.strides[-1], num_dilated)
+        base_channels = (_STEM_CHANNELS, *(block.channels for block in blocks))
+        channels = [max(1, round(n * widen_factor)) for n in base_channels]
         layers: list[nn.Module] = [conv_block(3, channels[0], 3, 'BN', stride=2)]
-        for before, out, (_, stride, dilation) in zip(channels, channels[1:], rows, strict=False):
-            layers.append(separable(before, out, stride, dilation))
+        for in_channels, out_channels, block in zip(channels, channels[1:], blocks, strict=False):
+            layers.append(_separable_conv(in_channels, out_channels, block.stride, block.dilation))
         self.features = nn.Sequential(*layers)
-        self.places = tuple(ends[s] for s in self.strides)
-        self.out_channels = tuple(channels[place] for place in self.places)
+        self.out_indices = tuple(last_layers[s] for s in self.strides)
+        self.out_channels = tuple(channels[i] for i in self.out_indices)
         init_convolutions(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stride, each (B, C, H/stride, W/stride), sizes rounded up."""
-        x, maps = images, []
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if i in self.places:
-                maps.append(x)
-        return tuple(maps)
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
+        return collect_feature_maps(images, self.features, self.out_indices)
 
 
-def layout(coarsest: int, dilated: int) -> tuple[list[tuple[int, int, int]], dict[int, int]]:
-    """Channels, stride and dilation of every block, and by stride the place of its last layer, the stem's being 0."""
-    at, lost, dilation, beyond = 2, 1, 1, 0
-    rows: list[tuple[int, int, int]] = []
-    ends = {2: 0}
-    for out, stride in ROWS:
-        if at * lost * stride <= coarsest:
-            at *= stride
-            rows.append((out, stride, 1))
-        elif beyond == dilated:
+class _BlockPlan(NamedTuple):
+    """One depthwise separable block."""
+
+    channels: int
+    stride: int
+    dilation: int
+
+
+def _plan_blocks(max_stride: int, num_dilated: int) -> tuple[list[_BlockPlan], dict[int, int]]:
+    """The blocks to build, and by stride the index of its last layer, the stem's being 0."""
+    blocks: list[_BlockPlan] = []
+    last_layers = {2: 0}
+    stride, lost_stride, dilation, dilated_count = 2, 1, 1, 0
+    for channels, block_stride in _BLOCK_SETTINGS:
+        if stride * lost_stride * block_stride <= max_stride:
+            stride *= block_stride
+            blocks.append(_BlockPlan(channels, block_stride, 1))
+        elif dilated_count == num_dilated:
             break
         else:
-            beyond, lost = beyond + 1, lost * stride
-            rows.append((out, 1, dilation))
-            dilation = lost if stride > 1 else 1
-        ends[at] = len(rows)
-    if beyond != dilated:
+            dilated_count, lost_stride = dilated_count + 1, lost_stride * block_stride
+            blocks.append(_BlockPlan(channels, 1, dilation))
+            dilation = lost_stride if block_stride > 1 else 1  # of the next block
+        last_layers[stride] = len(blocks)
+    if dilated_count != num_dilated:
         raise ConfigError(
-            f'MobileNetV1 has {beyond} blocks coarser than stride {coarsest}, of which dilated counts some; '
-            f'got dilated={dilated}'
+            f'MobileNetV1 has {dilated_count} blocks coarser than stride {max_stride}, so num_dilated is from 0 to '
+            f'{dilated_count}; got {num_dilated=}'
         )
-    return rows, ends
+    return blocks, last_layers
 
 
-def separable(channels: int, out: int, stride: int, dilation: int) -> nn.Sequential:
-    """A 3x3 convolution in each channel and a 1x1 convolution of all, each with batch norm and ReLU."""
-    depthwise = nn.Conv2d(channels, channels, 3, stride, dilation, dilation, groups=channels, bias=False)
+def _separable_conv(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Sequential:
+    """A depthwise 3x3 convolution and a 1x1 convolution, each with batch norm and ReLU."""
+    depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, dilation, dilation, groups=in_channels, bias=False)
     return nn.Sequential(
-        nn.Sequential(depthwise, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)), conv_block(channels, out, 1, 'BN')
+        nn.Sequential(depthwise, nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)),
+        conv_block(in_channels, out_channels, 1, 'BN'),
     )

@@ -1,94 +1,136 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), with torchvision's names of parameters."""
+"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), with torchvision's parameter names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.layers import check_strides, conv_block, init_convolutions
+from poseplug.core.errors import ConfigError
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, conv_block, init_convolutions
 from poseplug.registry import MODELS
 
-# Table 2 of the paper: expansion, channels, blocks, stride of the first block.
-ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-STEM = 32  # channels
-STRIDES = (2, 4, 8, 16, 32)
+# Table 2 of the paper: expansion, channels, number of blocks, stride of the first block.
+_BLOCK_SETTINGS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+_STEM_CHANNELS = 32  # at widen_factor 1
+_STRIDES = (2, 4, 8, 16, 32)
 
 
 @MODELS.register_module()
 class MobileNetV2(nn.Module):
-    """Inverted residual blocks; the map of a stride is that of its last block.
+    """Inverted residual blocks; the feature map of a stride is the output of its last block.
 
-    Blocks coarser than every stride of `out_strides` are not built. `width` multiplies all channels, which are then
-    rounded to multiples of 8. `last_channels` asks for a 1x1 convolution to as many behind the last block, whose map
-    takes the place of stride 32's (the classifier's has 1280). Weights start from He et al. 2015's normal distribution
-    by fan-in, since the fan-out of a depthwise convolution counts channels that it does not reach; norms at 1 and 0.
+    Args:
+        widen_factor: Factor on all channels, which are then rounded to multiples of 8.
+        out_strides: Strides of the returned feature maps, finest first. Coarser blocks are not built.
+        last_channels: Channels of a 1x1 convolution behind the last block, whose output is then the feature map of
+            stride 32 (1280 in the classifier); None for no such convolution.
+
+    Raises:
+        ConfigError: `out_strides` has a stride that there is not, or lacks 32 although there are `last_channels`.
     """
 
     def __init__(
-        self, width: float = 1.0, out_strides: Sequence[int] = (4, 8, 16, 32), last_channels: int | None = None
+        self, widen_factor: float = 1.0, out_strides: Sequence[int] = (4, 8, 16, 32), last_channels: int | None = None
     ):
         super().__init__()
-        self.strides = check_strides('MobileNetV2', out_strides, STRIDES)
-        layers, ends = blocks(width, self.strides[-1])
+        self.strides = check_strides('MobileNetV2', out_strides, _STRIDES)
+        layers, outputs = _build_blocks(widen_factor, self.strides[-1])
+        coarsest = _STRIDES[-1]
         if last_channels is not None:
-            if self.strides[-1] != STRIDES[-1]:
+            if self.strides[-1] != coarsest:
                 raise ConfigError(
-                    f'MobileNetV2: last_channels={last_channels} stand at stride {STRIDES[-1]}, but out_strides is '
-                    f'{self.strides}; add {STRIDES[-1]} to it, or leave last_channels out'
+                    f'MobileNetV2: last_channels={last_channels} stand at stride {coarsest}, but out_strides is '
+                    f'{self.strides}; add {coarsest} to it, or remove last_channels'
                 )
-            layers.append(conv_block(ends[STRIDES[-1]][1], last_channels, 1, 'BN', activation=nn.ReLU6))
-            ends[STRIDES[-1]] = (len(layers) - 1, last_channels)
+            layers.append(conv_block(outputs[coarsest].channels, last_channels, 1, 'BN', activation=nn.ReLU6))
+            outputs[coarsest] = _Output(len(layers) - 1, last_channels)
         self.features = nn.Sequential(*layers)
-        self.places = tuple(ends[s][0] for s in self.strides)
-        self.out_channels = tuple(ends[s][1] for s in self.strides)
+        self.out_indices = tuple(outputs[s].layer_index for s in self.strides)
+        self.out_channels = tuple(outputs[s].channels for s in self.strides)
+        # By fan-in: the fan-out of a depthwise convolution counts channels that it does not reach.
         init_convolutions(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stride, each (B, C, H/stride, W/stride), sizes rounded up."""
-        x, maps = images, []
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if i in self.places:
-                maps.append(x)
-        return tuple(maps)
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
+        return collect_feature_maps(images, self.features, self.out_indices)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expansion` times the channels, 3x3 in each of them, 1x1 without activation; a shortcut where it fits."""
+    """1x1 to more channels, depthwise 3x3, and 1x1 without activation, beside a shortcut if the shape stays.
 
-    def __init__(self, channels: int, out: int, expansion: int, stride: int):
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        expand_ratio: Channels inside, as a multiple of `in_channels`; 1 has no first convolution.
+        stride: Stride of the 3x3 convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, expand_ratio: int, stride: int):
         super().__init__()
-        hidden = expansion * channels
-        self.residual = stride == 1 and channels == out
-        self.conv = nn.Sequential(
-            *([conv_block(channels, hidden, 1, 'BN', activation=nn.ReLU6)] if expansion > 1 else []),
-            conv_block(hidden, hidden, 3, 'BN', stride=stride, groups=hidden, activation=nn.ReLU6),
-            *conv_block(hidden, out, 1, 'BN', activation=None),
-        )
+        hidden = expand_ratio * in_channels
+        self.has_shortcut = stride == 1 and in_channels == out_channels
+        layers: list[nn.Module] = []
+        if expand_ratio > 1:
+            layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6))
+        layers.append(conv_block(hidden, hidden, 3, 'BN', stride=stride, groups=hidden, activation=nn.ReLU6))
+        layers.extend(conv_block(hidden, out_channels, 1, 'BN', activation=None))
+        self.conv = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.residual else self.conv(x)
+        """Return the block's output (B, out_channels, H/stride, W/stride) for `x` (B, in_channels, H, W)."""
+        return x + self.conv(x) if self.has_shortcut else self.conv(x)
 
 
-def blocks(width: float, coarsest: int) -> tuple[list[nn.Module], dict[int, tuple[int, int]]]:
-    """The stem and the blocks up to a stride, and by stride the place and the channels of its last block."""
-    channels, at = rounded(STEM * width), 2
-    layers: list[nn.Module] = [conv_block(3, channels, 3, 'BN', stride=2, activation=nn.ReLU6)]
-    ends = {}
-    for expansion, out, count, stride in ROWS:
-        at *= stride
-        if at > coarsest:
+class _Output(NamedTuple):
+    """The layer whose output is the feature map of a stride."""
+
+    layer_index: int
+    channels: int
+
+
+def _build_blocks(widen_factor: float, max_stride: int) -> tuple[list[nn.Module], dict[int, _Output]]:
+    """The stem and the blocks up to a stride, and by stride its last block."""
+    in_channels, stride = make_divisible(_STEM_CHANNELS * widen_factor), 2
+    layers: list[nn.Module] = [conv_block(3, in_channels, 3, 'BN', stride=2, activation=nn.ReLU6)]
+    outputs = {}
+    for expand_ratio, base_channels, count, first_stride in _BLOCK_SETTINGS:
+        stride *= first_stride
+        if stride > max_stride:
             break
+        out_channels = make_divisible(base_channels * widen_factor)
         for i in range(count):
-            layers.append(InvertedResidual(channels, rounded(out * width), expansion, stride if i == 0 else 1))
-            channels = rounded(out * width)
-        ends[at] = (len(layers) - 1, channels)
-    return layers, ends
+            layers.append(InvertedResidual(in_channels, out_channels, expand_ratio, first_stride if i == 0 else 1))
+            in_channels = out_channels
+        outputs[stride] = _Output(len(layers) - 1, out_channels)
+    return layers, outputs
 
 
-def rounded(channels: float, to: int = 8) -> int:
-    """The nearest multiple of 8, at least 8, and never less than 90 % of what was asked for."""
-    near = max(to, int(channels + to / 2) // to * to)
-    return near if near >= 0.9 * channels else near + to
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Round channels to the nearest multiple of a divisor, as MobileNetV2's release does.
+
+    Args:
+        channels: Requested number of channels.
+        divisor: Number that divides the result.
+
+    Returns:
+        The multiple: at least `divisor`, and never less than 90 % of the request.
+    """
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * channels else nearest + divisor

@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2016, arXiv:1512.03385), with torchvision's names of parameters."""
+"""Residual networks (He et al. 2016, arXiv:1512.03385), with torchvision's parameter names."""
 
 from __future__ import annotations
 
@@ -7,54 +7,70 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.layers import BasicBlock, Bottleneck, check_strides, init_convolutions, residual_blocks
+from poseplug.core.errors import ConfigError
+from poseplug.models.layers.conv import (
+    BasicBlock,
+    Bottleneck,
+    check_strides,
+    collect_feature_maps,
+    init_convolutions,
+    residual_blocks,
+)
 from poseplug.registry import MODELS
 
-Block = type[BasicBlock] | type[Bottleneck]
-DEPTHS: dict[int, tuple[Block, tuple[int, ...]]] = {
+_BlockType = type[BasicBlock] | type[Bottleneck]
+_DEPTHS: dict[int, tuple[_BlockType, tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
-STRIDES = (4, 8, 16, 32)
+_STRIDES = (4, 8, 16, 32)
 
 
 @MODELS.register_module()
 class ResNet(nn.Module):
     """A 7x7 convolution and a pooling to stride 4, then four layers of residual blocks at strides 4, 8, 16 and 32.
 
-    Layers coarser than every stride of `out_strides` are not built. `width` is that of the stem; layer l has
-    `2 ** (l - 1) * width` channels, 4 times as many from depth 50 on. Weights start from He et al. 2015's normal
-    distribution by fan-out, which keeps the size of gradients, norms at 1 and 0.
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        out_strides: Strides of the returned feature maps, finest first. Coarser layers are not built.
+        base_channels: Channels of the stem. Layer l has `2 ** (l - 1) * base_channels`, from depth 50 on 4 times as
+            many.
+
+    Raises:
+        ConfigError: The depth is unknown, or `out_strides` has a stride that there is not.
     """
 
-    def __init__(self, depth: int = 50, out_strides: Sequence[int] = STRIDES, width: int = 64):
+    def __init__(self, depth: int = 50, out_strides: Sequence[int] = _STRIDES, base_channels: int = 64):
         super().__init__()
-        if depth not in DEPTHS:
-            raise ConfigError(f'ResNet has a depth of {", ".join(map(str, DEPTHS))}; got {depth}')
-        block, depths = DEPTHS[depth]
-        self.strides = check_strides('ResNet', out_strides, STRIDES)
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        if depth not in _DEPTHS:
+            raise ConfigError(f'ResNet has a depth of {", ".join(map(str, _DEPTHS))}; got {depth}')
+        block, depths = _DEPTHS[depth]
+        self.strides = check_strides('ResNet', out_strides, _STRIDES)
+        self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
+        self.num_layers = self.out_indices[-1] + 1
+        self.conv1 = nn.Conv2d(3, base_channels, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base_channels)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layers = STRIDES.index(self.strides[-1]) + 1
-        channels = width
-        for i in range(self.layers):
-            layer = residual_blocks(block, channels, 2**i * width, depths[i], 1 if i == 0 else 2)
-            self.add_module(f'layer{i + 1}', layer)
-            channels = 2**i * width * block.expansion
-        self.out_channels = tuple(s // STRIDES[0] * width * block.expansion for s in self.strides)
-        init_convolutions(self, fan='fan_out')
+        in_channels = base_channels
+        for i in range(self.num_layers):
+            width, stride = 2**i * base_channels, 1 if i == 0 else 2
+            self.add_module(f'layer{i + 1}', residual_blocks(block, in_channels, width, depths[i], stride))
+            in_channels = width * block.expansion
+        self.out_channels = tuple(2**i * base_channels * block.expansion for i in self.out_indices)
+        init_convolutions(self, fan_mode='fan_out')  # keeps the size of gradients
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) to one map a stride, each (B, C, H/stride, W/stride), sizes rounded up."""
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
         x = self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
-        maps = []
-        for i in range(self.layers):
-            x = getattr(self, f'layer{i + 1}')(x)
-            if STRIDES[i] in self.strides:
-                maps.append(x)
-        return tuple(maps)
+        layers = [getattr(self, f'layer{i + 1}') for i in range(self.num_layers)]
+        return collect_feature_maps(x, layers, self.out_indices)

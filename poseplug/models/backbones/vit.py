@@ -12,78 +12,97 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint as recomputed
+from torch.utils.checkpoint import checkpoint
 
-from poseplug.errors import CheckpointError, ConfigError, clauses, closest
-from poseplug.geometry import Size
-from poseplug.models.attention import Block, Grid, Windows
+from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
+from poseplug.core.geometry import Size
+from poseplug.models.layers.attention import GridSize, TransformerBlock, Windows
 from poseplug.registry import MODELS
 
-SIZES: dict[str, dict[str, Any]] = {
-    'S': dict(dim=384, depth=12, heads=12, drop_path=0.1),
-    'B': dict(dim=768, depth=12, heads=12, drop_path=0.3),
-    'L': dict(dim=1024, depth=24, heads=16, drop_path=0.5),
-    'H': dict(dim=1280, depth=32, heads=16, drop_path=0.55),
+VIT_ARCHS: dict[str, dict[str, Any]] = {
+    'S': dict(embed_dim=384, depth=12, num_heads=12, drop_path_rate=0.1),
+    'B': dict(embed_dim=768, depth=12, num_heads=12, drop_path_rate=0.3),
+    'L': dict(embed_dim=1024, depth=24, num_heads=16, drop_path_rate=0.5),
+    'H': dict(embed_dim=1280, depth=32, num_heads=16, drop_path_rate=0.55),
 }
-ATTENTION = ('full', 'window', 'shift', 'pool', 'shift+pool')
+ATTENTION_KINDS = ('full', 'window', 'shift', 'pool', 'shift+pool')
 
 
 @MODELS.register_module()
 class ViT(nn.Module):
-    """Patches of the picture as tokens, `depth` transformer blocks, and the tokens as one map again.
+    """Vision transformer: patches of the image as tokens, transformer blocks, and the tokens as one feature map.
 
-    `size` sets width, depth, heads and drop path, each of which may be given instead. `input_size` is (width, height);
-    pictures of another size get their position embedding resized. `ratio` overlaps the patches: 2 gives stride 8.
+    The position embedding of the released weights begins with MAE's class token, which is added to every cell. Loading
+    such weights adds it once and for all, or keeps it as a parameter with `cls_pos_embed`. Weights with and without it
+    load into either model, and those of another input size are resized.
 
-    `attention` is 'full', or within windows of `window` (width, height) cells: 'window' alone, 'shift' with every other
-    block's windows half a window further, 'pool' with the mean of every window seen in each. `checkpoint` computes the
-    blocks again in the backward pass instead of keeping what is inside them.
+    Args:
+        input_size: (width, height) of the input in px; provided by the codec. Images of another size get a resized
+            position embedding.
+        arch: 'S', 'B', 'L' or 'H': the default of `embed_dim`, `depth`, `num_heads` and `drop_path_rate`.
+        embed_dim: Channels of the tokens.
+        depth: Number of transformer blocks.
+        num_heads: Number of attention heads, which divides `embed_dim`.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0 in the first.
+        patch_size: Side of a patch in px.
+        ratio: Patches per `patch_size` on every axis: above 1 they overlap. 2 gives stride 8 for patches of 16 px.
+        attention: 'full', or attention within windows: 'window' alone; 'shift' with the windows of every other block
+            shifted by half a window; 'pool' with the means of all windows attended to; or 'shift+pool'.
+        window_size: (width, height) of a window in cells.
+        use_checkpoint: Whether the backward pass computes the blocks again instead of storing their activations.
+        experts: Names of data sets with an expert each. `forward` then needs the `source_indices` of the images.
+        part_features: Outputs of every block's last layer that belong to an expert; by default a quarter.
+        cls_pos_embed: Whether the position embedding keeps MAE's class token as a parameter, as the released code does.
+        num_tokens: Number of learned tokens, which pass the blocks beside the patches and are no part of the feature
+            map; with full attention only.
+        token_dim: Channels of the learned tokens if they are those of a teacher of another width; they are projected.
 
-    `experts` names data sets that have `part` outputs (by default a quarter) of every block's last layer to themselves;
-    forward is then told each sample's. `tokens` learnt tokens go through all blocks beside the patches, and are left
-    out of the map; those of `token_width`, of a teacher with another width, are projected first.
-
-    The position embedding of the released weights begins with MAE's class slot, which is added to every cell. Loading
-    adds it once and for all; `class_slot` keeps it as a parameter, as the released code does. Either loads either.
+    Raises:
+        ConfigError: A setting is out of its range, or two settings exclude each other.
     """
 
     def __init__(
         self,
         input_size: Size,
-        size: str = 'S',
-        dim: int | None = None,
+        arch: str = 'S',
+        embed_dim: int | None = None,
         depth: int | None = None,
-        heads: int | None = None,
-        drop_path: float | None = None,
-        patch: int = 16,
+        num_heads: int | None = None,
+        drop_path_rate: float | None = None,
+        patch_size: int = 16,
         ratio: int = 1,
         attention: str = 'full',
-        window: Size = (8, 8),
-        checkpoint: bool = False,
+        window_size: Size = (8, 8),
+        use_checkpoint: bool = False,
         experts: Sequence[str] = (),
-        part: int | None = None,
-        class_slot: bool = False,
-        tokens: int = 0,
-        token_width: int | None = None,
+        part_features: int | None = None,
+        cls_pos_embed: bool = False,
+        num_tokens: int = 0,
+        token_dim: int | None = None,
     ):
         super().__init__()
-        given = dict(dim=dim, depth=depth, heads=heads, drop_path=drop_path)
-        dim, depth, heads, drop_path = shape_of(size, **given)
-        part = part if part is not None else dim // 4
-        check_attention(attention, window, tokens)
-        check_experts(experts, part, dim)
-        self.attention, self.window, self.checkpoint = attention, (window[1], window[0]), checkpoint
-        self.experts, self.layers, self.class_slot = tuple(experts), depth, class_slot
-        self.patch_embed = nn.ModuleDict({'proj': patch_projection(dim, patch, ratio)})
-        self.out_channels, self.strides = (dim,), (patch // ratio,)
-        self.grid = grid_for(input_size, self.patch_embed['proj'])
-        self.pos_embed = nn.Parameter(torch.zeros(1, class_slot + self.grid[0] * self.grid[1], dim))
-        self.tokens = LearntTokens(tokens, token_width or dim, dim) if tokens else None
-        drops = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(Block(dim, heads, drop=d, experts=len(experts), part=part) for d in drops)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        embed_dim, depth, num_heads, drop_path_rate = _resolve_arch(
+            arch, embed_dim=embed_dim, depth=depth, num_heads=num_heads, drop_path_rate=drop_path_rate
+        )
+        part_features = part_features if part_features is not None else embed_dim // 4
+        _check_attention(attention, window_size, num_tokens)
+        _check_experts(experts, part_features, embed_dim)
+        self.attention, self.window_size = attention, (window_size[1], window_size[0])  # rows and columns
+        self.use_checkpoint, self.cls_pos_embed = use_checkpoint, cls_pos_embed
+        self.experts, self.num_layers = tuple(experts), depth
+        self.patch_embed = nn.ModuleDict({'proj': _build_patch_projection(embed_dim, patch_size, ratio)})
+        self.out_channels, self.strides = (embed_dim,), (patch_size // ratio,)
+        self.grid = _token_grid(input_size, self.patch_embed['proj'])
+        self.pos_embed = nn.Parameter(torch.zeros(1, cls_pos_embed + self.grid[0] * self.grid[1], embed_dim))
+        self.tokens = LearnedTokens(num_tokens, token_dim or embed_dim, embed_dim) if num_tokens else None
+        drop_path_rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        parts = dict(num_experts=len(experts), part_features=part_features)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embed_dim, num_heads, drop_path_rate=rate, **parts) for rate in drop_path_rates
+        )
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self._init_weights()
-        self.register_load_state_dict_pre_hook(adapted)
+        self.register_load_state_dict_pre_hook(_adapt_before_load)
 
     def _init_weights(self) -> None:
         """Weights, embedding and tokens from a normal distribution of deviation 0.02; biases 0."""
@@ -95,148 +114,195 @@ class ViT(nn.Module):
         if self.tokens is not None:
             nn.init.normal_(self.tokens.learnt, std=0.02)
 
-    def forward(self, images: Tensor, domains: Tensor | None = None) -> tuple[Tensor]:
-        """Images (B, 3, H, W) to one map (B, dim, H / stride, W / stride).
+    def forward(self, images: Tensor, source_indices: Tensor | None = None) -> tuple[Tensor]:
+        """Return the features of images.
 
-        `domains` (B,), int64, are the places of the samples' data sets among the `experts`; with experts only.
+        Args:
+            images: (B, 3, H, W).
+            source_indices: (B,), int64, index of every image's data set in `experts`; with experts only.
+
+        Returns:
+            One feature map (B, embed_dim, H / stride, W / stride).
+
+        Raises:
+            ConfigError: There are experts but no `source_indices`, or the other way round, or their shape is wrong.
         """
-        maps = self.patch_embed['proj'](images)  # called here, since a module around it would be one frame more
-        grid = (maps.shape[2], maps.shape[3])
-        self._check_domains(len(images), domains)
-        cells = maps.flatten(2).transpose(1, 2) + self.positions(grid)
-        cells = self._transformed(cells if self.tokens is None else self.tokens(cells), grid, domains)
-        cells = self.norm(cells[:, : grid[0] * grid[1]])
-        return (cells.transpose(1, 2).unflatten(2, grid),)  # in the tokens' order (channels last), without a copy
+        patches = self.patch_embed['proj'](images)
+        grid = (patches.shape[2], patches.shape[3])
+        self._check_source_indices(len(images), source_indices)
+        tokens = patches.flatten(2).transpose(1, 2) + self.position_embedding(grid)
+        if self.tokens is not None:
+            tokens = self.tokens(tokens)
+        tokens = self._run_blocks(tokens, grid, source_indices)
+        cells = self.norm(tokens[:, : grid[0] * grid[1]])
+        return (cells.transpose(1, 2).unflatten(2, grid),)  # in the tokens' memory order (channels last), not copied
 
-    def _transformed(self, tokens: Tensor, grid: Grid, domains: Tensor | None) -> Tensor:
-        """Tokens (B, N, C) through the blocks, of which every other one may have shifted windows."""
-        plans = self._plans(grid, tokens.device)
-        for place, block in enumerate(self.blocks):
-            given = (tokens, *plans[place % len(plans)], domains)
-            again = self.checkpoint and torch.is_grad_enabled()
-            tokens = recomputed(block, *given, use_reentrant=False) if again else block(*given)
+    def _run_blocks(self, tokens: Tensor, grid: GridSize, source_indices: Tensor | None) -> Tensor:
+        """Pass tokens (B, N, C) through the blocks, which alternate between the windows."""
+        windows = self._block_windows(grid, tokens.device)
+        recompute = self.use_checkpoint and torch.is_grad_enabled()
+        for index, block in enumerate(self.blocks):
+            inputs = (tokens, *windows[index % len(windows)], source_indices)
+            tokens = checkpoint(block, *inputs, use_reentrant=False) if recompute else block(*inputs)
         return tokens
 
-    def _plans(self, grid: Grid, device: torch.device) -> list[tuple[Windows | None, Tensor | None]]:
-        """The windows and masks that blocks take in turns."""
+    def _block_windows(self, grid: GridSize, device: torch.device) -> list[tuple[Windows | None, Tensor | None]]:
+        """The windows and masks between which the blocks alternate."""
         if self.attention == 'full':
             return [(None, None)]
         shifts = (False, True) if 'shift' in self.attention else (False,)
-        windows = [Windows(grid, self.window, shifted, 'pool' in self.attention) for shifted in shifts]
-        return [(w, w.mask(device)) for w in windows]
+        windows = [Windows(grid, self.window_size, shifted, 'pool' in self.attention) for shifted in shifts]
+        return [(w, w.attention_mask(device)) for w in windows]
 
-    def positions(self, grid: Grid) -> Tensor:
-        """(1, cells, dim) what is added to the patches of a grid (rows, columns)."""
-        embedding = resized(self.pos_embed, self.grid, grid)
-        return folded(embedding) if self.class_slot else embedding
+    def position_embedding(self, grid: GridSize) -> Tensor:
+        """Return what is added to the patches of a grid.
 
-    def adapt_weights(self, state: dict[str, Tensor], prefix: str = '') -> None:
-        """Bring the position embedding of another input size, or one without class slot, to this model's, in place.
+        Args:
+            grid: (rows, columns).
+
+        Returns:
+            (1, rows x columns, embed_dim).
+        """
+        embedding = resize_pos_embed(self.pos_embed, self.grid, grid)
+        return _fold_cls_pos(embedding) if self.cls_pos_embed else embedding
+
+    def adapt_weights(self, state_dict: dict[str, Tensor], prefix: str = '') -> None:
+        """Adapt the position embedding of other weights to this model: its grid, and its class token or none.
+
+        Args:
+            state_dict: The weights, changed in place.
+            prefix: What stands before the model's names in `state_dict`.
 
         Raises:
-            CheckpointError: its number of entries is that of no grid (`grid_of`).
+            CheckpointError: The number of entries fits no grid; see `infer_grid`.
         """
         name = f'{prefix}pos_embed'
-        if name not in state or state[name].ndim != 3:
+        if name not in state_dict or state_dict[name].ndim != 3:
             return
-        grid, slot = grid_of(state[name].shape[1], self.grid, name)
-        embedding = resized(state[name], grid, self.grid)
-        if slot and not self.class_slot:
-            embedding = folded(embedding)
-        elif self.class_slot and not slot:
+        grid, num_cls = infer_grid(state_dict[name].shape[1], self.grid, name)
+        embedding = resize_pos_embed(state_dict[name], grid, self.grid)
+        if num_cls and not self.cls_pos_embed:
+            embedding = _fold_cls_pos(embedding)
+        elif self.cls_pos_embed and not num_cls:
             embedding = F.pad(embedding, (0, 0, 1, 0))
-        state[name] = embedding
+        state_dict[name] = embedding
 
-    def layer_id(self, name: str) -> int:
-        """Where a parameter stands: 0 before the blocks, i + 1 in block i, `layers + 1` behind them."""
+    def get_layer_id(self, name: str) -> int:
+        """Return the depth of a parameter, for learning rates by layer.
+
+        Args:
+            name: Name of the parameter.
+
+        Returns:
+            0 before the blocks, i + 1 in block i, `num_layers + 1` behind the blocks.
+        """
         if name.startswith('blocks.'):
             return int(name.split('.')[1]) + 1
-        return self.layers + 1 if name.startswith('norm.') else 0
+        return self.num_layers + 1 if name.startswith('norm.') else 0
 
-    def _check_domains(self, batch: int, domains: Tensor | None) -> None:
-        """Raise unless the samples' experts are told where there are experts, and only there."""
-        if self.experts and domains is None:
+    def _check_source_indices(self, batch_size: int, source_indices: Tensor | None) -> None:
+        """Raise unless the samples' experts are given exactly if there are experts."""
+        if self.experts and source_indices is None:
             raise ConfigError(
-                f'ViT has the experts {", ".join(self.experts)}, and was not told which are those of the pictures; '
-                f'call it with domains, (B,), their places among these, or leave model.backbone.experts out'
+                f'ViT has the experts {", ".join(self.experts)}, but no source_indices say which of them the images '
+                f'belong to; call it with source_indices, (B,), or remove model.backbone.experts'
             )
-        if domains is not None and (not self.experts or domains.shape != (batch,)):
+        if source_indices is not None and (not self.experts or source_indices.shape != (batch_size,)):
             raise ConfigError(
-                f'ViT was given domains of shape {tuple(domains.shape)} for {batch} pictures and {len(self.experts)} '
-                f'experts; give one a picture, and name the data sets in model.backbone.experts'
+                f'ViT received source_indices of shape {tuple(source_indices.shape)} for {batch_size} images and '
+                f'{len(self.experts)} experts; give one per image, and name the data sets in model.backbone.experts'
             )
 
 
-def adapted(vit: ViT, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """`adapt_weights` as what PyTorch calls before weights are loaded."""
-    vit.adapt_weights(state, prefix)
+def _adapt_before_load(vit: ViT, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """`adapt_weights` as PyTorch's hook before weights are loaded."""
+    vit.adapt_weights(state_dict, prefix)
 
 
-def shape_of(size: str, **given: Any) -> tuple[int, int, int, float]:
-    """Width, depth, heads and drop path of a size, replaced by what is given."""
-    if size not in SIZES:
-        raise ConfigError(clauses(f'ViT has no size {size!r}', closest(size, SIZES), f'sizes: {", ".join(SIZES)}'))
-    shape = {**SIZES[size], **{name: value for name, value in given.items() if value is not None}}
-    dim, depth, heads, drop = shape['dim'], shape['depth'], shape['heads'], shape['drop_path']
-    if min(dim, depth, heads) < 1 or dim % heads:
-        raise ConfigError(f'ViT: heads divide dim, and there is a layer; got dim={dim}, heads={heads}, depth={depth}')
-    if not 0 <= drop < 1:
-        raise ConfigError(f'ViT: drop_path is at least 0 and below 1; got {drop}')
-    return dim, depth, heads, drop
+def _resolve_arch(arch: str, **overrides: Any) -> tuple[int, int, int, float]:
+    """embed_dim, depth, num_heads and drop_path_rate of an architecture, replaced by overrides that are not None."""
+    if arch not in VIT_ARCHS:
+        raise ConfigError(
+            compose_message(
+                f'ViT has no arch {arch!r}', suggest_closest(arch, VIT_ARCHS), f'known: {", ".join(VIT_ARCHS)}'
+            )
+        )
+    settings = {**VIT_ARCHS[arch], **{name: value for name, value in overrides.items() if value is not None}}
+    embed_dim, depth, num_heads = settings['embed_dim'], settings['depth'], settings['num_heads']
+    drop_path_rate = settings['drop_path_rate']
+    if min(embed_dim, depth, num_heads) < 1 or embed_dim % num_heads:
+        raise ConfigError(
+            f'ViT: num_heads divides embed_dim, and depth is at least 1; got {embed_dim=}, {num_heads=}, {depth=}'
+        )
+    if not 0 <= drop_path_rate < 1:
+        raise ConfigError(f'ViT: drop_path_rate is at least 0 and below 1; got {drop_path_rate}')
+    return embed_dim, depth, num_heads, drop_path_rate
 
 
-class LearntTokens(nn.Module):
-    """`count` tokens of `width` that stand behind those of the patches, projected where these are `dim` wide."""
+class LearnedTokens(nn.Module):
+    """Learned tokens that are appended to those of the patches.
 
-    def __init__(self, count: int, width: int, dim: int):
+    Args:
+        num_tokens: Number of learned tokens.
+        token_dim: Channels of the learned tokens.
+        embed_dim: Channels of the patches' tokens, to which learned tokens of other channels are projected.
+    """
+
+    def __init__(self, num_tokens: int, token_dim: int, embed_dim: int):
         super().__init__()
-        self.learnt = nn.Parameter(torch.zeros(1, count, width))
-        self.projection = nn.Linear(width, dim) if width != dim else None
+        self.learnt = nn.Parameter(torch.zeros(1, num_tokens, token_dim))
+        self.projection = nn.Linear(token_dim, embed_dim) if token_dim != embed_dim else None
 
     def forward(self, cells: Tensor) -> Tensor:
-        """The cells (B, N, dim), and behind them the learnt tokens."""
-        own = self.learnt if self.projection is None else self.projection(self.learnt)
-        return torch.cat([cells, own.to(cells.dtype).expand(len(cells), -1, -1)], dim=1)
+        """Return cells (B, N, embed_dim) with the learned tokens behind them, (B, N + num_tokens, embed_dim)."""
+        learned = self.learnt if self.projection is None else self.projection(self.learnt)
+        return torch.cat([cells, learned.to(cells.dtype).expand(len(cells), -1, -1)], dim=1)
 
 
-def check_attention(attention: str, window: Size, tokens: int) -> None:
-    """Raise unless this is a known kind of attention with windows of a size, and tokens are seen by everybody."""
-    if attention not in ATTENTION:
+def _check_attention(attention: str, window_size: Size, num_tokens: int) -> None:
+    """Raise unless the kind of attention is known, windows have a size, and learned tokens have full attention."""
+    if attention not in ATTENTION_KINDS:
         raise ConfigError(
-            clauses(
-                f'ViT has no attention {attention!r}', closest(attention, ATTENTION), f'kinds: {", ".join(ATTENTION)}'
+            compose_message(
+                f'ViT has no attention {attention!r}',
+                suggest_closest(attention, ATTENTION_KINDS),
+                f'kinds: {", ".join(ATTENTION_KINDS)}',
             )
         )
-    if min(window) < 1:
-        raise ConfigError(f'ViT: window is (width, height) in cells, at least (1, 1); got {tuple(window)}')
-    if tokens < 0 or (tokens and attention != 'full'):
+    if min(window_size) < 1:
+        raise ConfigError(f'ViT: window_size is (width, height) in cells, at least (1, 1); got {tuple(window_size)}')
+    if num_tokens < 0 or (num_tokens and attention != 'full'):
         raise ConfigError(
-            f'ViT: learnt tokens belong to no window; got tokens={tokens} with attention={attention!r}. Set '
-            f"attention='full', or tokens=0"
+            f'ViT: learned tokens belong to no window; got {num_tokens=} with {attention=}. Set '
+            f"attention='full', or num_tokens=0"
         )
 
 
-def check_experts(experts: Sequence[str], part: int, dim: int) -> None:
+def _check_experts(experts: Sequence[str], part_features: int, embed_dim: int) -> None:
     """Raise unless the experts are names, each once, with a part of the outputs."""
     if isinstance(experts, str) or len(set(experts)) != len(experts):
         raise ConfigError(f'ViT: experts are the names of data sets, each once, as ("coco", "lsp"); got {experts!r}')
-    if experts and not 0 < part < dim:
-        raise ConfigError(f'ViT: part is the outputs of an expert, of dim={dim} some, but not all; got {part}')
-
-
-def patch_projection(dim: int, patch: int, ratio: int) -> nn.Conv2d:
-    """The convolution that makes tokens of patches, padded as in the released code."""
-    padding = 4 + 2 * (ratio // 2 - 1)
-    if ratio < 1 or patch % ratio or not 0 <= 2 * padding - patch + patch // ratio < patch // ratio:
+    if experts and not 0 < part_features < embed_dim:
         raise ConfigError(
-            f'ViT: patches of {patch} px at ratio {ratio} do not cover a picture once a stride; take patch=16 with '
-            f'ratio 1, 2 or 4'
+            f'ViT: part_features is the number of outputs of an expert, between 0 and {embed_dim=} and neither of the '
+            f'two; got {part_features}'
         )
-    return nn.Conv2d(3, dim, patch, stride=patch // ratio, padding=padding)
 
 
-def grid_for(input_size: Size, conv: Any) -> Grid:
-    """(rows, columns) of the tokens of pictures of `input_size` (width, height)."""
+def _build_patch_projection(embed_dim: int, patch_size: int, ratio: int) -> nn.Conv2d:
+    """The convolution from patches to tokens, padded as in the released code."""
+    padding = 4 + 2 * (ratio // 2 - 1)
+    stride = patch_size // ratio if ratio > 0 else 0
+    if ratio < 1 or patch_size % ratio or not 0 <= 2 * padding - patch_size + stride < stride:
+        raise ConfigError(
+            f'ViT: patches of {patch_size} px at ratio {ratio} do not cover an image once per stride; set '
+            f'patch_size=16 with ratio 1, 2 or 4'
+        )
+    return nn.Conv2d(3, embed_dim, patch_size, stride=stride, padding=padding)
+
+
+def _token_grid(input_size: Size, conv: Any) -> GridSize:
+    """(rows, columns) of the tokens of images of `input_size` (width, height)."""
     width, height = ((n + 2 * conv.padding[0] - conv.kernel_size[0]) // conv.stride[0] + 1 for n in input_size)
     if min(width, height) < 1:
         raise ConfigError(
@@ -245,43 +311,65 @@ def grid_for(input_size: Size, conv: Any) -> Grid:
     return height, width
 
 
-def resized(embedding: Tensor, old: Grid, new: Grid) -> Tensor:
-    """A position embedding (1, entries, C) from one grid to another: the cells bicubic, a slot before them kept."""
+def resize_pos_embed(embedding: Tensor, old: GridSize, new: GridSize) -> Tensor:
+    """Resize a position embedding to another grid, bicubically.
+
+    Args:
+        embedding: (1, entries, C): the cells of the grid row by row, and before them a class token or none.
+        old: (rows, columns) of the embedding.
+        new: (rows, columns) of the result.
+
+    Returns:
+        (1, entries, C) with the class token as it was; the embedding itself if the grids are equal.
+    """
     if old == new:
         return embedding
-    slots = embedding.shape[1] - old[0] * old[1]
-    cells = embedding[:, slots:].float().unflatten(1, old).permute(0, 3, 1, 2)
+    num_cls = embedding.shape[1] - old[0] * old[1]
+    cells = embedding[:, num_cls:].float().unflatten(1, old).permute(0, 3, 1, 2)
     cells = F.interpolate(cells, size=new, mode='bicubic', align_corners=False)
-    return torch.cat([embedding[:, :slots], cells.flatten(2).mT.to(embedding.dtype)], dim=1)
+    return torch.cat([embedding[:, :num_cls], cells.flatten(2).mT.to(embedding.dtype)], dim=1)
 
 
-def folded(embedding: Tensor) -> Tensor:
-    """A position embedding (1, 1 + cells, C) with the class slot added to every cell: (1, cells, C)."""
+def _fold_cls_pos(embedding: Tensor) -> Tensor:
+    """A position embedding (1, 1 + cells, C) with the class token added to every cell: (1, cells, C)."""
     return embedding[:, 1:] + embedding[:, :1]
 
 
-def grid_of(entries: int, own: Grid, name: str = 'pos_embed') -> tuple[Grid, int]:
-    """The grid of a foreign position embedding, by its number of entries, and the entries (1 or 0) before it.
+def infer_grid(num_entries: int, model_grid: GridSize, name: str = 'pos_embed') -> tuple[GridSize, int]:
+    """Infer the grid of a position embedding of other weights from its number of entries.
 
-    It is the `own` grid, with the class slot or without, or else one of the own shape, square, or 4 high and 3 wide.
+    The model's own grid is tried first, then one of its proportions, a square, and one of 4:3 (rows to columns); each
+    with a class token before without.
+
+    Args:
+        num_entries: Number of entries.
+        model_grid: (rows, columns) of the model.
+        name: Name of the embedding, for the message.
+
+    Returns:
+        (rows, columns), and the number of class tokens before the cells (1 or 0).
+
+    Raises:
+        CheckpointError: No such grid has so many cells.
     """
-    for slot in (1, 0):
-        if entries == own[0] * own[1] + slot:
-            return own, slot
-    for slot in (1, 0):
-        for shape in (own, (1, 1), (4, 3)):
-            grid = multiple(entries - slot, shape)
+    num_cells = model_grid[0] * model_grid[1]
+    for num_cls in (1, 0):
+        if num_entries == num_cells + num_cls:
+            return model_grid, num_cls
+    for num_cls in (1, 0):
+        for proportions in (model_grid, (1, 1), (4, 3)):
+            grid = _scale_grid_to(num_entries - num_cls, proportions)
             if grid is not None:
-                return grid, slot
+                return grid, num_cls
     raise CheckpointError(
-        f'{name} has {entries} entries: with or without a class slot these are no grid that is square, 4:3 or of the '
-        f"model's shape, {own} (rows, columns); resize it to {own[0] * own[1]}, or set input_size to its own"
+        f'{name} has {num_entries} entries: with or without a class token these are no grid that is square, 4:3 or of '
+        f"the model's proportions, {model_grid} (rows, columns); resize it to {num_cells}, or set input_size to its own"
     )
 
 
-def multiple(cells: int, shape: Grid) -> Grid | None:
-    """The grid of so many cells that is `shape` in another size, or None where there is none."""
-    unit = math.gcd(*shape)
-    rows, columns = shape[0] // unit, shape[1] // unit
-    times = math.isqrt(max(cells, 0) // (rows * columns))
-    return (rows * times, columns * times) if times and rows * columns * times**2 == cells else None
+def _scale_grid_to(num_cells: int, shape: GridSize) -> GridSize | None:
+    """The grid of `num_cells` cells with the proportions of `shape`, or None if there is none."""
+    divisor = math.gcd(*shape)
+    rows, columns = shape[0] // divisor, shape[1] // divisor
+    factor = math.isqrt(max(num_cells, 0) // (rows * columns))
+    return (rows * factor, columns * factor) if factor and rows * columns * factor**2 == num_cells else None

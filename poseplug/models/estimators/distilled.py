@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError, MismatchError
-from poseplug.models.estimators.base import Spec
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.sample import Batch
+from poseplug.models.estimators.base import PartConfig
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.registry import MODELS
-from poseplug.sample import Batch
 
 
 @MODELS.register_module()
@@ -19,23 +19,23 @@ class DistilledTopDown(TopDown):
     """A `TopDown` with a further loss between the fields of its last stage and those of a `teacher`.
 
     `teacher` is a built estimator, or dict(config=FILE, weights=FILE) of a trained one. It sees the same pictures, is
-    never trained, and is no part of the student's weights. `teaching` is the loss, `share` its weight.
+    never trained, and is no part of the student's weights. `distill_loss` is the loss, `distill_weight` its weight.
     """
 
     def __init__(
         self,
         *args: Any,
-        teacher: nn.Module | Spec,
-        teaching: nn.Module | Spec = dict(type='MeanSquaredError'),  # noqa: B006 - read only
-        share: float = 1.0,
+        teacher: nn.Module | PartConfig,
+        distill_loss: nn.Module | PartConfig = dict(type='MeanSquaredError'),  # noqa: B006 - read only
+        distill_weight: float = 1.0,
         **parts: Any,
     ):
         super().__init__(*args, **parts)
-        self.teaching, self.share = MODELS.build(teaching), share
-        self._teacher = [teacher if isinstance(teacher, nn.Module) else load_teacher(**teacher)]  # no submodule
+        self.distill_loss, self.distill_weight = MODELS.build(distill_loss), distill_weight
+        self._teacher = [teacher if isinstance(teacher, nn.Module) else _load_teacher(**teacher)]  # no submodule
         self._teacher[0].eval().requires_grad_(False)
         theirs, ours = self.teacher.codec.shapes, self.codec.shapes
-        if theirs != ours or self.teacher.skeleton.joints != self.skeleton.joints:
+        if theirs != ours or self.teacher.skeleton.keypoints != self.skeleton.keypoints:
             raise MismatchError(
                 f'the teacher predicts {theirs} for the joints of {self.teacher.skeleton.name!r}, the student {ours} '
                 f'for those of {self.skeleton.name!r}; give both one codec, input size and skeleton'
@@ -44,23 +44,25 @@ class DistilledTopDown(TopDown):
     @property
     def teacher(self) -> Any:
         """The teacher, on the student's device."""
-        self._teacher[0] = self._teacher[0].to(self.pixels.mean.device)
+        self._teacher[0] = self._teacher[0].to(self.input_norm.mean.device)
         return self._teacher[0]
 
     def losses(self, batch: Batch, outputs: Any = None) -> dict[str, Tensor]:
-        """The student's own losses, and 'loss_teacher'."""
+        """The student's own losses, and 'loss_distill'."""
         if outputs is None:
-            outputs = self(batch.images[:, 0], batch.centers, self.domains(batch))
+            outputs = self(batch.images[:, 0], batch.centers, self.source_indices(batch))
         with torch.no_grad():
-            shown = self.teacher(batch.images[:, 0], batch.centers, self.teacher.domains(batch))[-1]
-        taught = torch.stack([self.teaching(maps, shown[name].float()) for name, maps in outputs[-1].items()]).sum()
-        return {**super().losses(batch, outputs), 'loss_teacher': self.share * taught}
+            shown = self.teacher(batch.images[:, 0], batch.centers, self.teacher.source_indices(batch))[-1]
+        taught = torch.stack([self.distill_loss(maps, shown[name].float()) for name, maps in outputs[-1].items()]).sum()
+        return {**super().losses(batch, outputs), 'loss_distill': self.distill_weight * taught}
 
 
-def load_teacher(config: str | None = None, weights: str | None = None) -> nn.Module:
+def _load_teacher(config: str | None = None, weights: str | None = None) -> nn.Module:
     """A trained estimator from its config and its weights."""
-    from poseplug.build import build_model  # imports lie here since these modules import the estimators' registry
-    from poseplug.config import load_config
+    from poseplug.config.build import (
+        build_model,  # imports lie here since these modules import the estimators' registry
+    )
+    from poseplug.config.load import load_config
     from poseplug.engine.checkpoint import load_weights
 
     if config is None or weights is None:

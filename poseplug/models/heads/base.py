@@ -8,40 +8,70 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
 
 
 class Head(nn.Module):
     """A network part that predicts fields.
 
-    Its constructor takes what other parts know: `in_channels` and `strides` (one a feature map, from the backbone or
-    neck), and from the codec `fields` (names and channels), `shapes` (of one picture's fields), `input_size` and, where
-    there are cells, `stride` (input pixels a cell). It sets `self.stages` (how many dicts it returns) and, for maps,
-    `self.stride` (of the fields it predicts), and may keep the others under their names: a head built by hand is then
-    checked against the parts it joins. `predicts` says which kinds of fields it can give. A stage may hold some of the
-    fields, each of which then counts in the loss of that stage; the last one holds all.
+    Other parts provide the following arguments to its constructor; a head declares those that it needs, and no config
+    repeats them. A head may keep them as attributes of the same name: one that was built by hand is then checked
+    against the parts that it is combined with.
+
+    - `in_channels`, `strides`: of every feature map, from the backbone or the neck;
+    - `fields`: names and channels of the codec's fields;
+    - `shapes`: the shape of every field of one image;
+    - `input_size`: (width, height) of the input in px;
+    - `stride`: input pixels per cell of the fields, if they have cells.
+
+    A stage may predict some of the fields, which then count in the loss of that stage. The last stage has all fields.
+
+    Attributes:
+        num_stages: Number of stages, each a dict of fields.
+        stride: Input pixels per cell of the predicted fields, if they have cells.
+        uses_centers: Whether `forward` also accepts `centers`.
+        field_kinds: Kinds of the fields that the head can predict.
     """
 
-    stages: int = 1
+    num_stages: int = 1
     stride: float
     uses_centers: ClassVar[bool] = False
-    predicts: ClassVar[tuple[str, ...]] = ('maps',)
+    field_kinds: ClassVar[tuple[str, ...]] = ('maps',)
 
     @abstractmethod
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Features, each (B, C, H, W), to the stages of fields, each (B, C, ...).
+        """Predict the fields of every stage.
 
-        A head with `uses_centers` also takes `centers` (B, 2): the subject's position in input pixels.
+        A head with `uses_centers` has a second argument, `centers` (B, 2): the subject's position in input px.
+
+        Args:
+            features: Feature maps, each (B, C, H, W).
+
+        Returns:
+            The stages, each with fields (B, ...) by name.
         """
 
 
-def maps_of_stride(part: str, in_channels: Sequence[int], strides: Sequence[int], stride: float) -> list[int]:
-    """Places of the feature maps that have the stride of the fields; none is an error that says what to change."""
-    places = [i for i, s in enumerate(strides) if s == stride]
-    if not places:
+def find_stride_indices(part: str, in_channels: Sequence[int], strides: Sequence[int], stride: float) -> list[int]:
+    """Find the feature maps that have the stride of the fields.
+
+    Args:
+        part: Name of the head, for the message.
+        in_channels: Channels of every feature map, for the message.
+        strides: Stride of every feature map.
+        stride: Stride of the fields.
+
+    Returns:
+        Indices of these feature maps.
+
+    Raises:
+        MismatchError: There is none.
+    """
+    indices = [i for i, s in enumerate(strides) if s == stride]
+    if not indices:
         raise MismatchError(
-            f'{part} predicts at the stride of the codec, {stride:g}, but the backbone gives strides {tuple(strides)} '
+            f'{part} predicts at the stride of the codec, {stride:g}, but the backbone has strides {tuple(strides)} '
             f'with {tuple(in_channels)} channels; set model.codec.stride to one of {sorted(set(strides))}, or choose a '
             f'backbone with stride {stride:g}'
         )
-    return places
+    return indices

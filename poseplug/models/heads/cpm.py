@@ -9,21 +9,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.errors import ConfigError
-from poseplug.models.heads.base import Head, maps_of_stride
-from poseplug.models.layers import Layer, conv_stack, init_convolutions
+from poseplug.core.errors import ConfigError
+from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.layers.conv import LayerSpec, conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class CPMHead(Head):
-    """Stage 1 reads the picture; each later stage reads the picture again, the beliefs before it, and who is meant.
+    """Stage 1 reads the image features; later stages read them again, with the last heatmaps and a center map.
 
-    Layers are (kernel, channels) or (kernel, channels, dropout): `first` are those of stage 1, `image` and `context`
-    those of every later stage before and after the image features join the beliefs and the centre map. Each stage has
-    its own, but `share_image` gives all later stages one image block, as the paper words it. `center_sigma` is the
-    spread of the centre map in input pixels. The first feature map of the codec's stride feeds stage 1, the next ones
-    the later stages; the last one serves all that follow.
+    The center map marks the subject of the crop. The first feature map of the codec's stride feeds stage 1 and the next
+    ones the later stages; the last one feeds all remaining stages.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        num_stages: Number of stages.
+        first_layers: (kernel size, channels) or (kernel size, channels, dropout) of the layers of stage 1.
+        image_layers: The same of the layers of a later stage on the image features alone.
+        context_layers: The same of the layers of a later stage on image features, heatmaps and center map.
+        share_image_layers: Whether all later stages have one copy of `image_layers`, as the paper words it; the
+            released network has one per stage.
+        heatmaps_first: Whether the heatmaps stand before the image features in the input of `context_layers`, as in the
+            released VGG network.
+        center_sigma_px: Standard deviation of the center map's Gaussian in input px.
+        norm: 'BN' for batch norm behind the convolutions, or None.
+        init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
+
+    Raises:
+        ConfigError: There is no stage, or common image layers would read feature maps of several widths.
+        MismatchError: No feature map has the codec's stride.
     """
 
     uses_centers: ClassVar[bool] = True
@@ -34,68 +52,92 @@ class CPMHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 8,
-        stages: int = 6,
-        first: Sequence[Layer] = ((5, 32), (9, 512, 0.5), (1, 512, 0.5)),
-        image: Sequence[Layer] = ((5, 32),),
-        context: Sequence[Layer] = ((11, 128), (11, 128), (11, 128), (1, 128)),
-        share_image: bool = False,
-        beliefs_first: bool = False,
-        center_sigma: float = 21.0,
+        num_stages: int = 6,
+        first_layers: Sequence[LayerSpec] = ((5, 32), (9, 512, 0.5), (1, 512, 0.5)),
+        image_layers: Sequence[LayerSpec] = ((5, 32),),
+        context_layers: Sequence[LayerSpec] = ((11, 128), (11, 128), (11, 128), (1, 128)),
+        share_image_layers: bool = False,
+        heatmaps_first: bool = False,
+        center_sigma_px: float = 21.0,
         norm: str | None = None,
         init_std: float | None = 0.01,
     ):
         super().__init__()
-        if stages < 1:
-            raise ConfigError(f'CPMHead needs at least one stage; got stages={stages}')
-        self.stages, self.stride, self.fields = stages, stride, dict(fields)
+        if num_stages < 1:
+            raise ConfigError(f'CPMHead needs at least one stage; got {num_stages=}')
+        self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        self.center_sigma, self.beliefs_first = center_sigma, beliefs_first
-        places = maps_of_stride('CPMHead', in_channels, strides, stride)
-        self.places = [places[min(t, len(places) - 1)] for t in range(stages)]
-        beliefs = sum(fields.values())
-        self.first, width = conv_stack(in_channels[self.places[0]], first, norm)
-        self.images, widths = self._image_blocks([in_channels[p] for p in self.places[1:]], image, norm, share_image)
-        contexts = [conv_stack(w + beliefs + 1, context, norm) for w in widths]
+        self.center_sigma_px, self.heatmaps_first = center_sigma_px, heatmaps_first
+        indices = find_stride_indices('CPMHead', in_channels, strides, stride)
+        self.feature_indices = [indices[min(t, len(indices) - 1)] for t in range(num_stages)]
+        self.first, width = conv_stack(in_channels[self.feature_indices[0]], first_layers, norm)
+        later_channels = [in_channels[i] for i in self.feature_indices[1:]]
+        self.images, image_widths = self._build_image_blocks(later_channels, image_layers, norm, share_image_layers)
+        num_fields = sum(fields.values())
+        contexts = [conv_stack(w + num_fields + 1, context_layers, norm) for w in image_widths]
         self.contexts = nn.ModuleList(stack for stack, _ in contexts)
         init_convolutions(self, init_std)
-        self.predict = nn.ModuleList(nn.Conv2d(w, beliefs, 1) for w in [width, *(w for _, w in contexts)])
+        widths = [width, *(w for _, w in contexts)]
+        self.predict = nn.ModuleList(nn.Conv2d(w, num_fields, 1) for w in widths)
         init_convolutions(self.predict, 0.01)
 
     @staticmethod
-    def _image_blocks(channels: list[int], layers: Sequence[Layer], norm: str | None, share: bool):
-        if share and len(set(channels)) > 1:
-            raise ConfigError(f'CPMHead: share_image needs later stages of one width; got {channels}')
-        blocks = [conv_stack(c, layers, norm) for c in (channels[:1] if share else channels)]
+    def _build_image_blocks(
+        channels: list[int], layers: Sequence[LayerSpec], norm: str | None, is_common: bool
+    ) -> tuple[nn.ModuleList, list[int]]:
+        """The image blocks of the later stages, or their common one, and the width of every stage's."""
+        if is_common and len(set(channels)) > 1:
+            raise ConfigError(
+                f'CPMHead: share_image_layers needs later stages with feature maps of one width; got {channels}'
+            )
+        blocks = [conv_stack(c, layers, norm) for c in (channels[:1] if is_common else channels)]
         widths = [width for _, width in blocks]
-        return nn.ModuleList(block for block, _ in blocks), widths * len(channels) if share else widths
+        return nn.ModuleList(block for block, _ in blocks), widths * len(channels) if is_common else widths
 
     def forward(self, features: Sequence[Tensor], centers: Tensor | None = None) -> list[dict[str, Tensor]]:
-        beliefs = self.predict[0](self.first(features[self.places[0]]))
-        stages = [beliefs]
-        where = self.center_map(beliefs, centers) if self.stages > 1 else None
-        for t, place in enumerate(self.places[1:]):
-            seen = self.images[min(t, len(self.images) - 1)](features[place])
-            parts = [beliefs, seen, where] if self.beliefs_first else [seen, beliefs, where]
-            beliefs = self.predict[t + 1](self.contexts[t](torch.cat(parts, dim=1)))
-            stages.append(beliefs)
+        """Predict the fields of every stage.
+
+        Args:
+            features: Feature maps, each (B, C, H, W).
+            centers: (B, 2), the subject's position in input px; by default the middle of the input.
+
+        Returns:
+            The stages, each with fields (B, C, H, W) by name.
+        """
+        heatmaps = self.predict[0](self.first(features[self.feature_indices[0]]))
+        stages = [heatmaps]
+        center_maps = [self.draw_center_map(heatmaps, centers)] if self.num_stages > 1 else []
+        for t, index in enumerate(self.feature_indices[1:]):
+            image_features = self.images[min(t, len(self.images) - 1)](features[index])
+            inputs = [heatmaps, image_features] if self.heatmaps_first else [image_features, heatmaps]
+            heatmaps = self.predict[t + 1](self.contexts[t](torch.cat([*inputs, *center_maps], dim=1)))
+            stages.append(heatmaps)
         names, counts = list(self.fields), list(self.fields.values())
         return [dict(zip(names, stage.split(counts, dim=1), strict=True)) for stage in stages]
 
-    def center_map(self, like: Tensor, centers: Tensor | None) -> Tensor:
-        """The Gaussian around the subject, average-pooled to the beliefs' grid: (B, 1, H, W).
+    def draw_center_map(self, like: Tensor, centers: Tensor | None) -> Tensor:
+        """Draw the Gaussian around the subject and average-pool it to the grid of the fields.
 
-        Drawn in input pixels; in training it is cut to 0 below 1 %. Windows of stride + 1 px, clipped at the border.
+        It is drawn in input px, and pooled over windows of `stride` + 1 px that end at the border. In training it is
+        cut to 0 below 1 %, as in the released code.
+
+        Args:
+            like: (B, C, H, W), a tensor on the grid, for its size, type and device.
+            centers: (B, 2), the subject's position in input px; by default the middle of the input.
+
+        Returns:
+            (B, 1, H, W).
         """
         height, width = (int(n * self.stride) for n in like.shape[-2:])
         if centers is None:
             middle = [(width - 1) / 2, (height - 1) / 2]
             centers = torch.tensor([middle], device=like.device).expand(len(like), 2)
-        gain = -0.5 / self.center_sigma**2
-        across = gain * (torch.arange(width, device=like.device) - centers[:, 0, None]) ** 2
-        down = gain * (torch.arange(height, device=like.device) - centers[:, 1, None]) ** 2
-        full = torch.exp(down[:, :, None] + across[:, None, :])
+        gain = -0.5 / self.center_sigma_px**2
+        x_exponent = gain * (torch.arange(width, device=like.device) - centers[:, 0, None]) ** 2
+        y_exponent = gain * (torch.arange(height, device=like.device) - centers[:, 1, None]) ** 2
+        full = torch.exp(y_exponent[:, :, None] + x_exponent[:, None, :])
         if self.training:
             full = torch.where(full < 0.01, 0.0, full)
-        kernel, stride = int(self.stride) + 1, int(self.stride)
-        pooled = F.avg_pool2d(full[:, None], kernel, stride, ceil_mode=True, count_include_pad=False)
+        kernel_size, stride = int(self.stride) + 1, int(self.stride)
+        pooled = F.avg_pool2d(full[:, None], kernel_size, stride, ceil_mode=True, count_include_pad=False)
         return pooled.to(like.dtype)

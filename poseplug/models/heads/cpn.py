@@ -7,21 +7,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError, MismatchError
+from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.models.heads.base import Head
 from poseplug.models.heads.heatmap import FieldConvs
-from poseplug.models.heads.simple import resized
-from poseplug.models.layers import Bottleneck, conv_block, init_convolutions
+from poseplug.models.heads.simple import upsample_bilinear
+from poseplug.models.layers.conv import Bottleneck, conv_block, init_convolutions
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class CPNHead(Head):
-    """A pyramid that predicts at every level (GlobalNet), and one refined prediction from all of them (RefineNet).
+    """A pyramid that predicts at every level (GlobalNet), and one refined prediction from all levels (RefineNet).
 
-    Stages are the levels from the coarsest to the finest, then the refined one; each gives all fields at the codec's
-    stride. Levels are the maps that are as coarse as the codec or coarser, the finest `levels` of them; a backbone with
-    a single map has one. Maps are resized bilinearly, corners not aligned.
+    The stages are the levels, coarsest first, and then the refined prediction; each has all fields at the codec's
+    stride. The levels are the finest `num_levels` of the feature maps at the codec's stride or coarser.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        num_levels: Largest number of levels.
+        channels: Channels of every level, an even number.
+
+    Raises:
+        ConfigError: There is no level, or `channels` is odd.
+        MismatchError: All feature maps are finer than the codec.
     """
 
     def __init__(
@@ -30,44 +41,49 @@ class CPNHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 4,
-        levels: int = 4,
+        num_levels: int = 4,
         channels: int = 256,
     ):
         super().__init__()
-        if levels < 1 or channels < 2 or channels % 2:
-            raise ConfigError(f'CPNHead: at least one level, and even channels; got levels={levels}, {channels=}')
+        if num_levels < 1 or channels < 2 or channels % 2:
+            raise ConfigError(f'CPNHead needs at least one level, and even channels; got {num_levels=}, {channels=}')
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        self.places = coarse_to_fine('CPNHead', strides, stride)[-levels:]
-        self.stages = len(self.places) + 1
-        self.enlarge = strides[self.places[-1]] / stride
-        widths = [in_channels[p] for p in self.places]
+        self.feature_indices = _coarse_to_fine_indices('CPNHead', strides, stride)[-num_levels:]
+        self.num_stages = len(self.feature_indices) + 1
+        self.upscale_factor = strides[self.feature_indices[-1]] / stride
+        widths = [in_channels[i] for i in self.feature_indices]
         self.laterals = nn.ModuleList(conv_block(w, channels, 1, norm='BN') for w in widths)
         self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in widths[1:])
         self.hidden = nn.ModuleList(conv_block(channels, channels, 1, norm='BN') for _ in widths)
-        self.refine = nn.ModuleList(
-            nn.Sequential(*(HalfBottleneck(channels, channels // 2) for _ in range(depth)))
-            for depth in reversed(range(len(widths)))
-        )
+        depths = reversed(range(len(widths)))  # a coarser level passes more bottlenecks
+        self.refine = nn.ModuleList(_build_bottlenecks(channels, depth) for depth in depths)
         self.join = HalfBottleneck(channels * len(widths), channels // 2)
         init_convolutions(self)
-        self.predict = nn.ModuleList(FieldConvs(channels, fields, kernel=3) for _ in range(self.stages))
+        self.predict = nn.ModuleList(FieldConvs(channels, fields, kernel_size=3) for _ in range(self.num_stages))
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        pyramid = self.pyramid([features[p] for p in self.places])
-        size = [round(n * self.enlarge) for n in pyramid[-1].shape[-2:]]
-        *levels, refined = self.predict
+        pyramid = self.build_pyramid([features[i] for i in self.feature_indices])
+        size = [round(n * self.upscale_factor) for n in pyramid[-1].shape[-2:]]
+        *level_predictors, refined_predictor = self.predict
         stages = []
-        for maps, hidden, predict in zip(pyramid, self.hidden, levels, strict=True):
-            stages.append({name: resized(f, size) for name, f in predict(hidden(maps)).items()})
-        deeper = [resized(refine(maps), size) for maps, refine in zip(pyramid, self.refine, strict=True)]
-        return [*stages, refined(self.join(torch.cat(deeper[::-1], dim=1)))]
+        for level, hidden, predict in zip(pyramid, self.hidden, level_predictors, strict=True):
+            stages.append({name: upsample_bilinear(f, size) for name, f in predict(hidden(level)).items()})
+        refined = [upsample_bilinear(refine(level), size) for level, refine in zip(pyramid, self.refine, strict=True)]
+        return [*stages, refined_predictor(self.join(torch.cat(refined[::-1], dim=1)))]
 
-    def pyramid(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """GlobalNet's features, from the coarsest to the finest: each level's own, plus the coarser one enlarged."""
-        levels = [self.laterals[0](maps[0])]
-        for finer, lateral, merge in zip(maps[1:], self.laterals[1:], self.merges, strict=True):
-            levels.append(lateral(finer) + merge(resized(levels[-1], finer.shape[-2:])))
+    def build_pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Build GlobalNet's levels: each its own feature map, plus the next coarser level enlarged.
+
+        Args:
+            features: Feature maps, each (B, C, H, W), coarsest first.
+
+        Returns:
+            The levels, each (B, channels, H, W), coarsest first.
+        """
+        levels = [self.laterals[0](features[0])]
+        for finer, lateral, merge in zip(features[1:], self.laterals[1:], self.merges, strict=True):
+            levels.append(lateral(finer) + merge(upsample_bilinear(levels[-1], finer.shape[-2:])))
         return levels
 
 
@@ -77,12 +93,16 @@ class HalfBottleneck(Bottleneck):
     expansion = 2
 
 
-def coarse_to_fine(part: str, strides: Sequence[int], stride: float) -> list[int]:
-    """Places of the maps that are as coarse as the codec or coarser, the coarsest first; equals in their order."""
-    places = [i for i, s in enumerate(strides) if s >= stride]
-    if not places:
+def _build_bottlenecks(channels: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(HalfBottleneck(channels, channels // 2) for _ in range(depth)))
+
+
+def _coarse_to_fine_indices(part: str, strides: Sequence[int], stride: float) -> list[int]:
+    """Indices of the feature maps at the codec's stride or coarser, coarsest first, equal ones in their order."""
+    indices = [i for i, s in enumerate(strides) if s >= stride]
+    if not indices:
         raise MismatchError(
-            f'{part} reads maps of the stride of the codec, {stride:g}, or coarser ones, but the backbone gives '
+            f'{part} reads feature maps of the stride of the codec, {stride:g}, or coarser ones, but the backbone has '
             f'strides {tuple(strides)}; set model.codec.stride to {max(strides):g} or less'
         )
-    return sorted(places, key=lambda i: -strides[i])
+    return sorted(indices, key=lambda i: -strides[i])

@@ -1,4 +1,4 @@
-"""Deconvolutions up to the codec's stride (SimpleBaseline: Xiao et al. 2018, arXiv:1804.06208; ViTPose's classic)."""
+"""Deconvolutions to the codec's stride (SimpleBaseline: Xiao et al. 2018, arXiv:1804.06208; ViTPose's classic head)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
 from poseplug.models.heads.base import Head
 from poseplug.models.heads.heatmap import FieldConvs
-from poseplug.models.heads.simple import enlargement
+from poseplug.models.heads.simple import compute_upscale_factor
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class DeconvHead(Head):
-    """The last feature map, doubled by deconvolutions (4x4, batch norm, ReLU), and a 1x1 convolution a field.
+    """The last feature map, doubled by deconvolutions (4x4, batch norm, ReLU), and a 1x1 convolution per field.
 
-    There are as many deconvolutions as lead from the map's stride to the codec's: three from 32 to 4, none where both
-    are equal. `deconvs` are their channels, one number for all or one each.
+    There are as many deconvolutions as lead from the stride of the feature map to the codec's: three from 32 to 4, none
+    if both are equal.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        deconv_out_channels: Channels of the deconvolutions, one number for all or one each.
+
+    Raises:
+        MismatchError: No number of doublings leads to the codec's stride, or `deconv_out_channels` is no list of this
+            length.
     """
 
     def __init__(
@@ -28,40 +39,68 @@ class DeconvHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 4,
-        deconvs: int | Sequence[int] = 256,
+        deconv_out_channels: int | Sequence[int] = 256,
     ):
         super().__init__()
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        count = doublings(strides, stride)
-        widths = (deconvs,) * count if isinstance(deconvs, int) else tuple(deconvs)
+        count = count_deconv_layers('DeconvHead', strides, stride)
+        widths = expand_widths(deconv_out_channels, count)
         if len(widths) != count:
             raise MismatchError(
                 f'DeconvHead needs {count} deconvolutions from the stride of the last feature map, {strides[-1]:g}, to '
-                f'that of the codec, {stride:g}, but model.head.deconvs gives {len(widths)}: {widths}'
+                f'that of the codec, {stride:g}, but model.head.deconv_out_channels has {len(widths)}: {widths}'
             )
-        channels = (in_channels[-1], *widths)
-        self.deconvs = nn.Sequential(*(m for pair in zip(channels, widths, strict=False) for m in deconv_block(*pair)))
-        self.predict = FieldConvs(channels[-1], fields)
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths)
+        self.predict = FieldConvs(channels, fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         return [self.predict(self.deconvs(features[-1]))]
 
 
-def doublings(strides: Sequence[int], stride: float) -> int:
-    """How often the last feature map is doubled on its way to the codec's stride."""
-    ratio = enlargement('DeconvHead', strides, stride)
+def count_deconv_layers(part: str, strides: Sequence[int], stride: float) -> int:
+    """Count the doublings from the last feature map to the codec's stride.
+
+    Args:
+        part: Name of the head, for the message.
+        strides: Stride of every feature map.
+        stride: Stride of the fields.
+
+    Returns:
+        Number of deconvolutions.
+
+    Raises:
+        MismatchError: The last feature map is finer than the fields, or coarser by a factor that is no power of 2.
+    """
+    ratio = compute_upscale_factor(part, strides, stride)
     count = round(math.log2(ratio))
     if 2**count != ratio:
         raise MismatchError(
-            f'DeconvHead doubles the last feature map, of stride {strides[-1]:g}, and so never meets the stride of the '
-            f'codec, {stride:g}; set model.codec.stride to {strides[-1]:g} divided by a power of 2, or take SimpleHead'
+            f'{part} doubles the last feature map, of stride {strides[-1]:g}, and so never meets the stride of the '
+            f'codec, {stride:g}; set model.codec.stride to {strides[-1]:g} divided by a power of 2, or use SimpleHead'
         )
     return count
 
 
-def deconv_block(channels: int, out: int) -> list[nn.Module]:
-    """Twice the size: a 4x4 deconvolution without bias, batch norm, ReLU."""
-    deconv = nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1, bias=False)
-    nn.init.normal_(deconv.weight, 0.0, 0.001)
-    return [deconv, nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+def expand_widths(widths: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """Return the channels of every deconvolution: one number repeated `count` times, or a sequence as it is."""
+    return (widths,) * count if isinstance(widths, int) else tuple(widths)
+
+
+def build_deconv_layers(in_channels: int, widths: Sequence[int]) -> tuple[nn.Sequential, int]:
+    """Build deconvolutions that double the size each: 4x4 without bias, batch norm, ReLU.
+
+    Args:
+        in_channels: Channels of the input.
+        widths: Channels of every deconvolution.
+
+    Returns:
+        The layers in a row, and the channels of the last one (of the input if there is none).
+    """
+    layers: list[nn.Module] = []
+    for out_channels in widths:
+        deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+        nn.init.normal_(deconv.weight, 0.0, 0.001)
+        layers += [deconv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+        in_channels = out_channels
+    return nn.Sequential(*layers), in_channels

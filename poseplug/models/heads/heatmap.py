@@ -1,4 +1,4 @@
-"""The plainest dense head (as in Xiao et al. 2018, arXiv:1804.06208, after its deconvolutions)."""
+"""The simplest dense head (as in Xiao et al. 2018, arXiv:1804.06208, behind its deconvolutions)."""
 
 from __future__ import annotations
 
@@ -6,28 +6,45 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from poseplug.models.heads.base import Head, maps_of_stride
-from poseplug.models.layers import conv_stack, init_convolutions
+from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.layers.conv import conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
 
 class FieldConvs(nn.ModuleDict):
-    """One convolution a field that keeps the size (odd `kernel`); weights start near 0, so that fields do, too."""
+    """One convolution per field that keeps the size, with initial weights near 0.
 
-    def __init__(self, channels: int, fields: Mapping[str, int], kernel: int = 1, init_std: float = 0.001):
-        super().__init__({name: nn.Conv2d(channels, n, kernel, padding=kernel // 2) for name, n in fields.items()})
+    Args:
+        in_channels: Channels of the input.
+        fields: Names and channels of the fields.
+        kernel_size: Side of the square kernels, an odd number.
+        init_std: Standard deviation of the initial weights.
+    """
+
+    def __init__(self, in_channels: int, fields: Mapping[str, int], kernel_size: int = 1, init_std: float = 0.001):
+        padding = kernel_size // 2
+        super().__init__({name: nn.Conv2d(in_channels, n, kernel_size, padding=padding) for name, n in fields.items()})
         init_convolutions(self, init_std)
 
-    def forward(self, maps: Tensor) -> dict[str, Tensor]:
-        """Maps (B, C, H, W) to fields, each (B, its channels, H, W)."""
-        return {name: conv(maps) for name, conv in self.items()}
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Return the fields, each (B, its channels, H, W), of features (B, C, H, W)."""
+        return {name: conv(features) for name, conv in self.items()}
 
 
 @MODELS.register_module()
 class HeatmapHead(Head):
     """Every field by a 1x1 convolution of the last feature map that has the codec's stride.
 
-    `hidden` blocks of (kernel, channels) may stand before it.
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        conv_layers: (kernel size, channels) of convolutions before the prediction.
+        norm: 'BN' for batch norm behind these convolutions, or None.
+
+    Raises:
+        MismatchError: No feature map has the codec's stride.
     """
 
     def __init__(
@@ -36,16 +53,16 @@ class HeatmapHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 4,
-        hidden: Sequence[Sequence[float]] = (),
+        conv_layers: Sequence[Sequence[float]] = (),
         norm: str | None = 'BN',
     ):
         super().__init__()
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        self.place = maps_of_stride('HeatmapHead', in_channels, strides, stride)[-1]
-        self.hidden, channels = conv_stack(in_channels[self.place], hidden, norm)
+        self.feature_index = find_stride_indices('HeatmapHead', in_channels, strides, stride)[-1]
+        self.hidden, channels = conv_stack(in_channels[self.feature_index], conv_layers, norm)
         init_convolutions(self.hidden)
         self.predict = FieldConvs(channels, fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        return [self.predict(self.hidden(features[self.place]))]
+        return [self.predict(self.hidden(features[self.feature_index]))]

@@ -7,21 +7,36 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.backbones.hourglass import Residual, Stack
-from poseplug.models.heads.base import Head, maps_of_stride
+from poseplug.core.errors import ConfigError
+from poseplug.models.backbones.hourglass import HourglassStack, PreActResidual
+from poseplug.models.heads.base import Head, find_stride_indices
 from poseplug.models.heads.heatmap import FieldConvs
-from poseplug.models.layers import init_convolutions
+from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class HourglassHead(Head):
-    """Every stack predicts all fields; the next one sees what it saw, what it made of it, and its predictions.
+    """Hourglasses in a row, each of which predicts all fields; its predictions feed the next one.
 
-    Both are added after a 1x1 convolution each; `remap=False` leaves the predictions out. It reads the last feature map
-    of the codec's stride, through a residual where this map has other `channels`. `depth` is how often an hourglass
-    halves the map, `modules` how many residuals stand at each of its places.
+    The input of a stack is that of the stack before it, plus 1x1 convolutions of that stack's features and of its
+    predictions. The first stack reads the last feature map of the codec's stride, through a residual if this map has
+    other channels.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        num_stacks: Number of hourglasses.
+        channels: Channels of all features, an even number.
+        depth: Number of poolings of an hourglass.
+        num_modules: Number of residuals at every position of an hourglass.
+        remap_predictions: Whether the predictions feed the next stack.
+
+    Raises:
+        ConfigError: A number is too small, or `channels` is odd.
+        MismatchError: No feature map has the codec's stride.
     """
 
     def __init__(
@@ -30,34 +45,35 @@ class HourglassHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 4,
-        stacks: int = 8,
+        num_stacks: int = 8,
         channels: int = 256,
         depth: int = 4,
-        modules: int = 1,
-        remap: bool = True,
+        num_modules: int = 1,
+        remap_predictions: bool = True,
     ):
         super().__init__()
-        if stacks < 1:
-            raise ConfigError(f'HourglassHead needs at least one stack; got stacks={stacks}')
-        self.stages, self.stride, self.fields = stacks, stride, dict(fields)
+        if num_stacks < 1:
+            raise ConfigError(f'HourglassHead needs at least one stack; got {num_stacks=}')
+        self.num_stages, self.stride, self.fields = num_stacks, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        self.place = maps_of_stride('HourglassHead', in_channels, strides, stride)[-1]
-        width, count = in_channels[self.place], sum(fields.values())
-        self.enter = nn.Identity() if width == channels else Residual(width, channels)
-        self.stacks = nn.ModuleList(Stack(channels, depth, modules) for _ in range(stacks))
-        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
-        self.remaps = nn.ModuleList(nn.Conv2d(count, channels, 1) for _ in range(stacks - 1 if remap else 0))
+        self.feature_index = find_stride_indices('HourglassHead', in_channels, strides, stride)[-1]
+        width, num_fields = in_channels[self.feature_index], sum(fields.values())
+        self.enter = nn.Identity() if width == channels else PreActResidual(width, channels)
+        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules) for _ in range(num_stacks))
+        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(num_stacks - 1))
+        num_remaps = num_stacks - 1 if remap_predictions else 0
+        self.remaps = nn.ModuleList(nn.Conv2d(num_fields, channels, 1) for _ in range(num_remaps))
         init_convolutions(self)
-        self.predict = nn.ModuleList(FieldConvs(channels, fields) for _ in range(stacks))
+        self.predict = nn.ModuleList(FieldConvs(channels, fields) for _ in range(num_stacks))
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        seen = self.enter(features[self.place])
+        stack_input = self.enter(features[self.feature_index])
         stages: list[dict[str, Tensor]] = []
         for t, (stack, predict) in enumerate(zip(self.stacks, self.predict, strict=True)):
-            made = stack(seen)
-            stages.append(predict(made))
+            stack_output = stack(stack_input)
+            stages.append(predict(stack_output))
             if t < len(self.merges):
-                seen = seen + self.merges[t](made)
+                stack_input = stack_input + self.merges[t](stack_output)
             if t < len(self.remaps):
-                seen = seen + self.remaps[t](torch.cat(list(stages[-1].values()), dim=1))
+                stack_input = stack_input + self.remaps[t](torch.cat(list(stages[-1].values()), dim=1))
         return stages

@@ -1,4 +1,4 @@
-"""Joints as expectations of maps, so that they can be trained as points (Sun et al. 2018, arXiv:1711.08229)."""
+"""Keypoints as expectations of heatmaps, which are trained as points (Sun et al. 2018, arXiv:1711.08229)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import MismatchError
-from poseplug.geometry import Size
+from poseplug.core.errors import MismatchError
+from poseplug.core.geometry import Size
 from poseplug.models.heads.base import Head
-from poseplug.models.heads.deconv import deconv_block, doublings
-from poseplug.models.layers import init_convolutions
+from poseplug.models.heads.deconv import build_deconv_layers, count_deconv_layers
+from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class IntegralHead(Head):
-    """One map a joint of the last feature map, its softmax over all cells, and the place that this expects.
+    """One map per keypoint of the last feature map, its softmax over all cells, and the position that this expects.
 
-    A field (K, 2) gets the expected places, as shares of the input on a grid from the first pixel to the last, and a
-    field (K, H, W) the distributions, of sum 1. The map is doubled by deconvolutions of `deconvs` channels up to the
-    codec's stride, and stays as it is for a codec without cells. `sharpness` multiplies the maps before the softmax.
+    A field (K, 2) receives the expected positions, as fractions of the input on a grid from the first pixel to the
+    last, and a field (K, H, W) the distributions, of sum 1. Deconvolutions double the feature map up to the codec's
+    stride; for a codec without cells it stays as it is.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        shapes: Shape of every field, (K, 2) or (K, H, W); provided by the codec.
+        input_size: (width, height) of the input in px; provided by the codec.
+        stride: Input pixels per cell of the fields, or None without cells; provided by the codec.
+        deconv_out_channels: Channels of the deconvolutions.
+        beta: Factor on the maps before the softmax: a larger one makes the distributions narrower.
+
+    Raises:
+        MismatchError: The fields have other shapes, or no number of doublings leads to the codec's stride.
     """
 
-    predicts: ClassVar[tuple[str, ...]] = ('integral', 'points')
+    field_kinds: ClassVar[tuple[str, ...]] = ('integral', 'points')
 
     def __init__(
         self,
@@ -34,46 +46,63 @@ class IntegralHead(Head):
         shapes: Mapping[str, tuple[int, ...]],
         input_size: Size,
         stride: int | None = None,
-        deconvs: int = 256,
-        sharpness: float = 1.0,
+        deconv_out_channels: int = 256,
+        beta: float = 1.0,
     ):
         super().__init__()
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.shapes, self.input_size = dict(shapes), (input_size[0], input_size[1])
-        self.stride, self.sharpness = strides[-1] if stride is None else stride, sharpness
-        joints, names = {shape[0] for shape in shapes.values()}, sorted((len(s), s[1]) for s in shapes.values())
-        if len(joints) != 1 or names[0] != (2, 2) or [n for n, _ in names[1:]] not in ([], [3]):
-            raise MismatchError(
-                f'IntegralHead gives every joint x and y, and the map that expects them; the codec reads '
-                f'{dict(shapes)}; set model.codec.type to Integral or Regression'
-            )
-        widths = [deconvs] * doublings(strides, self.stride)
-        channels = [in_channels[-1], *widths]
-        self.deconvs = nn.Sequential(*(m for pair in zip(channels, widths, strict=False) for m in deconv_block(*pair)))
-        self.maps = nn.Conv2d(channels[-1], joints.pop(), 1, bias=False)  # a softmax would not see a bias
+        self.stride, self.beta = strides[-1] if stride is None else stride, beta
+        num_keypoints = _count_integral_keypoints(shapes)
+        widths = [deconv_out_channels] * count_deconv_layers('IntegralHead', strides, self.stride)
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths)
+        self.maps = nn.Conv2d(channels, num_keypoints, 1, bias=False)  # a bias would not change the softmax
         init_convolutions(self.maps, 0.001)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         maps = self.maps(self.deconvs(features[-1])).float()
-        chances = (self.sharpness * maps).flatten(2).softmax(dim=-1).view_as(maps)
-        points = expected(chances, self.input_size)
-        return [{name: points if len(shape) == 2 else chances for name, shape in self.shapes.items()}]
+        probs = (self.beta * maps).flatten(2).softmax(dim=-1).view_as(maps)
+        points = soft_argmax(probs, self.input_size)
+        return [{name: points if len(shape) == 2 else probs for name, shape in self.shapes.items()}]
 
 
-def expected(chances: Tensor, input_size: Sequence[int]) -> Tensor:
-    """The expectation of distributions (B, K, H, W) of sum 1: (B, K, 2), as shares of the input.
+def _count_integral_keypoints(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The number K of keypoints of one field (K, 2) and at most one field (K, H, W); raise for any others."""
+    counts = {shape[0] for shape in shapes.values()}
+    points = [shape for shape in shapes.values() if len(shape) == 2]
+    maps = [shape for shape in shapes.values() if len(shape) == 3]
+    is_known = len(points) == 1 and points[0][1] == 2 and len(maps) <= 1 and len(points) + len(maps) == len(shapes)
+    if len(counts) != 1 or not is_known:
+        raise MismatchError(
+            f'IntegralHead predicts x and y of every keypoint, and the map that expects them; the codec reads '
+            f'{dict(shapes)}; set model.codec.type to Integral or Regression'
+        )
+    return counts.pop()
 
-    The first cell stands at the first pixel and the last at the last; a single one stands in the middle.
+
+def soft_argmax(probs: Tensor, input_size: Sequence[int]) -> Tensor:
+    """Compute the expected positions of distributions over cells.
+
+    The first cell stands at the first pixel and the last at the last; a single cell stands in the middle.
+
+    Args:
+        probs: (B, K, H, W), of sum 1 over the cells.
+        input_size: (width, height) of the input in px.
+
+    Returns:
+        (B, K, 2), x and y as fractions of the input.
     """
-    sides = chances.sum(dim=-2), chances.sum(dim=-1)
-    return torch.stack(
-        [(side * places(side, n)).sum(dim=-1) for side, n in zip(sides, input_size, strict=True)], dim=-1
-    )
+    marginals = probs.sum(dim=-2), probs.sum(dim=-1)
+    means = [
+        (marginal * _cell_positions(marginal, num_pixels)).sum(dim=-1)
+        for marginal, num_pixels in zip(marginals, input_size, strict=True)
+    ]
+    return torch.stack(means, dim=-1)
 
 
-def places(side: Tensor, pixels: int) -> Tensor:
-    """Where the cells of (B, K, n) stand, as shares of so many pixels: (n,)."""
-    count, last = side.shape[-1], (pixels - 1) / pixels
+def _cell_positions(marginal: Tensor, num_pixels: int) -> Tensor:
+    """(n,) positions of the cells of a marginal (B, K, n), as fractions of `num_pixels`."""
+    count, last = marginal.shape[-1], (num_pixels - 1) / num_pixels
     if count == 1:
-        return side.new_full((1,), last / 2)
-    return torch.arange(count, dtype=side.dtype, device=side.device) * (last / (count - 1))
+        return marginal.new_full((1,), last / 2)
+    return torch.arange(count, dtype=marginal.dtype, device=marginal.device) * (last / (count - 1))

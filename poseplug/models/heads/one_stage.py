@@ -1,67 +1,148 @@
-"""What heads share that predict a person at every cell: grid points, boxes, and the towers that lead there."""
+"""What one-stage heads share, which predict an instance at every cell: grid points, boxes and towers."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from poseplug.models.heads.base import Head
-from poseplug.models.layers import init_convolutions
+from poseplug.models.layers.conv import init_convolutions
+from poseplug.models.layers.csp import conv_bn_act
 
-Fields = dict[str, Tensor]
+OneStageFields = dict[str, Tensor]
 
 
 class OneStageHead(Head):
-    """A person at every cell of every level.
+    """A head that predicts an instance at every cell of every level.
 
-    The fields of a stage, for A cells of all levels, finest first and row by row: 'score' (B, A), a logit; 'raw' (B, A,
-    4), the box as the network gives it; 'box' (B, A, 4), x, y of two corners; 'proxy' (B, A, K, 2), joints by direct
-    offsets; 'visible' (B, A, K), logits; 'points' (A, 2), where the cells stand; 'strides' (A,). Positions are input
-    px. A cell of stride s stands at its middle, s * (g + 0.5) - 0.5.
+    Its stage has these fields, for A cells of all levels, finest level first and row by row. Positions are input px. A
+    cell g of stride s stands at the middle of its pixels, s * (g + 0.5) - 0.5.
+
+    - 'score' (B, A): logits;
+    - 'raw' (B, A, 4): boxes as the network predicts them;
+    - 'box' (B, A, 4): boxes, xyxy;
+    - 'proxy' (B, A, K, 2): keypoints by direct offsets;
+    - 'visible' (B, A, K): logits of the keypoints' visibility;
+    - 'points' (A, 2): positions of the cells;
+    - 'strides' (A,): strides of the cells.
     """
 
-    predicts: ClassVar[tuple[str, ...]] = ('people',)
+    field_kinds: ClassVar[tuple[str, ...]] = ('instances',)
     strides: tuple[int, ...]
 
     @abstractmethod
-    def joints(self, people: Mapping[str, Tensor]) -> Tensor:
-        """The joints (N, K, 2), input px, of cells chosen from the fields: each field (N, ...)."""
+    def decode_keypoints(self, instances: Mapping[str, Tensor]) -> Tensor:
+        """Decode the keypoints of selected cells.
+
+        Args:
+            instances: The fields of N cells, each (N, ...).
+
+        Returns:
+            (N, K, 2), input px.
+        """
 
 
-def grid_points(sizes: Sequence[Sequence[int]], strides: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cells of levels of so many (rows, columns) stand, (A, 2) px, and their strides (A,)."""
-    points, steps = [], []
-    for (rows, columns), stride in zip(sizes, strides, strict=True):
+def build_grid_points(
+    grid_sizes: Sequence[Sequence[int]], strides: Sequence[int], like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute where the cells of all levels stand.
+
+    Args:
+        grid_sizes: (rows, columns) of every level.
+        strides: Stride of every level.
+        like: A tensor on the device of the results.
+
+    Returns:
+        (A, 2), positions in input px, and (A,), strides.
+    """
+    points, cell_strides = [], []
+    for (rows, columns), stride in zip(grid_sizes, strides, strict=True):
         y = (torch.arange(rows, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
         x = (torch.arange(columns, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
-        points.append(torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], dim=-1).flatten(0, 1))
-        steps.append(torch.full((rows * columns,), float(stride), device=like.device))
-    return torch.cat(points), torch.cat(steps)
+        grid = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], dim=-1)
+        points.append(grid.flatten(0, 1))
+        cell_strides.append(torch.full((rows * columns,), float(stride), device=like.device))
+    return torch.cat(points), torch.cat(cell_strides)
 
 
-def boxes_of(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Boxes (B, A, 4; x, y of two corners, px) of offsets and logarithms of sizes (B, A, 4), both in strides."""
-    middle = points + raw[..., :2] * strides[:, None]
-    half = raw[..., 2:].clamp(max=10).exp() * strides[:, None] / 2
-    return torch.cat([middle - half, middle + half], dim=-1)
+def decode_boxes(raw_boxes: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Decode the boxes of cells.
+
+    Args:
+        raw_boxes: (B, A, 4), offsets of the center and logarithms of width and height, both in strides.
+        points: (A, 2), positions of the cells in px.
+        strides: (A,), strides of the cells.
+
+    Returns:
+        (B, A, 4), xyxy in px.
+    """
+    center = points + raw_boxes[..., :2] * strides[:, None]
+    half_size = raw_boxes[..., 2:].clamp(max=10).exp() * strides[:, None] / 2
+    return torch.cat([center - half_size, center + half_size], dim=-1)
 
 
-def flat(maps: Sequence[Tensor]) -> Tensor:
-    """Maps of all levels (B, C, H, W) as cells (B, A, C), in single precision."""
-    return torch.cat([m.flatten(2).transpose(1, 2).float() for m in maps], dim=1)
+def decode_offsets(offsets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Decode the keypoints that cells predict by direct offsets.
+
+    Args:
+        offsets: (B, A, 2 K), x and y of every keypoint relative to the cell, in strides.
+        points: (A, 2), positions of the cells in px.
+        strides: (A,), strides of the cells.
+
+    Returns:
+        (B, A, K, 2) in px.
+    """
+    return points[:, None] + offsets.unflatten(2, (-1, 2)) * strides[:, None, None]
 
 
-def predictors(levels: int, channels: int, outputs: Mapping[str, int]) -> Any:
-    """A 1x1 convolution for every output and level; scores start by thinking one cell in 100 right."""
-    layers: Any = nn.ModuleDict(
-        {name: nn.ModuleList(nn.Conv2d(channels, n, 1) for _ in range(levels)) for name, n in outputs.items()}
+def flatten_levels(features: Sequence[Tensor]) -> Tensor:
+    """Concatenate the cells of all levels, each (B, C, H, W): (B, A, C) in single precision."""
+    return torch.cat([level.flatten(2).transpose(1, 2).float() for level in features], dim=1)
+
+
+def predict_levels(convs: Iterable[nn.Module], features: Iterable[Tensor]) -> Tensor:
+    """Apply one convolution per level, and concatenate the cells of all levels.
+
+    Args:
+        convs: A convolution per level.
+        features: Features of every level, each (B, C, H, W).
+
+    Returns:
+        (B, A, outputs) in single precision.
+    """
+    return flatten_levels([conv(level) for conv, level in zip(convs, features, strict=True)])
+
+
+def build_towers(num_levels: int, channels: int) -> nn.ModuleList:
+    """Build two 3x3 convolutions per level, with as many outputs as inputs."""
+    return nn.ModuleList(
+        nn.Sequential(*(conv_bn_act(channels, channels, 3) for _ in range(2))) for _ in range(num_levels)
     )
-    init_convolutions(layers, 0.01)
-    for layer in layers['score'] if 'score' in outputs else ():
-        nn.init.constant_(layer.bias, -math.log(99))
-    return layers
+
+
+def build_output_convs(num_levels: int, in_channels: int, output_channels: Mapping[str, int]) -> Any:
+    """Build a 1x1 convolution per output and level.
+
+    Args:
+        num_levels: Number of levels.
+        in_channels: Channels of the input.
+        output_channels: Names and channels of the outputs. The bias of 'score' starts at a probability of 1 in 100.
+
+    Returns:
+        A ModuleDict by output, of ModuleLists by level.
+    """
+    convs: Any = nn.ModuleDict(
+        {
+            name: nn.ModuleList(nn.Conv2d(in_channels, n, 1) for _ in range(num_levels))
+            for name, n in output_channels.items()
+        }
+    )
+    init_convolutions(convs, 0.01)
+    for conv in convs['score'] if 'score' in output_channels else ():
+        nn.init.constant_(conv.bias, -math.log(99))
+    return convs

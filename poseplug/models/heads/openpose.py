@@ -7,19 +7,33 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.heads.base import Head, maps_of_stride
-from poseplug.models.layers import Layer, conv_stack, init_convolutions
+from poseplug.core.errors import ConfigError
+from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.layers.conv import LayerSpec, conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class OpenPoseHead(Head):
-    """One branch a field; each stage after the first reads the picture and what all branches made of it before.
+    """One branch per field; each stage behind the first reads the image features and the fields of the stage before.
 
-    Layers are (kernel, channels): `first` are those of a branch of stage 1, `later` those of every other stage; a
-    linear 1x1 convolution follows. The branches read the fields in the codec's order, then the picture, which is the
-    last feature map of the codec's stride.
+    The image features are the last feature map of the codec's stride. In the input of a later stage the fields stand
+    first, in the codec's order. Every branch ends with a linear 1x1 convolution.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        num_stages: Number of stages.
+        first_layers: (kernel size, channels) of the layers of a branch of stage 1.
+        later_layers: The same of a branch of every other stage.
+        norm: 'BN' for batch norm behind the convolutions, or None.
+        init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
+
+    Raises:
+        ConfigError: There is no stage.
+        MismatchError: No feature map has the codec's stride.
     """
 
     def __init__(
@@ -28,55 +42,72 @@ class OpenPoseHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 8,
-        stages: int = 6,
-        first: Sequence[Layer] = ((3, 128), (3, 128), (3, 128), (1, 512)),
-        later: Sequence[Layer] = ((7, 128), (7, 128), (7, 128), (7, 128), (7, 128), (1, 128)),
+        num_stages: int = 6,
+        first_layers: Sequence[LayerSpec] = ((3, 128), (3, 128), (3, 128), (1, 512)),
+        later_layers: Sequence[LayerSpec] = ((7, 128), (7, 128), (7, 128), (7, 128), (7, 128), (1, 128)),
         norm: str | None = None,
         init_std: float | None = 0.01,
     ):
         super().__init__()
-        if stages < 1:
-            raise ConfigError(f'OpenPoseHead needs at least one stage; got stages={stages}')
-        self.stages, self.stride, self.fields = stages, stride, dict(fields)
+        if num_stages < 1:
+            raise ConfigError(f'OpenPoseHead needs at least one stage; got {num_stages=}')
+        self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        self.place = maps_of_stride('OpenPoseHead', in_channels, strides, stride)[-1]
-        seen = in_channels[self.place]
-        refined = seen + sum(fields.values())
-        self.steps = nn.ModuleList([Branches(seen, fields, first, norm, init_std)])
-        self.steps.extend(Branches(refined, fields, later, norm, init_std) for _ in range(stages - 1))
+        self.feature_index = find_stride_indices('OpenPoseHead', in_channels, strides, stride)[-1]
+        channels = in_channels[self.feature_index]
+        later_channels = channels + sum(fields.values())
+        self.steps = nn.ModuleList([FieldBranches(channels, fields, first_layers, norm, init_std)])
+        for _ in range(num_stages - 1):
+            self.steps.append(FieldBranches(later_channels, fields, later_layers, norm, init_std))
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        return refine(self.steps, features[self.place])
+        return run_refinement_stages(self.steps, features[self.feature_index])
 
 
-class Branches(nn.ModuleDict):
-    """One stack of layers a field, each with its own linear 1x1 convolution at the end, whose weights start near 0."""
+class FieldBranches(nn.ModuleDict):
+    """One stack of layers per field, each with its own linear 1x1 convolution at the end, with initial weights near 0.
+
+    Args:
+        in_channels: Channels of the input.
+        fields: Names and channels of the fields.
+        layers: (kernel size, channels) of the layers before the last convolution.
+        norm: 'BN' for batch norm behind these layers, or None.
+        init_std: Standard deviation of their initial weights; None for that of He et al. 2015.
+    """
 
     def __init__(
         self,
-        channels: int,
+        in_channels: int,
         fields: Mapping[str, int],
-        layers: Sequence[Layer],
+        layers: Sequence[LayerSpec],
         norm: str | None = None,
         init_std: float | None = None,
     ):
         super().__init__()
-        for name, count in fields.items():
-            stack, width = conv_stack(channels, layers, norm)
+        for name, num_channels in fields.items():
+            stack, width = conv_stack(in_channels, layers, norm)
             init_convolutions(stack, init_std)
-            predict = nn.Conv2d(width, count, 1)
+            predict = nn.Conv2d(width, num_channels, 1)
             init_convolutions(predict, 0.01)
             self[name] = nn.Sequential(*stack, predict)
 
-    def forward(self, maps: Tensor) -> dict[str, Tensor]:
-        """Maps (B, C, H, W) to fields, each (B, its channels, H, W)."""
-        return {name: branch(maps) for name, branch in self.items()}
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Return the fields, each (B, its channels, H, W), of features (B, C, H, W)."""
+        return {name: branch(features) for name, branch in self.items()}
 
 
-def refine(steps: Iterable[nn.Module], seen: Tensor) -> list[dict[str, Tensor]]:
-    """The fields of every step, whose input are the fields of the step before it and the features (B, C, H, W)."""
+def run_refinement_stages(stage_modules: Iterable[nn.Module], features: Tensor) -> list[dict[str, Tensor]]:
+    """Run stages in a row, each on the fields of the stage before it and the features.
+
+    Args:
+        stage_modules: The stages, each from one tensor to a dict of fields.
+        features: (B, C, H, W).
+
+    Returns:
+        The fields of every stage.
+    """
     stages: list[dict[str, Tensor]] = []
-    for step in steps:
-        before = stages[-1].values() if stages else ()
-        stages.append(step(torch.cat([*before, seen], dim=1)))
+    for stage in stage_modules:
+        last_fields = stages[-1].values() if stages else ()
+        stages.append(stage(torch.cat([*last_fields, features], dim=1)))
     return stages

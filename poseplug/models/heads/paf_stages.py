@@ -1,4 +1,4 @@
-"""Limbs first, then joints, by dense blocks (Cao et al. 2019, arXiv:1812.08008, figure 3; the released BODY_25)."""
+"""Limb fields first, then heatmaps, by dense blocks (Cao et al. 2019, arXiv:1812.08008, figure 3; released BODY_25)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,40 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.heads.base import Head, maps_of_stride
+from poseplug.core.errors import ConfigError
+from poseplug.models.heads.base import Head, find_stride_indices
 from poseplug.models.heads.heatmap import FieldConvs
-from poseplug.models.layers import conv_block, init_convolutions
+from poseplug.models.layers.conv import conv_block, init_convolutions
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class PAFStagesHead(Head):
-    """`limb_stages` predict the field `limbs` alone, then `joint_stages` all other fields, from the last limbs.
+    """Limb stages, which predict the limb field alone, then keypoint stages, which predict all other fields.
 
-    Each reads the picture (the last feature map of the codec's stride) and what the one of its kind before it made of
-    it. It has `blocks` dense blocks and a 1x1 convolution; `first` gives the channels of a dense block's convolutions
-    and of that 1x1 in the first stage of a kind, `later` in the others.
+    Each stage reads the image features (the last feature map of the codec's stride) and the fields of the stage of its
+    kind before it; keypoint stages also read the last limb field. A stage has dense blocks and two 1x1 convolutions.
 
-    A stage returns the fields that it predicts, and every prediction is returned once: the last limbs stand in the
-    last stage, beside the last joints. Of a codec without `limbs` there are the joint stages alone, and of a codec with
-    nothing else the limb stages.
+    A stage returns the fields that it predicts, and every prediction is returned once: the last limb field is part of
+    the last stage, beside the last other fields. For a codec without a limb field there are only keypoint stages, and
+    for a codec with nothing else only limb stages.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        fields: Names and channels of the fields; provided by the codec.
+        stride: Input pixels per cell of the fields; provided by the codec.
+        num_limb_stages: Number of limb stages.
+        num_keypoint_stages: Number of keypoint stages.
+        first_channels: Channels of the convolutions of a dense block and of the first 1x1 convolution, in the first
+            stage of a kind.
+        later_channels: The same in the other stages.
+        num_blocks: Number of dense blocks of a stage.
+        limb_field: Name of the limb field.
+
+    Raises:
+        ConfigError: A number of stages or blocks is 0.
+        MismatchError: No feature map has the codec's stride.
     """
 
     def __init__(
@@ -33,78 +49,92 @@ class PAFStagesHead(Head):
         strides: Sequence[int],
         fields: dict[str, int],
         stride: int = 8,
-        limb_stages: int = 4,
-        joint_stages: int = 2,
-        first: tuple[int, int] = (96, 256),
-        later: tuple[int, int] = (128, 512),
-        blocks: int = 5,
-        limbs: str = 'paf',
+        num_limb_stages: int = 4,
+        num_keypoint_stages: int = 2,
+        first_channels: tuple[int, int] = (96, 256),
+        later_channels: tuple[int, int] = (128, 512),
+        num_blocks: int = 5,
+        limb_field: str = 'paf',
     ):
         super().__init__()
-        if limb_stages < 1 or joint_stages < 1 or blocks < 1:
+        if num_limb_stages < 1 or num_keypoint_stages < 1 or num_blocks < 1:
             raise ConfigError(
-                f'PAFStagesHead needs at least one limb stage, joint stage and block; got {limb_stages=}, '
-                f'{joint_stages=}, {blocks=}'
+                f'PAFStagesHead needs at least one limb stage, keypoint stage and block; got {num_limb_stages=}, '
+                f'{num_keypoint_stages=}, {num_blocks=}'
             )
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
-        self.place = maps_of_stride('PAFStagesHead', in_channels, strides, stride)[-1]
-        seen, sizes = in_channels[self.place], (first, later, blocks)
-        early = {name: n for name, n in fields.items() if name == limbs}
-        late = {name: n for name, n in fields.items() if name != limbs}
-        self.limb_steps = steps(seen, early, limb_stages, *sizes)
-        self.joint_steps = steps(seen + sum(early.values()), late, joint_stages, *sizes)
-        self.stages = len(self.limb_steps) + len(self.joint_steps) - bool(early and late)
+        self.feature_index = find_stride_indices('PAFStagesHead', in_channels, strides, stride)[-1]
+        limb_fields = {name: n for name, n in fields.items() if name == limb_field}
+        other_fields = {name: n for name, n in fields.items() if name != limb_field}
+        channels, sizes = in_channels[self.feature_index], (first_channels, later_channels, num_blocks)
+        self.limb_steps = _build_stages(channels, limb_fields, num_limb_stages, *sizes)
+        channels += sum(limb_fields.values())
+        self.joint_steps = _build_stages(channels, other_fields, num_keypoint_stages, *sizes)
+        self.num_stages = len(self.limb_steps) + len(self.joint_steps) - bool(limb_fields and other_fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        seen = features[self.place]
-        limbs = predictions(self.limb_steps, seen)
-        joints = predictions(self.joint_steps, seen, *(limbs[-1].values() if limbs else ()))
-        if not (limbs and joints):
-            return limbs or joints
-        return [*limbs[:-1], *joints[:-1], {**limbs[-1], **joints[-1]}]
+        image_features = features[self.feature_index]
+        limb_stages = _run_stages(self.limb_steps, image_features)
+        last_limbs = limb_stages[-1].values() if limb_stages else ()
+        keypoint_stages = _run_stages(self.joint_steps, image_features, *last_limbs)
+        if not (limb_stages and keypoint_stages):
+            return limb_stages or keypoint_stages
+        return [*limb_stages[:-1], *keypoint_stages[:-1], {**limb_stages[-1], **keypoint_stages[-1]}]
 
 
-def steps(
-    channels: int, fields: dict[str, int], count: int, first: tuple[int, int], later: tuple[int, int], blocks: int
+def _build_stages(
+    in_channels: int,
+    fields: dict[str, int],
+    num_stages: int,
+    first_channels: tuple[int, int],
+    later_channels: tuple[int, int],
+    num_blocks: int,
 ) -> nn.ModuleList:
-    """Stages of one kind: the first reads `channels`, the others the fields before them as well; none of no field."""
-    made = nn.ModuleList()
-    for t in range(count if fields else 0):
-        width, hidden = later if t else first
-        inputs = channels + (sum(fields.values()) if t else 0)
-        dense = [DenseBlock(inputs if i == 0 else 3 * width, width) for i in range(blocks)]
-        made.append(nn.Sequential(*dense, conv_prelu(3 * width, hidden, 1), FieldConvs(hidden, fields, init_std=0.01)))
-    return made
+    """Stages of one kind: the first reads `in_channels`, the others also the fields before; none without fields."""
+    stages = nn.ModuleList()
+    for t in range(num_stages if fields else 0):
+        width, hidden = later_channels if t else first_channels
+        channels = in_channels + (sum(fields.values()) if t else 0)
+        blocks = [DenseBlock(channels if i == 0 else 3 * width, width) for i in range(num_blocks)]
+        convs = _conv_prelu(3 * width, hidden, 1), FieldConvs(hidden, fields, init_std=0.01)
+        stages.append(nn.Sequential(*blocks, *convs))
+    return stages
 
 
-def predictions(stages: nn.ModuleList, seen: Tensor, *given: Tensor) -> list[dict[str, Tensor]]:
-    """The fields of every stage, whose input are the features, the fields of the stage before it and those `given`."""
-    made: list[dict[str, Tensor]] = []
+def _run_stages(stages: nn.ModuleList, features: Tensor, *extra_fields: Tensor) -> list[dict[str, Tensor]]:
+    """The fields of stages that read the features, the fields of the stage before and `extra_fields`."""
+    outputs: list[dict[str, Tensor]] = []
     for stage in stages:
-        last = made[-1].values() if made else ()
-        made.append(stage(torch.cat([seen, *last, *given], dim=1)))
-    return made
+        last_fields = outputs[-1].values() if outputs else ()
+        outputs.append(stage(torch.cat([features, *last_fields, *extra_fields], dim=1)))
+    return outputs
 
 
 class DenseBlock(nn.Module):
-    """Three 3x3 convolutions in a row, each with a PReLU; the outputs of all three side by side."""
+    """Three 3x3 convolutions in a row, each with a PReLU; the outputs of all three are concatenated.
 
-    def __init__(self, channels: int, width: int):
+    Args:
+        in_channels: Channels of the input.
+        width: Channels of every convolution; the output has 3 times as many.
+    """
+
+    def __init__(self, in_channels: int, width: int):
         super().__init__()
-        self.convs = nn.ModuleList(conv_prelu(channels if i == 0 else width, width, 3) for i in range(3))
+        self.convs = nn.ModuleList(_conv_prelu(in_channels if i == 0 else width, width, 3) for i in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, 3 width, H, W)."""
-        made = []
+        """Return the block's output (B, 3 * width, H, W) for `x` (B, in_channels, H, W)."""
+        outputs = []
         for conv in self.convs:
             x = conv(x)
-            made.append(x)
-        return torch.cat(made, dim=1)
+            outputs.append(x)
+        return torch.cat(outputs, dim=1)
 
 
-def conv_prelu(channels: int, out: int, kernel: int) -> nn.Sequential:
-    """A convolution that keeps the size and a ReLU whose slope below 0 is learnt, one a channel (0.25 at first)."""
-    block = nn.Sequential(*conv_block(channels, out, kernel, activation=None), nn.PReLU(out))
+def _conv_prelu(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """A convolution that keeps the size and a PReLU with one learned slope per channel (0.25 at first)."""
+    conv = conv_block(in_channels, out_channels, kernel_size, activation=None)
+    block = nn.Sequential(*conv, nn.PReLU(out_channels))
     init_convolutions(block)
     return block

@@ -1,4 +1,4 @@
-"""Joints as plain numbers of the whole picture (Toshev and Szegedy 2014, arXiv:1312.4659)."""
+"""Keypoints as plain numbers of the whole image (Toshev and Szegedy 2014, arXiv:1312.4659)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,30 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
 from poseplug.models.heads.base import Head
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class RegressionHead(Head):
-    """x and y of every joint, by one layer on the mean of the last feature map."""
+    """x and y of every keypoint, by one linear layer on the mean of the last feature map.
 
-    predicts: ClassVar[tuple[str, ...]] = ('points',)
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        shapes: Shape (K, 2) of every field; provided by the codec.
+
+    Raises:
+        MismatchError: A field has another shape.
+    """
+
+    field_kinds: ClassVar[tuple[str, ...]] = ('points',)
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], shapes: Mapping[str, tuple[int, ...]]):
         super().__init__()
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
-        check_numbers('RegressionHead', shapes, 2, 'set model.codec.type to Regression, or take RLEHead')
+        check_point_shapes('RegressionHead', shapes, 2, 'set model.codec.type to Regression, or use RLEHead')
         self.points = PointLayers(in_channels[-1], shapes)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -29,22 +38,39 @@ class RegressionHead(Head):
 
 
 class PointLayers(nn.ModuleDict):
-    """One layer a field: vectors (B, C) to fields (B, K, numbers)."""
+    """One linear layer per field, from one vector per image.
 
-    def __init__(self, channels: int, shapes: Mapping[str, tuple[int, ...]]):
-        super().__init__({name: nn.Linear(channels, shape[0] * shape[1]) for name, shape in shapes.items()})
-        self.joints = {name: shape[0] for name, shape in shapes.items()}
+    Args:
+        in_channels: Length of the vectors.
+        shapes: Shape (K, values) of every field.
+    """
+
+    def __init__(self, in_channels: int, shapes: Mapping[str, tuple[int, ...]]):
+        super().__init__({name: nn.Linear(in_channels, shape[0] * shape[1]) for name, shape in shapes.items()})
+        self.num_keypoints = {name: shape[0] for name, shape in shapes.items()}
         for layer in self.children():
             nn.init.normal_(layer.weight, 0.0, 0.01)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, means: Tensor) -> dict[str, Tensor]:
-        return {name: layer(means).unflatten(1, (self.joints[name], -1)) for name, layer in self.items()}
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Return the fields, each (B, K, values), of vectors (B, C)."""
+        return {name: layer(features).unflatten(1, (self.num_keypoints[name], -1)) for name, layer in self.items()}
 
 
-def check_numbers(part: str, shapes: Mapping[str, tuple[int, ...]], count: int, remedy: str) -> None:
-    """Every field must have so many numbers a joint."""
-    if any(len(shape) != 2 or shape[1] != count for shape in shapes.values()):
+def check_point_shapes(part: str, shapes: Mapping[str, tuple[int, ...]], num_values: int, hint: str) -> None:
+    """Check that every field has a certain number of values per keypoint.
+
+    Args:
+        part: Name of the head, for the message.
+        shapes: Shape of every field.
+        num_values: Number of values per keypoint.
+        hint: What to change, for the message.
+
+    Raises:
+        MismatchError: A field has another shape than (K, num_values).
+    """
+    if any(len(shape) != 2 or shape[1] != num_values for shape in shapes.values()):
         raise MismatchError(
-            f'{part} gives every joint {count} numbers, but the codec reads {dict(shapes)}, (joints, numbers); {remedy}'
+            f'{part} predicts {num_values} values per keypoint, but the codec reads {dict(shapes)}, (keypoints, '
+            f'values); {hint}'
         )

@@ -1,4 +1,4 @@
-"""Joints and how far each may be off, for residual log-likelihood estimation (Li et al. 2021, arXiv:2107.11291)."""
+"""Keypoints and their scatter, for residual log-likelihood estimation (Li et al. 2021, arXiv:2107.11291)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ import torch
 from torch import Tensor
 
 from poseplug.models.heads.base import Head
-from poseplug.models.heads.regression import PointLayers, check_numbers
+from poseplug.models.heads.regression import PointLayers, check_point_shapes
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class RLEHead(Head):
-    """x, y and the spreads of both, within 0 and 1, by one layer on the mean of the last feature map."""
+    """x, y and the sigmas of both, between 0 and 1, by one linear layer on the mean of the last feature map.
 
-    predicts: ClassVar[tuple[str, ...]] = ('points',)
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        shapes: Shape (K, 4) of every field; provided by the codec.
+
+    Raises:
+        MismatchError: A field has another shape.
+    """
+
+    field_kinds: ClassVar[tuple[str, ...]] = ('points',)
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], shapes: Mapping[str, tuple[int, ...]]):
         super().__init__()
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
-        check_numbers('RLEHead', shapes, 4, 'set model.codec.type to RLERegression, or take RegressionHead')
+        check_point_shapes('RLEHead', shapes, 4, 'set model.codec.type to RLERegression, or use RegressionHead')
         self.points = PointLayers(in_channels[-1], shapes)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:

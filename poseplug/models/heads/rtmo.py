@@ -1,4 +1,4 @@
-"""RTMO's head (Lu et al. 2023, arXiv:2312.07526): a person at every cell, its joints by dynamic classification."""
+"""RTMO's head (Lu et al. 2023, arXiv:2312.07526): an instance at every cell, keypoints by dynamic classification."""
 
 from __future__ import annotations
 
@@ -7,25 +7,44 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from poseplug.errors import MismatchError
-from poseplug.geometry import Size
-from poseplug.models.csp import block, set_norms
-from poseplug.models.dcc import DCC, Distributions
-from poseplug.models.heads.one_stage import Fields, OneStageHead, boxes_of, flat, grid_points, predictors
-from poseplug.models.layers import init_convolutions
+from poseplug.core.errors import MismatchError
+from poseplug.core.geometry import Size
+from poseplug.models.heads.one_stage import (
+    OneStageFields,
+    OneStageHead,
+    build_grid_points,
+    build_output_convs,
+    build_towers,
+    decode_boxes,
+    decode_offsets,
+    predict_levels,
+)
+from poseplug.models.layers.conv import init_convolutions
+from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, configure_batch_norms, conv_bn_act
+from poseplug.models.layers.dcc import DCC, KeypointDistributions
 from poseplug.registry import MODELS
 
-GROUPS = 8  # of the pose branch's convolutions
-NORMS = dict(eps=1e-3, momentum=0.03)
+_NUM_GROUPS = 8  # of the pose branch's convolutions
 
 
 @MODELS.register_module()
 class RTMOHead(OneStageHead):
-    """One half of the channels leads to the score, the other to box, proxy joints, visibility and a pose vector.
+    """One half of the channels leads to the score, the other to box, proxy keypoints, visibility and pose vector.
 
-    `width` is that of the pose branch, `vector` that of the pose vector (by default the features'). The proxies, joints
-    by direct offsets, serve training alone; joints come from the vector through a `DCC` with the settings `dcc`.
-    Nothing is shared between levels.
+    The proxies, keypoints by direct offsets, are predicted in training only. The keypoints come from the pose vector
+    through a `DCC`. No level has a layer in common with another.
+
+    Args:
+        in_channels: Channels of every feature map, all the same even number; provided by the neck.
+        strides: Stride of every feature map; provided by the neck.
+        shapes: Shape of every field; provided by the codec.
+        input_size: (width, height) of the input in px; provided by the codec.
+        pose_channels: Channels of the pose branch. RTMO-s: 144, m: 216, l: 288.
+        pose_vec_channels: Length of the pose vector; by default the channels of a feature map.
+        dcc: Settings of the `DCC`, such as `dict(feat_channels=128, num_bins=(192, 256))`.
+
+    Raises:
+        MismatchError: The feature maps differ in channels, or have an odd number of them.
     """
 
     def __init__(
@@ -34,48 +53,62 @@ class RTMOHead(OneStageHead):
         strides: Sequence[int],
         shapes: Mapping[str, tuple[int, ...]],
         input_size: Size,
-        width: int = 144,
-        vector: int | None = None,
+        pose_channels: int = 144,
+        pose_vec_channels: int | None = None,
         dcc: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
-        joints, channels, levels = shapes['keypoints'][0], in_channels[0], len(in_channels)
+        num_keypoints, channels, num_levels = shapes['keypoints'][0], in_channels[0], len(in_channels)
         if channels % 2 or set(in_channels) != {channels}:
             raise MismatchError(
-                f'RTMOHead takes maps of one even number of channels; these have {tuple(in_channels)}. Set '
-                f'model.neck to HybridEncoder, whose maps are alike'
+                f'RTMOHead needs feature maps of one even number of channels; these have {tuple(in_channels)}. Set '
+                f'model.neck to HybridEncoder, whose feature maps have the same channels'
             )
-        self.scored, vector = channels // 2, vector or channels
-        self.score_towers = nn.ModuleList(
-            nn.Sequential(*(block(self.scored, self.scored, 3) for _ in range(2))) for _ in range(levels)
-        )
+        pose_vec_channels = pose_vec_channels or channels
+        self.score_channels = channels // 2
+        self.score_towers = build_towers(num_levels, self.score_channels)
         self.pose_towers = nn.ModuleList(
-            nn.Sequential(block(self.scored, width, 3), *(block(width, width, 3, groups=GROUPS) for _ in range(3)))
-            for _ in range(levels)
+            _build_pose_tower(self.score_channels, pose_channels) for _ in range(num_levels)
         )
         init_convolutions(self)
-        set_norms(self, **NORMS)
-        self.scores = predictors(levels, self.scored, dict(score=1))
-        self.poses = predictors(levels, width, dict(raw=4, proxy=2 * joints, visible=joints, vector=vector))
-        self.dcc = DCC(joints, vector, input_size, **(dcc or {}))
+        configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
+        self.scores = build_output_convs(num_levels, self.score_channels, dict(score=1))
+        output_channels = dict(raw=4, proxy=2 * num_keypoints, visible=num_keypoints, vector=pose_vec_channels)
+        self.poses = build_output_convs(num_levels, pose_channels, output_channels)
+        self.dcc = DCC(num_keypoints, pose_vec_channels, input_size, **(dcc or {}))
 
-    def forward(self, features: Sequence[Tensor]) -> list[Fields]:
-        points, strides = grid_points([f.shape[2:] for f in features], self.strides, features[0])
-        halves = [f.split([self.scored, f.shape[1] - self.scored], dim=1) for f in features]
-        scores = [tower(a) for tower, (a, _) in zip(self.score_towers, halves, strict=True)]
-        posed = [tower(b) for tower, (_, b) in zip(self.pose_towers, halves, strict=True)]
-        wanted = [n for n in self.poses if self.training or n != 'proxy']
-        fields = {n: flat([layer(f) for layer, f in zip(self.poses[n], posed, strict=True)]) for n in wanted}
-        fields['score'] = flat([p(f) for p, f in zip(self.scores['score'], scores, strict=True)])[..., 0]
-        fields['box'] = boxes_of(fields['raw'], points, strides)
+    def forward(self, features: Sequence[Tensor]) -> list[OneStageFields]:
+        points, strides = build_grid_points([f.shape[2:] for f in features], self.strides, features[0])
+        halves = [f.split([self.score_channels, f.shape[1] - self.score_channels], dim=1) for f in features]
+        score_features = [tower(half) for tower, (half, _) in zip(self.score_towers, halves, strict=True)]
+        pose_features = [tower(half) for tower, (_, half) in zip(self.pose_towers, halves, strict=True)]
+        names = [name for name in self.poses if self.training or name != 'proxy']
+        fields = {name: predict_levels(self.poses[name], pose_features) for name in names}
+        fields['score'] = predict_levels(self.scores['score'], score_features)[..., 0]
+        fields['box'] = decode_boxes(fields['raw'], points, strides)
         if 'proxy' in fields:
-            fields['proxy'] = points[:, None] + fields['proxy'].unflatten(2, (-1, 2)) * strides[:, None, None]
+            fields['proxy'] = decode_offsets(fields['proxy'], points, strides)
         return [{**fields, 'points': points, 'strides': strides}]
 
-    def distributions(self, people: Mapping[str, Tensor]) -> Distributions:
-        """Where the joints of chosen cells may be; their boxes teach nothing and learn nothing from here."""
-        return self.dcc(people['vector'], people['box'].detach(), people['points'])
+    def predict_distributions(self, instances: Mapping[str, Tensor]) -> KeypointDistributions:
+        """Predict the distributions of the keypoints of selected cells.
 
-    def joints(self, people: Mapping[str, Tensor]) -> Tensor:
-        return self.distributions(people).expectation()
+        No gradient passes to their boxes: the classification of keypoints does not train the boxes.
+
+        Args:
+            instances: The fields of N cells, each (N, ...).
+
+        Returns:
+            The distributions.
+        """
+        return self.dcc(instances['vector'], instances['box'].detach(), instances['points'])
+
+    def decode_keypoints(self, instances: Mapping[str, Tensor]) -> Tensor:
+        return self.predict_distributions(instances).expected_keypoints()
+
+
+def _build_pose_tower(in_channels: int, channels: int) -> nn.Sequential:
+    """A 3x3 convolution and three grouped ones."""
+    grouped = (conv_bn_act(channels, channels, 3, groups=_NUM_GROUPS) for _ in range(3))
+    return nn.Sequential(conv_bn_act(in_channels, channels, 3), *grouped)

@@ -1,4 +1,4 @@
-"""Coordinates by classification, from flattened maps (SimCC: Li et al. 2022, arXiv:2107.03332)."""
+"""Coordinates by classification, from flattened heatmaps (SimCC: Li et al. 2022, arXiv:2107.03332)."""
 
 from __future__ import annotations
 
@@ -8,93 +8,146 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from poseplug.errors import MismatchError
-from poseplug.geometry import Size
+from poseplug.core.errors import MismatchError
+from poseplug.core.geometry import Size
 from poseplug.models.heads.base import Head
-from poseplug.models.heads.deconv import deconv_block
-from poseplug.models.layers import init_convolutions
+from poseplug.models.heads.deconv import build_deconv_layers, expand_widths
+from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
-Shapes = Mapping[str, tuple[int, ...]]
+FieldShapes = Mapping[str, tuple[int, ...]]
 
 
 @MODELS.register_module()
 class SimCCHead(Head):
-    """The last feature map, doubled by deconvolutions, one map a joint, and one layer a field on all of its cells.
+    """The last feature map, doubled by deconvolutions, one map per keypoint, and one linear layer per field on it.
 
-    `deconvs` are the channels of the deconvolutions, one number for as many as bring the map to `map_stride` or finer
-    (none where it is so already), or one each, whatever that leads to.
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        shapes: Shape (K, bins) of every field; provided by the codec.
+        input_size: (width, height) of the input in px; provided by the codec.
+        deconv_out_channels: Channels of the deconvolutions: one number for as many as lead to `feature_stride` or a
+            finer one (none if the feature map is that fine), or one each, whatever stride they lead to.
+        feature_stride: Stride to which the deconvolutions lead if `deconv_out_channels` is one number.
+
+    Raises:
+        MismatchError: The fields are no bins, or the stride of the feature map does not divide the input.
     """
 
-    predicts: ClassVar[tuple[str, ...]] = ('bins',)
+    field_kinds: ClassVar[tuple[str, ...]] = ('bins',)
 
     def __init__(
         self,
         in_channels: Sequence[int],
         strides: Sequence[int],
-        shapes: Shapes,
+        shapes: FieldShapes,
         input_size: Size,
-        deconvs: int | Sequence[int] = 256,
-        map_stride: int = 4,
+        deconv_out_channels: int | Sequence[int] = 256,
+        feature_stride: int = 4,
     ):
         super().__init__()
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.shapes, self.input_size = dict(shapes), (input_size[0], input_size[1])
-        count = max(0, math.ceil(math.log2(strides[-1] / map_stride)))
-        widths = (deconvs,) * count if isinstance(deconvs, int) else tuple(deconvs)
-        channels = (in_channels[-1], *widths)
-        self.size = cells_of('SimCCHead', input_size, strides[-1])
-        self.deconvs = nn.Sequential(*(m for pair in zip(channels, widths, strict=False) for m in deconv_block(*pair)))
-        self.maps = nn.Conv2d(channels[-1], joints_of('SimCCHead', shapes), 1)
+        count = max(0, math.ceil(math.log2(strides[-1] / feature_stride)))
+        widths = expand_widths(deconv_out_channels, count)
+        self.feature_size = compute_feature_size('SimCCHead', input_size, strides[-1])
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths)
+        self.maps = nn.Conv2d(channels, count_bin_keypoints('SimCCHead', shapes), 1)
         init_convolutions(self.maps, 0.001)
-        self.bins = BinLayers(math.prod(self.size) * 4 ** len(widths), shapes)
+        num_cells = math.prod(self.feature_size) * 4 ** len(widths)
+        self.bins = BinLayers(num_cells, shapes)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        maps = self.maps(self.deconvs(sized('SimCCHead', features[-1], self.size, self.input_size)))
+        feature_map = check_feature_size('SimCCHead', features[-1], self.feature_size, self.input_size)
+        maps = self.maps(self.deconvs(feature_map))
         return [self.bins(maps.flatten(2))]
 
 
 class BinLayers(nn.ModuleDict):
-    """One layer a field, the same for every joint: tokens (B, K, C) to fields (B, K, bins)."""
+    """One linear layer per field, the same for all keypoints.
 
-    def __init__(self, channels: int, shapes: Shapes, bias: bool = True):
-        super().__init__({name: nn.Linear(channels, shape[1], bias=bias) for name, shape in shapes.items()})
+    Args:
+        in_channels: Channels of the tokens.
+        shapes: Shape (K, bins) of every field.
+        bias: Whether the layers have a bias.
+    """
+
+    def __init__(self, in_channels: int, shapes: FieldShapes, bias: bool = True):
+        super().__init__({name: nn.Linear(in_channels, shape[1], bias=bias) for name, shape in shapes.items()})
         for layer in self.children():
             nn.init.normal_(layer.weight, 0.0, 0.01)  # type: ignore[arg-type]
             if bias:
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Return the fields, each (B, K, bins), of one token per keypoint, (B, K, C)."""
         return {name: layer(tokens) for name, layer in self.items()}
 
 
-def joints_of(part: str, shapes: Shapes) -> int:
-    """The number of joints of bins (K, n), which all fields share."""
+def count_bin_keypoints(part: str, shapes: FieldShapes) -> int:
+    """Return the number of keypoints of fields of bins.
+
+    Args:
+        part: Name of the head, for the message.
+        shapes: Shape (K, bins) of every field.
+
+    Returns:
+        K, which all fields have in common.
+
+    Raises:
+        MismatchError: A field has another shape, or the fields differ in K.
+    """
     if len({shape[0] for shape in shapes.values()}) != 1 or any(len(shape) != 2 for shape in shapes.values()):
         raise MismatchError(
-            f'{part} gives every joint one line of bins in each field, (joints, bins) of one number of joints; the '
-            f'codec reads {dict(shapes)}; take SimCC as model.codec.type'
+            f'{part} predicts one row of bins per keypoint in each field, (keypoints, bins) of one number of '
+            f'keypoints; the codec reads {dict(shapes)}; set model.codec.type to SimCC'
         )
     return next(iter(shapes.values()))[0]
 
 
-def cells_of(part: str, input_size: Size, stride: int) -> Size:
-    """(width, height) of a feature map of this stride, which the input must fill."""
+def compute_feature_size(part: str, input_size: Size, stride: int) -> Size:
+    """Compute the size of a feature map that covers the input exactly.
+
+    Args:
+        part: Name of the head, for the message.
+        input_size: (width, height) of the input in px.
+        stride: Stride of the feature map.
+
+    Returns:
+        (width, height) in cells.
+
+    Raises:
+        MismatchError: The stride does not divide the input.
+    """
     if any(n % stride for n in input_size):
-        near = tuple(max(1, round(n / stride)) * stride for n in input_size)
+        nearest = tuple(max(1, round(n / stride)) * stride for n in input_size)
         raise MismatchError(
             f'{part} reads every cell of the last feature map, of stride {stride:g}, which does not divide the input '
-            f'of {tuple(input_size)} px; set model.codec.input_size={near}'
+            f'of {tuple(input_size)} px; set model.codec.input_size={nearest}'
         )
     return input_size[0] // stride, input_size[1] // stride
 
 
-def sized(part: str, maps: Tensor, size: Size, input_size: Size) -> Tensor:
-    """Maps (B, C, H, W), which must have the size (width, height) that the head was built for."""
-    found = (maps.shape[-1], maps.shape[-2])
-    if found != size:
+def check_feature_size(part: str, features: Tensor, feature_size: Size, input_size: Size) -> Tensor:
+    """Check that a feature map has the size that the head was built for.
+
+    Args:
+        part: Name of the head, for the message.
+        features: (B, C, H, W).
+        feature_size: Expected (width, height) in cells.
+        input_size: (width, height) of the input that the head was built for, for the message.
+
+    Returns:
+        The features.
+
+    Raises:
+        MismatchError: They have another size.
+    """
+    size = (features.shape[-1], features.shape[-2])
+    if size != feature_size:
         raise MismatchError(
-            f'{part} was built for an input of {input_size} px and maps of {size} cells, all (width, height); these '
-            f'have {found}. Set model.codec.input_size to that of the pictures'
+            f'{part} was built for an input of {input_size} px and feature maps of {feature_size} cells, all (width, '
+            f'height); these have {size}. Set model.codec.input_size to that of the images'
         )
-    return maps
+    return features

@@ -1,4 +1,4 @@
-"""A person at every cell with its joints by direct offsets (Maji et al. 2022, arXiv:2204.06806), on YOLOX's towers."""
+"""An instance at every cell, keypoints by direct offsets (Maji et al. 2022, arXiv:2204.06806), on YOLOX's towers."""
 
 from __future__ import annotations
 
@@ -7,53 +7,63 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from poseplug.models.csp import block, set_norms
-from poseplug.models.heads.one_stage import Fields, OneStageHead, boxes_of, flat, grid_points, predictors
-from poseplug.models.heads.rtmo import NORMS
-from poseplug.models.layers import init_convolutions
+from poseplug.models.heads.one_stage import (
+    OneStageFields,
+    OneStageHead,
+    build_grid_points,
+    build_output_convs,
+    build_towers,
+    decode_boxes,
+    decode_offsets,
+    predict_levels,
+)
+from poseplug.models.layers.conv import init_convolutions
+from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, configure_batch_norms, conv_bn_act
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class YOLOXPoseHead(OneStageHead):
-    """Two 3x3 convolutions each towards score, box and joints, on `width` channels, on each level its own."""
+    """One tower of two 3x3 convolutions each to score, box and keypoints, separately on every level.
 
-    TOWERS = dict(score=('score',), box=('raw',), joints=('proxy', 'visible'))
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone or neck.
+        strides: Stride of every feature map; provided by the backbone or neck.
+        shapes: Shape of every field; provided by the codec.
+        feat_channels: Channels of the towers.
+    """
+
+    TOWER_OUTPUTS = dict(score=('score',), box=('raw',), joints=('proxy', 'visible'))  # keys are parameter names
 
     def __init__(
         self,
         in_channels: Sequence[int],
         strides: Sequence[int],
         shapes: Mapping[str, tuple[int, ...]],
-        width: int = 128,
+        feat_channels: int = 128,
     ):
         super().__init__()
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
-        joints, levels = shapes['keypoints'][0], len(in_channels)
-        sizes = dict(score=1, raw=4, proxy=2 * joints, visible=joints)
-        self.entries = nn.ModuleList(block(n, width, 1) for n in in_channels)
-        self.towers: Any = nn.ModuleDict(
-            {
-                name: nn.ModuleList(nn.Sequential(*(block(width, width, 3) for _ in range(2))) for _ in range(levels))
-                for name in self.TOWERS
-            }
-        )
+        num_keypoints, num_levels = shapes['keypoints'][0], len(in_channels)
+        self.entries = nn.ModuleList(conv_bn_act(n, feat_channels, 1) for n in in_channels)
+        self.towers: Any = nn.ModuleDict({name: build_towers(num_levels, feat_channels) for name in self.TOWER_OUTPUTS})
         init_convolutions(self)
-        set_norms(self, **NORMS)
-        self.outputs = predictors(levels, width, sizes)
+        configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
+        output_channels = dict(score=1, raw=4, proxy=2 * num_keypoints, visible=num_keypoints)
+        self.outputs = build_output_convs(num_levels, feat_channels, output_channels)
 
-    def forward(self, features: Sequence[Tensor]) -> list[Fields]:
-        points, strides = grid_points([f.shape[2:] for f in features], self.strides, features[0])
-        entered = [entry(f) for entry, f in zip(self.entries, features, strict=True)]
+    def forward(self, features: Sequence[Tensor]) -> list[OneStageFields]:
+        points, strides = build_grid_points([f.shape[2:] for f in features], self.strides, features[0])
+        features = [entry(f) for entry, f in zip(self.entries, features, strict=True)]
         fields = {}
-        for name, outputs in self.TOWERS.items():
-            maps = [tower(f) for tower, f in zip(self.towers[name], entered, strict=True)]
-            for output in outputs:
-                fields[output] = flat([p(f) for p, f in zip(self.outputs[output], maps, strict=True)])
+        for tower_name, output_names in self.TOWER_OUTPUTS.items():
+            tower_features = [tower(f) for tower, f in zip(self.towers[tower_name], features, strict=True)]
+            for name in output_names:
+                fields[name] = predict_levels(self.outputs[name], tower_features)
         fields['score'] = fields['score'][..., 0]
-        fields['box'] = boxes_of(fields['raw'], points, strides)
-        fields['proxy'] = points[:, None] + fields['proxy'].unflatten(2, (-1, 2)) * strides[:, None, None]
+        fields['box'] = decode_boxes(fields['raw'], points, strides)
+        fields['proxy'] = decode_offsets(fields['proxy'], points, strides)
         return [{**fields, 'points': points, 'strides': strides}]
 
-    def joints(self, people: Mapping[str, Tensor]) -> Tensor:
-        return people['proxy']
+    def decode_keypoints(self, instances: Mapping[str, Tensor]) -> Tensor:
+        return instances['proxy']

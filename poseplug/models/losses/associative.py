@@ -1,4 +1,4 @@
-"""Tags alike within a person and unlike between people (Newell et al. 2017, arXiv:1611.05424, section 3.2)."""
+"""Associative embedding: equal tags within an instance, other tags in others (Newell et al. 2017, arXiv:1611.05424)."""
 
 from __future__ import annotations
 
@@ -7,59 +7,88 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.losses.base import spread
+from poseplug.core.errors import ConfigError
+from poseplug.models.losses.base import expand_weight
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
-class AssociativeEmbedding(nn.Module):
-    """How far a person's tags lie from their mean, and how near the means of two people lie to each other.
+class AssociativeEmbeddingLoss(nn.Module):
+    """Pull the tags of an instance to their mean, and push the means of two instances apart (section 3.2).
 
-    Pull is the mean square within a person, averaged over people; push is exp(-d²) of two means d apart, averaged over
-    pairs of people. Both are averaged over pictures. `factor` multiplies both, and `push` the latter alone. A picture
-    of nobody costs nothing, and a single person has nobody to be pushed from. MMPose sums over pictures, and counts
-    everybody as one more pair, with themselves, a constant.
+    Pull is the mean square of the tags about their mean, averaged over instances; push is exp(-d²) for two means at
+    distance d, averaged over pairs of instances. Both are averaged over images. An image without instances has no loss,
+    and a single instance has no push. MMPose sums over images, and counts every instance as one more pair with itself,
+    a constant.
+
+    Args:
+        loss_weight: Factor on both.
+        push_loss_factor: Factor on push alone.
+
+    Raises:
+        ConfigError: A factor is negative.
     """
 
-    reads: ClassVar[str] = 'numbers of people'
+    target_kind: ClassVar[str] = 'instance_numbers'
 
-    def __init__(self, factor: float = 1.0, push: float = 0.5):
+    def __init__(self, loss_weight: float = 1.0, push_loss_factor: float = 0.5):
         super().__init__()
-        for name, value in (('factor', factor), ('push', push)):
+        for name, value in (('loss_weight', loss_weight), ('push_loss_factor', push_loss_factor)):
             if value < 0:
-                raise ConfigError(f'AssociativeEmbedding: {name} is not negative; got {value}')
-        self.factor, self.push = factor, push
+                raise ConfigError(f'AssociativeEmbeddingLoss: {name} is not negative; got {value}')
+        self.loss_weight, self.push_loss_factor = loss_weight, push_loss_factor
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Tags (B, K, H, W) and in the same shape the numbers, from 1, of whose joints are where, to one number.
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
 
-        Cells that are 0 do not count, nor do those without weight, (B, K) or (B, K, H, W).
+        Args:
+            predicted: (B, K, H, W), tags.
+            target: (B, K, H, W), the number, from 1, of the instance whose keypoint is in a cell; 0 for none.
+            weight: (B, K) or (B, K, H, W), 0 where cells do not count; None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
         """
-        counts = wanted > 0 if weight is None else (wanted > 0) & (spread(weight, wanted) > 0)
-        places = counts.nonzero(as_tuple=True)
-        pull, push = pull_and_push(predicted[places], wanted[places].long() - 1, places[0], len(predicted))
-        return self.factor * (pull + self.push * push) / max(len(predicted), 1)
+        counts = target > 0
+        if weight is not None:
+            counts = counts & (expand_weight(weight, target) > 0)
+        cells = counts.nonzero(as_tuple=True)
+        pull, push = compute_pull_push(predicted[cells], target[cells].long() - 1, cells[0], len(predicted))
+        return self.loss_weight * (pull + self.push_loss_factor * push) / max(len(predicted), 1)
 
 
-def pull_and_push(tags: Tensor, people: Tensor, pictures: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Pull and push, each summed over `count` pictures, from the tags (M,) of joints and whose they are.
+def compute_pull_push(
+    tags: Tensor, instance_indices: Tensor, image_indices: Tensor, num_images: int
+) -> tuple[Tensor, Tensor]:
+    """Compute pull and push from the tags of keypoints, each summed over images.
 
-    `people` and `pictures` (M,) count from 0; a person who has no joint is nobody.
+    Args:
+        tags: (M,), tags of the keypoints.
+        instance_indices: (M,), index of every keypoint's instance in its image, from 0. An index without keypoints is
+            no instance.
+        image_indices: (M,), index of every keypoint's image.
+        num_images: Number of images.
+
+    Returns:
+        Pull and push, one number each.
     """
-    most = int(people.max()) + 1 if len(people) else 0
-    owner = pictures * most + people
-    joints = sums(torch.ones_like(tags, dtype=torch.float32), owner, count * most)
-    means = sums(tags.float(), owner, count * most) / joints.clamp(min=1)
-    squares = sums((tags.float() - means[owner]).square(), owner, count * most) / joints.clamp(min=1)
-    means, squares, there = (t.view(count, most) for t in (means, squares, joints > 0))
-    n = there.sum(dim=1).clamp(min=1)
-    near = torch.exp(-(means[:, :, None] - means[:, None]).square())
-    others = there[:, :, None] & there[:, None] & ~torch.eye(most, dtype=torch.bool, device=tags.device)
-    push = (near * others).sum(dim=(1, 2)) / (n * (n - 1)).clamp(min=1)
-    return (squares.sum(dim=1) / n).sum(), push.sum()
+    max_instances = int(instance_indices.max()) + 1 if len(instance_indices) else 0
+    size = num_images * max_instances
+    rows = image_indices * max_instances + instance_indices
+    tags = tags.float()
+    counts = _sum_by_index(torch.ones_like(tags), rows, size)
+    means = _sum_by_index(tags, rows, size) / counts.clamp(min=1)
+    squares = _sum_by_index((tags - means[rows]).square(), rows, size) / counts.clamp(min=1)
+    means, squares, exists = (t.view(num_images, max_instances) for t in (means, squares, counts > 0))
+    num_instances = exists.sum(dim=1).clamp(min=1)
+    pull = squares.sum(dim=1) / num_instances
+    similarities = torch.exp(-(means[:, :, None] - means[:, None]).square())
+    is_other = ~torch.eye(max_instances, dtype=torch.bool, device=tags.device)
+    pairs = exists[:, :, None] & exists[:, None] & is_other
+    push = (similarities * pairs).sum(dim=(1, 2)) / (num_instances * (num_instances - 1)).clamp(min=1)
+    return pull.sum(), push.sum()
 
 
-def sums(values: Tensor, owner: Tensor, count: int) -> Tensor:
-    """(count,) the sums of values (M,) by owner."""
-    return values.new_zeros(count).index_add(0, owner, values)
+def _sum_by_index(values: Tensor, indices: Tensor, size: int) -> Tensor:
+    """(size,) sums of values (M,) by index."""
+    return values.new_zeros(size).index_add(0, indices, values)

@@ -1,51 +1,116 @@
-"""What losses share: how weights meet fields, and which loss trains which field of which stage."""
+"""What losses share: weights of fields, checks of settings, and which loss trains which field of which stage."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError, closest
+from poseplug.core.errors import ConfigError, suggest_closest
 from poseplug.registry import MODELS
 
-Spec = Mapping[str, Any] | nn.Module
+LossSpec = Mapping[str, Any] | nn.Module
 
 
-def spread(weight: Tensor, like: Tensor) -> Tensor:
-    """Weights (B, C), or of a field's own shape, so that they multiply a field (B, C, ...)."""
+def expand_weight(weight: Tensor, like: Tensor) -> Tensor:
+    """Reshape weights so that they multiply a field.
+
+    Args:
+        weight: (B, C), or of the field's own shape.
+        like: The field (B, C, ...).
+
+    Returns:
+        The weights with as many dimensions as the field.
+    """
     return weight.reshape(*weight.shape, *(1,) * (like.ndim - weight.ndim))
 
 
-class LossTable(nn.Module):
-    """Which loss trains a field of a stage: one for all, a dict by field, or a list with one of these a stage."""
+def apply_weight(terms: Tensor, weight: Tensor | None) -> Tensor:
+    """Multiply the terms of a loss (B, C, ...) by weights (B, C) or (B, C, ...), or by 1 if there are none."""
+    return terms if weight is None else terms * expand_weight(weight, terms)
 
-    def __init__(self, spec: Spec | Sequence[Any] | None, fields: Sequence[str], stages: int):
+
+def weighted_mean(terms: Tensor, weight: Tensor | None) -> Tensor:
+    """Average the weighted terms of a loss over all terms, also those without weight.
+
+    Args:
+        terms: (B, C, ...).
+        weight: (B, C) or (B, C, ...); None for 1.
+
+    Returns:
+        One number; 0 for an empty batch.
+    """
+    return apply_weight(terms, weight).sum() / max(terms.numel(), 1)
+
+
+def weighted_sum(terms: Tensor, weight: Tensor | None) -> Tensor:
+    """Sum the weighted terms of a loss.
+
+    Args:
+        terms: (B, C, ...).
+        weight: (B, C) or (B, C, ...); None for 1.
+
+    Returns:
+        One number; 0 for an empty batch.
+    """
+    return apply_weight(terms, weight).sum()
+
+
+def check_positive(part: str, **settings: float) -> None:
+    """Check that settings of a loss are positive and finite.
+
+    Args:
+        part: Name of the loss, for the message.
+        settings: The settings by name.
+
+    Raises:
+        ConfigError: One of them is not.
+    """
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f'{part}: {name} is a positive number; got {value}')
+
+
+class LossTable(nn.Module):
+    """The loss of every field at every stage.
+
+    Args:
+        spec: One loss for all, a dict of losses by field, or a list of one of these per stage. A loss is a config or
+            already built; None is `MeanSquaredError`.
+        fields: Names of the codec's fields.
+        num_stages: Number of stages of the head.
+
+    Raises:
+        ConfigError: A list has another length than the stages, or a dict other names than the fields.
+    """
+
+    def __init__(self, spec: LossSpec | Sequence[Any] | None, fields: Sequence[str], num_stages: int):
         super().__init__()
         self.parts = nn.ModuleList()
         rows = list(spec) if isinstance(spec, Sequence) else [spec]
-        if len(rows) not in (1, stages):
+        if len(rows) not in (1, num_stages):
             raise ConfigError(
-                f'model.loss is a list of {len(rows)}, but the head has {stages} stages: give one a stage'
+                f'model.loss is a list of {len(rows)}, but the head has {num_stages} stages: give one per stage'
             )
-        built = [self._row(row or dict(type='MeanSquaredError'), fields) for row in rows]
-        self.table = built * stages if len(built) == 1 else built
+        built = [self._build_row(row or dict(type='MeanSquaredError'), fields) for row in rows]
+        self.table = built * num_stages if len(built) == 1 else built
 
-    def of(self, stage: int, field: str) -> nn.Module:
-        """The loss of a field at a stage, counted from 0."""
+    def get_loss(self, stage: int, field: str) -> nn.Module:
+        """Return the loss of a field at a stage, counted from 0."""
         return self.parts[self.table[stage][field]]
 
-    def _row(self, spec: Any, fields: Sequence[str]) -> dict[str, int]:
-        """The place of the loss of every field."""
+    def _build_row(self, spec: Any, fields: Sequence[str]) -> dict[str, int]:
+        """Build the losses of a stage; return the index in `parts` by field."""
         if isinstance(spec, nn.Module) or 'type' in spec:
             self.parts.append(MODELS.build(spec))
             return dict.fromkeys(fields, len(self.parts) - 1)
-        strange = [name for name in spec if name not in fields]
-        if strange or set(fields) - set(spec):
-            hint = closest(strange[0], fields) if strange else ''
+        unknown = [name for name in spec if name not in fields]
+        if unknown or set(fields) - set(spec):
+            hint = suggest_closest(unknown[0], fields) if unknown else ''
+            remedy = hint or 'give each of them a loss'
             raise ConfigError(
-                f'model.loss names the fields {", ".join(spec)}, but the codec has {", ".join(fields)}; '
-                f'{hint or "give each of them a loss"}'
+                f'model.loss names the fields {", ".join(spec)}, but the codec has {", ".join(fields)}; {remedy}'
             )
-        return {name: self._row(one, [name])[name] for name, one in spec.items()}
+        return {name: self._build_row(field_spec, [name])[name] for name, field_spec in spec.items()}

@@ -1,25 +1,37 @@
-"""How far a box is from the one it should be."""
+"""Distance of a predicted box from the target box."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from poseplug.grouping.boxes import iou
-from poseplug.models.losses.varifocal import weighted_sum
+from poseplug.core.boxes import aligned_box_iou
+from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
-class SquaredIoU(nn.Module):
-    """1 minus the square of the share of their union that two boxes have in common (YOLOX, arXiv:2107.08430).
+class SquaredIoULoss(nn.Module):
+    """1 minus the squared IoU of two boxes, summed over boxes (YOLOX: Ge et al. 2021, arXiv:2107.08430).
 
-    A sum over boxes: divide it by the number of people.
+    The sum is meant to be divided by the number of instances.
+
+    Args:
+        loss_weight: Factor on the loss.
     """
 
-    def __init__(self, factor: float = 1.0):
+    def __init__(self, loss_weight: float = 1.0):
         super().__init__()
-        self.factor = factor
+        self.loss_weight = loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Boxes (..., 4; x, y of two corners) twice and the weights (...) to one number."""
-        return self.factor * weighted_sum(1 - iou(predicted.float(), wanted.float()).square(), weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (..., 4), xyxy.
+            target: (..., 4), xyxy.
+            weight: (...), one per box; None for 1.
+
+        Returns:
+            One number.
+        """
+        return self.loss_weight * weighted_sum(1 - aligned_box_iou(predicted.float(), target.float()).square(), weight)

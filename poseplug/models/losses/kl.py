@@ -1,63 +1,91 @@
-"""How far a predicted distribution is from the wanted one."""
+"""Divergences of a predicted distribution from the target distribution."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from poseplug.models.losses.regression import check_positive, weighted_mean
+from poseplug.models.losses.base import check_positive, weighted_mean
 from poseplug.registry import MODELS
+
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @MODELS.register_module()
 class KLDivergence(nn.Module):
-    """The divergence of the softmax of `beta` times the field from the wanted distribution, a mean over its bins.
+    """Kullback-Leibler divergence of the softmax of a field from the target distribution, as a mean over its bins.
 
-    Of fields whose bins are whatever follows their channels. With `softmax_labels` the wanted numbers go through the
-    same softmax (RTMPose: `beta` 10). Divided by all channels and pictures, weighted or not; other implementations sum
-    over the pictures of a batch.
+    The bins of a channel are all its cells. The sum is divided by all channels and images, weighted or not; other
+    implementations sum over the images of a batch.
+
+    Args:
+        beta: Factor on the field before the softmax.
+        label_softmax: Whether the target also passes `beta` and softmax, as in RTMPose with `beta` 10.
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ConfigError: `beta` is not positive.
     """
 
-    def __init__(self, beta: float = 1.0, softmax_labels: bool = False, factor: float = 1.0):
+    def __init__(self, beta: float = 1.0, label_softmax: bool = False, loss_weight: float = 1.0):
         super().__init__()
         check_positive('KLDivergence', beta=beta)
-        self.beta, self.softmax_labels, self.factor = beta, softmax_labels, factor
+        self.beta, self.label_softmax, self.loss_weight = beta, label_softmax, loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        chances = (self.beta * predicted.float()).flatten(2).log_softmax(dim=-1)
-        truth = wanted.float().flatten(2)
-        if self.softmax_labels:
-            truth = (self.beta * truth).softmax(dim=-1)
-        terms = torch.xlogy(truth, truth) - truth * chances
-        return self.factor * weighted_mean(terms.view(predicted.shape), weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...), logits.
+            target: (B, C, ...), probabilities, or logits with `label_softmax`.
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
+        """
+        log_probs = (self.beta * predicted.float()).flatten(2).log_softmax(dim=-1)
+        labels = target.float().flatten(2)
+        if self.label_softmax:
+            labels = (self.beta * labels).softmax(dim=-1)
+        terms = torch.xlogy(labels, labels) - labels * log_probs
+        return self.loss_weight * weighted_mean(terms.view(predicted.shape), weight)
 
 
 @MODELS.register_module()
 class JensenShannon(nn.Module):
-    """The mean divergence of two distributions from their middle, summed over their cells, the mean of all channels.
+    """Jensen-Shannon divergence: the mean divergence of two distributions from their average.
 
-    Of fields that are distributions themselves (Nibali et al. 2018, arXiv:1801.07372, section 3.3); each channel is
-    scaled to a sum of 1 first.
+    For fields that are distributions themselves (Nibali et al. 2018, arXiv:1801.07372, section 3.3). Every channel is
+    scaled to a sum of 1 first. Divergences are summed over cells and averaged over channels.
+
+    Args:
+        loss_weight: Factor on the loss.
     """
 
-    def __init__(self, factor: float = 1.0):
+    def __init__(self, loss_weight: float = 1.0):
         super().__init__()
-        self.factor = factor
+        self.loss_weight = loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...), nowhere negative, and the weights (B, C) or (B, C, ...) to one number, at most ln 2."""
-        p, q = (scaled(f.float().flatten(2)) for f in (predicted, wanted))
-        middle = (p + q) / 2
-        ends = torch.stack([p, q])
-        terms = (ends * ((ends + TINY).log() - (middle + TINY).log())).mean(dim=0)
-        return self.factor * terms.shape[-1] * weighted_mean(terms.view(predicted.shape), weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...), nowhere negative.
+            target: (B, C, ...), nowhere negative.
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number, at most `loss_weight` ln 2.
+        """
+        p, q = (_normalize_sum(field.float().flatten(2)) for field in (predicted, target))
+        average = (p + q) / 2
+        pair = torch.stack([p, q])
+        terms = (pair * ((pair + _TINY).log() - (average + _TINY).log())).mean(dim=0)
+        num_cells = terms.shape[-1]
+        return self.loss_weight * num_cells * weighted_mean(terms.view(predicted.shape), weight)
 
 
-TINY = torch.finfo(torch.float32).tiny
-
-
-def scaled(chances: Tensor) -> Tensor:
+def _normalize_sum(probs: Tensor) -> Tensor:
     """(B, C, n) with a sum of 1, or all 0."""
-    total = chances.sum(dim=-1, keepdim=True)
-    return chances / torch.where(total > TINY, total, 1.0)
+    total = probs.sum(dim=-1, keepdim=True)
+    return probs / torch.where(total > _TINY, total, 1.0)

@@ -1,4 +1,4 @@
-"""Losses of the distributions that RTMO's classifier gives (Lu et al. 2023, arXiv:2312.07526, section 3.3)."""
+"""Losses of the distributions that RTMO's classifier predicts (Lu et al. 2023, arXiv:2312.07526, section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,77 +7,132 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poseplug.models.dcc import Distributions
-from poseplug.models.losses.regression import check_positive
-from poseplug.models.losses.varifocal import weighted_sum
+from poseplug.models.layers.dcc import KeypointDistributions
+from poseplug.models.losses.base import check_positive, weighted_sum
 from poseplug.registry import MODELS
 
-SMALLEST = 1e-4  # likelihood: what is even less likely costs no more
+MIN_LIKELIHOOD = 1e-4  # added to the likelihood before its logarithm, which bounds the loss of an outlier
 
 
 @MODELS.register_module()
-class MLE(nn.Module):
-    """Minus the logarithm of how likely the labels are: Laplace's distribution about each bin, mixed over the bins.
+class MLECCLoss(nn.Module):
+    """Negative log-likelihood of the labels under Laplace distributions around all bins, mixed by their probabilities.
 
-    A label at g is exp(-|b - g| / (2 spread size)) / spread likely of the bin at b px, where `size` is the root of the
-    person's area and the network tells the spread. So what scatters is allowed to, and bins of any width, even of other
-    widths for every person, can be trained. The mean over a person's joints, with or without a label, and the sum over
-    people: divide it by their number.
+    A label at g has the likelihood exp(-|b - g| / (2 s size)) / s under a bin at b px, with the instance size (root of
+    the area) in px and the relative sigma s that the network predicts. Keypoints whose labels scatter may thus have
+    wide distributions, and bins may have any width, also a different one for every instance.
 
-    A spread below `narrowest` counts as that. Where the network has grown sure, a joint in the wrong place by many
-    spreads is hardly any less likely a bin nearer, and learns no more: to learn a few pictures by heart, take 0.03.
+    The mean over the keypoints of an instance, labeled or not, and the sum over instances, which is meant to be divided
+    by their number.
+
+    Args:
+        loss_weight: Factor on the loss.
+        min_relative_sigma: Smaller relative sigmas count as this one. Once the network predicts small ones, a keypoint
+            that is off by many of them is hardly more likely one bin nearer, and learns no more: 0.03 is better for
+            learning a few images by heart.
+
+    Raises:
+        ConfigError: `min_relative_sigma` is not positive.
     """
 
-    reads: ClassVar[str] = 'distributions'
+    target_kind: ClassVar[str] = 'distributions'
 
-    def __init__(self, factor: float = 1.0, narrowest: float = 1e-3):
+    def __init__(self, loss_weight: float = 1.0, min_relative_sigma: float = 1e-3):
         super().__init__()
-        check_positive('MLE', narrowest=narrowest)
-        self.factor, self.narrowest = factor, narrowest
+        check_positive('MLECCLoss', min_relative_sigma=min_relative_sigma)
+        self.loss_weight, self.min_relative_sigma = loss_weight, min_relative_sigma
 
-    def forward(self, found: Distributions, wanted: Tensor, sizes: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Distributions of N people, their joints (N, K, 2) px, sizes (N,) px and the weights (N, K) to one number."""
-        spread = found.spread.float().clamp(min=self.narrowest)
-        scale = spread * sizes.float().clamp(min=1)[:, None]
-        likely = [
-            (chances.float() * laplace(places, wanted[..., axis], scale)).sum(dim=-1) / spread
-            for axis, (chances, places) in enumerate(((found.x, found.x_places), (found.y, found.y_places)))
-        ]
-        terms = -(likely[0] * likely[1] + SMALLEST).log()
-        return self.factor * weighted_sum(terms, weight) / max(terms.shape[1], 1)
+    def forward(
+        self, predicted: KeypointDistributions, target: Tensor, sizes: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: Distributions of N instances.
+            target: (N, K, 2), labeled keypoints in px.
+            sizes: (N,), instance sizes in px.
+            weight: (N, K); None for 1.
+
+        Returns:
+            One number.
+        """
+        relative_sigmas = predicted.relative_sigmas.float().clamp(min=self.min_relative_sigma)
+        scale = relative_sigmas * sizes.float().clamp(min=1)[:, None]
+        likelihoods = []
+        for axis, (probs, positions) in enumerate(_split_axes(predicted)):
+            density = laplace_density(positions, target[..., axis], scale)
+            likelihoods.append((probs.float() * density).sum(dim=-1) / relative_sigmas)
+        terms = -(likelihoods[0] * likelihoods[1] + MIN_LIKELIHOOD).log()
+        return self.loss_weight * weighted_sum(terms, weight) / max(terms.shape[1], 1)
 
 
 @MODELS.register_module()
 class BinDivergence(nn.Module):
-    """The divergence of a distribution over bins from the one that is wanted, the baseline of the paper's `MLE`.
+    """Kullback-Leibler divergence of a distribution over bins from a fixed shape, the paper's baseline of `MLECCLoss`.
 
-    Wanted is a Laplace distribution about the label with a spread of `width` times the person's size, scaled to a sum
-    of 1. The mean over joints and axes, and the sum over people.
+    The target is a Laplace distribution around the label, scaled to a sum of 1. The mean over keypoints and axes, and
+    the sum over instances, which is meant to be divided by their number.
+
+    Args:
+        relative_sigma: Width of the target, as a fraction of the instance size (root of the area).
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ConfigError: `relative_sigma` is not positive.
     """
 
-    reads: ClassVar[str] = 'distributions'
+    target_kind: ClassVar[str] = 'distributions'
 
-    def __init__(self, width: float = 0.05, factor: float = 1.0):
+    def __init__(self, relative_sigma: float = 0.05, loss_weight: float = 1.0):
         super().__init__()
-        check_positive('BinDivergence', width=width)
-        self.width, self.factor = width, factor
+        check_positive('BinDivergence', relative_sigma=relative_sigma)
+        self.relative_sigma, self.loss_weight = relative_sigma, loss_weight
 
-    def forward(self, found: Distributions, wanted: Tensor, sizes: Tensor, weight: Tensor | None = None) -> Tensor:
-        """As `MLE`'s."""
-        scale = (self.width * sizes.float().clamp(min=1))[:, None].expand(wanted.shape[:2])
+    def forward(
+        self, predicted: KeypointDistributions, target: Tensor, sizes: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: Distributions of N instances.
+            target: (N, K, 2), labeled keypoints in px.
+            sizes: (N,), instance sizes in px.
+            weight: (N, K); None for 1.
+
+        Returns:
+            One number.
+        """
+        scale = (self.relative_sigma * sizes.float().clamp(min=1))[:, None].expand(target.shape[:2])
         terms = sum(
-            divergence(chances, laplace(places, wanted[..., axis], scale))
-            for axis, (chances, places) in enumerate(((found.x, found.x_places), (found.y, found.y_places)))
+            _kl_divergence(probs, laplace_density(positions, target[..., axis], scale))
+            for axis, (probs, positions) in enumerate(_split_axes(predicted))
         )
-        return self.factor * weighted_sum(torch.as_tensor(terms), weight) / max(2 * wanted.shape[1], 1)
+        return self.loss_weight * weighted_sum(torch.as_tensor(terms), weight) / max(2 * target.shape[1], 1)
 
 
-def laplace(places: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
-    """(N, K, bins) exp(-|b - g| / (2 scale)) of bins at (N, bins) px about labels (N, K) px, with scales (N, K) px."""
-    return ((places.float()[:, None] - labels.float()[..., None]).abs() / (-2 * scale[..., None])).exp()
+def laplace_density(positions: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
+    """Compute the unnormalized Laplace density exp(-|b - g| / (2 scale)) of bins at b around labels at g.
+
+    Args:
+        positions: (N, bins), positions of the bins in px.
+        labels: (N, K), labels in px.
+        scale: (N, K), in px.
+
+    Returns:
+        (N, K, bins).
+    """
+    return ((positions.float()[:, None] - labels.float()[..., None]).abs() / (-2 * scale[..., None])).exp()
 
 
-def divergence(chances: Tensor, wanted: Tensor) -> Tensor:
-    """(N, K) the divergence of chances (N, K, bins) from what is wanted, which is scaled to a sum of 1 first."""
-    truth = wanted / wanted.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    return (torch.xlogy(truth, truth) - truth * chances.float().clamp(min=1e-12).log()).sum(dim=-1)
+def _split_axes(distributions: KeypointDistributions) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Probabilities (N, K, bins) and positions (N, bins) in x, and the same in y."""
+    return (
+        (distributions.x_probs, distributions.x_positions),
+        (distributions.y_probs, distributions.y_positions),
+    )
+
+
+def _kl_divergence(probs: Tensor, target: Tensor) -> Tensor:
+    """(N, K) divergences of `probs` (N, K, bins) from `target` (N, K, bins), which is scaled to a sum of 1 first."""
+    labels = target / target.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return (torch.xlogy(labels, labels) - labels * probs.float().clamp(min=1e-12).log()).sum(dim=-1)

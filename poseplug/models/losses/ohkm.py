@@ -4,33 +4,50 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError
-from poseplug.models.losses.base import spread
+from poseplug.core.errors import ConfigError
+from poseplug.models.losses.base import apply_weight
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
-class OHKM(nn.Module):
-    """The mean squared error of the `top` hardest joints of every picture, times `factor`.
+class OHKMLoss(nn.Module):
+    """The mean squared error of the hardest keypoints of every image.
 
-    A picture with fewer weighted joints than `top` is still divided by `top`, as in the released code.
+    An image with fewer weighted keypoints than `topk` is still divided by `topk`, as in the released code.
+
+    Args:
+        topk: Number of keypoints that count.
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ConfigError: `topk` is less than 1.
     """
 
-    def __init__(self, top: int = 8, factor: float = 1.0):
+    def __init__(self, topk: int = 8, loss_weight: float = 1.0):
         super().__init__()
-        if top < 1:
-            raise ConfigError(f'OHKM keeps at least one joint of a picture; got top={top}')
-        self.top, self.factor = top, factor
+        if topk < 1:
+            raise ConfigError(f'OHKMLoss counts at least one keypoint per image; got {topk=}')
+        self.topk, self.loss_weight = topk, loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        if predicted.shape[1] < self.top:
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...).
+            target: (B, C, ...).
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
+
+        Raises:
+            ConfigError: The fields have fewer channels than `topk`.
+        """
+        if predicted.shape[1] < self.topk:
             raise ConfigError(
-                f'OHKM keeps the {self.top} hardest channels, but the field has {predicted.shape[1]}; set '
-                f'model.loss.top to {predicted.shape[1]} or less'
+                f'OHKMLoss counts the {self.topk} hardest channels, but the field has {predicted.shape[1]}; set '
+                f'model.loss.topk to {predicted.shape[1]} or less'
             )
-        squares = (predicted.float() - wanted.float()).square()
-        if weight is not None:
-            squares = squares * spread(weight, squares)
-        hardest = squares.flatten(2).mean(dim=2).topk(self.top, dim=1).values
-        return self.factor * hardest.sum() / max(hardest.numel(), 1)
+        squares = apply_weight((predicted.float() - target.float()).square(), weight)
+        hardest = squares.flatten(2).mean(dim=2).topk(self.topk, dim=1).values
+        return self.loss_weight * hardest.sum() / max(hardest.numel(), 1)

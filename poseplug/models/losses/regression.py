@@ -1,77 +1,107 @@
-"""Distances between predicted and wanted numbers, such as joints as shares of the input."""
+"""Distances between predicted and target numbers, such as keypoints as fractions of the input."""
 
 from __future__ import annotations
-
-import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.errors import ConfigError
-from poseplug.models.losses.base import spread
+from poseplug.models.losses.base import check_positive, weighted_mean
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
-class L1(nn.Module):
-    """The mean of absolute differences, times `factor`."""
+class L1Loss(nn.Module):
+    """The mean of absolute differences.
 
-    def __init__(self, factor: float = 1.0):
+    Args:
+        loss_weight: Factor on the loss.
+    """
+
+    def __init__(self, loss_weight: float = 1.0):
         super().__init__()
-        self.factor = factor
+        self.loss_weight = loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        return self.factor * weighted_mean((predicted.float() - wanted.float()).abs(), weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...).
+            target: (B, C, ...).
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
+        """
+        return self.loss_weight * weighted_mean((predicted.float() - target.float()).abs(), weight)
 
 
 @MODELS.register_module()
-class SmoothL1(nn.Module):
-    """The mean of absolute differences, squared where they are below `edge` (Girshick 2015, arXiv:1504.08083).
+class SmoothL1Loss(nn.Module):
+    """The mean of absolute differences, which are squared below a threshold (Girshick 2015, arXiv:1504.08083).
 
-    A difference d costs d² / (2 edge) below it, and d - edge / 2 above. `edge` is in the units of the field.
+    A difference d costs d² / (2 beta) below `beta`, and d - beta / 2 above.
+
+    Args:
+        beta: The threshold, in the unit of the field.
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ConfigError: `beta` is not positive.
     """
 
-    def __init__(self, edge: float = 1.0, factor: float = 1.0):
+    def __init__(self, beta: float = 1.0, loss_weight: float = 1.0):
         super().__init__()
-        check_positive('SmoothL1', edge=edge)
-        self.edge, self.factor = edge, factor
+        check_positive('SmoothL1Loss', beta=beta)
+        self.beta, self.loss_weight = beta, loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        terms = F.smooth_l1_loss(predicted.float(), wanted.float(), reduction='none', beta=self.edge)
-        return self.factor * weighted_mean(terms, weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...).
+            target: (B, C, ...).
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
+        """
+        terms = F.smooth_l1_loss(predicted.float(), target.float(), reduction='none', beta=self.beta)
+        return self.loss_weight * weighted_mean(terms, weight)
 
 
 @MODELS.register_module()
-class Wing(nn.Module):
-    """A loss that weighs small differences more (Feng et al. 2018, arXiv:1711.06753, eq. 5).
+class WingLoss(nn.Module):
+    """A loss that weights small differences more (Feng et al. 2018, arXiv:1711.06753, eq. 5).
 
-    A difference d costs w ln(1 + d / e) below w = `width`, with e = `curve`, and beyond it d plus what makes both meet.
-    Both are in the units of the field: the paper's 10 and 2 are pixels.
+    A difference d costs omega ln(1 + d / epsilon) below `omega`, and above it d plus the constant that joins both
+    parts. Both settings are in the unit of the field: the paper's 10 and 2 are pixels.
+
+    Args:
+        omega: Difference from which on the loss is linear.
+        epsilon: Curvature of the logarithm: the smaller, the more small differences weigh.
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ConfigError: `omega` or `epsilon` is not positive.
     """
 
-    def __init__(self, width: float = 10.0, curve: float = 2.0, factor: float = 1.0):
+    def __init__(self, omega: float = 10.0, epsilon: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
-        check_positive('Wing', width=width, curve=curve)
-        self.width, self.curve, self.factor = width, curve, factor
+        check_positive('WingLoss', omega=omega, epsilon=epsilon)
+        self.omega, self.epsilon, self.loss_weight = omega, epsilon, loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        away = (predicted.float() - wanted.float()).abs()
-        near = self.width * (away.clamp(max=self.width) / self.curve).log1p()
-        return self.factor * weighted_mean(near + (away - self.width).clamp(min=0), weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
 
+        Args:
+            predicted: (B, C, ...).
+            target: (B, C, ...).
+            weight: (B, C) or (B, C, ...); None for 1.
 
-def weighted_mean(terms: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of (B, C, ...) after weighting; what has no weight stays in the denominator. 0 for an empty batch."""
-    if weight is not None:
-        terms = terms * spread(weight, terms)
-    return terms.sum() / max(terms.numel(), 1)
-
-
-def check_positive(part: str, **settings: float) -> None:
-    """Widths of a loss are positive numbers."""
-    for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise ConfigError(f'{part}: {name} is a positive number; got {value}')
+        Returns:
+            One number; 0 for an empty batch.
+        """
+        distance = (predicted.float() - target.float()).abs()
+        near = self.omega * (distance.clamp(max=self.omega) / self.epsilon).log1p()
+        far = (distance - self.omega).clamp(min=0)
+        return self.loss_weight * weighted_mean(near + far, weight)

@@ -7,75 +7,104 @@ import math
 import torch
 from torch import Tensor, nn
 
-from poseplug.errors import ConfigError, MismatchError
-from poseplug.models.losses.regression import weighted_mean
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.models.losses.base import weighted_mean
 from poseplug.registry import MODELS
 
-NARROWEST = 1e-4  # the smallest spread, as a share of the input
+MIN_RELATIVE_SIGMA = 1e-4  # smallest sigma, as a fraction of the input; smaller ones count as this one
 
 
 @MODELS.register_module()
-class RLE(nn.Module):
-    """The negative log-likelihood of the joint, under a distribution whose shape is learned beside the network.
+class RLELoss(nn.Module):
+    """The negative log-likelihood of the keypoint, under a distribution whose shape is learned with the network.
 
-    With the error in spreads, e = (wanted - predicted) / spread, it is the mean over joints of
+    With the error in sigmas, e = (target - predicted) / sigma, it is the mean over keypoints of
 
-        Σ over x, y of (ln(2 spread) + |e|)  -  ln G(e),
+        Σ over x, y of (ln(2 sigma) + |e|)  -  ln G(e),
 
     a Laplace distribution, times a correction G that a flow learns (section 3.3 there; G is not scaled to a sum of 1).
-    It may be negative. Spreads below `NARROWEST` count as that. Training needs the flow, prediction does not. The
-    released code takes the logarithm of the spreads twice, and that of G once a coordinate.
+    It may be negative. Training needs the flow, prediction does not. The released code takes the logarithm of the
+    sigmas twice, and that of G once per coordinate.
+
+    Args:
+        num_layers: Number of the flow's layers, an even number.
+        hidden_channels: Width of the flow's small networks.
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ConfigError: `num_layers` is odd or less than 2.
     """
 
-    def __init__(self, layers: int = 6, width: int = 64, factor: float = 1.0):
+    def __init__(self, num_layers: int = 6, hidden_channels: int = 64, loss_weight: float = 1.0):
         super().__init__()
-        self.flow, self.factor = RealNVP(layers, width), factor
+        self.flow, self.loss_weight = RealNVP(num_layers, hidden_channels), loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, K, 4; x, y and their spreads; the wanted spreads mean nothing) and weights (B, K) to one number."""
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, K, 4), x, y and the sigmas of both.
+            target: (B, K, 4), x, y and two numbers that are ignored.
+            weight: (B, K); None for 1.
+
+        Returns:
+            One number.
+
+        Raises:
+            MismatchError: The field has not 4 values per keypoint.
+        """
         if predicted.ndim != 3 or predicted.shape[-1] != 4:
             raise MismatchError(
-                f'RLE reads joints as 4 numbers, x, y and their spreads; this field has shape '
-                f'{tuple(predicted.shape[1:])}; set model.codec.type to RLERegression, or take another loss'
+                f'RLELoss reads 4 values per keypoint, x, y and their sigmas; this field has shape '
+                f'{tuple(predicted.shape[1:])}; set model.codec.type to RLERegression, or use another loss'
             )
         with torch.autocast(predicted.device.type, enabled=False):
-            points, spreads = predicted.float().split(2, dim=-1)
-            spreads = spreads.clamp(min=NARROWEST)
-            errors = (wanted.float()[..., :2] - points) / spreads
-            terms = ((2 * spreads).log() + errors.abs()).sum(dim=-1) - self.flow(errors)
-            return self.factor * weighted_mean(terms, weight)
+            points, sigmas = predicted.float().split(2, dim=-1)
+            sigmas = sigmas.clamp(min=MIN_RELATIVE_SIGMA)
+            errors = (target.float()[..., :2] - points) / sigmas
+            terms = ((2 * sigmas).log() + errors.abs()).sum(dim=-1) - self.flow(errors)
+            return self.loss_weight * weighted_mean(terms, weight)
 
 
 class RealNVP(nn.Module):
     """The logarithm of a learned density of points in the plane (Dinh et al. 2017, arXiv:1605.08803).
 
-    Each layer scales and moves one coordinate by what two small networks make of the other, in turns; what comes out
+    Each layer scales and shifts one coordinate by what two small networks compute from the other, in turns; the result
     is normally distributed. It starts as the identity: the last layers of the networks start at 0.
+
+    Args:
+        num_layers: Number of layers, an even number.
+        hidden_channels: Width of the small networks.
+
+    Raises:
+        ConfigError: `num_layers` is odd or less than 2.
     """
 
-    def __init__(self, layers: int = 6, width: int = 64):
+    def __init__(self, num_layers: int = 6, hidden_channels: int = 64):
         super().__init__()
-        if layers < 2 or layers % 2:
-            raise ConfigError(f'RLE: layers come in pairs, one for x and one for y; got layers={layers}')
-        self.scales = nn.ModuleList(small_network(width) for _ in range(layers))
-        self.moves = nn.ModuleList(small_network(width) for _ in range(layers))
+        if num_layers < 2 or num_layers % 2:
+            raise ConfigError(f'RLELoss: layers come in pairs, one for x and one for y; got {num_layers=}')
+        self.scales = nn.ModuleList(_build_coupling_mlp(hidden_channels) for _ in range(num_layers))
+        self.moves = nn.ModuleList(_build_coupling_mlp(hidden_channels) for _ in range(num_layers))
 
     def forward(self, points: Tensor) -> Tensor:
-        """Points (..., 2) to the logarithms of their densities (...)."""
-        sides = list(points.split(1, dim=-1))
-        grown = torch.zeros_like(points[..., 0])
-        for i, (scale, move) in enumerate(zip(self.scales, self.moves, strict=True)):
-            seen, turned = sides[i % 2], 1 - i % 2
-            size = scale(seen).tanh()
-            sides[turned] = (sides[turned] - move(seen)) * torch.exp(-size)
-            grown = grown - size[..., 0]
-        normal = -0.5 * torch.cat(sides, dim=-1).square().sum(dim=-1) - math.log(2 * math.pi)
-        return normal + grown
+        """Return the logarithms (...) of the densities of points (..., 2)."""
+        coordinates = list(points.split(1, dim=-1))
+        log_determinant = torch.zeros_like(points[..., 0])
+        for i, (scale, shift) in enumerate(zip(self.scales, self.moves, strict=True)):
+            condition, changed = coordinates[i % 2], 1 - i % 2
+            log_scale = scale(condition).tanh()
+            coordinates[changed] = (coordinates[changed] - shift(condition)) * torch.exp(-log_scale)
+            log_determinant = log_determinant - log_scale[..., 0]
+        normal = -0.5 * torch.cat(coordinates, dim=-1).square().sum(dim=-1) - math.log(2 * math.pi)
+        return normal + log_determinant
 
 
-def small_network(width: int) -> nn.Sequential:
-    """One number to one number, by two hidden layers."""
-    last = nn.Linear(width, 1)
+def _build_coupling_mlp(hidden_channels: int) -> nn.Sequential:
+    """A network from one number to one number, with two hidden layers."""
+    last = nn.Linear(hidden_channels, 1)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(1, width), nn.LeakyReLU(), nn.Linear(width, width), nn.LeakyReLU(), last)
+    return nn.Sequential(
+        nn.Linear(1, hidden_channels), nn.LeakyReLU(), nn.Linear(hidden_channels, hidden_channels), nn.LeakyReLU(), last
+    )

@@ -1,45 +1,64 @@
-"""Squared differences between predicted and wanted fields."""
+"""Squared differences between predicted and target fields."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from poseplug.models.losses.base import spread
+from poseplug.models.losses.base import apply_weight, expand_weight
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
 class SumSquaredError(nn.Module):
-    """The sum of squares over maps and cells, halved, per picture (Caffe's Euclidean loss; Wei et al. 2016, eq. 4).
+    """Half the sum of squares over channels and cells, per image (Caffe's Euclidean loss; Wei et al. 2016, eq. 4).
 
-    Against a mean over all B·C·H·W numbers it is C·H·W / 2 times larger: learning rates are not portable.
+    It is C·H·W / 2 times a mean over all B·C·H·W numbers, so learning rates cannot be transferred between the two.
     """
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        squares = (predicted.float() - wanted.float()).square()
-        if weight is not None:
-            squares = squares * spread(weight, squares)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...).
+            target: (B, C, ...).
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
+        """
+        squares = apply_weight((predicted.float() - target.float()).square(), weight)
         return squares.sum() / (2 * max(len(predicted), 1))
 
 
 @MODELS.register_module()
 class MeanSquaredError(nn.Module):
-    """The mean of squares over cells and channels, with channels weighted before the mean, times `factor`.
+    """The mean of squares over cells and channels, with channels weighted before the mean.
 
-    HRNet and SimpleBaseline halve it (`factor=0.5`). With `skip_empty` a channel that should be 0 everywhere is left
-    out. Channels without weight stay in the mean's denominator, so that every picture counts alike.
+    HRNet and SimpleBaseline use `loss_weight=0.5`. Channels without weight stay in the mean's denominator, so that all
+    images count the same.
+
+    Args:
+        loss_weight: Factor on the loss.
+        skip_empty_channel: Whether to ignore channels whose target is 0 everywhere.
     """
 
-    def __init__(self, factor: float = 1.0, skip_empty: bool = False):
+    def __init__(self, loss_weight: float = 1.0, skip_empty_channel: bool = False):
         super().__init__()
-        self.factor, self.skip_empty = factor, skip_empty
+        self.loss_weight, self.skip_empty_channel = loss_weight, skip_empty_channel
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Two (B, C, ...) and the weights (B, C) or (B, C, ...) to one number; 0 for an empty batch."""
-        squares = (predicted.float() - wanted.float()).square()
-        if weight is not None:
-            squares = squares * spread(weight, squares)
-        if self.skip_empty:
-            squares = squares * spread((wanted != 0).flatten(2).any(dim=2), squares)
-        return self.factor * squares.sum() / max(squares.numel(), 1)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...).
+            target: (B, C, ...).
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number; 0 for an empty batch.
+        """
+        squares = apply_weight((predicted.float() - target.float()).square(), weight)
+        if self.skip_empty_channel:
+            is_used = (target != 0).flatten(2).any(dim=2)
+            squares = squares * expand_weight(is_used, squares)
+        return self.loss_weight * squares.sum() / max(squares.numel(), 1)

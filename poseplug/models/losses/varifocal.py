@@ -1,4 +1,4 @@
-"""How sure a network is that something is there, against how well it found it."""
+"""Cross-entropies of scores: against a quality, and against yes or no."""
 
 from __future__ import annotations
 
@@ -6,44 +6,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.models.losses.base import spread
+from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
-class Varifocal(nn.Module):
+class VarifocalLoss(nn.Module):
     """Cross-entropy of scores whose target is a quality from 0 to 1 (Zhang et al. 2021, arXiv:2008.13367, eq. 2).
 
-    Where the target is above 0 it counts as much as the target; elsewhere `alpha` p^`gamma`, so that the many places
-    where nothing is, and where the network p knows it, count little. A sum: divide it by the number of things there.
+    A cell with a target above 0 counts as much as its target. A cell of the background counts alpha p^gamma for the
+    predicted probability p, so that the many cells that are confidently background count little. The sum is meant to be
+    divided by the number of instances.
+
+    Args:
+        alpha: Factor on the background.
+        gamma: Exponent of the probability in the background.
+        loss_weight: Factor on the loss.
     """
 
-    def __init__(self, alpha: float = 0.75, gamma: float = 2.0, factor: float = 1.0):
+    def __init__(self, alpha: float = 0.75, gamma: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
-        self.alpha, self.gamma, self.factor = alpha, gamma, factor
+        self.alpha, self.gamma, self.loss_weight = alpha, gamma, loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Logits (B, C, ...), qualities of that shape and weights (B, C) or (B, C, ...) to one number."""
-        predicted, wanted = predicted.float(), wanted.float()
-        missed = self.alpha * predicted.detach().sigmoid() ** self.gamma
-        terms = F.binary_cross_entropy_with_logits(predicted, wanted, reduction='none')
-        return self.factor * weighted_sum(terms * torch.where(wanted > 0, wanted, missed), weight)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            predicted: (B, C, ...), logits.
+            target: (B, C, ...), qualities from 0 to 1.
+            weight: (B, C) or (B, C, ...); None for 1.
+
+        Returns:
+            One number.
+        """
+        predicted, target = predicted.float(), target.float()
+        background_weight = self.alpha * predicted.detach().sigmoid() ** self.gamma
+        terms = F.binary_cross_entropy_with_logits(predicted, target, reduction='none')
+        return self.loss_weight * weighted_sum(terms * torch.where(target > 0, target, background_weight), weight)
 
 
 @MODELS.register_module()
 class BinaryCrossEntropy(nn.Module):
-    """Cross-entropy of yes-or-no questions: the mean over those of a person, and the sum over people."""
+    """Cross-entropy of probabilities: the mean over the numbers of an instance, and the sum over instances.
 
-    def __init__(self, factor: float = 1.0):
+    Args:
+        loss_weight: Factor on the loss.
+    """
+
+    def __init__(self, loss_weight: float = 1.0):
         super().__init__()
-        self.factor = factor
+        self.loss_weight = loss_weight
 
-    def forward(self, predicted: Tensor, wanted: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Logits (N, K, ...), answers from 0 to 1 and weights (N, K) or (N, K, ...) to one number."""
-        terms = F.binary_cross_entropy_with_logits(predicted.float(), wanted.float(), reduction='none')
-        return self.factor * weighted_sum(terms, weight) / max(terms[:1].numel(), 1)
+    def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the loss.
 
+        Args:
+            predicted: (N, K, ...), logits.
+            target: (N, K, ...), probabilities from 0 to 1.
+            weight: (N, K) or (N, K, ...); None for 1.
 
-def weighted_sum(terms: Tensor, weight: Tensor | None) -> Tensor:
-    """The sum of (B, C, ...) after weighting; 0 of nothing."""
-    return (terms if weight is None else terms * spread(weight, terms)).sum()
+        Returns:
+            One number.
+        """
+        terms = F.binary_cross_entropy_with_logits(predicted.float(), target.float(), reduction='none')
+        return self.loss_weight * weighted_sum(terms, weight) / max(terms[:1].numel(), 1)

@@ -8,115 +8,166 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.errors import MismatchError
-from poseplug.models.csp import block
-from poseplug.models.layers import init_convolutions
-from poseplug.models.positions import periods, sine_code
+from poseplug.core.errors import MismatchError
+from poseplug.models.layers.conv import init_convolutions
+from poseplug.models.layers.csp import conv_bn_act
+from poseplug.models.layers.position_encoding import sine_encoding, sine_periods
 from poseplug.registry import MODELS
+
+_NUM_BLOCKS = 3  # of a fusion at deepen_factor 1
 
 
 @MODELS.register_module()
 class HybridEncoder(nn.Module):
-    """A transformer layer on the coarsest map, then levels fused downwards and upwards; out come all but the finest.
+    """A transformer layer on the coarsest feature map, then fusion of the levels, downwards and upwards.
 
-    `channels` is the width inside, `widen` and `deepen` scale the fusion blocks (width int(`channels` * `widen`),
-    round(3 * `deepen`) repeated blocks each), `out` is the width of the maps that come out.
+    All levels but the finest are returned.
+
+    Args:
+        in_channels: Channels of every feature map; provided by the backbone.
+        strides: Stride of every feature map, each twice the one before; provided by the backbone.
+        out_channels: Channels of the returned feature maps. RTMO-s: 256, m: 384, l: 512.
+        hidden_dim: Channels of all levels inside.
+        widen_factor: Channels inside the fusion blocks, as a multiple of `hidden_dim`.
+        deepen_factor: Factor on the number of repeated blocks of a fusion, which is 3.
+        num_heads: Number of attention heads of the transformer layer.
+        feedforward_channels: Channels inside the transformer layer's feed-forward part.
+
+    Raises:
+        MismatchError: There are less than two levels, or a stride is not twice the one before.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
         strides: Sequence[int],
-        out: int = 256,
-        channels: int = 256,
-        widen: float = 1.0,
-        deepen: float = 1.0,
-        heads: int = 8,
-        feedforward: int = 1024,
+        out_channels: int = 256,
+        hidden_dim: int = 256,
+        widen_factor: float = 1.0,
+        deepen_factor: float = 1.0,
+        num_heads: int = 8,
+        feedforward_channels: int = 1024,
     ):
         super().__init__()
-        levels = len(in_channels)
-        if levels < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:], strict=False)):
+        num_levels = len(in_channels)
+        if num_levels < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:], strict=False)):
             raise MismatchError(
-                f'HybridEncoder fuses maps of which each is half as fine as the one before, two or more; the backbone '
-                f'gives strides {tuple(strides)}; set its out_strides, as in (8, 16, 32)'
+                f'HybridEncoder fuses two or more feature maps, each half as fine as the one before; the backbone has '
+                f'strides {tuple(strides)}; set its out_strides, for example to (8, 16, 32)'
             )
-        self.out_channels, self.strides = (out,) * (levels - 1), tuple(strides[1:])
-        self.inputs = nn.ModuleList(block(n, channels, 1, activation=None) for n in in_channels)
-        self.encoder = EncoderLayer(channels, heads, feedforward)
-        fusion = dict(hidden=int(channels * widen), depth=round(3 * deepen))
-        self.laterals = nn.ModuleList(block(channels, channels, 1) for _ in range(levels - 1))
-        self.down_fusions = nn.ModuleList(CSPRep(2 * channels, channels, **fusion) for _ in range(levels - 1))
-        self.halvings = nn.ModuleList(block(channels, channels, 3, stride=2) for _ in range(levels - 1))
-        self.up_fusions = nn.ModuleList(CSPRep(2 * channels, channels, **fusion) for _ in range(levels - 1))
-        self.outputs = nn.ModuleList(block(channels, out, 1, activation=None) for _ in range(levels - 1))
+        num_outputs = num_levels - 1
+        self.out_channels, self.strides = (out_channels,) * num_outputs, tuple(strides[1:])
+        self.inputs = nn.ModuleList(conv_bn_act(n, hidden_dim, 1, activation=None) for n in in_channels)
+        self.encoder = TransformerEncoderLayer(hidden_dim, num_heads, feedforward_channels)
+        fusion = dict(hidden_channels=int(hidden_dim * widen_factor), num_blocks=round(_NUM_BLOCKS * deepen_factor))
+        self.laterals = nn.ModuleList(conv_bn_act(hidden_dim, hidden_dim, 1) for _ in range(num_outputs))
+        self.down_fusions = nn.ModuleList(CSPRepLayer(2 * hidden_dim, hidden_dim, **fusion) for _ in range(num_outputs))
+        self.halvings = nn.ModuleList(conv_bn_act(hidden_dim, hidden_dim, 3, stride=2) for _ in range(num_outputs))
+        self.up_fusions = nn.ModuleList(CSPRepLayer(2 * hidden_dim, hidden_dim, **fusion) for _ in range(num_outputs))
+        self.outputs = nn.ModuleList(
+            conv_bn_act(hidden_dim, out_channels, 1, activation=None) for _ in range(num_outputs)
+        )
         init_convolutions(self)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps (B, C, H, W), finest first, to one map less."""
-        maps = [project(f) for project, f in zip(self.inputs, features, strict=True)]
-        maps[-1] = self.encoder(maps[-1])
-        coarse = maps[-1]
+        """Fuse the levels.
+
+        Args:
+            features: Feature maps, each (B, C, H, W), finest first.
+
+        Returns:
+            One feature map per level but the finest, (B, out_channels, H, W).
+        """
+        levels = [project(f) for project, f in zip(self.inputs, features, strict=True)]
+        levels[-1] = self.encoder(levels[-1])
+        x = levels[-1]
+        laterals = []
+        for lateral, fuse, finer in zip(self.laterals, self.down_fusions, levels[-2::-1], strict=True):
+            x = lateral(x)
+            laterals.append(x)
+            x = fuse(torch.cat([F.interpolate(x, size=finer.shape[2:]), finer], dim=1))
         fused = []
-        for lateral, fusion, fine in zip(self.laterals, self.down_fusions, maps[-2::-1], strict=True):
-            coarse = lateral(coarse)
-            fused.append(coarse)
-            coarse = fusion(torch.cat([F.interpolate(coarse, size=fine.shape[2:]), fine], dim=1))
-        out = []
-        for halve, fusion, lateral_map in zip(self.halvings, self.up_fusions, fused[::-1], strict=True):
-            coarse = fusion(torch.cat([halve(coarse), lateral_map], dim=1))
-            out.append(coarse)
-        return tuple(project(f) for project, f in zip(self.outputs, out, strict=True))
+        for halve, fuse, coarser in zip(self.halvings, self.up_fusions, laterals[::-1], strict=True):
+            x = fuse(torch.cat([halve(x), coarser], dim=1))
+            fused.append(x)
+        return tuple(project(f) for project, f in zip(self.outputs, fused, strict=True))
 
 
-class EncoderLayer(nn.Module):
-    """Attention between all cells of a map, then a layer on each; norms follow the sums (Vaswani et al. 2017)."""
+class TransformerEncoderLayer(nn.Module):
+    """Attention between all cells of a feature map, then a layer on each; norms follow the sums (Vaswani et al. 2017).
+
+    Args:
+        channels: Channels of the feature map.
+        num_heads: Number of attention heads.
+        feedforward_channels: Channels inside the feed-forward part.
+    """
 
     periods: Tensor
 
-    def __init__(self, channels: int, heads: int, feedforward: int):
+    def __init__(self, channels: int, num_heads: int, feedforward_channels: int):
         super().__init__()
-        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.attention = nn.MultiheadAttention(channels, num_heads, batch_first=True)
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.layer1, self.layer2 = nn.Linear(channels, feedforward), nn.Linear(feedforward, channels)
-        self.register_buffer('periods', periods(channels // 2, 1e4), persistent=False)
+        self.layer1, self.layer2 = nn.Linear(channels, feedforward_channels), nn.Linear(feedforward_channels, channels)
+        self.register_buffer('periods', sine_periods(channels // 2, 1e4), persistent=False)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to maps of the same shape. Cells are told apart by a sine code of their row and column."""
-        cells = maps.flatten(2).transpose(1, 2)
-        placed = cells + positions(maps.shape[2:], self.periods).to(cells.dtype)
-        cells = self.norm1(cells + self.attention(placed, placed, cells, need_weights=False)[0])
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the encoded features (B, C, H, W) of features (B, C, H, W).
+
+        A sine encoding of rows and columns is added to queries and keys.
+        """
+        cells = features.flatten(2).transpose(1, 2)
+        queries = cells + grid_encoding(features.shape[2:], self.periods).to(cells.dtype)
+        cells = self.norm1(cells + self.attention(queries, queries, cells, need_weights=False)[0])
         cells = self.norm2(cells + self.layer2(F.gelu(self.layer1(cells))))
-        return cells.transpose(1, 2).unflatten(2, maps.shape[2:])
+        return cells.transpose(1, 2).unflatten(2, features.shape[2:])
 
 
-def positions(grid: Sequence[int], over: Tensor) -> Tensor:
-    """(1, H W, C) the sine code of each cell of a grid (rows, columns): half is its row's, half its column's."""
-    rows, columns = (sine_code(torch.arange(n, device=over.device), over) for n in grid)
-    both = [rows[:, None].expand(-1, len(columns), -1), columns.expand(len(rows), -1, -1)]
-    return torch.cat(both, dim=-1).flatten(0, 1)[None]
+def grid_encoding(grid: Sequence[int], periods: Tensor) -> Tensor:
+    """Encode the cells of a grid: one half of the channels is the sine encoding of the row, the other of the column.
+
+    Args:
+        grid: (rows, columns).
+        periods: (n,), as from `sine_periods`.
+
+    Returns:
+        (1, rows x columns, 4 n).
+    """
+    rows, columns = (sine_encoding(torch.arange(n, device=periods.device), periods) for n in grid)
+    halves = [rows[:, None].expand(-1, len(columns), -1), columns.expand(len(rows), -1, -1)]
+    return torch.cat(halves, dim=-1).flatten(0, 1)[None]
 
 
-class CSPRep(nn.Module):
-    """Two 1x1 convolutions, one followed by repeated blocks, their sum brought to `out` channels."""
+class CSPRepLayer(nn.Module):
+    """Two 1x1 convolutions, one followed by repeated blocks; their sum is projected if its channels differ.
 
-    def __init__(self, channels: int, out: int, hidden: int, depth: int):
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        hidden_channels: Channels of the blocks.
+        num_blocks: Number of blocks.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int, num_blocks: int):
         super().__init__()
-        self.conv1, self.conv2 = block(channels, hidden, 1), block(channels, hidden, 1)
-        self.bottlenecks = nn.Sequential(*(RepBlock(hidden) for _ in range(depth)))
-        self.conv3 = block(hidden, out, 1) if hidden != out else nn.Identity()
+        self.conv1 = conv_bn_act(in_channels, hidden_channels, 1)
+        self.conv2 = conv_bn_act(in_channels, hidden_channels, 1)
+        self.bottlenecks = nn.Sequential(*(RepVGGBlock(hidden_channels) for _ in range(num_blocks)))
+        self.conv3 = conv_bn_act(hidden_channels, out_channels, 1) if hidden_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output (B, out_channels, H, W) for `x` (B, in_channels, H, W)."""
         return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
 
 
-class RepBlock(nn.Module):
+class RepVGGBlock(nn.Module):
     """A 3x3 and a 1x1 convolution, each with batch norm, summed, SiLU (Ding et al. 2021, RepVGG, arXiv:2101.03697)."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.branch_3x3 = block(channels, channels, 3, activation=None)
-        self.branch_1x1 = block(channels, channels, 1, activation=None)
+        self.branch_3x3 = conv_bn_act(channels, channels, 3, activation=None)
+        self.branch_1x1 = conv_bn_act(channels, channels, 1, activation=None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for `x` (B, channels, H, W), of the same shape."""
         return F.silu(self.branch_3x3(x) + self.branch_1x1(x))

@@ -1,4 +1,4 @@
-"""What the tests of backbones share: the golden numbers, where they are."""
+"""What the tests of backbones share: the golden numbers, if their folder exists."""
 
 import json
 import os
@@ -19,25 +19,25 @@ class Golden:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
+    def load_shapes(self, name: str) -> dict[str, tuple[int, ...]]:
         """The shapes of the backbone's state, by name."""
         keys = json.loads((self.folder / f'mmpose_keys/{name}.json').read_text())
         return {k.removeprefix('backbone.'): tuple(v) for k, v in keys.items() if k.startswith('backbone.')}
 
-    def filled(self, model: nn.Module) -> nn.Module:
-        """A model whose weights follow from their names."""
+    def fill_weights(self, model: nn.Module) -> nn.Module:
+        """The model in evaluation mode, with weights that follow from their names."""
         return run_path(str(self.folder / 'weights_from_names.py'))['fill_state'](model).eval()
 
-    def numbers(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def load_arrays(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Input and output of a network."""
         with np.load(self.folder / f'model_{name}.npz') as arrays:
             return torch.from_numpy(arrays['input']), torch.from_numpy(arrays['out0'])
 
 
 @pytest.fixture(scope='session')
-def golden() -> Golden:
-    """The golden numbers; tests that ask for them are skipped where they are absent."""
+def golden_networks() -> Golden:
+    """The golden numbers; tests that use them are skipped if they are absent."""
     folder = Path(os.environ.get('POSEPLUG_GOLDEN', ROOT.parent / 'shared/golden'))
     if not (folder / 'weights_from_names.py').is_file():
-        pytest.skip(f'no golden numbers in {folder}; name their folder by POSEPLUG_GOLDEN')
+        pytest.skip(f'no golden numbers in {folder}; set POSEPLUG_GOLDEN to their folder')
     return Golden(folder)

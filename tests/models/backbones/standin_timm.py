@@ -1,4 +1,4 @@
-"""A stand-in for the package timm, with what `TimmBackbone` asks of it and three small networks."""
+"""A stand-in for the package timm: what `TimmBackbone` uses, and three small networks."""
 
 from torch import nn
 
@@ -33,7 +33,7 @@ class Info:
 
 
 class Network(nn.ModuleList):
-    """Convolutions up to the last map that is asked for."""
+    """Convolutions up to the last requested map."""
 
     def __init__(self, output_fmt, out_indices, width, pretrained):
         shapes = [(3, 1), *((width * c, s) for c, s in STAGES)]
@@ -48,5 +48,5 @@ class Network(nn.ModuleList):
         for layer in self:
             x = layer(x)
             maps.append(x)
-        chosen = [maps[i] for i in self.feature_info.out_indices]
-        return [m.permute(0, 2, 3, 1) for m in chosen] if getattr(self, 'output_fmt', None) == 'NHWC' else chosen
+        outputs = [maps[i] for i in self.feature_info.out_indices]
+        return [m.permute(0, 2, 3, 1) for m in outputs] if getattr(self, 'output_fmt', None) == 'NHWC' else outputs

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.csp_darknet import CSPDarknet, Focus
 
 
@@ -19,9 +19,11 @@ def test_the_stem_reads_each_square_down_before_right():
     assert_close(squares[0, ::3, 1, 1], torch.tensor([10.0, 14, 11, 15]))
 
 
-@pytest.mark.parametrize(('widen', 'deepen', 'channels'), [(0.375, 0.33, (96, 192, 384)), (0.5, 0.33, (128, 256, 512))])
-def test_the_sizes_have_the_published_widths(widen, deepen, channels):
-    backbone = CSPDarknet(widen, deepen)
+@pytest.mark.parametrize(
+    ('widen_factor', 'deepen_factor', 'channels'), [(0.375, 0.33, (96, 192, 384)), (0.5, 0.33, (128, 256, 512))]
+)
+def test_the_sizes_have_the_published_widths(widen_factor, deepen_factor, channels):
+    backbone = CSPDarknet(widen_factor, deepen_factor)
     assert backbone.out_channels == channels
     assert backbone.strides == (8, 16, 32)
 
@@ -31,7 +33,7 @@ def test_norms_have_the_constants_of_the_release():
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
 
 
-def test_stages_that_nobody_asks_for_are_not_built():
+def test_stages_that_are_not_requested_are_not_built():
     backbone = CSPDarknet(0.125, 0.33, out_strides=(4, 8))
     assert not hasattr(backbone, 'stage3')
     with pytest.raises(ConfigError, match='CSPDarknet'):

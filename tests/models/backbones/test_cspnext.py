@@ -4,35 +4,35 @@ import torch.nn.functional as F
 from torch import nn
 
 from poseplug.models.backbones.cspnext import CSPNeXt
-from poseplug.models.csp import SPP
+from poseplug.models.layers.csp import SPP
 
 
-def made(*args, **settings) -> CSPNeXt:
-    """A network of shapes alone."""
+def build_on_meta(*args, **settings) -> CSPNeXt:
+    """A network without memory for its numbers."""
     with torch.device('meta'):
         return CSPNeXt(*args, **settings)
 
 
-def test_names_and_shapes_are_those_of_published_weights(golden):
-    state = made(0.5, 0.33).state_dict()
-    assert {name: tuple(v.shape) for name, v in state.items()} == golden.shapes('rtmpose_s_coco_256x192')
+def test_names_and_shapes_are_those_of_published_weights(golden_networks):
+    state = build_on_meta(0.5, 0.33).state_dict()
+    assert {name: tuple(v.shape) for name, v in state.items()} == golden_networks.load_shapes('rtmpose_s_coco_256x192')
 
 
 @pytest.mark.parametrize(
-    ('widen', 'deepen', 'depths', 'channels'),
+    ('widen_factor', 'deepen_factor', 'depths', 'channels'),
     [(0.5, 0.33, [1, 2, 2, 1], 512), (0.75, 0.67, [2, 4, 4, 2], 768), (1, 1, [3, 6, 6, 3], 1024)],
 )
-def test_the_sizes_differ_in_width_and_depth(widen, deepen, depths, channels):
-    network = made(widen, deepen)
+def test_the_sizes_differ_in_width_and_depth(widen_factor, deepen_factor, depths, channels):
+    network = build_on_meta(widen_factor, deepen_factor)
     assert [len(getattr(network, f'stage{i}')[-1].blocks) for i in (1, 2, 3, 4)] == depths
     assert network.out_channels == tuple(channels // n for n in (8, 4, 2, 1))
 
 
 def test_only_the_last_stage_pools_and_has_no_identities():
-    network = made(0.5, 0.33)
+    network = build_on_meta(0.5, 0.33)
     stages = [getattr(network, f'stage{i}') for i in (1, 2, 3, 4)]
     assert [any(isinstance(m, SPP) for m in s) for s in stages] == [False, False, False, True]
-    assert [[b.identity for b in s[-1].blocks] for s in stages] == [[True], [True, True], [True, True], [False]]
+    assert [[b.add_identity for b in s[-1].blocks] for s in stages] == [[True], [True, True], [True, True], [False]]
 
 
 def test_three_poolings_of_5_are_windows_of_5_9_and_13():
@@ -57,32 +57,32 @@ class RTMPose(nn.Module):
         }  # fmt: skip
         self.head = nn.Module()
         for name, shape in shapes.items():
-            *modules, last = name.split('.')
-            place = self.head
-            for module in modules:
-                if not hasattr(place, module):
-                    place.add_module(module, nn.Module())
-                place = getattr(place, module)
-            place.register_buffer(last, torch.zeros(shape))
+            *parents, last = name.split('.')
+            module = self.head
+            for parent in parents:
+                if not hasattr(module, parent):
+                    module.add_module(parent, nn.Module())
+                module = getattr(module, parent)
+            module.register_buffer(last, torch.zeros(shape))
 
     def forward(self, images):
         w = dict(self.head.named_buffers())
         x = F.conv2d(self.backbone(images)[0], w['final_layer.weight'], w['final_layer.bias'], padding=3).flatten(2)
-        x = normed(x, w['mlp.0.g']) @ w['mlp.1.weight'].T
-        u, v, base = F.silu(normed(x, w['gau.ln.g']) @ w['gau.uv.weight'].T).split([512, 512, 128], -1)
+        x = normalize_vectors(x, w['mlp.0.g']) @ w['mlp.1.weight'].T
+        u, v, base = F.silu(normalize_vectors(x, w['gau.ln.g']) @ w['gau.uv.weight'].T).split([512, 512, 128], -1)
         q, k = (base[:, :, None] * w['gau.gamma'] + w['gau.beta']).unbind(2)
-        seen = F.relu(q @ k.mT / 128**0.5).square() @ v
-        x = x * w['gau.res_scale.scale'] + (u * seen) @ w['gau.o.weight'].T
+        mixed = F.relu(q @ k.mT / 128**0.5).square() @ v
+        x = x * w['gau.res_scale.scale'] + (u * mixed) @ w['gau.o.weight'].T
         return x @ w['cls_x.weight'].T
 
 
-def normed(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+def normalize_vectors(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     """Vectors over the root of their mean square."""
     return x / x.square().mean(-1, keepdim=True).sqrt() * gain
 
 
 @torch.inference_mode()
-def test_rtmpose_gives_the_golden_numbers(golden):
-    images, wanted = golden.numbers('rtmpose_s_coco_256x192')
-    found = golden.filled(RTMPose())(images)
-    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+def test_rtmpose_computes_the_golden_numbers(golden_networks):
+    images, expected = golden_networks.load_arrays('rtmpose_s_coco_256x192')
+    output = golden_networks.fill_weights(RTMPose())(images)
+    assert (output - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from poseplug.errors import ConfigError
+from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.resnet import ResNet
 
-# The table of SimpleBaseline (3 deconvolutions, 17 joints) less what stands behind the backbone.
+# The table of SimpleBaseline (3 deconvolutions, 17 keypoints) less what stands behind the backbone.
 SIMPLE_HEAD = (2048 + 256 + 256) * 256 * 16 + 3 * 2 * 256 + 256 * 17 + 17
 
 
-def count(module: nn.Module) -> int:
+def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
@@ -18,21 +18,21 @@ def count(module: nn.Module) -> int:
 )
 def test_parameters_are_those_of_simple_baseline_less_its_head(depth, parameters):
     with torch.device('meta'):
-        assert count(ResNet(depth)) == parameters - SIMPLE_HEAD
+        assert count_parameters(ResNet(depth)) == parameters - SIMPLE_HEAD
 
 
 @pytest.mark.parametrize(('depth', 'parameters'), [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032)])
 def test_with_a_classifier_of_1000_classes_it_is_the_image_net_network(depth, parameters):
     with torch.device('meta'):
         network = ResNet(depth)
-    assert count(network) + 1000 * network.out_channels[-1] + 1000 == parameters
+    assert count_parameters(network) + 1000 * network.out_channels[-1] + 1000 == parameters
 
 
 def test_layers_are_as_wide_as_their_stride_and_four_times_so_from_50_on():
     with torch.device('meta'):
         assert (ResNet(34).out_channels, ResNet(34).strides) == ((64, 128, 256, 512), (4, 8, 16, 32))
         assert ResNet(50).out_channels == (256, 512, 1024, 2048)
-        assert ResNet(18, width=8, out_strides=[8, 16]).out_channels == (16, 32)
+        assert ResNet(18, base_channels=8, out_strides=[8, 16]).out_channels == (16, 32)
 
 
 def test_the_stride_is_in_the_3x3_convolution():
@@ -46,10 +46,10 @@ def test_an_unknown_depth_is_an_error_that_names_the_known():
         ResNet(42)
 
 
-def test_names_and_shapes_are_those_of_published_weights(golden):
+def test_names_and_shapes_are_those_of_published_weights(golden_networks):
     with torch.device('meta'):
         state = ResNet(50).state_dict()
-    assert {name: tuple(v.shape) for name, v in state.items()} == golden.shapes('res50_coco_256x192')
+    assert {name: tuple(v.shape) for name, v in state.items()} == golden_networks.load_shapes('res50_coco_256x192')
 
 
 class Simple(nn.Module):
@@ -70,7 +70,7 @@ class Simple(nn.Module):
 
 
 @torch.inference_mode()
-def test_simple_baseline_gives_the_golden_numbers(golden):
-    images, wanted = golden.numbers('res50_coco_256x192')
-    found = golden.filled(Simple())(images)
-    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+def test_simple_baseline_computes_the_golden_numbers(golden_networks):
+    images, expected = golden_networks.load_arrays('res50_coco_256x192')
+    output = golden_networks.fill_weights(Simple())(images)
+    assert (output - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -1,4 +1,4 @@
-"""ViTPose's backbone: its numbers against the published counts and another implementation's, its windows by laws."""
+"""ViTPose's backbone: numbers against published counts and another implementation, and laws of its windows."""
 
 import json
 import re
@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.engine.checkpoint import load_weights
-from poseplug.errors import CheckpointError, ConfigError
-from poseplug.models.attention import Attention, Windows, drop_path
-from poseplug.models.backbones.vit import ViT, grid_of, resized
+from poseplug.models.backbones.vit import ViT, infer_grid, resize_pos_embed
+from poseplug.models.layers.attention import SelfAttention, Windows, drop_path
 
 COCO = (192, 256)
-# What MMPose calls a parameter, as a pattern, and what the official release, timm and MAE (and this house) call it.
+# Parameter names of MMPose, as patterns, and those of the official release, timm, MAE and this package.
 NAMES = {
     r'^patch_embed\.projection\.': 'patch_embed.proj.',
     r'^ln1\.': 'norm.',
@@ -27,54 +27,56 @@ NAMES = {
 }
 
 
-def tiny(input_size=(64, 64), seed=0, **settings):
-    """Two blocks of width 16, without stochastic depth unless asked."""
+def build_tiny(input_size=(64, 64), seed=0, **settings):
+    """Two blocks of width 16, by default without stochastic depth."""
     torch.manual_seed(seed)
-    return ViT(input_size, **{**dict(dim=16, depth=2, heads=2, drop_path=0.0), **settings})
+    return ViT(input_size, **{**dict(embed_dim=16, depth=2, num_heads=2, drop_path_rate=0.0), **settings})
 
 
-def lively(vit, std=0.3, seed=0):
-    """The same network with weights so large that everything matters to everything that sees it."""
+def enlarge_weights(vit, std=0.3, seed=0):
+    """The same network with weights so large that all inputs change all outputs that depend on them."""
     torch.manual_seed(seed)
     for parameter in vit.parameters():
         nn.init.normal_(parameter, std=std)
     return vit.eval()
 
 
-def pictures(batch=1, size=(64, 64), seed=0):
+def random_images(batch=1, size=(64, 64), seed=0):
     return torch.randn(batch, 3, size[1], size[0], generator=torch.Generator().manual_seed(seed))
 
 
-def classic(dim):
-    """ViTPose's classic decoder for 17 joints, by hand."""
-    doubled = [(nn.ConvTranspose2d(c, 256, 4, 2, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU()) for c in (dim, 256)]
+def build_classic_head(channels):
+    """ViTPose's classic decoder for 17 keypoints, by hand."""
+    doubled = [
+        (nn.ConvTranspose2d(c, 256, 4, 2, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU()) for c in (channels, 256)
+    ]
     return nn.Sequential(*doubled[0], *doubled[1], nn.Conv2d(256, 17, 1))
 
 
-def count(*modules):
+def count_parameters(*modules):
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
 @pytest.mark.parametrize(
-    ('size', 'millions', 'digits'), [('S', 24.290193, 6), ('B', 89.99, 2), ('L', 308.5, 1), ('H', 637.2, 1)]
+    ('arch', 'millions', 'digits'), [('S', 24.290193, 6), ('B', 89.99, 2), ('L', 308.5, 1), ('H', 637.2, 1)]
 )
-def test_with_the_classic_decoder_it_has_the_published_parameters(size, millions, digits):
+def test_with_the_classic_decoder_it_has_the_published_parameters(arch, millions, digits):
     with torch.device('meta'):
-        vit = ViT(COCO, size)
-        assert round(count(vit, classic(vit.out_channels[0])) / 1e6, digits) == millions
+        vit = ViT(COCO, arch)
+        assert round(count_parameters(vit, build_classic_head(vit.out_channels[0])) / 1e6, digits) == millions
 
 
-@pytest.mark.parametrize(('size', 'giga'), [('S', 5.25), ('B', 17.84), ('L', 59.8), ('H', 122.8)])
-def test_with_the_classic_decoder_its_layers_cost_the_published_multiply_adds(size, giga):
+@pytest.mark.parametrize(('arch', 'giga'), [('S', 5.25), ('B', 17.84), ('L', 59.8), ('H', 122.8)])
+def test_with_the_classic_decoder_its_layers_cost_the_published_multiply_adds(arch, giga):
     with torch.device('meta'):
-        vit = ViT(COCO, size).eval()
-        layers = nn.Sequential(vit, head := classic(vit.out_channels[0]))
+        vit = ViT(COCO, arch).eval()
+        layers = nn.Sequential(vit, head := build_classic_head(vit.out_channels[0]))
     total = []
 
-    def add(layer, given, out):
-        places = given[0] if isinstance(layer, nn.ConvTranspose2d | nn.Linear) else out
-        channels = layer.in_features if isinstance(layer, nn.Linear) else places.shape[1]
-        total.append(layer.weight.numel() * places.numel() // channels)
+    def add(layer, inputs, output):
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d | nn.Linear) else output
+        channels = layer.in_features if isinstance(layer, nn.Linear) else positions.shape[1]
+        total.append(layer.weight.numel() * positions.numel() // channels)
 
     for layer in layers.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -85,16 +87,16 @@ def test_with_the_classic_decoder_its_layers_cost_the_published_multiply_adds(si
 
 @pytest.mark.parametrize(('ratio', 'rows', 'padding'), [(1, 16, 2), (2, 32, 4), (4, 64, 6)])
 def test_the_ratio_overlaps_the_patches_with_the_released_padding(ratio, rows, padding):
-    vit = tiny(COCO, ratio=ratio, depth=1)
+    vit = build_tiny(COCO, ratio=ratio, depth=1)
     assert vit.patch_embed['proj'].padding == (padding, padding)
-    assert vit(pictures(1, COCO))[0].shape == (1, 16, rows, rows * 3 // 4)
+    assert vit(random_images(1, COCO))[0].shape == (1, 16, rows, rows * 3 // 4)
     assert vit.strides == (16 // ratio,)
 
 
-def golden_state(golden, part):
+def load_golden_weights(golden_networks, part):
     """The golden network's weights of one part, under the names of MMPose."""
-    keys = json.loads((golden.folder / 'mmpose_keys/vitpose_small_coco_256x192.json').read_text())
-    value_for = run_path(str(golden.folder / 'weights_from_names.py'))['value_for']
+    keys = json.loads((golden_networks.folder / 'mmpose_keys/vitpose_small_coco_256x192.json').read_text())
+    value_for = run_path(str(golden_networks.folder / 'weights_from_names.py'))['value_for']
     return {
         k.removeprefix(f'{part}.'): torch.from_numpy(value_for(k, tuple(shape)))
         for k, shape in keys.items()
@@ -102,73 +104,74 @@ def golden_state(golden, part):
     }
 
 
-def renamed(name):
+def convert_name(name):
     for pattern, ours in NAMES.items():
         if re.search(pattern, name):
             return re.sub(pattern, ours, name)
     return name
 
 
-@pytest.mark.parametrize('class_slot', [False, True])
-def test_the_small_network_gives_another_implementations_numbers(golden, class_slot):
-    vit, head = ViT(COCO, 'S', class_slot=class_slot).eval(), classic(384).eval()
-    vit.load_state_dict({renamed(k): v for k, v in golden_state(golden, 'backbone').items()})
-    theirs = [v for k, v in golden_state(golden, 'head').items()]
-    ours = [k for k in head.state_dict() if not k.endswith('num_batches_tracked')]
-    head.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)
-    given, wanted = golden.numbers('vitpose_small_coco_256x192')
+@pytest.mark.parametrize('cls_pos_embed', [False, True])
+def test_the_small_network_computes_another_implementations_numbers(golden_networks, cls_pos_embed):
+    vit, head = ViT(COCO, 'S', cls_pos_embed=cls_pos_embed).eval(), build_classic_head(384).eval()
+    vit.load_state_dict({convert_name(k): v for k, v in load_golden_weights(golden_networks, 'backbone').items()})
+    tensors = list(load_golden_weights(golden_networks, 'head').values())
+    names = [k for k in head.state_dict() if not k.endswith('num_batches_tracked')]
+    head.load_state_dict(dict(zip(names, tensors, strict=True)), strict=False)
+    images, expected = golden_networks.load_arrays('vitpose_small_coco_256x192')
     with torch.inference_mode():
-        assert_close(head(vit(given)[0]), wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+        assert_close(head(vit(images)[0]), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_the_class_slot_of_released_weights_is_added_to_every_cell():
-    kept, plain = tiny(class_slot=True), tiny(seed=1)
-    assert kept.pos_embed.shape[1] == plain.pos_embed.shape[1] + 1
-    plain.load_state_dict(kept.state_dict())
-    assert_close(plain.pos_embed, kept.pos_embed[:, 1:] + kept.pos_embed[:, :1])
-    assert_close(plain(pictures()), kept(pictures()))
-    kept.load_state_dict(plain.state_dict())
-    assert not kept.pos_embed[:, 0].any()
-    assert_close(plain(pictures()), kept(pictures()))
+def test_the_class_token_of_released_weights_is_added_to_every_cell():
+    with_cls, plain = build_tiny(cls_pos_embed=True), build_tiny(seed=1)
+    assert with_cls.pos_embed.shape[1] == plain.pos_embed.shape[1] + 1
+    plain.load_state_dict(with_cls.state_dict())
+    assert_close(plain.pos_embed, with_cls.pos_embed[:, 1:] + with_cls.pos_embed[:, :1])
+    assert_close(plain(random_images()), with_cls(random_images()))
+    with_cls.load_state_dict(plain.state_dict())
+    assert not with_cls.pos_embed[:, 0].any()
+    assert_close(plain(random_images()), with_cls(random_images()))
 
 
-@pytest.mark.parametrize('class_slot', [False, True])
-def test_weights_of_another_input_size_are_resized_on_loading_as_pictures_of_it_are_when_running(class_slot):
-    vit, larger = lively(tiny(class_slot=class_slot)), tiny((96, 128), class_slot=class_slot).eval()
+@pytest.mark.parametrize('cls_pos_embed', [False, True])
+def test_weights_of_another_input_size_are_resized_on_loading_as_in_running(cls_pos_embed):
+    vit = enlarge_weights(build_tiny(cls_pos_embed=cls_pos_embed))
+    larger = build_tiny((96, 128), cls_pos_embed=cls_pos_embed).eval()
     before = {k: v.clone() for k, v in vit.state_dict().items()}
     state = vit.state_dict()
     larger.load_state_dict(state)
     assert all(torch.equal(state[k], v) for k, v in before.items())
-    assert_close(vit(pictures(1, (96, 128))), larger(pictures(1, (96, 128))))
+    assert_close(vit(random_images(1, (96, 128))), larger(random_images(1, (96, 128))))
 
 
 def test_a_checkpoint_of_a_whole_model_loads_at_another_input_size(tmp_path):
-    small, large = nn.ModuleDict({'backbone': tiny()}), nn.ModuleDict({'backbone': tiny((96, 128), seed=1)})
+    small, large = nn.ModuleDict({'backbone': build_tiny()}), nn.ModuleDict({'backbone': build_tiny((96, 128), seed=1)})
     torch.save({'state_dict': small.state_dict()}, tmp_path / 'small.pth')
     load_weights(large, tmp_path / 'small.pth')
     assert torch.equal(large['backbone'].blocks[1].mlp.fc2.weight, small['backbone'].blocks[1].mlp.fc2.weight)
-    assert_close(large['backbone'].pos_embed, resized(small['backbone'].pos_embed, (4, 4), (8, 6)))
+    assert_close(large['backbone'].pos_embed, resize_pos_embed(small['backbone'].pos_embed, (4, 4), (8, 6)))
 
 
 def test_mae_weights_of_14_by_14_patches_load_by_bicubic_resizing():
-    vit = tiny(COCO)
+    vit = build_tiny(COCO)
     mae = torch.randn(1, 197, 16)
     vit.load_state_dict({**vit.state_dict(), 'pos_embed': mae})
     cells = mae[:, 1:].reshape(1, 14, 14, 16).permute(0, 3, 1, 2)
-    wanted = F.interpolate(cells, (16, 12), mode='bicubic').permute(0, 2, 3, 1).reshape(1, 192, 16) + mae[:, :1]
-    assert_close(vit.pos_embed.data, wanted)
+    expected = F.interpolate(cells, (16, 12), mode='bicubic').permute(0, 2, 3, 1).reshape(1, 192, 16) + mae[:, :1]
+    assert_close(vit.pos_embed.data, expected)
 
 
-def test_a_resized_embedding_keeps_its_slot_its_format_and_what_is_the_same_everywhere():
+def test_a_resized_embedding_keeps_its_class_token_its_type_and_what_is_the_same_everywhere():
     same = torch.tensor([[1.0, 2.0], *[[3.0, 4.0]] * 12])[None]
     for dtype in (torch.float32, torch.bfloat16):
-        large = resized(same.to(dtype), (4, 3), (9, 7))
+        large = resize_pos_embed(same.to(dtype), (4, 3), (9, 7))
         assert_close(large, torch.tensor([[1.0, 2.0], *[[3.0, 4.0]] * 63])[None].to(dtype))
-    assert resized(same, (4, 3), (4, 3)) is same
+    assert resize_pos_embed(same, (4, 3), (4, 3)) is same
 
 
 @pytest.mark.parametrize(
-    ('entries', 'own', 'found'),
+    ('num_entries', 'model_grid', 'expected'),
     [
         (193, (16, 12), ((16, 12), 1)),
         (192, (16, 12), ((16, 12), 0)),
@@ -181,95 +184,95 @@ def test_a_resized_embedding_keeps_its_slot_its_format_and_what_is_the_same_ever
         (201, (10, 5), ((20, 10), 1)),
     ],
 )
-def test_the_grid_of_an_embedding_follows_from_its_entries(entries, own, found):
-    assert grid_of(entries, own) == found
+def test_the_grid_of_an_embedding_follows_from_its_entries(num_entries, model_grid, expected):
+    assert infer_grid(num_entries, model_grid) == expected
 
 
-@pytest.mark.parametrize('entries', [0, 151])
-def test_an_embedding_of_no_grid_is_an_error_that_says_what_to_do(entries):
-    vit = tiny(COCO)
-    with pytest.raises(CheckpointError, match=rf'pos_embed has {entries} entries: .*set input_size'):
-        vit.load_state_dict({**vit.state_dict(), 'pos_embed': torch.zeros(1, entries, 16)})
+@pytest.mark.parametrize('num_entries', [0, 151])
+def test_an_embedding_of_no_grid_is_an_error_that_says_what_to_do(num_entries):
+    vit = build_tiny(COCO)
+    with pytest.raises(CheckpointError, match=rf'pos_embed has {num_entries} entries: .*set input_size'):
+        vit.load_state_dict({**vit.state_dict(), 'pos_embed': torch.zeros(1, num_entries, 16)})
     with pytest.raises(CheckpointError, match='backbone.pos_embed'):
-        vit.adapt_weights({'backbone.pos_embed': torch.zeros(1, entries, 16)}, 'backbone.')
+        vit.adapt_weights({'backbone.pos_embed': torch.zeros(1, num_entries, 16)}, 'backbone.')
 
 
 def test_weights_without_an_embedding_are_left_to_the_loader():
     state = {'norm.weight': torch.ones(16)}
-    tiny().adapt_weights(state)
+    build_tiny().adapt_weights(state)
     assert list(state) == ['norm.weight']
 
 
-def both(windows, seed=0):
-    """Attention and random cells (2, N, 16) of the grid of `windows`, seen through them and without them."""
+def compute_with_and_without(windows, seed=0):
+    """Attention between random cells (2, N, 16) of the grid of `windows`, within the windows and without them."""
     torch.manual_seed(seed)
-    layer, cells = Attention(16, 2), torch.randn(2, windows.grid[0] * windows.grid[1], 16)
-    return layer(cells, windows, windows.mask(cells.device)), layer(cells)
+    layer, cells = SelfAttention(16, 2), torch.randn(2, windows.grid[0] * windows.grid[1], 16)
+    return layer(cells, windows, windows.attention_mask(cells.device)), layer(cells)
 
 
 @pytest.mark.parametrize('shifted', [False, True])
 @pytest.mark.parametrize('pooled', [False, True])
 @pytest.mark.parametrize('window', [(4, 6), (5, 6), (8, 9)])
 def test_a_window_that_covers_the_map_is_full_attention(window, shifted, pooled):
-    assert_close(*both(Windows((4, 6), window, shifted, pooled)))
+    assert_close(*compute_with_and_without(Windows((4, 6), window, shifted, pooled)))
 
 
 @pytest.mark.parametrize('grid', [(8, 8), (7, 10), (3, 9)])
 @pytest.mark.parametrize('shifted', [False, True])
-def test_windows_put_together_again_are_the_cells(grid, shifted):
+def test_merged_windows_are_the_cells(grid, shifted):
     cells = torch.randn(2, grid[0] * grid[1], 3)
     windows = Windows(grid, (4, 4), shifted)
-    assert windows.split(cells).shape == (2, windows.count, 16, 3)
-    assert torch.equal(windows.join(windows.split(cells)), cells)
+    assert windows.partition_cells(cells).shape == (2, windows.num_windows, 16, 3)
+    assert torch.equal(windows.merge_windows(windows.partition_cells(cells)), cells)
 
 
-def places(cells, window, shifted):
-    """By hand: which window each cell of an axis is in; with a shift the first window is cut by its first half."""
+def window_indices(cells, window, shifted):
+    """By hand: the window of each cell of an axis; with a shift the first window is cut by its first half."""
     cut = window // 2 if shifted and cells > window else 0
     return [(i + (window - cut) % window) // window for i in range(cells)]
 
 
-def regions(grid, window, shifted):
+def cell_regions(grid, window, shifted):
     """The window of each cell, row by row."""
-    rows, columns = (places(*axis, shifted) for axis in zip(grid, window, strict=True))
+    rows, columns = (window_indices(*axis, shifted) for axis in zip(grid, window, strict=True))
     return [(r, c) for r in rows for c in columns]
 
 
 @pytest.mark.parametrize('grid', [(8, 8), (7, 10), (3, 9), (9, 5)])
 @pytest.mark.parametrize('shifted', [False, True])
 @pytest.mark.parametrize('window', [(4, 4), (3, 5)])
-def test_a_cell_sees_the_cells_of_its_window_and_no_padding_and_nothing_across_the_border(grid, shifted, window):
-    """The cells of each region, alone through full attention, come out as they do among the others."""
+def test_a_cell_attends_to_the_cells_of_its_window_and_not_to_padding_or_across_the_border(grid, shifted, window):
+    """Full attention between the cells of a region alone has the same output as the windows of all cells."""
     torch.manual_seed(0)
-    layer, cells, windows = Attention(16, 2), torch.randn(2, grid[0] * grid[1], 16), Windows(grid, window, shifted)
-    seen = layer(cells, windows, windows.mask(cells.device))
-    own = regions(grid, window, shifted)
-    for region in set(own):
-        rows = [i for i, r in enumerate(own) if r == region]
-        assert_close(seen[:, rows], layer(cells[:, rows]))
+    layer, cells, windows = SelfAttention(16, 2), torch.randn(2, grid[0] * grid[1], 16), Windows(grid, window, shifted)
+    output = layer(cells, windows, windows.attention_mask(cells.device))
+    regions = cell_regions(grid, window, shifted)
+    for region in set(regions):
+        rows = [i for i, r in enumerate(regions) if r == region]
+        assert_close(output[:, rows], layer(cells[:, rows]))
 
 
-def test_with_pooling_a_cell_also_sees_the_mean_of_every_window():
+def test_with_pooling_a_cell_also_attends_to_the_mean_of_every_window():
     torch.manual_seed(0)
-    layer, cells, windows = Attention(16, 2), torch.randn(1, 7 * 6, 16), Windows((7, 6), (4, 6), pooled=True)
+    layer, cells, windows = SelfAttention(16, 2), torch.randn(1, 7 * 6, 16), Windows((7, 6), (4, 6), pooled=True)
     top, bottom = cells[:, : 4 * 6], cells[:, 4 * 6 :]  # the second window has three rows, and one of padding
     means = torch.stack([top.mean(1), bottom.mean(1)], dim=1)
-    wanted = [layer(torch.cat([own, means], dim=1))[:, : own.shape[1]] for own in (top, bottom)]
-    assert_close(layer(cells, windows, windows.mask(cells.device)), torch.cat(wanted, dim=1))
+    expected = [layer(torch.cat([part, means], dim=1))[:, : part.shape[1]] for part in (top, bottom)]
+    assert_close(layer(cells, windows, windows.attention_mask(cells.device)), torch.cat(expected, dim=1))
 
 
-def depends(far, **settings):
+def depends_on(far, **settings):
     """Whether cell (3, 3) of an 8x8 map in windows of 4x4 depends on the pixels of cell (far, far)."""
-    vit = lively(tiny((128, 128), window=(4, 4), **settings), std=0.1).double()
-    given = pictures(1, (128, 128)).double()
-    other, pixels = given.clone(), slice(16 * far, 16 * far + 10)  # a patch begins 2 px before
+    vit = enlarge_weights(build_tiny((128, 128), window_size=(4, 4), **settings), std=0.1).double()
+    images = random_images(1, (128, 128)).double()
+    other, pixels = images.clone(), slice(16 * far, 16 * far + 10)  # a patch begins 2 px before
     other[:, :, pixels, pixels] += 1
     with torch.no_grad():
-        return bool(((vit(given)[0] - vit(other)[0])[0, :, 3, 3].abs() > 1e-12).any())
+        return bool(((vit(images)[0] - vit(other)[0])[0, :, 3, 3].abs() > 1e-12).any())
 
 
 @pytest.mark.parametrize(
-    ('attention', 'depth', 'sees'),
+    ('attention', 'depth', 'attends'),
     [
         ('full', 1, True),
         ('window', 3, False),
@@ -279,27 +282,27 @@ def depends(far, **settings):
         ('shift+pool', 1, True),
     ],
 )
-def test_what_is_in_another_window_is_seen_over_shifted_windows_or_through_pooled_ones(attention, depth, sees):
-    assert depends(0, attention=attention, depth=depth)
-    assert depends(7, attention=attention, depth=depth) == sees
+def test_another_window_is_attended_to_over_shifted_windows_or_through_pooled_ones(attention, depth, attends):
+    assert depends_on(0, attention=attention, depth=depth)
+    assert depends_on(7, attention=attention, depth=depth) == attends
 
 
-def test_whole_and_shifted_windows_take_turns():
-    plans = tiny(attention='shift', window=(2, 2))._plans((4, 4), torch.device('cpu'))
-    assert [w.shift for w, _ in plans] == [(0, 0), (1, 1)]
+def test_unshifted_and_shifted_windows_alternate():
+    windows = build_tiny(attention='shift', window_size=(2, 2))._block_windows((4, 4), torch.device('cpu'))
+    assert [w.shift for w, _ in windows] == [(0, 0), (1, 1)]
 
 
 @pytest.mark.parametrize('attention', ['full', 'window', 'shift', 'pool', 'shift+pool'])
-def test_every_attention_learns_runs_in_bf16_and_takes_an_empty_batch(attention):
-    vit = tiny((80, 112), attention=attention, window=(4, 3))
-    vit(pictures(2, (80, 112)))[0].square().sum().backward()
+def test_every_attention_learns_runs_in_bf16_and_accepts_an_empty_batch(attention):
+    vit = build_tiny((80, 112), attention=attention, window_size=(4, 3))
+    vit(random_images(2, (80, 112)))[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in vit.parameters())
-    exact = vit(pictures(2, (80, 112)))[0].detach()
+    exact = vit(random_images(2, (80, 112)))[0].detach()
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        rough = vit(pictures(2, (80, 112)))[0].detach()
+        rough = vit(random_images(2, (80, 112)))[0].detach()
     assert_close(rough.float(), exact, rtol=0, atol=0.05 * float(exact.abs().max()))
-    assert vit.bfloat16()(pictures(1, (96, 80)).bfloat16())[0].dtype == torch.bfloat16
-    assert vit(pictures(0, (80, 112)).bfloat16())[0].shape == (0, 16, 7, 5)
+    assert vit.bfloat16()(random_images(1, (96, 80)).bfloat16())[0].dtype == torch.bfloat16
+    assert vit(random_images(0, (80, 112)).bfloat16())[0].shape == (0, 16, 7, 5)
 
 
 def test_a_branch_is_dropped_for_whole_samples_and_its_mean_stays():
@@ -312,128 +315,128 @@ def test_a_branch_is_dropped_for_whole_samples_and_its_mean_stays():
 
 
 def test_branches_are_dropped_more_often_with_depth_in_training_alone_and_the_same_for_a_seed():
-    vit = tiny(depth=3, drop_path=0.6)
-    assert [b.drop for b in vit.blocks] == pytest.approx([0, 0.3, 0.6])
+    vit = build_tiny(depth=3, drop_path_rate=0.6)
+    assert [b.drop_path_rate for b in vit.blocks] == pytest.approx([0, 0.3, 0.6])
     outputs = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        outputs.append(vit(pictures(4))[0])
+        outputs.append(vit(random_images(4))[0])
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
-    assert torch.equal(vit.eval()(pictures(4))[0], vit(pictures(4))[0])
+    assert torch.equal(vit.eval()(random_images(4))[0], vit(random_images(4))[0])
 
 
-@pytest.mark.parametrize('settings', [{}, dict(attention='shift+pool', window=(2, 3)), dict(experts=('a', 'b'))])
+@pytest.mark.parametrize('settings', [{}, dict(attention='shift+pool', window_size=(2, 3)), dict(experts=('a', 'b'))])
 def test_recomputing_blocks_changes_no_gradient(settings):
-    domains = torch.tensor([0, 1]) if 'experts' in settings else None
+    source_indices = torch.tensor([0, 1]) if 'experts' in settings else None
     gradients = []
-    for again in (False, True):
-        vit = tiny(checkpoint=again, drop_path=0.5, **settings)
+    for use_checkpoint in (False, True):
+        vit = build_tiny(use_checkpoint=use_checkpoint, drop_path_rate=0.5, **settings)
         torch.manual_seed(5)
-        vit(pictures(2), domains)[0].square().sum().backward()
+        vit(random_images(2), source_indices)[0].square().sum().backward()
         gradients.append([p.grad for p in vit.parameters()])
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
-def test_an_expert_serves_and_learns_from_the_pictures_of_its_data_set_alone():
-    vit = lively(tiny(experts=('coco', 'lsp', 'mpii')))
-    domains = torch.tensor([2, 0, 2])
-    before = vit(pictures(3), domains)[0]
+def test_an_expert_predicts_for_and_learns_from_the_images_of_its_data_set_alone():
+    vit = enlarge_weights(build_tiny(experts=('coco', 'lsp', 'mpii')))
+    source_indices = torch.tensor([2, 0, 2])
+    before = vit(random_images(3), source_indices)[0]
     before.square().sum().backward()
     for block in vit.blocks:
         assert block.mlp.fc2.out_features == 12
         assert [bool(e.weight.grad.any()) for e in block.mlp.experts] == [True, False, True]
         nn.init.normal_(block.mlp.experts[0].weight)
-    after = vit(pictures(3), domains)[0]
+    after = vit(random_images(3), source_indices)[0]
     assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [True, False, True]
 
 
-def test_with_all_experts_alike_it_is_the_plain_network():
-    plain, parted = lively(tiny()), tiny(experts=('coco', 'lsp'), part=6).eval()
+def test_with_equal_experts_it_is_the_plain_network():
+    plain, with_experts = enlarge_weights(build_tiny()), build_tiny(experts=('coco', 'lsp'), part_features=6).eval()
     state = dict(plain.state_dict())
     for i in range(2):
         for kind in ('weight', 'bias'):
-            shared, own = state.pop(f'blocks.{i}.mlp.fc2.{kind}').split((10, 6))
-            experts = {f'blocks.{i}.mlp.experts.{e}.{kind}': own for e in range(2)}
-            state |= {f'blocks.{i}.mlp.fc2.{kind}': shared, **experts}
-    parted.load_state_dict(state)
-    assert_close(parted(pictures(2), torch.tensor([1, 0])), plain(pictures(2)))
+            common, expert = state.pop(f'blocks.{i}.mlp.fc2.{kind}').split((10, 6))
+            experts = {f'blocks.{i}.mlp.experts.{e}.{kind}': expert for e in range(2)}
+            state |= {f'blocks.{i}.mlp.fc2.{kind}': common, **experts}
+    with_experts.load_state_dict(state)
+    assert_close(with_experts(random_images(2), torch.tensor([1, 0])), plain(random_images(2)))
 
 
-@pytest.mark.parametrize(('size', 'part'), [('S', 96), ('B', 192)])
-def test_a_quarter_of_the_outputs_is_an_experts_own(size, part):
+@pytest.mark.parametrize(('arch', 'part_features'), [('S', 96), ('B', 192)])
+def test_a_quarter_of_the_outputs_belongs_to_an_expert(arch, part_features):
     with torch.device('meta'):
-        vit = ViT(COCO, size, experts=('coco', 'aic'))
-    assert vit.blocks[0].mlp.experts[1].out_features == part
+        vit = ViT(COCO, arch, experts=('coco', 'aic'))
+    assert vit.blocks[0].mlp.experts[1].out_features == part_features
 
 
-def test_learnt_tokens_act_on_the_map_and_are_no_part_of_it():
-    vit, plain = lively(tiny(tokens=2)), tiny().eval()
+def test_learned_tokens_change_the_map_and_are_no_part_of_it():
+    vit, plain = enlarge_weights(build_tiny(num_tokens=2)), build_tiny().eval()
     plain.load_state_dict({k: v for k, v in vit.state_dict().items() if k != 'tokens.learnt'})
     assert vit.tokens.learnt.shape == (1, 2, 16)
-    out = vit(pictures(2))[0]
+    out = vit(random_images(2))[0]
     assert out.shape == (2, 16, 4, 4)
-    assert (out - plain(pictures(2))[0]).abs().max() > 1e-3
+    assert (out - plain(random_images(2))[0]).abs().max() > 1e-3
     out.square().sum().backward()
     assert vit.tokens.learnt.grad.any()
 
 
 def test_a_token_of_a_wider_teacher_is_projected():
-    vit = lively(tiny(tokens=1, token_width=24))
-    own = tiny(tokens=1).eval()
+    vit = enlarge_weights(build_tiny(num_tokens=1, token_dim=24))
+    equal_width = build_tiny(num_tokens=1).eval()
     state = {k: v for k, v in vit.state_dict().items() if not k.startswith('tokens.projection.')}
-    own.load_state_dict({**state, 'tokens.learnt': vit.tokens.projection(vit.tokens.learnt).detach()})
-    assert_close(vit(pictures()), own(pictures()))
+    equal_width.load_state_dict({**state, 'tokens.learnt': vit.tokens.projection(vit.tokens.learnt).detach()})
+    assert_close(vit(random_images()), equal_width(random_images()))
 
 
 def test_layers_are_counted_from_the_pixels_to_the_last_norm():
-    vit = tiny(depth=3, tokens=1, token_width=8, experts=('coco',))
+    vit = build_tiny(depth=3, num_tokens=1, token_dim=8, experts=('coco',))
     first = {'pos_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias', 'tokens.learnt'}
-    places = {n: vit.layer_id(n) for n, _ in vit.named_parameters()}
-    assert {n for n, p in places.items() if p == 0} - {'tokens.projection.weight', 'tokens.projection.bias'} == first
-    assert {n for n, p in places.items() if p == 4} == {'norm.weight', 'norm.bias'}
-    assert places['blocks.2.mlp.experts.0.weight'] == places['blocks.2.norm1.bias'] == 3
-    assert vit.layers == 3
+    layer_ids = {n: vit.get_layer_id(n) for n, _ in vit.named_parameters()}
+    assert {n for n, i in layer_ids.items() if i == 0} - {'tokens.projection.weight', 'tokens.projection.bias'} == first
+    assert {n for n, i in layer_ids.items() if i == 4} == {'norm.weight', 'norm.bias'}
+    assert layer_ids['blocks.2.mlp.experts.0.weight'] == layer_ids['blocks.2.norm1.bias'] == 3
+    assert vit.num_layers == 3
 
 
 @pytest.mark.parametrize('attention', ['full', 'shift+pool'])
 def test_it_exports_and_compiles_as_one_graph(attention):
-    vit, given = tiny((80, 112), attention=attention, window=(4, 4)).eval(), pictures(2, (80, 112))
-    program = torch.export.export(vit, (given,))
-    assert_close(program.module()(given), vit(given))
+    vit, images = build_tiny((80, 112), attention=attention, window_size=(4, 4)).eval(), random_images(2, (80, 112))
+    program = torch.export.export(vit, (images,))
+    assert_close(program.module()(images), vit(images))
     torch._dynamo.reset()
     with torch.no_grad():
-        assert_close(torch.compile(vit, backend='eager', fullgraph=True)(given), vit(given))
+        assert_close(torch.compile(vit, backend='eager', fullgraph=True)(images), vit(images))
 
 
 @pytest.mark.parametrize(
-    ('settings', 'told'),
+    ('settings', 'message'),
     [
-        (dict(size='M'), "no size 'M'; .*S, B, L, H"),
-        (dict(heads=3), 'heads divide dim.*dim=16, heads=3'),
+        (dict(arch='M'), "no arch 'M'; .*S, B, L, H"),
+        (dict(num_heads=3), 'num_heads divides embed_dim.*embed_dim=16, num_heads=3'),
         (dict(depth=0), 'depth=0'),
-        (dict(drop_path=1.0), 'below 1; got 1.0'),
+        (dict(drop_path_rate=1.0), 'below 1; got 1.0'),
         (dict(ratio=3), 'ratio 3 do not cover'),
-        (dict(patch=4), 'patches of 4 px at ratio 1 do not cover'),
+        (dict(patch_size=4), 'patches of 4 px at ratio 1 do not cover'),
         (dict(input_size=(8, 64)), r'\(8, 64\) px is smaller than its patches'),
         (dict(attention='windows'), "closest: 'window'"),
-        (dict(attention='window', window=(0, 8)), 'at least'),
-        (dict(attention='window', tokens=1), "attention='full', or tokens=0"),
-        (dict(tokens=-1), 'tokens=-1'),
+        (dict(attention='window', window_size=(0, 8)), 'at least'),
+        (dict(attention='window', num_tokens=1), "attention='full', or num_tokens=0"),
+        (dict(num_tokens=-1), 'num_tokens=-1'),
         (dict(experts='coco'), 'names of data sets'),
         (dict(experts=('coco', 'coco')), 'each once'),
-        (dict(experts=('coco',), part=16), 'not all; got 16'),
+        (dict(experts=('coco',), part_features=16), 'embed_dim=16 and neither of the two; got 16'),
     ],
 )
-def test_a_setting_that_cannot_be_is_an_error_that_names_it(settings, told):
-    with pytest.raises(ConfigError, match=told):
-        tiny(**settings)
+def test_an_invalid_setting_is_an_error_that_names_it(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_tiny(**settings)
 
 
-def test_experts_are_told_whose_the_pictures_are_and_nobody_else_is():
-    with pytest.raises(ConfigError, match='experts coco, lsp, and was not told.*domains'):
-        tiny(experts=('coco', 'lsp'))(pictures())
-    with pytest.raises(ConfigError, match=r'shape \(2,\) for 1 pictures'):
-        tiny(experts=('coco', 'lsp'))(pictures(), torch.zeros(2, dtype=torch.long))
+def test_source_indices_are_required_with_experts_and_refused_without():
+    with pytest.raises(ConfigError, match='experts coco, lsp, but no source_indices.*call it with source_indices'):
+        build_tiny(experts=('coco', 'lsp'))(random_images())
+    with pytest.raises(ConfigError, match=r'shape \(2,\) for 1 images'):
+        build_tiny(experts=('coco', 'lsp'))(random_images(), torch.zeros(2, dtype=torch.long))
     with pytest.raises(ConfigError, match='and 0 experts'):
-        tiny()(pictures(), torch.zeros(1, dtype=torch.long))
+        build_tiny()(random_images(), torch.zeros(1, dtype=torch.long))

@@ -2,69 +2,69 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.errors import ConfigError, MismatchError
+from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.models.estimators.distilled import DistilledTopDown
 from poseplug.models.estimators.top_down import TopDown
 
 PARTS = dict(
-    backbone=dict(type='CPMTrunk', trunks=1, channels=(4, 5, 6), kernels=(3, 3, 3), init_std=None),
+    backbone=dict(type='CPMTrunk', num_trunks=1, channels=(4, 5, 6), kernel_sizes=(3, 3, 3), init_std=None),
     head=dict(type='HeatmapHead'),
 )
 
 
-def codec(**settings):
-    return dict(type='Heatmap', input_size=(32, 32), stride=8, sigma=8.0, **settings)
+def codec_config(**settings):
+    return dict(type='Heatmap', input_size=(32, 32), stride=8, sigma_px=8.0, **settings)
 
 
-def teacher(**settings) -> TopDown:
+def build_teacher(**settings) -> TopDown:
     torch.manual_seed(1)
-    return TopDown('lsp', codec(**settings), **PARTS)
+    return TopDown('lsp', codec_config(**settings), **PARTS)
 
 
-def student(**settings) -> DistilledTopDown:
+def build_student(**settings) -> DistilledTopDown:
     torch.manual_seed(0)
-    return DistilledTopDown('lsp', codec(), **{'teacher': teacher(), **settings}, **PARTS)
+    return DistilledTopDown('lsp', codec_config(), **{'teacher': build_teacher(), **settings}, **PARTS)
 
 
 @pytest.fixture
 def batch():
-    from tests.models.estimators.test_multi_top_down import batch
+    from tests.models.estimators.test_multi_top_down import create_batch
 
-    made = batch('lsp', 'lsp')
-    made.keypoints, made.visible = made.keypoints[:, :, :14], made.visible[:, :, :14]
-    return made
-
-
-def test_the_teachers_share_is_the_distance_of_the_maps(batch):
-    net = student(share=3.0)
-    shown = net.teacher(batch.images[:, 0])[-1]['heatmap']
-    guessed = net(batch.images[:, 0])[-1]['heatmap']
-    assert_close(net.losses(batch)['loss_teacher'], 3 * (shown - guessed).square().mean())
+    result = create_batch('lsp', 'lsp')
+    result.keypoints, result.visible = result.keypoints[:, :, :14], result.visible[:, :, :14]
+    return result
 
 
-def test_a_student_like_its_teacher_has_nothing_to_learn_from_it(batch):
-    net = student()
-    net.load_state_dict(teacher().state_dict())
-    assert float(net.losses(batch)['loss_teacher'].detach()) == 0
+def test_the_distillation_loss_is_the_weighted_distance_of_the_heatmaps(batch):
+    net = build_student(distill_weight=3.0)
+    teacher_heatmaps = net.teacher(batch.images[:, 0])[-1]['heatmap']
+    student_heatmaps = net(batch.images[:, 0])[-1]['heatmap']
+    assert_close(net.losses(batch)['loss_distill'], 3 * (teacher_heatmaps - student_heatmaps).square().mean())
+
+
+def test_a_student_with_its_teachers_weights_has_no_distillation_loss(batch):
+    net = build_student()
+    net.load_state_dict(build_teacher().state_dict())
+    assert float(net.losses(batch)['loss_distill'].detach()) == 0
 
 
 def test_the_teacher_is_neither_trained_nor_saved(batch):
-    net = student().train()
-    before = {n: v.clone() for n, v in net.teacher.state_dict().items()}
+    net = build_student().train()
+    initial = {n: v.clone() for n, v in net.teacher.state_dict().items()}
     torch.stack(list(net.losses(batch).values())).sum().backward()
     assert not net.teacher.training
     assert all(p.grad is None for p in net.teacher.parameters())
-    assert set(net.state_dict()) == set(teacher().state_dict())
-    assert len(list(net.parameters())) == len(list(teacher().parameters()))
+    assert set(net.state_dict()) == set(build_teacher().state_dict())
+    assert len(list(net.parameters())) == len(list(build_teacher().parameters()))
     for name, value in net.teacher.state_dict().items():
-        assert_close(value, before[name])
+        assert_close(value, initial[name])
 
 
-def test_a_teacher_of_other_maps_is_told():
+def test_a_teacher_of_other_fields_is_an_error():
     with pytest.raises(MismatchError, match=r'teacher predicts .*15.*the student .*14'):
-        student(teacher=teacher(background=True))
+        build_student(teacher=build_teacher(background=True))
 
 
-def test_a_teacher_without_weights_is_told():
+def test_a_teacher_without_weights_is_an_error():
     with pytest.raises(ConfigError, match=r'a teacher is dict\(config=FILE, weights=FILE\)'):
-        student(teacher=dict(config='some.py'))
+        build_student(teacher=dict(config='some.py'))

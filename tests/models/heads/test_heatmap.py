@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
 from poseplug.models.heads.heatmap import HeatmapHead
 
 
@@ -16,8 +16,8 @@ def test_every_field_is_a_linear_map_of_the_last_features_of_its_stride():
     assert_close(stage['offset'], torch.einsum('oc,bchw->bohw', weight, features[2]))
 
 
-def test_hidden_layers_stand_before_the_prediction():
-    head = HeatmapHead((5,), (4,), {'heatmap': 3}, 4, hidden=((3, 16), (1, 8)))
+def test_hidden_layers_come_before_the_prediction():
+    head = HeatmapHead((5,), (4,), {'heatmap': 3}, 4, conv_layers=((3, 16), (1, 8)))
     assert head.predict['heatmap'].in_channels == 8
     assert len(head.hidden) == 2
 

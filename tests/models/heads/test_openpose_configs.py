@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 import torch
 
-from poseplug.build import build_model
-from poseplug.config import load_config
-from poseplug.engine.optim import parameter_groups
-from poseplug.grouping.presets import get_rules
+from poseplug.config.build import build_model
+from poseplug.config.load import load_config
+from poseplug.engine.optim import build_param_groups
+from poseplug.grouping.paf_rules import get_paf_rules
 
 
-def built(root, name: str):
+def build_config(root, name: str):
     """A config, and its model without memory for its numbers."""
     cfg = load_config(root / f'configs/openpose/openpose_{name}.py', training=True)
     with torch.device('meta'):
@@ -26,20 +26,20 @@ def built(root, name: str):
     ('hrnet_w32_coco18_512', 28_536_113 + (57 - 17) * 33, [{'paf': 38, 'heatmap': 19}]),  # a 1x1 of 32 channels
 ])  # fmt: skip
 def test_a_config_has_the_weights_of_its_network_which_predicts_on_its_codecs_grid(root, name, weights, stages):
-    _, net = built(root, name)
+    _, net = build_config(root, name)
     width, height = net.codec.input_size
-    found = net(torch.zeros(1, height, width, 3, device='meta'))
+    outputs = net(torch.zeros(1, height, width, 3, device='meta'))
     assert sum(p.numel() for p in net.parameters()) == weights
-    assert [{n: maps.shape[1] for n, maps in stage.items()} for stage in found] == stages
-    assert {tuple(maps.shape[:1:-1]) for stage in found for maps in stage.values()} == {net.codec.grid.size}
+    assert [{n: maps.shape[1] for n, maps in stage.items()} for stage in outputs] == stages
+    assert {tuple(maps.shape[:1:-1]) for stage in outputs for maps in stage.values()} == {net.codec.grid.size}
 
 
-@pytest.mark.parametrize(('name', 'preset'), [
-    ('vgg19_coco18_368', 'matlab'), ('vgg19_mpii15_368', 'matlab_mpi'), ('body25_368', 'cpp'),
+@pytest.mark.parametrize(('name', 'parser'), [
+    ('vgg19_coco18_368', 'matlab'), ('vgg19_mpii15_368', 'matlab_mpi'), ('body25_368', 'openpose'),
     ('mobilenet_coco18_368', 'lightweight'),
 ])  # fmt: skip
-def test_people_are_put_together_by_the_rules_of_the_release_that_a_network_comes_from(root, name, preset):
-    assert built(root, name)[1].codec.rules == get_rules(preset)
+def test_limbs_are_grouped_by_the_rules_of_the_networks_release(root, name, parser):
+    assert build_config(root, name)[1].codec.rules == get_paf_rules(parser)
 
 
 @pytest.mark.parametrize(('name', 'kind', 'rate', 'factors'), [
@@ -48,14 +48,16 @@ def test_people_are_put_together_by_the_rules_of_the_release_that_a_network_come
     ('body25_368', 'SGD', 1e-4, {1: 327}),
 ])  # fmt: skip
 def test_a_config_trains_each_part_at_its_rate_and_leaves_biases_and_slopes_undecayed(root, name, kind, rate, factors):
-    cfg, net = built(root, name)
+    cfg, net = build_config(root, name)
     solver = cfg.optim_wrapper
     assert (solver.optimizer.type, solver.optimizer.lr) == (kind, rate)
-    groups = parameter_groups(net, lr=rate, decay=solver.optimizer.weight_decay, **solver.paramwise_cfg)
-    found = Counter()
+    groups = build_param_groups(
+        net, base_lr=rate, base_weight_decay=solver.optimizer.weight_decay, **solver.paramwise_cfg
+    )
+    counts = Counter()
     for group in groups:
-        found[round(group['lr'] / rate)] += len(group['params'])
-    assert found == factors
+        counts[round(group['lr'] / rate)] += len(group['params'])
+    assert counts == factors
     decayed = {p for group in groups if group['weight_decay'] for p in group['params']}
     names = {n for n, p in net.named_parameters() if p in decayed}
     assert not any(n.endswith('bias') for n in names)

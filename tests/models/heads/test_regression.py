@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.errors import MismatchError
+from poseplug.core.errors import MismatchError
 from poseplug.models.heads.regression import RegressionHead
 
 POINTS = {'keypoints': (17, 2)}
@@ -16,11 +16,11 @@ def test_points_are_one_layer_on_the_mean_of_the_last_map():
     assert_close(stage['keypoints'], layer(maps.mean((2, 3))).view(2, 17, 2))
 
 
-def test_where_in_the_map_something_is_does_not_matter():
+def test_positions_in_the_map_do_not_matter():
     torch.manual_seed(0)
     head, maps = RegressionHead((5,), (16,), POINTS), torch.rand(2, 5, 6, 4)
-    (stage,), (turned,) = head([maps]), head([maps.flip(-1)])
-    assert_close(stage['keypoints'], turned['keypoints'])
+    (stage,), (flipped,) = head([maps]), head([maps.flip(-1)])
+    assert_close(stage['keypoints'], flipped['keypoints'])
 
 
 def test_the_head_of_resnet_50_has_as_many_weights_as_numbers_and_channels_say():
@@ -30,6 +30,6 @@ def test_the_head_of_resnet_50_has_as_many_weights_as_numbers_and_channels_say()
 
 
 @pytest.mark.parametrize('shape', [(17, 4), (17, 64, 48)])
-def test_other_numbers_a_joint_are_an_error_that_names_the_remedy(shape):
-    with pytest.raises(MismatchError, match=r'RegressionHead gives every joint 2 numbers, .* or take RLEHead'):
+def test_another_number_of_values_per_keypoint_is_an_error_that_names_the_remedy(shape):
+    with pytest.raises(MismatchError, match=r'RegressionHead predicts 2 values per keypoint, .* or use RLEHead'):
         RegressionHead((8,), (32,), {'keypoints': shape})

@@ -3,11 +3,11 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from poseplug.build import build_model
-from poseplug.config import load_config
-from poseplug.errors import MismatchError
-from poseplug.models.gau import GatedAttention, ScaleNorm
+from poseplug.config.build import build_model
+from poseplug.config.load import load_config
+from poseplug.core.errors import MismatchError
 from poseplug.models.heads.rtmcc import RTMCCHead
+from poseplug.models.layers.gau import GatedAttention, ScaleNorm
 
 BINS = {'x': (17, 384), 'y': (17, 512)}
 
@@ -21,10 +21,10 @@ def test_the_head_of_rtmpose_s_has_its_published_layers():
     assert sum(p.numel() for p in head.parameters()) == total
 
 
-def test_a_joint_that_moves_moves_the_others():
-    """Attention mixes the tokens: a map of one joint changes what is said of all."""
+def test_a_keypoint_that_changes_changes_the_others():
+    """Attention mixes the tokens: the map of one keypoint changes the bins of all."""
     torch.manual_seed(0)
-    head = RTMCCHead((2,), (32,), {'x': (3, 10), 'y': (3, 14)}, (64, 96), hidden=8, width=4).eval()
+    head = RTMCCHead((2,), (32,), {'x': (3, 10), 'y': (3, 14)}, (64, 96), hidden_dims=8, query_dims=4).eval()
     maps = torch.rand(1, 2, 3, 2)
     with torch.no_grad():
         before = head([maps])[0]['x']
@@ -42,14 +42,15 @@ def test_norm_divides_by_the_root_mean_square():
 
 def attention_by_hand(unit: GatedAttention, tokens: torch.Tensor) -> torch.Tensor:
     """The unit, token by token (Hua et al. 2022, eqs. 3-5) beside a scaled shortcut."""
-    e, s = unit.inner, unit.width
+    e, s = unit.inner_channels, unit.query_dims
     flat = F.silu(unit.ln(tokens) @ unit.uv.weight.T)
     u, v, base = flat[:, :e], flat[:, e : 2 * e], flat[:, 2 * e :]
     rows = []
     for i in range(len(tokens)):
         q = base[i] * unit.gamma[0] + unit.beta[0]
-        mixed = sum(max(0.0, float(q @ (base[j] * unit.gamma[1] + unit.beta[1])) / s**0.5) ** 2 * v[j]
-                    for j in range(len(tokens)))  # fmt: skip
+        keys = base * unit.gamma[1] + unit.beta[1]
+        weights = [max(0.0, float(q @ key) / s**0.5) ** 2 for key in keys]
+        mixed = sum(weight * v[j] for j, weight in enumerate(weights))
         rows.append(tokens[i] * unit.shortcut + (u[i] * mixed) @ unit.o.weight.T)
     return torch.stack(rows)
 
@@ -57,22 +58,22 @@ def attention_by_hand(unit: GatedAttention, tokens: torch.Tensor) -> torch.Tenso
 @torch.no_grad()
 def test_the_attention_unit_is_its_formula():
     torch.manual_seed(0)
-    unit, tokens = GatedAttention(6, width=4, expansion=1.5), torch.randn(2, 5, 6)
+    unit, tokens = GatedAttention(6, query_dims=4, expansion_factor=1.5), torch.randn(2, 5, 6)
     unit.shortcut.uniform_()
-    assert unit.inner == 9
+    assert unit.inner_channels == 9
     assert_close(unit(tokens), torch.stack([attention_by_hand(unit, t) for t in tokens]))
 
 
 @torch.no_grad()
-def test_the_attention_unit_treats_tokens_alike():
+def test_the_attention_unit_treats_all_tokens_equally():
     torch.manual_seed(0)
-    unit, tokens, order = GatedAttention(6, width=4), torch.randn(1, 5, 6), [3, 1, 4, 0, 2]
+    unit, tokens, order = GatedAttention(6, query_dims=4), torch.randn(1, 5, 6), [3, 1, 4, 0, 2]
     assert_close(unit(tokens[:, order]), unit(tokens)[:, order])
 
 
 def test_every_weight_of_the_attention_unit_learns_from_the_start():
     torch.manual_seed(0)
-    unit = GatedAttention(6, width=4)
+    unit = GatedAttention(6, query_dims=4)
     unit(torch.randn(2, 5, 6)).square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in unit.parameters())
 
@@ -82,8 +83,8 @@ def test_an_input_that_the_stride_does_not_divide_is_an_error_with_the_remedy():
         RTMCCHead((8,), (32,), BINS, (190, 256))
 
 
-def test_maps_are_no_bins():
-    with pytest.raises(MismatchError, match='RTMCCHead gives every joint one line'):
+def test_heatmaps_are_no_bins():
+    with pytest.raises(MismatchError, match='RTMCCHead predicts one row of bins per keypoint'):
         RTMCCHead((8,), (32,), {'heatmap': (17, 64, 48)}, (192, 256))
 
 

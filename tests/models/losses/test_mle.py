@@ -1,4 +1,4 @@
-"""Losses of distributions over bins, with labels of which the numbers can be worked by hand."""
+"""Losses of distributions over bins, with labels whose losses can be computed by hand."""
 
 import math
 
@@ -6,141 +6,151 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.models.dcc import Distributions
-from poseplug.models.losses.mle import MLE, SMALLEST, BinDivergence
+from poseplug.models.layers.dcc import KeypointDistributions
+from poseplug.models.losses.mle import MIN_LIKELIHOOD, BinDivergence, MLECCLoss
 
 SIZES = torch.tensor([40.0])
-LOSSES = [MLE(), BinDivergence()]
+LOSSES = [MLECCLoss(), BinDivergence()]
 
 
-def sure_of(x: int, y: int, spread: float = 0.05, bins: int = 21) -> Distributions:
-    """One person with one joint, surely in the bins at x and y of those at 0, 5, ... px."""
-    chances = torch.zeros(2, 1, 1, bins)
-    chances[0, ..., x] = chances[1, ..., y] = 1
-    places = 5.0 * torch.arange(bins)[None]
-    return Distributions(chances[0], chances[1], places, places, torch.full((1, 1), spread))
+def one_bin(x: int, y: int, relative_sigma: float = 0.05, num_bins: int = 21) -> KeypointDistributions:
+    """One instance with one keypoint, whose probability is 1 in the bins at x and y of those at 0, 5, ... px."""
+    probs = torch.zeros(2, 1, 1, num_bins)
+    probs[0, ..., x] = probs[1, ..., y] = 1
+    positions = 5.0 * torch.arange(num_bins)[None]
+    return KeypointDistributions(probs[0], probs[1], positions, positions, torch.full((1, 1), relative_sigma))
 
 
-def unsure(seed: int = 0, people: int = 3, joints: int = 2, bins: int = 9) -> tuple[torch.Tensor, ...]:
-    """Logits in x and y, and spreads before their logarithm, of which everything else follows."""
-    chance = torch.Generator().manual_seed(seed)
-    logits = torch.randn(2, people, joints, bins, generator=chance, dtype=torch.float64)
-    return logits[0].requires_grad_(), logits[1].requires_grad_(), torch.full((people, joints), -3.0).requires_grad_()
+def random_parameters(
+    seed: int = 0, num_instances: int = 3, num_keypoints: int = 2, num_bins: int = 9
+) -> tuple[torch.Tensor, ...]:
+    """Logits in x and y, and logarithms of the sigmas, from which `build_distributions` follows."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, num_instances, num_keypoints, num_bins, generator=generator, dtype=torch.float64)
+    log_sigmas = torch.full((num_instances, num_keypoints), -3.0)
+    return logits[0].requires_grad_(), logits[1].requires_grad_(), log_sigmas.requires_grad_()
 
 
-def given(x: torch.Tensor, y: torch.Tensor, spread: torch.Tensor) -> Distributions:
-    places = torch.arange(x.shape[-1], dtype=x.dtype).expand(len(x), -1) * 4
-    return Distributions(x.softmax(-1), y.softmax(-1), places, places, spread.exp())
+def build_distributions(x: torch.Tensor, y: torch.Tensor, log_sigmas: torch.Tensor) -> KeypointDistributions:
+    positions = torch.arange(x.shape[-1], dtype=x.dtype).expand(len(x), -1) * 4
+    return KeypointDistributions(x.softmax(-1), y.softmax(-1), positions, positions, log_sigmas.exp())
 
 
-def test_a_sure_bin_at_the_label_is_one_over_the_spread_likely_on_both_axes():
-    cost = MLE()(sure_of(4, 6), torch.tensor([[[20.0, 30.0]]]), SIZES).item()
-    assert cost == pytest.approx(-math.log(1 / 0.05**2 + SMALLEST), rel=1e-5)
+def test_one_bin_at_the_label_has_the_likelihood_one_over_sigma_on_both_axes():
+    cost = MLECCLoss()(one_bin(4, 6), torch.tensor([[[20.0, 30.0]]]), SIZES).item()
+    assert cost == pytest.approx(-math.log(1 / 0.05**2 + MIN_LIKELIHOOD), rel=1e-5)
 
 
-def test_a_label_off_by_twice_size_times_spread_is_e_times_less_likely():
-    """Spread 0.05 of 40 px is 2 px: 4 px away e times, on one axis."""
-    near = MLE()(sure_of(4, 6), torch.tensor([[[20.0, 30.0]]]), SIZES).item()
-    off = MLE()(sure_of(4, 6), torch.tensor([[[24.0, 30.0]]]), SIZES).item()
+def test_a_label_off_by_twice_size_times_sigma_is_e_times_less_likely():
+    """A sigma of 0.05 of 40 px is 2 px: 4 px away the likelihood is e times smaller, on one axis."""
+    near = MLECCLoss()(one_bin(4, 6), torch.tensor([[[20.0, 30.0]]]), SIZES).item()
+    off = MLECCLoss()(one_bin(4, 6), torch.tensor([[[24.0, 30.0]]]), SIZES).item()
     assert off - near == pytest.approx(1, abs=1e-4)
 
 
-def test_a_label_far_from_every_chance_costs_no_more_than_the_smallest_likelihood():
-    assert MLE()(sure_of(0, 0), torch.tensor([[[1e5, 1e5]]]), SIZES).item() == pytest.approx(-math.log(SMALLEST))
+def test_a_label_far_from_every_bin_costs_no_more_than_the_smallest_likelihood():
+    cost = MLECCLoss()(one_bin(0, 0), torch.tensor([[[1e5, 1e5]]]), SIZES).item()
+    assert cost == pytest.approx(-math.log(MIN_LIKELIHOOD))
 
 
-def test_the_loss_has_its_minimum_at_the_true_joint():
-    """Among bins that are sure, those at the label cost least, whichever the label is."""
-    for truth in (3, 10, 17):
-        label = torch.tensor([[[5.0 * truth, 5.0 * (20 - truth)]]])
-        costs = torch.tensor([[MLE()(sure_of(x, y), label, SIZES) for x in range(21)] for y in range(21)])
-        assert divmod(int(costs.argmin()), 21) == (20 - truth, truth)
+def test_the_loss_has_its_minimum_at_the_true_keypoint():
+    """Among single bins, those at the label have the smallest loss, for any label."""
+    for index in (3, 10, 17):
+        label = torch.tensor([[[5.0 * index, 5.0 * (20 - index)]]])
+        costs = torch.tensor([[MLECCLoss()(one_bin(x, y), label, SIZES) for x in range(21)] for y in range(21)])
+        assert divmod(int(costs.argmin()), 21) == (20 - index, index)
 
 
 def test_descending_the_loss_brings_the_expectation_to_the_label():
-    x, y, spread = unsure(people=1, joints=1)
+    x, y, log_sigmas = random_parameters(num_instances=1, num_keypoints=1)
     label = torch.tensor([[[12.0, 20.0]]])
-    descent = torch.optim.Adam([x, y, spread], lr=0.1)
+    optimizer = torch.optim.Adam([x, y, log_sigmas], lr=0.1)
     for _ in range(200):
-        descent.zero_grad()
-        MLE()(given(x, y, spread), label, SIZES).backward()
-        descent.step()
-    assert_close(given(x, y, spread).expectation().float(), label, atol=0.2, rtol=0)
+        optimizer.zero_grad()
+        MLECCLoss()(build_distributions(x, y, log_sigmas), label, SIZES).backward()
+        optimizer.step()
+    assert_close(build_distributions(x, y, log_sigmas).expected_keypoints().float(), label, atol=0.2, rtol=0)
 
 
-def test_the_best_spread_is_that_of_the_labels():
-    """Of bins sure at 20 px with labels 3 px off on both axes, sum -ln p = 2 (3 / (2 s 40) + ln s): s = 3 / 80."""
-    spreads = torch.linspace(0.01, 0.1, 181)
-    costs = torch.stack([MLE()(sure_of(4, 4, s), torch.tensor([[[23.0, 17.0]]]), SIZES) for s in spreads.tolist()])
-    assert spreads[costs.argmin()].item() == pytest.approx(3 / 80, abs=0.001)
+def test_the_best_sigma_is_the_scatter_of_the_labels():
+    """For one bin at 20 px and labels 3 px off on both axes, sum -ln p = 2 (3 / (2 s 40) + ln s): s = 3 / 80."""
+    label, sigmas = torch.tensor([[[23.0, 17.0]]]), torch.linspace(0.01, 0.1, 181)
+    costs = torch.stack([MLECCLoss()(one_bin(4, 4, s), label, SIZES) for s in sigmas.tolist()])
+    assert sigmas[costs.argmin()].item() == pytest.approx(3 / 80, abs=0.001)
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_the_gradient_is_that_of_differences(loss):
-    parts = unsure()
+def test_the_gradient_equals_finite_differences(loss):
+    parts = random_parameters()
     labels, sizes = torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(5)) * 30, torch.tensor([20.0, 30, 40])
-    loss(given(*parts), labels, sizes).backward()
+    loss(build_distributions(*parts), labels, sizes).backward()
     for part in parts[:2]:
-        for place in [(0, 0, 0), (1, 1, 4), (2, 0, 8)]:
+        for index in [(0, 0, 0), (1, 1, 4), (2, 0, 8)]:
             ends = []
             for step in (0.01, -0.01):
-                moved = part.detach().clone()
-                moved[place] += step
-                ends.append(loss(given(*(moved if p is part else p for p in parts)), labels, sizes).item())
-            assert part.grad[place].item() == pytest.approx((ends[0] - ends[1]) / 0.02, abs=2e-4)
+                changed = part.detach().clone()
+                changed[index] += step
+                ends.append(
+                    loss(build_distributions(*(changed if p is part else p for p in parts)), labels, sizes).item()
+                )
+            assert part.grad[index].item() == pytest.approx((ends[0] - ends[1]) / 0.02, abs=2e-4)
 
 
-def test_the_wanted_distribution_itself_diverges_nowhere():
-    places = torch.arange(9.0)[None] * 4
-    wanted = (-(places - 12).abs() / (2 * 0.05 * 40)).exp()
-    chances = (wanted / wanted.sum())[:, None]
-    found = Distributions(chances, chances, places, places, torch.ones(1, 1))
-    assert BinDivergence()(found, torch.tensor([[[12.0, 12.0]]]), SIZES).item() == pytest.approx(0, abs=1e-6)
+def test_the_target_distribution_itself_has_zero_divergence():
+    positions = torch.arange(9.0)[None] * 4
+    target = (-(positions - 12).abs() / (2 * 0.05 * 40)).exp()
+    probs = (target / target.sum())[:, None]
+    predicted = KeypointDistributions(probs, probs, positions, positions, torch.ones(1, 1))
+    assert BinDivergence()(predicted, torch.tensor([[[12.0, 12.0]]]), SIZES).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_equal_chances_diverge_by_the_logarithm_of_their_number_from_one_narrow_bin():
-    places, chances = torch.arange(8.0)[None] * 40, torch.full((1, 1, 8), 1 / 8)
-    found = Distributions(chances, chances, places, places, torch.ones(1, 1))
-    cost = BinDivergence(width=1e-3)(found, torch.tensor([[[80.0, 40.0]]]), SIZES).item()
+def test_uniform_probabilities_diverge_by_the_logarithm_of_their_number_from_one_narrow_bin():
+    positions, probs = torch.arange(8.0)[None] * 40, torch.full((1, 1, 8), 1 / 8)
+    predicted = KeypointDistributions(probs, probs, positions, positions, torch.ones(1, 1))
+    cost = BinDivergence(relative_sigma=1e-3)(predicted, torch.tensor([[[80.0, 40.0]]]), SIZES).item()
     assert cost == pytest.approx(math.log(8), rel=1e-4)
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_joints_without_weight_neither_cost_nor_learn(loss):
-    parts = unsure()
+def test_keypoints_without_weight_have_no_loss_and_no_gradient(loss):
+    parts = random_parameters()
     labels, weight = torch.zeros(3, 2, 2), torch.ones(3, 2)
     weight[:, 1] = 0
-    loss(given(*parts), labels, torch.full((3,), 30.0), weight).backward()
+    loss(build_distributions(*parts), labels, torch.full((3,), 30.0), weight).backward()
     for part in parts[:2]:
         assert part.grad[:, 0].any()
         assert not part.grad[:, 1].any()
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_people_add_up_and_nobody_costs_nothing(loss):
-    parts = unsure()
+def test_instances_are_summed_and_none_have_zero_loss(loss):
+    parts = random_parameters()
     labels, sizes = torch.rand(3, 2, 2) * 30, torch.tensor([20.0, 30, 40])
-    each = [loss(given(*(p[n : n + 1] for p in parts)), labels[n : n + 1], sizes[n : n + 1]).item() for n in range(3)]
-    assert loss(given(*parts), labels, sizes).item() == pytest.approx(sum(each), rel=1e-5)
-    nobody = loss(given(*(p[:0] for p in parts)), labels[:0], sizes[:0])
-    nobody.backward()
-    assert nobody.item() == 0
+
+    def loss_of(instances: slice) -> torch.Tensor:
+        return loss(build_distributions(*(p[instances] for p in parts)), labels[instances], sizes[instances])
+
+    each = [loss_of(slice(n, n + 1)).item() for n in range(3)]
+    assert loss(build_distributions(*parts), labels, sizes).item() == pytest.approx(sum(each), rel=1e-5)
+    none = loss_of(slice(0))
+    none.backward()
+    assert none.item() == 0
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_people_of_no_size_and_spreads_of_zero_cost_a_finite_number(loss):
-    found = sure_of(4, 4, spread=0.0)
+def test_instances_of_no_size_and_sigmas_of_zero_have_a_finite_loss(loss):
+    predicted = one_bin(4, 4, relative_sigma=0.0)
     for label in ([[[20.0, 20]]], [[[21.0, 300]]]):
-        assert math.isfinite(loss(found, torch.tensor(label), torch.zeros(1)).item())
+        assert math.isfinite(loss(predicted, torch.tensor(label), torch.zeros(1)).item())
 
 
-def test_with_a_narrowest_spread_what_is_far_off_still_gains_by_coming_nearer():
-    """A label at 20 px of a network that is sure, to a spread of 0.001, of 10 px or of 15 px."""
+def test_with_a_smallest_sigma_a_distant_bin_still_improves_by_coming_nearer():
+    """A label at 20 px of a network that predicts 10 px or 15 px, with a sigma of 0.001."""
     label = torch.tensor([[[20.0, 20.0]]])
 
-    def gain(**settings):
-        loss = MLE(**settings)
-        return (loss(sure_of(2, 4, 1e-3), label, SIZES) - loss(sure_of(3, 4, 1e-3), label, SIZES)).item()
+    def compute_gain(**settings):
+        loss = MLECCLoss(**settings)
+        return (loss(one_bin(2, 4, 1e-3), label, SIZES) - loss(one_bin(3, 4, 1e-3), label, SIZES)).item()
 
-    assert gain() == pytest.approx(0, abs=1e-6)
-    assert gain(narrowest=0.03) == pytest.approx(5 / (2 * 0.03 * 40), rel=1e-3)
+    assert compute_gain() == pytest.approx(0, abs=1e-6)
+    assert compute_gain(min_relative_sigma=0.03) == pytest.approx(5 / (2 * 0.03 * 40), rel=1e-3)

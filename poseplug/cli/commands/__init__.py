@@ -1,0 +1,1 @@
+"""One module per command, with its arguments alone; its docstring is its help."""

@@ -1,0 +1,37 @@
+"""Convert weights of MMPose and of official releases.
+
+poseplug convert CHECKPOINT CONFIG --out FILE.safetensors [--report FILE.json] [--trust]
+Weights of MMPose 1.x and of the official HRNet, SimpleBaseline and ViTPose become weights of a config's model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from poseplug.cli.options import add_config_options
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.zoo.mmpose import convert_checkpoint, write_conversion_report
+
+    report = convert_checkpoint(args.checkpoint, load_config(args.config, args.cfg_options), args.out, args.trust)
+    for entry in report.entries:
+        print(entry)
+    if args.report:
+        write_conversion_report(report, args.report)
+    print(f'{report}\n{report.out_file}: sha256 {report.sha256}')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('checkpoint', type=Path, help='the .pth or .safetensors file to convert')
+    parser.add_argument('config', type=Path, help='a config of the same network')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE.safetensors', help='the file to write')
+    parser.add_argument('--report', type=Path, metavar='FILE.json', help='write what became of every tensor as JSON')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='skip the objects that MMEngine stores beside the weights, without running them',
+    )
+    add_config_options(parser)

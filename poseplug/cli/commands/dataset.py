@@ -1,0 +1,178 @@
+"""Manage data sets: verify, browse, prepare, pack, detect.
+
+poseplug dataset verify CONFIG
+poseplug dataset browse CONFIG --out sheet.jpg [--split train|val|test] [--num-samples 48] [--raw]
+poseplug dataset prepare synthetic --out DIR [--num-images N] [--format lsp|coco]
+poseplug dataset prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--data-root DIR]
+poseplug dataset pack CONFIG --out DIR [--jpeg-quality 95] [--max-resolution 1.0]
+poseplug dataset detect CONFIG|FOLDER --detector FILE.onnx --out detections.json [--score-threshold 0.2]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from poseplug.cli.options import add_config_options, add_plugins_option
+
+_SPLITS = ('train', 'val', 'test')
+
+
+def run(args: argparse.Namespace) -> None:
+    args.run(args)
+
+
+def _run_verify(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.inspect import verify
+    from poseplug.inspect.dataset_reading import abbreviate_names, read_datasets
+
+    datasets = read_datasets(load_config(args.config, args.cfg_options), args.num_workers)
+    for statistics in datasets:
+        print('\n'.join(verify.format_statistics(statistics)))
+    leaks = verify.find_train_test_leaks(datasets)
+    if leaks:
+        names = abbreviate_names(leaks)
+        print(f'ERROR: {len(leaks)} images are both in a training and in a test set: {names}')
+    if leaks or any(list(verify.find_problems(statistics)) for statistics in datasets):
+        raise SystemExit(1)
+    print('no problems found')
+
+
+def _run_browse(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.inspect.browse import build_contact_sheet, write_contact_sheet
+
+    cfg = load_config(args.config, args.cfg_options)
+    sheet = build_contact_sheet(cfg, args.split, args.num_samples, args.raw, args.epoch)
+    write_contact_sheet(sheet, args.out)
+    print(f'written: {args.out}')
+
+
+def _run_prepare(args: argparse.Namespace) -> None:
+    from poseplug.core.errors import ConfigError
+    from poseplug.data import prepare
+
+    if args.name != 'synthetic':
+        print(prepare.check_dataset(args.name, args.data_root))
+        return
+    if args.out is None:
+        raise ConfigError('prepare synthetic needs --out DIR, the folder to write')
+    folder = prepare.create_synthetic_dataset(
+        args.out, args.format, args.num_images, args.num_train, args.seed, args.num_workers
+    )
+    print(f'written: {folder}')
+
+
+def _run_pack(args: argparse.Namespace) -> None:
+    from poseplug.config.build import build_dataset, get_input_size, require_setting
+    from poseplug.config.load import load_config
+    from poseplug.data.pack_writer import pack_dataset
+
+    cfg = load_config(args.config, args.cfg_options)
+    dataset = build_dataset(cfg, require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset'))
+    folder = pack_dataset(dataset, get_input_size(cfg), args.out, args.jpeg_quality, args.max_resolution)
+    mebibytes = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
+    source = f'sources=[dict(type="PackedSource", data_root="{folder}")]'
+    print(f'written: {folder} ({mebibytes:,.1f} MiB); read it by {source}')
+
+
+def _run_detect(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.predict import detected_boxes
+    from poseplug.predict.detectors import OnnxDetector
+
+    detector = OnnxDetector(args.detector, args.score_threshold, args.nms_threshold)
+    records = []
+    if args.input.suffix == '.py':
+        records = detected_boxes.load_split_records(load_config(args.input, args.cfg_options), args.split)
+        images = detected_boxes.index_images_by_id((record.id, record.path) for record in records)
+    else:
+        images = detected_boxes.list_numbered_images(args.input)
+    results = detected_boxes.detect_boxes(images, detector)
+    detected_boxes.write_detections(results, args.out)
+    print(f'written: {args.out}, {len(results):,} boxes in {len(images):,} images')
+    if records:
+        print(detected_boxes.describe_recall(records, results))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare | pack | detect')
+    _add_verify_arguments(
+        commands.add_parser('verify', help='count and check everything that a config reads; exit code 1 on problems')
+    )
+    _add_browse_arguments(commands.add_parser('browse', help='write a sheet of images with their skeletons'))
+    _add_prepare_arguments(
+        commands.add_parser('prepare', help='create the synthetic data set, or check where another one should be')
+    )
+    _add_pack_arguments(commands.add_parser('pack', help='write the crops of a training set into a few large files'))
+    _add_detect_arguments(
+        commands.add_parser('detect', help="write the boxes of a detector, for tests with bbox_file='detections.json'")
+    )
+
+
+def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--num-workers', type=int, default=2, help='threads that decode images (default: 2)')
+    parser.set_defaults(run=_run_verify)
+    add_config_options(parser)
+
+
+def _add_browse_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the sheet, .jpg or .png')
+    parser.add_argument('--split', choices=_SPLITS, default='train', help='which data set (default: train)')
+    parser.add_argument('--num-samples', type=int, default=48, help='spread evenly over the split (default: 48)')
+    parser.add_argument('--epoch', type=int, default=0, help='whose random augmentation is shown (default: 0)')
+    parser.add_argument('--raw', action='store_true', help='show images as stored, before the transforms')
+    parser.set_defaults(run=_run_browse)
+    add_config_options(parser)
+
+
+def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'name',
+        metavar='DATASET',
+        help='synthetic, lsp, lspet, flic, coco, mpii, crowdpose, aic, or one of --plugins',
+    )
+    parser.add_argument('--out', type=Path, metavar='DIR', help='synthetic: the folder to write')
+    parser.add_argument('--num-images', type=int, default=1600, help='synthetic: number of images (default: 1600)')
+    parser.add_argument(
+        '--num-train', type=int, metavar='N', help='synthetic: number of training images (default: 7 of 8)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='synthetic: of the random numbers (default: 0)')
+    parser.add_argument(
+        '--format', choices=('lsp', 'coco'), default='lsp', help='synthetic: layout of the files (default: lsp)'
+    )
+    parser.add_argument('--num-workers', type=int, default=0, help='synthetic: additional processes (default: none)')
+    parser.add_argument('--data-root', type=Path, metavar='DIR', help='other data sets: the folder to check')
+    parser.set_defaults(run=_run_prepare)
+    add_plugins_option(parser)
+
+
+def _add_pack_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='the folder to create')
+    parser.add_argument('--split', choices=_SPLITS, default='train', help='which data set (default: train)')
+    parser.add_argument('--jpeg-quality', type=int, default=95, help='of the crops, 1 to 100 (default: 95)')
+    parser.add_argument(
+        '--max-resolution', type=float, default=1.0, help="of the crops, relative to the input's (default: 1.0)"
+    )
+    parser.set_defaults(run=_run_pack)
+    add_config_options(parser)
+
+
+def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('input', type=Path, metavar='CONFIG | FOLDER', help='a config, or a folder of numbered images')
+    parser.add_argument('--detector', required=True, metavar='FILE', help='an ONNX file, or URL#sha256=DIGITS')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help="the boxes, in COCO's result format")
+    parser.add_argument('--split', choices=_SPLITS, default='test', help='of a config (default: test)')
+    parser.add_argument('--score-threshold', type=float, default=0.2, help='minimum score of a box (default: 0.2)')
+    parser.add_argument(
+        '--nms-threshold',
+        type=float,
+        default=0.6,
+        help='IoU above which the box with the lower score is dropped (default: 0.6)',
+    )
+    parser.set_defaults(run=_run_detect)
+    add_config_options(parser)

@@ -1,0 +1,59 @@
+"""Describe what a config builds and what it costs.
+
+poseplug describe CONFIG [--json] [--cfg-options KEY=VALUE ...]
+poseplug describe CONFIG --safe            show what an untrusted config says, without running it
+poseplug describe FOLDER --table FILE      write the table of all configs below a folder: docs/models.md
+Of every part: shapes, parameters, multiply-adds and receptive field.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from poseplug.cli.options import add_config_options
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.table is not None:
+        _write_model_table(args.config, args.table)
+    elif args.safe:
+        _print_without_running(args.config)
+    else:
+        _print_description(args)
+
+
+def _write_model_table(folder: Path, file: Path) -> None:
+    from poseplug.inspect.model_table import render_models_page
+
+    text = '\n'.join(render_models_page(folder)) + '\n'
+    file.write_text(text)
+    print(f'written: {file}')
+
+
+def _print_without_running(config: Path) -> None:
+    from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, inspect_python_config, load_data_config
+
+    is_data = config.suffix in DATA_CONFIG_SUFFIXES
+    content = load_data_config(config) if is_data else inspect_python_config(config)
+    print(json.dumps(content, indent=2, default=str))
+
+
+def _print_description(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.inspect.description import describe_config, print_description
+
+    description = describe_config(load_config(args.config, args.cfg_options))
+    if args.json:
+        print(json.dumps(description, indent=2, default=str))
+    else:
+        print_description(description)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path, help='a config; with --table a folder of configs')
+    parser.add_argument('--json', action='store_true', help='print the description as JSON')
+    parser.add_argument('--safe', action='store_true', help='print the content as JSON; nothing is run or built')
+    parser.add_argument('--table', type=Path, metavar='FILE', help='write cost and score of all configs in a folder')
+    add_config_options(parser)

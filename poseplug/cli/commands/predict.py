@@ -1,0 +1,110 @@
+"""Predict and draw poses in images and videos.
+
+poseplug predict [CONFIG CHECKPOINT] INPUTS... [--out DIR] [--boxes x,y,w,h ...] [--heatmaps]
+Inputs are images, videos and folders of both; without CONFIG and CHECKPOINT, the model of the package is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from poseplug.cli.options import add_plugins_option
+
+_DEFAULT_OUT = Path('work_dirs/predictions')
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.core.errors import ConfigError
+    from poseplug.predict import folders
+    from poseplug.predict.detectors import OnnxDetector
+    from poseplug.predict.predictor import Predictor
+    from poseplug.predict.smoothing import OneEuroSettings
+    from poseplug.predict.video import PredictionOptions
+
+    (config, weights), inputs = folders.split_arguments(args.inputs)
+    files = folders.list_input_files(inputs, args.out)
+    boxes = folders.parse_boxes_option(args.boxes, files)
+    folders.check_options(files, args.out, args.heatmaps)
+    if args.boxes and args.detector:
+        raise ConfigError('--boxes gives the boxes of instances, and --detector detects them; use one of the two')
+    folders.check_inputs(files, boxes, args.box_format)
+    options = PredictionOptions(
+        frame_interval=args.frame_interval,
+        smoothing=OneEuroSettings() if args.smooth else None,
+        draw_video=not args.no_video,
+        save_csv=args.csv,
+        threshold=args.keypoint_threshold,
+        batch_size=args.batch_size,
+        box_format=args.box_format,
+    )
+    detector = OnnxDetector(args.detector, args.detector_threshold) if args.detector else None
+    predictor = Predictor(config, weights, device=args.device, detector=detector)
+    writer = folders.PredictionWriter(predictor, args.out, options, args.heatmaps)
+    for report in writer.process_files(files, boxes):
+        if not args.json:
+            print(report, flush=True)
+    content = writer.write_results()
+    print(content if args.json else f'written to {args.out}: {", ".join(writer.describe_outputs())}')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('inputs', nargs='+', metavar='[CONFIG CHECKPOINT] INPUTS', help='images, videos, or folders')
+    _add_instance_arguments(parser)
+    _add_output_arguments(parser)
+    parser.add_argument(
+        '--batch-size', type=_parse_positive_int, default=32, help='instances per forward pass (default: 32)'
+    )
+    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    add_plugins_option(parser)
+
+
+def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--boxes', nargs='+', metavar='x,y,w,h', help='of the instances in the image; or a JSON file (see the docs)'
+    )
+    parser.add_argument(
+        '--box-format', choices=('xywh', 'xyxy'), default='xywh', help='meaning of the four numbers (default: xywh)'
+    )
+    parser.add_argument('--detector', metavar='FILE.onnx', help='detect the people first, and predict each of them')
+    parser.add_argument(
+        '--detector-threshold', type=float, default=0.4, metavar='S', help='minimum score of a box (default: 0.4)'
+    )
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=_DEFAULT_OUT,
+        metavar='DIR',
+        help=f'folder of drawings and results.json (default: {_DEFAULT_OUT})',
+    )
+    parser.add_argument('--heatmaps', action='store_true', help='draw the heatmaps of images too, stage by stage')
+    parser.add_argument('--json', action='store_true', help='print the results as JSON instead of lines')
+    parser.add_argument(
+        '--csv', action='store_true', help='write tables with a row per keypoint: results.csv, and one per video'
+    )
+    parser.add_argument(
+        '--frame-interval',
+        type=_parse_positive_int,
+        default=1,
+        metavar='N',
+        help='predict one of N frames of a video (default: 1)',
+    )
+    parser.add_argument('--smooth', action='store_true', help='smooth the keypoints of videos (one-euro filter)')
+    parser.add_argument('--no-video', action='store_true', help='do not draw videos')
+    parser.add_argument(
+        '--keypoint-threshold',
+        type=float,
+        default=0.05,
+        metavar='S',
+        help='minimum score of a keypoint that is drawn (default: 0.05)',
+    )
+
+
+def _parse_positive_int(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return number

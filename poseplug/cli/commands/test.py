@@ -1,0 +1,57 @@
+"""Measure a checkpoint on a config's test set.
+
+poseplug test CONFIG CHECKPOINT [--out FILE] [--report DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from poseplug.cli.options import add_config_options
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.engine import launch, results
+    from poseplug.registry.skeletons import get_skeleton
+
+    cfg = load_config(args.config, args.cfg_options)
+    evaluation = launch.test(cfg, args.checkpoint)
+    skeleton = get_skeleton(cfg['skeleton'])
+    print(results.format_score_table(evaluation, skeleton))
+    print(results.format_evaluation_summary(evaluation))
+    if args.report:
+        print(f'written: {_write_report_page(args, cfg, evaluation, skeleton)}')
+    if args.out:
+        run_info = dict(config=args.config, checkpoint=args.checkpoint)
+        results.write_evaluation(args.out, evaluation, skeleton, run_info)
+        print(f'written: {args.out}')
+
+
+def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skeleton: Any) -> Path:
+    """Write the page; it has the learning curve if the checkpoint is in the work dir of its run."""
+    from poseplug.predict.predictor import Predictor
+    from poseplug.report.page import write_html_report
+
+    folder = args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent
+    curve = folder / 'curve.jsonl'
+    run_info = dict(config=args.config, checkpoint=args.checkpoint, seconds=f'{evaluation.seconds:.1f}')
+    return write_html_report(
+        args.report / 'report.html',
+        f'{args.config.stem} on its test set',
+        evaluation,
+        skeleton,
+        curve_file=curve if curve.is_file() else None,
+        predict_heatmaps=Predictor(cfg, args.checkpoint).predict_heatmaps,
+        run_info=run_info,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument('checkpoint', type=Path, help='a .pth or .safetensors file, or a work dir for its newest')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write scores and curves as JSON')
+    parser.add_argument('--report', type=Path, metavar='DIR', help='write a page with images and curves there')
+    add_config_options(parser)

@@ -1,0 +1,52 @@
+"""Train a config.
+
+poseplug train CONFIG [--work-dir DIR] [--resume | --auto-resume | --init WEIGHTS] [--overfit N]
+On several GPUs or machines: under torchrun (docs/distributed.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from poseplug.cli.options import add_config_options
+
+# Must be set before torch is imported: DDP warns of a setting that is intended (poseplug/engine/distributed.py).
+if 'RANK' in os.environ:
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.engine import launch
+
+    cfg = load_config(args.config, args.cfg_options, training=True)
+    overfit = args.overfit is not None
+    work_dir = args.work_dir or launch.get_default_work_dir(args.config, '_overfit' if overfit else '')
+    if overfit:
+        cfg = launch.build_overfit_config(cfg, args.overfit)
+    runner = launch.train(cfg, work_dir, resume='auto' if args.auto_resume else args.resume, init=args.init)
+    if runner.rank == 0:
+        print(f'done: {runner.iter} steps, in {work_dir}')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', type=Path)
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='folder of the run (default: work_dirs/CONFIG, with --overfit work_dirs/CONFIG_overfit)',
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument('--resume', action='store_true', help='continue the run in the work dir exactly')
+    start.add_argument(
+        '--auto-resume',
+        action='store_true',
+        help='continue the run in the work dir if there is one, otherwise start a new one',
+    )
+    start.add_argument('--init', help='start a new run from the weights in this file, or in URL#sha256=DIGITS')
+    parser.add_argument(
+        '--overfit', type=int, metavar='N', help='train and test on the first N samples alone, without augmentation'
+    )
+    add_config_options(parser)

@@ -1,0 +1,94 @@
+"""What the codecs of several instances have in common: the codec of their heatmaps, and the subject of a crop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poseplug.codecs.base import Codec, MapCodec
+from poseplug.codecs.cpn import CPNHeatmap
+from poseplug.codecs.heatmap import Heatmap
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.fields.peaks import Peaks
+from poseplug.grouping.paf import ParseResult
+from poseplug.registry import CODECS
+
+
+def build_heatmap_codec(owner: MapCodec, spec: Any, instances: str, defaults: Mapping[str, Any]) -> Heatmap:
+    """Build the codec that draws and reads the keypoints of another one.
+
+    Args:
+        owner: the other codec, which provides the skeleton, input size and stride.
+        spec: a config, or a codec already built.
+        instances: how several instances share a heatmap, 'max' or 'add'.
+        defaults: settings where the config has none.
+
+    Raises:
+        ConfigError: if it does not draw one Gaussian per keypoint, or was built with other settings than `owner` has.
+    """
+    owner_name = type(owner).__name__
+    provided = dict(skeleton=owner.skeleton, input_size=owner.input_size, stride=owner.stride, instances=instances)
+    if isinstance(spec, Codec):
+        codec: Any = spec
+        for name in ('skeleton', 'stride', 'instances'):
+            if getattr(codec, name, None) != provided[name]:
+                raise ConfigError(
+                    f'{owner_name}: heatmap_codec is built with another {name}; set it to a config, which gets that of '
+                    f'{owner_name}'
+                )
+        codec = replace(codec, input_size=owner.input_size)
+    else:
+        codec = CODECS.build({**defaults, **spec}, **provided)
+    if not isinstance(codec, Heatmap) or isinstance(codec, CPNHeatmap):
+        raise ConfigError(
+            f'{owner_name}: heatmap_codec draws one Gaussian per keypoint, as CPMHeatmap, DARKHeatmap or UDPHeatmap; '
+            f'got {type(codec).__name__}'
+        )
+    return codec
+
+
+def select_central_instances(poses_per_image: list[Poses], heatmaps: Tensor, heatmap_codec: Heatmap) -> Poses:
+    """Select the instance nearest to the middle of every image; its missing keypoints are the highest peaks.
+
+    Args:
+        poses_per_image: the instances of each image.
+        heatmaps: (B, C, H, W) whose highest peaks are taken for keypoints that no instance has.
+        heatmap_codec: which decodes the heatmaps.
+
+    Returns:
+        One instance per image, in input pixels.
+    """
+    center = (np.array(heatmap_codec.input_size, np.float32) - 1) / 2
+    highest = heatmap_codec.decode({'heatmap': heatmaps.float()})
+    keypoints = torch.as_tensor(highest.keypoints).clone()
+    scores = torch.as_tensor(highest.keypoint_scores).clone()
+    for i, poses in enumerate(poses_per_image):
+        for nearest in _nearest_instance(poses, center):
+            mask = torch.as_tensor(np.asarray(poses.visibility)[nearest] > 0).to(keypoints.device)
+            keypoints[i, mask] = torch.as_tensor(poses.keypoints[nearest]).to(keypoints)[mask]
+            scores[i, mask] = torch.as_tensor(poses.keypoint_scores[nearest]).to(scores)[mask]
+    return replace(highest, keypoints=keypoints, keypoint_scores=scores, instance_scores=scores.mean(dim=1))
+
+
+def _nearest_instance(poses: Poses, center: np.ndarray) -> list[int]:
+    """The index of the instance whose box center is nearest to a point, or none."""
+    boxes = np.asarray(poses.boxes)
+    distances = np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - center, axis=1)
+    return distances.argsort(kind='stable')[:1].tolist()
+
+
+def concat_image_poses(poses_per_image: list[Poses], num_keypoints: int, device: torch.device) -> Poses:
+    """Concatenate the instances (NumPy) of several images to those of a batch (tensors) on a device."""
+    image_indices = np.repeat(np.arange(len(poses_per_image)), [len(poses) for poses in poses_per_image])
+    no_peaks = Peaks(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
+    empty = ParseResult(np.zeros((0, num_keypoints), int), np.zeros(0), no_peaks).to_poses()
+    names = ('keypoints', 'keypoint_scores', 'instance_scores', 'visibility', 'boxes')
+    arrays = {name: np.concatenate([getattr(p, name) for p in (empty, *poses_per_image)]) for name in names}
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return Poses(**tensors, image_indices=torch.from_numpy(image_indices).to(device))

@@ -1,0 +1,1 @@
+"""Configs: from a file with its bases to checked settings, and from settings to built parts."""

@@ -1,0 +1,85 @@
+"""From a config to built parts: what one part knows is passed on to the next, so that a config says it once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import Size
+from poseplug.core.skeleton import Skeleton
+from poseplug.registry import DATASETS, METRICS, MODELS
+from poseplug.registry.skeletons import get_skeleton
+
+
+def require_setting(cfg: Mapping[str, Any], key: str) -> Any:
+    """Return a top-level setting of a config.
+
+    Raises:
+        ConfigError: the config does not have it.
+    """
+    if cfg.get(key) is None:
+        name = getattr(cfg, 'filename', None) or 'the config'
+        raise ConfigError(f'{name} has no {key!r}, which this command needs')
+    return cfg[key]
+
+
+def build_model(cfg: Mapping[str, Any]) -> nn.Module:
+    """Build the estimator of a config, with the config's skeleton.
+
+    Args:
+        cfg: with `model` and `skeleton`.
+
+    Raises:
+        ConfigError: a setting is missing, unknown or out of range, or two parts do not fit each other.
+
+    Example:
+        >>> parts = dict(codec=dict(type='CPMHeatmap', input_size=(64, 64)), backbone=dict(type='CPMTrunk'))
+        >>> model = build_model(dict(skeleton='lsp', model=dict(type='TopDown', head=dict(type='CPMHead'), **parts)))
+        >>> len(model.skeleton)
+        14
+    """
+    return MODELS.build(require_setting(cfg, 'model'), skeleton=get_skeleton(require_setting(cfg, 'skeleton')))
+
+
+def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0, **overrides: Any) -> Any:
+    """Build a data set with the skeleton and the input size of a config.
+
+    Args:
+        cfg: with `model` and `skeleton`.
+        spec: of the data set, such as `train_dataloader.dataset`.
+        seed: of its random numbers.
+        **overrides: settings that replace those of `spec`.
+
+    Raises:
+        ConfigError: a setting is missing, unknown or out of range.
+        AnnotationError: the data are missing or damaged.
+    """
+    skeleton = get_skeleton(require_setting(cfg, 'skeleton'))
+    return DATASETS.build({**spec, **overrides}, skeleton=skeleton, input_size=get_input_size(cfg), seed=seed)
+
+
+def get_input_size(cfg: Mapping[str, Any]) -> Size:
+    """Return (width, height) of the model's input in px, from its codec or that of its first decoder.
+
+    Raises:
+        ConfigError: no codec has an `input_size`.
+    """
+    model = require_setting(cfg, 'model')
+    codecs = [part.get('codec') for part in (model, *(model.get('decoders') or {}).values())]
+    sizes = [tuple(codec['input_size']) for codec in codecs if codec and codec.get('input_size')]
+    if not sizes:
+        raise ConfigError('model.codec has no input_size, (width, height) in pixels')
+    return sizes[0]
+
+
+def build_metrics(specs: Any, skeleton: Skeleton) -> list[Any]:
+    """Build the metrics of a config.
+
+    Args:
+        specs: one metric or a list of them.
+        skeleton: of the instances that they compare.
+    """
+    return [METRICS.build(s, skeleton=skeleton) for s in (specs if isinstance(specs, Sequence) else [specs])]

@@ -1,0 +1,218 @@
+"""What may stand in a config: which key is built by which registry, and everything that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.registry import Registry as MMEngineRegistry
+
+from poseplug.config.locations import KeyPath, find_used_names, list_config_files
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.registry import (
+    CODECS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    SOURCES,
+    TRANSFORMS,
+    plugins,
+)
+from poseplug.registry.registries import find_argument_errors
+
+
+class PartKind(NamedTuple):
+    """What builds the parts below a key, what other parts hand them, and settings that others read."""
+
+    registry: MMEngineRegistry
+    provided: tuple[str, ...] = ()
+    external_settings: tuple[str, ...] = ()
+    default_type: str | None = None
+
+
+PART_KINDS = {
+    'model': PartKind(MODELS, ('skeleton',)),
+    'backbone': PartKind(MODELS, ('input_size',)),
+    'neck': PartKind(MODELS, ('in_channels', 'strides')),
+    'head': PartKind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size')),
+    'loss': PartKind(MODELS, ('sigmas',)),
+    'assigner': PartKind(MODELS, ('sigmas',)),
+    'codec': PartKind(CODECS, ('skeleton',)),
+    'heatmap_codec': PartKind(CODECS, ('skeleton', 'input_size', 'stride', 'instances')),
+    'dataset': PartKind(DATASETS, ('skeleton', 'input_size', 'seed')),
+    'sources': PartKind(SOURCES),
+    'pipeline': PartKind(TRANSFORMS, ('input_size',)),
+    'val_evaluator': PartKind(METRICS, ('skeleton',)),
+    'test_evaluator': PartKind(METRICS, ('skeleton',)),
+}
+_DATALOADER_KEYS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_CORE_KEYS = ('model', *_DATALOADER_KEYS, 'val_evaluator', 'test_evaluator')
+TRAINING_KEYS = ('train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
+_TRAINING_SWITCHES = ('init', 'freeze', 'compile', 'auto_scale_lr')
+KNOWN_KEYS = {*_CORE_KEYS, *TRAINING_KEYS, *_TRAINING_SWITCHES, 'skeleton', 'seed', 'overfit_steps', 'plugins'}
+_DATALOADER_SETTINGS = ('batch_size', 'num_workers', 'source_ratios', 'dataset')
+_INPUT_NORM_SETTINGS = ('mean', 'std', 'channel_order')
+
+
+@cache
+def get_training_part_kinds() -> dict[str, PartKind]:
+    """The kinds of part that only training builds; looking them up imports the training engine."""
+    from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+
+    import poseplug.engine.schedules  # noqa: F401 - registers ours
+
+    return {
+        'train_cfg': PartKind(LOOPS, ('runner', 'dataloader'), default_type='TrainLoop'),
+        'optim_wrapper': PartKind(OPTIM_WRAPPERS, ('optimizer',), ('constructor', 'paramwise_cfg', 'optimizer')),
+        'optimizer': PartKind(OPTIMIZERS, ('params',)),
+        'param_scheduler': PartKind(
+            PARAM_SCHEDULERS, ('optimizer', 'param_name'), ('convert_to_iter_based', 'epoch_length')
+        ),
+        'default_hooks': PartKind(HOOKS, (), ('priority',)),
+        'custom_hooks': PartKind(HOOKS, (), ('priority',)),
+    }
+
+
+def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[KeyPath, str]]:
+    """Everything that is wrong with a config, as key path and message."""
+    yield from _find_unread_keys(cfg)
+    for key in _DATALOADER_KEYS:
+        yield from _find_unknown_keys((key,), cfg.get(key), _DATALOADER_SETTINGS, 'a loader has')
+    for key in ('val_dataloader', 'test_dataloader'):
+        if get_setting(cfg, [key, 'dataset', 'max_skipped']):
+            yield (
+                (key, 'dataset', 'max_skipped'),
+                'a picture left out of a test would be missing from its figures; leave max_skipped=0',
+            )
+    model = cfg.get('model')
+    yield from _find_unknown_keys(
+        ('model', 'input_norm'), get_setting(model, ['input_norm']), _INPUT_NORM_SETTINGS, 'input_norm has'
+    )
+    yield from _find_unknown_keys(
+        ('auto_scale_lr',), cfg.get('auto_scale_lr'), ('base_batch_size',), 'auto_scale_lr has'
+    )
+    yield from _find_skeleton_errors(cfg.get('skeleton'))
+    if not isinstance(cfg.get('seed', 0), int):
+        yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
+    constructor = get_setting(cfg, ['optim_wrapper', 'constructor'])
+    if training and constructor and find_registered_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
+        yield ('optim_wrapper', 'constructor'), describe_missing_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor)
+    told: list[KeyPath] = []
+    for path, spec, kind in iter_parts(cfg, {**PART_KINDS, **get_training_part_kinds()} if training else PART_KINDS):
+        if not any(path[: len(above)] == above for above in told):  # what stands below a wrong key is not looked at
+            found = list(_find_part_errors(path, spec, kind))
+            told += [where for where, _ in found if where != path]
+            yield from found
+
+
+def _find_unread_keys(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Top-level keys that nobody reads, when they look like a misspelt one: others are the config's own variables."""
+    files = list_config_files(Path(cfg.filename)) if cfg.filename else []
+    used = {name for file in files for name in find_used_names(file)}
+    for key in set(cfg) - KNOWN_KEYS - used:
+        hint = suggest_closest(key, KNOWN_KEYS, cutoff=0.8)
+        if hint:
+            yield (key,), f'nothing reads {key!r}; {hint}'
+
+
+def _find_unknown_keys(path: KeyPath, spec: Any, known: Sequence[str], owner: str) -> Iterator[tuple[KeyPath, str]]:
+    """Keys of a plain dict that nobody reads."""
+    for key in spec if isinstance(spec, Mapping) else ():
+        if key not in known:
+            hint = suggest_closest(key, known)
+            yield (*path, key), compose_message(f'{owner} no setting {key!r}', hint, f'known: {", ".join(known)}')
+
+
+def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with the config's skeleton."""
+    from poseplug.registry.skeletons import get_skeleton
+
+    try:
+        if spec is not None:
+            get_skeleton(spec)
+    except ConfigError as error:
+        yield ('skeleton',), str(error)
+
+
+def _find_part_errors(path: KeyPath, spec: Mapping[str, Any], kind: PartKind) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with the type and the settings of one part."""
+    name = spec.get('type', kind.default_type)
+    part = find_registered_part(kind.registry, name)
+    if part is None:
+        yield (*path, 'type'), describe_missing_part(kind.registry, name)
+        return
+    for key in PART_KINDS:
+        if isinstance(spec.get(key), str | int | float):
+            yield (*path, key), f"a {key} is written as dict(type='Name', ...); got {spec[key]!r}"
+    settings = {k: v for k, v in spec.items() if k != 'type' and k not in kind.external_settings}
+    for key, message in find_argument_errors(
+        part, name if isinstance(name, str) else name.__name__, settings, kind.provided
+    ).items():
+        yield (*path, key) if key else path, message
+
+
+def find_registered_part(registry: MMEngineRegistry, name: Any) -> Any:
+    """A part by its name in one of our registries or in mmengine's own, or None."""
+    if not isinstance(name, str):
+        return name if callable(name) else None
+    if hasattr(registry, 'find_part'):
+        return registry.find_part(name)
+    if name not in registry.module_dict:
+        plugins.seek(registry.name, name)
+    return registry.module_dict.get(name)
+
+
+def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
+    """The message for a name that a registry does not have."""
+    if not isinstance(name, str):
+        return f'a type is the name of a {registry.name} or a class; got {name!r}'
+    if hasattr(registry, 'describe_unknown'):
+        return registry.describe_unknown(name)
+    if name in registry.module_dict:
+        return f'{registry.name} {name!r} needs a package that is not installed'
+    known = [*registry.module_dict, *plugins.offered(registry.name)]
+    message = compose_message(f'{registry.name} {name!r} is not registered', suggest_closest(name, known))
+    return f'{message}. {plugins.hint(name)}'
+
+
+def iter_parts(
+    cfg: Mapping[str, Any], part_kinds: Mapping[str, PartKind]
+) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
+    """Every dict that one of the registries builds: its key path, itself, its kind.
+
+    A dict below a part is of the same kind unless its key says otherwise; what stands below a key that ends in `_cfg`
+    is the part's own affair.
+    """
+
+    def walk(value: Any, path: KeyPath, kind: PartKind | None) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
+        if isinstance(value, dict):
+            if kind and ('type' in value or kind.default_type):
+                yield path, value, kind
+            for key, below in value.items():
+                yield from walk(below, (*path, key), part_kinds.get(key, None if str(key).endswith('_cfg') else kind))
+        elif isinstance(value, list | tuple):
+            for place, below in enumerate(value):
+                yield from walk(below, (*path, place), kind)
+
+    for key in (*_CORE_KEYS, *TRAINING_KEYS):
+        if key in cfg:
+            yield from walk(cfg[key], (key,), part_kinds.get(key))
+
+
+def get_setting(cfg: Any, path: Sequence[Any]) -> Any:
+    """What a config holds below keys and places, or None."""
+    for key in path:
+        if isinstance(cfg, Mapping | Config):
+            cfg = cfg.get(key)
+        elif isinstance(cfg, list | tuple) and str(key).isdigit() and int(key) < len(cfg):
+            cfg = cfg[int(key)]
+        else:
+            return None
+    return cfg

@@ -1,0 +1,184 @@
+"""JSON and YAML configs, which are data: nothing in them is run; and Python configs shown without running them."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from poseplug.config.locations import format_path, parse_config_syntax
+from poseplug.core.errors import ConfigError, UnsafeFileError
+
+DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
+# Settings that import modules, and what to do instead
+_CODE_SETTINGS = {'custom_imports': 'use a .py config', 'plugins': 'give them by --plugins, or use a .py config'}
+_IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a name with dots imports a module
+_MAX_BASE_DEPTH = 10  # of bases of bases
+
+
+def load_data_config(path: Path, depth: int = 0) -> dict[str, Any]:
+    """Load a JSON or YAML config with its bases.
+
+    Args:
+        path: of the config; its bases are JSON or YAML files, too.
+        depth: how many configs below the one that was asked for this one is.
+
+    Raises:
+        UnsafeFileError: it names modules to import, or a Python file as its base or as a teacher's config.
+        ConfigError: it cannot be read, or its bases refer to each other in a circle.
+    """
+    content = _parse_data_file(path)
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f'{format_path(path)} is not a config: it holds no settings by name')
+    _check_runs_no_code(content, path)
+    bases = content.pop('_base_', [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        _check_base(base, path, depth)
+        merged = _merge_settings(merged, load_data_config(path.parent / base, depth + 1))
+    return _merge_settings(merged, content)
+
+
+def _check_runs_no_code(content: dict[str, Any], path: Path) -> None:
+    for key, remedy in _CODE_SETTINGS.items():
+        if key in content:
+            raise UnsafeFileError(
+                f'{format_path(path)}: {key} runs code, which a {path.suffix} config cannot; {remedy}'
+            )
+    for setting in _find_code_settings(content):
+        raise UnsafeFileError(
+            f'{format_path(path)}: {setting} runs code, which a {path.suffix} config cannot; use a .py config'
+        )
+
+
+def _check_base(base: Any, path: Path, depth: int) -> None:
+    if not isinstance(base, str) or Path(base).suffix not in DATA_CONFIG_SUFFIXES:
+        suffixes = ', '.join(DATA_CONFIG_SUFFIXES)
+        raise UnsafeFileError(f'{format_path(path)}: its base {base!r} is no {suffixes} file; a .py file runs code')
+    if depth == _MAX_BASE_DEPTH:
+        raise ConfigError(
+            f'{format_path(path)}: more than {_MAX_BASE_DEPTH} bases of bases; do they refer to each other in a circle?'
+        )
+
+
+def _find_code_settings(content: Any) -> Iterator[str]:
+    """The settings at any depth that name a part by its module, or a Python config, as text."""
+    remaining = [content]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, list):
+            remaining += value
+        elif isinstance(value, dict):
+            remaining += value.values()
+            for key, text in value.items():
+                if isinstance(text, str) and _runs_code(key, text):
+                    yield f'{key} {text!r}'
+
+
+def _runs_code(key: str, text: str) -> bool:
+    """Whether a setting names a part by its module, or a config that is not data."""
+    if key in _IMPORTABLE_SETTINGS:
+        return '.' in text
+    return key == 'config' and Path(text).suffix not in DATA_CONFIG_SUFFIXES
+
+
+def _parse_data_file(path: Path) -> Any:
+    """The content of a JSON or YAML file."""
+    try:
+        text = path.read_text(encoding='utf-8')
+        return json.loads(text) if path.suffix == '.json' else parse_plain_yaml(text)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f'{format_path(path)}: {reason}') from error
+    except (ValueError, RecursionError) as error:
+        format_name = path.suffix.removeprefix('.').upper()
+        raise ConfigError(f'{format_path(path)} is no readable {format_name}: {error}') from error
+
+
+def parse_plain_yaml(text: str) -> Any:
+    """Parse YAML of plain values.
+
+    Raises:
+        ValueError: it is not YAML, or contains tags of objects or aliases, which can expand without end.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise ValueError(f'line {line} has an alias (*{event.anchor}); write the value itself')
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(' '.join(str(error).split())) from error
+
+
+def _merge_settings(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """A base with the settings of a config over it; dicts are merged, unless the config's has `_delete_`."""
+    result = dict(base)
+    for key, value in override.items():
+        base_value = result.get(key)
+        if isinstance(value, dict) and isinstance(base_value, Mapping) and not value.get('_delete_'):
+            result[key] = _merge_settings(base_value, value)
+        else:
+            result[key] = _strip_delete_marks(value)
+    return result
+
+
+def _strip_delete_marks(value: Any) -> Any:
+    """A value without `_delete_` at any depth."""
+    if isinstance(value, dict):
+        return {key: _strip_delete_marks(v) for key, v in value.items() if key != '_delete_'}
+    return value
+
+
+# --- Python configs ---------------------------------------------------------------------------------------------------
+
+
+def inspect_python_config(path: Path) -> dict[str, Any]:
+    """Read a Python config without running it.
+
+    Args:
+        path: of the config; its bases are not read.
+
+    Returns:
+        The settings by name; whatever would have to be run is the text of its source.
+
+    Raises:
+        ConfigError: it is not Python.
+    """
+    settings: dict[str, Any] = {}
+    for statement in parse_config_syntax(path).body:
+        if isinstance(statement, ast.Assign) and all(isinstance(t, ast.Name) for t in statement.targets):
+            for target in statement.targets:
+                settings[target.id] = _literal_or_source(statement.value, settings)  # type: ignore[attr-defined]
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            settings[f'line {statement.lineno}'] = _mark_source(statement)
+    return settings
+
+
+def _literal_or_source(node: ast.AST, names: Mapping[str, Any]) -> Any:
+    """The value of an expression of literals, dict(...) and the given names; otherwise its source."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name) and node.id in names:
+        return names[node.id]
+    if isinstance(node, ast.List | ast.Tuple):
+        values = [_literal_or_source(v, names) for v in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {key.value: _literal_or_source(value, names) for key, value in pairs}  # type: ignore[union-attr]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return {k.arg or '**': _literal_or_source(k.value, names) for k in node.keywords}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        value = node.operand.value
+        return -value if isinstance(value, int | float) else _mark_source(node)
+    return _mark_source(node)
+
+
+def _mark_source(node: ast.AST) -> str:
+    """The source of something that is not run."""
+    return f'<not run: {ast.unparse(node)}>'

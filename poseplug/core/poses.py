@@ -1,0 +1,242 @@
+"""The result type of arrays: instances with keypoints and scores, from decoders to metrics, drawings and files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poseplug.core.boxes import transform_boxes
+from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.geometry import transform_points
+from poseplug.core.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    _Array = Tensor | np.ndarray
+
+
+@dataclass(frozen=True)
+class Poses:
+    """N instances of one image or of a batch, as NumPy arrays or as torch tensors.
+
+    Attributes:
+        keypoints: (N, K, 2), x and y in px.
+        keypoint_scores: (N, K) from 0 to 1; the codec's `score_meaning` says what they mean.
+        instance_scores: (N,).
+        image_indices: (N,) the position of the instance's image in the batch; None for the poses of one image.
+        visibility: (N, K), 0 not labeled, 1 occluded, 2 visible; None if unknown.
+        boxes: (N, 4), x and y of two corners in px; None if unknown.
+        ids: (N,) the same number for the same instance in every frame; None if not tracked.
+
+    Example:
+        >>> poses = Poses(np.array([[[10.0, 20.0]], [[30.0, 40.0]]]), np.array([[0.9], [0.4]]), np.array([0.9, 0.4]))
+        >>> len(poses)
+        2
+        >>> poses[poses.instance_scores > 0.5].keypoints.tolist()
+        [[[10.0, 20.0]]]
+    """
+
+    keypoints: _Array
+    keypoint_scores: _Array
+    instance_scores: _Array
+    image_indices: _Array | None = None
+    visibility: _Array | None = None
+    boxes: _Array | None = None
+    ids: _Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, index: Any) -> Poses:
+        """Select instances by a mask, a slice or a list of indices."""
+        return self._map_arrays(lambda array: array[index])
+
+    def numpy(self) -> Poses:
+        """Return the same instances as NumPy arrays."""
+        return self._map_arrays(lambda array: array.detach().cpu().numpy() if hasattr(array, 'detach') else array)
+
+    def split_by_image(self, num_images: int) -> list[Poses]:
+        """Split the poses of a batch by image.
+
+        Args:
+            num_images: the number of images in the batch.
+
+        Returns:
+            The poses of each image, without `image_indices`.
+
+        Raises:
+            ValueError: the poses have no `image_indices`.
+        """
+        if self.image_indices is None:
+            raise ValueError('poses without image_indices cannot be split by image')
+        return [replace(self[self.image_indices == i], image_indices=None) for i in range(num_images)]
+
+    def transform(self, matrix: _Array) -> Poses:
+        """Apply an affine matrix to keypoints and boxes.
+
+        Args:
+            matrix: (3, 3).
+
+        Returns:
+            The poses with transformed keypoints; a box becomes the one that encloses its transformed corners.
+        """
+        keypoints = transform_points(matrix, self.keypoints)
+        boxes = None if self.boxes is None else transform_boxes(matrix, self.boxes)
+        return replace(self, keypoints=keypoints, boxes=boxes)
+
+    def select_keypoints(self, indices: np.ndarray) -> Poses:
+        """Select and reorder the keypoints of NumPy poses.
+
+        Args:
+            indices: (K,) for each new keypoint its index in these poses; -1 for one that they do not have, which
+                gets the position 0, 0, the score 0 and the visibility 0.
+        """
+        keypoints, scores = np.asarray(self.keypoints), np.asarray(self.keypoint_scores)
+        is_known = indices >= 0
+        visibility = self.visibility
+        if visibility is not None:
+            visibility = np.where(is_known, np.asarray(visibility)[:, indices], 0)
+        return replace(
+            self,
+            keypoints=np.where(is_known[:, None], keypoints[:, indices], 0),
+            keypoint_scores=np.where(is_known, scores[:, indices], 0),
+            visibility=visibility,
+        )
+
+    @classmethod
+    def empty(cls, num_keypoints: int) -> Poses:
+        """Return poses without instances."""
+        return cls(
+            np.zeros((0, num_keypoints, 2), np.float32),
+            np.zeros((0, num_keypoints), np.float32),
+            np.zeros(0, np.float32),
+        )
+
+    @classmethod
+    def from_annotations(cls, keypoints: np.ndarray, visible: np.ndarray) -> Poses:
+        """Return annotated instances as poses: a labeled keypoint has the score 1, another one 0.
+
+        Args:
+            keypoints: (N, K, 2) px.
+            visible: (N, K), 0 not labeled, 1 occluded, 2 visible.
+        """
+        scores = (visible > 0).astype(np.float32)
+        return cls(keypoints, scores, np.ones(len(keypoints), np.float32), visibility=visible)
+
+    def to_coco(self, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
+        """Convert the instances of one image to COCO's result format.
+
+        Args:
+            image_id: of the image.
+            category_id: of the instances.
+
+        Returns:
+            One dict per instance with `keypoints`: x, y and score of every keypoint in one list.
+        """
+        poses = self.numpy()
+        num_keypoints = poses.keypoints.shape[1]
+        keypoints_and_scores = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=-1)
+        rows = keypoints_and_scores.reshape(len(poses), 3 * num_keypoints)
+        return [
+            {
+                'image_id': image_id,
+                'category_id': category_id,
+                'keypoints': [round(float(v), 4) for v in row],
+                'score': float(score),
+            }
+            for row, score in zip(rows, poses.instance_scores, strict=True)
+        ]
+
+    @classmethod
+    def from_coco(cls, results: Sequence[dict[str, Any]]) -> Poses:
+        """Return the instances of one image from results in COCO's format."""
+        rows = np.array([r['keypoints'] for r in results], dtype=np.float32)
+        rows = rows.reshape(len(results), -1 if results else 0, 3)
+        scores = np.array([r.get('score', 1.0) for r in results], dtype=np.float32)
+        return cls(rows[..., :2], rows[..., 2], scores)
+
+    def to_rows(self, image_name: str, skeleton: Skeleton) -> Iterable[dict[str, Any]]:
+        """Yield one table row per keypoint: image, instance, keypoint, x, y and score.
+
+        Args:
+            image_name: the value of the column `image`.
+            skeleton: of the poses.
+        """
+        poses = self.numpy()
+        for n in range(len(poses)):
+            for k, keypoint_name in enumerate(skeleton.keypoints):
+                x, y = (round(float(v), 3) for v in poses.keypoints[n, k])
+                score = round(float(poses.keypoint_scores[n, k]), 4)
+                values = (image_name, n, keypoint_name, x, y, score)
+                yield dict(zip(_CSV_COLUMNS, values, strict=True))
+
+    def to_instance_data(self) -> Any:
+        """Convert to mmengine's `InstanceData`, with the same field names."""
+        from mmengine.structures import InstanceData
+
+        return InstanceData(**{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+
+    @classmethod
+    def from_instance_data(cls, data: Any) -> Poses:
+        """Return the instances of an `InstanceData` that has fields of these names."""
+        return cls(**{f.name: data.get(f.name) for f in fields(cls)})
+
+    def _map_arrays(self, function: Callable[[Any], Any]) -> Poses:
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        results: dict[str, Any] = {n: None if a is None else function(a) for n, a in arrays.items()}
+        return Poses(**results)
+
+
+_CSV_COLUMNS = ['image', 'instance', 'keypoint', 'x', 'y', 'score']
+
+
+def write_poses_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the rows of `Poses.to_rows` as a CSV file with a header."""
+    with open(path, 'w', newline='') as file:
+        writer = csv.DictWriter(file, _CSV_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_poses_csv(path: Path, skeleton: Skeleton) -> dict[str, Poses]:
+    """Read a file of `write_poses_csv`.
+
+    Args:
+        path: of the CSV file.
+        skeleton: whose keypoints the file names; one that the file omits gets the score 0.
+
+    Returns:
+        The poses by image name; an instance's score is the mean of its keypoints' scores.
+
+    Raises:
+        AnnotationError: the file cannot be read, or a line has an unknown keypoint or a value that is no number.
+    """
+    instances_by_image: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        lines = list(csv.DictReader(Path(path).read_text().splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f'{path} is not a readable CSV file: {error}') from error
+    for line_number, row in enumerate(lines, start=2):
+        try:
+            index = skeleton.index(row['keypoint'])
+            values = [float(row[name]) for name in ('x', 'y', 'score')]
+            instances = instances_by_image.setdefault(row['image'], {})
+            keypoints = instances.setdefault(row['instance'], np.zeros((len(skeleton), 3)))
+        except (KeyError, ValueError, TypeError, ConfigError) as error:
+            raise AnnotationError(
+                f'{path}, line {line_number}: {error}; the columns are {", ".join(_CSV_COLUMNS)}'
+            ) from error
+        keypoints[index] = values
+    return {name: _poses_from_rows(list(instances.values())) for name, instances in instances_by_image.items()}
+
+
+def _poses_from_rows(instances: Sequence[np.ndarray]) -> Poses:
+    """Poses from the (K, 3) of each instance: x, y and score."""
+    rows = np.stack(instances).astype(np.float32)
+    return Poses(rows[..., :2], rows[..., 2], rows[..., 2].mean(axis=1))

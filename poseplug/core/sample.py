@@ -1,0 +1,255 @@
+"""What flows through training: `Record` from a source, `Sample` through the transforms, `Batch` to the estimator.
+
+Visibility is 0 for a keypoint that is not labeled (its position means nothing), 1 for labeled but occluded, 2 for
+visible. Boxes are x and y of two corners in px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, enclose_keypoints
+from poseplug.core.geometry import Size
+from poseplug.core.location import ByteRange, ImageLocation
+from poseplug.core.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class SampleKey(NamedTuple):
+    """One sample of one epoch: the key of its random numbers.
+
+    Attributes:
+        epoch: counted from 0.
+        sample_index: in the data set.
+    """
+
+    epoch: int
+    sample_index: int
+
+
+class DeferredImage(Protocol):
+    """An image whose pixels are produced when they are needed: a file to decode, or a mosaic to draw."""
+
+    @property
+    def size(self) -> Size:
+        """(width, height) in px."""
+        ...
+
+    def get_pixels(self) -> np.ndarray:
+        """Return the pixels (H, W, 3), BGR, 0 to 255."""
+        ...
+
+
+_PER_INSTANCE_FIELDS = (
+    'keypoints',
+    'visible',
+    'boxes',
+    'areas',
+    'centers',
+    'scales',
+    'head_sizes',
+    'annotation_ids',
+    'box_scores',
+    'segmentations',
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The N annotated instances of one image, in image pixels counted from 0.
+
+    An instance that a detector found has `box_scores` and no keypoints. Optional arrays are None where a data set does
+    not have them.
+
+    Attributes:
+        path: of the image file.
+        id: of the image, unique in its source.
+        keypoints: (N, K, 2) px.
+        visible: (N, K), 0 not labeled, 1 occluded, 2 visible.
+        source: name of the data set.
+        boxes: (N, 4) px.
+        areas: (N,) px²; 0 or less where unknown.
+        centers: (N, 2) px.
+        scales: (N,) the height of the person / 200 px, which is MPII's unit.
+        head_sizes: (N,) px, the normalizer of PCKh.
+        annotation_ids: (N,) of the annotations in their file.
+        box_scores: (N,) of detected boxes.
+        ignored_boxes: (M, 4) px, regions that count neither as instances nor as background.
+        ignored_areas: (M,) px²; None: the areas of the boxes.
+        ignored_crowds: (M,) bool, which ignored regions contain several instances; None: all.
+        crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1.
+        segmentations: (N,) of the instances, see `poseplug.data.masks`; an entry may be None.
+        ignored_segmentations: (M,) of the ignored regions.
+        annotated_keypoints: (K,) bool, which keypoints the data set annotates at all; None: all.
+        ground_truth: the annotated record of the image, if this one holds detected instances.
+        byte_range: the part of the file that is the image; None: the whole file.
+    """
+
+    path: Path
+    id: str
+    keypoints: np.ndarray
+    visible: np.ndarray
+    source: str = ''
+    boxes: np.ndarray | None = None
+    areas: np.ndarray | None = None
+    centers: np.ndarray | None = None
+    scales: np.ndarray | None = None
+    head_sizes: np.ndarray | None = None
+    annotation_ids: np.ndarray | None = None
+    box_scores: np.ndarray | None = None
+    ignored_boxes: np.ndarray | None = None
+    ignored_areas: np.ndarray | None = None
+    ignored_crowds: np.ndarray | None = None
+    crowd_index: float | None = None
+    segmentations: np.ndarray | None = None
+    ignored_segmentations: np.ndarray | None = None
+    annotated_keypoints: np.ndarray | None = None
+    ground_truth: Record | None = None
+    byte_range: ByteRange | None = None
+
+    @property
+    def location(self) -> ImageLocation:
+        """Where the image is stored."""
+        return ImageLocation(self.path, self.byte_range)
+
+    def fill_boxes(self) -> np.ndarray:
+        """Return the annotated boxes (N, 4), or those that enclose the labeled keypoints; zeros without any."""
+        return enclose_keypoints(self.keypoints, self.visible > 0) if self.boxes is None else self.boxes
+
+    def estimate_areas(self) -> np.ndarray:
+        """Return the areas (N,) in px²: the annotated ones, or a fraction of the boxes' where they are unknown."""
+        estimates = AREA_FRACTION_OF_BOX * box_areas(np.asarray(self.fill_boxes(), dtype=float))
+        return estimates if self.areas is None else np.where(self.areas > 0, self.areas, estimates)
+
+    def put_first(self, index: int) -> Record:
+        """Return the same image with one instance first: the subject of a top-down sample."""
+        order = [index, *(i for i in range(len(self.keypoints)) if i != index)]
+        present = [name for name in _PER_INSTANCE_FIELDS if getattr(self, name) is not None]
+        return replace(self, **{name: getattr(self, name)[order] for name in present})
+
+    def map_to_skeleton(self, source: Skeleton, target: Skeleton) -> Record:
+        """Convert the keypoints to another skeleton, by name.
+
+        Args:
+            source: the skeleton of this record.
+            target: the skeleton of the result. A keypoint that `source` lacks is not labeled, unless `target` derives
+                it from others.
+        """
+        keypoints, visible = target.convert_keypoints(source, self.keypoints, self.visible)
+        is_defined = target.defined_keypoints(source)
+        return replace(
+            self,
+            keypoints=keypoints,
+            visible=visible,
+            annotated_keypoints=None if is_defined.all() else is_defined,
+            ground_truth=self.ground_truth and self.ground_truth.map_to_skeleton(source, target),
+        )
+
+
+@dataclass
+class Sample:
+    """One image on its way to the network; instance 0 is the subject of a top-down sample.
+
+    Geometric transforms change `image_to_input` only; the image is warped once, at the end, into `inputs`.
+
+    Attributes:
+        record: the annotations.
+        skeleton: of `keypoints`.
+        image: (H, W, 3), BGR, 0 to 255, or an image whose pixels are produced when they are needed.
+        rng: the generator of this sample's random numbers.
+        key: of the random numbers.
+        keypoints: (N, K, 2) in image px.
+        visible: (N, K), 0 not labeled, 1 occluded, 2 visible.
+        image_to_input: (3, 3) from image to input pixels.
+        view_matrices: further such matrices (3, 3), of the other views in test-time augmentation.
+        inputs: (V, H, W, 3) uint8, the warped views.
+        view_sizes: (width, height) of every view, where inputs do not have the size of the model's; what lies beyond
+            it in `inputs` is padding of the color `fill_color`.
+        fill_color: BGR, 0 to 255.
+        mask: (H, W) uint8 over the input, 0 where a position is not trained, neither as instance nor as background.
+        draw_sample: draws another sample of the data set, before its transforms, with a generator.
+    """
+
+    record: Record
+    skeleton: Skeleton
+    image: np.ndarray | DeferredImage
+    rng: np.random.Generator
+    key: SampleKey
+    keypoints: np.ndarray
+    visible: np.ndarray
+    image_to_input: np.ndarray = field(default_factory=lambda: np.eye(3))
+    view_matrices: list[np.ndarray] = field(default_factory=list)
+    inputs: np.ndarray | None = None
+    view_sizes: list[Size] = field(default_factory=list)
+    fill_color: tuple[int, ...] = (128, 128, 128)
+    mask: np.ndarray | None = None
+    draw_sample: Callable[[np.random.Generator], Sample] | None = None
+
+    @property
+    def image_size(self) -> Size:
+        """(width, height) of the image."""
+        return (self.image.shape[1], self.image.shape[0]) if isinstance(self.image, np.ndarray) else self.image.size
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The whole image (H, W, 3), BGR, 0 to 255."""
+        return self.image if isinstance(self.image, np.ndarray) else self.image.get_pixels()
+
+
+@dataclass
+class Batch:
+    """Stacked tensors of B samples, whose instances are padded to the largest number N.
+
+    Attributes:
+        images: (B, V, H, W, 3) uint8, the warped views.
+        keypoints: (B, N, K, 2) in input px of the first view.
+        visible: (B, N, K), 0 not labeled, 1 occluded, 2 visible.
+        valid: (B, N) bool, which entries are instances and not padding.
+        centers: (B, 2) the center of the subject in input px.
+        image_to_input: (B, V, 3, 3) float64, from image to input pixels.
+        image_sizes: (width, height) of every image.
+        records: of the images.
+        keys: of the samples.
+        view_sizes: (width, height) of every view within `images`, where inputs are not of one size.
+        masks: (B, H, W) uint8, 0 where a position of the first view is not trained; None: all are.
+        annotated_keypoints: (B, K) bool, which keypoints the data sets annotate; None: all.
+        boxes: (B, N, 4) in input px of the first view.
+        areas: (B, N) px² in the first view.
+    """
+
+    images: Tensor
+    keypoints: Tensor
+    visible: Tensor
+    valid: Tensor
+    centers: Tensor
+    image_to_input: Tensor
+    image_sizes: list[Size]
+    records: list[Record]
+    keys: list[SampleKey]
+    view_sizes: list[Size] = field(default_factory=list)
+    masks: Tensor | None = None
+    annotated_keypoints: Tensor | None = None
+    boxes: Tensor | None = None
+    areas: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the same batch with its tensors on a device."""
+        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return the same batch in pinned memory; torch's data loader calls this."""
+        return self._map_tensors(lambda tensor: tensor.pin_memory())
+
+    def _map_tensors(self, function: Callable[[Any], Tensor]) -> Batch:
+        return replace(self, **{n: function(v) for n, v in vars(self).items() if hasattr(v, 'pin_memory')})

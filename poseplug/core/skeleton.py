@@ -1,0 +1,279 @@
+"""Keypoints, limbs, flip pairs and normalizers of one annotation scheme: names, not indices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from poseplug.core.errors import ConfigError, suggest_closest
+
+KeypointPair = tuple[str, str]
+
+
+class LimbStep(NamedTuple):
+    """One step in grouping keypoints to instances: a limb, and the direction in which it is followed.
+
+    Attributes:
+        limb: index of the limb.
+        start: index of the keypoint that it comes from.
+        end: index of the keypoint that it leads to.
+        redundant: whether the limb only adds a missing end to an instance and starts none.
+    """
+
+    limb: int
+    start: int
+    end: int
+    redundant: bool
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """An annotation scheme: what its keypoints are called and what connects them.
+
+    Attributes:
+        name: under which it is registered.
+        keypoints: the K names, in the order of the arrays.
+        limbs: pairs of keypoints, in the order of the channels of limb fields.
+        flip_pairs: the left-right pairs that flipping an image exchanges.
+        torso: the two keypoints whose distance normalizes PCK.
+        head: the two keypoints whose distance normalizes PCKh.
+        sigmas: the OKS constants, one per keypoint.
+        centric: whose left is meant: that of the 'person' or of the 'observer'.
+        groups: names of keypoints by group, for tables of scores.
+        grouping_order: the limbs in the order in which keypoints are grouped to instances, each from its start to its
+            end; by default along a tree, see `limb_steps`.
+        redundant_limbs: limbs that only add a missing end to an instance and start none.
+        derived_keypoints: keypoints that are the mean of others, for data sets that do not annotate them.
+
+    Raises:
+        ConfigError: a name occurs twice or is unknown, or the numbers of keypoints and sigmas differ.
+
+    Example:
+        >>> skeleton = Skeleton('face', ('left_eye', 'right_eye', 'nose'), flip_pairs=(('left_eye', 'right_eye'),))
+        >>> skeleton.index('nose'), skeleton.flip_indices.tolist()
+        (2, [1, 0, 2])
+    """
+
+    name: str
+    keypoints: tuple[str, ...]
+    limbs: tuple[KeypointPair, ...] = ()
+    flip_pairs: tuple[KeypointPair, ...] = ()
+    torso: KeypointPair | None = None
+    head: KeypointPair | None = None
+    sigmas: tuple[float, ...] | None = None
+    centric: Literal['person', 'observer'] = 'person'
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    grouping_order: tuple[KeypointPair, ...] = ()
+    redundant_limbs: tuple[KeypointPair, ...] = ()
+    derived_keypoints: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        num_keypoints = len(self.keypoints)
+        if len(set(self.keypoints)) != num_keypoints or not self.keypoints:
+            raise ConfigError(f'skeleton {self.name!r} needs keypoints with distinct names; got {self.keypoints}')
+        for keypoint in self._list_used_names():
+            self.index(keypoint)
+        paired = [keypoint for pair in self.flip_pairs for keypoint in pair]
+        if len(set(paired)) != len(paired):
+            raise ConfigError(
+                f'skeleton {self.name!r}: flip_pairs contain a keypoint more than once; got {self.flip_pairs}'
+            )
+        if self.sigmas is not None and len(self.sigmas) != num_keypoints:
+            raise ConfigError(
+                f'skeleton {self.name!r} has {num_keypoints} keypoints but {len(self.sigmas)} sigmas; '
+                f'give one sigma per keypoint'
+            )
+        self._check_grouping_order()
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def index(self, keypoint: str) -> int:
+        """Return the index of a keypoint.
+
+        Args:
+            keypoint: its name.
+
+        Raises:
+            ConfigError: there is no such keypoint; the message suggests the closest.
+        """
+        if keypoint not in self.keypoints:
+            hint = suggest_closest(keypoint, self.keypoints) or 'it has'
+            raise ConfigError(f'skeleton {self.name!r} has no keypoint {keypoint!r}; {hint} {self.keypoints}')
+        return self.keypoints.index(keypoint)
+
+    def _list_used_names(self) -> list[str]:
+        """The keypoint names that the other fields use."""
+        pairs = [*self.limbs, *self.flip_pairs, *filter(None, (self.torso, self.head))]
+        members = [keypoint for group in (*pairs, *self.groups.values()) for keypoint in group]
+        return [*members, *self.derived_keypoints]
+
+    def _check_grouping_order(self) -> None:
+        """Raise unless `grouping_order` contains every limb once and `redundant_limbs` are limbs, in any direction."""
+        limbs = [frozenset(limb) for limb in self.limbs]
+        for setting in ('grouping_order', 'redundant_limbs'):
+            for pair in getattr(self, setting):
+                if frozenset(pair) not in limbs:
+                    raise ConfigError(f'skeleton {self.name!r}: {setting} contains {pair}, which is not a limb')
+        if self.grouping_order and sorted(map(sorted, self.grouping_order)) != sorted(map(sorted, self.limbs)):
+            raise ConfigError(
+                f'skeleton {self.name!r}: grouping_order must contain each of the {len(limbs)} limbs once'
+            )
+
+    @cached_property
+    def flip_indices(self) -> np.ndarray:
+        """(K,) for every keypoint the index of the one that it becomes in a flipped image; its own inverse."""
+        order = np.arange(len(self))
+        for left, right in self.flip_pairs:
+            i, j = self.index(left), self.index(right)
+            order[i], order[j] = j, i
+        return order
+
+    @cached_property
+    def lower_body(self) -> np.ndarray:
+        """(K,) bool, which keypoints belong to the legs or the hips, by their names."""
+        parts = ('hip', 'knee', 'ankle', 'heel', 'toe', 'foot')
+        return np.array([k == 'pelvis' or any(part in k.split('_') for part in parts) for k in self.keypoints])
+
+    @cached_property
+    def feet(self) -> np.ndarray:
+        """(K,) bool, which keypoints belong to the feet, without the ankles, by their names."""
+        return np.array([any(part in k.split('_') for part in ('heel', 'toe', 'foot')) for k in self.keypoints])
+
+    @cached_property
+    def limb_indices(self) -> np.ndarray:
+        """(L, 2) the limbs as pairs of keypoint indices."""
+        return np.array([[self.index(a), self.index(b)] for a, b in self.limbs], dtype=int).reshape(-1, 2)
+
+    @cached_property
+    def limb_steps(self) -> tuple[LimbStep, ...]:
+        """The limbs in the order in which keypoints are grouped, each from the keypoint that is reached first.
+
+        Without `grouping_order` the limbs are followed along a tree that grows from the keypoint with most limbs;
+        limbs that close a cycle come last and are redundant.
+        """
+        order, cycles = (self.grouping_order, ()) if self.grouping_order else _grow_limb_tree(self.limbs)
+        limb_indices = {frozenset(limb): i for i, limb in enumerate(self.limbs)}
+        redundant = {frozenset(limb) for limb in (*cycles, *self.redundant_limbs)}
+        steps = []
+        for start, end in order:
+            limb = frozenset((start, end))
+            steps.append(LimbStep(limb_indices[limb], self.index(start), self.index(end), limb in redundant))
+        return tuple(steps)
+
+    def convert_keypoints(
+        self, source: Skeleton, keypoints: np.ndarray, visible: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Convert keypoints of another skeleton to this one, by name.
+
+        A keypoint that `source` lacks is derived as the mean of others (`derived_keypoints`) if all of those are
+        labeled, and is as visible as the least visible of them; otherwise it is not labeled.
+
+        Args:
+            source: the skeleton of the arrays.
+            keypoints: (N, K of `source`, 2) px.
+            visible: (N, K of `source`), 0 not labeled, 1 occluded, 2 visible.
+
+        Returns:
+            Keypoints (N, K, 2) float32 and visibilities (N, K) of this skeleton.
+        """
+        indices = self.indices_in(source)
+        is_known = indices >= 0
+        points = np.where(is_known[None, :, None], keypoints[:, indices], 0).astype(np.float32)
+        visibilities = np.where(is_known, visible[:, indices], 0)
+        for keypoint in self.derivable_keypoints(source):
+            k, parents = self.index(keypoint), [source.index(parent) for parent in self.derived_keypoints[keypoint]]
+            visibilities[:, k] = visible[:, parents].min(axis=1)
+            points[:, k] = np.where(visibilities[:, k, None] > 0, keypoints[:, parents].mean(axis=1), 0)
+        return points, visibilities
+
+    def defined_keypoints(self, source: Skeleton) -> np.ndarray:
+        """Return which keypoints (K,) of this skeleton can be labeled in annotations of another one, as bool."""
+        return (self.indices_in(source) >= 0) | np.isin(self.keypoints, self.derivable_keypoints(source))
+
+    def derivable_keypoints(self, source: Skeleton) -> list[str]:
+        """Return the keypoints that another skeleton lacks, but that its keypoints determine as their mean."""
+        return [
+            keypoint
+            for keypoint, parents in self.derived_keypoints.items()
+            if keypoint not in source.keypoints and set(parents) <= set(source.keypoints)
+        ]
+
+    def indices_in(self, other: Skeleton) -> np.ndarray:
+        """Return for each keypoint (K,) of this skeleton the index of the same name in `other`, or -1."""
+        return np.array([other.keypoints.index(k) if k in other.keypoints else -1 for k in self.keypoints])
+
+
+def _grow_limb_tree(limbs: tuple[KeypointPair, ...]) -> tuple[list[KeypointPair], list[KeypointPair]]:
+    """All limbs along a tree from the keypoint with most of them, then those that close a cycle; and the latter alone.
+
+    Pairs start with the keypoint that is reached first.
+    """
+    degrees = Counter(keypoint for limb in limbs for keypoint in limb)
+    reached: set[str] = set()
+    order: list[KeypointPair] = []
+    while len(reached) < len(degrees):
+        directed = [pair for limb in limbs for pair in (limb, limb[::-1])]
+        extensions = [(a, b) for a, b in directed if a in reached and b not in reached]
+        if extensions:
+            order.append(extensions[0])
+            reached.add(extensions[0][1])
+        else:
+            unreached = [keypoint for keypoint in degrees if keypoint not in reached]
+            reached.add(max(unreached, key=lambda keypoint: degrees[keypoint]))
+    used = {frozenset(pair) for pair in order}
+    cycles = [limb for limb in limbs if frozenset(limb) not in used]
+    return order + cycles, cycles
+
+
+def merge_skeletons(*skeletons: Skeleton) -> Skeleton:
+    """Merge skeletons by name.
+
+    Args:
+        skeletons: of which the first counts where they differ.
+
+    Returns:
+        A skeleton with the keypoints of all, each name once, in the order of their first occurrence.
+
+    Raises:
+        ConfigError: some are person-centric and others observer-centric.
+    """
+    first = skeletons[0]
+    if len(skeletons) == 1:
+        return first
+    if len({s.centric for s in skeletons}) > 1:
+        kinds = ', '.join(f'{s.name!r} is {s.centric}-centric' for s in skeletons)
+        raise ConfigError(f'{kinds}: left and right mean different things, so they cannot be merged')
+    keypoints = tuple(dict.fromkeys(k for s in skeletons for k in s.keypoints))
+    last_to_first = skeletons[::-1]  # so that the first skeleton wins in a dict
+    sigmas = {k: sigma for s in last_to_first for k, sigma in zip(s.keypoints, s.sigmas or (), strict=False)}
+    groups = {name: group for s in last_to_first for name, group in s.groups.items()}
+    derived_keypoints = {k: parents for s in last_to_first for k, parents in s.derived_keypoints.items()}
+    merged = Skeleton(
+        name='+'.join(s.name for s in skeletons),
+        keypoints=keypoints,
+        limbs=_unique_pairs(*(s.limbs for s in skeletons)),
+        flip_pairs=_unique_pairs(*(s.flip_pairs for s in skeletons)),
+    )
+    return replace(
+        merged,
+        torso=next((s.torso for s in skeletons if s.torso), None),
+        head=next((s.head for s in skeletons if s.head), None),
+        sigmas=tuple(sigmas[k] for k in keypoints) if set(keypoints) <= set(sigmas) else None,
+        centric=first.centric,
+        groups=groups,
+        derived_keypoints=derived_keypoints,
+    )
+
+
+def _unique_pairs(*pair_groups: tuple[KeypointPair, ...]) -> tuple[KeypointPair, ...]:
+    """Pairs of keypoints without repetitions, whichever way round."""
+    unique: dict[frozenset[str], KeypointPair] = {}
+    for pair in (pair for pairs in pair_groups for pair in pairs):
+        unique.setdefault(frozenset(pair), pair)
+    return tuple(unique.values())

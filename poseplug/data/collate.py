@@ -1,0 +1,127 @@
+"""Stacks samples to a batch of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poseplug.core.boxes import transform_boxes
+from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import Size, scale_of_matrix, transform_points
+from poseplug.core.sample import Batch, Sample
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples to a batch.
+
+    Instances are padded to the largest number N in a sample; `Batch.valid` says which are real. Inputs of different
+    sizes are padded to the largest, on the right and at the bottom, with the fill color of their sample.
+
+    Args:
+        samples: B samples after the whole pipeline.
+
+    Returns:
+        The batch; keypoints, boxes and areas are in input pixels of the first view.
+
+    Raises:
+        ConfigError: a sample has no inputs, because its pipeline lacks `Warp`.
+    """
+    if any(s.inputs is None for s in samples):
+        raise ConfigError('a sample has no inputs: its pipeline lacks the transform Warp, which cuts them out; add it')
+    # Pixels stay uint8 and no targets are built here: both happen on the training device, a batch at a time.
+    max_instances = max(len(s.keypoints) for s in samples)
+    keypoints = torch.zeros(len(samples), max_instances, len(samples[0].skeleton), 2)
+    visible = torch.zeros(keypoints.shape[:3], dtype=torch.uint8)
+    valid = torch.zeros(keypoints.shape[:2], dtype=torch.bool)
+    boxes, areas = torch.zeros(len(samples), max_instances, 4), torch.zeros(len(samples), max_instances)
+    for i, s in enumerate(samples):
+        n = len(s.keypoints)
+        keypoints[i, :n] = torch.from_numpy(transform_points(s.image_to_input, s.keypoints).astype(np.float32))
+        visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
+        valid[i, :n] = True
+        boxes[i, :n], areas[i, :n] = map(torch.from_numpy, _compute_input_boxes(s))
+    images = stack_padded([s.inputs for s in samples if s.inputs is not None], [s.fill_color for s in samples])
+    centers = np.stack([_compute_subject_center(s) for s in samples])
+    matrices = np.stack([[s.image_to_input, *s.view_matrices] for s in samples])
+    image_sizes, view_sizes = [s.image_size for s in samples], _max_view_sizes([s.view_sizes for s in samples])
+    records, keys = [s.record for s in samples], [s.key for s in samples]
+    return Batch(
+        images=torch.from_numpy(images),
+        keypoints=keypoints,
+        visible=visible,
+        valid=valid,
+        centers=torch.from_numpy(centers),
+        image_to_input=torch.from_numpy(matrices),
+        image_sizes=image_sizes,
+        records=records,
+        keys=keys,
+        view_sizes=view_sizes,
+        masks=_stack_masks(samples, images.shape[2:4]),
+        annotated_keypoints=_stack_annotated_keypoints(samples),
+        boxes=boxes,
+        areas=areas,
+    )
+
+
+def _compute_input_boxes(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Return boxes (N, 4), xyxy, and areas (N,) in input px; a rotated box becomes the box around its corners."""
+    areas = sample.record.estimate_areas() * scale_of_matrix(sample.image_to_input) ** 2
+    boxes = transform_boxes(sample.image_to_input, sample.record.fill_boxes())
+    return boxes.astype(np.float32), areas.astype(np.float32)
+
+
+def stack_padded(inputs: Sequence[np.ndarray], fill_colors: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Stack images of different sizes, padded on the right and at the bottom.
+
+    Args:
+        inputs: B arrays (V, H, W, 3) uint8.
+        fill_colors: B colors (BGR, 0 to 255) of the padding.
+
+    Returns:
+        (B, V, H, W, 3) uint8 with the largest H and W.
+    """
+    if len({a.shape for a in inputs}) == 1:
+        return np.stack(inputs)
+    height, width = (max(a.shape[axis] for a in inputs) for axis in (1, 2))
+    # Padding on the right and at the bottom alone leaves all positions in the inputs as they are.
+    stacked = np.empty((len(inputs), len(inputs[0]), height, width, 3), np.uint8)
+    for padded, views, fill_color in zip(stacked, inputs, fill_colors, strict=True):
+        padded[...] = fill_color
+        padded[:, : views.shape[1], : views.shape[2]] = views
+    return stacked
+
+
+def _max_view_sizes(view_sizes: Sequence[Sequence[Size]]) -> list[Size]:
+    """Return for every view the (width, height) that holds it in all samples."""
+    return [(max(w for w, _ in view), max(h for _, h in view)) for view in zip(*view_sizes, strict=True)]
+
+
+def _stack_masks(samples: Sequence[Sample], size: tuple[int, ...]) -> Tensor | None:
+    """Stack loss masks to (B, H, W), 1 in the padding and for samples without a mask; None if no sample has one."""
+    if all(s.mask is None for s in samples):
+        return None
+    # Padding takes part in the loss, as background.
+    masks = torch.ones(len(samples), *size, dtype=torch.uint8)
+    for padded, s in zip(masks, samples, strict=True):
+        if s.mask is not None:
+            padded[: s.mask.shape[0], : s.mask.shape[1]] = torch.from_numpy(s.mask)
+    return masks
+
+
+def _stack_annotated_keypoints(samples: Sequence[Sample]) -> Tensor | None:
+    """Stack which keypoints the data sets annotate to (B, K); None if every data set annotates all."""
+    if all(s.record.annotated_keypoints is None for s in samples):
+        return None
+    all_keypoints = np.ones(len(samples[0].skeleton), dtype=bool)
+    annotated = [s.record.annotated_keypoints for s in samples]
+    return torch.from_numpy(np.stack([all_keypoints if a is None else a for a in annotated]))
+
+
+def _compute_subject_center(sample: Sample) -> np.ndarray:
+    """Return the subject's position (2,) float32 in input px: its annotated center, or the center of the image."""
+    centers = sample.record.centers
+    center = centers[0] if centers is not None and len(centers) else (np.array(sample.image_size) - 1) / 2
+    return transform_points(sample.image_to_input, np.asarray(center, dtype=float)).astype(np.float32)

@@ -1,0 +1,252 @@
+"""The data set of a loader: records of one or more sources, each turned into a sample by the transform pipeline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from poseplug.core.errors import AnnotationError, ConfigError, ImageError
+from poseplug.core.geometry import Size
+from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.skeleton import Skeleton
+from poseplug.data.main_instances import select_center_instances
+from poseplug.data.sources.base import Source, SourceReport
+from poseplug.data.transforms.base import Transform
+from poseplug.files.images import ImageCache
+from poseplug.registry import DATASETS, SOURCES, TRANSFORMS
+from poseplug.registry.skeletons import get_skeleton
+
+_DATA_MODES = ('topdown', 'bottomup', 'bottomup_centered')
+
+
+@DATASETS.register_module()
+class PoseDataset:
+    """Samples of annotated instances or of whole images, from one or more sources.
+
+    A sample is requested by `SampleKey(epoch, index)`. Its random numbers follow from (seed, epoch, index) alone, so
+    batches do not depend on the number of workers. Keypoints of every source are mapped to `skeleton` by name.
+
+    Args:
+        sources: one source or several, built or as config dicts; their records follow each other in this order.
+        pipeline: the transforms of a sample, in order; those that take an `input_size` receive that of the data set.
+        skeleton: the keypoints of every sample: a skeleton, its registered name, or a dict of its fields.
+        input_size: (width, height) of the network's input in px.
+        data_mode: 'topdown': one sample per instance, which is instance 0 of the sample. 'bottomup': one sample per
+            image. 'bottomup_centered': one sample per instance that an image may be centered on
+            (`poseplug.data.main_instances.select_center_instances`), with all instances of the image.
+        seed: with the epoch and the index, the key of a sample's random numbers.
+        limit: use only this many samples, from the front; None for all.
+        image_cache_size: number of decoded images kept in memory. Useful where instances of one image follow each
+            other, as in testing; a shuffled training set rarely asks for the same image again in time.
+        max_skipped: number of samples with an unreadable image that are skipped; one more is an error. The next
+            readable sample replaces a skipped one, and all other samples keep their index. For training only.
+        min_instances: leave out images with fewer annotated instances.
+
+    Attributes:
+        records: one `Record` per sample, its subject first.
+        reports: one `SourceReport` per source.
+        undetected_records: images whose annotated instances give no sample, because a detector found nothing there.
+            Metrics count these instances as missed.
+        image_cache: the decoded images.
+
+    Raises:
+        ConfigError: `data_mode` is unknown, or `limit` is not between 1 and the number of samples.
+        AnnotationError: no instances are left, or a source labels left and right from another point of view
+            (person-centric or observer-centric) than `skeleton`.
+    """
+
+    def __init__(
+        self,
+        sources: Source | Mapping[str, Any] | Sequence[Source | Mapping[str, Any]],
+        pipeline: Sequence[Transform | Mapping[str, Any]],
+        skeleton: Skeleton | str | Mapping[str, Any],
+        input_size: Size = (256, 256),
+        data_mode: str = 'topdown',
+        seed: int = 0,
+        limit: int | None = None,
+        image_cache_size: int = 0,
+        max_skipped: int = 0,
+        min_instances: int = 0,
+    ):
+        if data_mode not in _DATA_MODES:
+            raise ConfigError(
+                f"PoseDataset: data_mode is 'topdown', 'bottomup' or 'bottomup_centered'; got {data_mode!r}"
+            )
+        self.skeleton, self.seed, self.min_instances = get_skeleton(skeleton), seed, min_instances
+        self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
+        self.records: list[Record] = []
+        self.reports: list[SourceReport] = []
+        undetected: list[tuple[int, Record]] = []  # with the number of samples before each
+        for spec in sources if isinstance(sources, Sequence) else [sources]:
+            undetected += self._add_source(SOURCES.build(spec), data_mode)
+            logging.getLogger('poseplug').info('%s', self.reports[-1])
+        self._apply_limit(limit, undetected)
+        self.image_cache = ImageCache(image_cache_size)
+        self.max_skipped = max_skipped
+        self._unreadable_flags: torch.Tensor | None = None
+        if max_skipped:
+            # Shared memory: every loader worker marks samples here, so that all of them count together.
+            self._unreadable_flags = torch.zeros(len(self.records), dtype=torch.uint8).share_memory_()
+
+    def _add_source(self, source: Source, data_mode: str) -> list[tuple[int, Record]]:
+        """Add a source's samples; returns images without detections, each with the number of samples before it."""
+        self._check_centric(source)
+        records, report = source.load()
+        self.reports.append(report)
+        selected = [r for r in records if len(r.keypoints) >= self.min_instances]
+        num_left_out = len(records) - len(selected)
+        if num_left_out:
+            report.notes.append(f'{num_left_out:,} images with fewer than {self.min_instances} instances left out')
+        mapped = [r.map_to_skeleton(source.skeleton, self.skeleton) for r in selected]
+        if data_mode == 'bottomup':
+            self.records += mapped
+            return []
+        if data_mode == 'bottomup_centered':
+            # Every selected instance is the center of a sample once per epoch.
+            self._add_centered_images(mapped, report)
+            return []
+        # Only a record of detections can lack instances that its ground truth has.
+        undetected = []
+        for record in mapped:
+            self.records += [record.put_first(n) for n in range(len(record.keypoints))]
+            if not len(record.keypoints) and record.ground_truth is not None and len(record.ground_truth.keypoints):
+                undetected.append((len(self.records), record))
+        return undetected
+
+    def _check_centric(self, source: Source) -> None:
+        """Refuses a source whose left and right mean something else than the skeleton's."""
+        if source.skeleton.centric != self.skeleton.centric:
+            raise AnnotationError(
+                f"{type(source).__name__} labels are {source.skeleton.centric}-centric but the model's skeleton "
+                f'{self.skeleton.name!r} is {self.skeleton.centric}-centric: left and right mean different things. '
+                f'Choose the skeleton or the labels of the other kind'
+            )
+
+    def _add_centered_images(self, records: list[Record], report: SourceReport) -> None:
+        """Add one sample per instance that an image may be centered on, and count images without one."""
+        num_without_center = 0
+        for record in records:
+            center_instances = select_center_instances(record)
+            self.records += [record.put_first(n) for n in center_instances]
+            num_without_center += not center_instances
+        if num_without_center:
+            report.notes.append(f'{num_without_center:,} images without an instance to be centered on')
+
+    def _apply_limit(self, limit: int | None, undetected: list[tuple[int, Record]]) -> None:
+        """Keep the first `limit` samples, and the images without detections that come before their end."""
+        if not self.records:
+            reports = '; '.join(map(str, self.reports))
+            raise AnnotationError(f'no instances are left to train on or test: {reports}')
+        if limit is not None and not 1 <= limit <= len(self.records):
+            raise ConfigError(
+                f'{limit} samples were requested, but the data set has {len(self.records)}; '
+                f'request 1 to {len(self.records)}'
+            )
+        self.undetected_records = [record for index, record in undetected if limit is None or index < limit]
+        self.records = self.records[:limit]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        """Return the sample of a key, or of an index in epoch 0; the next readable one where its image is skipped.
+
+        Raises:
+            ImageError: an image cannot be read and `max_skipped` allows no further one, or no image can be read.
+        """
+        epoch, first = key if isinstance(key, tuple) else (0, key)
+        # Every request returns a sample, so batches keep their size and the other samples their keys.
+        for offset in range(len(self)):
+            index = (first + offset) % len(self)
+            try:
+                return self._apply_pipeline(SampleKey(epoch, index))
+            except ImageError as error:
+                self._skip_sample(index, error)
+        raise ImageError(f'none of {len(self):,} samples has an image that can be read; check the folder of the images')
+
+    def _apply_pipeline(self, key: SampleKey) -> Sample:
+        sample = self.load_raw_sample(key)
+        for transform in self.pipeline:
+            sample = transform(sample)
+        return sample
+
+    @property
+    def skipped_samples(self) -> list[int]:
+        """Indices of the samples that any worker skipped because their image cannot be read."""
+        return [] if self._unreadable_flags is None else self._unreadable_flags.nonzero().flatten().tolist()
+
+    def _skip_sample(self, index: int, error: ImageError) -> None:
+        """Count a sample whose image cannot be read, once; raises if there are more than `max_skipped`."""
+        if self._unreadable_flags is None:
+            raise error
+        if self._unreadable_flags[index]:
+            return  # counted and reported in an earlier epoch
+        self._unreadable_flags[index] = 1
+        count = len(self.skipped_samples)
+        if count > self.max_skipped:
+            raise ImageError(
+                f'{error} (sample {count} that cannot be read; max_skipped={self.max_skipped} allows no more)'
+            ) from error
+        logging.getLogger('poseplug').warning(
+            'skipped sample %d, %d of at most %d: %s', index, count, self.max_skipped, error
+        )
+
+    def load_raw_sample(self, key: SampleKey) -> Sample:
+        """Return the sample of a key before its transforms.
+
+        Args:
+            key: epoch and index of the sample.
+
+        Raises:
+            ImageError: the image cannot be read, or is only one pixel wide or high.
+        """
+        record = self.records[key.sample_index]
+        image = self.image_cache.get(record.path, record.byte_range)
+        # A counter-based generator: any (seed, epoch, index) starts a stream, without drawing what comes before it.
+        # 40 bits are left for the index, 24 for the epoch.
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, key.epoch << 40 | key.sample_index]))
+        return Sample(
+            record,
+            self.skeleton,
+            image,
+            rng,
+            SampleKey(*key),
+            record.keypoints,
+            mask_outside_keypoints(record, image.size),
+            draw_sample=partial(self._draw_sample, key.epoch),
+        )
+
+    def _draw_sample(self, epoch: int, rng: np.random.Generator) -> Sample:
+        """Draw a sample before its transforms, for mosaics and mixtures."""
+        return self.load_raw_sample(SampleKey(epoch, int(rng.integers(len(self)))))
+
+
+def mask_outside_keypoints(record: Record, image_size: Size) -> np.ndarray:
+    """Return the visibility of a record's keypoints, with those outside the image set to 0 (not labeled).
+
+    Keypoints of a crop from a pack stay as they are: a crop ends before its image does, and its keypoints were
+    checked against the whole image when the pack was written.
+
+    Args:
+        record: N instances of K keypoints.
+        image_size: (width, height) of the image in px.
+
+    Returns:
+        (N, K) 0 not labeled, 1 occluded, 2 visible.
+
+    Raises:
+        ImageError: the image is only one pixel wide or high.
+    """
+    if min(image_size) < 2:
+        width, height = image_size
+        raise ImageError(f'{record.path}: the image has {width}x{height} px; 2x2 px are required. Fetch it again')
+    if record.byte_range is not None:
+        return record.visible
+    # The border of an image is half a pixel beyond the centers of its outermost pixels.
+    within = ((record.keypoints >= -0.5) & (record.keypoints <= np.array(image_size) - 0.5)).all(axis=-1)
+    return np.where(within, record.visible, 0)

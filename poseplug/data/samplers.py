@@ -1,0 +1,163 @@
+"""Batch samplers whose order is a function of (seed, epoch), so that a run can resume at any step exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from poseplug.core.errors import ConfigError
+from poseplug.core.sample import SampleKey
+
+
+class EpochBatchSampler:
+    """Endless batches of `SampleKey`, with a new shuffle of all samples in every epoch.
+
+    The last batch of an epoch is filled from the next epoch, so that every batch is full and no sample is left out.
+
+    Args:
+        num_samples: number of samples in the data set.
+        batch_size: samples per batch of one process.
+        seed: with the epoch, the key of its shuffle.
+        start_step: number of batches to skip, to resume a run.
+        rank: index of this process; rank r takes every `world_size`-th sample of the global batch, from the r-th on.
+        world_size: number of processes.
+
+    Example:
+        >>> batches = iter(EpochBatchSampler(num_samples=3, batch_size=2))
+        >>> [[key.epoch for key in next(batches)] for _ in range(3)]
+        [[0, 0], [0, 1], [1, 1]]
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, seed: int = 0, start_step: int = 0, rank: int = 0, world_size: int = 1
+    ):
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.start_step, self.rank, self.world_size = start_step, rank, world_size
+
+    def __len__(self) -> int:
+        """Number of steps of one epoch, rounded up."""
+        return -(-self.num_samples // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        global_batch_size = self.batch_size * self.world_size
+        # Samples are numbered through all epochs: a number says the epoch and the position in its shuffle.
+        step = self.start_step
+        epoch, order = -1, np.empty(0, dtype=int)
+        while True:
+            batch = []
+            end = (step + 1) * global_batch_size
+            for position in range(step * global_batch_size + self.rank, end, self.world_size):
+                if position // self.num_samples != epoch:
+                    epoch = position // self.num_samples
+                    order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.num_samples)
+                batch.append(SampleKey(epoch, int(order[position % self.num_samples])))
+            yield batch
+            step += 1
+
+
+class MultiSourceBatchSampler:
+    """Endless batches that contain the samples of every source in a fixed ratio, whatever the sizes of the sources.
+
+    A source without a ratio is left out. Each source gets a new shuffle whenever all its samples have been used. As
+    for `EpochBatchSampler`, everything follows from (seed, step).
+
+    Args:
+        sources: name of the source of every sample.
+        batch_size: samples per batch of one process.
+        source_ratios: positive fraction of a batch by name of the source; they are scaled to sum to 1.
+        seed: with the epoch of a source, the key of its shuffle.
+        start_step: number of batches to skip, to resume a run.
+        rank: index of this process; rank r takes every `world_size`-th sample of the global batch, from the r-th on.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: a ratio is not positive, or names a source that the data does not have.
+
+    Example:
+        >>> sources = ['lsp'] * 100 + ['coco'] * 4
+        >>> batch = next(iter(MultiSourceBatchSampler(sources, 4, dict(lsp=0.75, coco=0.25))))
+        >>> [sources[key.sample_index] for key in batch]
+        ['lsp', 'lsp', 'lsp', 'coco']
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        batch_size: int,
+        source_ratios: Mapping[str, float],
+        seed: int = 0,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        names = np.array(sources)
+        unknown = sorted(set(source_ratios) - set(sources))
+        if unknown or not source_ratios or min(source_ratios.values()) <= 0:
+            available = ', '.join(sorted(set(sources)))
+            raise ConfigError(
+                f'source_ratios are positive numbers by source; the data has {available}; got {dict(source_ratios)}'
+            )
+        self.indices_by_source = [np.flatnonzero(names == name) for name in source_ratios]
+        self.source_ratios = list(source_ratios.values())
+        self.batch_size, self.seed, self.start_step = batch_size, seed, start_step
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        """Number of steps that draw as many samples as all these sources have, rounded up."""
+        return -(-sum(map(len, self.indices_by_source)) // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        global_batch_size, step = self.batch_size * self.world_size, self.start_step
+        # Each source counts its samples by itself; a step takes those that its ratio adds to the count.
+        shuffles: dict[int, tuple[int, np.ndarray]] = {}
+        while True:
+            first = self._count_by_source(step * global_batch_size)
+            end = self._count_by_source((step + 1) * global_batch_size)
+            batch = [
+                self._get_sample_key(source, source_step, shuffles)
+                for source in range(len(self.indices_by_source))
+                for source_step in range(first[source], end[source])
+            ]
+            yield batch[self.rank :: self.world_size]
+            step += 1
+
+    def _count_by_source(self, num_samples: int) -> list[int]:
+        """Count the samples of each source among the first `num_samples`; each source rounds its part of the rest.
+
+        So every count grows by 0 or 1 with each sample, and stays near its exact ratio.
+        """
+        counts = []
+        for index, ratio in enumerate(self.source_ratios):
+            counts.append(round(num_samples * ratio / sum(self.source_ratios[index:])))
+            num_samples -= counts[-1]
+        return counts
+
+    def _get_sample_key(self, source: int, source_step: int, shuffles: dict[int, tuple[int, np.ndarray]]) -> SampleKey:
+        """Return a source's sample at a step of its own; `shuffles` keeps the epoch and the order of each source."""
+        indices = self.indices_by_source[source]
+        epoch, position = divmod(source_step, len(indices))
+        if shuffles.get(source, (-1,))[0] != epoch:
+            # 16 bits are left for the source.
+            rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch << 16 | source]))
+            shuffles[source] = epoch, rng.permutation(len(indices))
+        return SampleKey(epoch, int(indices[shuffles[source][1][position]]))
+
+
+class SequentialBatchSampler:
+    """Batches of `SampleKey` in the order of the data, once, for testing; the last batch may be smaller.
+
+    Args:
+        num_samples: number of samples in the data set.
+        batch_size: samples per batch.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int):
+        self.num_samples, self.batch_size = num_samples, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for first in range(0, self.num_samples, self.batch_size):
+            yield [SampleKey(0, i) for i in range(first, min(first + self.batch_size, self.num_samples))]

@@ -1,0 +1,161 @@
+"""COCO keypoints, from the official `person_keypoints_*.json` (Lin et al. 2014, arXiv:1405.0312)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from poseplug.core.boxes import BoxFormat
+from poseplug.core.errors import AnnotationError
+from poseplug.core.sample import Record
+from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
+from poseplug.data.sources.boxes import DetectedBoxes, read_detected_boxes
+from poseplug.data.sources.coco_format import CocoReader
+from poseplug.registry import SOURCES
+from poseplug.skeletons.coco import COCO
+
+_NO_BOXES = DetectedBoxes(np.zeros((0, 4)), np.zeros(0))
+
+
+class CocoFormatSource(Source):
+    """A data set in COCO's format, with one record per image.
+
+    Crowds, instances without labeled keypoints and instances with fewer than `min_keypoints` are counted as dropped,
+    and become ignored regions of their image: they are neither trained as background nor tested.
+
+    With `bbox_file` the boxes of a detector are tested: every record then holds the detected instances with
+    `box_scores` and without keypoints, and the annotated ones as `ground_truth`. An image with annotated instances but
+    without detections becomes a record without instances, so that metrics count them as missed.
+
+    Args:
+        data_root: the data set's folder; None looks for it in POSEPLUG_DATA and the default folders.
+        split: which of the official files to read.
+        ann_file: another annotation file, absolute or below `data_root`.
+        image_folder: another folder of images, absolute or below `data_root`.
+        missing_images: 'error' refuses a missing image, 'drop' leaves its instances out and counts them.
+        min_keypoints: instances with fewer labeled keypoints become ignored regions.
+        keep_empty: also return records of images without instances, to test models that take whole images.
+        num_size_checks: number of images, spread evenly, whose size is compared with the size that the file states.
+        bbox_file: a detector's result file, absolute or below `data_root`.
+        bbox_format: 'xywh' or 'xyxy', the format of boxes in `bbox_file`.
+        bbox_score_thr: detections with a lower score are dropped.
+        segmentations: also read segmentations, to train models that take whole images; without them, and where the
+            file has none, boxes mark the ignored regions.
+
+    Attributes:
+        name: the data set's name and folder.
+        download_hint: how to get the data set.
+        splits: (annotation file, image folder) by split, below the data set's folder.
+        reader: how the data set uses the format.
+
+    Raises:
+        AnnotationError: the split is unknown.
+    """
+
+    name: str
+    download_hint: str
+    splits: dict[str, tuple[str, str]]
+    reader: CocoReader
+
+    def __init__(
+        self,
+        data_root: str | Path | None = None,
+        split: str = 'train',
+        ann_file: str | Path | None = None,
+        image_folder: str | Path | None = None,
+        missing_images: Literal['error', 'drop'] = 'error',
+        min_keypoints: int = 1,
+        keep_empty: bool = False,
+        num_size_checks: int = 64,
+        bbox_file: str | Path | None = None,
+        bbox_format: BoxFormat = 'xywh',
+        bbox_score_thr: float = 0.0,
+        segmentations: bool = False,
+    ):
+        if split not in self.splits:
+            raise AnnotationError(f'{self.name}: split is one of {", ".join(self.splits)}; got {split!r}')
+        official_file, official_folder = self.splits[split]
+        self.data_root = data_root
+        self.ann_file, self.image_folder = str(ann_file or official_file), str(image_folder or official_folder)
+        self.bbox_file, self.bbox_format, self.bbox_score_thr = bbox_file, bbox_format, bbox_score_thr
+        self.reader = replace(
+            self.reader,
+            missing_images=missing_images,
+            min_keypoints=min_keypoints,
+            keep_empty=keep_empty,
+            num_size_checks=num_size_checks,
+            segmentations=segmentations,
+        )
+        self.skeleton = self.reader.skeleton
+
+    def load(self) -> tuple[list[Record], SourceReport]:
+        folder = locate_dataset_folder(self.data_root, self.name, self.ann_file, self.download_hint)
+        file, image_folder = folder / self.ann_file, folder / self.image_folder
+        if self.bbox_file is None:
+            return self.reader.read(file, image_folder)
+        return self._load_detections(file, image_folder, folder / self.bbox_file)
+
+    def _load_detections(self, file: Path, image_folder: Path, bbox_file: Path) -> tuple[list[Record], SourceReport]:
+        """Read the boxes of a detector for the images of an annotation file."""
+        # Images without annotations, too: what a detector finds there is a false positive.
+        reader = replace(self.reader, keep_empty=True)
+        annotated, annotation_report, sizes = reader.read_with_sizes(file, image_folder)
+        detected, report = read_detected_boxes(bbox_file, sizes, self.bbox_format, self.bbox_score_thr)
+        records = [_replace_with_detections(r, detected.get(int(r.id), _NO_BOXES)) for r in annotated]
+        # They give no sample but count as missed in every metric, so the report says so.
+        num_missed = sum(
+            len(truth.keypoints) for r, truth in zip(records, annotated, strict=True) if not len(r.keypoints)
+        )
+        if num_missed:
+            report.notes.append(f'{num_missed} annotated instances on images without a box are missed')
+        report.notes.append(f'annotations: {annotation_report}')
+        if self.reader.keep_empty:
+            return records, report
+        # Images with annotations but without detections stay: their instances are missed, not unknown.
+        has_instances = [len(r.keypoints) + len(truth.keypoints) for r, truth in zip(records, annotated, strict=True)]
+        return [r for r, count in zip(records, has_instances, strict=True) if count], report
+
+
+def _replace_with_detections(ground_truth: Record, detected: DetectedBoxes) -> Record:
+    """Return the record of an image with the detected instances in place of the annotated ones."""
+    num_boxes, num_keypoints = len(detected.boxes), ground_truth.keypoints.shape[1]
+    keypoints = np.zeros((num_boxes, num_keypoints, 2), dtype=np.float32)
+    visible = np.zeros((num_boxes, num_keypoints), dtype=np.uint8)
+    return Record(
+        path=ground_truth.path,
+        id=ground_truth.id,
+        keypoints=keypoints,
+        visible=visible,
+        source=ground_truth.source,
+        boxes=detected.boxes,
+        box_scores=detected.scores,
+        ignored_boxes=ground_truth.ignored_boxes,
+        ignored_areas=ground_truth.ignored_areas,
+        ignored_crowds=ground_truth.ignored_crowds,
+        crowd_index=ground_truth.crowd_index,
+        ground_truth=ground_truth,
+    )
+
+
+@SOURCES.register_module()
+class CocoSource(CocoFormatSource):
+    """COCO 2017, 17 keypoints; `split` is 'train' or 'val'. The settings are those of `CocoFormatSource`.
+
+    Example:
+        >>> import tempfile
+        >>> from poseplug.data.synthetic import write_coco
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     records, report = CocoSource(write_coco(Path(folder) / 'coco', num_train=1, num_val=1)).load()
+        >>> records[0].keypoints.shape[1:], report.total == report.kept
+        ((17, 2), True)
+    """
+
+    name = 'coco'
+    download_hint = (
+        "Get '2017 Train images', '2017 Val images' and '2017 Train/Val annotations' of COCO, and unpack them"
+    )
+    splits = {split: (f'annotations/person_keypoints_{split}2017.json', f'{split}2017') for split in ('train', 'val')}
+    reader = CocoReader(COCO, 'coco')

@@ -1,0 +1,452 @@
+"""The reader of keypoints in COCO's JSON format (cocodataset.org, format-data), for every data set that uses it.
+
+A file has `images` (id, file_name, width, height), `annotations` (id, image_id, bbox as x, y, width, height, keypoints
+as x, y, flag, area, iscrowd) and `categories`. docs/bad_input.md lists what becomes of each kind of defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, clip_boxes, enclose_keypoints, has_extent, xywh_to_xyxy
+from poseplug.core.errors import AnnotationError, ImageError
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.data.masks import parse_segmentation
+from poseplug.data.sources.base import SourceReport
+from poseplug.data.sources.boxes import check_box_format
+from poseplug.files.image_folder import find_images
+from poseplug.files.images import LazyImage
+from poseplug.files.json_file import (
+    FIX_FILE_HINT,
+    JsonRows,
+    check_image_names,
+    describe_json_value,
+    read_json,
+)
+
+_MAX_AREA_PX2 = 1e14  # of an area: the square of the largest coordinate that is accepted
+_PERSON_CATEGORY = 'person'
+
+
+@dataclass(frozen=True)
+class CocoReader:
+    """How one data set uses COCO's format.
+
+    Attributes:
+        skeleton: the keypoints of an annotation, in the file's order.
+        source_name: name of the data set, for records and messages.
+        missing_images: 'error' refuses a missing image, 'drop' leaves its instances out and counts them.
+        min_keypoints: instances with fewer labeled keypoints are dropped, and their boxes become ignored regions.
+        keep_empty: also return records of images without instances.
+        use_file_areas: use the areas of the file; else 0.53 of the box is the area (CrowdPose's rule).
+        num_size_checks: number of images, spread evenly, whose size is compared with the size that the file states.
+        segmentations: also read the segmentations of instances and of ignored regions.
+        file_keypoint_names: name in `skeleton` of keypoints that the file calls otherwise.
+    """
+
+    skeleton: Skeleton
+    source_name: str
+    missing_images: str = 'error'
+    min_keypoints: int = 1
+    keep_empty: bool = False
+    use_file_areas: bool = True
+    num_size_checks: int = 64
+    segmentations: bool = False
+    file_keypoint_names: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, file: Path, image_folder: Path) -> tuple[list[Record], SourceReport]:
+        """Read the records of a file.
+
+        Args:
+            file: the annotation file.
+            image_folder: the folder of its images.
+
+        Returns:
+            One record per image, in the file's order, and the number of annotations kept and dropped.
+
+        Raises:
+            AnnotationError: the file as a whole is not what it seems; the message names the annotation and the field.
+        """
+        records, report, _ = self.read_with_sizes(file, image_folder)
+        return records, report
+
+    def read_with_sizes(
+        self, file: Path, image_folder: Path
+    ) -> tuple[list[Record], SourceReport, dict[int, tuple[int, int]]]:
+        """Read the records of a file, and the size of every image that it lists.
+
+        Args:
+            file: the annotation file.
+            image_folder: the folder of its images.
+
+        Returns:
+            One record per image, the number of annotations kept and dropped, and (width, height) in px by image id.
+
+        Raises:
+            AnnotationError: the file as a whole is not what it seems; the message names the annotation and the field.
+        """
+        if self.min_keypoints < 1:
+            raise AnnotationError(f'{self.source_name}: min_keypoints is 1 or more; got {self.min_keypoints}')
+        content = _read_coco_object(file)
+        report = SourceReport(file)
+        category_id = self._find_category_id(file, content.get('categories'), report)
+        image_rows = JsonRows.from_list(file, content['images'], 'image')
+        images = CocoImages.from_rows(image_rows, image_folder, self.missing_images)
+        rows = JsonRows.from_list(file, content['annotations'], 'annotation')
+        annotations = CocoAnnotations.from_rows(rows, images, self.skeleton)
+        segmentations = _read_segmentations(rows) if self.segmentations else None
+        _check_image_sizes(images, image_folder, self.num_size_checks, file)
+        selected, ignored = self._select_annotations(annotations, images, category_id, report)
+        self._add_notes(annotations, images, selected, report)
+        records = self._build_records(annotations, images, selected, ignored, image_folder, segmentations)
+        return records, report, images.sizes_by_id()
+
+    def _find_category_id(self, file: Path, categories: Any, report: SourceReport) -> int | None:
+        """Return the id of the category 'person', whose keypoints must be the skeleton's; None without categories."""
+        if categories is None:
+            report.notes.append(f'no categories: the keypoints are taken for those of {self.skeleton.name!r} in order')
+            return None
+        rows = JsonRows.from_list(file, categories, 'category')
+        names = [item.get('name') for item in rows.items]
+        if _PERSON_CATEGORY not in names:
+            raise AnnotationError(
+                f'{file}: no category is {_PERSON_CATEGORY!r}; it has {describe_json_value(names)}. '
+                f'This is another file'
+            )
+        index = names.index(_PERSON_CATEGORY)
+        file_names = rows.items[index].get('keypoints')
+        if file_names is not None and self._translate_keypoint_names(file_names) != list(self.skeleton.keypoints):
+            expected = f'the {len(self.skeleton)} keypoints {", ".join(self.skeleton.keypoints)}'
+            raise rows.value_error(index, 'keypoints', expected)
+        return int(rows.read_integers('id')[index])
+
+    def _translate_keypoint_names(self, file_names: Any) -> list[Any]:
+        """Return the keypoint names of a file as the skeleton has them; None for what is no name."""
+        names = file_names if isinstance(file_names, list) else []
+        return [self.file_keypoint_names.get(n, n) if isinstance(n, str) else None for n in names]
+
+    def _select_annotations(
+        self, annotations: CocoAnnotations, images: CocoImages, category_id: int | None, report: SourceReport
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N,) which annotations are instances, and (N,) which are ignored regions; drops are counted."""
+        selected = np.ones(len(annotations.ids), dtype=bool)
+        if category_id is not None:
+            selected = report.drop_invalid(selected, annotations.category_ids == category_id, 'of another category')
+        listed = annotations.image_indices >= 0
+        selected = report.drop_invalid(selected, listed, 'of images that are not listed')
+        # An index of -1 is replaced by any other: the line above has dropped those annotations.
+        indices = np.maximum(annotations.image_indices, 0)
+        exists = images.exists[indices] if len(images.ids) else np.zeros(len(annotations.ids), dtype=bool)
+        in_images = selected = report.drop_invalid(selected, exists, 'with a missing image')
+        # What the checks below drop has a known position: it must not be trained as background.
+        num_labeled, min_keypoints = annotations.num_labeled, self.min_keypoints
+        few = f'with fewer than {min_keypoints} labeled keypoints (ignored regions)'
+        box_sizes = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
+        selected = report.drop_invalid(selected, ~annotations.is_crowd, 'crowds (ignored regions)')
+        selected = report.drop_invalid(selected, num_labeled > 0, 'without labeled keypoints (ignored regions)')
+        selected = report.drop_invalid(selected, num_labeled >= min_keypoints, few)
+        selected = report.drop_invalid(selected, annotations.has_box, 'without a box')
+        selected = report.drop_invalid(selected, (box_sizes > 0).all(axis=1), 'with a box of no extent')
+        selected = report.drop_invalid(selected, has_extent(annotations.clipped_boxes), 'with a box outside the image')
+        report.kept = int(selected.sum())
+        return selected, in_images & ~selected
+
+    def _add_notes(
+        self, annotations: CocoAnnotations, images: CocoImages, selected: np.ndarray, report: SourceReport
+    ) -> None:
+        """Count what was kept although something about it is odd."""
+        sizes = images.sizes[annotations.image_indices[selected]]
+        keypoints = annotations.keypoints[selected]
+        labeled = annotations.visible[selected] > 0
+        # The border of an image is half a pixel beyond the centers of its outermost pixels.
+        outside = ((keypoints < -0.5) | (keypoints > sizes[:, None] - 0.5)).any(axis=-1) & labeled
+        contradicted = annotations.stated_num_keypoints[selected] != annotations.num_labeled[selected]
+        notes = [
+            (outside.sum(), 'keypoints outside the image, which a data set counts as not labeled'),
+            (contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints, which count'),
+        ]
+        if self.use_file_areas:
+            without_area = selected & (annotations.areas <= 0)
+            note = f'instances without an area, for which {AREA_FRACTION_OF_BOX} of the box counts'
+            notes.append((without_area.sum(), note))
+        report.notes += [f'{count:,} {note}' for count, note in notes if count]
+        if not len(annotations.ids):
+            report.notes.append('no instances are annotated')
+
+    def _build_records(
+        self,
+        annotations: CocoAnnotations,
+        images: CocoImages,
+        selected: np.ndarray,
+        ignored: np.ndarray,
+        image_folder: Path,
+        segmentations: np.ndarray | None = None,
+    ) -> list[Record]:
+        """Build one record per image that has instances, or per image with `keep_empty`, in the file's order."""
+        areas = self._compute_areas(annotations)
+        regions, region_is_known = annotations.compute_regions()
+        region_areas = np.where(areas > 0, areas, box_areas(regions))
+        instances_by_image = group_by_image(annotations.image_indices, selected, len(images.ids))
+        ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
+        keypoints = annotations.keypoints.astype(np.float32)
+        crowd_index = [None if np.isnan(index) else float(index) for index in images.crowd_index]
+        records = []
+        for i in np.flatnonzero(images.exists):
+            rows, ignored_rows = instances_by_image[i], ignored_by_image[i]
+            if not len(rows) and not self.keep_empty:
+                continue
+            record = Record(
+                path=image_folder / images.file_names[i],
+                id=str(images.ids[i]),
+                keypoints=keypoints[rows],
+                visible=annotations.visible[rows],
+                source=self.source_name,
+                boxes=annotations.clipped_boxes[rows],
+                areas=areas[rows],
+                annotation_ids=annotations.ids[rows],
+                ignored_boxes=regions[ignored_rows],
+                ignored_areas=region_areas[ignored_rows],
+                ignored_crowds=annotations.is_crowd[ignored_rows],
+                crowd_index=crowd_index[i],
+            )
+            if segmentations is not None:
+                shapes = dict(segmentations=segmentations[rows], ignored_segmentations=segmentations[ignored_rows])
+                record = replace(record, **shapes)
+            records.append(record)
+        return records
+
+    def _compute_areas(self, annotations: CocoAnnotations) -> np.ndarray:
+        """Return (N,) px²: the file's areas, or 0.53 of the boxes as they are in the file, not clipped."""
+        # The boxes of the file, not the clipped ones, as in CrowdPose's evaluation.
+        from_boxes = AREA_FRACTION_OF_BOX * box_areas(annotations.boxes)
+        if not self.use_file_areas:
+            return from_boxes
+        return np.where(annotations.areas > 0, annotations.areas, from_boxes)
+
+
+def _read_coco_object(file: Path) -> dict[str, Any]:
+    """Read a file that must be an object with images and annotations."""
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise AnnotationError(
+            f"{file}: COCO's format is an object with images, annotations and categories; found "
+            f'{describe_json_value(content)}. This is another file'
+        )
+    for key in ('images', 'annotations'):
+        if key not in content:
+            present = ', '.join(content) or 'nothing'
+            raise AnnotationError(f"{file}: it has no '{key}', only {present}. {FIX_FILE_HINT}")
+    return content
+
+
+@dataclass
+class CocoImages:
+    """The images that a file lists.
+
+    Attributes:
+        ids: (P,) image ids.
+        file_names: P names in the folder of the images.
+        sizes: (P, 2) width and height in px, as the file states them.
+        crowd_index: (P,) CrowdPose's crowdIndex, NaN where there is none.
+        exists: (P,) bool, which images are in the folder.
+    """
+
+    ids: np.ndarray
+    file_names: list[str]
+    sizes: np.ndarray
+    crowd_index: np.ndarray
+    exists: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: JsonRows, folder: Path, missing_images: str) -> CocoImages:
+        """Read and check the images of a file.
+
+        Args:
+            rows: the entries of `images`.
+            folder: the folder of the images.
+            missing_images: 'error' refuses a missing image, 'drop' leaves it out.
+
+        Raises:
+            AnnotationError: a value is not what it should be, an id comes twice, or an image is missing.
+        """
+        ids = rows.read_integers('id')
+        rows.check_unique('id', ids.tolist())
+        names = check_image_names(rows, 'file_name')
+        sizes = np.stack([rows.read_numbers(key, 'a number of pixels') for key in ('width', 'height')], axis=1)
+        if not (sizes >= 1).all():
+            i, j = np.argwhere(~(sizes >= 1))[0]
+            raise rows.value_error(int(i), ('width', 'height')[j], 'at least 1 pixel')
+        crowd_index = rows.read_numbers('crowdIndex', 'a finite number', default=-1.0)
+        crowd_index[~rows.has_key('crowdIndex')] = np.nan  # only CrowdPose has it
+        return cls(ids, names, sizes, crowd_index, find_images(folder, names, missing_images, rows.file))
+
+    def sizes_by_id(self) -> dict[int, tuple[int, int]]:
+        """Return (width, height) in px by image id."""
+        return {i: (w, h) for i, (w, h) in zip(self.ids.tolist(), self.sizes.astype(int).tolist(), strict=True)}
+
+
+@dataclass
+class CocoAnnotations:
+    """The annotations of a file, as N rows.
+
+    Attributes:
+        ids: (N,) annotation ids.
+        image_indices: (N,) index of the image in `CocoImages`, -1 if it is not listed.
+        category_ids: (N,) ids of the categories.
+        is_crowd: (N,) bool, regions of several instances that are not told apart.
+        boxes: (N, 4) xyxy in px, as in the file.
+        clipped_boxes: (N, 4) xyxy in px, clipped to the image.
+        has_box: (N,) bool, which annotations have a box in the file.
+        keypoints: (N, K, 2) in px, 0 where not labeled.
+        visible: (N, K) 0 not labeled, 1 occluded, 2 visible.
+        num_labeled: (N,) number of labeled keypoints.
+        stated_num_keypoints: (N,) the same number as the file states it.
+        areas: (N,) px² as in the file, 0 where absent.
+    """
+
+    ids: np.ndarray
+    image_indices: np.ndarray
+    category_ids: np.ndarray
+    is_crowd: np.ndarray
+    boxes: np.ndarray
+    clipped_boxes: np.ndarray
+    has_box: np.ndarray
+    keypoints: np.ndarray
+    visible: np.ndarray
+    num_labeled: np.ndarray
+    stated_num_keypoints: np.ndarray
+    areas: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: JsonRows, images: CocoImages, skeleton: Skeleton) -> CocoAnnotations:
+        """Read and check the annotations of a file.
+
+        Args:
+            rows: the entries of `annotations`.
+            images: the images that the file lists.
+            skeleton: the keypoints of an annotation, in order.
+
+        Raises:
+            AnnotationError: a value is not what it should be, an id comes twice, or the boxes are not x, y, width,
+                height.
+        """
+        ids = rows.read_integers('id')
+        rows.check_unique('id', ids.tolist())
+        index_by_id = {n: i for i, n in enumerate(images.ids.tolist())}
+        image_ids = rows.read_integers('image_id').tolist()
+        image_indices = np.array([index_by_id.get(n, -1) for n in image_ids], dtype=np.int64)
+        xywh = rows.read_lists('bbox', 4, '4 finite numbers, x, y, width and height', [0] * 4)
+        boxes = xywh_to_xyxy(xywh)
+        sizes = images.sizes[image_indices] if len(images.ids) else np.zeros((len(ids), 2))
+        has_box = rows.has_key('bbox')
+        # Only boxes whose image has a known size can show their format.
+        judged = has_box & (image_indices >= 0)
+        check_box_format(boxes[judged], sizes[judged], 'xywh', rows.file)
+        keypoints, visible = _read_keypoints(rows, skeleton)
+        num_labeled = (visible > 0).sum(axis=1)
+        stated = rows.read_integers('num_keypoints', default=-1)  # absent: nothing to contradict
+        return cls(
+            ids=ids,
+            image_indices=image_indices,
+            category_ids=rows.read_integers('category_id', default=1),
+            is_crowd=_read_binary_flags(rows, 'iscrowd'),
+            boxes=boxes,
+            clipped_boxes=clip_boxes(boxes, sizes),
+            has_box=has_box,
+            keypoints=keypoints,
+            visible=visible,
+            num_labeled=num_labeled,
+            stated_num_keypoints=np.where(stated < 0, num_labeled, stated),
+            areas=rows.read_numbers('area', 'a finite number', default=0.0, max_abs=_MAX_AREA_PX2),
+        )
+
+    def compute_regions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the region of every annotation: its clipped box, or the box around its labeled keypoints.
+
+        Returns:
+            (N, 4) xyxy in px, and (N,) bool, which regions are not empty.
+        """
+        keypoint_boxes = enclose_keypoints(self.keypoints, self.visible > 0)
+        regions = np.where(has_extent(self.clipped_boxes)[:, None], self.clipped_boxes, keypoint_boxes)
+        return regions, has_extent(regions)
+
+
+def _read_keypoints(rows: JsonRows, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Read keypoints (N, K, 2), 0 where not labeled, and flags (N, K): 0 not labeled, 1 occluded, 2 visible."""
+    count = len(skeleton)
+    expected = f'{3 * count} finite numbers, x, y and flag of {count} keypoints'
+    values = rows.read_lists('keypoints', 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
+    wrong = ~np.isin(values[..., 2], (0, 1, 2))
+    if wrong.any():
+        i, k = np.argwhere(wrong)[0]
+        raise AnnotationError(
+            f'{rows.file}: {rows.describe_row(int(i))}: the flag of keypoint {skeleton.keypoints[k]!r} is 0, 1 or 2; '
+            f'found {values[i, k, 2]:g}. {FIX_FILE_HINT}'
+        )
+    visible = values[..., 2].astype(np.uint8)
+    return np.where(visible[..., None] > 0, values[..., :2], 0.0), visible
+
+
+def _read_segmentations(rows: JsonRows) -> np.ndarray:
+    """Read the segmentations of all annotations as (N,) objects, None where there is none."""
+    segmentations = np.full(len(rows), None, dtype=object)
+    for i, item in enumerate(rows.items):
+        try:
+            segmentations[i] = parse_segmentation(item.get('segmentation'))
+        except ValueError as error:
+            raise rows.value_error(i, 'segmentation', str(error)) from None
+    return segmentations
+
+
+def _read_binary_flags(rows: JsonRows, key: str) -> np.ndarray:
+    """Read a column of 0 and 1 as (N,) bool; absent is 0."""
+    values = rows.read_integers(key, '0 or 1', default=0)
+    wrong = (values != 0) & (values != 1)
+    if wrong.any():
+        raise rows.value_error(int(np.argmax(wrong)), key, '0 or 1')
+    return values == 1
+
+
+def group_by_image(image_indices: np.ndarray, mask: np.ndarray, num_images: int) -> list[np.ndarray]:
+    """Group the rows of annotations by image.
+
+    Args:
+        image_indices: (N,) index of each row's image.
+        mask: (N,) bool, the rows to group.
+        num_images: number of images.
+
+    Returns:
+        For every image the indices of its rows, in the file's order.
+    """
+    if not num_images:
+        return []
+    # Sorted once for all images: a search per image would be quadratic. The sort is stable to keep the file's order.
+    rows = np.flatnonzero(mask)
+    rows = rows[np.argsort(image_indices[rows], kind='stable')]
+    num_rows = np.bincount(image_indices[rows], minlength=num_images)
+    return np.split(rows, np.cumsum(num_rows)[:-1])
+
+
+def _check_image_sizes(images: CocoImages, folder: Path, num_checks: int, file: Path) -> None:
+    """Refuses a file that states another size than one of `num_checks` images, spread evenly, has."""
+    existing = np.flatnonzero(images.exists)
+    checked = np.unique(np.linspace(0, len(existing) - 1, min(num_checks, len(existing))).round().astype(int))
+    for i in existing[checked]:
+        stated = tuple(int(v) for v in images.sizes[i])
+        try:
+            size = LazyImage(folder / images.file_names[i]).size
+        except ImageError:
+            continue  # reported when it is decoded, and by the command that verifies data sets
+        if size != stated:
+            rotated = ' (rotated?)' if size == stated[::-1] else ''
+            raise AnnotationError(
+                f'{file}: image {images.file_names[i]} is {stated[0]} x {stated[1]} px but the file in {folder} has '
+                f'{size[0]} x {size[1]}{rotated}: its keypoints would be at wrong positions. Fetch the images that '
+                f'belong to the annotations'
+            )

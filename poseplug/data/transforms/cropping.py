@@ -1,0 +1,190 @@
+"""Transforms that start the matrix: they say which part of the image becomes the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.geometry import Size, crop_matrix, image_center
+from poseplug.core.sample import Sample
+from poseplug.data.sources.limb_scale import CPM_MAGNIFICATION
+from poseplug.data.transforms.base import Transform
+from poseplug.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class CropByScale(Transform):
+    """Centers the input on the subject's annotated position, and scales it by the annotated person scale.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        magnification_at_368: enlargement of a person of scale 1 (200 px tall) in an input 368 px wide; proportional
+            to the width in others. The default is CPM's.
+        center_offset_y: image px, times the person's scale, by which the position is moved down (15 for MPII in the
+            released hourglass and HRNet).
+    """
+
+    def __init__(self, input_size: Size, magnification_at_368: float = CPM_MAGNIFICATION, center_offset_y: float = 0.0):
+        self.input_size, self.center_offset_y = input_size, center_offset_y
+        self.magnification = magnification_at_368 * input_size[0] / 368
+
+    def __call__(self, sample: Sample) -> Sample:
+        record = sample.record
+        if record.scales is None or not record.scales[0] > 0:
+            source_name = record.source or 'an unnamed source'
+            raise AnnotationError(
+                f'{record.path} of {source_name} has no person scale; CropByScale needs one. '
+                f'Use LetterboxImage or CropBox'
+            )
+        scale = float(record.scales[0])
+        center = _get_subject_center(sample) + (0.0, self.center_offset_y * scale)
+        sample.image_to_input = crop_matrix(center, self.magnification / scale, self.input_size)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class LetterboxImage(Transform):
+    """Fits the whole image into the center of an input of fixed size.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        fill_fraction: fraction of the input's side that the image fills.
+        side: 'height': the image's height fills it. 'longer': the side that reaches the input's border first does.
+
+    Raises:
+        ConfigError: `side` is another word.
+    """
+
+    def __init__(self, input_size: Size, fill_fraction: float = 0.8, side: Literal['height', 'longer'] = 'height'):
+        if side not in ('height', 'longer'):
+            raise ConfigError(f"LetterboxImage: side is 'height' or 'longer'; got {side!r}")
+        self.input_size, self.fill_fraction, self.side = input_size, fill_fraction, side
+
+    def __call__(self, sample: Sample) -> Sample:
+        width, height = sample.image_size
+        factor = self.input_size[1] / height
+        if self.side == 'longer':
+            # The smaller factor is that of the side which reaches the border first.
+            factor = min(factor, self.input_size[0] / width)
+        center = image_center(sample.image_size)
+        sample.image_to_input = crop_matrix(center, self.fill_fraction * factor, self.input_size)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class CropBox(Transform):
+    """Crops the subject's box to the center of the input, with its aspect ratio kept.
+
+    Without a box, the box around the labeled keypoints serves, enlarged further since keypoints end before the body
+    does.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        padding: enlargement of the box.
+        keypoint_padding: additional enlargement of the box around keypoints.
+        use_udp: measure the input from the center of its first pixel to that of its last (UDP; Huang et al. 2020), not
+            by its number of pixels.
+    """
+
+    def __init__(self, input_size: Size, padding: float = 1.25, keypoint_padding: float = 1.25, use_udp: bool = False):
+        self.input_size, self.padding = input_size, padding
+        self.keypoint_padding, self.use_udp = keypoint_padding, use_udp
+
+    def __call__(self, sample: Sample) -> Sample:
+        low, high, padding = self._find_box_corners(sample)
+        center, extent = (low + high) / 2, (high - low) * padding
+        sample.image_to_input = _build_fit_matrix(center, extent, self.input_size, self.use_udp)
+        return sample
+
+    def _find_box_corners(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return the corners (2,) of the box in px, and its padding."""
+        if sample.record.boxes is not None:
+            box = sample.record.boxes[0]
+            return box[:2], box[2:], self.padding
+        points = sample.keypoints[0][sample.visible[0] > 0]
+        if not len(points):
+            raise AnnotationError(
+                f'{sample.record.path}: the instance has neither a box nor a labeled keypoint inside the image, so '
+                f'there is nothing to crop; correct the annotation, or use LetterboxImage'
+            )
+        return points.min(axis=0), points.max(axis=0), self.padding * self.keypoint_padding
+
+
+@TRANSFORMS.register_module()
+class RandomHalfBody(Transform):
+    """Crops the upper or the lower body alone, at random (Wang et al. 2018; HRNet's released recipe).
+
+    The crop is the box around that half's keypoints, enlarged by `padding`, about their mean. The upper body is chosen
+    in about 69 % of cases (a normal draw below 0.5); the other half replaces one with fewer than three keypoints.
+    Stands right after the transform that crops the box.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        prob: probability of a half body.
+        num_keypoints_half_body: only subjects with more labeled keypoints than this become half bodies.
+        padding: enlargement of the half's box.
+        use_udp: as in `CropBox`.
+    """
+
+    def __init__(
+        self,
+        input_size: Size,
+        prob: float = 0.3,
+        num_keypoints_half_body: int = 8,
+        padding: float = 1.5,
+        use_udp: bool = False,
+    ):
+        self.input_size, self.prob, self.num_keypoints_half_body = input_size, prob, num_keypoints_half_body
+        self.padding, self.use_udp = padding, use_udp
+
+    def __call__(self, sample: Sample) -> Sample:
+        labeled = sample.visible[0] > 0
+        if sample.rng.random() >= self.prob or labeled.sum() <= self.num_keypoints_half_body:
+            return sample
+        lower = sample.skeleton.lower_body
+        halves = [labeled & ~lower, labeled & lower]
+        preferred, other = halves if sample.rng.standard_normal() < 0.5 else halves[::-1]
+        half = preferred if preferred.sum() > 2 else other
+        if half.sum() > 1:  # a single keypoint has no extent; the crop then stays as it is
+            points = sample.keypoints[0][half]
+            extent = (points.max(axis=0) - points.min(axis=0)) * self.padding
+            sample.image_to_input = _build_fit_matrix(points.mean(axis=0), extent, self.input_size, self.use_udp)
+        return sample
+
+
+def _build_fit_matrix(center: np.ndarray, extent: np.ndarray, input_size: Size, use_udp: bool = False) -> np.ndarray:
+    """Return the (3, 3) matrix that centers the input on `center` and fits `extent` (2,; image px) into it."""
+    # An extent of at least 1 px: a single keypoint would be enlarged without limit.
+    available = np.array(input_size) - 1 if use_udp else np.array(input_size)
+    return crop_matrix(center, float((available / np.maximum(extent, 1.0)).min()), input_size)
+
+
+@TRANSFORMS.register_module()
+class TransformBySource(Transform):
+    """Applies another transform to the samples of each source, usually the one that crops.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        transforms: the transform by name of the source ('lsp', 'lspet', ...), as config dicts.
+    """
+
+    def __init__(self, input_size: Size, transforms: Mapping[str, Any]):
+        self.transforms = {name: TRANSFORMS.build(t, input_size=input_size) for name, t in transforms.items()}
+
+    def __call__(self, sample: Sample) -> Sample:
+        source = sample.record.source
+        if source not in self.transforms:
+            raise ConfigError(
+                f'TransformBySource has no transform for source {source!r}, only for {", ".join(self.transforms)}; '
+                f'add one to its transforms'
+            )
+        return self.transforms[source](sample)
+
+
+def _get_subject_center(sample: Sample) -> np.ndarray:
+    """Return the subject's position (2,) in image px: its annotated center, or the center of the image."""
+    centers = sample.record.centers
+    return np.array(image_center(sample.image_size)) if centers is None else centers[0]

@@ -1,0 +1,40 @@
+"""Random hue, saturation and value, as in the training of YOLO detectors (YOLOX, arXiv:2107.08430)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from poseplug.core.errors import ConfigError
+from poseplug.core.sample import Sample
+from poseplug.data.transforms.base import Transform
+from poseplug.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class RandomHSV(Transform):
+    """Shifts hue, saturation and value of the warped input by uniform draws, each in half of the cases.
+
+    Stands after `Warp`. Hue wraps around; saturation and value are clipped to 0..255.
+
+    Args:
+        hue_delta: largest shift of the hue, of which a full circle has 180 steps.
+        saturation_delta: largest shift of the saturation, 0 to 255.
+        value_delta: largest shift of the value, 0 to 255.
+    """
+
+    def __init__(self, hue_delta: float = 5.0, saturation_delta: float = 30.0, value_delta: float = 30.0):
+        self.max_deltas = (hue_delta, saturation_delta, value_delta)
+
+    def __call__(self, sample: Sample) -> Sample:
+        if sample.inputs is None:
+            raise ConfigError('RandomHSV changes the warped input; put it after Warp in the pipeline')
+        rng = sample.rng
+        deltas = (rng.uniform(-1, 1, 3) * self.max_deltas * (rng.random(3) < 0.5)).astype(int)
+        levels = np.arange(256)
+        tables = [(levels + deltas[0]) % 180, *(np.clip(levels + delta, 0, 255) for delta in deltas[1:])]
+        table = np.stack(tables, axis=-1).astype(np.uint8)[None]
+        rows = sample.inputs.reshape(-1, *sample.inputs.shape[2:])  # (V H, W, 3): OpenCV takes one image
+        changed = cv2.LUT(cv2.cvtColor(rows, cv2.COLOR_BGR2HSV), table)
+        sample.inputs = cv2.cvtColor(changed, cv2.COLOR_HSV2BGR).reshape(sample.inputs.shape)
+        return sample

@@ -1,0 +1,62 @@
+"""Switches from one list of transforms to another at an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import Size
+from poseplug.core.sample import Sample
+from poseplug.data.transforms.base import Transform
+from poseplug.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PipelineSwitch(Transform):
+    """Applies some transforms to the samples of the first epochs, and others to those of later epochs.
+
+    The epoch is that of the sample's key. So a resumed run switches at the same sample, even with workers that load
+    samples of the next epoch ahead.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        switch_epoch: the first epoch, counted from 0, of the later transforms.
+        first_transforms: transforms of the epochs before.
+        later_transforms: transforms from that epoch on.
+
+    Raises:
+        ConfigError: `switch_epoch` is negative.
+    """
+
+    def __init__(
+        self,
+        input_size: Size,
+        switch_epoch: int,
+        first_transforms: Sequence[Mapping[str, Any]],
+        later_transforms: Sequence[Mapping[str, Any]] = (),
+    ):
+        if switch_epoch < 0:
+            raise ConfigError(f'PipelineSwitch: switch_epoch is 0 or later; got {switch_epoch}')
+        self.switch_epoch = switch_epoch
+        self.first_transforms = [TRANSFORMS.build(t, input_size=input_size) for t in first_transforms]
+        self.later_transforms = [TRANSFORMS.build(t, input_size=input_size) for t in later_transforms]
+
+    def __call__(self, sample: Sample) -> Sample:
+        # The key's epoch, not a counter of calls: workers read ahead into the next epoch.
+        is_first = sample.key.epoch < self.switch_epoch
+        for transform in self.first_transforms if is_first else self.later_transforms:
+            sample = transform(sample)
+        return sample
+
+    def expand_half_extent(self, half_extent: np.ndarray, input_size: Size) -> np.ndarray:
+        # A pack serves all epochs, so it needs the larger extent of the two.
+        extents = []
+        for transforms in (self.first_transforms, self.later_transforms):
+            extent = half_extent
+            for transform in reversed(transforms):
+                extent = transform.expand_half_extent(extent, input_size)
+            extents.append(extent)
+        return np.maximum(*extents)

@@ -1,0 +1,179 @@
+"""Exported models under ONNX Runtime or OpenVINO."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from poseplug.core.errors import CheckpointError, ConfigError, ImageError, MismatchError
+from poseplug.core.poses import Poses
+from poseplug.deploy.export import OUTPUT_NAMES, import_export_package
+
+Runtime = Literal['onnxruntime', 'openvino']
+
+
+class ExportedModel:
+    """An ONNX file of tools/export.py, run on the CPU.
+
+    Args:
+        file: the ONNX file.
+        runtime: 'onnxruntime' or 'openvino'.
+        threads: number of threads; None leaves it to the runtime.
+        profile: record how long each operator takes; see `operator_seconds`.
+
+    Attributes:
+        settings: metadata of the file: `keypoint_names`, `input_size` (width, height) and the codec's settings.
+
+    Raises:
+        ConfigError: the runtime is another one, or is not installed.
+        CheckpointError: the file is missing or was not written by tools/export.py.
+
+    Example:
+        >>> model = ExportedModel('rtmo_s.onnx', 'openvino')  # doctest: +SKIP
+        >>> poses = model(np.zeros((1, 640, 640, 3), np.uint8))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, file: str | Path, runtime: Runtime = 'onnxruntime', threads: int | None = None, profile: bool = False
+    ):
+        if runtime not in ('onnxruntime', 'openvino'):
+            raise ConfigError(f"runtime is 'onnxruntime' or 'openvino'; got {runtime!r}")
+        if not Path(file).is_file():
+            raise CheckpointError(f'{file}: no such file; write it with tools/export.py')
+        session_class: Any = _OnnxRuntimeSession if runtime == 'onnxruntime' else _OpenVinoSession
+        import_export_package(runtime)
+        try:
+            self.runtime_session = session_class(str(file), threads, profile)
+            self.settings = json.loads(self.runtime_session.read_metadata())
+        except Exception as error:  # each runtime raises exceptions of its own
+            reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
+            raise CheckpointError(
+                f'{file}: {runtime} cannot use it as a file of tools/export.py ({reason}); write it again'
+            ) from error
+
+    def __call__(self, images: np.ndarray) -> Poses:
+        """Predict the instances of a batch of images.
+
+        Args:
+            images: (B, H, W, 3) uint8, BGR, letterboxed to the model's input size.
+
+        Returns:
+            The instances of all images, in px of the input; `image_indices` says which image each belongs to.
+
+        Raises:
+            ImageError: the array has another type or shape.
+        """
+        width, height = self.settings['input_size']
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
+            raise ImageError(
+                f'the exported model takes uint8 of (B, {height}, {width}, 3), letterboxed; got {images.dtype} of '
+                f'{images.shape}'
+            )
+        outputs = self.runtime_session.run(images)
+        return Poses(
+            keypoints=outputs['keypoints'],
+            keypoint_scores=outputs['keypoint_scores'],
+            instance_scores=outputs['instance_scores'],
+            image_indices=outputs['image_indices'],
+            boxes=outputs['boxes'],
+        )
+
+    def operator_seconds(self) -> dict[str, float]:
+        """Return the seconds spent by kind of operator, of a model that was loaded with `profile`."""
+        return self.runtime_session.operator_seconds()
+
+
+def max_output_differences(model: Any, exported: ExportedModel, images: np.ndarray) -> dict[str, float]:
+    """Compare an exported model with its estimator.
+
+    Args:
+        model: the estimator, in evaluation mode on the CPU.
+        exported: its exported file.
+        images: (B, H, W, 3) uint8, BGR, of the input size.
+
+    Returns:
+        The largest absolute difference of `keypoints`, `keypoint_scores`, `instance_scores` and `boxes`; positions in
+        px of the input.
+
+    Raises:
+        MismatchError: they do not find the same number of instances in every image.
+    """
+    with torch.inference_mode():
+        expected = model.decode_to_input(model(torch.from_numpy(images))[-1]).numpy()
+    actual = exported(images)
+    if len(actual) != len(expected) or (actual.image_indices != expected.image_indices).any():
+        threshold = exported.settings['score_threshold']
+        raise MismatchError(
+            f'the exported model finds {len(actual)} instances and the estimator {len(expected)}; scores within '
+            f'rounding of the threshold ({threshold}) can do that: try another image'
+        )
+    names = ('keypoints', 'keypoint_scores', 'instance_scores', 'boxes')
+    return {name: _max_abs_difference(getattr(actual, name), getattr(expected, name)) for name in names}
+
+
+def _max_abs_difference(array: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(array - other).max(initial=0))
+
+
+class _OnnxRuntimeSession:
+    """A session of ONNX Runtime on the CPU."""
+
+    def __init__(self, file: str, threads: int | None, profile: bool):
+        runtime = import_export_package('onnxruntime')
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.enable_profiling = threads or 0, profile
+        options.log_severity_level = 3  # errors only
+        options.profile_file_prefix = str(Path(gettempdir()) / 'poseplug')
+        self.session = runtime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
+
+    def read_metadata(self) -> str:
+        return self.session.get_modelmeta().custom_metadata_map['poseplug']
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self.session.run(list(OUTPUT_NAMES), {'images': images})
+        return dict(zip(OUTPUT_NAMES, outputs, strict=True))
+
+    def operator_seconds(self) -> dict[str, float]:
+        file = Path(self.session.end_profiling())
+        events, seconds = json.loads(file.read_text()), dict[str, float]()
+        file.unlink()
+        for event in events:
+            if event.get('cat') == 'Node' and event['name'].endswith('kernel_time'):
+                kind = event['args']['op_name']
+                seconds[kind] = seconds.get(kind, 0.0) + event['dur'] / 1e6
+        return seconds
+
+
+class _OpenVinoSession:
+    """A model that OpenVINO compiled for the CPU, for one request at a time."""
+
+    def __init__(self, file: str, threads: int | None, profile: bool):
+        core = import_export_package('openvino').Core()
+        network = core.read_model(file)
+        # Single precision, so that results are PyTorch's within rounding.
+        options: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        options['PERF_COUNT'] = profile
+        if threads:
+            options['INFERENCE_NUM_THREADS'] = threads
+        self.infer_request = core.compile_model(network, 'CPU', options).create_infer_request()
+        self.metadata = network.get_rt_info(['framework', 'poseplug']).astype(str)
+        self.seconds_by_operator: dict[str, float] = {}
+        self.profile = profile
+
+    def read_metadata(self) -> str:
+        return self.metadata
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self.infer_request.infer({'images': images})
+        for node in self.infer_request.profiling_info if self.profile else ():
+            seconds, kind = node.real_time.total_seconds(), node.node_type
+            self.seconds_by_operator[kind] = self.seconds_by_operator.get(kind, 0.0) + seconds
+        return {name: np.array(outputs[name]) for name in OUTPUT_NAMES}
+
+    def operator_seconds(self) -> dict[str, float]:
+        return self.seconds_by_operator

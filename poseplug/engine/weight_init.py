@@ -1,0 +1,198 @@
+"""Initial weights from files: of a whole model, or of some of its parts that were pretrained elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
+from poseplug.engine import checkpoint
+
+_LOGGER = logging.getLogger('poseplug')
+_PART_SETTINGS = ('file', 'prefix', 'missing', 'unused')
+_MISSING_CHOICES = ('error', 'keep')
+_UNUSED_CHOICES = ('error', 'ignore')
+_MAX_LISTED_NAMES = 6  # in a report or message
+
+
+@dataclass
+class WeightLoadReport:
+    """What happened to every tensor of a part and of its file.
+
+    Attributes:
+        part_name: the name of the part in the model, with dots.
+        file: the file of weights.
+        prefix: what stands before the part's names in the file.
+        loaded: the names of the tensors that were loaded.
+        missing: the tensors of the part that the file lacks.
+        unused: the tensors of the file that the part lacks.
+    """
+
+    part_name: str
+    file: Path
+    prefix: str
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        prefix = f', names after {self.prefix!r}' if self.prefix else ''
+        counts = [
+            f'{len(self.loaded)} loaded',
+            f'{len(self.missing)} missing{_format_names(self.missing)}',
+            f'{len(self.unused)} not used{_format_names(self.unused)}',
+        ]
+        return f'{self.part_name}: weights of {self.file}{prefix}: {", ".join(counts)}'
+
+
+def init_weights(model: nn.Module, spec: str | Mapping[str, Any]) -> list[WeightLoadReport]:
+    """Load the weights that a config's `init` names.
+
+    Args:
+        model: the estimator.
+        spec: a file for the whole model, whose names and shapes must be the model's; or a dict from the name of a part
+            (`backbone`, `head`, `backbone.stem`, ...) to a file or to the settings of `load_part_weights`.
+
+    Returns:
+        One report per part; none for a file of the whole model.
+
+    Raises:
+        ConfigError: a part or a setting is unknown.
+        CheckpointError: a file is missing or damaged, or its weights do not fit.
+    """
+    if not isinstance(spec, Mapping):
+        checkpoint.load_weights(model, spec)
+        _LOGGER.info('weights of %s loaded; everything else starts anew', spec)
+        return []
+    reports = []
+    for name, source in spec.items():
+        settings = dict(source) if isinstance(source, Mapping) else {'file': source}
+        _check_part_settings(name, settings)
+        reports.append(load_part_weights(model, name, **settings))
+        _LOGGER.info('init: %s', reports[-1])
+    return reports
+
+
+def _check_part_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise if settings of a part are unknown or lack the file."""
+    unknown = [key for key in settings if key not in _PART_SETTINGS]
+    known = f'settings: {", ".join(_PART_SETTINGS)}'
+    if unknown:
+        closest = suggest_closest(unknown[0], _PART_SETTINGS)
+        raise ConfigError(compose_message(f'init.{name} has no setting {unknown[0]!r}', closest, known))
+    if 'file' not in settings:
+        raise ConfigError(f"init.{name} has no 'file'; {known}")
+
+
+def load_part_weights(
+    model: nn.Module,
+    part_name: str,
+    file: str | Path,
+    prefix: str | None = None,
+    missing: str = 'error',
+    unused: str = 'ignore',
+) -> WeightLoadReport:
+    """Load a file's weights into one part of a model.
+
+    Args:
+        model: the estimator.
+        part_name: the name of the part, with dots, as in `model.named_modules()`.
+        file: a .pth or .safetensors file, a work dir for its newest checkpoint, or `URL#sha256=DIGITS`.
+        prefix: what stands before the part's names in the file; by default `part_name.` if the file has such names,
+            else nothing.
+        missing: 'error', or 'keep' to leave tensors that the file lacks as they were initialized.
+        unused: 'ignore', or 'error' for tensors of the file that the part lacks, such as a classifier's.
+
+    Returns:
+        The names of the loaded, missing and unused tensors.
+
+    Raises:
+        ConfigError: the part does not exist, or a setting has a wrong value.
+        CheckpointError: a tensor has another shape, no name fits, or a tensor is missing or unused against the
+            settings.
+    """
+    for key, value, choices in (('missing', missing, _MISSING_CHOICES), ('unused', unused, _UNUSED_CHOICES)):
+        if value not in choices:
+            raise ConfigError(f'init.{part_name}.{key} is one of {", ".join(choices)}; got {value!r}')
+    part = _get_submodule(model, part_name)
+    file_tensors = _extract_tensors(checkpoint.load_checkpoint(file)['state_dict'])
+    if prefix is None:
+        has_prefix = any(name.startswith(f'{part_name}.') for name in file_tensors)
+        prefix = f'{part_name}.' if has_prefix else ''
+    state_dict = {k.removeprefix(prefix): v for k, v in file_tensors.items() if k.startswith(prefix)}
+    checkpoint.adapt_state_dict(part, state_dict)
+    expected = part.state_dict()
+    report = WeightLoadReport(part_name, Path(file), prefix)
+    report.loaded = [name for name in expected if name in state_dict]
+    # num_batches_tracked is a counter of batches and no weight; files of PyTorch before 0.4.1 lack it
+    report.missing = [k for k in expected if k not in state_dict and not k.endswith('num_batches_tracked')]
+    without_prefix = [name for name in file_tensors if not name.startswith(prefix)]
+    report.unused = [name for name in state_dict if name not in expected] + without_prefix
+    _check_load_report(report, expected, state_dict, missing, unused)
+    part.load_state_dict({**expected, **{name: state_dict[name] for name in report.loaded}})
+    return report
+
+
+def _check_load_report(
+    report: WeightLoadReport,
+    expected: Mapping[str, Tensor],
+    state_dict: Mapping[str, Tensor],
+    missing: str,
+    unused: str,
+) -> None:
+    """Raise if shapes differ, nothing fits, or tensors are missing or unused against the settings."""
+    mismatches = checkpoint.find_shape_mismatches(expected, state_dict)
+    subject = f'{report.part_name}: weights of {report.file}'
+    if mismatches:
+        raise CheckpointError(
+            f'{subject}: {len(mismatches)} of another shape (first: {mismatches[0]}); use weights of the same '
+            f'architecture'
+        )
+    if not report.loaded:
+        file_names, part_names = _format_names([*state_dict] or report.unused), _format_names([*expected])
+        raise CheckpointError(
+            f'{subject} fit nothing: the file has other names{file_names} than the part{part_names}; set '
+            f'init.{report.part_name}.prefix to what stands before them in the file'
+        )
+    if missing == 'error' and report.missing:
+        raise CheckpointError(
+            f'{subject} lack {len(report.missing)} of {len(expected)} tensors{_format_names(report.missing)}; '
+            f"init.{report.part_name}.missing='keep' leaves them as they were initialized"
+        )
+    if unused == 'error' and report.unused:
+        names = _format_names(report.unused)
+        raise CheckpointError(
+            f'{subject} hold {len(report.unused)} tensors that are not used{names}; '
+            f"init.{report.part_name}.unused='ignore' accepts them"
+        )
+
+
+def _extract_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The named tensors of a checkpoint's content; some programs keep them one level down, as 'model'."""
+    inner = content.get('model')
+    tensors = inner if isinstance(inner, Mapping) else content
+    return {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+
+
+def _get_submodule(model: nn.Module, name: str) -> nn.Module:
+    """A part of a model by its dotted name, or an error that suggests the closest."""
+    parts = dict(model.named_modules())
+    if name not in parts or not name:
+        known = ', '.join(n for n, _ in model.named_children())
+        message = f'init: the model has no part {name!r}'
+        raise ConfigError(compose_message(message, suggest_closest(name, parts), f'parts: {known}'))
+    return parts[name]
+
+
+def _format_names(names: list[str]) -> str:
+    """The first names in brackets and the number of further ones; empty if there are none."""
+    if not names:
+        return ''
+    further = len(names) - _MAX_LISTED_NAMES
+    ending = f' and {further} more' if further > 0 else ''
+    return f' ({", ".join(names[:_MAX_LISTED_NAMES])}{ending})'

@@ -1,0 +1,342 @@
+"""Collects annotated and predicted instances image by image, in the layout that COCO's evaluators read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import check_choice, check_keypoint_count
+from poseplug.evaluation.oks_evaluators import MAX_DETECTIONS
+from poseplug.grouping.oks import oks_nms, soft_oks_nms
+
+_MIN_KEYPOINT_SCORE = 0.2  # keypoints below do not take part in rescoring (HRNet's and MMPose's threshold)
+ScoreMode = Literal['instance', 'bbox_keypoint']
+NmsMode = Literal['none', 'oks_nms', 'soft_oks_nms']
+
+
+@dataclass(frozen=True)
+class PredictedInstances:
+    """The predicted instances of an image.
+
+    Attributes:
+        keypoints: (N, K, 2) px.
+        instance_scores: (N,).
+        areas: (N,) px² of their boxes.
+    """
+
+    keypoints: np.ndarray
+    instance_scores: np.ndarray
+    areas: np.ndarray
+
+    def __getitem__(self, index: Any) -> PredictedInstances:
+        return PredictedInstances(self.keypoints[index], self.instance_scores[index], self.areas[index])
+
+
+class CocoCollector:
+    """Collects the instances of every image, rescores and suppresses the predicted ones, and counts what is dropped.
+
+    The annotated instances of an image come from its first record (from `record.ground_truth` where a detector supplied
+    the boxes).
+
+    Args:
+        skeleton: The keypoints that are measured; it must have sigmas.
+        score_mode: 'instance' ranks by `Poses.instance_scores`, 'bbox_keypoint' by the box score times the mean of the
+            confident keypoint scores.
+        nms_mode: 'none', 'oks_nms' or 'soft_oks_nms'.
+        nms_threshold: OKS above which one instance suppresses another.
+        area_source: 'annotated', or 'box' for a fixed fraction of the annotated box.
+        min_visibility: Smallest visibility of a keypoint that counts; an instance without such a keypoint is ignored.
+        metric_name: The metric that error messages name.
+
+    Raises:
+        ConfigError: The skeleton has no sigmas, or a setting has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        score_mode: ScoreMode = 'instance',
+        nms_mode: NmsMode = 'none',
+        nms_threshold: float = 0.9,
+        area_source: Literal['annotated', 'box'] = 'annotated',
+        min_visibility: int = 1,
+        metric_name: str = 'OKSAP',
+    ):
+        if skeleton.sigmas is None:
+            raise ConfigError(f'skeleton {skeleton.name!r} has no sigmas, which OKS needs; give it one per keypoint')
+        check_choice(metric_name, 'score_mode', score_mode, ('instance', 'bbox_keypoint'))
+        check_choice(metric_name, 'nms_mode', nms_mode, ('none', 'oks_nms', 'soft_oks_nms'))
+        if not 0 < nms_threshold <= 1:
+            raise ConfigError(f'{metric_name}: nms_threshold is an OKS, above 0 and up to 1; got {nms_threshold}')
+        self.skeleton, self.sigmas = skeleton, np.array(skeleton.sigmas)
+        self.score_mode, self.nms_mode, self.nms_threshold = score_mode, nms_mode, nms_threshold
+        self.area_source, self.min_visibility = area_source, min_visibility
+        self.records: dict[str, Record] = {}
+        self.predictions: dict[str, list[PredictedInstances]] = {}
+        self.predicted_subjects: set[tuple[str, int]] = set()
+        self.drop_counts: Counter[str] = Counter()
+
+    def update(self, predictions: Poses, record: Record) -> None:
+        """Adds the instances predicted for an image, or for the subject of one of its crops."""
+        check_keypoint_count(self.skeleton, predictions, record)
+        annotations = record.ground_truth or record
+        self.records.setdefault(annotations.id, annotations)
+        predicted = self.predictions.setdefault(annotations.id, [])
+        if self._is_repeated_subject(predictions, record):
+            self.drop_counts['of an annotated instance that was predicted before'] += 1
+        elif len(predictions):
+            predicted.append(self._remove_non_finite(self._score_instances(predictions.numpy(), record)))
+
+    def _is_repeated_subject(self, predictions: Poses, record: Record) -> bool:
+        """Whether this crop's subject was predicted before, as where a sampler pads its last batch."""
+        if len(predictions) != 1 or record.annotation_ids is None or not len(record.annotation_ids):
+            return False
+        subject = (record.id, int(record.annotation_ids[0]))
+        repeated = subject in self.predicted_subjects
+        self.predicted_subjects.add(subject)
+        return repeated
+
+    def _score_instances(self, predictions: Poses, record: Record) -> PredictedInstances:
+        """The instances with the scores that rank them and the areas of their boxes, or of their keypoints' extent."""
+        keypoints, scores = np.asarray(predictions.keypoints, float), np.asarray(predictions.instance_scores, float)
+        if self.score_mode == 'bbox_keypoint':
+            box_scores = _box_values('box_scores', predictions, record, np.ones(len(predictions)))
+            scores = box_scores * average_confident_scores(predictions.keypoint_scores)
+        boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
+        if record.box_scores is not None:
+            boxes = _box_values('boxes', predictions, record, boxes)
+        if predictions.boxes is not None:
+            boxes = np.asarray(predictions.boxes, float)
+        return PredictedInstances(keypoints, scores, box_areas(boxes))
+
+    def _remove_non_finite(self, instances: PredictedInstances) -> PredictedInstances:
+        """Removes and counts instances with a coordinate or a score that is not finite."""
+        finite = np.isfinite(instances.keypoints).all(axis=(1, 2)) & np.isfinite(instances.instance_scores)
+        num_dropped = int((~finite).sum())
+        if num_dropped:
+            self.drop_counts['with a coordinate or a score that is not a finite number'] += num_dropped
+        return instances[finite]
+
+    @property
+    def image_ids(self) -> dict[str, int]:
+        """The COCO image id of every record id: 1, 2, ... in an order that does not depend on that of the updates."""
+        record_ids = sorted(self.records, key=lambda record_id: (len(record_id), record_id))  # numbers ascend
+        return {record_id: image_id for image_id, record_id in enumerate(record_ids, start=1)}
+
+    def to_coco_dataset(self, record_ids: Collection[str] | None = None) -> dict[str, Any]:
+        """Builds the annotations in COCO's layout.
+
+        Args:
+            record_ids: The images to include; all by default.
+        """
+        image_ids = self._select_image_ids(record_ids)
+        annotations: list[dict[str, Any]] = []
+        for record_id, image_id in image_ids.items():
+            annotations += self._build_annotations(self.records[record_id], image_id)
+        return {
+            'info': {},
+            'images': [{'id': image_id} for image_id in image_ids.values()],
+            'annotations': [{**annotation, 'id': n} for n, annotation in enumerate(annotations, start=1)],
+            'categories': [{'id': 1, 'name': 'person', 'keypoints': list(self.skeleton.keypoints)}],
+        }
+
+    def _select_image_ids(self, record_ids: Collection[str] | None) -> dict[str, int]:
+        """The image ids of some records, or of all."""
+        if record_ids is None:
+            return self.image_ids
+        return {record_id: image_id for record_id, image_id in self.image_ids.items() if record_id in record_ids}
+
+    def _build_annotations(self, record: Record, image_id: int) -> list[dict[str, Any]]:
+        """An image's instances, sorted by box and keypoints, then its ignored regions in the record's order."""
+        keypoints = np.concatenate([record.keypoints, record.visible[..., None]], axis=-1).astype(float)
+        boxes, areas, counts = record.fill_boxes(), self._instance_areas(record), self._count_keypoints(record)
+        # Sorted, so that scores do not depend on the order of a record's instances.
+        order = sorted(range(len(keypoints)), key=lambda n: (*boxes[n], *keypoints[n].ravel()))
+        annotations = [
+            _build_coco_annotation(image_id, boxes[n], float(areas[n]), keypoints[n], int(counts[n])) for n in order
+        ]
+        no_keypoints = np.zeros((len(self.skeleton), 3))
+        for box, area, is_crowd in zip(*self._ignored_regions(record), strict=True):
+            region = _build_coco_annotation(image_id, box, float(area), no_keypoints, 0)
+            annotations.append({**region, 'iscrowd': int(is_crowd)})
+        return annotations
+
+    def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The boxes (M, 4) and areas (M,) of ignored regions, and which of them are crowds (M,)."""
+        boxes = np.zeros((0, 4)) if record.ignored_boxes is None else record.ignored_boxes
+        crowds = np.ones(len(boxes), dtype=bool) if record.ignored_crowds is None else record.ignored_crowds
+        if self.area_source == 'box':
+            return boxes, AREA_FRACTION_OF_BOX * box_areas(boxes), crowds
+        areas = box_areas(boxes) if record.ignored_areas is None else record.ignored_areas
+        return boxes, areas, crowds
+
+    def _count_keypoints(self, record: Record) -> np.ndarray:
+        """(N,) the number of keypoints that count; an instance without any is ignored."""
+        return (record.visible >= self.min_visibility).sum(axis=1)
+
+    def _instance_areas(self, record: Record) -> np.ndarray:
+        """(N,) px², estimated from the box where none is annotated."""
+        estimated = AREA_FRACTION_OF_BOX * box_areas(record.fill_boxes())
+        if self.area_source == 'box' or record.areas is None:
+            return estimated
+        return np.where(record.areas > 0, record.areas, estimated)
+
+    def to_coco_results(self, record_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Builds the predictions in COCO's layout, sorted by score within an image, without suppressed ones.
+
+        Args:
+            record_ids: The images to include; all by default.
+        """
+        results = []
+        for record_id, image_id in self._select_image_ids(record_ids).items():
+            instances = self.select_predictions(record_id)
+            for keypoints, score in zip(instances.keypoints, instances.instance_scores, strict=True):
+                # The third number is 1: OKS does not use it, and one of the evaluators drops instances without it.
+                padded = np.pad(keypoints, ((0, 0), (0, 1)), constant_values=1)
+                results.append(
+                    {
+                        'image_id': image_id,
+                        'category_id': 1,
+                        'keypoints': padded.ravel().tolist(),
+                        'score': float(score),
+                    }
+                )
+        return results
+
+    def select_predictions(self, record_id: str) -> PredictedInstances:
+        """Returns an image's predicted instances after non-maximum suppression, highest score first."""
+        parts = self.predictions[record_id]
+        if not parts:
+            return PredictedInstances(np.zeros((0, len(self.skeleton), 2)), np.zeros(0), np.zeros(0))
+        instances = PredictedInstances(
+            keypoints=np.concatenate([part.keypoints for part in parts]),
+            instance_scores=np.concatenate([part.instance_scores for part in parts]),
+            areas=np.concatenate([part.areas for part in parts]),
+        )
+
+        def sort_key(n: int) -> tuple[float, ...]:  # keypoints break ties, whatever the order of updates
+            return (-instances.instance_scores[n], *instances.keypoints[n].ravel())
+
+        return self._apply_nms(instances[sorted(range(len(instances.instance_scores)), key=sort_key)])
+
+    def _apply_nms(self, instances: PredictedInstances) -> PredictedInstances:
+        """Suppresses instances; the soft variant selects instances as well, and does not change their scores."""
+        arguments = (instances.keypoints, instances.instance_scores, instances.areas, self.sigmas, self.nms_threshold)
+        if self.nms_mode == 'oks_nms':
+            return instances[oks_nms(*arguments)]
+        if self.nms_mode == 'soft_oks_nms':
+            return instances[np.sort(soft_oks_nms(*arguments, max_instances=MAX_DETECTIONS))]
+        return instances
+
+    def count_annotated(self) -> int:
+        """Returns the number of annotated instances that count."""
+        return sum(int((self._count_keypoints(record) > 0).sum()) for record in self.records.values())
+
+    def collect_notes(self) -> list[str]:
+        """Returns sentences on what was dropped, suppressed, missed, ignored or estimated, and why."""
+        notes = [f'{count} predicted instances {reason} are dropped' for reason, count in self.drop_counts.items()]
+        for count, note in (*self._iter_prediction_notes(), *self._iter_annotation_notes()):
+            if count:
+                notes.append(note)
+        return notes
+
+    def _iter_prediction_notes(self) -> Iterator[tuple[int, str]]:
+        """The number of predicted instances or images that a note is about, and the note."""
+        selected_counts = {
+            record_id: len(self.select_predictions(record_id).instance_scores) for record_id in self.records
+        }
+        num_predicted = sum(len(part.instance_scores) for parts in self.predictions.values() for part in parts)
+        num_suppressed = num_predicted - sum(selected_counts.values())
+        suppression = f'{self.nms_mode} at threshold {self.nms_threshold:g}'
+        yield (
+            num_suppressed,
+            f'{num_suppressed} of {num_predicted} predicted instances are suppressed by {suppression}',
+        )
+        excesses = [count - MAX_DETECTIONS for count in selected_counts.values() if count > MAX_DETECTIONS]
+        yield (
+            len(excesses),
+            f'{sum(excesses)} predicted instances beyond the {MAX_DETECTIONS} highest-scoring of an image do not count '
+            f'({len(excesses)} images)',
+        )
+        empty = [record_id for record_id, count in selected_counts.items() if not count]
+        num_missed = sum(int((self._count_keypoints(self.records[record_id]) > 0).sum()) for record_id in empty)
+        yield (
+            len(empty),
+            f'{len(empty)} of {len(selected_counts)} images have no predicted instance: their {num_missed} annotated '
+            f'instances are missed',
+        )
+
+    def _iter_annotation_notes(self) -> Iterator[tuple[int, str]]:
+        """The number of annotated instances, regions or images that a note is about, and the note."""
+        records = list(self.records.values())
+        num_without_keypoints = sum(int((self._count_keypoints(record) == 0).sum()) for record in records)
+        adjective = 'visible' if self.min_visibility > 1 else 'labeled'
+        yield (
+            num_without_keypoints,
+            f'{num_without_keypoints} annotated instances without a {adjective} keypoint are ignored',
+        )
+        crowds = [is_crowd for record in records for is_crowd in self._ignored_regions(record)[2]]
+        yield (
+            len(crowds),
+            f'{len(crowds)} ignored regions: predictions there are neither right nor wrong, any number in each of the '
+            f'{sum(crowds)} crowds, one in each of the others',
+        )
+        without_area = [record for record in records if record.areas is None or not (record.areas > 0).all()]
+        if without_area and self.area_source == 'annotated':
+            source = without_area[0].source or 'the data set'
+            yield (
+                len(without_area),
+                f'{source} has no area for instances of {len(without_area)} of {len(records)} images: '
+                f'{AREA_FRACTION_OF_BOX} x box is used',
+            )
+
+
+def _box_values(field: str, predictions: Poses, record: Record, default: np.ndarray) -> np.ndarray:
+    """A record's values of the box of each predicted instance: of its subject, or of all boxes in their order."""
+    values = getattr(record, field)
+    if values is None:
+        return default
+    if len(predictions) not in (1, len(values)):
+        raise MismatchError(
+            f'{record.id}: {len(predictions)} instances are predicted for {len(values)} boxes; a metric with box '
+            f"scores needs one prediction per box. Set score_mode='instance' for models that find instances themselves"
+        )
+    return np.asarray(values[: len(predictions)], float)
+
+
+def average_confident_scores(keypoint_scores: Any) -> np.ndarray:
+    """Averages the keypoint scores above 0.2 of every instance, as HRNet and MMPose do to rescore it.
+
+    Args:
+        keypoint_scores: (N, K).
+
+    Returns:
+        (N,) means; 0 for an instance without such a score.
+    """
+    keypoint_scores = np.asarray(keypoint_scores, float)
+    confident = keypoint_scores > _MIN_KEYPOINT_SCORE
+    return np.where(confident, keypoint_scores, 0).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
+
+
+def _build_coco_annotation(
+    image_id: int, box: np.ndarray, area: float, keypoints: np.ndarray, num_keypoints: int
+) -> dict[str, Any]:
+    """One instance with keypoints (K, 3) in COCO's layout; the evaluators ignore one whose `num_keypoints` is 0."""
+    return {
+        'image_id': image_id,
+        'category_id': 1,
+        'iscrowd': 0,
+        'area': area,
+        'bbox': [float(v) for v in (*box[:2], *(box[2:] - box[:2]))],
+        'num_keypoints': num_keypoints,
+        'keypoints': keypoints.ravel().tolist(),
+    }

@@ -1,0 +1,1 @@
+"""Mathematics on heatmaps and limb fields: drawing, peaks and their refinement."""

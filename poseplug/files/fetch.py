@@ -1,0 +1,141 @@
+"""Downloads that are verified: a file is used only if its whole SHA-256 is the expected one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from poseplug.core.errors import CheckpointError, UnsafeFileError
+
+_SHA256_PATTERN = re.compile(r'[0-9a-f]{64}')
+_LOCAL_HOSTS = ('127.0.0.1', '::1', 'localhost')  # plain http is accepted from this machine alone
+_CHUNK_BYTES = 1 << 20
+_MAX_DOWNLOAD_BYTES = 20 << 30  # so that an endless answer does not fill the disk
+_TIMEOUT_S = 30  # without a byte
+
+
+class _CheckedRedirectHandler(urllib.request.HTTPRedirectHandler):
+    """Follows redirects only to URLs that `_check_url` accepts."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        try:
+            _check_url(newurl, f'{req.full_url} leads to {newurl}')
+        except UnsafeFileError:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def get_cache_folder() -> Path:
+    """Return the folder for downloads: the environment's POSEPLUG_CACHE, or `poseplug` in the user's cache folder."""
+    configured = os.environ.get('POSEPLUG_CACHE')
+    if configured:
+        return Path(configured)
+    user_cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(user_cache) / 'poseplug'
+
+
+def fetch_file(url: str, sha256: str, folder: Path | None = None) -> Path:
+    """Download a file once and verify it; a copy in the folder is verified and used again.
+
+    Args:
+        url: https address of the file; http only on this machine.
+        sha256: expected SHA-256 as 64 digits 0-9 and a-f.
+        folder: where the file is kept; by default `get_cache_folder()`.
+
+    Returns:
+        Path of the verified file; its name starts with the first 16 digits of the SHA-256.
+
+    Raises:
+        UnsafeFileError: the SHA-256 is not complete, the address is not https, or the content is another one.
+        CheckpointError: the file cannot be downloaded, or not as a whole.
+    """
+    if not isinstance(sha256, str) or not _SHA256_PATTERN.fullmatch(sha256):
+        raise UnsafeFileError(
+            f'{url}: a downloaded file needs its sha256, 64 digits of 0-9 and a-f; got {sha256!r}. Take it from the '
+            f'page that publishes the file, and give it as URL#sha256=DIGITS'
+        )
+    _check_url(url, url)
+    folder = get_cache_folder() if folder is None else folder
+    path = folder / f'{sha256[:16]}-{url_to_file_name(url)}'
+    if path.is_file() and _compute_sha256(path) == sha256:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so that the finished file gets its name in one step.
+    handle, partial = tempfile.mkstemp(prefix='.fetch-', suffix='.partial', dir=folder)
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            actual_sha256 = _download_file(url, file)
+            os.fsync(file.fileno())  # before the rename, or a crash could leave an empty file under the final name
+        if actual_sha256 != sha256:
+            raise UnsafeFileError(
+                f'{url} holds another file: its sha256 is {actual_sha256}, not {sha256}; it was not kept'
+            )
+        os.replace(partial, path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return path
+
+
+def fetch_pinned_url(pinned_url: str) -> Path:
+    """Download and verify `URL#sha256=DIGITS`; see `fetch_file`."""
+    url, _, sha256 = pinned_url.partition('#sha256=')
+    return fetch_file(url, sha256)
+
+
+def _check_url(url: str, description: str) -> None:
+    """Raise unless a URL is https, or http on this machine."""
+    parts = urlsplit(url)
+    is_local = parts.scheme == 'http' and parts.hostname in _LOCAL_HOSTS
+    if parts.scheme != 'https' and not is_local:
+        raise UnsafeFileError(f'{description}, which is not https; give an https address')
+
+
+def url_to_file_name(url: str) -> str:
+    """Turn the last part of a URL into a safe file name of at most 100 characters.
+
+    Example:
+        >>> url_to_file_name('https://example.org/models/hrnet%20w32.pth?download=1')
+        'hrnet_w32.pth'
+    """
+    last_part = unquote(urlsplit(url).path).rpartition('/')[2]
+    safe_name = re.sub(r'[^A-Za-z0-9._-]', '_', last_part)
+    # Neither hidden nor '..': the name must stay in its folder.
+    return safe_name.lstrip('.')[-100:] or 'file'
+
+
+def _download_file(url: str, file: Any) -> str:
+    """Write the content of a URL to an open file and return its SHA-256."""
+    num_bytes, digest = 0, hashlib.sha256()
+    try:
+        with urllib.request.build_opener(_CheckedRedirectHandler).open(url, timeout=_TIMEOUT_S) as response:
+            # Without a Content-Length only the SHA-256 tells whether the file is complete.
+            declared_bytes = int(response.headers.get('Content-Length') or -1)
+            while chunk := response.read(_CHUNK_BYTES):
+                num_bytes += len(chunk)
+                if num_bytes > _MAX_DOWNLOAD_BYTES:
+                    max_gib = _MAX_DOWNLOAD_BYTES >> 30
+                    raise CheckpointError(f'{url} is larger than {max_gib} GiB; fetch it by hand')
+                digest.update(chunk)
+                file.write(chunk)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise CheckpointError(f'{url}: {error.code} {error.reason}; is the address right?') from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise CheckpointError(f'{url} cannot be fetched ({error}); try again, or fetch it by hand') from error
+    if declared_bytes >= 0 and num_bytes != declared_bytes:
+        raise CheckpointError(f'{url} was cut off: {num_bytes:,} of {declared_bytes:,} bytes came; try again')
+    return digest.hexdigest()
+
+
+def _compute_sha256(path: Path) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

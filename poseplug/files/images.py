@@ -1,0 +1,306 @@
+"""Reads image files as (H, W, 3) BGR bytes, or raises an error that names the file.
+
+Every image of the package comes through this module. docs/bad_input.md lists what becomes of each kind of file.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from poseplug.core.errors import ImageError
+from poseplug.core.location import ByteRange
+from poseplug.files.image_headers import (
+    IMAGE_FORMATS,
+    JPEG_SCAN_MARKER,
+    JPEG_SIGNATURE,
+    detect_image_format,
+    iter_jpeg_segments,
+    read_header_size,
+    read_orientation,
+    reset_tiff_orientation,
+)
+
+REDUCED_DECODE_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+MAX_IMAGE_PIXELS = 100_000_000  # 300 MB once decoded; a few hundred KB can state far more
+
+# A JPEG file and its markers (ITU T.81, annex B)
+_JPEG_END_MARKER = b'\xff\xd9'
+_SEQUENTIAL_FRAME_MARKERS = (0xC0, 0xC1)  # frames whose rows are coded one after the other
+_RESTART_INTERVAL_MARKER = 0xDD
+_MPF_PREFIX = b'MPF\x00'  # in the header of a file with more than one image (CIPA DC-007)
+_EXTRA_ROWS = 16  # the decoder takes from so many rows beyond the last one that must be right
+# Rows that must remain undecoded: a decoder that stops in the last blocks of a file complains of a missing end.
+_MIN_UNDECODED_ROWS = 64
+
+
+def read_image(path: Path, apply_exif: bool = False, byte_range: ByteRange | None = None) -> np.ndarray:
+    """Read an image file.
+
+    Args:
+        path: the file.
+        apply_exif: rotate and flip the image upright as its EXIF orientation says. Annotations are of the pixels as
+            stored, so by default these are returned.
+        byte_range: the part of the file that is the image; None for the whole file.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: the file cannot be read, or is not a whole image.
+    """
+    return _get_oriented_pixels(LazyImage(path, byte_range=byte_range), apply_exif)
+
+
+def read_image_bytes(data: bytes, name: str = 'bytes', apply_exif: bool = False) -> np.ndarray:
+    """Read an image from the bytes of its file.
+
+    Args:
+        data: the content of an image file.
+        name: what error messages call the image.
+        apply_exif: rotate and flip the image upright as its EXIF orientation says.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: the bytes are not a whole image.
+    """
+    return _get_oriented_pixels(LazyImage(Path(name), data=data), apply_exif)
+
+
+def _get_oriented_pixels(image: LazyImage, apply_exif: bool) -> np.ndarray:
+    pixels = image.get_pixels()
+    return apply_orientation(pixels, read_orientation(image.data)) if apply_exif else pixels
+
+
+def apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Rotate and flip an image upright.
+
+    Args:
+        image: (H, W, ...) as stored.
+        orientation: how the camera was held, 1 (upright) to 8, as EXIF defines it.
+
+    Returns:
+        The upright image; 5 to 8 exchange height and width.
+
+    Example:
+        >>> apply_orientation(np.array([[0, 1, 2], [3, 4, 5]]), 6).tolist()
+        [[3, 0], [4, 1], [5, 2]]
+    """
+    if orientation > 4:
+        image = image.swapaxes(0, 1)
+    row_step = -1 if orientation in (3, 4, 7, 8) else 1
+    column_step = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(image[::row_step, ::column_step])
+
+
+class LazyImage:
+    """An image whose size is known before it is decoded, and of which a JPEG file can be decoded in part.
+
+    A JPEG file is decoded for less at 1/2, 1/4 or 1/8 of its size, or its top rows alone.
+
+    Args:
+        path: the image file; only a name for error messages if `data` is given.
+        decode_full: decode all rows even where a few would do, because the image is used again.
+        byte_range: the part of the file that is the image; None for the whole file.
+        data: the content of the image file, instead of reading `path`.
+
+    Attributes:
+        data: the content of the image file.
+        pixels_by_reduction: (H, W, 3) uint8 BGR of all rows, by the reduction at which they were decoded.
+
+    Raises:
+        ImageError: the file cannot be read, or the bytes of `byte_range` are not those that were written.
+    """
+
+    def __init__(
+        self, path: Path, decode_full: bool = False, byte_range: ByteRange | None = None, data: bytes | None = None
+    ):
+        self.path, self.decode_full = path, decode_full
+        self.data = _read_file(path, byte_range) if data is None else data
+        self.pixels_by_reduction: dict[int, np.ndarray] = {}
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in px as stored, from the file's header.
+
+        Raises:
+            ImageError: the header is damaged, or the image has more than 100 million pixels.
+        """
+        if self._size is None:
+            self._size = self._read_header_size()
+        return self._size
+
+    def _read_header_size(self) -> tuple[int, int]:
+        """Read the size that the header states, and refuse an image that is too large to decode."""
+        size = read_header_size(self.data)
+        if size is None:
+            is_unknown = bool(self.data) and not detect_image_format(self.data)
+            formats = ', '.join(IMAGE_FORMATS)
+            raise self._damaged_error(f', or convert it to one of {formats}' if is_unknown else '')
+        if size[0] * size[1] > MAX_IMAGE_PIXELS:
+            raise ImageError(
+                f'{self.path}: {size[0]:,} x {size[1]:,} px are more than the {MAX_IMAGE_PIXELS:,} that are decoded; '
+                f'make it smaller'
+            )
+        return size
+
+    def _damaged_error(self, remedy: str = '') -> ImageError:
+        size = len(self.data)
+        return ImageError(f'{self.path}: {size:,} bytes that are not a whole image; fetch the file again{remedy}')
+
+    @property
+    def supports_reduction(self) -> bool:
+        """Whether the file can be decoded at a reduced size for less time, as JPEG can."""
+        return self.data.startswith(JPEG_SIGNATURE)
+
+    def get_pixels(self, reduction: int = 1) -> np.ndarray:
+        """Return all pixels, decoded on the first call.
+
+        Args:
+            reduction: 1, 2, 4 or 8 for the whole size or a fraction of it. Pixel i of an image reduced by r has its
+                center at `r * i + (r - 1) / 2` of the whole one.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: the file is not a whole image, or its header and its pixels contradict each other.
+        """
+        if reduction not in self.pixels_by_reduction:
+            self.pixels_by_reduction[reduction] = self._decode(reduction)
+        return self.pixels_by_reduction[reduction]
+
+    def get_top_rows(self, num_rows: int, reduction: int = 1) -> np.ndarray:
+        """Return the pixels of the top rows, without decoding those below if the file allows it.
+
+        Args:
+            num_rows: rows of the whole image, counted before any reduction.
+            reduction: as in `get_pixels`.
+
+        Returns:
+            (H, W, 3) uint8 BGR, these rows and possibly more. The pixels are those of `get_pixels`.
+
+        Raises:
+            ImageError: the file is not an image. Damage below the rows stays unnoticed.
+        """
+        is_decoded = reduction in self.pixels_by_reduction
+        if is_decoded or self.decode_full or num_rows > self.size[1] - _EXTRA_ROWS - _MIN_UNDECODED_ROWS:
+            return self.get_pixels(reduction)
+        truncated = truncate_jpeg(self.data, num_rows + _EXTRA_ROWS)
+        image = None if truncated is None else decode_image(truncated, reduction)
+        return self.get_pixels(reduction) if image is None else image
+
+    def _decode(self, reduction: int) -> np.ndarray:
+        width, height = self.size
+        image = decode_image(reset_tiff_orientation(self.data), reduction)
+        if image is None or (reduction == 1 and image.shape != (height, width, 3)):
+            raise self._damaged_error()
+        return image
+
+
+class ImageCache:
+    """Images by location, of which the most recently used stay decoded in memory.
+
+    Args:
+        max_images: number of images to keep; 0 keeps none.
+    """
+
+    def __init__(self, max_images: int = 0):
+        self.max_images, self.images = max_images, dict[tuple[Path, ByteRange | None], LazyImage]()
+
+    def get(self, path: Path, byte_range: ByteRange | None = None) -> LazyImage:
+        """Return the image at a location, and keep it.
+
+        Args:
+            path: the image file.
+            byte_range: the part of the file that is the image; None for the whole file.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        image = self.images.pop((path, byte_range), None) or LazyImage(path, self.max_images > 0, byte_range)
+        if self.max_images:
+            # A dict keeps the order of insertion: the first entry is the one used longest ago.
+            self.images[path, byte_range] = image
+            while len(self.images) > self.max_images:
+                del self.images[next(iter(self.images))]
+        return image
+
+
+def _read_file(path: Path, byte_range: ByteRange | None) -> bytes:
+    """Read a file, or a part of it whose bytes must be those that were written."""
+    try:
+        if byte_range is None:
+            return path.read_bytes()
+        with open(path, 'rb', buffering=0) as file:
+            file.seek(byte_range.offset)
+            data = file.read(byte_range.length) or b''
+    except OSError as error:
+        cause = error.strerror or error
+        raise ImageError(f'{path}: {cause}; restore the file') from error
+    if len(data) != byte_range.length or zlib.crc32(data) != byte_range.crc32:
+        raise ImageError(
+            f'{path}: the {byte_range.length:,} bytes from {byte_range.offset:,} are damaged; write the pack anew with '
+            f'tools/dataset.py pack'
+        )
+    return data
+
+
+def decode_image(data: bytes | bytearray, reduction: int = 1) -> np.ndarray | None:
+    """Decode the bytes of an image file, with the pixels as stored.
+
+    Args:
+        data: the content of an image file.
+        reduction: 1, 2, 4 or 8 for the whole size or a fraction of it.
+
+    Returns:
+        (H, W, 3) uint8 BGR; None if the bytes are not a whole image.
+    """
+    if not data:
+        return None
+    try:
+        flags = REDUCED_DECODE_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
+def truncate_jpeg(data: bytes, num_rows: int) -> bytearray | None:
+    """Change the header of a JPEG file so that a decoder stops after some rows.
+
+    That is possible if one scan holds all components row by row, without restarts, and no other image follows.
+
+    Args:
+        data: the content of an image file.
+        num_rows: the height to write into the header, in px.
+
+    Returns:
+        The changed file; None if it is not a JPEG file of this kind.
+    """
+    offsets = dict(iter_jpeg_segments(data))
+    frames = [offsets[m] for m in _SEQUENTIAL_FRAME_MARKERS if m in offsets]
+    scan = offsets.get(JPEG_SCAN_MARKER)
+    if not frames or scan is None or _RESTART_INTERVAL_MARKER in offsets:
+        return None
+    frame = frames[0]
+    if data[frame + 9] != data[scan + 4]:  # the number of components in the frame and in the scan
+        return None
+    end = data.rfind(_JPEG_END_MARKER, scan)
+    if end < 0 or data.find(_MPF_PREFIX, 0, scan) >= 0:
+        return None
+    # Without the end marker: a decoder that finds it behind data that it did not read writes a warning.
+    truncated = bytearray(data[:end])
+    truncated[frame + 5 : frame + 7] = num_rows.to_bytes(2, 'big')
+    return truncated

@@ -1,0 +1,35 @@
+"""Converts values to those that JSON can represent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def to_json_values(value: Any) -> Any:
+    """Convert NumPy numbers and arrays to Python's own, paths to text, and numbers that are not finite to None.
+
+    Args:
+        value: a value, or mappings, lists, tuples and arrays of values.
+
+    Returns:
+        Values that any reader of JSON accepts; keys are text, sequences are lists.
+
+    Example:
+        >>> to_json_values({'scores': np.array([0.5, np.nan]), 'file': Path('a.jpg')})
+        {'scores': [0.5, None], 'file': 'a.jpg'}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): to_json_values(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [to_json_values(v) for v in value]
+    if isinstance(value, np.generic):
+        return to_json_values(value.item())
+    # JSON has no NaN and no infinity, although Python writes them.
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""Looking into configs, models, data sets and the environment before and after a run."""

@@ -1,0 +1,193 @@
+"""Parameters and multiply-adds of a model by part, counted on an image without pixels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from poseplug.config.build import build_model
+from poseplug.config.load import load_config
+
+COUNTED_OPERATIONS = 'convolutions, transposed convolutions, matrix products and attention'
+_FLOPS_PER_MAC = 2
+_NETWORK_PARTS = ('backbone', 'neck', 'head')
+
+
+@dataclass(frozen=True)
+class ModuleCost:
+    """What a module costs.
+
+    Attributes:
+        parameters: Number of learned parameters.
+        macs: Multiply-adds for one image of the model's input size.
+        submodules: The costs of the modules inside it, by name.
+    """
+
+    parameters: int
+    macs: int
+    submodules: dict[str, ModuleCost] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ForwardTrace:
+    """One forward pass without its values; shapes are (C, H, W).
+
+    Attributes:
+        input_shape: Shape of the normalized input.
+        backbone_shapes: Shapes of the backbone's feature maps.
+        neck_shapes: Shapes of the neck's feature maps; empty without a neck.
+        stage_shapes: Shapes of the head's fields by name, for each stage.
+        macs: Multiply-adds by the path of a module; 'Global' is the whole model.
+    """
+
+    input_shape: tuple[int, ...]
+    backbone_shapes: list[tuple[int, ...]]
+    neck_shapes: list[tuple[int, ...]]
+    stage_shapes: list[dict[str, tuple[int, ...]]]
+    macs: dict[str, int]
+
+
+# --- models without weights -------------------------------------------------------------------------------------------
+
+
+def build_without_teacher_weights(cfg: Mapping[str, Any]) -> Any:
+    """Build the estimator of a config as `build_model` does, but without reading the weights of a teacher."""
+    teacher_cfg = cfg.get('model', {}).get('teacher')
+    if not isinstance(teacher_cfg, Mapping) or not teacher_cfg.get('config'):
+        return build_model(cfg)
+    teacher = build_without_teacher_weights(load_config(teacher_cfg['config']))
+    return build_model({**cfg, 'model': {**cfg['model'], 'teacher': teacher}})
+
+
+def build_on_meta_device(cfg: Mapping[str, Any]) -> Any:
+    """Build the estimator of a config on PyTorch's meta device: with all shapes and without memory for values.
+
+    If the constructor of a part needs values, the whole estimator is built on the CPU.
+    """
+    try:
+        with torch.device('meta'):
+            return build_without_teacher_weights(cfg)
+    except (NotImplementedError, RuntimeError):
+        return build_without_teacher_weights(cfg)
+
+
+def _materialize_on_cpu(model: nn.Module) -> nn.Module:
+    """A model on the CPU; a model on the meta device gets random values."""
+    if not any(p.is_meta for p in model.parameters()):
+        return model.cpu()
+    model = model.to_empty(device='cpu')
+    for values in (*model.parameters(), *model.buffers()):
+        if values.is_floating_point():
+            values.detach().uniform_()
+    return model
+
+
+# --- shapes and multiply-adds -----------------------------------------------------------------------------------------
+
+
+def trace_forward(model: Any) -> ForwardTrace:
+    """Trace shapes and multiply-adds of an estimator on PyTorch's meta device, where nothing is computed.
+
+    If a part needs values, as for a data-dependent branch, a black image runs through a copy on the CPU. A backbone
+    with experts uses the first one.
+
+    Args:
+        model: An estimator, with or without weights; it is not changed.
+    """
+    try:
+        return _trace_on_device(copy.deepcopy(model).to('meta'), 'meta')
+    except (NotImplementedError, RuntimeError):
+        return _trace_on_device(_materialize_on_cpu(copy.deepcopy(model)), 'cpu')
+
+
+def default_source_indices(backbone: nn.Module, device: torch.device | str) -> tuple[Tensor, ...]:
+    """Return what a backbone receives beside one image: with experts, that it belongs to the first; else nothing."""
+    if not getattr(backbone, 'experts', ()):
+        return ()
+    return (torch.zeros(1, dtype=torch.int64, device=device),)
+
+
+@torch.no_grad()
+def _trace_on_device(model: Any, device: str) -> ForwardTrace:
+    model.eval()
+    width, height = model.codec.input_size
+    outputs: dict[str, Any] = {}
+    for name in ('input_norm', *_NETWORK_PARTS):
+        if (part := getattr(model, name, None)) is not None:
+            part.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+    # with several decoders, source indices would select one by the image's source instead of the active one
+    indices = () if hasattr(model, 'decoders') else default_source_indices(model.backbone, device)
+    image = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(image, **dict(zip(['source_indices'], indices, strict=False)))
+    flops = {path: sum(by_operation.values()) for path, by_operation in counter.get_flop_counts().items()}
+    macs = {path: count // _FLOPS_PER_MAC for path, count in flops.items()}
+    features, neck_features = outputs['backbone'], outputs.get('neck', ())
+    return ForwardTrace(
+        input_shape=_shape_without_batch(outputs['input_norm']),
+        backbone_shapes=[_shape_without_batch(maps) for maps in features],
+        neck_shapes=[_shape_without_batch(maps) for maps in neck_features],
+        stage_shapes=[_shapes_by_name(fields) for fields in outputs['head']],
+        macs=macs,
+    )
+
+
+def _shapes_by_name(fields: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: _shape_without_batch(tensor) for name, tensor in fields.items()}
+
+
+def _shape_without_batch(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape[1:])
+
+
+def compute_costs(model: nn.Module, macs: dict[str, int]) -> ModuleCost:
+    """Compute the cost of an estimator and of its parts, two levels down.
+
+    Args:
+        model: The estimator.
+        macs: The multiply-adds of a `ForwardTrace`; modules without an entry have none.
+    """
+    paths = {part: f'{type(model).__name__}.{name}' for name, part in model.named_modules()}
+    submodules = {
+        name: _compute_module_cost(part, macs, paths[part], 1) for name, part in list_network_parts(model).items()
+    }
+    return ModuleCost(_count_parameters(model), macs.get('Global', 0), submodules)
+
+
+def list_network_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """List the parts of an estimator by name: those that features pass through, then decoders that are not active."""
+    parts = {name: part for name in _NETWORK_PARTS if (part := getattr(model, name, None)) is not None}
+    decoders: Any = getattr(model, 'decoders', {})
+    inactive = {f'decoders.{name}': part for name, part in decoders.items() if name != model.active_decoder}
+    return {**parts, **inactive}
+
+
+def _compute_module_cost(part: nn.Module, macs: dict[str, int], path: str, levels: int) -> ModuleCost:
+    """The cost of a module and of the modules inside it, some levels down; those without parameters are left out."""
+    submodules = {}
+    if levels:
+        for name, inner in _iter_submodules(part):
+            submodules[name] = _compute_module_cost(inner, macs, f'{path}.{name}', levels - 1)
+    submodules = {name: cost for name, cost in submodules.items() if cost.parameters}
+    return ModuleCost(_count_parameters(part), macs.get(path, 0), submodules)
+
+
+def _iter_submodules(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules directly inside one; lists and dicts of modules stand for what they hold."""
+    for name, inner in part.named_children():
+        if isinstance(inner, nn.ModuleList | nn.ModuleDict):
+            yield from ((f'{name}.{key}', item) for key, item in inner.named_children())
+        else:
+            yield name, inner
+
+
+def _count_parameters(part: nn.Module) -> int:
+    """Number of parameters; one that several modules share counts once."""
+    return sum(p.numel() for p in part.parameters())

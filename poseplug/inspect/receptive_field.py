@@ -1,0 +1,183 @@
+"""How many input pixels a feature map or a stage can see, found by gradient on the network itself.
+
+The network is copied and made one in which every path counts and none cancels: every weight is a positive constant (the
+mean over what a layer reads), biases are zero, norms are removed, and activations receive positive numbers. Then an
+output cell depends on a pixel exactly if its gradient is not zero there. Max pooling passes its gradient to one pixel
+of the window, although any of them could have been the largest; average pooling over the same window passes it to all,
+so it has the extent that the maximum can reach. In float64 no path vanishes: one through six stages of CPM is worth
+about 1e-30, and 1e-308 is still a number.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.inspect.complexity import default_source_indices
+
+_INITIAL_WIDTH_PX = 1024  # of the first input
+_MAX_WIDTH_PX = 16384  # what still reaches the border of such an input sees the whole image
+GLOBAL_ATTENTION = ('full', 'pool', 'shift+pool')  # kinds of attention in which every cell sees every other one
+_NORM_LAYERS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+ReceptiveWidth = int | None  # px; None is the whole image
+
+
+@dataclass(frozen=True)
+class ReceptiveFields:
+    """Receptive fields along a row, in px; None is the whole image.
+
+    Attributes:
+        backbone: Of each feature map of the backbone.
+        neck: Of each feature map of the neck; empty without a neck.
+        head: Of each stage.
+    """
+
+    backbone: list[ReceptiveWidth]
+    neck: list[ReceptiveWidth]
+    head: list[ReceptiveWidth]
+
+
+def compute_receptive_fields(model: Any) -> ReceptiveFields:
+    """Compute the receptive fields of an estimator's parts on its input.
+
+    The center map of a head does not count: it is drawn from the subject's position, not from pixels.
+
+    Args:
+        model: An estimator; it is not changed.
+
+    Raises:
+        ConfigError: The windows of a pooling layer have holes.
+    """
+    if getattr(model.backbone, 'attention', None) in GLOBAL_ATTENTION:
+        return _build_global_fields(model)
+    network = build_averaging_network(model)
+    height = int(max(network.backbone.strides))
+    width = max(_INITIAL_WIDTH_PX, 2 * height)
+    try:
+        fields = _measure_receptive_fields(network, width, height)
+        while any(find_global_fields(fields)) and width < _MAX_WIDTH_PX:
+            width *= 2
+            fields = _measure_receptive_fields(network, width, height)
+    except (RuntimeError, ValueError, MismatchError):  # the network accepts one input size only
+        fields = _measure_receptive_fields(network, *model.codec.input_size)
+    return fields
+
+
+def _build_global_fields(model: Any) -> ReceptiveFields:
+    """The fields of a network in which every output sees the whole image, without measuring them."""
+    num_neck_maps = 0 if model.neck is None else len(model.neck.strides)
+    counts = len(model.backbone.strides), num_neck_maps, model.head.num_stages
+    backbone, neck, head = ([None] * n for n in counts)
+    return ReceptiveFields([*backbone], [*neck], [*head])
+
+
+def find_global_fields(fields: ReceptiveFields) -> list[bool]:
+    """Tell for each field of backbone, neck and head whether it reaches the border of the input."""
+    return [width is None for width in (*fields.backbone, *fields.neck, *fields.head)]
+
+
+# --- a network in which every path counts -----------------------------------------------------------------------------
+
+
+def build_averaging_network(model: nn.Module) -> Any:
+    """Copy a network to float64 and make one of it in which every path counts, as the top of this file explains."""
+    network = copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
+    module: Any
+    for module in network.modules():
+        for name, value in module.named_parameters(recurse=False):
+            value.fill_(_averaging_value(name, value))
+        module.forward = _averaging_forward(module)
+    return network
+
+
+def _averaging_value(name: str, parameter: Tensor) -> float:
+    """What a parameter is filled with."""
+    if name == 'bias':
+        return 0.0
+    return 1.0 / parameter[0].numel() if parameter.ndim > 1 else 1.0
+
+
+def _averaging_forward(module: nn.Module) -> Callable[..., Any]:
+    """What a layer of constant weights computes instead of its own forward pass; other modules keep theirs."""
+    if isinstance(module, nn.Conv2d):
+        return partial(_average_convolution, module)
+    if isinstance(module, nn.Linear):
+        return lambda x: x.mean(dim=-1, keepdim=True).expand(*x.shape[:-1], module.out_features)
+    if isinstance(module, nn.MaxPool2d):
+        return _build_average_pooling(module)
+    if isinstance(module, nn.ReLU):
+        return F.relu  # never in place: a norm before it returns its own input
+    return (lambda x: x) if isinstance(module, _NORM_LAYERS) else module.forward
+
+
+def _average_convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution of equal weights, cheaply: its output channels are equal, so one per group is computed."""
+    groups = layer.groups
+    means = x.unflatten(1, (groups, -1)).mean(dim=2)
+    kernel = x.new_full((groups, 1, *layer.kernel_size), 1.0 / (layer.kernel_size[0] * layer.kernel_size[1]))
+    output = F.conv2d(means, kernel, None, layer.stride, layer.padding, layer.dilation, groups)
+    return output.repeat_interleave(layer.out_channels // groups, dim=1)
+
+
+def _build_average_pooling(layer: nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
+    """Average pooling over the windows of max pooling."""
+    if layer.dilation not in (1, (1, 1)):
+        raise ConfigError(f'the receptive field through {layer} cannot be computed: its windows have holes')
+    return partial(
+        F.avg_pool2d,
+        kernel_size=layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        ceil_mode=layer.ceil_mode,
+    )
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def _measure_receptive_fields(network: Any, width_px: int, height_px: int) -> ReceptiveFields:
+    """The fields of all outputs for an input of constant 1."""
+    pixels = torch.ones(1, 3, height_px, width_px, dtype=torch.float64, requires_grad=True)
+    features = network.backbone(pixels, *default_source_indices(network.backbone, 'cpu'))
+    neck_features = features if network.neck is None else network.neck(features)
+    stages = network.head(neck_features)
+    stage_cells = [torch.stack([_sum_center_cell(maps) for maps in stage.values()]).sum() for stage in stages]
+    return ReceptiveFields(
+        backbone=_measure_widths([_sum_center_cell(maps) for maps in features], pixels),
+        neck=[]
+        if network.neck is None
+        else _measure_widths([_sum_center_cell(maps) for maps in neck_features], pixels),
+        head=_measure_widths(stage_cells, pixels),
+    )
+
+
+def _sum_center_cell(output: Tensor) -> Tensor:
+    """The sum over the channels of the center cell of maps (1, C, H, W), or over all of an output without cells."""
+    return output[..., output.shape[-2] // 2, output.shape[-1] // 2].sum() if output.ndim == 4 else output.sum()
+
+
+def _measure_widths(outputs: Sequence[Tensor], pixels: Tensor) -> list[ReceptiveWidth]:
+    return [_measure_gradient_width(torch.autograd.grad(out, pixels, retain_graph=True)[0]) for out in outputs]
+
+
+def _measure_gradient_width(gradient: Tensor) -> ReceptiveWidth:
+    """Columns from the first to the last with a gradient (1, 3, H, W); None if they reach a border."""
+    columns: Sequence[int] = gradient[0].abs().sum(dim=(0, 1)).nonzero().flatten().tolist()
+    if not columns or columns[0] == 0 or columns[-1] == gradient.shape[-1] - 1:
+        return None
+    return int(columns[-1] - columns[0] + 1)

@@ -1,0 +1,244 @@
+"""Tracking of instances over the frames of a video: detections are matched to where tracks are expected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from poseplug.core.boxes import box_areas, box_iou, enclose_keypoints
+from poseplug.core.errors import VideoError
+from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
+from poseplug.grouping.oks import oks
+
+# Sizes are square roots of areas, so that all of this holds for any resolution.
+_BOX_MARGIN_FRACTION = 0.1  # a box around keypoints gains this fraction of its longer side on every side
+_MIN_AREA_FRACTION = 0.25  # of the longer side squared: a person seen from the side has a narrow box, not a small size
+_TOLERANCE_SIZES_PER_S = 1.0  # by how much instances may deviate from their expected position
+_VELOCITY_DECAY_S = 0.5  # time constant with which an unseen track comes to rest
+_VELOCITY_AVERAGE_S = 0.1  # time constant of the running mean of the velocity
+_LOST_DECAY_S = 0.5  # the similarity to a track falls to 1 / e after so long unseen
+
+
+@dataclass(frozen=True)
+class InstanceGeometry:
+    """The geometry of N instances that tracking compares.
+
+    Attributes:
+        keypoints: (N, K, 2) px; 0 where not visible.
+        visible: (N, K) bool, which keypoints count.
+        boxes: (N, 4) px, x, y of two corners.
+        areas: (N,) px².
+    """
+
+    keypoints: np.ndarray
+    visible: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+
+    @classmethod
+    def from_poses(cls, poses: Poses, threshold: float) -> InstanceGeometry:
+        """Extract the geometry of poses.
+
+        Args:
+            poses: NumPy poses; without boxes they get those around their keypoints.
+            threshold: keypoints with a lower score do not count.
+        """
+        keypoints = np.asarray(poses.keypoints, dtype=float)
+        visible = (np.asarray(poses.keypoint_scores) >= threshold) & np.isfinite(keypoints).all(axis=-1)
+        keypoints = np.where(visible[..., None], keypoints, 0)
+        if poses.boxes is None:
+            boxes = _boxes_around_keypoints(keypoints, visible)
+        else:
+            boxes = np.asarray(poses.boxes, dtype=float)
+        longer_sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
+        areas = np.maximum(box_areas(boxes), _MIN_AREA_FRACTION * longer_sides**2)
+        return cls(keypoints, visible, boxes, areas)
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def __getitem__(self, index: Any) -> InstanceGeometry:
+        """Select instances by an index array, a slice or a mask."""
+        return InstanceGeometry(self.keypoints[index], self.visible[index], self.boxes[index], self.areas[index])
+
+    def translate(self, shifts: np.ndarray) -> InstanceGeometry:
+        """Shift every instance by its own (N, 2) px."""
+        return replace(self, keypoints=self.keypoints + shifts[:, None], boxes=self.boxes + np.tile(shifts, 2))
+
+    def expand_boxes(self, margins: np.ndarray) -> np.ndarray:
+        """Return the boxes (N, 4) with margins () or (N,) px on every side."""
+        return self.boxes + margins[..., None] * np.array([-1, -1, 1, 1])
+
+
+def _boxes_around_keypoints(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) around the visible keypoints (N, K, 2), with a margin; at 0 without any."""
+    boxes = enclose_keypoints(keypoints, visible)
+    margin = _BOX_MARGIN_FRACTION * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
+
+
+def box_similarity(boxes: np.ndarray, other_boxes: np.ndarray) -> np.ndarray:
+    """Mean of IoU and the covered fraction of the smaller box.
+
+    The second term recognizes a half-hidden instance, whose box is smaller than before.
+
+    Args:
+        boxes: (N, 4), x, y of two corners.
+        other_boxes: (M, 4), x, y of two corners.
+
+    Returns:
+        (N, M) from 0 to 1; 0 for a box without extent.
+    """
+    iou = box_iou(boxes, other_boxes)
+    areas, other_areas = box_areas(boxes)[:, None], box_areas(other_boxes)[None]
+    smaller_areas = np.minimum(areas, other_areas)
+    intersection = iou / (1 + iou) * (areas + other_areas)  # iou = intersection / (sum of areas - intersection)
+    return (iou + intersection / np.where(smaller_areas > 0, smaller_areas, 1)) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """An instance with an id, as it was last seen.
+
+    Attributes:
+        id: unique number, from 1.
+        geometry: of this one instance.
+        seconds: time at which it was last seen.
+        velocity: (2,) px/s, running mean; 0 after one detection.
+        num_hits: number of its detections.
+    """
+
+    id: int
+    geometry: InstanceGeometry
+    seconds: float
+    velocity: np.ndarray
+    num_hits: int = 1
+
+    def predict_shift(self, seconds: float) -> np.ndarray:
+        """Return the expected displacement (2,) in px since it was last seen: it decelerates and comes to rest."""
+        return self.velocity * _VELOCITY_DECAY_S * (1 - math.exp((self.seconds - seconds) / _VELOCITY_DECAY_S))
+
+    def update(self, geometry: InstanceGeometry, seconds: float) -> Track:
+        """Return the track after a new detection (one instance) at a time."""
+        visible_in_both = (self.geometry.visible & geometry.visible)[0]
+        if visible_in_both.any():
+            displacement = (geometry.keypoints - self.geometry.keypoints)[0, visible_in_both].mean(axis=0)
+        else:
+            displacement = (geometry.boxes - self.geometry.boxes)[0].reshape(2, 2).mean(axis=0)
+        elapsed_s = seconds - self.seconds
+        weight = elapsed_s / (elapsed_s + _VELOCITY_AVERAGE_S) if self.num_hits > 1 else 1.0
+        velocity = self.velocity + weight * (displacement / elapsed_s - self.velocity)
+        return Track(self.id, geometry, seconds, velocity, self.num_hits + 1)
+
+
+class Tracker:
+    """Assigns ids to the instances of a video frame by frame: whole numbers from 1, none used twice.
+
+    Every track is expected where it was heading. Detections are assigned to tracks so that the sum of similarities is
+    the largest (Hungarian algorithm); a track that was not seen weighs less, the longer. The similarity is the mean of
+    OKS and box similarity, or the latter alone for a skeleton without OKS constants; both become more tolerant with the
+    elapsed time. Seconds count, not frames, so that lost or skipped frames need no settings.
+
+    Args:
+        skeleton: of the instances.
+        max_age: seconds after which an unseen track is dropped.
+        min_similarity: of a detection and a track, for a match.
+        threshold: keypoints with a lower score do not count.
+
+    Example:
+        >>> from poseplug.registry.skeletons import get_skeleton
+        >>> track = Tracker(get_skeleton('coco'))
+        >>> points = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
+        >>> poses = Poses(points + [[[200, 0]], [[0, 0]]], np.ones((2, 17)), np.ones(2))
+        >>> track(poses, seconds=0.0).ids.tolist()  # numbered from left to right
+        [2, 1]
+    """
+
+    def __init__(self, skeleton: Skeleton, max_age: float = 1.0, min_similarity: float = 0.2, threshold: float = 0.05):
+        self.max_age, self.min_similarity, self.threshold = max_age, min_similarity, threshold
+        self.sigmas = None if skeleton.sigmas is None else torch.tensor(skeleton.sigmas, dtype=torch.float32)
+        self.tracks: list[Track] = []
+        self.last_seconds, self.num_ids = -math.inf, 0
+
+    def __call__(self, poses: Poses, seconds: float) -> Poses:
+        """Assign ids to the instances of the next frame.
+
+        Args:
+            poses: of the frame, in px.
+            seconds: time of the frame.
+
+        Returns:
+            The poses as NumPy arrays, with `ids` (N,).
+
+        Raises:
+            VideoError: the frame is not later than the one before.
+        """
+        if not seconds > self.last_seconds:
+            raise VideoError(
+                f'a frame at {seconds:g} s came after one at {self.last_seconds:g} s; pass the frames of a video in '
+                f'order, and create a Tracker for each video'
+            )
+        poses = poses.numpy()
+        instances = InstanceGeometry.from_poses(poses, self.threshold)
+        ids = np.zeros(len(poses), dtype=int)
+        self.tracks = [track for track in self.tracks if seconds - track.seconds <= self.max_age]
+        if self.tracks and len(ids):
+            self._match_tracks(instances, ids, seconds)
+        self._start_tracks(instances, ids, seconds)
+        self.last_seconds = seconds
+        return replace(poses, ids=ids)
+
+    def _match_tracks(self, instances: InstanceGeometry, ids: np.ndarray, seconds: float) -> None:
+        """Assign the ids of tracks to the best-matching instances, in place."""
+        from scipy.optimize import linear_sum_assignment  # slow to import, and needed from the second frame on only
+
+        similarity = self.compute_similarity(instances, seconds)
+        unseen_s = np.array([self.last_seconds - track.seconds for track in self.tracks])
+        weights = np.exp(-unseen_s / _LOST_DECAY_S)[:, None]
+        worth = np.where(similarity >= self.min_similarity, similarity * weights, 0)
+        for row, column in zip(*linear_sum_assignment(worth, maximize=True), strict=True):
+            if worth[row, column] > 0:
+                ids[column] = self.tracks[row].id
+                self.tracks[row] = self.tracks[row].update(instances[[column]], seconds)
+
+    def _start_tracks(self, instances: InstanceGeometry, ids: np.ndarray, seconds: float) -> None:
+        """Assign new ids to the instances without one, from left to right, in place."""
+        unmatched = np.flatnonzero(ids == 0)
+        left_to_right = unmatched[np.lexsort(instances.boxes[unmatched, 1::-1].T)]
+        for index in left_to_right:
+            self.num_ids += 1
+            ids[index] = self.num_ids
+            self.tracks.append(Track(self.num_ids, instances[[index]], seconds, np.zeros(2)))
+
+    def compute_similarity(self, instances: InstanceGeometry, seconds: float) -> np.ndarray:
+        """Compute the similarity of T tracks and the N instances of a frame.
+
+        Returns:
+            (T, N) from 0 to 1.
+        """
+        arrays = zip(*(vars(track.geometry).values() for track in self.tracks), strict=True)
+        shifts = np.stack([track.predict_shift(seconds) for track in self.tracks])
+        expected = InstanceGeometry(*map(np.concatenate, arrays)).translate(shifts)
+        elapsed_s = np.array([seconds - track.seconds for track in self.tracks])
+        tolerances = _TOLERANCE_SIZES_PER_S * elapsed_s  # (T,) in sizes
+        margins = tolerances * np.sqrt(expected.areas) / 2  # half to the track's box, half to the instance's
+        wide = expected.expand_boxes(margins)
+        similarities = [box_similarity(wide[[t]], instances.expand_boxes(margin)) for t, margin in enumerate(margins)]
+        boxes = np.concatenate(similarities)
+        return boxes if self.sigmas is None else (boxes + self._compute_oks(expected, instances, tolerances)) / 2
+
+    def _compute_oks(
+        self, expected: InstanceGeometry, instances: InstanceGeometry, tolerances: np.ndarray
+    ) -> np.ndarray:
+        """OKS (T, N) with the mean of both areas; `tolerances` (T,) in sizes enlarge the OKS sigmas."""
+        assert self.sigmas is not None
+        growth = 1 + (tolerances / (2 * float(self.sigmas.mean()))) ** 2
+        areas = (expected.areas[:, None] + instances.areas[None]) / 2 * growth[:, None]
+        points, other_points = (torch.from_numpy(g.keypoints).float() for g in (expected, instances))
+        visible, other_visible = torch.from_numpy(expected.visible), torch.from_numpy(instances.visible)
+        return oks(points, other_points, torch.from_numpy(areas).float(), self.sigmas, visible, other_visible).numpy()

@@ -1,0 +1,308 @@
+"""One registry per kind of part, children of mmengine's where mmengine has that kind.
+
+A part is registered with a decorator (`@CODECS.register_module()`) and built from `dict(type='Name', ...)`. A registry
+imports its built-in parts when the first name is looked up, and a plugin when a name of that plugin is looked up.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry as MMEngineRegistry
+
+from poseplug.core.errors import ConfigError, MismatchError, PluginError, compose_message, suggest_closest
+from poseplug.registry import plugins
+
+
+class Registry(MMEngineRegistry):
+    """mmengine's registry, with lookups that explain themselves and values that cannot contradict a config.
+
+    Example:
+        >>> METRICS.get('PCK').__name__
+        'PCK'
+        >>> CODECS.build(dict(type='CPMHeatmap', input_size=(64, 64)), skeleton=SKELETONS.get('lsp')()).fields
+        {'heatmap': 15}
+    """
+
+    def import_from_location(self) -> None:
+        """Import the built-in parts of this kind, and those of plugins that were named."""
+        plugins.load(self.name)
+
+    def get(self, key: str) -> Any:
+        """Return the part of a name.
+
+        Args:
+            key: a registered name, here or in mmengine's registry of the kind, or `package.module.Name`.
+
+        Raises:
+            ConfigError: there is no such part; the message lists the names, with the closest first.
+        """
+        part = self.find_part(key)
+        if part is None:
+            raise ConfigError(self.describe_unknown(key))
+        return part
+
+    def find_part(self, key: str) -> Any:
+        """Return the part of a name, or None.
+
+        Args:
+            key: as in `get`. A dotted name is imported; a name that is not registered is looked up in the sources of
+                the installed plugins.
+        """
+        self.import_from_location()
+        if '.' not in key:
+            if self._find_registered(key) is None:
+                plugins.seek(self.name, key)
+            return self._find_registered(key)
+        try:
+            part = super().get(key)
+        except (RuntimeError, TypeError, ConfigError):
+            return None
+        return part if inspect.isclass(part) or inspect.isroutine(part) else None
+
+    def list_names(self) -> list[str]:
+        """Return every registered name, sorted, without those of mmengine and of plugins that were not imported."""
+        self.import_from_location()
+        return sorted(self.module_dict)
+
+    def describe_unknown(self, key: str) -> str:
+        """Compose the message for a name that is not registered: the closest names, all names, and where to get it."""
+        offered = plugins.offered(self.name)
+        names = sorted({*self.list_names(), *offered})
+        candidates = [*offered, *(name for registry in self._list_ancestry() for name in registry.module_dict)]
+        message = compose_message(
+            f'{self.name} {key!r} is not registered',
+            suggest_closest(key, candidates),
+            *(f'{key!r} is a {kind}' for kind in self._list_other_kinds(key)),
+            f'known: {", ".join(names)}' if names else '',
+        )
+        return f'{message}. {plugins.hint(key)}'
+
+    def build(self, cfg: Any, **provided: Any) -> Any:
+        """Build a part from its config.
+
+        Args:
+            cfg: `dict(type=..., **settings)`; a part that is built already is returned as it is.
+            provided: values that other parts know, such as channels, strides or the skeleton; each is passed on if
+                the part's constructor accepts it.
+
+        Raises:
+            ConfigError: `type` is unknown, a setting is unknown or missing, or the constructor refuses a value.
+            MismatchError: a setting contradicts a provided value.
+        """
+        if not isinstance(cfg, Mapping):
+            return cfg
+        settings = dict(cfg)
+        part, name = self.resolve_type(settings.pop('type', None), settings)
+        arguments = merge_arguments(part, name, settings, provided)
+        try:
+            return part(**arguments)
+        except (TypeError, ValueError) as error:
+            listed = ', '.join(f'{k}={v!r}' for k, v in settings.items()) or 'its defaults'
+            raise ConfigError(
+                f'{self.name} {name} cannot be built with {listed}: {type(error).__name__}: {error}'
+            ) from error
+
+    def resolve_type(self, part_type: Any, settings: Mapping[str, Any]) -> tuple[Any, str]:
+        """Return the class or function of a config's `type`, and its name.
+
+        Args:
+            part_type: a name, or the class or function itself.
+            settings: the other keys of the config, for the message.
+
+        Raises:
+            ConfigError: `part_type` is missing or unknown.
+        """
+        if isinstance(part_type, str):
+            return self.get(part_type), part_type
+        if part_type is None or not callable(part_type):
+            problem = f'got {dict(settings)}' if part_type is None else f'got type={part_type!r}'
+            raise ConfigError(f"a {self.name} needs a 'type', one of: {', '.join(self.list_names())}; {problem}")
+        return part_type, part_type.__name__
+
+    def _find_registered(self, key: str) -> Any:
+        """The part that is registered by a name here or in a parent, or None."""
+        return next((r.module_dict[key] for r in self._list_ancestry() if key in r.module_dict), None)
+
+    def _list_ancestry(self) -> list[MMEngineRegistry]:
+        """This registry and its parents."""
+        ancestry: list[MMEngineRegistry] = [self]
+        while ancestry[-1].parent is not None:
+            ancestry.append(ancestry[-1].parent)
+        return ancestry
+
+    def _list_other_kinds(self, key: str) -> list[str]:
+        """The names of the other registries that have a part of this name."""
+        others = [registry for registry in REGISTRIES.values() if registry is not self]
+        return [r.name for r in others if key in r.module_dict or key in plugins.offered(r.name)]
+
+    def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
+        """Register a part; a name may be taken again by a part of the same module and name, as in a notebook.
+
+        The built-in parts of the kind are imported before a part of another package, so that a clash is reported as
+        that package's.
+        """
+        if not qualified_name(module).startswith('poseplug.'):
+            plugins.OURS.load(self.name)
+        for name in module_name if isinstance(module_name, list) else [module_name or module.__name__]:
+            owner = self._module_dict.get(name)
+            if owner is not None and not force and qualified_name(owner) != qualified_name(module):
+                raise PluginError(
+                    f'{self.name} {name!r} is already registered by {qualified_name(owner)}; '
+                    f'{qualified_name(module)} cannot take the name too. Rename one of them, or uninstall the package '
+                    f'that you do not need'
+                )
+        super()._register_module(module, module_name, force=True)
+
+
+def qualified_name(part: Any) -> str:
+    """Return module and name of a part, as `package.module.Name`."""
+    return f'{part.__module__}.{getattr(part, "__qualname__", type(part).__name__)}'
+
+
+def inspect_parameters(part: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Inspect the constructor of a part.
+
+    Args:
+        part: a class or a function.
+
+    Returns:
+        The named parameters, and whether others are accepted too. A constructor that passes `**kwargs` on to its base
+        class has the parameters of that one as well.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    functions = [vars(c)['__init__'] for c in list_constructor_classes(part)] if inspect.isclass(part) else [part]
+    for function in functions:
+        signature = inspect.signature(function).parameters
+        for name, parameter in signature.items():
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name != 'self':
+                parameters.setdefault(name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
+            return parameters, False
+    return parameters, bool(functions)
+
+
+def list_constructor_classes(part: type) -> list[type]:
+    """Return the classes in the ancestry of a part that define a constructor, without those of torch and Python."""
+    foreign = ('torch.nn.modules', 'builtins', 'abc')
+    return [c for c in part.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(foreign)]
+
+
+def find_argument_errors(part: Any, name: str, settings: Mapping[str, Any], provided: Iterable[str]) -> dict[str, str]:
+    """Check settings against the constructor of a part.
+
+    Args:
+        part: a class or a function.
+        name: of the part, for the messages.
+        settings: from the config.
+        provided: the names of the values that other parts will provide.
+
+    Returns:
+        A message by setting for each unknown one; the key '' has the message about missing ones.
+    """
+    parameters, accepts_others = inspect_parameters(part)
+    accepted = ', '.join(n for n in parameters if n not in provided) or 'no settings'
+    unknown = [] if accepts_others else [k for k in settings if k not in parameters]
+    errors = {}
+    for key in unknown:
+        hint = suggest_closest(key, parameters)
+        errors[key] = compose_message(f'{name} has no argument {key!r}', hint, f'it takes: {accepted}')
+    required = [n for n, p in parameters.items() if p.default is p.empty]
+    missing = [n for n in required if n not in settings and n not in provided]
+    if missing:
+        given = ', '.join(settings) or 'nothing'
+        errors[''] = f'{name} needs {", ".join(missing)}; given: {given}'
+    return errors
+
+
+def merge_arguments(part: Any, name: str, settings: dict[str, Any], provided: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings and provided values to the arguments of a part.
+
+    Args:
+        part: a class or a function.
+        name: of the part, for the messages.
+        settings: from the config.
+        provided: values that other parts know; those that the constructor does not accept are dropped.
+
+    Raises:
+        ConfigError: a setting is unknown or missing.
+        MismatchError: a setting contradicts a provided value.
+    """
+    errors = find_argument_errors(part, name, settings, provided)
+    if errors:
+        raise ConfigError('\n'.join(errors.values()))
+    accepted = {key: value for key, value in provided.items() if key in inspect_parameters(part)[0]}
+    for key, value in accepted.items():
+        if key in settings and freeze_lists(settings[key]) != freeze_lists(value):
+            raise MismatchError(
+                f'{name} is given {key}={settings[key]!r} in the config, but the part it is connected to has '
+                f'{key}={value!r}; leave {key} out of the config'
+            )
+    return {**settings, **accepted}
+
+
+def freeze_lists(value: Any) -> Any:
+    """Return a setting with its lists as tuples, at every depth, so that equal settings compare as equal."""
+    if isinstance(value, Mapping):
+        return {k: freeze_lists(v) for k, v in value.items()}
+    return tuple(map(freeze_lists, value)) if isinstance(value, list | tuple) else value
+
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='poseplug')
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='poseplug')
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='poseplug')
+SAMPLERS = Registry('sampler', parent=MMENGINE_SAMPLERS, scope='poseplug')
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='poseplug')
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='poseplug')
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='poseplug')
+OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='poseplug')
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, scope='poseplug'
+)
+CODECS = Registry('codec', scope='poseplug')
+SOURCES = Registry('source', scope='poseplug')
+SKELETONS = Registry('skeleton', scope='poseplug')
+
+REGISTRIES = {
+    registry.name: registry
+    for registry in (
+        MODELS,
+        DATASETS,
+        TRANSFORMS,
+        SAMPLERS,
+        METRICS,
+        HOOKS,
+        LOOPS,
+        OPTIM_WRAPPERS,
+        OPTIM_WRAPPER_CONSTRUCTORS,
+        CODECS,
+        SOURCES,
+        SKELETONS,
+    )
+}
+
+
+def get_registry(kind: str) -> Registry:
+    """Return the registry of a kind of part.
+
+    Args:
+        kind: such as 'codec'.
+
+    Raises:
+        ConfigError: there is no such kind; the message lists them.
+    """
+    if kind not in REGISTRIES:
+        hint, kinds = suggest_closest(kind, REGISTRIES), f'kinds: {", ".join(REGISTRIES)}'
+        raise ConfigError(compose_message(f'there is no kind of part {kind!r}', hint, kinds))
+    return REGISTRIES[kind]

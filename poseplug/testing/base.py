@@ -1,0 +1,17 @@
+"""The base class of all contracts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Contract:
+    """The base class of all contracts: a set of test methods over the part that `build_part` returns."""
+
+    def build_part(self, *args: Any) -> Any:
+        """Builds the part under test, a new one on every call; a subclass must override it.
+
+        Raises:
+            NotImplementedError: The subclass does not define it.
+        """
+        raise NotImplementedError(f'{type(self).__name__} must define how its part is built: def build_part(self, ...)')

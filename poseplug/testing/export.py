@@ -1,0 +1,48 @@
+"""The contract of a codec whose decoding is exported together with the network."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from poseplug.codecs.base import Codec
+from poseplug.core.skeleton import Skeleton
+from poseplug.testing.base import Contract
+from poseplug.testing.codec import decode_to_tensors
+from poseplug.testing.samples import SMALL_SKELETON, create_random_fields
+
+
+class ExportContract(Contract):
+    """The law of a codec that exports with the network, beside `CodecContract` (about a second).
+
+    `build_part(skeleton)` returns the codec.
+
+    Attributes:
+        skeleton: Skeleton of the codec under test.
+    """
+
+    skeleton: ClassVar[Skeleton] = SMALL_SKELETON
+
+    def build_part(self, skeleton: Skeleton) -> Codec:
+        return super().build_part(skeleton)
+
+    def test_decoding_exports(self) -> None:
+        codec = self.build_part(self.skeleton)
+        decoder, fields = DecodeModule(codec), create_random_fields(codec, 2)
+        program = torch.export.export(decoder, (fields,))
+        assert_close(program.module()(fields), decoder(fields))
+
+
+class DecodeModule(nn.Module):
+    """The decoding of a codec as a module, the form that an exporter accepts."""
+
+    def __init__(self, codec: Codec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Decodes fields (B, C, ...) to keypoints (N, K, 2) in input pixels and keypoint scores (N, K)."""
+        return decode_to_tensors(self.codec, fields)

@@ -1,0 +1,84 @@
+"""The contract of a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.base import Metric, MetricResult
+from poseplug.testing.base import Contract
+from poseplug.testing.samples import SMALL_SKELETON, create_test_record
+
+
+class MetricContract(Contract):
+    """Laws of a metric: `build_part(skeleton)` returns it.
+
+    Attributes:
+        skeleton: Skeleton of the metric under test.
+        perfect_value: What a perfect prediction scores in every value. By default 0 where the metric is
+            `lower_is_better`, else 100.
+    """
+
+    skeleton: ClassVar[Skeleton] = SMALL_SKELETON
+    perfect_value: ClassVar[float | None] = None
+
+    def build_part(self, skeleton: Skeleton) -> Metric:
+        return super().build_part(skeleton)
+
+    def create_records(self) -> list[Record]:
+        """Returns annotated instances of several images, one of them with an unlabeled keypoint."""
+        rng = np.random.default_rng(0)
+        records = [create_test_record(rng, self.skeleton, f'im{i}.jpg') for i in range(6)]
+        records[2].visible[0, -1] = 0
+        return records
+
+    def compute_scores(self, pairs: Sequence[tuple[Poses, Record]]) -> MetricResult:
+        """Returns the metric's result over predictions and their annotations, added in this order."""
+        metric = self.build_part(self.skeleton)
+        for poses, record in pairs:
+            metric.update(poses, record)
+        return metric.compute()
+
+    def test_a_perfect_prediction_has_the_best_score(self) -> None:
+        pairs = [(Poses.from_annotations(record.keypoints, record.visible), record) for record in self.create_records()]
+        result = self.compute_scores(pairs)
+        assert result.values
+        default = 0.0 if self.build_part(self.skeleton).lower_is_better else 100.0
+        assert set(result.values.values()) == {default if self.perfect_value is None else self.perfect_value}
+
+    def test_the_order_of_images_does_not_matter(self) -> None:
+        pairs = [(_perturb_keypoints(record, i), record) for i, record in enumerate(self.create_records())]
+        assert self.compute_scores(pairs).values == pytest.approx(self.compute_scores(pairs[::-1]).values)
+
+    def test_a_prediction_far_away_scores_worse_than_one_nearby(self) -> None:
+        near, far = (
+            self.compute_scores(
+                [(_perturb_keypoints(record, 0, px), record) for record in self.create_records()]
+            ).values
+            for px in (1.0, 500.0)
+        )
+        sign = -1 if self.build_part(self.skeleton).lower_is_better else 1
+        assert all(sign * far[name] < sign * near[name] for name in near if name in far)
+
+    def test_scores_are_finite_and_serializable(self) -> None:
+        pairs = [(_perturb_keypoints(record, i), record) for i, record in enumerate(self.create_records())]
+        result = self.compute_scores(pairs)
+        assert all(np.isfinite(value) and isinstance(value, float) for value in result.values.values())
+        assert set(result.to_dict()) == {'metrics', 'curves', 'notes'}
+
+    def test_an_empty_metric_has_no_nan(self) -> None:
+        assert not any(np.isnan(value) for value in self.compute_scores([]).values.values())
+
+
+def _perturb_keypoints(record: Record, seed: int, sigma_px: float = 3.0) -> Poses:
+    """Predictions off by normally distributed errors; their score depends on the seed."""
+    rng = np.random.default_rng(seed)
+    keypoints = record.keypoints + rng.normal(0, sigma_px, record.keypoints.shape).astype(np.float32)
+    scores = np.full(record.visible.shape, 0.9 - 0.1 * seed, np.float32)
+    return Poses(keypoints, scores, scores.mean(axis=1))

@@ -1,0 +1,38 @@
+"""The contract of a neck."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from poseplug.core.geometry import Size
+from poseplug.testing.network import NetworkContract, assert_map_stride
+from poseplug.testing.samples import create_random_features
+
+
+class NeckContract(NetworkContract):
+    """Laws of a neck: `build_part(in_channels, strides)` returns it.
+
+    Attributes:
+        in_channels: Channels of the feature maps that it receives.
+        strides: Strides of these feature maps.
+        input_size: (width, height) of the images.
+    """
+
+    in_channels: ClassVar[tuple[int, ...]] = (6, 8, 10)
+    strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+    input_size: ClassVar[Size] = (64, 96)
+
+    def part_args(self) -> tuple[Any, ...]:
+        return self.in_channels, self.strides
+
+    def random_input(self, batch_size: int = 2) -> list[Tensor]:
+        return create_random_features(batch_size, self.in_channels, self.strides, self.input_size)
+
+    def test_channels_and_strides_are_what_it_declares(self) -> None:
+        neck = self.build_seeded().eval()
+        outputs = list(neck(self.random_input()))
+        assert [maps.shape[1] for maps in outputs] == list(neck.out_channels)
+        for maps, stride in zip(outputs, neck.strides, strict=True):
+            assert_map_stride(maps, stride, self.input_size)

@@ -1,0 +1,60 @@
+"""The contract of a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poseplug.data.sources.base import Source
+from poseplug.testing.base import Contract
+
+
+class SourceContract(Contract):
+    """Laws of a source: `build_part(folder)` writes a small data set into an empty folder and returns its source."""
+
+    def build_part(self, folder: Path) -> Source:
+        return super().build_part(folder)
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Source:
+        return self.build_part(tmp_path)
+
+    def test_kept_plus_dropped_equals_total(self, source: Source) -> None:
+        records, report = source.load()
+        assert report.kept == sum(len(record.keypoints) for record in records)
+        assert report.kept + sum(report.dropped.values()) == report.total
+        assert str(report.kept) in str(report)
+        assert all(cause and count > 0 for cause, count in report.dropped.items())
+
+    def test_every_array_is_finite_and_has_its_declared_shape(self, source: Source) -> None:
+        for record in source.load()[0]:
+            n, k = len(record.keypoints), len(source.skeleton)
+            shapes = {'keypoints': (n, k, 2), 'visible': (n, k), 'boxes': (n, 4), 'areas': (n,), 'centers': (n, 2),
+                      'scales': (n,)}  # fmt: skip
+            for name, shape in shapes.items():
+                values = getattr(record, name)
+                if values is not None:
+                    assert values.shape == shape, f'{record.id}: {name} has shape {values.shape}, not {shape}'
+                    assert np.isfinite(values).all(), f'{record.id}: {name} has a value that is not a finite number'
+            assert np.isin(record.visible, (0, 1, 2)).all()
+            assert record.visible.any(), (
+                f'{record.id}: no instance has a labeled keypoint; drop such instances and count them in the report'
+            )
+
+    def test_boxes_and_scales_have_positive_sizes(self, source: Source) -> None:
+        for record in source.load()[0]:
+            if record.boxes is not None:
+                assert (record.boxes[:, 2:] > record.boxes[:, :2]).all()
+            assert record.scales is None or (record.scales > 0).all()
+
+    def test_every_image_exists_and_has_a_unique_id(self, source: Source) -> None:
+        records = source.load()[0]
+        assert all(record.path.is_file() for record in records)
+        assert all(record.source and record.id for record in records)
+        assert len({record.id for record in records}) == len(records)
+
+    def test_loading_twice_returns_equal_records(self, source: Source) -> None:
+        for first, second in zip(source.load()[0], source.load()[0], strict=True):
+            np.testing.assert_equal(vars(first), vars(second))

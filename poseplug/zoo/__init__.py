@@ -1,0 +1,1 @@
+"""Weights of other projects for the models of poseplug."""

@@ -1,0 +1,418 @@
+"""Conversion of weights from MMPose 1.x and from the official HRNet, SimpleBaseline and ViTPose.
+
+Nothing is guessed: every name in a file is converted to a name of the model or ignored for a stated reason, every
+tensor of the model is filled, and shapes agree; otherwise the file is refused. `ConversionReport` lists every name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.torch_version import TorchVersion as Version
+
+from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError, compose_message, suggest_closest
+from poseplug.engine import checkpoint
+from poseplug.files.atomic import write_atomically
+
+# Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
+MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
+_RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replacement); the first match counts
+
+# Objects that OpenMMLab's trainers pickle beside the weights: names and colors of data sets, and the log's numbers.
+IGNORED_GLOBALS = (
+    'numpy.dtype',
+    'numpy.ndarray',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+)
+_HEATMAP_HEAD_RULES: _RenameRules = (
+    (r'(?:keypoint_)?head\.deconv_layers\.(.+)', r'head.deconvs.\1'),
+    (r'(?:keypoint_)?head\.final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+)
+_SIMCC_HEAD_RULES: _RenameRules = (
+    (r'head\.(?:deconv_head\.)?deconv_layers\.(.+)', r'head.deconvs.\1'),
+    (r'head\.(?:deconv_head\.)?final_layer\.(weight|bias)', r'head.maps.\1'),
+    (r'head\.(?:mlp_head|cls)_([xy])\.(.+)', r'head.bins.\1.\2'),
+    (r'head\.mlp\.(.+)', r'head.tokens.\1'),
+    (r'head\.gau\.res_scale\.scale', r'head.attention.shortcut'),
+    (r'head\.gau\.(.+)', r'head.attention.\1'),
+)
+_BACKBONE_RULES: _RenameRules = ((r'(backbone\..+)', r'\1'),)
+_RTMO_RULES: _RenameRules = (
+    (r'neck\.input_proj\.(.+)', r'neck.inputs.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.self_attn\.attn\.(.+)', r'neck.encoder.attention.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.ffn\.layers\.0\.0\.(.+)', r'neck.encoder.layer1.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.ffn\.layers\.1\.(.+)', r'neck.encoder.layer2.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.norms\.0\.(.+)', r'neck.encoder.norm1.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.norms\.1\.(.+)', r'neck.encoder.norm2.\1'),
+    (r'neck\.lateral_convs\.(.+)', r'neck.laterals.\1'),
+    (r'neck\.fpn_blocks\.(.+)', r'neck.down_fusions.\1'),
+    (r'neck\.downsample_convs\.(.+)', r'neck.halvings.\1'),
+    (r'neck\.pan_blocks\.(.+)', r'neck.up_fusions.\1'),
+    (r'neck\.projector\.convs\.(.+)', r'neck.outputs.\1'),
+    (r'head\.head_module\.conv_cls\.(.+)', r'head.score_towers.\1'),
+    (r'head\.head_module\.conv_pose\.(.+)', r'head.pose_towers.\1'),
+    (r'head\.head_module\.out_cls\.(.+)', r'head.scores.score.\1'),
+    (r'head\.head_module\.out_bbox\.(.+)', r'head.poses.raw.\1'),
+    (r'head\.head_module\.out_kpt_reg\.(.+)', r'head.poses.proxy.\1'),
+    (r'head\.head_module\.out_kpt_vis\.(.+)', r'head.poses.visible.\1'),
+    (r'head\.head_module\.out_pose\.(.+)', r'head.poses.vector.\1'),
+    (r'head\.dcc\.pos_enc', 'head.dcc.code'),
+    (r'head\.dcc\.gau\.res_scale\.scale', 'head.dcc.attention.shortcut'),
+    (r'head\.dcc\.gau\.(.+)', r'head.dcc.attention.\1'),
+    (r'head\.dcc\.pose_to_kpts\.(.+)', r'head.dcc.to_tokens.\1'),
+    (r'head\.dcc\.([xy])_fc\.(.+)', r'head.dcc.\1_code.\2'),
+    (r'head\.dcc\.sigma_fc\.0\.(.+)', r'head.dcc.to_spread.\1'),
+    (r'head\.dcc\.sigma_fc\.2\.scale', 'head.dcc.spread_scale'),
+)
+
+
+@dataclass(frozen=True)
+class CheckpointLayout:
+    """The names of weights in one kind of file.
+
+    Attributes:
+        name: what the files are, for messages.
+        name_pattern: regular expression that is found in a name of such a file, and of no layout listed before.
+        rules: (pattern of a whole name, name of the model); the first match counts.
+    """
+
+    name: str
+    name_pattern: str
+    rules: _RenameRules
+
+
+_CHECKPOINT_LAYOUTS = (
+    CheckpointLayout(
+        "MMPose 1.x's ViT",
+        r'^backbone\.layers\.\d+\.ffn\.',
+        (
+            (r'backbone\.pos_embed', r'backbone.pos_embed'),
+            (r'backbone\.patch_embed\.projection\.(.+)', r'backbone.patch_embed.proj.\1'),
+            (r'backbone\.layers\.(\d+)\.ln([12])\.(.+)', r'backbone.blocks.\1.norm\2.\3'),
+            (r'backbone\.layers\.(\d+)\.attn\.(.+)', r'backbone.blocks.\1.attn.\2'),
+            (r'backbone\.layers\.(\d+)\.ffn\.layers\.0\.0\.(.+)', r'backbone.blocks.\1.mlp.fc1.\2'),
+            (r'backbone\.layers\.(\d+)\.ffn\.layers\.1\.(.+)', r'backbone.blocks.\1.mlp.fc2.\2'),
+            (r'backbone\.ln1\.(.+)', r'backbone.norm.\1'),
+            *_HEATMAP_HEAD_RULES,
+        ),
+    ),
+    CheckpointLayout(
+        'the official ViTPose',
+        r'^backbone\.blocks\.\d+\.mlp\.',
+        ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+    ),
+    CheckpointLayout("MMPose's RTMO", r'^head\.dcc\.', (*_BACKBONE_RULES, *_RTMO_RULES)),
+    CheckpointLayout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*_BACKBONE_RULES, *_SIMCC_HEAD_RULES)),
+    CheckpointLayout(
+        "MMPose's ResNet, HRNet or CSPNeXt",
+        r'^backbone\.(conv1|stem\.0\.conv)\.weight$',
+        (*_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+    ),
+    CheckpointLayout(
+        'the official HRNet or SimpleBaseline',
+        r'^conv1\.weight$',
+        (
+            (r'deconv_layers\.(.+)', r'head.deconvs.\1'),
+            (r'final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+            (r'((?:conv|bn|layer|transition|stage)\d\..+)', r'backbone.\1'),
+        ),
+    ),
+)
+_INCOMPATIBLE_NETWORKS = (
+    ("MMPose's CPM", r'^backbone\.cpm_stages\.', 'CPMTrunk with CPMHead'),
+    ("MMPose's hourglass", r'^backbone\.hourglass_modules\.', 'Hourglass with HourglassHead'),
+)
+_UNSUPPORTED_NETWORKS = (
+    ('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),
+)
+_IGNORED_NAMES: _RenameRules = (
+    (r'data_preprocessor\..+', "images are normalized by the config's model.input_norm"),
+    (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'computed from the settings'),
+    (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
+)
+_BATCH_COUNTER_SUFFIX = 'num_batches_tracked'
+
+
+@dataclass
+class ConversionEntry:
+    """What one name of a file was converted to.
+
+    Attributes:
+        name: in the file; '' for a tensor that the file lacks and that keeps the model's value.
+        targets: names in the model; none if the name is ignored.
+        shape: of the tensor in the file.
+        reason: why the name is ignored, split or filled.
+    """
+
+    name: str
+    targets: list[str]
+    shape: list[int] = field(default_factory=list)
+    reason: str = ''
+
+    def __str__(self) -> str:
+        name, targets = self.name or 'not in the file', ', '.join(self.targets) or 'ignored'
+        reason = f' ({self.reason})' if self.reason else ''
+        return f'{name} {tuple(self.shape)} -> {targets}{reason}'
+
+
+@dataclass
+class ConversionReport:
+    """What every name of a file was converted to.
+
+    Attributes:
+        layout: name of the file's layout.
+        entries: one for each name in the file, and one for each tensor of the model that no name fills.
+        out_file: the written file, once there is one.
+        sha256: of the written file.
+    """
+
+    layout: str
+    entries: list[ConversionEntry] = field(default_factory=list)
+    out_file: str = ''
+    sha256: str = ''
+
+    def __str__(self) -> str:
+        num_filled = sum(len(entry.targets) for entry in self.entries)
+        num_ignored = sum(not entry.targets for entry in self.entries)
+        num_read = sum(bool(entry.name) for entry in self.entries)
+        return f'names of {self.layout}: {num_read} read, {num_ignored} ignored; {num_filled} tensors filled'
+
+
+def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False) -> ConversionReport:
+    """Convert a foreign checkpoint to a .safetensors file for the model of a config.
+
+    Args:
+        source: the foreign checkpoint.
+        cfg: a loaded config of the same network.
+        out: path of the new file, ending in .safetensors.
+        trust: see `read_foreign_checkpoint`.
+
+    Returns:
+        The report, with path and SHA-256 of the new file.
+
+    Raises:
+        ConfigError: `out` has another ending.
+        UnsafeFileError: the checkpoint holds more than plain data and is not trusted.
+        CheckpointError: it does not fit the config's model, or is of a network that poseplug does not have.
+    """
+    from safetensors.torch import save
+
+    from poseplug.config.build import build_model
+
+    if out.suffix != '.safetensors':
+        raise ConfigError(f'--out {out}: converted weights are a .safetensors file; name it {out.stem}.safetensors')
+    content = read_foreign_checkpoint(source, trust)
+    with torch.random.fork_rng(devices=[]):  # building draws initial weights from the global generator
+        model = build_model(cfg)
+    state, report = convert_state_dict(model, content['state_dict'], source)
+    report.entries += [ConversionEntry(name, [], reason='not weights') for name in content if name != 'state_dict']
+    data = save({name: value.contiguous() for name, value in state.items()})
+    write_atomically(out, data)
+    report.out_file, report.sha256 = str(out), hashlib.sha256(data).hexdigest()
+    return report
+
+
+def write_conversion_report(report: ConversionReport, path: Path) -> None:
+    """Write a report as a JSON file, every entry of it."""
+    write_atomically(path, json.dumps(asdict(report), indent=1).encode())
+
+
+def read_foreign_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
+    """Read a checkpoint of another project without running any code in it.
+
+    Args:
+        path: a .pth or .safetensors file.
+        trust: accept a file of MMEngine's trainer, whose log and NumPy objects (`IGNORED_GLOBALS`) are replaced by
+            empty objects and not run; and any file under an old PyTorch.
+
+    Returns:
+        Its content, with the weights under 'state_dict'.
+
+    Raises:
+        UnsafeFileError: the file holds more than plain data, or PyTorch is too old to read it safely.
+        CheckpointError: the file holds no weights.
+    """
+    is_old_torch = Version(torch.__version__) < Version(MIN_TORCH_FOR_FOREIGN_FILES)
+    if not trust and path.suffix != '.safetensors' and is_old_torch:
+        raise UnsafeFileError(
+            f'{path} is foreign, and PyTorch {torch.__version__} can be made to run code by such a file '
+            f'(CVE-2025-32434, CVE-2026-24747). Install torch>={MIN_TORCH_FOR_FOREIGN_FILES}, or add --trust if you '
+            f'know its origin'
+        )
+    try:
+        # Even a trusted file is loaded with weights_only=True: what else it asks for is refused.
+        with _replace_ignored_globals() if trust else nullcontext():
+            content = checkpoint.load_checkpoint(path)
+    except UnsafeFileError as error:
+        if trust or not any(f' {name}, ' in str(error) for name in IGNORED_GLOBALS):
+            raise
+        raise UnsafeFileError(
+            f'{path} keeps more than weights, as files of MMEngine do, and is refused as it is. If you know its '
+            f'origin, add --trust: everything beside the weights is then ignored, still without running it'
+        ) from error
+    weights = content['state_dict']
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise CheckpointError(f'{path} has no weights: its state_dict is more or other than tensors by name')
+    return content
+
+
+class IgnoredObject:
+    """Stands for an ignored object of a foreign file: accepts any arguments and keeps nothing."""
+
+    def __new__(cls, *_: Any) -> IgnoredObject:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+@contextmanager
+def _replace_ignored_globals() -> Iterator[None]:
+    """While active, loading creates an `IgnoredObject` instead of calling what `IGNORED_GLOBALS` names."""
+    with torch.serialization.safe_globals([(IgnoredObject, name) for name in IGNORED_GLOBALS]):
+        yield
+
+
+def _any_name_matches(names: Iterable[str], pattern: str) -> bool:
+    return any(re.search(pattern, name) for name in names)
+
+
+def detect_layout(names: Mapping[str, Any], source: Path | str = 'the file') -> CheckpointLayout:
+    """Detect the layout of a file from its names.
+
+    Args:
+        names: weights by name.
+        source: the file, for messages.
+
+    Raises:
+        CheckpointError: the layout is unknown, or the file is of a network that poseplug does not have.
+    """
+    for network, pattern, our_parts in _INCOMPATIBLE_NETWORKS:
+        if _any_name_matches(names, pattern):
+            raise CheckpointError(
+                f'{source} is of {network}, which is another network than ours; train {our_parts} from scratch'
+            )
+    for network, pattern in _UNSUPPORTED_NETWORKS:
+        if _any_name_matches(names, pattern):
+            raise CheckpointError(f'{source} is of {network}, whose names are not mapped yet')
+    for layout in _CHECKPOINT_LAYOUTS:
+        if _any_name_matches(names, layout.name_pattern):
+            return layout
+    first_names = ', '.join([*names][:3]) or 'none'
+    known = '; '.join(layout.name for layout in _CHECKPOINT_LAYOUTS)
+    raise CheckpointError(f'{source} has names (first: {first_names}) of no known kind; known: {known}')
+
+
+def convert_state_dict(
+    model: nn.Module, state_dict: Mapping[str, Tensor], source: Path | str = 'the file'
+) -> tuple[dict[str, Tensor], ConversionReport]:
+    """Convert foreign weights to the state of a model.
+
+    Args:
+        model: gives names and shapes.
+        state_dict: foreign weights by name.
+        source: the file, for messages.
+
+    Returns:
+        The model's state, complete and of its shapes, and the report.
+
+    Raises:
+        CheckpointError: a name is unknown or two become one, or a tensor is missing or has another shape.
+    """
+    # Weights that were saved inside of (Distributed)DataParallel have names that start with 'module.'.
+    state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    layout = detect_layout(state_dict, source)
+    model_state, report = model.state_dict(), ConversionReport(layout.name)
+    state: dict[str, Tensor] = {}
+    for name, value in state_dict.items():
+        converted, reason = _rename_weight(name, value, layout.rules, model_state)
+        _check_known_names(name, converted, model_state, source, layout)
+        if converted.keys() & state.keys():
+            raise CheckpointError(
+                f'{source} has {[*converted][0]} twice: {name} and another of its names are converted to it'
+            )
+        report.entries.append(ConversionEntry(name, [*converted], [*value.shape], reason))
+        state.update(converted)
+    for name in model_state:
+        if name.endswith(_BATCH_COUNTER_SUFFIX) and name not in state:
+            state[name] = model_state[name]
+            report.entries.append(ConversionEntry('', [name], reason='files of old PyTorch do not count batches'))
+    checkpoint.adapt_state_dict(model, state)
+    checkpoint.check_state_dict(model, state, source)
+    return state, report
+
+
+def _rename_weight(
+    name: str, value: Tensor, rules: _RenameRules, model_state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], str]:
+    """Convert one weight: tensors by the model's names (unchanged without a rule), or none and the reason."""
+    for pattern, reason in _IGNORED_NAMES:
+        if re.fullmatch(pattern, name):
+            return {}, reason
+    replaced = (re.sub(pattern, replacement, name) for pattern, replacement in rules if re.fullmatch(pattern, name))
+    target = next(replaced, name)
+    is_heatmap = target.startswith('head.predict.heatmap.')
+    if is_heatmap and target.replace('heatmap', 'offset') in model_state:
+        return _split_udp_channels(target, value), 'channels of class, x and y by keypoint'
+    if is_heatmap and target.replace('heatmap', 'tags') in model_state:
+        return _split_heatmap_tag_channels(target, value, model_state), 'channels of heatmaps, then of tags'
+    return {target: value}, ''
+
+
+def _split_udp_channels(name: str, value: Tensor) -> dict[str, Tensor]:
+    """Split UDP's channels (3 K, ...), class, x and y of each keypoint, into 'heatmap' (K) and 'offset' (2 K)."""
+    if len(value) % 3:
+        raise CheckpointError(
+            f'{name} has {len(value)} channels, not three per keypoint; set model.codec to UDPHeatmap'
+        )
+    by_keypoint = value.unflatten(0, (-1, 3))
+    return {name: by_keypoint[:, 0], name.replace('heatmap', 'offset'): by_keypoint[:, 1:].flatten(0, 1)}
+
+
+def _split_heatmap_tag_channels(name: str, value: Tensor, model_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Split associative embedding's channels, all heatmaps and then all tags, into the two fields."""
+    targets = [name, name.replace('heatmap', 'tags')]
+    sizes = [len(model_state[target]) for target in targets]
+    if len(value) != sum(sizes):
+        raise CheckpointError(
+            f"{name} has {len(value)} channels, and the config's model {sizes[0]} for heatmaps and {sizes[1]} for "
+            f'tags; take the skeleton that the file was trained for'
+        )
+    return dict(zip(targets, value.split(sizes), strict=True))
+
+
+def _check_known_names(
+    name: str,
+    converted: Mapping[str, Any],
+    model_state: Mapping[str, Tensor],
+    source: Path | str,
+    layout: CheckpointLayout,
+) -> None:
+    """Raise if a name is converted to one that the model does not have; the message suggests the closest."""
+    for target in converted:
+        if target not in model_state:
+            our_name = f' (here: {target})' if target != name else ''
+            raise CheckpointError(
+                compose_message(
+                    f"{source}, of {layout.name}, has {name}{our_name}, which the config's model has not",
+                    suggest_closest(target, model_state),
+                    'use the config of the same network, head and size',
+                )
+            )

@@ -1,0 +1,36 @@
+"""How commands parse their options."""
+
+import argparse
+
+import pytest
+
+from poseplug.cli.options import parse_cfg_option
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('3', 3),
+        ('(128,128)', (128, 128)),
+        ('true', True),
+        ('None', None),
+        ('none', 'none'),
+        ('HeatmapHead', 'HeatmapHead'),
+        ("{'type': 'Warp'}", {'type': 'Warp'}),
+        ("dict(type='Warp')", {'type': 'Warp'}),
+        ("[dict(type='A', b=dict(c=(1, 2))), dict()]", [{'type': 'A', 'b': {'c': (1, 2)}}, {}]),
+        ('a=b', 'a=b'),
+        ("dict(['ab'])", "dict(['ab'])"),
+        ('dict(**{})', 'dict(**{})'),
+        ("__import__('os').getcwd()", "__import__('os').getcwd()"),
+        ("dict(a=open('x'))", "dict(a=open('x'))"),
+    ],
+)
+def test_a_value_is_a_literal_as_in_configs_or_else_a_string_and_is_never_run(text, value):
+    assert parse_cfg_option(f'model.x={text}') == ('model.x', value)
+
+
+@pytest.mark.parametrize('text', ['model.x', '=3'])
+def test_an_option_without_key_or_value_is_an_error(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='is not KEY=VALUE'):
+        parse_cfg_option(text)

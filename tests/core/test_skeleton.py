@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from poseplug.core.errors import ConfigError, PluginError
+from poseplug.core.skeleton import Skeleton
+from poseplug.registry import SKELETONS
+from poseplug.registry.skeletons import get_skeleton, register_skeleton
+from poseplug.testing import SMALL_SKELETON
+
+ALL_SKELETONS = [get_skeleton(name) for name in SKELETONS.list_names()]
+
+
+@pytest.mark.parametrize('skeleton', ALL_SKELETONS, ids=lambda s: s.name)
+def test_flipping_is_its_own_inverse_and_exchanges_left_and_right(skeleton):
+    names = np.array(skeleton.keypoints)
+    np.testing.assert_array_equal(skeleton.flip_indices[skeleton.flip_indices], np.arange(len(skeleton)))
+    exchanged = [n.replace('left', '?').replace('right', 'left').replace('?', 'right') for n in names]
+    assert names[skeleton.flip_indices].tolist() == exchanged
+
+
+@pytest.mark.parametrize('skeleton', ALL_SKELETONS, ids=lambda s: s.name)
+def test_a_flipped_limb_is_a_limb(skeleton):
+    limbs = {frozenset(pair) for pair in skeleton.limb_indices.tolist()}
+    assert limbs == {frozenset(skeleton.flip_indices[list(pair)].tolist()) for pair in limbs}
+
+
+@pytest.mark.parametrize('skeleton', ALL_SKELETONS, ids=lambda s: s.name)
+def test_it_is_registered_by_its_own_name_and_survives_copying(skeleton):
+    assert get_skeleton(skeleton.name) is skeleton
+    assert copy.deepcopy(skeleton) == pickle.loads(pickle.dumps(skeleton)) == skeleton
+
+
+def test_lsp_counts_from_the_right_ankle_and_measures_from_right_hip_to_left_shoulder():
+    lsp = get_skeleton('lsp')
+    assert [lsp.index(k) for k in ('right_ankle', 'left_ankle', 'neck', 'head_top')] == [0, 5, 12, 13]
+    assert [lsp.index(k) for k in lsp.torso] == [2, 9]
+    assert [(a, b) for a, b in enumerate(lsp.flip_indices) if a < b] == [
+        (0, 5),
+        (1, 4),
+        (2, 3),
+        (6, 11),
+        (7, 10),
+        (8, 9),
+    ]
+
+
+def test_flic_has_the_nine_keypoints_that_cpm_uses():
+    flic = get_skeleton('flic')
+    assert [(a, b) for a, b in enumerate(flic.flip_indices) if a < b] == [(0, 3), (1, 4), (2, 5), (6, 7)]
+    assert flic.keypoints[8] == 'head'
+
+
+def test_keypoints_are_found_in_another_skeleton_by_name():
+    other = Skeleton('other', ('left_hand', 'tail', 'nose'))
+    assert SMALL_SKELETON.indices_in(other).tolist() == [2, 0, -1]
+
+
+def test_a_dict_of_fields_is_a_skeleton_with_its_lists_as_tuples():
+    spec = dict(name='pair', keypoints=['a', 'b'], limbs=[['a', 'b']], groups=dict(both=['a', 'b']))
+    assert get_skeleton(spec) == Skeleton('pair', ('a', 'b'), (('a', 'b'),), groups={'both': ('a', 'b')})
+    assert get_skeleton(spec).groups == {'both': ('a', 'b')}
+
+
+@pytest.mark.parametrize(
+    ('spec', 'message'),
+    [
+        (dict(name='x', keypoints=[]), 'needs keypoints with distinct names'),
+        (dict(name='x', keypoints=['a', 'a']), 'needs keypoints with distinct names'),
+        (dict(name='x', keypoints=['hand'], limbs=[('hand', 'hnad')]), "has no keypoint 'hnad'; closest: 'hand'"),
+        (
+            dict(name='x', keypoints=['a', 'b', 'c'], flip_pairs=[('a', 'b'), ('b', 'c')]),
+            'flip_pairs contain a keypoint more than once',
+        ),
+        (dict(name='x', keypoints=['a', 'b'], sigmas=[0.1]), '2 keypoints but 1 sigmas'),
+        (dict(name='x', keypoint=['a']), "a skeleton has no argument 'keypoint'; closest: 'keypoints'"),
+        (17, 'a skeleton is a name, a dict of its fields or a Skeleton; got int'),
+        ('lps', "skeleton 'lps' is not registered; closest: 'lsp'"),
+    ],
+)
+def test_an_invalid_skeleton_is_an_error_that_names_the_mistake(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        get_skeleton(spec)
+
+
+def test_another_skeleton_of_a_taken_name_is_an_error_that_names_both_modules():
+    with pytest.raises(PluginError, match=r'already registered by poseplug\.skeletons\.lsp\.lsp; .*test_skeleton\.lsp'):
+        register_skeleton(Skeleton('lsp', ('nose',)))
+    assert len(get_skeleton('lsp')) == 14
+
+
+def test_merged_skeletons_have_every_keypoint_once_and_map_back_by_name():
+    merged = get_skeleton('lsp+coco')
+    assert len(merged) == 14 + 17 - 12
+    assert len(set(merged.keypoints)) == len(merged)
+    for name in ('lsp', 'coco'):
+        skeleton = get_skeleton(name)
+        assert merged.indices_in(skeleton).max() == len(skeleton) - 1
+        indices = skeleton.indices_in(merged)
+        assert [merged.keypoints[i] for i in indices] == list(skeleton.keypoints)
+        np.testing.assert_array_equal(merged.flip_indices[indices], indices[skeleton.flip_indices])
+    assert merged.torso == ('right_hip', 'left_shoulder')
+    assert merged.sigmas is None  # LSP has no sigma of its head top
+
+
+def test_a_skeleton_merged_with_itself_has_no_more_keypoints_and_left_must_mean_the_same():
+    assert get_skeleton('lsp+lsp').keypoints == get_skeleton('lsp').keypoints
+    with pytest.raises(ConfigError, match=r"'lsp' is person-centric, 'flic' is observer-centric: left and right"):
+        get_skeleton('lsp+flic')

@@ -1,0 +1,99 @@
+"""Peaks of several instances: which cells count, and how they are refined between the cells."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from poseplug.fields.draw import draw_gaussians, merge_heatmaps
+from poseplug.fields.peaks import CENTROID, PEAK_REFINEMENTS, cubic_weights, find_peaks, refine_by_centroid
+
+
+def heatmap_of(*rows):
+    return torch.tensor(rows, dtype=torch.float32)[None, None]
+
+
+def cells_of(peaks):
+    return peaks.cells.tolist()
+
+
+def test_a_peak_is_above_the_threshold_and_above_its_eight_neighbors():
+    heatmaps = heatmap_of([0.0, 0.5, 0.0, 0.0, 0.3], [0.0, 0.0, 0.6, 0.0, 0.0], [0.2, 0.0, 0.0, 0.0, 0.05])
+    assert cells_of(find_peaks(heatmaps, 0.1)) == [[4, 0], [2, 1], [0, 2]]
+    assert cells_of(find_peaks(heatmaps, 0.25)) == [[4, 0], [2, 1]]
+    assert len(find_peaks(heatmaps, 0.6)) == 0
+
+
+@pytest.mark.parametrize('rows', [[[0.4, 0.4], [0.4, 0.4]], [[0.0, 0.4], [0.4, 0.0]], [[0.1, 0.4], [0.1, 0.4]]])
+def test_of_equal_neighbors_the_first_counts(rows):
+    assert len(find_peaks(heatmap_of(*rows), 0.05)) == 1
+
+
+def test_peaks_are_sorted_by_image_keypoint_and_row():
+    heatmaps = torch.zeros(2, 3, 5, 5)
+    heatmaps[1, 2, 0, 4], heatmaps[1, 2, 4, 0], heatmaps[0, 1, 2, 2], heatmaps[1, 0, 3, 3] = 0.3, 0.5, 0.7, 0.9
+    peaks = find_peaks(heatmaps, 0.1)
+    assert peaks.channels.tolist() == [1, 3, 5, 5]
+    assert cells_of(peaks) == [[2, 2], [3, 3], [4, 0], [0, 4]]
+    second = peaks.for_image(1, 3)
+    assert (second.channels.tolist(), cells_of(second)) == ([0, 2, 2], [[3, 3], [4, 0], [0, 4]])
+    assert len(peaks.for_image(0, 3)) == 1
+
+
+def test_the_highest_of_a_heatmap_count_and_keep_their_order():
+    heatmaps = torch.zeros(1, 2, 1, 9)
+    heatmaps[0, :, 0, ::2] = torch.tensor([0.3, 0.9, 0.5, 0.1, 0.7])
+    heatmaps[0, 1, 0, 4:] = 0
+    peaks = find_peaks(heatmaps, 0.05, max_peaks=3)
+    assert cells_of(peaks) == [[2, 0], [4, 0], [8, 0], [0, 0], [2, 0]]
+    assert peaks.scores.tolist() == pytest.approx([0.9, 0.5, 0.7, 0.3, 0.9])
+
+
+def test_a_peak_too_near_an_earlier_one_is_dropped_unless_that_was_dropped():
+    heatmaps = torch.zeros(1, 1, 1, 12)
+    heatmaps[0, 0, 0, [0, 3, 6, 11]] = torch.tensor([0.2, 0.9, 0.5, 0.3])
+    assert cells_of(find_peaks(heatmaps, 0.1, min_distance_cells=4.0)) == [[0, 0], [6, 0], [11, 0]]
+
+
+@pytest.mark.parametrize('refine', ['taylor', CENTROID, 'quarter', 'none'])
+def test_several_peaks_of_a_heatmap_are_each_refined_as_if_alone(refine):
+    expected = torch.tensor([[3.2, 4.4], [10.7, 3.1], [6.4, 11.6]])
+    mask = torch.ones(3, dtype=torch.bool)
+    alone = draw_gaussians(expected, mask, (15, 15), 0.9)
+    together = find_peaks(merge_heatmaps(alone[None, :, None], 'max'), 0.1, refine=refine)
+    separate = [find_peaks(heatmaps[None, None], 0.1, refine=refine).cells[0] for heatmaps in alone]
+    assert {tuple(c) for c in together.cells.round(4)} == {tuple(c) for c in np.round(separate, 4)}
+    error = abs(np.array(separate) - expected.numpy()).max()
+    assert error < {'taylor': 1e-3, CENTROID: 0.13, 'quarter': 0.26, 'none': 0.5}[refine]
+
+
+def test_the_centroid_is_that_of_the_enlarged_heatmap():
+    noise = torch.rand(12, 14, generator=torch.Generator().manual_seed(0))
+    heatmaps = 0.1 * noise + draw_gaussians(torch.tensor([6.3, 5.6]), torch.tensor(True), (14, 12), 0.87)
+    enlarged = cv2.resize(heatmaps.numpy(), None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
+    y, x = np.unravel_index(enlarged.argmax(), enlarged.shape)
+    window = np.clip(enlarged[y - 3 : y + 4, x - 3 : x + 4], 0, None)
+    columns, rows = np.meshgrid(np.arange(x - 3, x + 4), np.arange(y - 3, y + 4))
+    expected = [(np.average(positions, weights=window) - 3.5) / 8 for positions in (columns, rows)]
+    assert_close(
+        refine_by_centroid(heatmaps[None, None], torch.tensor([[[6, 6]]]))[0, 0],
+        torch.tensor(expected).float(),
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_the_cubic_keeps_a_constant():
+    np.testing.assert_allclose(cubic_weights(8, 15).sum(axis=1), 1)
+
+
+def test_scores_are_those_of_the_raw_heatmaps():
+    heatmaps = heatmap_of([0.0, 0.5, 0.0])
+    assert find_peaks(heatmaps, 0.1, raw_heatmaps=2 * heatmaps).scores.tolist() == [1.0]
+
+
+@pytest.mark.parametrize('refine', PEAK_REFINEMENTS)
+def test_empty_heatmaps_and_empty_batches_have_no_peaks(refine):
+    assert len(find_peaks(torch.zeros(2, 3, 6, 6), 0.05, refine=refine)) == 0
+    assert len(find_peaks(torch.zeros(0, 3, 6, 6), 0.05, refine=refine)) == 0

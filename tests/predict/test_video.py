@@ -1,0 +1,276 @@
+"""Prediction of videos: every frame has a line with its true index, and the drawn video keeps time."""
+
+import csv
+import json
+import logging
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from poseplug.config.build import build_model
+from poseplug.core.errors import AnnotationError, ConfigError, VideoError
+from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
+from poseplug.files.video_reader import VideoFrame, VideoReader
+from poseplug.predict.predictor import Predictor
+from poseplug.predict.smoothing import OneEuroSettings
+from poseplug.predict.video import PredictionOptions, check_video, predict_video, select_frames, track_frames
+from poseplug.predict.video_writer import VideoWriter
+from tests.reliability import videos
+
+PAIR = Skeleton(name='pair', keypoints=('top', 'end'), limbs=(('top', 'end'),))
+
+
+class FakePredictor:
+    """A predictor whose first instance has its first keypoint at x = 10 times the frame index.
+
+    It fails at the index `fails_at`.
+    """
+
+    skeleton, name = PAIR, 'fake'
+
+    def __init__(self, finds_instances=False, fails_at=None):
+        self.fails_at, self.finds_instances = fails_at, finds_instances
+        self.model = SimpleNamespace(codec=SimpleNamespace(score_meaning='none'))
+
+    def stream_predictions(self, images, boxes=None, batch_size=32, all_stages=False, box_format='xywh'):
+        for image, image_boxes in zip(images, boxes or [None] * len(images), strict=True):
+            index = videos.decode_frame_number(image)
+            if index == self.fails_at:
+                raise RuntimeError('broken')
+            yield [create_poses(index, 1 if image_boxes is None else len(image_boxes))]
+
+
+def create_poses(index, count):
+    points = np.array([[[10.0 * index, 60], [10.0 * index + 40, 110]] for _ in range(count)])
+    points = points.reshape(count, 2, 2) + 90 * np.arange(count)[:, None, None] * (1, 0)
+    return Poses(points, np.ones((count, 2)), np.ones(count))
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A whole video of 50 frames of 160x120 px, 25 a second."""
+    videos.write_video(tmp_path / 'clip.avi', 'MJPG')
+    return tmp_path / 'clip.avi'
+
+
+@pytest.fixture
+def predictor(tiny_config, tmp_path):
+    """A small CPM with random weights."""
+    torch.manual_seed(0)
+    cfg = tiny_config()
+    torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'tiny.pth')
+    return Predictor(cfg, tmp_path / 'tiny.pth')
+
+
+def read_lines(folder, name='clip'):
+    header, *frames = map(json.loads, (folder / f'{name}.jsonl').read_text().splitlines())
+    return header, frames
+
+
+def read_drawn_indices(file):
+    """The indices that a drawn video's frames show, and its frame rate; it was enlarged by 3."""
+    capture, indices = cv2.VideoCapture(str(file)), []
+    while (read := capture.read())[0]:
+        indices.append(videos.decode_frame_number(cv2.resize(read[1], (videos.WIDTH, videos.HEIGHT))))
+    return indices, capture.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.mark.parametrize('name', [n for n, case in videos.CASES.items() if case.lost_frames is not None])
+def test_every_frame_of_any_video_has_a_line_with_its_index_and_a_drawing_at_its_time(tmp_path, name):
+    case = videos.CASES[name]
+    file = tmp_path / f'clip{case.suffix}'
+    file.write_bytes(case.damage(videos.write_video(tmp_path / f'whole{case.suffix}', videos.CODECS[case.suffix])))
+    summary = predict_video(FakePredictor(), file, tmp_path / 'clip', options=PredictionOptions(batch_size=7))
+    readable = [n for n in range(50) if n not in case.lost_frames]
+    frames = read_lines(tmp_path)[1]
+    assert [frame['index'] for frame in frames] == readable
+    assert [frame['seconds'] for frame in frames] == pytest.approx([n / 25 for n in readable])
+    wrong = [f['index'] for f in frames if f['instances'][0]['keypoints'][0][0] != 10 * f['index']]
+    assert set(wrong) <= set(case.unreadable_frames)
+    drawn, fps = read_drawn_indices(tmp_path / 'clip_pose.mp4')
+    expected = [max(m for m in readable if m <= n) for n in range(readable[-1] + 1)]
+    assert fps == 25
+    assert len(drawn) == len(expected)
+    assert all(a == b for a, b in zip(drawn, expected, strict=True) if b not in case.unreadable_frames)
+    assert summary['missing_frames']['count'] == len(case.lost_frames)
+    assert summary['video']['num_repeated'] == len(expected) - len(readable)
+
+
+def test_the_first_line_describes_the_others(clip, tmp_path):
+    predict_video(
+        FakePredictor(),
+        clip,
+        tmp_path / 'clip',
+        options=PredictionOptions(smoothing=OneEuroSettings(beta=3), draw_video=False),
+    )
+    assert read_lines(tmp_path)[0] == {
+        'model': 'fake',
+        'skeleton': 'pair',
+        'centric': 'person',
+        'keypoint_names': ['top', 'end'],
+        'score_meaning': 'none',
+        'file': str(clip),
+        'width': 160,
+        'height': 120,
+        'fps': 25,
+        'frame_interval': 1,
+        'smoothing': {'min_cutoff': 1.0, 'beta': 3, 'd_cutoff': 1.0},
+    }
+    assert {f.name for f in tmp_path.iterdir()} == {'clip.avi', 'clip.jsonl'}
+
+
+def test_instances_of_a_video_are_those_of_its_frames_as_images(predictor, clip, tmp_path):
+    summary = predict_video(
+        predictor, clip, tmp_path / 'clip', options=PredictionOptions(frame_interval=10, batch_size=2)
+    )
+    images = [frame.image for frame in VideoReader(clip) if frame.index % 10 == 0]
+    assert summary['num_instances'] == 1
+    for frame, expected in zip(read_lines(tmp_path)[1], predictor(images), strict=True):
+        (instance,) = frame['instances']
+        assert instance['id'] == 1
+        assert np.array(instance['keypoints'])[:, :2] == pytest.approx(expected.keypoints[0], abs=0.01)
+
+
+@pytest.mark.parametrize('boxes', [None, {}, {n: [[0, 0, 90, 90]] * 3 for n in range(30)}])
+def test_only_a_batch_of_frames_is_held_however_many_instances_they_have(predictor, boxes):
+    read_indices = []
+
+    def read_frames():
+        for index in range(30):
+            read_indices.append(index)
+            yield VideoFrame(index, index / 25, videos.draw_numbered_frame(index))
+
+    for frame, poses in track_frames(predictor, read_frames(), boxes, PredictionOptions(batch_size=4)):
+        assert len(read_indices) - frame.index <= 4
+        assert len(poses) == (1 if boxes is None else len(boxes.get(frame.index, [])))
+
+
+def test_a_run_that_fails_keeps_the_frames_before(clip, tmp_path):
+    with pytest.raises(RuntimeError, match='broken'):
+        predict_video(
+            FakePredictor(fails_at=31), clip, tmp_path / 'clip', options=PredictionOptions(batch_size=1, save_csv=True)
+        )
+    assert {f.name for f in tmp_path.iterdir()} == {
+        'clip.avi', 'clip.jsonl.partial', 'clip.csv.partial', 'clip_pose.partial.mp4'
+    }  # fmt: skip
+    lines = (tmp_path / 'clip.jsonl.partial').read_text().splitlines()
+    assert [json.loads(line)['index'] for line in lines[1:]] == [*range(31)]
+    assert read_drawn_indices(tmp_path / 'clip_pose.partial.mp4')[0] == [*range(31)]
+    predict_video(FakePredictor(), clip, tmp_path / 'clip', options=PredictionOptions(save_csv=True))
+    assert {f.name for f in tmp_path.iterdir()} == {'clip.avi', 'clip.jsonl', 'clip.csv', 'clip_pose.mp4'}
+
+
+def test_a_first_frame_that_cannot_be_predicted_leaves_nothing_behind(clip, tmp_path):
+    with pytest.raises(RuntimeError, match='broken'):
+        predict_video(FakePredictor(fails_at=0), clip, tmp_path / 'clip')
+    assert [f.name for f in tmp_path.iterdir()] == ['clip.avi']
+
+
+def test_one_of_n_frames_is_predicted_and_shown_n_times_as_long(clip, tmp_path):
+    predict_video(FakePredictor(), clip, tmp_path / 'clip', options=PredictionOptions(frame_interval=8))
+    header, frames = read_lines(tmp_path)
+    assert header['frame_interval'] == 8
+    assert [frame['index'] for frame in frames] == [0, 8, 16, 24, 32, 40, 48]
+    assert read_drawn_indices(tmp_path / 'clip_pose.mp4') == ([0, 8, 16, 24, 32, 40, 48], 25 / 8)
+
+
+def test_where_the_nth_frame_is_lost_the_next_one_is_selected():
+    frames = [VideoFrame(n, n / 25, np.zeros(0)) for n in range(20) if n not in (0, 10, 11, 15)]
+    assert [frame.index for frame in select_frames(frames, 5)] == [1, 5, 12, 16]
+
+
+def test_boxes_go_to_their_frames_and_instances_have_ids(clip, tmp_path, caplog):
+    boxes = {n: [[0, 0, 9, 9]] * 2 for n in (0, 1, 3, 49, 60)}
+    with caplog.at_level(logging.WARNING, 'poseplug'):
+        summary = predict_video(FakePredictor(), clip, tmp_path / 'clip', boxes)
+    frames = [frame for frame in read_lines(tmp_path)[1] if frame['instances']]
+    ids = {frame['index']: [instance['id'] for instance in frame['instances']] for frame in frames}
+    assert ids == {0: [1, 2], 1: [1, 2], 3: [1, 2], 49: [3, 4]}
+    assert summary['num_instances'] == 4
+    assert caplog.messages == [f'{clip}: boxes of frames that it does not have: 60']
+
+
+def test_a_table_has_one_row_per_keypoint_with_the_index_of_its_frame(clip, tmp_path):
+    predict_video(
+        FakePredictor(finds_instances=True),
+        clip,
+        tmp_path / 'clip',
+        options=PredictionOptions(save_csv=True, draw_video=False),
+    )
+    rows = list(csv.DictReader((tmp_path / 'clip.csv').read_text().splitlines()))
+    assert len(rows) == 50 * 2
+    assert tuple(rows[14].values()) == ('7', '0.28', rows[14]['id'], 'top', '70.0', '60.0', '1.0')
+
+
+def test_smoothed_keypoints_are_drawn_and_written(clip, tmp_path):
+    predict_video(
+        FakePredictor(), clip, tmp_path / 'clip', options=PredictionOptions(smoothing=OneEuroSettings(beta=0))
+    )
+    x = np.array([frame['instances'][0]['keypoints'][0][0] for frame in read_lines(tmp_path)[1]])
+    assert x[0] == 0
+    lag_s = (10 * np.arange(50) - x)[-10:] / 250  # at 10 px a frame, 250 px a second
+    assert lag_s == pytest.approx(1 / (2 * np.pi), abs=0.01)
+
+
+def test_a_video_of_undeclared_length_is_read_to_its_end(tmp_path, capsys):
+    images = (cv2.imencode('.jpg', videos.draw_numbered_frame(n))[1].tobytes() for n in range(25))
+    (tmp_path / 'clip.mjpg').write_bytes(b''.join(images))
+    predict_video(FakePredictor(), tmp_path / 'clip.mjpg', tmp_path / 'clip')
+    x = [frame['instances'][0]['keypoints'][0][0] for frame in read_lines(tmp_path)[1]]
+    assert x == [10.0 * n for n in range(25)]
+    assert 'predicting clip.mjpg 25, ' in capsys.readouterr().err
+
+
+def test_unreadable_videos_and_boxes_outside_are_reported_before_work(clip, tmp_path):
+    (tmp_path / 'text.mp4').write_text('no video')
+    with pytest.raises(VideoError, match=r'text\.mp4 is no video that can be read'):
+        check_video(tmp_path / 'text.mp4', None, 'xywh')
+    check_video(clip, {4: [[0, 0, 9, 9]], 5: []}, 'xywh')
+    with pytest.raises(AnnotationError, match=r'clip\.avi, frame 4: box 0 .* lies outside the image'):
+        check_video(clip, {4: [[900, 0, 9, 9]]}, 'xywh')
+
+
+def test_a_file_that_cannot_be_written_is_an_error(clip, tmp_path):
+    (tmp_path / 'clip.jsonl.partial').mkdir()
+    with pytest.raises(ConfigError, match=r'clip\.jsonl\.partial: Is a directory; name another folder for --out'):
+        predict_video(FakePredictor(), clip, tmp_path / 'clip')
+
+
+def test_where_mpeg4_cannot_be_written_the_video_is_motion_jpeg(tmp_path):
+    wide = np.zeros((16, 20_000, 3), np.uint8)
+    with VideoWriter(tmp_path / 'wide', 25, wide) as writer:
+        writer.write_frame(0, wide)
+    assert writer.file.name == 'wide.avi'
+    assert [f.name for f in tmp_path.iterdir()] == ['wide.avi']
+
+
+@pytest.mark.parametrize(('folder', 'fps'), [('absent', 25), ('.', 90_000)])
+def test_a_video_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path, folder, fps):
+    with pytest.raises(VideoError, match=r'as mp4v or MJPG; use --frame-interval N, another --out, or .*--no-video'):
+        VideoWriter(tmp_path / folder / 'drawn', fps, np.zeros((20, 20, 3), np.uint8))
+
+
+def test_frames_that_do_not_reach_the_disk_are_an_error(tmp_path):
+    frame = np.zeros((20, 20, 3), np.uint8)
+    writer = VideoWriter(tmp_path / 'drawn', 25, frame)
+    writer.writer.release()
+    for index in range(2):
+        writer.write_frame(index, frame)
+    with pytest.raises(VideoError, match='0 of 2 frames were written; is the disk full'):
+        writer.__exit__(None, None, None)
+
+
+def test_a_drawn_video_of_odd_size_loses_no_column_and_accepts_frames_of_another_size(tmp_path):
+    frame = np.zeros((121, 161, 3), np.uint8)
+    with VideoWriter(tmp_path / 'drawn', 25, frame) as writer:
+        writer.write_frame(0, frame)
+        writer.write_frame(2, np.full((60, 60, 3), 255, np.uint8))
+    assert (writer.size, writer.num_repeated, writer.num_resized, writer.num_frames) == ((162, 122), 1, 1, 3)
+    capture = cv2.VideoCapture(str(writer.file))
+    frames = [capture.read()[1] for _ in range(3)]
+    assert [f.shape for f in frames] == [(122, 162, 3)] * 3
+    assert [int(f[61, 81].mean()) > 200 for f in frames] == [False, False, True]
