@@ -39,7 +39,8 @@ def box_areas(boxes: _ArrayT) -> _ArrayT:
 
 def has_extent(boxes: _ArrayT) -> _ArrayT:
     """Return which boxes (..., 4) have a positive width and height, as (...) bool."""
-    return (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    is_positive: Any = boxes[..., 2:] > boxes[..., :2]
+    return is_positive.all(-1)
 
 
 def aligned_box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:

@@ -86,9 +86,10 @@ class Poses:
         Returns:
             The poses with transformed keypoints; a box becomes the one that encloses its transformed corners.
         """
-        keypoints = transform_points(matrix, self.keypoints)
-        boxes = None if self.boxes is None else transform_boxes(matrix, self.boxes)
-        return replace(self, keypoints=keypoints, boxes=boxes)
+        boxes: Any = self.boxes
+        if boxes is not None:
+            boxes = transform_boxes(matrix, boxes)
+        return replace(self, keypoints=transform_points(matrix, self.keypoints), boxes=boxes)
 
     def select_keypoints(self, indices: np.ndarray) -> Poses:
         """Select and reorder the keypoints of NumPy poses.

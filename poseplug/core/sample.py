@@ -251,5 +251,5 @@ class Batch:
         """Return the same batch in pinned memory; torch's data loader calls this."""
         return self._map_tensors(lambda tensor: tensor.pin_memory())
 
-    def _map_tensors(self, function: Callable[[Any], Tensor]) -> Batch:
+    def _map_tensors(self, function: Callable[[Any], Any]) -> Batch:
         return replace(self, **{n: function(v) for n, v in vars(self).items() if hasattr(v, 'pin_memory')})

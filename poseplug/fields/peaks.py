@@ -83,16 +83,41 @@ def find_peaks(
 
 
 def find_local_maxima(heatmaps: Tensor, threshold: float) -> Tensor:
-    """Return the indices (M,) of peaks in flattened heatmaps (B, K, H, W), in ascending order."""
+    """Find the cells that exceed a threshold and their eight neighbors.
+
+    Args:
+        heatmaps: (B, K, H, W).
+        threshold: a peak is larger than this.
+
+    Returns:
+        The indices (M,) of the peaks in the flattened heatmaps, in ascending order. Of equal neighbors only the first,
+        row by row, is a peak.
+    """
+    # Only the few cells above the threshold are compared, with one neighbor after the other, and those that are no
+    # peaks are dropped at once: 0.5 ms for 17 heatmaps of 128 x 128 cells and three peaks each, against 2.7 ms if all
+    # cells are compared.
     height, width = heatmaps.shape[-2:]
-    padded = F.pad(heatmaps, (1, 1, 1, 1), value=-torch.inf)
-    is_peak = heatmaps > threshold
-    for row in range(3):
-        for column in range(3):
-            neighbors = padded[..., row : row + height, column : column + width]
-            is_earlier = (row, column) < (1, 1)  # of equal neighbors only the first, row by row, is a peak
-            is_peak &= heatmaps > neighbors if is_earlier else heatmaps >= neighbors
-    return is_peak.flatten().nonzero()[:, 0]
+    padded = F.pad(heatmaps, (1, 1, 1, 1), value=-torch.inf).flatten()
+    padded_height, padded_width = height + 2, width + 2
+    padded_size = padded_height * padded_width
+    indices = _find_indices_above(padded, threshold)
+    values = padded[indices]
+    for step in (padded_width + 1, padded_width, padded_width - 1, 1):  # back to the earlier neighbors, and forward
+        is_peak = values > padded[indices - step]
+        indices, values = indices[is_peak], values[is_peak]
+        is_peak = values >= padded[indices + step]
+        indices, values = indices[is_peak], values[is_peak]
+    channels, inside = indices.div(padded_size, rounding_mode='floor'), indices % padded_size
+    rows, columns = inside.div(padded_width, rounding_mode='floor') - 1, inside % padded_width - 1
+    return (channels * height + rows) * width + columns
+
+
+def _find_indices_above(values: Tensor, threshold: float) -> Tensor:
+    """The indices (M,) of the values (N,) above a threshold, in ascending order."""
+    # On a CPU NumPy compares and searches several times faster than torch; it has no bfloat16.
+    if values.device.type == 'cpu' and values.dtype != torch.bfloat16:
+        return torch.from_numpy(np.flatnonzero(values.detach().numpy() > threshold))
+    return (values > threshold).nonzero()[:, 0]
 
 
 def select_top_peaks(values: Tensor, indices: Tensor, cells_per_heatmap: int, max_peaks: int) -> Tensor:

@@ -30,10 +30,44 @@ def get_heatmap_maximum(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         by row.
     """
     width = heatmaps.shape[-1]
-    # Searching the maximum in strips would take 0.4 ms instead of 1.8 ms for 32 people of 17 heatmaps of 64 x 48 cells,
-    # which is 0.05 percent of a prediction by HRNet-W32.
-    values, indices = heatmaps.flatten(2).max(dim=2)
+    indices, values = (
+        maxima.view(heatmaps.shape[:2]) for maxima in find_line_maxima(heatmaps.flatten(2).flatten(0, 1))
+    )
     return torch.stack([indices % width, indices.div(width, rounding_mode='floor')], dim=-1), values
+
+
+def find_line_maxima(lines: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the largest value of each line of numbers.
+
+    Args:
+        lines: (N, n).
+
+    Returns:
+        The indices (N,) of the maxima, and their values (N,). Of equal maxima the first counts. NaN is larger than any
+        number, as in `torch.max`; where a line has both NaN and infinity, its index can be that of either.
+    """
+    # On a CPU a maximum without its index takes a fraction of the time of one with it. So each line is cut into strips,
+    # and the index is searched only in the strip of the maximum: for 32 instances of 17 heatmaps of 64 x 48 cells in
+    # 0.4 ms, against 1.8 ms of `lines.max(dim=1)`.
+    num_lines, line_length = lines.shape
+    num_strips = count_strips(line_length)
+    strip_length = line_length // num_strips
+    strips = lines.view(num_lines, num_strips, strip_length)
+    values, best_strips = strips.amax(dim=2).max(dim=1)
+    rows = best_strips + torch.arange(0, num_lines * num_strips, num_strips, device=lines.device)
+    best_values = strips.flatten(0, 1).index_select(0, rows)
+    # Cells below the maximum are moved behind all others, so that the smallest position is that of the first maximum.
+    # A maximum of NaN is replaced by infinity, because only NaN is not less than that.
+    limits = torch.where(values.isnan(), math.inf, values)
+    is_less = best_values.lt_(limits[:, None])  # in place it is 1.0 or 0.0
+    positions = torch.arange(strip_length, dtype=torch.float32, device=lines.device)
+    first = torch.add(positions, is_less, alpha=strip_length).amin(dim=1).long()
+    return best_strips * strip_length + first, values
+
+
+def count_strips(line_length: int) -> int:
+    """Return the number of equal strips, at most 16 and each of at least 128 numbers, into which a line is cut."""
+    return max(n for n in range(1, 17) if line_length % n == 0 and (n == 1 or line_length // n >= 128))
 
 
 def refine_keypoints(heatmaps: Tensor, cells: Tensor, method: str, kernel_size: int = 11) -> Tensor:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.poses import Poses
 from poseplug.fields.peaks import Peaks, find_local_maxima, refine_peaks, select_top_peaks
+from poseplug.fields.refine import find_line_maxima
 from poseplug.grouping.paf import ParseResult
 
 # Weight of the distance of two tags beside the rounded distance and the score: it decides where those are equal.
@@ -209,8 +209,16 @@ def keep_window_maxima(heatmaps: Tensor, indices: Tensor, kernel_size: int) -> T
     """
     if kernel_size <= 3:
         return indices
-    largest = F.max_pool2d(heatmaps, kernel_size, stride=1, padding=kernel_size // 2)
-    return indices[heatmaps.flatten()[indices] >= largest.flatten()[indices]]
+    # Only the squares around the peaks are read: 0.2 ms for 170 peaks in 17 heatmaps of 128 x 128 cells and squares
+    # of 5 x 5, against 18 ms of `max_pool2d` over all cells.
+    height, width = heatmaps.shape[-2:]
+    columns, rows = indices % width, indices.div(width, rounding_mode='floor') % height
+    steps = torch.arange(-(kernel_size // 2), kernel_size // 2 + 1, device=heatmaps.device)
+    column_steps = (columns[:, None] + steps).clamp(0, width - 1) - columns[:, None]
+    row_steps = (rows[:, None] + steps).clamp(0, height - 1) - rows[:, None]
+    square_indices = indices[:, None, None] + row_steps[:, :, None] * width + column_steps[:, None, :]
+    values = heatmaps.flatten()
+    return indices[values[indices] >= values[square_indices].flatten(1).amax(dim=1)]
 
 
 def _group_batch(
@@ -339,5 +347,5 @@ def find_nearest_tag_cells(values: Tensor, tags: Tensor, channels: Tensor, mean_
         one_dimension = difference.shape[1] == 1
         distance = difference[:, 0].abs_() if one_dimension else torch.linalg.vector_norm(difference, dim=1)
         nearness = distance.round_().mul_(-100).add_(values.index_select(0, channel))
-        cells.append(nearness.max(dim=1).indices)
+        cells.append(find_line_maxima(nearness)[0])
     return torch.cat(cells)

@@ -96,7 +96,7 @@ def test_a_limit_excludes_the_images_beyond_it(folder):
 
 
 def test_whole_images_need_no_detections(folder):
-    data = build_dataset(folder, [0], data_mode='image')
+    data = build_dataset(folder, [0], data_mode='bottomup')
     assert (len(data), data.undetected_records) == (4, [])
 
 

@@ -4,10 +4,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from poseplug.fields.draw import draw_gaussians, merge_heatmaps
-from poseplug.fields.peaks import CENTROID, PEAK_REFINEMENTS, cubic_weights, find_peaks, refine_by_centroid
+from poseplug.fields.peaks import (
+    CENTROID,
+    PEAK_REFINEMENTS,
+    cubic_weights,
+    find_local_maxima,
+    find_peaks,
+    refine_by_centroid,
+)
 
 
 def heatmap_of(*rows):
@@ -28,6 +36,40 @@ def test_a_peak_is_above_the_threshold_and_above_its_eight_neighbors():
 @pytest.mark.parametrize('rows', [[[0.4, 0.4], [0.4, 0.4]], [[0.0, 0.4], [0.4, 0.0]], [[0.1, 0.4], [0.1, 0.4]]])
 def test_of_equal_neighbors_the_first_counts(rows):
     assert len(find_peaks(heatmap_of(*rows), 0.05)) == 1
+
+
+def find_local_maxima_plainly(heatmaps: torch.Tensor, threshold: float) -> torch.Tensor:
+    """The same by comparing every cell with its eight neighbors."""
+    height, width = heatmaps.shape[-2:]
+    padded = F.pad(heatmaps, (1, 1, 1, 1), value=-torch.inf)
+    is_peak = heatmaps > threshold
+    for row in range(3):
+        for column in range(3):
+            neighbors = padded[..., row : row + height, column : column + width]
+            is_earlier = (row, column) < (1, 1)  # of equal neighbors only the first, row by row, is a peak
+            is_peak &= heatmaps > neighbors if is_earlier else heatmaps >= neighbors
+    return is_peak.flatten().nonzero()[:, 0]
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize('size', [(17, 13), (1, 1), (1, 9), (9, 1), (2, 2), (46, 46)])
+def test_local_maxima_are_bit_for_bit_those_of_all_cells_compared(size, dtype):
+    noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    kinds = {
+        'random': noise,
+        'with ties': noise.mul(2).round(),
+        'all equal': torch.full_like(noise, 0.3),
+        'with infinity': torch.where(noise > 1, torch.inf, noise),
+        'with NaN': torch.where(noise > 1, torch.nan, noise.round()),
+        'all NaN': torch.full_like(noise, torch.nan),
+        'not contiguous': noise.transpose(0, 1),
+        'no images': noise[:0],
+    }
+    for kind, heatmaps in kinds.items():
+        for threshold in (-torch.inf, -10.0, 0.1, 0.3, 1.0, 10.0):  # 0.3 is rounded in half precision
+            heatmaps = heatmaps.to(dtype)
+            indices, expected = find_local_maxima(heatmaps, threshold), find_local_maxima_plainly(heatmaps, threshold)
+            assert torch.equal(indices, expected), (kind, threshold)
 
 
 def test_peaks_are_sorted_by_image_keypoint_and_row():

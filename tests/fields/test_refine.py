@@ -2,13 +2,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.refine import (
     REFINEMENTS,
     blur_heatmaps,
+    count_strips,
     dark_kernel_size,
+    find_line_maxima,
     gather_neighborhood,
     get_heatmap_maximum,
     refine_keypoints,
@@ -99,6 +102,53 @@ def test_the_peak_is_the_first_largest_cell_of_a_heatmap_of_any_size(size):
     indices = heatmaps.numpy().reshape(3, 4, -1).argmax(-1)
     np.testing.assert_array_equal(cells, np.stack([indices % size[1], indices // size[1]], -1))
     np.testing.assert_array_equal(values, heatmaps.numpy().max((2, 3)))
+    assert (size[0] * size[1]) % count_strips(size[0] * size[1]) == 0
+
+
+def find_line_maxima_plainly(lines: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same without strips."""
+    values, indices = lines.max(dim=1)
+    return indices, values
+
+
+def lines_of_every_kind(length: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(length)
+    noise = torch.randn(12, length, generator=generator)
+    position = torch.randint(length, (12, 1), generator=generator)
+    return {
+        'random': noise,
+        'with ties': noise.round(),
+        'largest at the start': noise.index_fill(1, torch.tensor([0]), 9.0),
+        'largest at the end': noise.index_fill(1, torch.tensor([length - 1]), 9.0),
+        'all equal': torch.full((3, length), -0.5),
+        'all minus infinity': torch.full((3, length), -torch.inf),
+        'with infinity': noise.round().scatter(1, position, torch.inf),
+        'one NaN': noise.scatter(1, position, torch.nan),
+        'many NaN': torch.where(noise > 1, torch.nan, noise),
+        'all NaN': torch.full((3, length), torch.nan),
+        'no lines': torch.zeros(0, length),
+    }
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize('length', [1, 35, 127, 256, 257, 46 * 46, 64 * 48, 128 * 96])
+def test_the_search_in_strips_is_bit_for_bit_the_plain_one(length, dtype):
+    for kind, lines in lines_of_every_kind(length).items():
+        lines = lines.to(dtype)
+        before = lines.clone()
+        indices, values = find_line_maxima(lines)
+        expected_indices, expected_values = find_line_maxima_plainly(lines)
+        assert torch.equal(indices, expected_indices), kind
+        assert values.dtype == dtype
+        assert_close(values, expected_values, rtol=0, atol=0, equal_nan=True)
+        assert_close(lines, before, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ('length', 'num_strips'), [(1, 1), (255, 1), (256, 2), (257, 1), (2116, 4), (3072, 16), (0, 1)]
+)
+def test_strips_divide_a_line_and_have_at_least_128_numbers(length, num_strips):
+    assert count_strips(length) == num_strips
 
 
 def test_the_peak_of_heatmaps_in_half_precision_is_exact_to_the_cell():

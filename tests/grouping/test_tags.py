@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.fields.peaks import find_local_maxima
@@ -151,6 +152,35 @@ def test_squares_end_at_the_border():
     heatmaps = torch.zeros(2, 1, 4, 4)
     heatmaps[0, 0, 3, 3], heatmaps[1, 0, 0, 0] = 0.5, 0.4
     assert keep_window_maxima(heatmaps, find_local_maxima(heatmaps, 0.1), 5).tolist() == [15, 16]
+
+
+def keep_window_maxima_plainly(heatmaps: torch.Tensor, indices: torch.Tensor, kernel_size: int) -> torch.Tensor:
+    """The same from the maxima of the squares around all cells."""
+    largest = F.max_pool2d(heatmaps, kernel_size, stride=1, padding=kernel_size // 2)
+    return indices[heatmaps.flatten()[indices] >= largest.flatten()[indices]]
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize('size', [(17, 13), (1, 1), (1, 9), (9, 1), (2, 2), (32, 32)])
+def test_window_maxima_are_bit_for_bit_those_of_all_squares(size, dtype):
+    noise = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    kinds = {
+        'random': noise,
+        'with ties': noise.mul(2).round(),
+        'all equal': torch.full_like(noise, 0.3),
+        'with NaN': torch.where(noise > 2, torch.nan, noise),
+        'all NaN': torch.full_like(noise, torch.nan),
+        'no images': noise[:0],
+    }
+    for kind, heatmaps in kinds.items():
+        heatmaps = heatmaps.to(dtype)
+        maxima = find_local_maxima(heatmaps, -0.5)
+        for kernel_size in (3, 5, 7, 13):
+            kept = keep_window_maxima(heatmaps, maxima, kernel_size)
+            assert torch.equal(kept, keep_window_maxima_plainly(heatmaps, maxima, kernel_size)), (kind, kernel_size)
+    every_cell = torch.arange(noise.numel())
+    expected = keep_window_maxima_plainly(noise, every_cell, 5)
+    assert torch.equal(keep_window_maxima(noise, every_cell, 5), expected)
 
 
 @pytest.mark.parametrize('shape', [(0, 2, 4, 4), (2, 2, 4, 4)])
