@@ -4,7 +4,7 @@ Rows: encode, decode, paf, loader, import, build, frames, cpm, export. Two thing
 best time of each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
 
 With --against mmpose --mmpose-python PYTHON the rows are those of tools/compare/rows.py, NAMES are the beginnings of
-theirs, and both toolboxes take turns, each in its own interpreter (docs/benchmark.md).
+theirs, and both toolboxes take turns, each in its own interpreter (docs/lab/benchmark.md).
 """
 
 from __future__ import annotations
@@ -786,7 +786,7 @@ def compare_toolboxes(args: argparse.Namespace) -> None:
     from compare import rows  # of this folder
 
     if not args.mmpose_python:
-        raise ConfigError('--against mmpose needs --mmpose-python, the Python that has it; see docs/benchmark.md')
+        raise ConfigError('--against mmpose needs --mmpose-python, the Python that has it; see docs/lab/benchmark.md')
     if args.names and not any(rows.matches_prefixes(args.names, name) for name in rows.list_names()):
         prefixes, names = ' or '.join(args.names), ', '.join(rows.list_names())
         raise ConfigError(f'no row begins with {prefixes}; known: {names}')

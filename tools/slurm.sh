@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train a config on SLURM, in as many jobs as it needs: sbatch [options of sbatch] tools/slurm.sh CONFIG [options of tools/train.py]
-# A run whose time limit is near saves, exits with 85 and is queued again; it resumes exactly (docs/distributed.md).
+# A run whose time limit is near saves, exits with 85 and is queued again; it resumes exactly (docs/howto/distributed_training.md).
 #SBATCH --job-name=poseplug
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

@@ -2,7 +2,7 @@
 
 Data: python tools/dataset.py prepare synthetic --out data/synthetic
 Run: python tools/train.py configs/cpm/cpm_synthetic.py
-PCK@0.2 on its 200 test images: 57.1 (docs/results.md)
+PCK@0.2 on its 200 test images: 57.1 (docs/lab/results.md)
 """
 
 _base_ = ['../_base_/datasets/lsp.py', '../_base_/schedules/adamw.py', '../_base_/models/cpm_lite.py']

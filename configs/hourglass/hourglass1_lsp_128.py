@@ -1,7 +1,7 @@
 """One narrow hourglass on Leeds Sports Pose at 128 px, small enough to train on a CPU (Newell et al. 2016).
 
 Run: python tools/train.py configs/hourglass/hourglass1_lsp_128.py
-PCK@0.2 on the LSP test set, person-centric: 59.65 (2,400 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 59.65 (2,400 steps; docs/lab/results.md)
 """
 
 _base_ = ['../_base_/datasets/lsp_128.py', '../_base_/schedules/adamw_2400.py']

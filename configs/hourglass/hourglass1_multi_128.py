@@ -4,7 +4,7 @@ Data: python tools/dataset.py prepare synthetic --out data/synthetic
 Run: python tools/train.py configs/hourglass/hourglass1_multi_128.py
 Test another decoder: model.active_decoder=coco
 'test_dataloader.dataset.sources=[dict(type="CocoSource",split="val")]'
-PCK@0.2 on the LSP test set, person-centric: 51.77 (1,600 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 51.77 (1,600 steps; docs/lab/results.md)
 """
 
 _base_ = ['./hourglass1_lsp_128.py']

@@ -1,7 +1,7 @@
 """An hourglass of half the width, a student for distillation, on Leeds Sports Pose at 128 px.
 
 Run: python tools/train.py configs/hourglass/hourglass_half_lsp_128.py
-PCK@0.2 on the LSP test set, person-centric: 42.73 (1,200 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 42.73 (1,200 steps; docs/lab/results.md)
 """
 
 _base_ = ['./hourglass1_lsp_128.py']

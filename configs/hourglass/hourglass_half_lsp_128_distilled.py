@@ -2,7 +2,7 @@
 
 Train the teacher first: python tools/train.py configs/hourglass/hourglass1_lsp_128.py
 Run: python tools/train.py configs/hourglass/hourglass_half_lsp_128_distilled.py
-PCK@0.2 on the LSP test set, person-centric: 43.46 (1,200 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 43.46 (1,200 steps; docs/lab/results.md)
 """
 
 _base_ = ['./hourglass_half_lsp_128.py']

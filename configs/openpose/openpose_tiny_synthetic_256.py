@@ -2,7 +2,7 @@
 
 Data: python tools/dataset.py prepare synthetic --format coco --out data/synthetic_people
 Run: python tools/train.py configs/openpose/openpose_tiny_synthetic_256.py
-AP on its 200 test images: 27.56 (docs/results.md)
+AP on its 200 test images: 27.56 (docs/lab/results.md)
 """
 
 _base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/adamw_6000.py']

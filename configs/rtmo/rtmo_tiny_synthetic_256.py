@@ -2,7 +2,7 @@
 
 Data: python tools/dataset.py prepare synthetic --format coco --out data/synthetic_people
 Run: python tools/train.py configs/rtmo/rtmo_tiny_synthetic_256.py
-AP on its 200 test images: 15.38 (docs/results.md)
+AP on its 200 test images: 15.38 (docs/lab/results.md)
 """
 
 _base_ = ['../_base_/datasets/coco_one_stage.py', '../_base_/schedules/adamw_6000.py']

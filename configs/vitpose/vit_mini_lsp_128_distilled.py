@@ -2,7 +2,7 @@
 
 Train the token first: python tools/train.py configs/vitpose/vit_tiny_lsp_128_token.py
 Run: python tools/train.py configs/vitpose/vit_mini_lsp_128_distilled.py
-PCK@0.2 on the LSP test set, person-centric: 41.56 (1,200 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 41.56 (1,200 steps; docs/lab/results.md)
 """
 
 _base_ = ['./vit_mini_lsp_128_token.py']

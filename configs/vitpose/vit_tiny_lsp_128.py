@@ -1,7 +1,7 @@
 """A small ViT with the classic decoder on Leeds Sports Pose at 128 px, to test ViTPose's distillation on a CPU.
 
 Run: python tools/train.py configs/vitpose/vit_tiny_lsp_128.py
-PCK@0.2 on the LSP test set, person-centric: 45.91 (1,600 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 45.91 (1,600 steps; docs/lab/results.md)
 """
 
 _base_ = ['../_base_/datasets/lsp_128.py', '../_base_/schedules/adamw_2400.py']

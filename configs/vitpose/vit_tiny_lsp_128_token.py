@@ -2,7 +2,7 @@
 
 Train the teacher first: python tools/train.py configs/vitpose/vit_tiny_lsp_128.py
 Run: python tools/train.py configs/vitpose/vit_tiny_lsp_128_token.py
-PCK@0.2 on the LSP test set, person-centric: 45.99 (300 steps; docs/results.md)
+PCK@0.2 on the LSP test set, person-centric: 45.99 (300 steps; docs/lab/results.md)
 """
 
 _base_ = ['./vit_tiny_lsp_128.py']

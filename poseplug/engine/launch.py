@@ -31,7 +31,7 @@ from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner import Runner
 from poseplug.evaluation.results import EvaluationResult
 
-# None switches off a hook that mmengine's Runner adds by itself; docs/engine.md says what replaces it and why
+# None switches off a hook that mmengine's Runner adds by itself. docs/explanation/engine.md says what replaces it.
 DEFAULT_HOOKS = dict(
     runtime_info=None,
     timer=None,

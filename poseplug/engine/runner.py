@@ -1,4 +1,4 @@
-"""mmengine's runner with its own checkpoints, resume and evaluation replaced (why: docs/engine.md)."""
+"""mmengine's runner with its own checkpoints, resume and evaluation replaced (why: docs/explanation/engine.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reads image files as (H, W, 3) BGR bytes, or raises an error that names the file.
 
-Every image of the package comes through this module. docs/bad_input.md lists what becomes of each kind of file.
+Every image of the package comes through this module. docs/reference/messages.md lists the outcome of each kind of file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page of all models, docs/models.md, from the configs: cost, published score and our score of each."""
+"""The page of all models, docs/reference/models.md, from the configs: cost, published score and our score of each."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _PAGE_HEADER = """# Models
 
 Every config with what its network costs and how well it does, read from the configs by
 
-    python tools/describe.py configs --table docs/models.md
+    python tools/describe.py configs --table docs/reference/models.md
 
 - **published** is the score in the paper or the code that a config names; COCO's are taken with a detector's boxes.
-- **ours** was measured here, by the command in [results.md](results.md), or says that it was not.
+- **ours** was measured here, by the command in [results.md](../lab/results.md), or says that it was not.
 - Input is width x height in px. Multiply-adds are those of
   {counted_operations}, for one image without flip test.
   Papers often leave out attention's two products between tokens (ViTPose-S: 5.25 G, and 0.34 G for these).
@@ -139,7 +139,7 @@ def compute_config_cost(cfg: Any) -> ModuleCost | str:
 
 
 def render_models_page(folder: Path) -> Iterator[str]:
-    """Render docs/models.md for the configs below a folder, line by line, with a table for each of its folders."""
+    """Render docs/reference/models.md for the configs below a folder, with one table per subfolder."""
     yield from _PAGE_HEADER.format(counted_operations=COUNTED_OPERATIONS).splitlines()
     paths = find_config_files(folder)
     for family in sorted({path.parent for path in paths}):
@@ -161,7 +161,7 @@ def _render_family_table(entries: Sequence[ModelEntry]) -> Iterator[str]:
 def render_model_row(entry: ModelEntry) -> str:
     """Render one config as a row of a Markdown table."""
     score = entry.score
-    measured = f'**{score.measured_score}** ([results.md](results.md))' if score.is_trained else _UNTRAINED
+    measured = f'**{score.measured_score}** ([results.md](../lab/results.md))' if score.is_trained else _UNTRAINED
     cost_cells = ['not counted'] * 2 if isinstance(entry.cost, str) else _format_cost(entry.cost)
     width, height = entry.input_size
     score_cells = [f'{score.metric}, {score.dataset}', score.published_score or '-', measured]

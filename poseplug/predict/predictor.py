@@ -91,7 +91,7 @@ class Predictor:
         load_weights(self.model, weights)
         device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model.to(device).eval()
-        fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/benchmark.md)
+        fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/lab/benchmark.md)
         if channels_last is not None or device.type == 'cpu':
             _set_memory_format(self.model, torch.contiguous_format if channels_last is False else torch.channels_last)
         self.skeleton = get_skeleton(require_setting(cfg, 'skeleton'))

@@ -101,7 +101,7 @@ class Smoother:
     """Smooths the keypoints of a video frame by frame, with one filter per instance id.
 
     With the default settings, noise of 1 % of the instance size at 30 frames a second falls to 1 / 5.6 from frame to
-    frame at rest, and a keypoint that moves one size per second lags 27 ms (docs/predicting.md).
+    frame at rest, and a keypoint that moves one size per second lags 27 ms (docs/lab/prediction.md).
 
     Args:
         settings: of the filters; None for the defaults.

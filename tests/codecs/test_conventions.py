@@ -1,4 +1,4 @@
-"""The table of grids in docs/conventions.md is that of the codecs themselves."""
+"""The table of grids in docs/explanation/coordinates.md is that of the codecs themselves."""
 
 import re
 
@@ -12,7 +12,8 @@ from tests.test_contracts import list_builtin_parts
 @pytest.fixture(scope='module')
 def table_rows(root):
     """The codecs of every row, as they are written, with the row's columns on their cells and on flipping."""
-    table = (root / 'docs/conventions.md').read_text().partition('## Grid alignment')[2].partition('\n## ')[0]
+    page = (root / 'docs/explanation/coordinates.md').read_text()
+    table = page.partition('## Grid alignment')[2].partition('\n## ')[0]
     cells = [line.strip('| ').split(' | ') for line in table.splitlines() if line.startswith('| `')]
     return [(name, row[1], row[-1]) for row in cells for name in re.findall(r'`(\w+(?:\([^)]*\))?)`', row[0])]
 

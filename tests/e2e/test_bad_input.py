@@ -1,4 +1,4 @@
-"""Bad input through the real commands: one clear message, exit code 2, no traceback; docs/bad_input.md lists them."""
+"""Bad input through the real commands: one clear message, exit code 2, no traceback (docs/reference/messages.md)."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from scipy.io import loadmat, savemat
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/cpm/cpm_synthetic.py'
-PAGE = ROOT / 'docs/bad_input.md'
+PAGE = ROOT / 'docs/reference/messages.md'
 
 
 class Case:

@@ -1,4 +1,4 @@
-"""docs/models.md: the score line of a config, the rows, and that the page agrees with the configs."""
+"""docs/reference/models.md: the score line of a config, the rows, and that the page agrees with the configs."""
 
 from pathlib import Path
 
@@ -48,8 +48,8 @@ def write_config(folder: Path, score: str, name: str = 'mine.py') -> Path:
     ('AP on COCO val2017: not trained yet (published by MMPose: AP 76.4)', 'not trained yet', 'AP 76.4 (by MMPose)'),
     ('mean PCKh@0.5 on MPII: not trained yet (published: 88.1; on the test set 90.9)',
      'not trained yet', '88.1; on the test set 90.9'),
-    ('PCK@0.2 on LSP: 76.74 (docs/results.md; the weights are shipped)', '76.74', ''),
-    ('PCK@0.2 on LSP: 61 (docs/results.md; published, of others: 84.3)', '61', '84.3 (of others)'),
+    ('PCK@0.2 on LSP: 76.74 (docs/lab/results.md; the weights are shipped)', '76.74', ''),
+    ('PCK@0.2 on LSP: 61 (docs/lab/results.md; published, of others: 84.3)', '61', '84.3 (of others)'),
     ('mean PCKh@0.5 on MPII: not trained yet (its paper has none for MPII)', 'not trained yet', ''),
     ('EPE on hands: not trained yet', 'not trained yet', ''),
 ])  # fmt: skip
@@ -72,13 +72,13 @@ def test_a_docstring_without_exactly_one_score_line_is_an_error_that_shows_the_f
 
 def test_a_row_has_size_cost_and_both_scores(tmp_path):
     """The sizes are counted in another way; our score is bold."""
-    file = write_config(tmp_path, 'PCK@0.2 on LSP: 12.5 (docs/results.md; published: 99.1)')
+    file = write_config(tmp_path, 'PCK@0.2 on LSP: 12.5 (docs/lab/results.md; published: 99.1)')
     model = build_without_teacher_weights(load_config(file))
     num_parameters = sum(p.numel() for p in model.parameters())
     macs = compute_costs(model, trace_forward(model).macs).macs
     cells = render_model_row(build_model_entry(file)).strip('| ').split(' | ')
     assert cells[:4] == ['`mine`', '64 x 32', f'{num_parameters:,}', f'{macs / 1e9:.2f} G']
-    assert cells[4:] == ['PCK@0.2, LSP', '99.1', '**12.5** ([results.md](results.md))']
+    assert cells[4:] == ['PCK@0.2, LSP', '99.1', '**12.5** ([results.md](../lab/results.md))']
 
 
 def test_a_page_has_a_table_for_each_folder_without_bases(tmp_path):
@@ -115,12 +115,12 @@ def test_a_network_that_cannot_be_traced_is_named_below_the_table_with_the_reaso
 
 
 def test_docs_models_md_names_every_config():
-    """To write it again: python tools/describe.py configs --table docs/models.md"""
-    text = (ROOT / 'docs/models.md').read_text()
+    """To write it again: python tools/describe.py configs --table docs/reference/models.md"""
+    text = (ROOT / 'docs/reference/models.md').read_text()
     assert [p.stem for p in find_config_files(ROOT / 'configs') if f'| `{p.stem}` |' not in text] == []
 
 
 @pytest.mark.slow
 def test_docs_models_md_agrees_with_the_configs(root, monkeypatch):
     monkeypatch.chdir(root)  # teachers are named by their path from here
-    assert (root / 'docs/models.md').read_text().splitlines() == list(render_models_page(Path('configs')))
+    assert (root / 'docs/reference/models.md').read_text().splitlines() == list(render_models_page(Path('configs')))

@@ -1,6 +1,6 @@
 """Every combination of backbone, head, codec and estimator, with small settings, and whether it fits.
 
-`python -m tests.mixing.matrix docs/mixing.md` writes the page.
+`python -m tests.mixing.matrix docs/lab/mixing.md` writes the page.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def create_batch(seed: int = 0) -> Batch:
 
 
 def format_page() -> str:
-    """docs/mixing.md: one table per kind of estimator, one row per backbone."""
+    """docs/lab/mixing.md: one table per kind of estimator, one row per backbone."""
     tried = {estimator: len(fit_candidates(estimator)) for estimator in ('TopDown', 'BottomUp', 'OneStage')}
     fitting = {estimator: len(list_fitting(estimator)) for estimator in tried}
     return '\n'.join(
@@ -201,7 +201,7 @@ def format_page() -> str:
             '`bash tests/run.sh -m slow tests/mixing` builds each of them, trains it for a step and predicts with it.',
             'The others are refused at construction, with a message that names the head and what it does not fit.',
             '',
-            'To update this page after adding a part: `python -m tests.mixing.matrix docs/mixing.md`.',
+            'To update this page after adding a part: `python -m tests.mixing.matrix docs/lab/mixing.md`.',
             '',
             '## One instance per crop',
             '',

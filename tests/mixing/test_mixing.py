@@ -121,5 +121,5 @@ def test_a_combination_that_does_not_fit_is_refused_with_both_names(estimator):
 
 
 def test_the_page_is_up_to_date(root):
-    hint = 'update it: python -m tests.mixing.matrix docs/mixing.md'
-    assert (root / 'docs/mixing.md').read_text() == matrix.format_page(), hint
+    hint = 'update it: python -m tests.mixing.matrix docs/lab/mixing.md'
+    assert (root / 'docs/lab/mixing.md').read_text() == matrix.format_page(), hint

@@ -1,4 +1,4 @@
-"""Checkpoints that are crafted to run code, and the checkpoints of ordinary runs (S1 and S2 of docs/reliability.md).
+"""Checkpoints that are crafted to run code, and those of ordinary runs (S1 and S2 of docs/lab/reliability.md).
 
 Run: python tests/reliability/crafted.py [GOALS...]; CRAFTED_FILES and RUN_KINDS shorten S1 and S2.
 """

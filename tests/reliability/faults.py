@@ -1,4 +1,4 @@
-"""Runs with a full disk, numbers that are not finite, and flipped bits (R6, R8 and R11 of docs/reliability.md).
+"""Runs with a full disk, numbers that are not finite, and flipped bits (R6, R8 and R11 of docs/lab/reliability.md).
 
 Run: python tests/reliability/faults.py [GOALS...]; DISK_FAULTS, INVALID_STEPS, BIT_FLIPS and LOADED_MB shorten R6, R8
 and R11.

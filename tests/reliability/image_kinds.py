@@ -1,4 +1,4 @@
-"""Forty-five kinds of image files, each with the outcome that docs/bad_input.md promises."""
+"""Forty-five kinds of image files, each with the outcome that docs/reference/messages.md promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that are killed while they train and while they save (R1, R2 and R10 of docs/reliability.md).
+"""Runs that are killed while they train and while they save (R1, R2 and R10 of docs/lab/reliability.md).
 
 Run: python tests/reliability/kills.py [GOALS...]; KILLED_RUNS, FAULT_POINTS and POINTERS shorten R1, R2 and R10.
 """

@@ -1,4 +1,4 @@
-"""Distributed trainings of which one process dies (R9 of docs/reliability.md).
+"""Distributed trainings of which one process dies (R9 of docs/lab/reliability.md).
 
 Run: python tests/reliability/ranks.py; RANK_TRIALS and RANK_STEPS shorten it, RANKS=fork does without torchrun.
 """

@@ -1,4 +1,4 @@
-"""Runs of all kinds that continue exactly, and long ones (R3, R4, R5, R7 and R12 of docs/reliability.md).
+"""Runs of all kinds that continue exactly, and long ones (R3, R4, R5, R7 and R12 of docs/lab/reliability.md).
 
 Run: python tests/reliability/resumes.py [GOALS...]; RESUME_CELLS, WORKER_COUNTS, STOPPED_RUNS and LONG_STEPS shorten
 R3, R4, R7 and R12.

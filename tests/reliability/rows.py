@@ -13,7 +13,7 @@ Finding = tuple[str, bool]  # the result as text, and whether it meets the targe
 
 @dataclass
 class Row:
-    """One goal of docs/reliability.md."""
+    """One goal of docs/lab/reliability.md."""
 
     goal: str
     target: str

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures every goal of docs/reliability.md: one table, exit code 1 if one is missed. Arguments: see table.py.
+# Measures every goal of docs/lab/reliability.md: one table, exit code 1 if one is missed. Arguments: see table.py.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . demo/environment.sh

@@ -1,4 +1,4 @@
-"""All goals of docs/reliability.md as one table, measured by the scripts in this folder.
+"""All goals of docs/lab/reliability.md as one table, measured by the scripts in this folder.
 
 Run: bash tests/reliability/run.sh [--out TABLE.md] [SCRIPTS...]; exit code 1 if a goal is missed.
 """

@@ -1,4 +1,4 @@
-"""Untrusted files and bad input, goal by goal (S3 to S9, I2, I5 to I8, T3 of docs/reliability.md).
+"""Untrusted files and bad input, goal by goal (S3 to S9, I2, I5 to I8, T3 of docs/lab/reliability.md).
 
 Run: python tests/reliability/untrusted_input.py [GOALS...]
 """

@@ -115,5 +115,5 @@ def test_every_config_is_short_and_names_its_command_and_its_score(config):
     assert len(text.splitlines()) <= 50
     score = parse_score(ROOT / config)
     if score.is_trained:
-        assert 'docs/results.md' in score.note
-        assert re.search(rf'\b{re.escape(score.measured_score)}\d?\b', (ROOT / 'docs/results.md').read_text())
+        assert 'docs/lab/results.md' in score.note
+        assert re.search(rf'\b{re.escape(score.measured_score)}\d?\b', (ROOT / 'docs/lab/results.md').read_text())

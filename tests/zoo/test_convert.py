@@ -18,7 +18,7 @@ from poseplug.engine.checkpoint import load_weights
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
-NETWORKS = {  # file name to config, as in docs/old_weights.md
+NETWORKS = {  # file name to config, as in docs/howto/convert_weights.md
     'hrnet_w32': 'hrnet/hrnet_w32_coco_256x192.py',
     'hrnet_w32_udp': 'hrnet/hrnet_w32_coco_256x192.py',
     'res50': 'simple_baseline/simple_baseline_r50_coco_256x192.py',
@@ -39,7 +39,7 @@ def saved() -> Path:
     return Path(folder)
 
 
-DOCUMENTED_CONFIGS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/old_weights.md').read_text(), re.DOTALL)
+DOCUMENTED_CONFIGS = re.findall(r'```python\n(.+?)```', (ROOT / 'docs/howto/convert_weights.md').read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize('text', DOCUMENTED_CONFIGS)

@@ -1,4 +1,4 @@
-"""MMPose's side of the comparison, by its public interface; runs in an environment that has it (docs/benchmark.md)."""
+"""MMPose's side of the comparison, by its public interface, in an environment that has it (docs/lab/benchmark.md)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 poseplug describe CONFIG [--json] [--cfg-options KEY=VALUE ...]
 poseplug describe CONFIG --safe            show what an untrusted config says, without running it
-poseplug describe FOLDER --table FILE      write the table of all configs below a folder: docs/models.md
+poseplug describe FOLDER --table FILE      write the table of all configs below a folder: docs/reference/models.md
 Of every part: shapes, parameters, multiply-adds and receptive field.
 """
 

@@ -1,7 +1,7 @@
 """Export a model to one ONNX file.
 
 poseplug export CONFIG CHECKPOINT --out model.onnx
-From the bytes of letterboxed images to instances, with decoding and non-maximum suppression; see docs/export.md.
+From the bytes of letterboxed images to instances, with decoding and non-maximum suppression; see docs/howto/export.md.
 The outputs of ONNX Runtime and OpenVINO, where installed, are compared with those of PyTorch.
 """
 

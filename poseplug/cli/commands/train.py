@@ -1,7 +1,7 @@
 """Train a config.
 
 poseplug train CONFIG [--work-dir DIR] [--resume | --auto-resume | --init WEIGHTS] [--overfit N]
-On several GPUs or machines: under torchrun (docs/distributed.md).
+On several GPUs or machines: under torchrun (docs/howto/distributed_training.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The reader of keypoints in COCO's JSON format (cocodataset.org, format-data), for every data set that uses it.
 
 A file has `images` (id, file_name, width, height), `annotations` (id, image_id, bbox as x, y, width, height, keypoints
-as x, y, flag, area, iscrowd) and `categories`. docs/bad_input.md lists what becomes of each kind of defect.
+as x, y, flag, area, iscrowd) and `categories`. docs/reference/messages.md lists what becomes of each kind of defect.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Leeds Sports Pose and its extended set, from the official `joints.mat` (Johnson & Everingham 2010, 2011).
 
-Both are read as in CPM's released code, with pixels counted from 1; docs/datasets.md has the measurements. The flag of
-LSP is 1 for an occluded keypoint. The flag of LSPET is 1 for a labeled one; its other keypoints have no usable
+Both are read as in CPM's released code, with pixels counted from 1; docs/lab/datasets.md has the measurements. The
+flag of LSP is 1 for an occluded keypoint. The flag of LSPET is 1 for a labeled one; its other keypoints have no usable
 position.
 """
 
@@ -42,7 +42,7 @@ class LSPSource(Source):
             observer-centric labels that others published.
         missing_images: 'error' refuses a missing image, 'drop' leaves it out and counts it.
         pixel_origin: coordinate in the file of the first pixel's center: 1 as CPM's released code reads it, 0 as was
-            measured on LSP (docs/datasets.md). It moves labels and predictions alike, so scores stay comparable.
+            measured on LSP (docs/lab/datasets.md). It moves labels and predictions alike, so scores stay comparable.
         source_name: name of the records' source, by which decoders, source ratios and `TransformBySource` know them;
             None for the data set's name.
 
@@ -108,7 +108,7 @@ class LSPSource(Source):
         Returns:
             (N, K) 0 not labeled, 1 occluded, 2 visible.
         """
-        # Occluded keypoints have good positions, which are trained and tested like visible ones (docs/datasets.md).
+        # Occluded keypoints have good positions, which are trained and tested like visible ones (docs/lab/datasets.md).
         return np.where(flags > 0, 1, 2)
 
     def add_scales(self, records: list[Record]) -> list[Record]:

@@ -1,4 +1,4 @@
-"""COCO's format: the real files, made ones, and the 36 defects with the verdicts of docs/bad_input.md."""
+"""COCO's format: the real files, made ones, and the 36 defects with the verdicts of docs/reference/messages.md."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from poseplug.data.synthetic import write_coco
 from poseplug.files.json_file import describe_json_value
 from poseplug.skeletons.coco import COCO
 
-PAGE = Path(__file__).parents[3] / 'docs/bad_input.md'
+PAGE = Path(__file__).parents[3] / 'docs/reference/messages.md'
 K = len(COCO)
 SIZE = (100, 80)  # width, height of the made images
 FILE = 'annotations/person_keypoints_train2017.json'
