@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     _Array = Tensor | np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Poses:
     """N instances of one image or of a batch, as NumPy arrays or as torch tensors.
 
@@ -130,12 +130,13 @@ class Poses:
         scores = (visible > 0).astype(np.float32)
         return cls(keypoints, scores, np.ones(len(keypoints), np.float32), visibility=visible)
 
-    def to_coco(self, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int | str, category_id: int = 1, digits: int | None = 4) -> list[dict[str, Any]]:
         """Convert the instances of one image to COCO's result format.
 
         Args:
             image_id: of the image.
             category_id: of the instances.
+            digits: after the decimal point of coordinates and keypoint scores; None does not round.
 
         Returns:
             One dict per instance with `keypoints`: x, y and score of every keypoint in one list.
@@ -143,14 +144,11 @@ class Poses:
         poses = self.numpy()
         num_keypoints = poses.keypoints.shape[1]
         keypoints_and_scores = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=-1)
-        rows = keypoints_and_scores.reshape(len(poses), 3 * num_keypoints)
+        rows = keypoints_and_scores.reshape(len(poses), 3 * num_keypoints).tolist()
+        if digits is not None:
+            rows = [[round(value, digits) for value in row] for row in rows]
         return [
-            {
-                'image_id': image_id,
-                'category_id': category_id,
-                'keypoints': [round(float(v), 4) for v in row],
-                'score': float(score),
-            }
+            {'image_id': image_id, 'category_id': category_id, 'keypoints': row, 'score': float(score)}
             for row, score in zip(rows, poses.instance_scores, strict=True)
         ]
 
@@ -161,6 +159,29 @@ class Poses:
         rows = rows.reshape(len(results), -1 if results else 0, 3)
         scores = np.array([r.get('score', 1.0) for r in results], dtype=np.float32)
         return cls(rows[..., :2], rows[..., 2], scores)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Convert the instances of one image to the dicts of result files.
+
+        Returns:
+            A dict for each instance: `id` where known, `score`, `keypoints` as [x, y, score] each, and `box_xyxy` where
+            known. Pixels are rounded to 2 digits, scores to 4.
+
+        Example:
+            >>> Poses(np.array([[[10.0, 20.123]]]), np.array([[0.9]]), np.array([0.8])).to_dicts()
+            [{'score': 0.8, 'keypoints': [[10.0, 20.12, 0.9]]}]
+        """
+        poses = self.numpy()
+        instances = []
+        for n in range(len(poses)):
+            keypoints = np.column_stack([poses.keypoints[n], poses.keypoint_scores[n]]).tolist()
+            instance: dict[str, Any] = {} if poses.ids is None else {'id': int(poses.ids[n])}
+            instance['score'] = round(float(poses.instance_scores[n]), 4)
+            instance['keypoints'] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in keypoints]
+            if poses.boxes is not None:
+                instance['box_xyxy'] = [round(float(value), 2) for value in poses.boxes[n]]
+            instances.append(instance)
+        return instances
 
     def to_rows(self, image_name: str, skeleton: Skeleton) -> Iterable[dict[str, Any]]:
         """Yield one table row per keypoint: image, instance, keypoint, x, y and score.

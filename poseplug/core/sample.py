@@ -62,7 +62,7 @@ _PER_INSTANCE_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """The N annotated instances of one image, in image pixels counted from 0.
 
@@ -154,7 +154,7 @@ class Record:
         )
 
 
-@dataclass
+@dataclass(eq=False)
 class Sample:
     """One image on its way to the network; instance 0 is the subject of a top-down sample.
 
@@ -204,7 +204,7 @@ class Sample:
         return self.image if isinstance(self.image, np.ndarray) else self.image.get_pixels()
 
 
-@dataclass
+@dataclass(eq=False)
 class Batch:
     """Stacked tensors of B samples, whose instances are padded to the largest number N.
 
@@ -246,6 +246,31 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch with its tensors on a device."""
         return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def to_image(self, points: Tensor, image_indices: Tensor) -> Tensor:
+        """Convert points from input pixels of the first view to image pixels.
+
+        Args:
+            points: (P, ..., 2), in input px of the first view.
+            image_indices: (P,) the position in the batch of each point's image.
+
+        Returns:
+            (P, ..., 2) in image px, of the dtype and on the device of `points`. Pass float64 where the rounding of
+            float32 matters.
+        """
+        matrices = self.input_to_image().to(points)[image_indices.to(points.device)]
+        flat = points.reshape(len(points), points.shape[1:-1].numel(), 2)
+        return (flat @ matrices[:, :2, :2].mT + matrices[:, None, :2, 2]).reshape(points.shape)
+
+    def to_view(self, view: int) -> Tensor:
+        """Return the matrices (B, 3, 3), float64, from input pixels of the first view to those of another view."""
+        return self.image_to_input[:, view] @ self.input_to_image()
+
+    def input_to_image(self) -> Tensor:
+        """Return the matrices (B, 3, 3), float64, from input pixels of the first view to image pixels."""
+        import torch
+
+        return torch.linalg.inv(self.image_to_input[:, 0])
 
     def pin_memory(self) -> Batch:
         """Return the same batch in pinned memory; torch's data loader calls this."""

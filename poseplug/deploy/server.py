@@ -35,7 +35,7 @@ from poseplug.data.synthetic import render_coco_scene, render_lsp_scene
 from poseplug.files.images import read_image_bytes
 from poseplug.files.jsonable import to_json_values
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.result_records import build_result_header, instances_to_dicts
+from poseplug.predict.result_records import build_result_header
 from poseplug.report.draw import EDGE_COLOR, SIDE_COLORS, Color, keypoint_sides, limb_side
 from poseplug.report.heatmaps import draw_heatmap_strips
 
@@ -111,7 +111,7 @@ def build_response(predictor: Predictor, image_bytes: bytes) -> dict[str, Any]:
     image = read_image_bytes(image_bytes, 'the image', apply_exif=True)
     (poses,) = predictor([image])
     heatmaps_url, note = _render_heatmaps(predictor, image, poses)
-    result = {'width': image.shape[1], 'height': image.shape[0], 'instances': instances_to_dicts(poses)}
+    result = {'width': image.shape[1], 'height': image.shape[0], 'instances': poses.to_dicts()}
     image_url = encode_jpeg_url(shrink_image(image))
     header = build_result_header(predictor)
     return header | {'images': [result], 'image_url': image_url, 'heatmaps_url': heatmaps_url, 'note': note}

@@ -196,20 +196,12 @@ class CocoCollector:
         Args:
             record_ids: The images to include; all by default.
         """
-        results = []
+        results: list[dict[str, Any]] = []
         for record_id, image_id in self._select_image_ids(record_ids).items():
             instances = self.select_predictions(record_id)
-            for keypoints, score in zip(instances.keypoints, instances.instance_scores, strict=True):
-                # The third number is 1: OKS does not use it, and one of the evaluators drops instances without it.
-                padded = np.pad(keypoints, ((0, 0), (0, 1)), constant_values=1)
-                results.append(
-                    {
-                        'image_id': image_id,
-                        'category_id': 1,
-                        'keypoints': padded.ravel().tolist(),
-                        'score': float(score),
-                    }
-                )
+            # Keypoint scores are 1: OKS does not use them, and one of the evaluators drops instances that score 0.
+            ones = np.ones(instances.keypoints.shape[:2])
+            results += Poses(instances.keypoints, ones, instances.instance_scores).to_coco(image_id, digits=None)
         return results
 
     def select_predictions(self, record_id: str) -> PredictedInstances:

@@ -46,9 +46,8 @@ class OraclePredictor:
 
     def encode_views(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """Encode the annotations for every view; yields the targets of the last stage by field name."""
-        input_to_image = torch.linalg.inv(batch.image_to_input[:, 0])
         for view, size in enumerate(get_view_sizes(batch)):
-            to_view = batch.image_to_input[:, view] @ input_to_image
+            to_view = batch.to_view(view)
             points = batch.keypoints.to(to_view) @ to_view[:, None, :2, :2].mT + to_view[:, None, None, :2, 2]
             codec = self.model.get_codec(size) if isinstance(self.model, BottomUp) else self.model.codec
             targets = codec.encode(points.float(), batch.visible, batch.valid)

@@ -19,7 +19,7 @@ from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image
 from poseplug.files.jsonable import to_json_values
 from poseplug.predict.predictor import Predictor, parse_boxes
-from poseplug.predict.result_records import build_result_header, instances_to_dicts, make_names_unique
+from poseplug.predict.result_records import build_result_header, make_names_unique
 from poseplug.predict.video import VIDEO_SUFFIXES, PredictionOptions, check_video, is_video, predict_video
 from poseplug.report.draw import draw_poses
 from poseplug.report.heatmaps import draw_heatmap_strips
@@ -322,7 +322,7 @@ class PredictionWriter:
                 'file': str(file),
                 'width': image.shape[1],
                 'height': image.shape[0],
-                'instances': instances_to_dicts(poses),
+                'instances': poses.to_dicts(),
             }
         )
         self.csv_rows += poses.to_rows(str(file), self.predictor.skeleton)

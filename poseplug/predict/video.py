@@ -23,7 +23,7 @@ from poseplug.core.progress import track_progress
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_reader import VideoFrame, VideoReader, format_ranges
 from poseplug.predict.predictor import Predictor, parse_boxes
-from poseplug.predict.result_records import build_result_header, instances_to_dicts
+from poseplug.predict.result_records import build_result_header
 from poseplug.predict.smoothing import OneEuroSettings, Smoother
 from poseplug.predict.tracking import InstanceGeometry, Tracker
 from poseplug.predict.video_writer import VideoWriter
@@ -256,7 +256,7 @@ class _VideoOutputs:
     def add_frame(self, frame: VideoFrame, poses: Poses) -> None:
         """Write the next frame and its poses, which have ids."""
         seconds = round(frame.seconds, 6)
-        content = {'index': frame.index, 'seconds': seconds, 'instances': instances_to_dicts(poses)}
+        content = {'index': frame.index, 'seconds': seconds, 'instances': poses.to_dicts()}
         width, height = frame.image.shape[1], frame.image.shape[0]
         if (width, height) != self.image_size:
             content |= {'width': width, 'height': height}

@@ -35,6 +35,26 @@ def test_coco_results_come_back_as_the_same_instances():
     assert_same_poses(Poses.from_coco(results), poses, atol=1e-4)
 
 
+def test_coco_results_are_rounded_only_where_digits_are_given():
+    poses = Poses(np.array([[[1.23456789, 2.0]]]), np.array([[0.123456]]), np.array([0.5]))
+    assert poses.to_coco(7)[0] == {'image_id': 7, 'category_id': 1, 'keypoints': [1.2346, 2.0, 0.1235], 'score': 0.5}
+    assert poses.to_coco(7, digits=None)[0]['keypoints'] == [1.23456789, 2.0, 0.123456]
+
+
+def test_dicts_of_result_files_have_ids_and_boxes_where_known():
+    poses = Poses(np.array([[[1.234, 2.0]]]), np.array([[0.123456]]), np.array([0.55557]))
+    expected = {'score': 0.5556, 'keypoints': [[1.23, 2.0, 0.1235]]}
+    assert poses.to_dicts() == [expected]
+    tracked = Poses(
+        *(getattr(poses, n) for n in ('keypoints', 'keypoint_scores', 'instance_scores')),
+        boxes=np.array([[0.0, 1.005, 9.126, 9.0]]),
+        ids=np.array([3]),
+    )
+    (result,) = tracked.to_dicts()
+    assert result == {'id': 3, **expected, 'box_xyxy': [0.0, 1.0, 9.13, 9.0]}
+    assert list(result) == ['id', 'score', 'keypoints', 'box_xyxy']
+
+
 def test_an_image_without_instances_has_no_coco_results():
     empty = create_poses()[[]]
     assert empty.to_coco(1) == []

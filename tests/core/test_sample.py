@@ -54,6 +54,35 @@ def test_every_view_has_its_matrix():
     assert batch.images.dtype == torch.uint8
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_points_of_a_batch_go_back_to_the_image_that_they_come_from(dtype):
+    samples = [create_sample(2), create_sample(1), create_sample(2)]
+    samples[1].image_to_input = rotation_matrix(30) @ translation_matrix(3, -7)
+    batch = collate(samples)
+    indices = torch.tensor([2, 1, 0])
+    points = batch.to_image(batch.keypoints[indices, 0].to(dtype), indices)
+    assert points.dtype == dtype
+    expected = np.stack([samples[i].keypoints[0] for i in indices])
+    np.testing.assert_allclose(points, expected, atol=1e-5)
+    assert batch.to_image(torch.zeros(0, 3, 2), torch.zeros(0, dtype=torch.long)).shape == (0, 3, 2)
+
+
+def test_a_point_of_the_first_view_moves_to_its_position_in_another():
+    sample = create_sample(1)
+    sample.view_matrices, sample.inputs = [rotation_matrix(90)], np.zeros((2, 8, 8, 3), np.uint8)
+    batch = collate([sample])
+    np.testing.assert_allclose(batch.to_view(1) @ batch.image_to_input[:, 0], rotation_matrix(90)[None], atol=1e-12)
+    np.testing.assert_allclose(batch.to_view(0)[0], np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize('create', [create_record, create_sample, lambda n: collate([create_sample(n)])])
+def test_structures_of_arrays_are_compared_by_identity(create):
+    one, other = create(1), create(1)
+    assert one == one
+    assert one != other
+    assert len({one, other}) == 2
+
+
 def test_a_pipeline_without_a_warp_is_an_error_that_names_it():
     sample = create_sample(1)
     sample.inputs = None

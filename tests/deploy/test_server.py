@@ -31,7 +31,7 @@ from poseplug.deploy.server import (
     shrink_image,
 )
 from poseplug.files.images import read_image_bytes
-from poseplug.predict.result_records import build_result_header, instances_to_dicts
+from poseplug.predict.result_records import build_result_header
 from poseplug.report.draw import keypoint_sides
 from poseplug.report.heatmaps import draw_heatmap_strips
 from tests.conftest import ROOT
@@ -104,9 +104,7 @@ def test_the_response_to_an_image_has_the_instances_of_the_predictor(server, pre
     image = read_image_bytes(image_files[0])
     assert (status, headers['Content-Type']) == (200, 'application/json')
     assert build_result_header(predictor).items() <= response.items()
-    assert response['images'] == [
-        {'width': image.shape[1], 'height': image.shape[0], 'instances': instances_to_dicts(poses)}
-    ]
+    assert response['images'] == [{'width': image.shape[1], 'height': image.shape[0], 'instances': poses.to_dicts()}]
 
 
 def test_image_and_heatmaps_of_the_response_are_those_of_the_predictor(predictor, image_files):
@@ -123,7 +121,7 @@ def test_images_sent_at_once_each_get_their_own_instances(server, predictor, ima
         responses = list(pool.map(lambda data: send(server, 'POST', '/predict', data), image_files))
     for (status, _, content), data in zip(responses, image_files, strict=True):
         assert status == 200
-        assert json.loads(content)['images'][0]['instances'] == instances_to_dicts(predictor([data])[0])
+        assert json.loads(content)['images'][0]['instances'] == predictor([data])[0].to_dicts()
 
 
 def test_a_sideways_image_is_turned_upright_with_its_keypoints(predictor, image_files):
@@ -133,7 +131,7 @@ def test_a_sideways_image_is_turned_upright_with_its_keypoints(predictor, image_
     (result,) = build_response(predictor, sideways)['images']
     assert (result['width'], result['height']) == (height, width)
     (poses,) = predictor([np.rot90(read_image_bytes(image_files[0]), -1)])
-    assert result['instances'] == instances_to_dicts(poses)
+    assert result['instances'] == poses.to_dicts()
 
 
 def test_a_large_image_is_shrunk_and_a_small_one_is_not():
@@ -367,7 +365,7 @@ def test_samples_of_several_people_are_other_images(monkeypatch):
 def test_numbers_that_are_not_finite_reach_the_page_as_null(predictor, image_files, monkeypatch):
     (poses,) = predictor([image_files[0]])
     not_finite = replace(poses, keypoints=np.full_like(poses.keypoints, np.nan))
-    monkeypatch.setattr(server_module, 'build_response', lambda *_: {'instances': instances_to_dicts(not_finite)})
+    monkeypatch.setattr(server_module, 'build_response', lambda *_: {'instances': not_finite.to_dicts()})
     with run_server(predictor) as server:
         response = json.loads(send(server, 'POST', '/predict', image_files[0])[2], parse_constant=pytest.fail)
     assert response['instances'][0]['keypoints'][0][:2] == [None, None]
