@@ -64,7 +64,7 @@ def tiny_config(tiny_data):
 def tiny_options(data: Path) -> dict:
     """Options that make configs/cpm/cpm_synthetic.py a two-stage CPM that trains for six steps on `data`."""
     sources = {split: [dict(type='LSPSource', data_root=str(data), split=split)] for split in ('train', 'test')}
-    return {
+    options = {
         'model.codec.input_size': (32, 32),
         'model.backbone.vgg_channels': (4, 4, 8, 8),
         'model.backbone.extra_channels': (8,),
@@ -85,6 +85,7 @@ def tiny_options(data: Path) -> dict:
             checkpoint=dict(type='SaveHook', interval=3), progress=dict(type='ProgressHook', interval=2)
         ),
     }
+    return options
 
 
 def format_cli_options(options: dict) -> list[str]:
@@ -124,14 +125,14 @@ def write_lsp_like(tmp_path):
     """A function that writes a folder in LSP's layout from an array of keypoints, with one gray image per record."""
     import cv2
 
-    def write(joints: np.ndarray, num_images: int | None = None, name: str = 'joints') -> Path:
+    def write(keypoints: np.ndarray, num_images: int | None = None, name: str = 'joints') -> Path:
         folder = tmp_path / 'lsp_like'
         (folder / 'images').mkdir(parents=True, exist_ok=True)
         if num_images is None:
-            num_images = max(joints.shape[-1:] or (1,))
+            num_images = max(keypoints.shape[-1:] or (1,))
         for i in range(num_images):
             cv2.imwrite(str(folder / 'images' / f'im{i + 1:04d}.jpg'), np.full((120, 100, 3), 100, np.uint8))
-        savemat(folder / 'joints.mat', {name: joints})
+        savemat(folder / 'joints.mat', {name: keypoints})
         return folder
 
     return write
@@ -175,14 +176,11 @@ def bottom_up_options(data: Path) -> dict:
     """Options that let a config of whole images train for four steps on `data` and be evaluated on it."""
     loader_options = {'num_workers': 0, 'dataset.sources.0.data_root': str(data)}
     batch_sizes = {'train_dataloader': 3, 'val_dataloader': 2, 'test_dataloader': 2}
-    return {
-        'model.codec.input_size': (64, 64),
-        'model.backbone.channels': 8,
-        **{f'{loader}.batch_size': size for loader, size in batch_sizes.items()},
-        **{f'{loader}.{key}': value for loader in batch_sizes for key, value in loader_options.items()},
-        'train_cfg.max_steps': 4,
-        'custom_hooks': None,
-    }
+    options = {'model.codec.input_size': (64, 64), 'model.backbone.channels': 8}
+    for loader, batch_size in batch_sizes.items():
+        options[f'{loader}.batch_size'] = batch_size
+        options.update({f'{loader}.{key}': value for key, value in loader_options.items()})
+    return {**options, 'train_cfg.max_steps': 4, 'custom_hooks': None}
 
 
 @pytest.fixture(scope='module')

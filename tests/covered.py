@@ -45,7 +45,8 @@ def main() -> None:
     for name, file in readers.items():
         if file['missing_lines'] or file['missing_branches']:
             branches = ', '.join(f'{start} to {end}' for start, end in file['missing_branches'])
-            print(f'{name}: lines never run: {file["missing_lines"] or "none"}; branches: {branches or "none"}')
+            lines = file['missing_lines'] or 'none'
+            print(f'{name}: lines never run: {lines}; branches: {branches or "none"}')
 
 
 if __name__ == '__main__':

@@ -377,7 +377,7 @@ class TestSources(SourceContract):
         return SOURCES.build(dict(type=self.name, data_root=str(folder)))
 
 
-def random_lsp_joints(seed: int, count: int) -> np.ndarray:
+def random_lsp_keypoints(seed: int, count: int) -> np.ndarray:
     """(14, 3, count) keypoints within an image of 40 x 60 px, counted from 1, every flag 1."""
     points = np.random.default_rng(seed).uniform(1, 40, (14, 2, count))
     return np.concatenate([points, np.ones((14, 1, count))], axis=1)
@@ -391,13 +391,13 @@ def write_images(folder: Path, names: list[str]) -> None:
 
 def write_lsp(folder: Path) -> None:
     write_images(folder, [f'im{i + 1:04d}.jpg' for i in range(4)])
-    savemat(folder / 'joints.mat', {'joints': random_lsp_joints(0, 4).transpose(1, 0, 2)})
+    savemat(folder / 'joints.mat', {'joints': random_lsp_keypoints(0, 4).transpose(1, 0, 2)})
 
 
 def write_lspet(folder: Path) -> None:
     """Of the four people one has an unlabeled keypoint without a position, and one no labeled keypoint."""
     write_images(folder, [f'im{i + 1:05d}.jpg' for i in range(4)])
-    content = random_lsp_joints(1, 4)
+    content = random_lsp_keypoints(1, 4)
     content[3, :, 1] = 0
     content[:, :, 2] = 0
     savemat(folder / 'joints.mat', {'joints': content})
@@ -409,7 +409,7 @@ def write_flic(folder: Path) -> None:
     write_images(folder, sorted(set(names)))
     examples = np.zeros((1, 3), dtype=[(f, object) for f in ('coords', 'filepath', 'torsobox', 'istrain', 'istest')])
     for i, name in enumerate(names):
-        points = random_lsp_joints(i, 1)[:11, :2, 0].T
+        points = random_lsp_keypoints(i, 1)[:11, :2, 0].T
         coords = np.pad(points, ((0, 0), (0, 18)), constant_values=np.nan)
         examples[0, i] = (coords, name, np.array([5.0, 5.0, 30.0, 50.0]), True, False)
     savemat(folder / 'examples.mat', {'examples': examples})
@@ -474,16 +474,8 @@ def write_aic(folder: Path) -> None:
 def write_mpii(folder: Path) -> None:
     """Three people in two images; the last has no labeled keypoint."""
     write_images(folder, ['a.jpg', 'b.jpg'])
-    annotations = [
-        dict(
-            image='ab'[n % 2] + '.jpg',
-            center=[20, 30],
-            scale=0.2,
-            joints=[[5 + k, 50 - k] for k in range(16)],
-            joints_vis=[int(n < 2)] * 16,
-        )
-        for n in range(3)
-    ]
+    person = dict(center=[20, 30], scale=0.2, joints=[[5 + k, 50 - k] for k in range(16)])
+    annotations = [{**person, 'image': f'{"ab"[n % 2]}.jpg', 'joints_vis': [int(n < 2)] * 16} for n in range(3)]
     (folder / 'annot').mkdir()
     (folder / 'annot/train.json').write_text(json.dumps(annotations))
 

@@ -32,7 +32,7 @@ from poseplug.registry.registries import inspect_parameters, list_constructor_cl
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None, training: bool = False) -> Config:
     """A config file with its bases, then the command line's `options` (dotted keys), checked.
 
-    With `training` the parts of the training engine (hooks, optimiser, schedules) are checked too.
+    With `training` the parts of the training engine (hooks, optimizer, schedules) are checked too.
     """
     path, options = Path(path), options or {}
     if not path.is_file():
@@ -81,7 +81,7 @@ def _import_config_plugins(cfg: Config, options: Mapping[str, Any]) -> None:
 def _merge_cfg_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Put `--cfg-options` into a config: first the parts that are exchanged by `type`, outer ones before inner ones.
 
-    An exchanged part starts anew with its own defaults. It keeps what `kept` says.
+    An exchanged part starts anew with its own defaults. It keeps what `_find_shared_settings` says.
     """
     unread = [k for k in options if k.partition('.')[0] not in KNOWN_KEYS | set(cfg)]
     if unread:
@@ -150,7 +150,7 @@ def _reset_replaced_part(cfg: Config, path: Sequence[str], new_type: Any) -> Non
 def _find_shared_settings(old: Any, new: Any) -> set[str] | None:
     """Settings that mean the same to both parts: those of a base class of both, and those that the new one must have.
 
-    Not those that the new part inherits and declares `idle`.
+    Not those that the new part inherits and declares `unused_settings`.
 
     None when one of the types is unknown: then nothing is said about settings.
     """

@@ -175,7 +175,7 @@ def assert_same_fractions(fractions, expected):
 
 
 def test_pck_of_heatmaps_agrees_once_width_and_height_are_exchanged(inputs, values):
-    """The reference divides x by the height and y by the width; the peak of a map without a positive value is -1, -1."""
+    """It divides x by the height and y by the width; a map without a positive value has its peak at -1, -1."""
     heatmaps = [inputs[name].astype(np.float32) for name in ('hm_output', 'hm_target')]
     predicted, target = (find_peak_cells(maps) for maps in heatmaps)
     height, width = heatmaps[0].shape[2:]
@@ -193,10 +193,8 @@ def find_peak_cells(maps):
 
 def test_pck_of_simcc_agrees_once_width_and_height_are_exchanged(golden, inputs, values):
     mask = inputs['hm_mask']
-    predicted, target = (
-        np.stack([find_peak_bins(golden, seed, size, len(mask)) for seed, size in axes], axis=-1)
-        for axes in (((300, 384), (400, 512)), ((500, 384), (600, 512)))
-    )
+    predicted = np.stack([find_peak_bins(golden, *axis, len(mask)) for axis in ((300, 384), (400, 512))], axis=-1)
+    target = np.stack([find_peak_bins(golden, *axis, len(mask)) for axis in ((500, 384), (600, 512))], axis=-1)
     for name, expected in values['simcc_pck_accuracy'].items():
         size, threshold = np.array([512, 384]), float(name[3:])
         assert_same_fractions(pck_of_cells(predicted, target, mask, size, threshold), expected)
@@ -274,9 +272,9 @@ def build_record(image_id, annotations):
     instances = [a for a, is_ignored in zip(annotations, ignored, strict=True) if not is_ignored]
     keypoints = np.array([a['keypoints'] for a in instances], float).reshape(len(instances), 17, 3)
     areas, annotation_ids = (np.array([a[key] for a in instances]) for key in ('area', 'id'))
-    return Record(Path(f'{image_id}.jpg'), str(image_id), keypoints[..., :2], keypoints[..., 2].astype(np.uint8),
-                  'coco', boxes=boxes[~ignored], areas=areas, annotation_ids=annotation_ids,
-                  ignored_boxes=boxes[ignored])  # fmt: skip
+    path, points, visible = Path(f'{image_id}.jpg'), keypoints[..., :2], keypoints[..., 2].astype(np.uint8)
+    fields = dict(areas=areas, annotation_ids=annotation_ids, boxes=boxes[~ignored], ignored_boxes=boxes[ignored])
+    return Record(path, str(image_id), points, visible, 'coco', **fields)
 
 
 def build_crop(record, annotation_id, size, score):
@@ -284,9 +282,9 @@ def build_crop(record, annotation_id, size, score):
     subject = record.put_first(int(np.flatnonzero(record.annotation_ids == annotation_id)[0]))
     center = (subject.boxes[0, :2] + subject.boxes[0, 2:]) / 2
     boxes = np.concatenate([center - size / 2, center + size / 2])[None]
-    return Record(subject.path, subject.id, np.zeros((1, 17, 2)), np.zeros((1, 17), np.uint8), boxes=boxes,
-                  box_scores=np.array([score]), annotation_ids=np.array([annotation_id]),
-                  ground_truth=record)  # fmt: skip
+    keypoints, visible = np.zeros((1, 17, 2)), np.zeros((1, 17), np.uint8)
+    detection = dict(boxes=boxes, box_scores=np.array([score]), annotation_ids=np.array([annotation_id]))
+    return Record(subject.path, subject.id, keypoints, visible, **detection, ground_truth=record)
 
 
 @pytest.mark.parametrize('score_mode', SCORE_MODES)

@@ -1,4 +1,4 @@
-"""Sources are read, never run: what they say they register."""
+"""Which parts a source registers, read without running it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poseplug.registry.plugin_source import KINDS, files, read, registered
 from poseplug.registry.registries import qualified_name
 
 
-def told(source: str) -> list[tuple[str, str, str]]:
+def list_registered(source: str) -> list[tuple[str, str, str]]:
     return [tuple(part) for part in registered('pack', source.encode())]
 
 
@@ -45,25 +45,27 @@ def told(source: str) -> list[tuple[str, str, str]]:
         ('# CODECS.register_module(name="A", module=A)', []),
     ],
 )
-def test_what_a_source_registers_by_names_that_stand_in_it(source, parts):
-    assert told(source) == parts
+def test_parts_are_read_from_literal_names_in_a_source(source, parts):
+    assert list_registered(source) == parts
 
 
-def test_a_source_is_not_run_and_its_style_is_not_our_warning():
-    assert told('@CODECS.register_module()\nclass A: "\\d"\nraise SystemExit') == [('codec', 'A', 'pack.A')]
+def test_a_source_is_not_run_and_warns_of_nothing():
+    assert list_registered('@CODECS.register_module()\nclass A: "\\d"\nraise SystemExit') == [('codec', 'A', 'pack.A')]
 
 
 def test_the_demo_plugin_has_one_codec(root, monkeypatch):
     monkeypatch.syspath_prepend(root / 'demo' / 'plugin')
-    place = 'poseplug_offsets.disk_offset.DiskOffset'
-    assert read('poseplug_offsets') == ((('codec', 'DiskOffset', place),), ())
+    location = 'poseplug_offsets.disk_offset.DiskOffset'
+    assert read('poseplug_offsets') == ((('codec', 'DiskOffset', location),), ())
 
 
-def test_what_the_sources_of_the_house_say_is_what_they_register():
+def test_the_sources_of_the_package_say_what_they_register():
     for kind, each in registry.REGISTRIES.items():
-        ours = {name for name in each.list_names() if qualified_name(each.get(name)).startswith('poseplug.')}
-        said = {name for place in registry.plugins.BUILTIN[kind] for name in read(place).of(kind)}
-        assert said == ours, kind
+        registered_names = {
+            name for name in each.list_names() if qualified_name(each.get(name)).startswith('poseplug.')
+        }
+        read_names = {name for module in registry.plugins.BUILTIN[kind] for name in read(module).of(kind)}
+        assert read_names == registered_names, kind
 
 
 def test_every_registry_is_read_by_its_name():
@@ -71,7 +73,7 @@ def test_every_registry_is_read_by_its_name():
     assert ours.items() <= KINDS.items()
 
 
-def test_a_package_is_read_below_a_module_beside_and_a_stray_file_alone(tmp_path, monkeypatch):
+def test_a_package_is_read_with_all_its_modules_and_a_stray_file_alone(tmp_path, monkeypatch):
     for file in ('pack/__init__.py', 'pack/door.py', 'pack/deep/__init__.py', 'pack/deep/one.py', 'space/door.py'):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text('raise SystemExit')
@@ -88,7 +90,7 @@ def test_a_package_is_read_below_a_module_beside_and_a_stray_file_alone(tmp_path
     assert not {'pack', 'space', 'alone_here'} & set(sys.modules)
 
 
-def test_files_that_are_no_python_are_told_and_the_others_read(tmp_path, monkeypatch):
+def test_files_that_are_not_python_are_reported_and_the_others_read(tmp_path, monkeypatch):
     (tmp_path / 'torn').mkdir()
     (tmp_path / 'torn' / '__init__.py').write_text('@CODECS.register_module()\nclass A: ...')
     (tmp_path / 'torn' / 'bad.py').write_bytes(b'register_module(\x00')

@@ -32,15 +32,15 @@ class {name}(Heatmap):
 """
 
 
-def install(site: Path, package: str, code: str, target: str = '', entry: str = '') -> None:
-    """Lay a package and its dist-info into a folder; its entry point is `target` within it, or the package itself."""
+def install_package(site: Path, package: str, code: str, target: str = '', entry: str = '') -> None:
+    """Write a package and its dist-info into a folder; its entry point is `target` within it, or the package itself."""
     (site / package).mkdir(parents=True)
     (site / package / '__init__.py').write_text(code)
-    register(site, package, f'{entry or package} = {package}{target}')
+    write_dist_info(site, package, f'{entry or package} = {package}{target}')
 
 
-def register(site: Path, package: str, entry: str) -> None:
-    """Lay the dist-info of a package into a folder."""
+def write_dist_info(site: Path, package: str, entry: str) -> None:
+    """Write the dist-info of a package into a folder."""
     info = site / f'{package.replace("-", "_")}-1.2.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n')
@@ -49,7 +49,7 @@ def register(site: Path, package: str, entry: str) -> None:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder of installed packages, seen until the test ends; nothing of them has been imported yet."""
+    """A folder of installed packages, visible during the test; none of them has been imported yet."""
     for kind, registry in REGISTRIES.items():
         plugins.OURS.load(kind)
         monkeypatch.setattr(registry, '_module_dict', dict(registry._module_dict))
@@ -61,21 +61,21 @@ def site(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def python(site: Path, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a fresh interpreter that sees these packages."""
+def run_python(site: Path, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a fresh interpreter with these packages."""
     environment = {**os.environ, 'PYTHONPATH': f'{site}{os.pathsep}{ROOT}', 'OMP_NUM_THREADS': '1'}
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=environment, cwd=cwd)
 
 
-def test_an_installed_package_brings_its_parts_by_name_beside_the_built_in_ones(site):
-    install(site, 'goodone', GOOD.format(name='Good'))
+def test_parts_of_an_installed_package_are_found_by_name_beside_the_built_in_ones(site):
+    install_package(site, 'goodone', GOOD.format(name='Good'))
     assert CODECS.get('Good').__module__ == 'goodone'
     assert {'Good', 'Heatmap'} <= set(CODECS.list_names())
 
 
-def test_a_plugin_that_nobody_names_is_not_imported(site):
-    install(site, 'goodone', GOOD.format(name='Good'))
-    install(site, 'other', GOOD.format(name='Other'))
+def test_a_plugin_that_is_not_named_is_not_imported(site):
+    install_package(site, 'goodone', GOOD.format(name='Good'))
+    install_package(site, 'other', GOOD.format(name='Other'))
     for known in ('Heatmap', 'Good'):
         assert CODECS.get(known)
     for registry in REGISTRIES.values():
@@ -87,23 +87,25 @@ def test_a_plugin_that_nobody_names_is_not_imported(site):
 
 
 def test_a_plugin_is_named_by_its_package_or_by_its_entry_point(site):
-    install(site, 'first_one', 'VALUE = 1', entry='one')
-    install(site, 'second', 'VALUE = 2', entry='two')
+    install_package(site, 'first_one', 'VALUE = 1', entry='one')
+    install_package(site, 'second', 'VALUE = 2', entry='two')
     plugins.use(['First-One', 'two'])
     assert {'first_one', 'second'} <= set(sys.modules)
 
 
 def test_a_plugin_that_is_not_installed_has_a_closest_one_and_imports_nothing(site):
-    install(site, 'offsets', 'VALUE = 1')
-    said = r"^plugin 'ofsets' is not installed; closest: 'offsets'. Installed plugins: offsets of offsets 1.2"
-    with pytest.raises(ConfigError, match=said):
+    install_package(site, 'offsets', 'VALUE = 1')
+    message_pattern = (
+        r"^plugin 'ofsets' is not installed; closest: 'offsets'. Installed plugins: offsets of offsets 1.2"
+    )
+    with pytest.raises(ConfigError, match=message_pattern):
         plugins.use(['offsets', 'ofsets'])
     assert 'offsets' not in sys.modules
 
 
 def test_an_entry_point_of_two_packages_is_named_by_package(site):
-    install(site, 'one', GOOD.format(name='One'), entry='codecs')
-    install(site, 'two', GOOD.format(name='Two'), entry='codecs')
+    install_package(site, 'one', GOOD.format(name='One'), entry='codecs')
+    install_package(site, 'two', GOOD.format(name='Two'), entry='codecs')
     with pytest.raises(ConfigError, match="'codecs' may be codecs of one 1.2 or codecs of two 1.2; write the name of"):
         plugins.use(['codecs'])
     plugins.use(['two'])
@@ -112,18 +114,20 @@ def test_an_entry_point_of_two_packages_is_named_by_package(site):
 
 
 def test_parts_that_are_registered_by_names_not_in_the_source_need_their_plugin_named(site):
-    install(site, 'dynamic', GOOD.format(name='Made').replace('module()', "module(name='Ma' + 'de')"))
-    said = r'Installed plugins: dynamic of dynamic 1.2 \(its source shows no names .*imported by --plugins dynamic\)'
-    with pytest.raises(ConfigError, match=said):
+    install_package(site, 'dynamic', GOOD.format(name='Made').replace('module()', "module(name='Ma' + 'de')"))
+    message_pattern = (
+        r'Installed plugins: dynamic of dynamic 1.2 \(its source shows no names .*imported by --plugins dynamic\)'
+    )
+    with pytest.raises(ConfigError, match=message_pattern):
         CODECS.get('Made')
     plugins.use(['dynamic'])
     assert CODECS.get('Made').__module__ == 'dynamic'
 
 
 def test_a_broken_plugin_is_reported_once_with_its_cause_and_does_not_stop_the_others(site, caplog):
-    install(site, 'aaa_broken', 'import no_such_package')
-    install(site, 'bbb_leaving', 'raise SystemExit(3)')
-    install(site, 'ccc_good', GOOD.format(name='Good'))
+    install_package(site, 'aaa_broken', 'import no_such_package')
+    install_package(site, 'bbb_leaving', 'raise SystemExit(3)')
+    install_package(site, 'ccc_good', GOOD.format(name='Good'))
     for _ in range(2):
         plugins.use(['aaa_broken', 'bbb_leaving', 'ccc_good'])
     assert 'Good' in CODECS.list_names()
@@ -135,19 +139,19 @@ def test_a_broken_plugin_is_reported_once_with_its_cause_and_does_not_stop_the_o
     assert 'SystemExit: 3' in leaving
 
 
-def test_an_unknown_name_tells_of_the_broken_plugin_that_would_bring_it(site):
-    install(site, 'broken', 'import no_such_package' + GOOD.format(name='Wanted'))
+def test_an_unknown_name_reports_the_broken_plugin_that_registers_it(site):
+    install_package(site, 'broken', 'import no_such_package' + GOOD.format(name='Broken'))
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r"^codec 'Wanted' is not registered; known: .*Heatmap") as told:
-            CODECS.get('Wanted')
-        message = str(told.value)
-        assert "'Wanted' is a part of plugin broken of broken 1.2, which failed with ModuleNotFoundError" in message
+        with pytest.raises(ConfigError, match=r"^codec 'Broken' is not registered; known: .*Heatmap") as error:
+            CODECS.get('Broken')
+        message = str(error.value)
+        assert "'Broken' is a part of plugin broken of broken 1.2, which failed with ModuleNotFoundError" in message
 
 
-def test_a_plugin_whose_source_is_no_python_is_told_where_a_name_is_not_found(site):
-    install(site, 'torn', GOOD.format(name='Wanted') + 'def (')
+def test_a_plugin_whose_source_is_not_python_is_reported_where_a_name_is_not_found(site):
+    install_package(site, 'torn', GOOD.format(name='Broken') + 'def (')
     with pytest.raises(ConfigError, match=r'torn of torn 1.2 \(torn cannot be read \(invalid syntax.*line 10'):
-        CODECS.get('Wanted')
+        CODECS.get('Broken')
 
 
 def test_an_unknown_name_of_a_known_plugin_says_how_to_install_it(site, monkeypatch):
@@ -158,7 +162,7 @@ def test_an_unknown_name_of_a_known_plugin_says_how_to_install_it(site, monkeypa
 
 
 def test_the_parts_of_installed_plugins_count_among_the_closest_and_the_known(site):
-    install(site, 'goodone', GOOD.format(name='Splendid'))
+    install_package(site, 'goodone', GOOD.format(name='Splendid'))
     with pytest.raises(ConfigError, match=r"^codec 'Splendit' .*; closest: 'Splendid'; known: .*, Splendid, "):
         CODECS.get('Splendit')
     with pytest.raises(ConfigError, match="^model 'Splendid' is not registered; 'Splendid' is a codec"):
@@ -166,38 +170,38 @@ def test_the_parts_of_installed_plugins_count_among_the_closest_and_the_known(si
     assert 'goodone' not in sys.modules
 
 
-def test_a_built_in_name_is_never_asked_of_a_plugin(site):
-    install(site, 'clashing', GOOD.format(name='CPMHeatmap'))
+def test_a_built_in_name_is_never_looked_up_in_a_plugin(site):
+    install_package(site, 'clashing', GOOD.format(name='CPMHeatmap'))
     assert CODECS.get('CPMHeatmap').__module__ == 'poseplug.codecs.cpm'
     assert 'clashing' not in sys.modules
 
 
 def test_a_name_that_is_taken_is_an_error_that_names_both_and_the_package_until_it_is_resolved(site):
-    install(site, 'clashing', GOOD.format(name='CPMHeatmap'))
-    install(site, 'later', GOOD.format(name='Good'))
-    said = (
+    install_package(site, 'clashing', GOOD.format(name='CPMHeatmap'))
+    install_package(site, 'later', GOOD.format(name='Good'))
+    message_pattern = (
         "^plugin clashing of clashing 1.2: codec 'CPMHeatmap' is already registered by "
         'poseplug.codecs.cpm.CPMHeatmap; clashing.CPMHeatmap cannot take the name too. Rename'
     )
-    with pytest.raises(PluginError, match=said):
+    with pytest.raises(PluginError, match=message_pattern):
         plugins.use(['clashing'])
-    with pytest.raises(PluginError, match=said):
+    with pytest.raises(PluginError, match=message_pattern):
         CODECS.get('Good')
 
 
-def test_the_newcomer_is_blamed_for_a_clash_though_it_was_imported_first(tmp_path):
-    install(tmp_path, 'clashing', GOOD.format(name='CPMHeatmap'))
-    ran = python(tmp_path, '-c', "from poseplug.registry import plugins; plugins.use(['clashing'])")
-    assert 'PluginError: plugin clashing of clashing 1.2' in ran.stderr
+def test_a_clash_is_an_error_of_the_plugin_even_if_it_was_imported_first(tmp_path):
+    install_package(tmp_path, 'clashing', GOOD.format(name='CPMHeatmap'))
+    process = run_python(tmp_path, '-c', "from poseplug.registry import plugins; plugins.use(['clashing'])")
+    assert 'PluginError: plugin clashing of clashing 1.2' in process.stderr
 
 
 def test_two_plugins_that_claim_one_name_are_both_named_and_neither_is_imported(site):
-    install(site, 'one', GOOD.format(name='Same'))
-    install(site, 'two', GOOD.format(name='Same'))
-    said = (
+    install_package(site, 'one', GOOD.format(name='Same'))
+    install_package(site, 'two', GOOD.format(name='Same'))
+    message_pattern = (
         "^codec 'Same' is registered by plugin one of one 1.2 and by plugin two of two 1.2; say which by --plugins one"
     )
-    with pytest.raises(PluginError, match=said):
+    with pytest.raises(PluginError, match=message_pattern):
         CODECS.get('Same')
     assert not {'one', 'two'} & set(sys.modules)
     plugins.use(['two'])
@@ -205,14 +209,14 @@ def test_two_plugins_that_claim_one_name_are_both_named_and_neither_is_imported(
 
 
 def test_two_plugins_that_take_one_name_are_both_named(site):
-    install(site, 'one', GOOD.format(name='Same'))
-    install(site, 'two', GOOD.format(name='Same'))
+    install_package(site, 'one', GOOD.format(name='Same'))
+    install_package(site, 'two', GOOD.format(name='Same'))
     with pytest.raises(PluginError, match='plugin two of two 1.2: .*registered by one.Same; two.Same'):
         plugins.use(['one', 'two'])
 
 
 def test_a_mapping_is_imported_only_when_its_kind_is_asked_for(site):
-    install(site, 'lazy', "PARTS = {'codec': ['lazy.codecs']}", ':PARTS')
+    install_package(site, 'lazy', "PARTS = {'codec': ['lazy.codecs']}", ':PARTS')
     (site / 'lazy' / 'codecs').mkdir()
     (site / 'lazy' / 'codecs' / '__init__.py').write_text('')
     (site / 'lazy' / 'codecs' / 'mine.py').write_text(GOOD.format(name='Mine'))
@@ -223,7 +227,7 @@ def test_a_mapping_is_imported_only_when_its_kind_is_asked_for(site):
 
 
 def test_a_name_of_a_mapping_is_found_whatever_kind_its_module_is_listed_under(site):
-    install(site, 'lazy', "PARTS = {'model': ['lazy.parts']}", ':PARTS')
+    install_package(site, 'lazy', "PARTS = {'model': ['lazy.parts']}", ':PARTS')
     (site / 'lazy' / 'parts.py').write_text(GOOD.format(name='Mine'))
     assert CODECS.get('Mine').__module__ == 'lazy.parts'
 
@@ -232,17 +236,17 @@ def test_a_name_of_a_mapping_is_found_whatever_kind_its_module_is_listed_under(s
     ('parts', 'cause'),
     [("{'codecs': ['wrong']}", "names the kind 'codecs'; closest: 'codec'"), ("{'codec': 'wrong'}", "['wrong']")],
 )
-def test_a_mapping_that_is_written_wrongly_says_how_to_write_it(site, caplog, parts, cause):
-    install(site, 'wrong', f'PARTS = {parts}', ':PARTS')
+def test_an_invalid_mapping_is_an_error_that_says_how_to_write_it(site, caplog, parts, cause):
+    install_package(site, 'wrong', f'PARTS = {parts}', ':PARTS')
     plugins.use(['wrong'])
     assert cause in caplog.text
 
 
 def test_a_plugin_may_look_up_names_while_it_is_loaded(site, caplog):
     asking = "from poseplug.registry import CODECS\nBase = CODECS.get('CPMHeatmap'), CODECS.get('Good')"
-    install(site, 'asking', asking + GOOD.format(name='Asking'))
-    install(site, 'goodone', GOOD.format(name='Good'))
-    install(site, 'lazy', "PARTS = {'codec': ['lazy.codecs']}", ':PARTS')
+    install_package(site, 'asking', asking + GOOD.format(name='Asking'))
+    install_package(site, 'goodone', GOOD.format(name='Good'))
+    install_package(site, 'lazy', "PARTS = {'codec': ['lazy.codecs']}", ':PARTS')
     (site / 'lazy' / 'codecs.py').write_text("from poseplug.registry import CODECS\nassert CODECS.get('Heatmap')")
     plugins.use(['asking', 'lazy'])
     assert CODECS.get('Heatmap')
@@ -254,7 +258,7 @@ def test_a_plugin_may_look_up_names_while_it_is_loaded(site, caplog):
 def test_the_package_is_cheap_to_import():
     """Fifty milliseconds beyond Python, for a package that imports nothing: so no module beyond its own."""
     code = 'import sys; before = set(sys.modules); import poseplug; print(*sorted(set(sys.modules) - before))'
-    assert python(ROOT, '-c', code).stdout.split() == ['poseplug']
+    assert run_python(ROOT, '-c', code).stdout.split() == ['poseplug']
 
 
 def test_the_registries_do_not_load_the_engine_or_matplotlib():
@@ -262,21 +266,21 @@ def test_the_registries_do_not_load_the_engine_or_matplotlib():
         "import sys; from poseplug.config.load import load_config; load_config('configs/cpm/cpm_lsp_lite.py'); "
         "print([m for m in sys.modules if m.startswith(('mmengine.runner', 'matplotlib', 'poseplug.engine'))])"
     )
-    assert python(ROOT, '-c', code).stdout == '[]\n'
+    assert run_python(ROOT, '-c', code).stdout == '[]\n'
 
 
-def listing(*kinds: str) -> None:
-    """What `poseplug plugins` does, in this process."""
+def list_parts(*kinds: str) -> None:
+    """Run `poseplug plugins` in this process."""
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     command.run(parser.parse_args(kinds))
 
 
 def test_every_part_is_listed_with_its_origin_and_no_plugin_is_imported(site, capsys):
-    install(site, 'goodone', GOOD.format(name='Good') + GOOD.format(name='CPMHeatmap'))
-    install(site, 'one', GOOD.format(name='Same'))
-    install(site, 'two', GOOD.format(name='Same'))
-    listing('codec', 'skeleton')
+    install_package(site, 'goodone', GOOD.format(name='Good') + GOOD.format(name='CPMHeatmap'))
+    install_package(site, 'one', GOOD.format(name='Same'))
+    install_package(site, 'two', GOOD.format(name='Same'))
+    list_parts('codec', 'skeleton')
     listed = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert listed[0] == 'codec:'
     assert 'lsp poseplug.skeletons.lsp.lsp' in listed
@@ -289,21 +293,21 @@ def test_every_part_is_listed_with_its_origin_and_no_plugin_is_imported(site, ca
 
 
 def test_a_plugin_that_was_imported_is_listed_as_any_other(site, capsys):
-    install(site, 'goodone', GOOD.format(name='Good'))
+    install_package(site, 'goodone', GOOD.format(name='Good'))
     plugins.use(['goodone'])
-    listing('codec')
+    list_parts('codec')
     assert 'Good goodone.Good' in [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_kind_that_does_not_exist_has_a_closest_one():
     with pytest.raises(ConfigError, match="no kind of part 'codecs'; closest: 'codec'"):
-        listing('codecs')
+        list_parts('codecs')
 
 
 def test_the_demo_plugin_passes_its_own_tests_from_its_own_folder():
     folder = ROOT / 'demo' / 'plugin'
-    ran = python(folder, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(folder / 'tests'), cwd=folder)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    process = run_python(folder, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(folder / 'tests'), cwd=folder)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 # --- Configs and commands ---------------------------------------------------------------------------------------------
@@ -312,55 +316,57 @@ LITE = ROOT / 'configs' / 'cpm' / 'cpm_lsp_lite.py'
 
 
 @pytest.fixture
-def dummies(site):
+def recording_site(site):
     """A folder with three packages, each of which writes its name when it is imported, and a config that names one."""
     for name in ('good', 'unused', 'bad'):
         part = GOOD.format(name=name.title()) + ('1 / 0' if name == 'bad' else '')
-        install(site, name, f"with open({str(site / 'marker')!r}, 'a') as f: f.write('{name} ')\n{part}")
+        install_package(site, name, f"with open({str(site / 'marker')!r}, 'a') as f: f.write('{name} ')\n{part}")
     codec = "codec=dict(_delete_=True, type='Good', input_size=(128, 128), stride=8)"
     (site / 'named.py').write_text(f"_base_ = '{LITE}'\nmodel = dict({codec})\n")
     (site / 'marker').write_text('')
     return site
 
 
-def imported(site: Path) -> list[str]:
-    """Which of the three packages were imported since this was last asked."""
+def read_imported(site: Path) -> list[str]:
+    """Which of the three packages were imported since the last call."""
     names = (site / 'marker').read_text().split()
     (site / 'marker').write_text('')
     return names
 
 
-def test_a_config_imports_the_plugin_whose_part_it_names_and_no_other(dummies):
-    ran = python(dummies, 'tools/describe.py', str(dummies / 'named.py'))
-    assert (ran.returncode, ran.stderr) == (0, '')
-    assert 'Good' in ran.stdout
-    assert imported(dummies) == ['good']
+def test_a_config_imports_the_plugin_whose_part_it_names_and_no_other(recording_site):
+    process = run_python(recording_site, 'tools/describe.py', str(recording_site / 'named.py'))
+    assert (process.returncode, process.stderr) == (0, '')
+    assert 'Good' in process.stdout
+    assert read_imported(recording_site) == ['good']
 
 
-def test_plugins_are_named_on_the_command_line_and_a_bad_one_stops_nobody(dummies):
-    ran = python(dummies, 'tools/describe.py', str(dummies / 'named.py'), '--plugins', 'unused', 'bad')
-    assert ran.returncode == 0, ran.stderr
-    assert imported(dummies) == ['unused', 'bad', 'good']
-    assert ran.stderr.count('plugin bad of bad 1.2 does not load') == 1
+def test_plugins_are_named_on_the_command_line_and_a_bad_one_does_not_stop_the_others(recording_site):
+    process = run_python(
+        recording_site, 'tools/describe.py', str(recording_site / 'named.py'), '--plugins', 'unused', 'bad'
+    )
+    assert process.returncode == 0, process.stderr
+    assert read_imported(recording_site) == ['unused', 'bad', 'good']
+    assert process.stderr.count('plugin bad of bad 1.2 does not load') == 1
 
 
-def test_a_misspelt_plugin_on_the_command_line_ends_the_command(dummies, capsys, monkeypatch):
+def test_a_misspelt_plugin_on_the_command_line_ends_the_command(recording_site, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['tool', 'CONFIG', '--plugins', 'good', '--plugins', 'unsued'])
     parser = options.add_config_options(argparse.ArgumentParser())
     parser.add_argument('config')
     with pytest.raises(SystemExit, match='2'):
-        options.main(parser, lambda args: pytest.fail('it ran'))
+        options.main(parser, lambda args: pytest.fail('it process'))
     assert "ConfigError: plugin 'unsued' is not installed; closest: 'unused'" in capsys.readouterr().err
-    assert imported(dummies) == []
+    assert read_imported(recording_site) == []
 
 
-def test_plugins_are_named_by_a_config_and_by_its_options(dummies):
-    config = dummies / 'sides.py'
+def test_plugins_are_named_by_a_config_and_by_its_options(recording_site):
+    config = recording_site / 'sides.py'
     config.write_text(f"_base_ = '{LITE}'\nplugins = ['unused']\n")
     load_config(config, {'plugins': ['good']})
-    assert imported(dummies) == ['good']
+    assert read_imported(recording_site) == ['good']
     load_config(config)
-    assert imported(dummies) == ['unused']
+    assert read_imported(recording_site) == ['unused']
     config.write_text(f"_base_ = '{LITE}'\nplugins = ['unsued']\n")
     with pytest.raises(ConfigError, match=r"sides.py:2, plugins: plugin 'unsued' is not installed; closest: 'unused'"):
         load_config(config)
@@ -372,27 +378,27 @@ def test_the_plugins_of_a_config_are_a_list_of_names(given):
         load_config(LITE, {'plugins': given})
 
 
-def test_a_config_of_data_finds_plugins_by_their_parts_but_may_not_import_others(dummies):
+def test_a_data_config_finds_plugins_by_their_parts_but_may_not_import_others(recording_site):
     content = load_config(LITE).to_dict()
     content['model']['codec'] = dict(type='Good', input_size=[128, 128], stride=8)
-    data = dummies / 'data.json'
+    data = recording_site / 'data.json'
     data.write_text(json.dumps(content))
     load_config(data)
-    assert imported(dummies) == ['good']
+    assert read_imported(recording_site) == ['good']
     data.write_text(json.dumps({**content, 'plugins': ['unused']}))
     with pytest.raises(
         UnsafeFileError, match=r'plugins runs code, which a .json config cannot; give them by --plugins'
     ):
         load_config(data)
-    assert imported(dummies) == []
+    assert read_imported(recording_site) == []
 
 
-def test_a_process_that_is_started_anew_unpickles_a_plugins_part_and_finds_it_by_name(dummies):
-    script = dummies / 'spawning.py'
+def test_a_spawned_process_unpickles_a_plugins_part_and_finds_it_by_name(recording_site):
+    script = recording_site / 'spawning.py'
     script.write_text(SPAWNING)
-    ran = python(dummies, str(script))
-    assert ran.stdout.split() == ['good', 'Good', 'True'], ran.stderr
-    assert imported(dummies) == ['good', 'good']
+    process = run_python(recording_site, str(script))
+    assert process.stdout.split() == ['good', 'Good', 'True'], process.stderr
+    assert read_imported(recording_site) == ['good', 'good']
 
 
 SPAWNING = """
@@ -405,7 +411,7 @@ class Names:
         self.codec = CODECS.build(dict(type='Good', input_size=(8, 8)), skeleton=SMALL_SKELETON)
     def __len__(self):
         return 1
-    def __getitem__(self, place):
+    def __getitem__(self, index):
         kind = type(self.codec)
         return f'{kind.__module__} {kind.__name__} {CODECS.get("Good") is kind}'
 
@@ -415,19 +421,21 @@ if __name__ == '__main__':
 
 
 def test_the_demo_plugins_codec_is_found_by_the_source_of_its_package(tmp_path):
-    register(tmp_path, 'poseplug-offsets', 'offsets = poseplug_offsets:PARTS')
+    write_dist_info(tmp_path, 'poseplug-offsets', 'offsets = poseplug_offsets:PARTS')
     code = (
         'import sys; from poseplug.registry import CODECS; CODECS.get("Heatmap"); CODECS.list_names(); '
         'print("poseplug_offsets" in sys.modules, CODECS.get("DiskOffset").__module__)'
     )
     site = Path(f'{tmp_path}{os.pathsep}{ROOT / "demo" / "plugin"}')
-    assert python(site, '-c', code).stdout.split() == ['False', 'poseplug_offsets.disk_offset']
-    listed = python(site, 'tools/plugins.py', 'codec').stdout
+    assert run_python(site, '-c', code).stdout.split() == ['False', 'poseplug_offsets.disk_offset']
+    listed = run_python(site, 'tools/plugins.py', 'codec').stdout
     assert 'poseplug_offsets.disk_offset.DiskOffset of plugin offsets of poseplug-offsets 1.2' in listed
 
 
 def test_an_optimizer_of_a_plugin_is_found_among_mmengines(site):
-    install(site, 'optims', 'from mmengine.registry import OPTIMIZERS\n@OPTIMIZERS.register_module()\nclass Steep: ...')
+    install_package(
+        site, 'optims', 'from mmengine.registry import OPTIMIZERS\n@OPTIMIZERS.register_module()\nclass Steep: ...'
+    )
     assert find_registered_part(OPTIMIZERS, 'Nothing') is None
     assert 'optims' not in sys.modules
     assert describe_missing_part(OPTIMIZERS, 'Stepe').startswith(

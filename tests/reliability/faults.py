@@ -153,8 +153,8 @@ def measure_invalid_numbers() -> Finding:
             faults += [f'{message} at step {step}: {fault}'] if fault else []
         skip_faults = [find_skip_fault(folder / f'skip_{count}', count) for count in (2, 3)]
     result = f'{total - len(faults)} of {total} stopped before the step, named, the checkpoint finite; '
-    result += f'max_skipped_steps=2: {skip_faults[0] or "2 skipped and counted"}, '
-    result += skip_faults[1] or 'stopped at the third'
+    two_skipped, third_stopped = skip_faults[0] or '2 skipped and counted', skip_faults[1] or 'stopped at the third'
+    result += f'max_skipped_steps=2: {two_skipped}, {third_stopped}'
     return result + ''.join(f'; {fault}' for fault in faults), not faults and not any(skip_faults)
 
 
@@ -248,8 +248,9 @@ def measure_damaged_files() -> Finding:
         from_disk, from_memory = measure_verification_fractions(folder)
     parts = []
     for has_index, counts in outcomes.items():
+        preposition = 'with' if has_index else 'without'
         parts.append(
-            f'{"with" if has_index else "without"} the index: {counts["refused"]:,} refused, {counts["same"]:,} '
+            f'{preposition} the index: {counts["refused"]:,} refused, {counts["same"]:,} '
             f'harmless, {counts["other"]:,} load other weights, {counts["unnamed"]:,} unnamed errors'
         )
     parts.append(

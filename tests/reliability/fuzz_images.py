@@ -159,7 +159,7 @@ def measure_fuzz(count: int) -> Finding:
     outcomes = fuzz_images(count)
     others = {outcome: n for outcome, n in outcomes.items() if outcome not in ('read', 'refused')}
     result = f'{count:,} files: {outcomes["read"]:,} read, {outcomes["refused"]:,} refused by name, '
-    result += f'{others or 0} otherwise'
+    result += f'{others} otherwise' if others else '0 otherwise'
     return result, not others and outcomes['read'] + outcomes['refused'] == count
 
 

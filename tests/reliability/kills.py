@@ -220,7 +220,8 @@ def measure_fault_points() -> Finding:
     is_ordered = order == ['after fsync', 'before rename', 'after folder fsync']
     result = f'{len(operations) - len(failed_operations)} of {len(operations)} operations, '
     result += f'{len(numbers) - len(faults)} of {len(numbers)} points; '
-    result += f'fsync {"before" if is_ordered else "not before"} every rename' + ''.join(f'; not {p}' for p in faults)
+    result += 'fsync before every rename' if is_ordered else 'fsync not before every rename'
+    result += ''.join(f'; not {point}' for point in faults)
     return result, is_ordered and not faults and operations == set(OPERATIONS)
 
 

@@ -40,8 +40,10 @@ def run_script(script: str) -> list[Row]:
 def format_table(rows: list[Row]) -> str:
     lines = [HEAD]
     for row in rows:
-        target, result = escape_cell(row.target), escape_cell(row.result)
-        lines.append(f'| {row.goal} | {target} | {result} | {"yes" if row.ok else "no"} | {row.seconds:g} |')
+        is_met = 'yes' if row.ok else 'no'
+        lines.append(
+            f'| {row.goal} | {escape_cell(row.target)} | {escape_cell(row.result)} | {is_met} | {row.seconds:g} |'
+        )
     return '\n'.join(lines)
 
 

@@ -72,6 +72,7 @@ def compute_keypoint_oks(predicted: Tensor, ground_truth: GroundTruthInstances, 
     Returns:
         (P,); 0 for an instance without a labeled keypoint.
     """
+    # An area of 0 would divide by 0.
     areas = ground_truth.areas.clamp(min=1)[:, None, None]
     pairs = (predicted.float()[:, None], ground_truth.keypoints.float()[:, None])
     return oks(*pairs, areas, sigmas, other_visible=ground_truth.labeled[:, None])[:, 0, 0]

@@ -63,11 +63,13 @@ class SimOTA(Assigner):
     def __call__(self, fields: Mapping[str, Tensor], ground_truth: GroundTruthInstances) -> Assignment:
         in_box, near_center = self.find_candidates(fields['points'], fields['strides'], ground_truth)
         instances, cells = (in_box | near_center).nonzero(as_tuple=True)
+        # P pairs of an instance and a candidate.
         proxies, sigmas = fields['proxy'][cells], self.sigmas.to(fields['proxy'])
         oks = compute_keypoint_oks(proxies, ground_truth.select(instances), sigmas)
         ious = aligned_box_iou(fields['box'][cells].float(), ground_truth.boxes[instances].float())
         cost = self._compute_cost(ious, oks, fields['score'][cells].float())
         cost = cost + _PARTIAL_CANDIDATE_COST * ~(in_box & near_center)[instances, cells]
+        # From candidates (P,) to tables (N, A).
         costs, similarities = torch.full(in_box.shape, torch.inf).to(cost), torch.zeros(in_box.shape).to(cost)
         costs[instances, cells], similarities[instances, cells] = cost, oks
         assigned = resolve_conflicts(self.select_cells(costs, similarities), costs)
@@ -79,6 +81,7 @@ class SimOTA(Assigner):
         box_weight, keypoint_weight, score_weight = self.cost_weights
         box_cost = box_weight * -ious.clamp(min=_MIN_SIMILARITY).log()
         keypoint_cost = keypoint_weight * -oks.clamp(min=_MIN_SIMILARITY).log()
+        # -ln sigmoid(x) = softplus(-x)
         return box_cost + keypoint_cost + score_weight * F.softplus(-score_logits)
 
     def find_candidates(
@@ -116,6 +119,7 @@ class SimOTA(Assigner):
         """
         topk = min(self.candidate_topk, costs.shape[1])
         counts = similarities.topk(topk, dim=1).values.sum(dim=1).floor().clamp(min=1)
+        # An instance may have fewer candidates than it should have cells: infinite costs are no candidates.
         cheapest = costs.topk(topk, dim=1, largest=False)
         is_selected = torch.arange(topk, device=costs.device) < counts[:, None]
         selected = torch.zeros_like(costs, dtype=torch.bool)
@@ -139,6 +143,7 @@ def resolve_conflicts(selected: Tensor, costs: Tensor) -> Tensor:
     assigned = selected & cheapest
     unassigned = ~assigned.any(dim=1) & costs.isfinite().any(dim=1)
     for instance in unassigned.nonzero()[:, 0].tolist():
+        # Sequential, since each choice takes a cell away from the next instance.
         free_costs = torch.where(assigned.any(dim=0), torch.inf, costs[instance])
         if free_costs.isfinite().any():
             assigned[instance, free_costs.argmin()] = True

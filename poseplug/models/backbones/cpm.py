@@ -55,6 +55,7 @@ class CPMTrunk(nn.Module):
         layers: list[nn.Module] = []
         for in_channels, out_channels, kernel_size in zip((3, *channels), channels, kernel_sizes, strict=False):
             layers.append(conv_block(in_channels, out_channels, kernel_size, norm))
+            # Rounded up: 368 px become 184, 92 and 46 cells.
             layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
         return nn.Sequential(*layers)
 
@@ -116,6 +117,7 @@ class CPMVGGTrunk(nn.Module):
 
     def _replace_last_relus(self, count: int) -> None:
         """Replace the ReLU of the last `count` convolutions by a PReLU."""
+        # Poolings are no stacks; the rest are blocks of a convolution and its activation.
         stacks = [layer for layer in (*self.vgg, self.extra) if isinstance(layer, nn.Sequential)]
         blocks = [block for stack in stacks for block in stack if isinstance(block, nn.Sequential)]
         total = len(blocks)

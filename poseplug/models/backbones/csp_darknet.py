@@ -40,6 +40,7 @@ class CSPDarknet(nn.Module):
         self.stem = Focus(in_channels)
         for i in range(self.num_stages):
             depth, is_last = max(round(_STAGES[i][1] * deepen_factor), 1), i == len(_STAGES) - 1
+            # As in the release, the last stage pools and has no identities.
             blocks = (DarknetBlock(channels[i] // 2, add_identity=not is_last) for _ in range(depth))
             self.add_module(f'stage{i + 1}', build_csp_stage(in_channels, channels[i], blocks, pool=is_last))
             in_channels = channels[i]

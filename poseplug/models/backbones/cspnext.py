@@ -41,6 +41,7 @@ class CSPNeXt(nn.Module):
         channels = [int(width * widen_factor) for width, _ in _STAGES]
         for i in range(self.num_stages):
             depth, is_last = max(round(_STAGES[i][1] * deepen_factor), 1), i == len(_STAGES) - 1
+            # As in the release, the last stage pools and has no identities.
             blocks = (CSPNeXtBlock(channels[i] // 2, add_identity=not is_last) for _ in range(depth))
             stage = build_csp_stage(in_channels, channels[i], blocks, pool=is_last, attention=True)
             self.add_module(f'stage{i + 1}', stage)

@@ -68,6 +68,7 @@ class HourglassModule(nn.Module):
         """Return the hourglass's output for `x` (B, channels, H, W), of the same shape."""
         skip = self.skip(x)
         low = F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) == 1)  # a side of one cell stays one cell
+        # At half the size, rounded down: `interpolate` restores an odd size.
         low = self.up(self.inner(self.down(low)))
         return skip + F.interpolate(low, size=skip.shape[-2:], mode='nearest')
 
@@ -160,6 +161,7 @@ class Hourglass(nn.Module):
             raise ConfigError(f'Hourglass needs at least one stack; got {num_stacks=}')
         self.stem = HourglassStem(channels)
         self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules) for _ in range(num_stacks))
+        # Nothing follows the last stack, so it has no merge: unused weights would have no gradient.
         self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(num_stacks - 1))
         self.out_channels, self.strides = (channels,) * num_stacks, (4,) * num_stacks
         init_convolutions(self)

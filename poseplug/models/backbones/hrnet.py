@@ -56,6 +56,7 @@ class HRNet(nn.Module):
         self.conv2 = nn.Conv2d(_STEM_CHANNELS, _STEM_CHANNELS, 3, 2, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(_STEM_CHANNELS)
         self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, 4)
+        # The last module computes the requested branches alone: weights of others would have no gradient.
         last_branches = [_STRIDES.index(s) for s in self.strides]
         in_channels = [_STEM_CHANNELS * Bottleneck.expansion]
         for stage, count in enumerate(num_modules, 2):  # the stage's number is its number of branches
@@ -140,6 +141,7 @@ class HRModule(nn.Module):
         total = features[branch]
         for source, layer in layers.items():
             addend = layer(features[int(source)])
+            # A coarser branch is enlarged; a finer one was halved by its layers.
             if int(source) > branch:
                 addend = F.interpolate(addend, size=total.shape[-2:], mode='nearest')
             total = total + addend

@@ -46,6 +46,7 @@ class MobileNetV1(nn.Module):
         self.features = nn.Sequential(*layers)
         self.out_indices = tuple(last_layers[s] for s in self.strides)
         self.out_channels = tuple(channels[i] for i in self.out_indices)
+        # By fan-in, as in MobileNetV2.
         init_convolutions(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -72,6 +73,7 @@ def _plan_blocks(max_stride: int, num_dilated: int) -> tuple[list[_BlockPlan], d
     """The blocks to build, and by stride the index of its last layer, the stem's being 0."""
     blocks: list[_BlockPlan] = []
     last_layers = {2: 0}
+    # `stride` is that of the network so far, `lost_stride` the product of the strides that dilated blocks gave up.
     stride, lost_stride, dilation, dilated_count = 2, 1, 1, 0
     for channels, block_stride in _BLOCK_SETTINGS:
         if stride * lost_stride * block_stride <= max_stride:

@@ -90,6 +90,7 @@ class InvertedResidual(nn.Module):
         if expand_ratio > 1:
             layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6))
         layers.append(conv_block(hidden, hidden, 3, 'BN', stride=stride, groups=hidden, activation=nn.ReLU6))
+        # The last convolution and its norm are no block of their own in torchvision's parameter names.
         layers.extend(conv_block(hidden, out_channels, 1, 'BN', activation=None))
         self.conv = nn.Sequential(*layers)
 

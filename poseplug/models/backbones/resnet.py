@@ -56,6 +56,7 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         in_channels = base_channels
         for i in range(self.num_layers):
+            # The pooling has already brought the first layer to its stride.
             width, stride = 2**i * base_channels, 1 if i == 0 else 2
             self.add_module(f'layer{i + 1}', residual_blocks(block, in_channels, width, depths[i], stride))
             in_channels = width * block.expansion

@@ -33,6 +33,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         options = dict(options or {})
         if out_strides is not None:
+            # A first network reports the strides; it needs no pretrained weights.
             info = _create_timm_model(name, {**options, 'pretrained': False}).feature_info
             out_indices = dict(zip(info.reduction(), info.out_indices, strict=True))  # keeps the last of equal strides
             requested = check_strides(f'TimmBackbone {name!r}', out_strides, list(out_indices))

@@ -90,11 +90,13 @@ class ViT(nn.Module):
         self.attention, self.window_size = attention, (window_size[1], window_size[0])  # rows and columns
         self.use_checkpoint, self.cls_pos_embed = use_checkpoint, cls_pos_embed
         self.experts, self.num_layers = tuple(experts), depth
+        # A ModuleDict, for the published parameter name `patch_embed.proj`.
         self.patch_embed = nn.ModuleDict({'proj': _build_patch_projection(embed_dim, patch_size, ratio)})
         self.out_channels, self.strides = (embed_dim,), (patch_size // ratio,)
         self.grid = _token_grid(input_size, self.patch_embed['proj'])
         self.pos_embed = nn.Parameter(torch.zeros(1, cls_pos_embed + self.grid[0] * self.grid[1], embed_dim))
         self.tokens = LearnedTokens(num_tokens, token_dim or embed_dim, embed_dim) if num_tokens else None
+        # Deeper blocks are dropped more often (Huang et al. 2016).
         drop_path_rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
         parts = dict(num_experts=len(experts), part_features=part_features)
         self.blocks = nn.ModuleList(
@@ -134,6 +136,7 @@ class ViT(nn.Module):
         if self.tokens is not None:
             tokens = self.tokens(tokens)
         tokens = self._run_blocks(tokens, grid, source_indices)
+        # Learned tokens stand behind the cells and are no part of the map.
         cells = self.norm(tokens[:, : grid[0] * grid[1]])
         return (cells.transpose(1, 2).unflatten(2, grid),)  # in the tokens' memory order (channels last), not copied
 
@@ -184,7 +187,7 @@ class ViT(nn.Module):
         if num_cls and not self.cls_pos_embed:
             embedding = _fold_cls_pos(embedding)
         elif self.cls_pos_embed and not num_cls:
-            embedding = F.pad(embedding, (0, 0, 1, 0))
+            embedding = F.pad(embedding, (0, 0, 1, 0))  # a class token of 0, which adds nothing
         state_dict[name] = embedding
 
     def get_layer_id(self, name: str) -> int:
@@ -293,6 +296,7 @@ def _build_patch_projection(embed_dim: int, patch_size: int, ratio: int) -> nn.C
     """The convolution from patches to tokens, padded as in the released code."""
     padding = 4 + 2 * (ratio // 2 - 1)
     stride = patch_size // ratio if ratio > 0 else 0
+    # n strides of input must become n tokens: (n * stride + 2 * padding - patch_size) // stride + 1 = n.
     if ratio < 1 or patch_size % ratio or not 0 <= 2 * padding - patch_size + stride < stride:
         raise ConfigError(
             f'ViT: patches of {patch_size} px at ratio {ratio} do not cover an image once per stride; set '
@@ -353,6 +357,7 @@ def infer_grid(num_entries: int, model_grid: GridSize, name: str = 'pos_embed') 
         CheckpointError: No such grid has so many cells.
     """
     num_cells = model_grid[0] * model_grid[1]
+    # The model's own grid first: 193 entries are 16 x 12 and a class token to a model of that grid.
     for num_cls in (1, 0):
         if num_entries == num_cells + num_cls:
             return model_grid, num_cls

@@ -74,9 +74,11 @@ class CPMHead(Head):
         later_channels = [in_channels[i] for i in self.feature_indices[1:]]
         self.images, image_widths = self._build_image_blocks(later_channels, image_layers, norm, share_image_layers)
         num_fields = sum(fields.values())
+        # Image features, heatmaps and the center map.
         contexts = [conv_stack(w + num_fields + 1, context_layers, norm) for w in image_widths]
         self.contexts = nn.ModuleList(stack for stack, _ in contexts)
         init_convolutions(self, init_std)
+        # The predictions start near 0 whatever `init_std` is.
         widths = [width, *(w for _, w in contexts)]
         self.predict = nn.ModuleList(nn.Conv2d(w, num_fields, 1) for w in widths)
         init_convolutions(self.predict, 0.01)
@@ -133,11 +135,13 @@ class CPMHead(Head):
             middle = [(width - 1) / 2, (height - 1) / 2]
             centers = torch.tensor([middle], device=like.device).expand(len(like), 2)
         gain = -0.5 / self.center_sigma_px**2
+        # The Gaussian is separable: one exponent per column and one per row.
         x_exponent = gain * (torch.arange(width, device=like.device) - centers[:, 0, None]) ** 2
         y_exponent = gain * (torch.arange(height, device=like.device) - centers[:, 1, None]) ** 2
         full = torch.exp(y_exponent[:, :, None] + x_exponent[:, None, :])
         if self.training:
             full = torch.where(full < 0.01, 0.0, full)
+        # Windows of an odd size that are clipped at the border, as in the trunk's poolings.
         kernel_size, stride = int(self.stride) + 1, int(self.stride)
         pooled = F.avg_pool2d(full[:, None], kernel_size, stride, ceil_mode=True, count_include_pad=False)
         return pooled.to(like.dtype)

@@ -68,8 +68,10 @@ class CPNHead(Head):
         *level_predictors, refined_predictor = self.predict
         stages = []
         for level, hidden, predict in zip(pyramid, self.hidden, level_predictors, strict=True):
+            # Predicted at the level's own size, and enlarged afterwards.
             stages.append({name: upsample_bilinear(f, size) for name, f in predict(hidden(level)).items()})
         refined = [upsample_bilinear(refine(level), size) for level, refine in zip(pyramid, self.refine, strict=True)]
+        # Concatenated finest level first.
         return [*stages, refined_predictor(self.join(torch.cat(refined[::-1], dim=1)))]
 
     def build_pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:

@@ -100,6 +100,7 @@ def build_deconv_layers(in_channels: int, widths: Sequence[int]) -> tuple[nn.Seq
     layers: list[nn.Module] = []
     for out_channels in widths:
         deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+        # As in SimpleBaseline's release.
         nn.init.normal_(deconv.weight, 0.0, 0.001)
         layers += [deconv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
         in_channels = out_channels

@@ -72,6 +72,7 @@ class HourglassHead(Head):
         for t, (stack, predict) in enumerate(zip(self.stacks, self.predict, strict=True)):
             stack_output = stack(stack_input)
             stages.append(predict(stack_output))
+            # The last stack has neither, as nothing follows it.
             if t < len(self.merges):
                 stack_input = stack_input + self.merges[t](stack_output)
             if t < len(self.remaps):

@@ -60,6 +60,7 @@ class IntegralHead(Head):
         init_convolutions(self.maps, 0.001)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        # In single precision: the expectation is a sum over all cells.
         maps = self.maps(self.deconvs(features[-1])).float()
         probs = (self.beta * maps).flatten(2).softmax(dim=-1).view_as(maps)
         points = soft_argmax(probs, self.input_size)

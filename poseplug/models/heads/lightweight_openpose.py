@@ -59,6 +59,7 @@ class LightweightOpenPoseHead(Head):
         first = nn.Sequential(*(conv_block(channels, channels, 3) for _ in range(3)))
         init_convolutions(first)
         self.steps = nn.ModuleList([nn.Sequential(first, FieldBranches(channels, fields, ((1, hidden_channels[0]),)))])
+        # A later stage reads the fields of the stage before as well.
         later_channels = channels + sum(fields.values())
         for _ in range(num_stages - 1):
             blocks = [RefinementBlock(channels if i else later_channels, channels) for i in range(num_blocks)]

@@ -62,6 +62,7 @@ def build_grid_points(
     """
     points, cell_strides = [], []
     for (rows, columns), stride in zip(grid_sizes, strides, strict=True):
+        # The middle of a cell's pixels; pixel centers sit on integers.
         y = (torch.arange(rows, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
         x = (torch.arange(columns, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
         grid = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], dim=-1)
@@ -82,6 +83,7 @@ def decode_boxes(raw_boxes: Tensor, points: Tensor, strides: Tensor) -> Tensor:
         (B, A, 4), xyxy in px.
     """
     center = points + raw_boxes[..., :2] * strides[:, None]
+    # Clamped, so that the exponential stays finite.
     half_size = raw_boxes[..., 2:].clamp(max=10).exp() * strides[:, None] / 2
     return torch.cat([center - half_size, center + half_size], dim=-1)
 
@@ -143,6 +145,7 @@ def build_output_convs(num_levels: int, in_channels: int, output_channels: Mappi
         }
     )
     init_convolutions(convs, 0.01)
+    # sigmoid(-ln 99) = 0.01: most cells are background.
     for conv in convs['score'] if 'score' in output_channels else ():
         nn.init.constant_(conv.bias, -math.log(99))
     return convs

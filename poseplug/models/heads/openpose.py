@@ -87,6 +87,7 @@ class FieldBranches(nn.ModuleDict):
         for name, num_channels in fields.items():
             stack, width = conv_stack(in_channels, layers, norm)
             init_convolutions(stack, init_std)
+            # Linear: a limb field has negative values.
             predict = nn.Conv2d(width, num_channels, 1)
             init_convolutions(predict, 0.01)
             self[name] = nn.Sequential(*stack, predict)

@@ -69,6 +69,7 @@ class PAFStagesHead(Head):
         other_fields = {name: n for name, n in fields.items() if name != limb_field}
         channels, sizes = in_channels[self.feature_index], (first_channels, later_channels, num_blocks)
         self.limb_steps = _build_stages(channels, limb_fields, num_limb_stages, *sizes)
+        # Keypoint stages also read the last limb field.
         channels += sum(limb_fields.values())
         self.joint_steps = _build_stages(channels, other_fields, num_keypoint_stages, *sizes)
         self.num_stages = len(self.limb_steps) + len(self.joint_steps) - bool(limb_fields and other_fields)
@@ -78,6 +79,7 @@ class PAFStagesHead(Head):
         limb_stages = _run_stages(self.limb_steps, image_features)
         last_limbs = limb_stages[-1].values() if limb_stages else ()
         keypoint_stages = _run_stages(self.joint_steps, image_features, *last_limbs)
+        # The last limb field was predicted before the keypoint stages, but is returned with the last of them.
         if not (limb_stages and keypoint_stages):
             return limb_stages or keypoint_stages
         return [*limb_stages[:-1], *keypoint_stages[:-1], {**limb_stages[-1], **keypoint_stages[-1]}]

@@ -67,4 +67,5 @@ class RTMCCHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         maps = self.maps(check_feature_size('RTMCCHead', features[-1], self.feature_size, self.input_size))
+        # (B, K, H, W) to one token (H * W) per keypoint, then to `hidden_dims`
         return [self.bins(self.attention(self.tokens(maps.flatten(2))))]

@@ -80,9 +80,11 @@ class RTMOHead(OneStageHead):
 
     def forward(self, features: Sequence[Tensor]) -> list[OneStageFields]:
         points, strides = build_grid_points([f.shape[2:] for f in features], self.strides, features[0])
+        # The first half of the channels leads to the score, the second to everything else.
         halves = [f.split([self.score_channels, f.shape[1] - self.score_channels], dim=1) for f in features]
         score_features = [tower(half) for tower, (half, _) in zip(self.score_towers, halves, strict=True)]
         pose_features = [tower(half) for tower, (_, half) in zip(self.pose_towers, halves, strict=True)]
+        # Proxies serve the assignment and a loss, both in training.
         names = [name for name in self.poses if self.training or name != 'proxy']
         fields = {name: predict_levels(self.poses[name], pose_features) for name in names}
         fields['score'] = predict_levels(self.scores['score'], score_features)[..., 0]

@@ -55,12 +55,14 @@ class SimCCHead(Head):
         self.deconvs, channels = build_deconv_layers(in_channels[-1], widths)
         self.maps = nn.Conv2d(channels, count_bin_keypoints('SimCCHead', shapes), 1)
         init_convolutions(self.maps, 0.001)
+        # Each deconvolution makes 4 cells of one.
         num_cells = math.prod(self.feature_size) * 4 ** len(widths)
         self.bins = BinLayers(num_cells, shapes)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         feature_map = check_feature_size('SimCCHead', features[-1], self.feature_size, self.input_size)
         maps = self.maps(self.deconvs(feature_map))
+        # (B, K, H, W) to one token (H * W) per keypoint
         return [self.bins(maps.flatten(2))]
 
 

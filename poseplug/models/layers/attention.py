@@ -46,9 +46,11 @@ class Windows:
 
     def partition_cells(self, cells: Tensor) -> Tensor:
         """Cut cells (B, N, C), row by row, into windows (B, num_windows, cells_per_window, C)."""
+        # The padding is behind the last row and column.
         maps = F.pad(cells.unflatten(1, self.grid), (0, 0, 0, self.padding[1], 0, self.padding[0]))
         if any(self.shift):
             maps = maps.roll((-self.shift[0], -self.shift[1]), dims=(1, 2))
+        # (B, rows, height, columns, width, C) to (B, rows, columns, height, width, C)
         (rows, columns), (height, width) = self.windows_per_axis, self.window
         tiles = maps.reshape(len(maps), rows, height, columns, width, maps.shape[-1]).transpose(2, 3)
         return tiles.reshape(len(maps), self.num_windows, self.cells_per_window, maps.shape[-1])
@@ -79,6 +81,7 @@ class Windows:
         """
         if not any(self.shift) and not any(self.padding):
             return None
+        # Cells attend to each other if they are in the same region: the shift joins up to four regions in one window.
         rows, columns = (self._mark_wrapped(axis, device) for axis in (0, 1))
         labels = 1 + rows[:, None] + 2 * columns  # 1 to 4; the padding of `partition_cells` is 0
         regions = self.partition_cells(labels.reshape(1, -1, 1))[0]
@@ -138,7 +141,7 @@ def compute_attention(
     Returns:
         (B, N, C).
     """
-    # each to (B, heads, N or M, C / heads)
+    # Each to (B, heads, N or M, C / heads).
     queries, keys, values = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (queries, keys, values))
     mixed = F.scaled_dot_product_attention(queries, keys, values, None if mask is None else mask[:, None])
     return mixed.transpose(1, 2).flatten(2)
@@ -164,6 +167,7 @@ def compute_window_attention(
     if windows.pooled:  # the mean of projected cells is the projection of their mean
         means = [windows.window_means(x)[:, None].expand(-1, windows.num_windows, -1, -1) for x in (keys, values)]
         parts[1:] = [torch.cat(pair, dim=2) for pair in zip(parts[1:], means, strict=True)]
+    # Windows become samples of a larger batch.
     query, key, value = (x.flatten(0, 1) for x in parts)
     batch_mask = None if mask is None else mask.repeat(len(queries), 1, 1)
     mixed = compute_attention(query, key, value, num_heads, batch_mask)
@@ -205,6 +209,7 @@ class FeedForward(nn.Module):
         if source_indices is None:
             return common
         all_experts = torch.stack([expert(hidden) for expert in self.experts], dim=1)  # (B, experts, N, part_features)
+        # Selects the output of every sample's expert.
         samples = torch.arange(len(source_indices), device=source_indices.device)
         return torch.cat([common, all_experts[samples, source_indices]], dim=-1)
 

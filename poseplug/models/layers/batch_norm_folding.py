@@ -28,6 +28,7 @@ def fold_batch_norms(network: nn.Module) -> int:
         raise RuntimeError('batch norms are folded in evaluation mode: call eval() first')
     count = 0
     for module in list(network.modules()):
+        # Lists, since the loop replaces modules.
         for conv_name, norm_name in list(_find_conv_norm_pairs(module)):
             conv, norm = getattr(module, conv_name), getattr(module, norm_name)
             fused = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))

@@ -45,6 +45,7 @@ def conv_block(
     """
     if norm not in (None, 'BN'):
         raise ConfigError(f"norm is None or 'BN'; got {norm!r}")
+    # Batch norm subtracts the mean, so a bias before it would have no effect.
     padding, bias = kernel_size // 2, norm is None
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
@@ -170,6 +171,7 @@ def residual_blocks(
         The blocks.
     """
     out_channels = block.expansion * width
+    # Only the first block changes the stride and the channels.
     later_blocks = (block(out_channels, width) for _ in range(depth - 1))
     return nn.Sequential(block(in_channels, width, stride), *later_blocks)
 
@@ -252,6 +254,7 @@ class InputNorm(nn.Module):
         for name, values in (('mean', mean), ('std', std)):
             if len(values) != 3:
                 raise ConfigError(f'input_norm.{name} has one value per channel, 3 in all; got {values}')
+            # Not part of the state dict: the numbers are settings, not weights.
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -264,6 +267,7 @@ class InputNorm(nn.Module):
             (B, 3, H, W), float32, in the order of the network.
         """
         pixels = images.permute(0, 3, 1, 2)
+        # Images are BGR, as OpenCV reads them.
         if self.channel_order == 'rgb':
             pixels = pixels.flip(1)
         return (pixels.float() - self.mean) / self.std

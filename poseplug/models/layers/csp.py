@@ -71,7 +71,7 @@ class CSPLayer(nn.Module):
         self.main_conv = conv_bn_act(channels, half, 1)
         self.short_conv = conv_bn_act(channels, half, 1)
         self.blocks = nn.Sequential(*blocks)
-        self.attention = ChannelAttention(2 * half) if attention else nn.Identity()
+        self.attention = ChannelAttention(2 * half) if attention else nn.Identity()  # Identity has no weights
         self.final_conv = conv_bn_act(2 * half, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -87,12 +87,16 @@ class DCC(nn.Module):
         self.attention = GatedAttention(feat_channels, query_dims=128)
         with torch.no_grad():  # at full strength, the sum over all keypoints would drown every token
             self.attention.o.weight.mul_(_INITIAL_ATTENTION_GAIN)
-        self.code = nn.Parameter(torch.randn(num_keypoints, 128) * 0.02)
+        self.code = nn.Parameter(
+            torch.randn(num_keypoints, 128) * 0.02
+        )  # tells the keypoints apart in queries and keys
         self.x_code, self.y_code = nn.Linear(feat_channels, feat_channels), nn.Linear(feat_channels, feat_channels)
+        # The relative sigmas: a sigmoid times a learned scale, which starts at 0.1 of the instance size.
         self.to_spread = nn.Linear(in_channels, num_keypoints)
         self.spread_scale = nn.Parameter(torch.tensor(0.1))
         self.register_buffer('periods', sine_periods(feat_channels, _TEMPERATURE), persistent=False)
         if not dynamic:
+            # One learned encoding per bin, in x and in y.
             self.learnt = nn.ParameterList(nn.Parameter(torch.randn(n, feat_channels) * 0.02) for n in self.num_bins)
 
     def forward(self, vectors: Tensor, boxes: Tensor, points: Tensor) -> KeypointDistributions:
@@ -106,9 +110,10 @@ class DCC(nn.Module):
         Returns:
             The distributions of the keypoints.
         """
-        tokens = self.to_tokens(vectors).unflatten(1, (self.num_keypoints, -1))
+        tokens = self.to_tokens(vectors).unflatten(1, (self.num_keypoints, -1))  # (N, K, C)
         tokens = self.attention(tokens, self.code)
         x_positions, y_positions = self.bin_positions(boxes)
+        # Relative to the grid point, an encoding does not depend on where in the image the instance is.
         x_encodings = self.encode_bins(x_positions - points[:, :1], 0)
         y_encodings = self.encode_bins(y_positions - points[:, 1:], 1)
         x_probs, y_probs = (_classify_bins(tokens, encodings) for encodings in (x_encodings, y_encodings))

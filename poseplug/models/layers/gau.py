@@ -65,6 +65,7 @@ class GatedAttention(nn.Module):
             (B, K, C).
         """
         sizes = [self.inner_channels, self.inner_channels, self.query_dims]
+        # (B, K, e), (B, K, e) and (B, K, s)
         u, v, base = F.silu(self.uv(self.ln(tokens))).split(sizes, dim=-1)
         mixed = self.attention_weights(base, pos_enc).to(v.dtype) @ v
         return tokens * self.shortcut + self.o(u * mixed)

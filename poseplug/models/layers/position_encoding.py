@@ -30,5 +30,5 @@ def sine_encoding(positions: Tensor, periods: Tensor) -> Tensor:
     Returns:
         (..., 2 n), n cosines and then n sines, in single precision.
     """
-    angles = positions[..., None].float() / periods
+    angles = positions[..., None].float() / periods  # (..., n)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

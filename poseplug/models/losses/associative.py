@@ -74,16 +74,19 @@ def compute_pull_push(
     """
     max_instances = int(instance_indices.max()) + 1 if len(instance_indices) else 0
     size = num_images * max_instances
+    # Every instance of every image has its own row.
     rows = image_indices * max_instances + instance_indices
     tags = tags.float()
     counts = _sum_by_index(torch.ones_like(tags), rows, size)
     means = _sum_by_index(tags, rows, size) / counts.clamp(min=1)
     squares = _sum_by_index((tags - means[rows]).square(), rows, size) / counts.clamp(min=1)
     means, squares, exists = (t.view(num_images, max_instances) for t in (means, squares, counts > 0))
+    # (images, instances) from here on; max_instances is that of the image with the most.
     num_instances = exists.sum(dim=1).clamp(min=1)
     pull = squares.sum(dim=1) / num_instances
     similarities = torch.exp(-(means[:, :, None] - means[:, None]).square())
     is_other = ~torch.eye(max_instances, dtype=torch.bool, device=tags.device)
+    # Both orders of every pair, hence n (n - 1) pairs below.
     pairs = exists[:, :, None] & exists[:, None] & is_other
     push = (similarities * pairs).sum(dim=(1, 2)) / (num_instances * (num_instances - 1)).clamp(min=1)
     return pull.sum(), push.sum()

@@ -88,6 +88,7 @@ class LossTable(nn.Module):
 
     def __init__(self, spec: LossSpec | Sequence[Any] | None, fields: Sequence[str], num_stages: int):
         super().__init__()
+        # Modules of the model, since a loss may have weights of its own: the flow of RLELoss.
         self.parts = nn.ModuleList()
         rows = list(spec) if isinstance(spec, Sequence) else [spec]
         if len(rows) not in (1, num_stages):

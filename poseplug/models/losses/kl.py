@@ -47,7 +47,7 @@ class KLDivergence(nn.Module):
         labels = target.float().flatten(2)
         if self.label_softmax:
             labels = (self.beta * labels).softmax(dim=-1)
-        terms = torch.xlogy(labels, labels) - labels * log_probs
+        terms = torch.xlogy(labels, labels) - labels * log_probs  # xlogy(0, 0) is 0
         return self.loss_weight * weighted_mean(terms.view(predicted.shape), weight)
 
 
@@ -80,6 +80,7 @@ class JensenShannon(nn.Module):
         p, q = (_normalize_sum(field.float().flatten(2)) for field in (predicted, target))
         average = (p + q) / 2
         pair = torch.stack([p, q])
+        # _TINY keeps the logarithms, and their gradients, finite in empty cells.
         terms = (pair * ((pair + _TINY).log() - (average + _TINY).log())).mean(dim=0)
         num_cells = terms.shape[-1]
         return self.loss_weight * num_cells * weighted_mean(terms.view(predicted.shape), weight)

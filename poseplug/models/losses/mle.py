@@ -57,6 +57,7 @@ class MLECCLoss(nn.Module):
             One number.
         """
         relative_sigmas = predicted.relative_sigmas.float().clamp(min=self.min_relative_sigma)
+        # An instance of no size counts as one of 1 px, so that the loss stays finite.
         scale = relative_sigmas * sizes.float().clamp(min=1)[:, None]
         likelihoods = []
         for axis, (probs, positions) in enumerate(_split_axes(predicted)):

@@ -49,5 +49,6 @@ class OHKMLoss(nn.Module):
                 f'model.loss.topk to {predicted.shape[1]} or less'
             )
         squares = apply_weight((predicted.float() - target.float()).square(), weight)
+        # (B, topk)
         hardest = squares.flatten(2).mean(dim=2).topk(self.topk, dim=1).values
         return self.loss_weight * hardest.sum() / max(hardest.numel(), 1)

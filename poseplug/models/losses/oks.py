@@ -48,5 +48,5 @@ class OKSLoss(nn.Module):
             One number.
         """
         squared_distances = (predicted.float() - target.float()).square().sum(dim=-1)
-        similarities = (squared_distances / (-8 * self.sigmas**2)).exp()
+        similarities = (squared_distances / (-8 * self.sigmas**2)).exp()  # 2 (2 sigma)² = 8 sigma²
         return self.loss_weight * weighted_sum(1 - similarities, weight) / len(self.sigmas)

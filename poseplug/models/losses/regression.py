@@ -102,6 +102,7 @@ class WingLoss(nn.Module):
             One number; 0 for an empty batch.
         """
         distance = (predicted.float() - target.float()).abs()
+        # Beyond omega the logarithm is constant, which joins both parts.
         near = self.omega * (distance.clamp(max=self.omega) / self.epsilon).log1p()
         far = (distance - self.omega).clamp(min=0)
         return self.loss_weight * weighted_mean(near + far, weight)

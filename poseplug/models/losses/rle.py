@@ -58,6 +58,7 @@ class RLELoss(nn.Module):
                 f'RLELoss reads 4 values per keypoint, x, y and their sigmas; this field has shape '
                 f'{tuple(predicted.shape[1:])}; set model.codec.type to RLERegression, or use another loss'
             )
+        # Logarithms and exponentials in single precision, whatever the network computes in.
         with torch.autocast(predicted.device.type, enabled=False):
             points, sigmas = predicted.float().split(2, dim=-1)
             sigmas = sigmas.clamp(min=MIN_RELATIVE_SIGMA)
@@ -92,6 +93,7 @@ class RealNVP(nn.Module):
         coordinates = list(points.split(1, dim=-1))
         log_determinant = torch.zeros_like(points[..., 0])
         for i, (scale, shift) in enumerate(zip(self.scales, self.moves, strict=True)):
+            # x shifts y, then y shifts x, in turns.
             condition, changed = coordinates[i % 2], 1 - i % 2
             log_scale = scale(condition).tanh()
             coordinates[changed] = (coordinates[changed] - shift(condition)) * torch.exp(-log_scale)

@@ -59,6 +59,7 @@ class MeanSquaredError(nn.Module):
         """
         squares = apply_weight((predicted.float() - target.float()).square(), weight)
         if self.skip_empty_channel:
+            # One number per image and channel: (B, C).
             is_used = (target != 0).flatten(2).any(dim=2)
             squares = squares * expand_weight(is_used, squares)
         return self.loss_weight * squares.sum() / max(squares.numel(), 1)

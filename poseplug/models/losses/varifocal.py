@@ -40,6 +40,7 @@ class VarifocalLoss(nn.Module):
             One number.
         """
         predicted, target = predicted.float(), target.float()
+        # Detached: the weight of a cell is not trained to be small.
         background_weight = self.alpha * predicted.detach().sigmoid() ** self.gamma
         terms = F.binary_cross_entropy_with_logits(predicted, target, reduction='none')
         return self.loss_weight * weighted_sum(terms * torch.where(target > 0, target, background_weight), weight)

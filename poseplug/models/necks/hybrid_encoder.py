@@ -80,12 +80,14 @@ class HybridEncoder(nn.Module):
         """
         levels = [project(f) for project, f in zip(self.inputs, features, strict=True)]
         levels[-1] = self.encoder(levels[-1])
+        # Downwards: from the coarsest level to the finest.
         x = levels[-1]
         laterals = []
         for lateral, fuse, finer in zip(self.laterals, self.down_fusions, levels[-2::-1], strict=True):
             x = lateral(x)
             laterals.append(x)
             x = fuse(torch.cat([F.interpolate(x, size=finer.shape[2:]), finer], dim=1))
+        # Upwards: from the finest level back, each halved to meet the next.
         fused = []
         for halve, fuse, coarser in zip(self.halvings, self.up_fusions, laterals[::-1], strict=True):
             x = fuse(torch.cat([halve(x), coarser], dim=1))
@@ -118,6 +120,7 @@ class TransformerEncoderLayer(nn.Module):
         """
         cells = features.flatten(2).transpose(1, 2)
         queries = cells + grid_encoding(features.shape[2:], self.periods).to(cells.dtype)
+        # Positions are part of queries and keys, not of the values.
         cells = self.norm1(cells + self.attention(queries, queries, cells, need_weights=False)[0])
         cells = self.norm2(cells + self.layer2(F.gelu(self.layer1(cells))))
         return cells.transpose(1, 2).unflatten(2, features.shape[2:])
