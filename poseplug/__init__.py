@@ -1,3 +1,161 @@
-"""A plugin-registry toolbox for human pose estimation."""
+"""A plugin-registry toolbox for human pose estimation.
 
-__version__ = '0.1.0'
+Every public name is imported when it is first used: `import poseplug` alone loads neither torch nor OpenCV. What is not
+listed in `__all__` here, or in `__all__` of the module that defines it, is internal and may change.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from poseplug.core.version import __version__
+
+if TYPE_CHECKING:
+    from poseplug.codecs.base import Codec, MapCodec, Targets
+    from poseplug.config.build import build_model
+    from poseplug.config.load import load_config
+    from poseplug.core.errors import (
+        AnnotationError,
+        CheckpointError,
+        ConfigError,
+        ImageError,
+        MismatchError,
+        NonFiniteLossError,
+        PluginError,
+        PoseplugError,
+        UnsafeFileError,
+        VideoError,
+    )
+    from poseplug.core.poses import Poses
+    from poseplug.core.sample import Batch, Record, Sample
+    from poseplug.core.skeleton import Skeleton
+    from poseplug.data.sources.base import Source, SourceReport
+    from poseplug.data.transforms.base import Transform
+    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.engine.launch import test, train
+    from poseplug.evaluation.base import Metric, MetricResult
+    from poseplug.evaluation.results import EvaluationResult
+    from poseplug.fields.grid import Grid
+    from poseplug.fields.heatmap_stages import HeatmapStages
+    from poseplug.models.heads.base import Head
+    from poseplug.predict.detectors import Detector, OnnxDetector
+    from poseplug.predict.model_loading import list_models, load_model
+    from poseplug.predict.predictor import Predictor
+    from poseplug.registry.registries import (
+        CODECS,
+        DATASETS,
+        HOOKS,
+        LOOPS,
+        METRICS,
+        MODELS,
+        OPTIM_WRAPPER_CONSTRUCTORS,
+        OPTIM_WRAPPERS,
+        SAMPLERS,
+        SKELETONS,
+        SOURCES,
+        TRANSFORMS,
+    )
+    from poseplug.registry.skeletons import get_skeleton, register_skeleton
+    from poseplug.report.draw import draw_poses
+
+_NAMES_BY_MODULE = {
+    'poseplug.codecs.base': 'Codec MapCodec Targets',
+    'poseplug.config.build': 'build_model',
+    'poseplug.config.load': 'load_config',
+    'poseplug.core.errors': (
+        'AnnotationError CheckpointError ConfigError ImageError MismatchError '
+        'NonFiniteLossError PluginError PoseplugError UnsafeFileError VideoError'
+    ),
+    'poseplug.core.poses': 'Poses',
+    'poseplug.core.sample': 'Batch Record Sample',
+    'poseplug.core.skeleton': 'Skeleton',
+    'poseplug.data.sources.base': 'Source SourceReport',
+    'poseplug.data.transforms.base': 'Transform',
+    'poseplug.deploy.runtime': 'ExportedModel',
+    'poseplug.engine.launch': 'test train',
+    'poseplug.evaluation.base': 'Metric MetricResult',
+    'poseplug.evaluation.results': 'EvaluationResult',
+    'poseplug.fields.grid': 'Grid',
+    'poseplug.fields.heatmap_stages': 'HeatmapStages',
+    'poseplug.models.heads.base': 'Head',
+    'poseplug.predict.detectors': 'Detector OnnxDetector',
+    'poseplug.predict.model_loading': 'list_models load_model',
+    'poseplug.predict.predictor': 'Predictor',
+    'poseplug.registry.registries': (
+        'CODECS DATASETS HOOKS LOOPS METRICS MODELS '
+        'OPTIM_WRAPPERS OPTIM_WRAPPER_CONSTRUCTORS SAMPLERS SKELETONS SOURCES TRANSFORMS'
+    ),
+    'poseplug.registry.skeletons': 'get_skeleton register_skeleton',
+    'poseplug.report.draw': 'draw_poses',
+}
+_MODULES_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
+
+__all__ = [
+    'CODECS',
+    'DATASETS',
+    'HOOKS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'SAMPLERS',
+    'SKELETONS',
+    'SOURCES',
+    'TRANSFORMS',
+    'AnnotationError',
+    'Batch',
+    'CheckpointError',
+    'Codec',
+    'ConfigError',
+    'Detector',
+    'EvaluationResult',
+    'ExportedModel',
+    'Grid',
+    'Head',
+    'HeatmapStages',
+    'ImageError',
+    'MapCodec',
+    'Metric',
+    'MetricResult',
+    'MismatchError',
+    'NonFiniteLossError',
+    'OnnxDetector',
+    'PluginError',
+    'PoseplugError',
+    'Poses',
+    'Predictor',
+    'Record',
+    'Sample',
+    'Skeleton',
+    'Source',
+    'SourceReport',
+    'Targets',
+    'Transform',
+    'UnsafeFileError',
+    'VideoError',
+    '__version__',
+    'build_model',
+    'draw_poses',
+    'get_skeleton',
+    'list_models',
+    'load_config',
+    'load_model',
+    'register_skeleton',
+    'test',
+    'train',
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _MODULES_BY_NAME:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(import_module(_MODULES_BY_NAME[name]), name)
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

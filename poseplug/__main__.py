@@ -30,10 +30,11 @@ def _build_parser(prog: str, names: list[str]) -> argparse.ArgumentParser:
     """A parser of the command's name, whose help has a line for every command."""
     width = max(map(len, names)) + 2
     lines = [f'  {name:{width}}{_read_summary(name)}' for name in names]
+    summary = (poseplug.__doc__ or '').partition('\n')[0]
     parser = argparse.ArgumentParser(
         prog,
         usage=f'{prog} COMMAND ...',
-        description=f'{poseplug.__doc__}\n\ncommands, each with its own --help:\n' + '\n'.join(lines),
+        description=f'{summary}\n\ncommands, each with its own --help:\n' + '\n'.join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('command', metavar='COMMAND', help=argparse.SUPPRESS)

@@ -13,8 +13,8 @@ import mmengine.runner
 import torch
 from torch import nn
 
-from poseplug import __version__
 from poseplug.core.errors import CheckpointError, ConfigError
+from poseplug.core.version import __version__
 from poseplug.engine import checkpoint, distributed, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import compile_network, explain_backward_compile_errors

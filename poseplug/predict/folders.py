@@ -18,7 +18,8 @@ from poseplug.core.progress import track_progress
 from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image
 from poseplug.files.jsonable import to_json_values
-from poseplug.predict.predictor import Predictor, parse_boxes
+from poseplug.predict.box_checks import parse_boxes
+from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_records import build_result_header, make_names_unique
 from poseplug.predict.video import VIDEO_SUFFIXES, PredictionOptions, check_video, is_video, predict_video
 from poseplug.report.draw import draw_poses
@@ -262,10 +263,10 @@ class PredictionWriter:
 
     def _process_images(self, files: Sequence[Path], boxes: list[Any] | None) -> Iterator[str]:
         options = self.options
-        stream = self.predictor.stream_predictions(files, boxes, options.batch_size, box_format=options.box_format)
+        stream = self.predictor.stream(files, boxes, options.batch_size, options.box_format)
         names = make_names_unique([file.stem for file in files])
-        for i, stages in enumerate(_with_progress(stream, 'predicting', len(files))):
-            poses, image = stages[-1], read_image(files[i])  # read again: the stream keeps one batch of images
+        for i, poses in enumerate(_with_progress(stream, 'predicting', len(files))):
+            image = read_image(files[i])  # read again: the stream keeps one batch of images
             drawn = draw_poses(image, poses, self.predictor.skeleton, options.threshold)
             self._save_image(names[i], drawn, 'skeletons')
             if self.draw_heatmaps:

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from poseplug.config.build import build_model, require_setting
-from poseplug.config.load import load_config
-from poseplug.core.boxes import BoxFormat, boxes_to_corners
-from poseplug.core.errors import AnnotationError, ConfigError, ImageError
+from poseplug.config.build import require_setting
+from poseplug.core.boxes import BoxFormat
+from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.sample import Batch, Record, Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.data.dataset import mask_outside_keypoints
 from poseplug.data.transforms.base import Transform
-from poseplug.engine.checkpoint import load_weights
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
+from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes, run_detector
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, open_image
-from poseplug.predict.shipped_model import load_shipped_model
+from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
 from poseplug.registry import TRANSFORMS
 from poseplug.registry.skeletons import get_skeleton
 
+__all__ = ['CROPS_PER_IMAGE', 'Predictor']
+
 # Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
 _WHOLE_IMAGE_TRANSFORMS = ('LetterboxImage', 'CropByScale', 'TransformBySource')
-CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, if the model finds instances by itself
-_MAX_OVERHANG_FRACTION = 0.25  # of its size: a box that leaves the image by more is suspected to be in another format
+CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, for a detector or a model that finds instances
+
+
+class _OpenedImage(NamedTuple):
+    """An image and its boxes, with its position among the caller's images."""
+
+    position: int
+    path: Path
+    pixels: np.ndarray
+    boxes: ImageBoxes
 
 
 class Predictor:
@@ -46,8 +56,8 @@ class Predictor:
     trained further.
 
     Args:
-        config: a config file or a loaded config; None for the installed model.
-        weights: a checkpoint of that config's model; None for the installed model.
+        model: a name of `list_models`, a config file or a loaded config; None for the installed model.
+        weights: a checkpoint of that model; None for the weights that a named model is installed with.
         device: where the network runs; by default a GPU if there is one.
         channels_last: memory format of the network; it changes the speed, not the numbers. None means channels last
             on a CPU, where that is faster, and the config's choice elsewhere.
@@ -59,45 +69,40 @@ class Predictor:
         skeleton: names and order of the keypoints.
 
     Raises:
-        ConfigError: config and weights are not given together, the config has no test pipeline, or the model finds
-            instances by itself and was given a detector.
+        ConfigError: the model is unknown, has no weights, or its config no test pipeline; or the model finds instances
+            by itself and was given a detector.
         CheckpointError: the weights cannot be read or do not fit the model.
 
     Example:
         >>> import numpy as np
         >>> predictor = Predictor(device='cpu')
-        >>> (poses,) = predictor([np.zeros((120, 90, 3), np.uint8)])
+        >>> (poses,) = predictor(np.zeros((120, 90, 3), np.uint8))
         >>> poses.keypoints.shape
         (1, 14, 2)
+        >>> predictor.skeleton.keypoints[0]
+        'right_ankle'
     """
 
     def __init__(
         self,
-        config: str | Path | Mapping[str, Any] | None = None,
+        model: ModelSource | None = None,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         channels_last: bool | None = None,
         detector: Detector | None = None,
     ):
-        if (config is None) != (weights is None):
-            raise ConfigError('a predictor needs a config and its checkpoint, or neither for the installed model')
-        cfg: Any = load_config(config) if isinstance(config, (str, Path)) else config
-        if weights is None:
-            cfg, weights = load_shipped_model()
-        config_name = Path(getattr(cfg, 'filename', None) or weights).stem
-        self.name = f'{config_name}, {Path(weights).name}'
-        self.model: Any = build_model(cfg)
-        self.detector = _check_detector(detector, self.model)
-        load_weights(self.model, weights)
-        device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.model.to(device).eval()
+        cfg, weights, self.name = resolve_model(model, weights)
+        self.model: Any = load_model(cfg, weights, device)
+        check_detector(detector, type(self.model).__name__, self.model.finds_instances)
+        self.detector = detector
         fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/lab/benchmark.md)
-        if channels_last is not None or device.type == 'cpu':
+        on_cpu = next(self.model.parameters()).device.type == 'cpu'
+        if channels_last is not None or on_cpu:
             _set_memory_format(self.model, torch.contiguous_format if channels_last is False else torch.channels_last)
         self.skeleton = get_skeleton(require_setting(cfg, 'skeleton'))
         specs = _get_test_pipeline(cfg)
-        self.image_pipeline = self._build_pipeline(specs)
-        self.box_pipeline = self._build_pipeline([_replace_with_box_crop(spec) for spec in specs])
+        self._image_pipeline = self._build_pipeline(specs)
+        self._box_pipeline = self._build_pipeline([_replace_with_box_crop(spec) for spec in specs])
 
     @property
     def finds_instances(self) -> bool:
@@ -109,64 +114,159 @@ class Predictor:
 
     def __call__(
         self,
-        images: Sequence[ImageInput],
-        boxes: Sequence[Any] | None = None,
+        images: ImageInput | Sequence[ImageInput],
+        boxes: ArrayLike | Sequence[ImageBoxes] | None = None,
         batch_size: int = 32,
-        all_stages: bool = False,
         box_format: BoxFormat = 'xywh',
-    ) -> Any:
+    ) -> list[Poses]:
         """Predict the instances of images.
 
         Args:
-            images: paths, the bytes of image files, or arrays (H, W, 3) of uint8 in BGR order.
+            images: paths, the bytes of image files, or arrays (H, W, 3) of uint8 in BGR order; or a single one of
+                these.
             boxes: for each image (N, 4), one row per instance, or None for the instances that the detector finds
-                (without a detector, for the whole image).
-            batch_size: instances that go through the network at once, of any image; a whole image of a model that
-                finds instances by itself counts as `CROPS_PER_IMAGE` of them.
-            all_stages: return the predictions of every stage of the head.
+                (without a detector, for the whole image); for a single image its (N, 4).
+            batch_size: instances that go through the network at once, of any image; a whole image of a detector or of
+                a model that finds instances by itself counts as `CROPS_PER_IMAGE` of them.
             box_format: 'xywh' (x, y of the upper left corner, width, height) or 'xyxy' (x, y of two corners).
 
         Returns:
-            One `Poses` per image, in px of the image; with `all_stages` a list of such lists, one per stage.
+            One `Poses` per image, in px of the image, in the order of the images; a list of one for a single image.
 
         Raises:
             ImageError: an image cannot be read.
             AnnotationError: the boxes are not one entry per image, or a box is impossible.
             ConfigError: the model finds instances by itself and was given boxes.
-        """
-        predictions = list(self.stream_predictions(images, boxes, batch_size, all_stages, box_format))
-        if not all_stages:
-            return [stages[-1] for stages in predictions]
-        return [list(stage) for stage in zip(*predictions, strict=True)]
 
-    def stream_predictions(
+        Example:
+            >>> import numpy as np
+            >>> predictor, image = Predictor(device='cpu'), np.zeros((120, 90, 3), np.uint8)
+            >>> [len(poses) for poses in predictor([image, image], boxes=[[[5, 5, 40, 80], [45, 5, 40, 80]], None])]
+            [2, 1]
+        """
+        return list(self.stream(images, boxes, batch_size, box_format))
+
+    def predict_stages(
         self,
-        images: Iterable[ImageInput],
-        boxes: Iterable[Any] | None = None,
+        images: ImageInput | Sequence[ImageInput],
+        boxes: ArrayLike | Sequence[ImageBoxes] | None = None,
         batch_size: int = 32,
-        all_stages: bool = False,
         box_format: BoxFormat = 'xywh',
-    ) -> Iterator[list[Poses]]:
-        """Predict image by image and hold one batch of images in memory; arguments as for a call.
+    ) -> list[list[Poses]]:
+        """Predict the instances of images by every stage of the head.
+
+        Args:
+            images: as for a call.
+            boxes: as for a call.
+            batch_size: as for a call.
+            box_format: as for a call.
+
+        Returns:
+            For each image, in their order, a list of one `Poses` per stage, the last stage last:
+            `result[image][stage]`.
+
+        Raises:
+            ImageError: an image cannot be read.
+            AnnotationError: the boxes are not one entry per image, or a box is impossible.
+            ConfigError: the model finds instances by itself and was given boxes.
+
+        Example:
+            >>> import numpy as np
+            >>> (stages,) = Predictor(device='cpu').predict_stages([np.zeros((120, 90, 3), np.uint8)])
+            >>> len(stages)
+            3
+        """
+        return list(self._stream_stages(images, boxes, batch_size, box_format, all_stages=True))
+
+    def stream(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        boxes: ArrayLike | Iterable[ImageBoxes] | None = None,
+        batch_size: int = 32,
+        box_format: BoxFormat = 'xywh',
+    ) -> Iterator[Poses]:
+        """Predict image by image and hold one batch of images in memory.
+
+        Args:
+            images: as for a call, or any iterable of images; it is read as the predictions are.
+            boxes: as for a call, or any iterable.
+            batch_size: as for a call.
+            box_format: as for a call.
 
         Yields:
-            For each image its `Poses` at the last stage, or at every stage with `all_stages`.
+            The `Poses` of each image, in px of the image.
+
+        Raises:
+            ImageError: an image cannot be read.
+            AnnotationError: the boxes are not one entry per image, or a box is impossible.
+            ConfigError: the model finds instances by itself and was given boxes.
+
+        Example:
+            >>> import numpy as np
+            >>> frames = (np.full((120, 90, 3), value, np.uint8) for value in (0, 50, 100))
+            >>> [len(poses) for poses in Predictor(device='cpu').stream(frames, batch_size=2)]
+            [1, 1, 1]
         """
+        for stages in self._stream_stages(images, boxes, batch_size, box_format, all_stages=False):
+            yield stages[-1]
+
+    def _stream_stages(
+        self, images: Any, boxes: Any, batch_size: int, box_format: BoxFormat, all_stages: bool
+    ) -> Iterator[list[Poses]]:
+        """Yield for each image the poses of every stage, or those of the last stage alone."""
         group: list[list[Sample]] = []
-        for index, (image, image_boxes) in enumerate(_pair_images_with_boxes(images, boxes)):
-            group.append(self.build_samples(image, image_boxes, box_format, index))
+        for image_samples in self._stream_samples(images, boxes, batch_size, box_format):
+            group.append(image_samples)
             if sum(map(len, group)) >= self._input_batch_size(batch_size):
                 yield from self._predict_group(group, batch_size, all_stages)
                 group = []
         yield from self._predict_group(group, batch_size, all_stages)
+
+    def _stream_samples(
+        self, images: Any, boxes: Any, batch_size: int, box_format: BoxFormat
+    ) -> Iterator[list[Sample]]:
+        """Yield the network inputs of each image, one per instance; a detector gets a batch of images at once."""
+        pairs = enumerate(pair_images_with_boxes(images, boxes))
+        num_read = 1 if self.detector is None else max(1, batch_size // CROPS_PER_IMAGE)
+        while batch := list(islice(pairs, num_read)):
+            yield from self._build_samples(
+                [_OpenedImage(index, *open_image(image, index), image_boxes) for index, (image, image_boxes) in batch],
+                box_format,
+            )
+
+    def _build_samples(self, images: Sequence[_OpenedImage], box_format: BoxFormat) -> Iterator[list[Sample]]:
+        """Yield the network inputs of each image, one per instance; without boxes and detector an image is one."""
+        undetected = [image.pixels for image in images if image.boxes is None]
+        detections = iter(run_detector(self.detector, undetected) if self.detector and undetected else ())
+        for image in images:
+            if image.boxes is not None:
+                if self.model.finds_instances:
+                    name = type(self.model).__name__
+                    raise ConfigError(f'{name} finds instances in whole images by itself; leave boxes out')
+                yield self._build_box_samples(image, image.boxes, box_format)
+            elif self.detector is not None:
+                detection = next(detections)
+                yield self._build_box_samples(image, detection.boxes, 'xyxy', detection.scores)
+            else:
+                yield [self._build_sample(image, None)]
+
+    def _build_box_samples(
+        self, image: _OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
+    ) -> list[Sample]:
+        """The network inputs of an image with boxes (N, 4), and their scores (N,) if they were detected."""
+        image_size = (image.pixels.shape[1], image.pixels.shape[0])
+        boxes_xyxy = parse_boxes(boxes, box_format, image_size, str(image.path))
+        return [
+            self._build_sample(image, box, None if scores is None else scores[n : n + 1])
+            for n, box in enumerate(boxes_xyxy)
+        ]
 
     def _predict_group(self, group: list[list[Sample]], batch_size: int, all_stages: bool) -> Iterator[list[Poses]]:
         """Predict some images, given as the samples of each; yields the stages of each image."""
         samples = [sample for image_samples in group for sample in image_samples]
         predictions: list[tuple[Poses, ...]] = []
         for batch_samples in _group_by_input_size(samples, self._input_batch_size(batch_size)):
-            stages = self.model.predict(collate(batch_samples), all_stages=all_stages)
-            predictions += zip(*stages, strict=True)
+            predictions += zip(*self._predict_batch(collate(batch_samples), all_stages), strict=True)
         num_stages = self.model.head.num_stages if all_stages else 1
         start = 0
         for image_samples in group:
@@ -178,54 +278,34 @@ class Predictor:
             )
             yield [_attach_boxes(poses, image_samples) for poses in image_stages]
 
+    def _predict_batch(self, batch: Batch, all_stages: bool) -> list[list[Poses]]:
+        """The poses of a batch by stage, then by sample."""
+        stages: list[list[Poses]] = self.model.predict(batch, all_stages=all_stages)
+        return stages
+
     def _input_batch_size(self, batch_size: int) -> int:
         """How many inputs go through the network at once."""
         return max(1, batch_size // CROPS_PER_IMAGE) if self.model.finds_instances else batch_size
 
-    def build_samples(
-        self, image: ImageInput, boxes: Any, box_format: BoxFormat = 'xywh', index: int = 0
-    ) -> list[Sample]:
-        """Build the network inputs of an image, one per instance.
-
-        Args:
-            image: a path, the bytes of an image file, or an array.
-            boxes: (N, 4), or None for the detected instances; without a detector the image is then one instance.
-            box_format: 'xywh' or 'xyxy'.
-            index: position of the image among the caller's images, for messages.
-        """
-        path, pixels = open_image(image, index)
-        if boxes is not None and self.model.finds_instances:
-            raise ConfigError(f'{type(self.model).__name__} finds instances in whole images by itself; leave boxes out')
-        scores = None
-        if boxes is None:
-            if self.detector is None:
-                return [self._build_sample(path, pixels, None, index)]
-            boxes, scores = _run_detector(self.detector, pixels)
-            box_format = 'xyxy'
-        boxes_xyxy = parse_boxes(boxes, box_format, (pixels.shape[1], pixels.shape[0]), str(path))
-        return [
-            self._build_sample(path, pixels, box, index, None if scores is None else scores[n : n + 1])
-            for n, box in enumerate(boxes_xyxy)
-        ]
-
-    def _build_sample(
-        self, path: Path, image: np.ndarray, box: np.ndarray | None, index: int, box_score: np.ndarray | None = None
-    ) -> Sample:
+    def _build_sample(self, image: _OpenedImage, box: np.ndarray | None, box_score: np.ndarray | None = None) -> Sample:
         """Pass one instance through the pipeline: its box (4,) as two corners, and its score (1,) if detected."""
         keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
         visible = np.zeros(keypoints.shape[:2], np.uint8)
-        record = Record(path, path.name, keypoints, visible, box_scores=box_score)
+        record = Record(image.path, image.path.name, keypoints, visible, box_scores=box_score)
         if box is not None:
             record = replace(record, boxes=box[None], centers=box.reshape(1, 2, 2).mean(axis=1))
         # A random transform of the pipeline draws the same numbers in every run.
-        rng = np.random.Generator(np.random.Philox(key=[0, index]))
-        visible_inside = mask_outside_keypoints(record, image.shape[1::-1])
-        sample = Sample(record, self.skeleton, image, rng, SampleKey(0, index), keypoints, visible_inside)
-        for transform in self.image_pipeline if box is None else self.box_pipeline:
+        rng = np.random.Generator(np.random.Philox(key=[0, image.position]))
+        visible_inside = mask_outside_keypoints(record, image.pixels.shape[1::-1])
+        key = SampleKey(0, image.position)
+        sample = Sample(record, self.skeleton, image.pixels, rng, key, keypoints, visible_inside)
+        for transform in self._image_pipeline if box is None else self._box_pipeline:
             sample = transform(sample)
         return sample
 
-    def predict_heatmaps(self, image: ImageInput, box: Any = None, box_format: BoxFormat = 'xywh') -> HeatmapStages:
+    def predict_heatmaps(
+        self, image: ImageInput, box: ArrayLike | None = None, box_format: BoxFormat = 'xywh'
+    ) -> HeatmapStages:
         """Predict the heatmaps of one instance at every stage.
 
         Args:
@@ -239,10 +319,18 @@ class Predictor:
             the first.
 
         Raises:
-            AnnotationError: the detector finds no instance.
+            AnnotationError: the detector finds no instance, or the box is impossible.
+            ImageError: the image cannot be read.
             ConfigError: the model's codec has no heatmaps.
+
+        Example:
+            >>> import numpy as np
+            >>> stages = Predictor(device='cpu').predict_heatmaps(np.zeros((120, 90, 3), np.uint8), [5, 5, 40, 80])
+            >>> len(stages.heatmaps), stages.heatmaps[-1].shape  # 14 keypoints and the background
+            (3, (15, 32, 32))
         """
-        samples = self.build_samples(image, None if box is None else np.asarray(box)[None], box_format)
+        opened = _OpenedImage(0, *open_image(image, 0), None if box is None else np.asarray(box)[None])
+        (samples,) = self._build_samples([opened], box_format)
         if not samples:
             raise AnnotationError('the detector finds no instance in the image; give a box')
         sample, codec = samples[0], self.model.codec
@@ -269,35 +357,6 @@ class Predictor:
 def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
     """A field (C, rows, columns) of the first input at every stage that has it."""
     return tuple(stage[field_name][0].float().cpu().numpy() for stage in stages if field_name in stage)
-
-
-def _check_detector(detector: Detector | None, model: Any) -> Detector | None:
-    """Return the detector; raise if it is none or if the model needs none."""
-    if detector is not None and model.finds_instances:
-        raise ConfigError(f'{type(model).__name__} finds instances in whole images by itself; leave the detector out')
-    if detector is not None and not callable(detector):
-        raise ConfigError(
-            f'a detector is called with images and returns boxes, which a {type(detector).__name__} cannot; for an '
-            f'ONNX file give OnnxDetector(FILE) of poseplug.predict.detectors'
-        )
-    return detector
-
-
-def _run_detector(detector: Detector, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the boxes (N, 4; two corners) and scores (N,) that a detector finds in an image (H, W, 3)."""
-    result = detector([image])
-    try:
-        ((boxes, scores),) = result
-        boxes, scores = np.asarray(boxes, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-        is_valid = scores.shape == (len(boxes),) and np.isfinite(scores).all()
-    except (TypeError, ValueError):
-        is_valid = False
-    if not is_valid:
-        raise ConfigError(
-            f'{type(detector).__name__} did not return boxes (N, 4) and finite scores (N,) for each image; see '
-            'Detector in poseplug.predict.detectors'
-        )
-    return boxes, scores
 
 
 def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[Sequence[Sample]]:
@@ -327,97 +386,6 @@ def _replace_with_box_crop(spec: Any) -> Any:
     """Return a transform of the test pipeline, or `CropBox` in place of one that crops whole images."""
     is_whole_image = isinstance(spec, Mapping) and spec.get('type') in _WHOLE_IMAGE_TRANSFORMS
     return dict(type='CropBox') if is_whole_image else spec
-
-
-def _pair_images_with_boxes(
-    images: Iterable[ImageInput], boxes: Iterable[Any] | None
-) -> Iterator[tuple[ImageInput, Any]]:
-    """Pair every image with its boxes; raise if the counts differ."""
-    if isinstance(images, (str, Path, bytes, np.ndarray)):
-        raise ImageError('images is a list of images; put a single image into a list')
-    if boxes is None:
-        return ((image, None) for image in images)
-    if isinstance(images, Sequence) and isinstance(boxes, Sequence) and len(images) != len(boxes):
-        raise AnnotationError(
-            f'{len(images)} images were given boxes for {len(boxes)}; give each image its own (N, 4), or None'
-        )
-    return zip(images, boxes, strict=True)
-
-
-def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], name: str) -> np.ndarray:
-    """Check the boxes of an image and convert them to corners.
-
-    Args:
-        boxes: (N, 4) in px, one row per instance; anything that NumPy makes an array of.
-        box_format: 'xywh' (x, y of the upper left corner, width, height) or 'xyxy' (x, y of two corners).
-        image_size: (width, height) of the image.
-        name: the image's name, for messages.
-
-    Returns:
-        (N, 4) float64, x, y of two corners.
-
-    Raises:
-        ConfigError: `box_format` is another one.
-        AnnotationError: the boxes have another shape, or one of them cannot be a box of this image.
-
-    Example:
-        >>> parse_boxes([[10, 20, 30, 40]], 'xywh', (200, 100), 'a.jpg').tolist()
-        [[10.0, 20.0, 40.0, 60.0]]
-    """
-    if box_format not in ('xywh', 'xyxy'):
-        raise ConfigError(f"box_format is 'xywh' or 'xyxy'; got {box_format!r}")
-    try:
-        rows = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise AnnotationError(f'{name}: boxes are numbers, four per instance; {error}') from None
-    rows = rows.reshape(0, 4) if rows.size == 0 else rows  # an empty list is an array of shape (0,)
-    if rows.ndim != 2 or rows.shape[1] != 4:
-        raise AnnotationError(f'{name}: boxes are (N, 4), one row per instance; got an array of shape {rows.shape}')
-    boxes_xyxy = boxes_to_corners(rows, box_format)
-    for n, (row, box_xyxy) in enumerate(zip(rows, boxes_xyxy, strict=True)):
-        if problem := _find_box_error(row, box_xyxy, box_format, image_size):
-            numbers = ', '.join(f'{value:g}' for value in row)
-            raise AnnotationError(f'{name}: box {n} ({numbers}) {problem}')
-    return boxes_xyxy
-
-
-def _find_box_error(
-    values: np.ndarray, box_xyxy: np.ndarray, box_format: BoxFormat, image_size: tuple[int, int]
-) -> str | None:
-    """What is wrong with one box and what to do, or None; `values` are its numbers in `box_format`."""
-    if not np.isfinite(values).all():
-        return 'is not finite; drop that instance'
-    size = f'{image_size[0]}x{image_size[1]} px'
-    width, height = box_xyxy[2:] - box_xyxy[:2]
-    if width <= 0 or height <= 0:
-        rule = 'they are positive'
-        if box_format == 'xyxy':
-            rule = 'the second corner lies right of and below the first'
-        return f'has a width of {width:g} and a height of {height:g} px; {rule}'
-    if box_format == 'xywh' and looks_like_xyxy(values, image_size):
-        return (
-            f'extends far beyond the image ({size}) as x, y, width, height, but would fit it as two corners; if it is '
-            f"two corners, declare it (box_format='xyxy', --box-format xyxy), otherwise clip it to the image"
-        )
-    last_pixel = np.array(image_size) - 1  # pixel centers sit on integers
-    if (box_xyxy[:2] > last_pixel).any() or (box_xyxy[2:] < 0).any():
-        return f'lies outside the image ({size}); does it belong to another image, or is it in fractions of the size?'
-    return None
-
-
-def looks_like_xyxy(values: np.ndarray, image_size: tuple[int, int]) -> bool:
-    """Whether a box, read as x, y, width, height, leaves the image widely, but lies inside as two corners.
-
-    Args:
-        values: (4,) the numbers of the box.
-        image_size: (width, height) of the image.
-    """
-    corner = np.array(image_size, dtype=float)
-    overhang = values[:2] + values[2:] - corner
-    # With a tolerance of 1 px at every border.
-    starts_inside, ends_inside = (values[:2] >= -1).all(), (values[2:] <= corner + 1).all()
-    fits_as_corners = starts_inside and ends_inside and (values[2:] > values[:2]).all()
-    return bool(fits_as_corners and (overhang > _MAX_OVERHANG_FRACTION * values[2:]).any())
 
 
 def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Poses:

@@ -22,7 +22,8 @@ from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_reader import VideoFrame, VideoReader, format_ranges
-from poseplug.predict.predictor import Predictor, parse_boxes
+from poseplug.predict.box_checks import parse_boxes
+from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_records import build_result_header
 from poseplug.predict.smoothing import OneEuroSettings, Smoother
 from poseplug.predict.tracking import InstanceGeometry, Tracker
@@ -163,11 +164,10 @@ def track_frames(
     frames = iter(frames)
     while batch := list(islice(frames, options.batch_size)):
         batch_boxes = None if boxes is None else [boxes.get(frame.index, []) for frame in batch]
-        predictions = predictor.stream_predictions(
-            [frame.image for frame in batch], batch_boxes, options.batch_size, box_format=options.box_format
-        )
-        for frame, stages in zip(batch, predictions, strict=True):
-            poses = identify(stages[-1].numpy(), frame.seconds)
+        images = [frame.image for frame in batch]
+        predictions = predictor.stream(images, batch_boxes, options.batch_size, options.box_format)
+        for frame, frame_poses in zip(batch, predictions, strict=True):
+            poses = identify(frame_poses.numpy(), frame.seconds)
             yield frame, smooth(poses, frame.seconds) if smooth else poses
 
 

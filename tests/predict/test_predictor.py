@@ -10,9 +10,7 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.engine import launch
 from poseplug.files.images import read_image
-from poseplug.predict.predictor import Predictor, looks_like_xyxy, parse_boxes
-
-SIZE = (200, 100)
+from poseplug.predict.predictor import Predictor
 
 
 @pytest.fixture
@@ -59,10 +57,22 @@ def test_a_path_and_its_pixels_give_the_same_poses(predictor, files):
 
 
 def test_the_last_of_all_stages_is_the_prediction(predictor, files):
-    stages = predictor(files, all_stages=True)
-    assert [len(s) for s in stages] == [5, 5]
-    assert all(map(are_close, stages[-1], predictor(files)))
-    assert not are_close(stages[0][0], stages[1][0])
+    stages = predictor.predict_stages(files)
+    assert [len(s) for s in stages] == [2, 2, 2, 2, 2]  # images, then stages
+    assert all(map(are_close, [s[-1] for s in stages], predictor(files)))
+    assert not are_close(stages[0][0], stages[0][1])
+
+
+def test_a_single_image_is_predicted_like_a_list_of_one(predictor, files):
+    box = [[10, 12, 60, 80]]
+    for image in (files[0], str(files[0]), files[0].read_bytes(), read_image(files[0])):
+        assert all(map(are_close, predictor(image), predictor(files[:1])))
+        assert all(map(are_close, predictor(image, box), predictor(files[:1], [box])))
+    assert [len(poses) for poses in predictor(np.stack([read_image(files[0])] * 2))] == [1, 1]
+    (stages,) = predictor.predict_stages(files[0], box)
+    assert [len(poses) for poses in stages] == [1, 1]
+    assert isinstance(predictor(files[0]), list)
+    assert [len(poses) for poses in predictor.stream(files[0])] == [1]
 
 
 def test_poses_carry_their_boxes_as_corners(predictor, files):
@@ -94,49 +104,11 @@ def test_heatmaps_decode_to_the_prediction(predictor, files, box):
     assert stages.input_image.shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize(
-    ('box', 'message'),
-    [
-        ([10, 20, 0, 50], 'positive'),
-        ([10, 20, -5, 50], 'positive'),
-        ([np.nan, 20, 5, 50], 'not finite'),
-        ([120, 40, 180, 90], "box_format='xyxy'"),
-        ([300, 20, 50, 50], 'outside the image'),
-        ([-90, 20, 50, 50], 'outside the image'),
-    ],
-)
-def test_an_impossible_box_is_an_error_that_says_why(box, message):
-    with pytest.raises(AnnotationError, match=rf'a\.jpg: box 1 .*{message}'):
-        parse_boxes([[1, 2, 3, 4], box], 'xywh', SIZE, 'a.jpg')
-
-
-@pytest.mark.parametrize('box', [[0, 0, 200, 100], [5, 5, 200, 100], [150, 50, 60, 60], [-20, -20, 240, 140]])
-def test_a_box_that_extends_a_little_beyond_the_image_is_accepted(box):
-    assert parse_boxes([box], 'xywh', SIZE, 'a.jpg').tolist() == [[*box[:2], box[0] + box[2], box[1] + box[3]]]
-
-
-def test_only_numbers_that_fit_as_corners_look_like_corners():
-    assert looks_like_xyxy(np.array([120, 40, 180, 90]), SIZE)
-    assert not looks_like_xyxy(np.array([120, 40, 300, 90]), SIZE)
-    assert not looks_like_xyxy(np.array([120, 40, 60, 50]), SIZE)
-
-
-def test_a_second_corner_before_the_first_is_an_error():
-    with pytest.raises(AnnotationError, match='second corner'):
-        parse_boxes([[50, 20, 30, 80]], 'xyxy', SIZE, 'a.jpg')
-
-
-@pytest.mark.parametrize(
-    ('boxes', 'message'), [([1, 2, 3, 4], 'one row per instance'), (['a'], 'numbers'), ([[1, 2, 3]], 'row')]
-)
-def test_boxes_of_another_shape_are_an_error(boxes, message):
-    with pytest.raises(AnnotationError, match=message):
-        parse_boxes(boxes, 'xywh', SIZE, 'a.jpg')
-
-
 def test_wrong_arguments_are_errors_that_say_what_to_give(predictor, files, tmp_path):
-    with pytest.raises(ImageError, match='into a list'):
-        predictor(files[0])
+    with pytest.raises(AnnotationError, match='one row per instance'):
+        predictor(files[0], [[[1, 2, 3, 4]]])
+    with pytest.raises(AnnotationError, match='no entry of boxes at position 1'):
+        predictor(iter(files), iter([None]))
     with pytest.raises(AnnotationError, match='5 images were given boxes for 1'):
         predictor(files, [None])
     with pytest.raises(ImageError, match='image 0 is an array of float64'):
@@ -147,6 +119,8 @@ def test_wrong_arguments_are_errors_that_say_what_to_give(predictor, files, tmp_
         predictor(files[:1], [[[1, 2, 3, 4]]], box_format='yolo')
     with pytest.raises(ConfigError, match='a config and its checkpoint'):
         Predictor('configs/cpm/cpm_lsp_lite.py')
+    with pytest.raises(ConfigError, match='weights alone'):
+        Predictor(weights='weights.pth')
 
 
 def test_a_config_without_a_test_pipeline_is_an_error_that_names_it(trained):
@@ -189,10 +163,11 @@ class FixedDetector:
     """A detector that finds the same `boxes` and `scores` in every image, and counts the images."""
 
     def __init__(self, boxes, scores):
-        self.boxes, self.scores, self.num_images = boxes, scores, 0
+        self.boxes, self.scores, self.num_images, self.batch_sizes = boxes, scores, 0, []
 
     def __call__(self, images):
         self.num_images += len(images)
+        self.batch_sizes.append(len(images))
         return [(self.boxes, self.scores) for _ in images]
 
 
@@ -221,11 +196,11 @@ def test_a_detected_instance_is_scored_as_the_metric_ranks_it(files):
 
 def test_the_last_of_all_stages_of_detected_instances_is_the_prediction(trained, files):
     predictor = Predictor(*trained, device='cpu', detector=TWO_BOXES)
-    stages = predictor(files[:2], all_stages=True)
-    assert [[len(p) for p in stage] for stage in stages] == [[2, 2], [2, 2]]
-    last = predictor(files[:2])
-    assert all(map(are_close, stages[-1], last))
-    assert all(np.array_equal(a.instance_scores, b.instance_scores) for a, b in zip(stages[-1], last, strict=True))
+    stages = predictor.predict_stages(files[:2])
+    assert [[len(p) for p in image_stages] for image_stages in stages] == [[2, 2], [2, 2]]
+    last, last_stages = predictor(files[:2]), [image_stages[-1] for image_stages in stages]
+    assert all(map(are_close, last_stages, last))
+    assert all(np.array_equal(a.instance_scores, b.instance_scores) for a, b in zip(last_stages, last, strict=True))
 
 
 def test_detected_instances_of_all_images_go_through_the_network_together(trained, files, monkeypatch):
@@ -256,9 +231,19 @@ def test_heatmaps_without_a_box_are_those_of_the_highest_scoring_detection(train
 
 def test_images_are_detected_one_by_one_as_they_come(trained, files):
     detector = FixedDetector(np.array([[10.0, 12, 70, 92]]), np.array([0.9]))
-    stream = Predictor(*trained, device='cpu', detector=detector).stream_predictions(iter(files), batch_size=1)
+    stream = Predictor(*trained, device='cpu', detector=detector).stream(iter(files), batch_size=1)
     next(stream)
     assert detector.num_images == 1
+
+
+def test_a_detector_is_called_with_batches_of_the_images_without_boxes(trained, files):
+    detector = FixedDetector(np.array([[10.0, 12, 70, 92]]), np.array([0.9]))
+    predictor = Predictor(*trained, device='cpu', detector=detector)
+    together = predictor([*files, files[0]], [None] * 5 + [[[5, 5, 50, 50]]], batch_size=32)
+    assert detector.batch_sizes == [4, 1]  # an image counts as 8 of the 32 instances of a batch
+    one_by_one = predictor([*files, files[0]], [None] * 5 + [[[5, 5, 50, 50]]], batch_size=1)
+    assert detector.batch_sizes == [4, 1, 1, 1, 1, 1, 1]
+    assert all(map(are_close, together, one_by_one))
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,12 @@ class FakePredictor:
         self.fails_at, self.finds_instances = fails_at, finds_instances
         self.model = SimpleNamespace(codec=SimpleNamespace(score_meaning='none'))
 
-    def stream_predictions(self, images, boxes=None, batch_size=32, all_stages=False, box_format='xywh'):
+    def stream(self, images, boxes=None, batch_size=32, box_format='xywh'):
         for image, image_boxes in zip(images, boxes or [None] * len(images), strict=True):
             index = videos.decode_frame_number(image)
             if index == self.fails_at:
                 raise RuntimeError('broken')
-            yield [create_poses(index, 1 if image_boxes is None else len(image_boxes))]
+            yield create_poses(index, 1 if image_boxes is None else len(image_boxes))
 
 
 def create_poses(index, count):

@@ -9,7 +9,7 @@ from poseplug.core.boxes import box_areas, box_iou, boxes_to_corners, clip_boxes
 from poseplug.core.errors import AnnotationError
 from poseplug.data.sources.boxes import compute_fit_fraction
 from poseplug.grouping.nms import nms
-from poseplug.predict.predictor import parse_boxes
+from poseplug.predict.box_checks import parse_boxes
 from tests.properties.laws import LAW, boxes, rng, seeds, sizes
 
 

@@ -1,0 +1,212 @@
+"""The boxes and images that callers and detectors give to a predictor: pairs, checks and conversion to corners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, TypeGuard, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from poseplug.core.boxes import BoxFormat, boxes_to_corners
+from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.data.sources.boxes import DetectedBoxes
+from poseplug.predict.detectors import Detector
+from poseplug.predict.image_input import ImageInput
+
+__all__ = [
+    'ImageBoxes',
+    'check_detector',
+    'looks_like_xyxy',
+    'pair_images_with_boxes',
+    'parse_boxes',
+    'run_detector',
+]
+
+ImageBoxes = ArrayLike | None  # (N, 4) of one image; None where the caller gives none
+_MAX_OVERHANG_FRACTION = 0.25  # of its size: a box that leaves the image by more is suspected to be in another format
+
+
+def pair_images_with_boxes(
+    images: ImageInput | Iterable[ImageInput], boxes: Any
+) -> Iterator[tuple[ImageInput, ImageBoxes]]:
+    """Pair every image with its boxes.
+
+    Args:
+        images: several images, or a single one: a path, the bytes of a file, or an array (H, W, 3).
+        boxes: (N, 4) or None for each image; of a single image its own (N, 4). None if no image has boxes.
+
+    Returns:
+        An iterator of pairs of an image and its boxes.
+
+    Raises:
+        AnnotationError: the numbers of images and of boxes differ.
+
+    Example:
+        >>> list(pair_images_with_boxes(['a.jpg', 'b.jpg'], None))
+        [('a.jpg', None), ('b.jpg', None)]
+        >>> list(pair_images_with_boxes('a.jpg', [[10, 20, 30, 40]]))
+        [('a.jpg', [[10, 20, 30, 40]])]
+    """
+    if _is_single_image(images):
+        return iter([(images, boxes)])
+    several = cast('Iterable[ImageInput]', images)
+    if boxes is None:
+        return ((image, None) for image in several)
+    if isinstance(images, Sequence) and isinstance(boxes, Sequence) and len(images) != len(boxes):
+        raise AnnotationError(
+            f'{len(images)} images were given boxes for {len(boxes)}; give each image its own (N, 4), or None'
+        )
+    return _zip_with_boxes(several, boxes)
+
+
+def _is_single_image(images: Any) -> TypeGuard[ImageInput]:
+    """Whether a value is one image; an array of more than three axes is a stack of images."""
+    if isinstance(images, np.ndarray):
+        return images.ndim <= 3
+    return isinstance(images, (str, Path, bytes, bytearray, memoryview))
+
+
+def _zip_with_boxes(
+    images: Iterable[ImageInput], boxes: Iterable[ImageBoxes]
+) -> Iterator[tuple[ImageInput, ImageBoxes]]:
+    """Zip images and boxes as they come; the end of one before the other is an error."""
+    ended: Any = object()
+    for index, (image, image_boxes) in enumerate(zip_longest(images, boxes, fillvalue=ended)):
+        if image is ended or image_boxes is ended:
+            kind = 'image' if image is ended else 'boxes'
+            raise AnnotationError(f'there is no entry of {kind} at position {index}; give each image its own boxes')
+        yield image, image_boxes
+
+
+def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], name: str) -> np.ndarray:
+    """Check the boxes of an image and convert them to corners.
+
+    Args:
+        boxes: (N, 4) in px, one row per instance; anything that NumPy makes an array of.
+        box_format: 'xywh' (x, y of the upper left corner, width, height) or 'xyxy' (x, y of two corners).
+        image_size: (width, height) of the image.
+        name: the image's name, for messages.
+
+    Returns:
+        (N, 4) float64, x, y of two corners.
+
+    Raises:
+        ConfigError: `box_format` is another one.
+        AnnotationError: the boxes have another shape, or one of them cannot be a box of this image.
+
+    Example:
+        >>> parse_boxes([[10, 20, 30, 40]], 'xywh', (200, 100), 'a.jpg').tolist()
+        [[10.0, 20.0, 40.0, 60.0]]
+    """
+    if box_format not in ('xywh', 'xyxy'):
+        raise ConfigError(f"box_format is 'xywh' or 'xyxy'; got {box_format!r}")
+    try:
+        rows = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise AnnotationError(f'{name}: boxes are numbers, four per instance; {error}') from None
+    rows = rows.reshape(0, 4) if rows.size == 0 else rows  # an empty list is an array of shape (0,)
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise AnnotationError(f'{name}: boxes are (N, 4), one row per instance; got an array of shape {rows.shape}')
+    boxes_xyxy = boxes_to_corners(rows, box_format)
+    for n, (row, box_xyxy) in enumerate(zip(rows, boxes_xyxy, strict=True)):
+        if problem := _find_box_error(row, box_xyxy, box_format, image_size):
+            numbers = ', '.join(f'{value:g}' for value in row)
+            raise AnnotationError(f'{name}: box {n} ({numbers}) {problem}')
+    return boxes_xyxy
+
+
+def _find_box_error(
+    values: np.ndarray, box_xyxy: np.ndarray, box_format: BoxFormat, image_size: tuple[int, int]
+) -> str | None:
+    """What is wrong with one box and what to do, or None; `values` are its numbers in `box_format`."""
+    if not np.isfinite(values).all():
+        return 'is not finite; drop that instance'
+    size = f'{image_size[0]}x{image_size[1]} px'
+    width, height = box_xyxy[2:] - box_xyxy[:2]
+    if width <= 0 or height <= 0:
+        rule = 'they are positive'
+        if box_format == 'xyxy':
+            rule = 'the second corner lies right of and below the first'
+        return f'has a width of {width:g} and a height of {height:g} px; {rule}'
+    if box_format == 'xywh' and looks_like_xyxy(values, image_size):
+        return (
+            f'extends far beyond the image ({size}) as x, y, width, height, but would fit it as two corners; if it is '
+            f"two corners, declare it (box_format='xyxy', --box-format xyxy), otherwise clip it to the image"
+        )
+    last_pixel = np.array(image_size) - 1  # pixel centers sit on integers
+    if (box_xyxy[:2] > last_pixel).any() or (box_xyxy[2:] < 0).any():
+        return f'lies outside the image ({size}); does it belong to another image, or is it in fractions of the size?'
+    return None
+
+
+def looks_like_xyxy(values: np.ndarray, image_size: tuple[int, int]) -> bool:
+    """Whether a box, read as x, y, width, height, leaves the image widely, but lies inside as two corners.
+
+    Args:
+        values: (4,) the numbers of the box.
+        image_size: (width, height) of the image.
+    """
+    corner = np.array(image_size, dtype=float)
+    overhang = values[:2] + values[2:] - corner
+    # With a tolerance of 1 px at every border.
+    starts_inside, ends_inside = (values[:2] >= -1).all(), (values[2:] <= corner + 1).all()
+    fits_as_corners = starts_inside and ends_inside and (values[2:] > values[:2]).all()
+    return bool(fits_as_corners and (overhang > _MAX_OVERHANG_FRACTION * values[2:]).any())
+
+
+def check_detector(detector: Detector | None, model_name: str, finds_instances: bool) -> None:
+    """Check that a detector is one, and that the model needs one.
+
+    Args:
+        detector: that the caller gave, if any.
+        model_name: of the model, for the message.
+        finds_instances: whether the model finds instances by itself.
+
+    Raises:
+        ConfigError: the detector cannot be called, or the model needs none.
+    """
+    if detector is not None and finds_instances:
+        raise ConfigError(f'{model_name} finds instances in whole images by itself; leave the detector out')
+    if detector is not None and not callable(detector):
+        raise ConfigError(
+            f'a detector is called with images and returns boxes, which a {type(detector).__name__} cannot; for an '
+            f'ONNX file give OnnxDetector(FILE) of poseplug.predict.detectors'
+        )
+
+
+def run_detector(detector: Detector, images: Sequence[np.ndarray]) -> list[DetectedBoxes]:
+    """Run a detector on a batch of images and check what it returns.
+
+    Args:
+        detector: called once with all images.
+        images: each (H, W, 3) uint8, BGR.
+
+    Returns:
+        For each image its boxes (N, 4), x, y of two corners in px, and scores (N,).
+
+    Raises:
+        ConfigError: the detector did not return boxes and finite scores for each image.
+    """
+    result = detector(images)
+    try:
+        detections = [_parse_detection(*pair) for pair in result]
+        is_valid = len(detections) == len(images)
+    except (TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise ConfigError(
+            f'{type(detector).__name__} did not return boxes (N, 4) and finite scores (N,) for each image; see '
+            'Detector in poseplug.predict.detectors'
+        )
+    return detections
+
+
+def _parse_detection(boxes: ArrayLike, scores: ArrayLike) -> DetectedBoxes:
+    """The boxes and scores of one image as arrays; a ValueError if they do not belong together."""
+    detection = DetectedBoxes(np.asarray(boxes, dtype=np.float64), np.asarray(scores, dtype=np.float64))
+    if detection.scores.shape != (len(detection.boxes),) or not np.isfinite(detection.scores).all():
+        raise ValueError('not one finite score per box')
+    return detection

@@ -1,0 +1,121 @@
+"""Trained models by name, by config and by weights: what `load_model` and `Predictor` open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from poseplug.config.build import build_model
+from poseplug.config.load import load_config
+from poseplug.core.errors import ConfigError
+from poseplug.engine.checkpoint import load_weights
+from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
+
+__all__ = ['ModelFiles', 'ModelSource', 'get_default_device', 'list_models', 'load_model', 'resolve_model']
+
+ModelSource = str | Path | Mapping[str, Any]  # the name of a model, a config file or a loaded config
+
+
+class ModelFiles(NamedTuple):
+    """What defines a trained model.
+
+    Attributes:
+        cfg: its config: skeleton, model and test pipeline at least.
+        weights: the file of its weights.
+        name: names of the config and of the weights, for result files.
+    """
+
+    cfg: Mapping[str, Any]
+    weights: str | Path
+    name: str
+
+
+def get_default_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """List the trained models that are installed with poseplug.
+
+    Args:
+        pattern: of the names, with `*` and `?` as in file names.
+
+    Returns:
+        Names that `load_model` and `Predictor` accept without weights, sorted.
+
+    Example:
+        >>> list_models()
+        ['cpm_lsp_lite']
+        >>> list_models('hrnet*')
+        []
+    """
+    names = (card.stem for card in SHIPPED_MODEL_DIR.glob('*.json'))
+    return sorted(name for name in names if fnmatchcase(name, pattern))
+
+
+def load_model(
+    model: ModelSource | None = None, weights: str | Path | None = None, device: str | torch.device | None = None
+) -> Any:
+    """Build an estimator, load its weights and set it to evaluation mode.
+
+    Args:
+        model: a name of `list_models`, a config file or a loaded config; None for the installed model.
+        weights: a checkpoint of that model; None for the weights that a named model is installed with.
+        device: where the network runs; by default a GPU if there is one.
+
+    Returns:
+        The estimator. Its `predict` takes a `Batch` of inputs; for images and files use `Predictor`.
+
+    Raises:
+        ConfigError: the model is unknown, or has no weights of its own and was given none.
+        CheckpointError: the weights cannot be read or do not fit the model.
+
+    Example:
+        >>> model = load_model('cpm_lsp_lite', device='cpu')
+        >>> model.training, len(model.skeleton), model.codec.input_size
+        (False, 14, (256, 256))
+    """
+    files = resolve_model(model, weights)
+    estimator = build_model(files.cfg)
+    load_weights(estimator, files.weights)
+    return estimator.to(torch.device(device) if device else get_default_device()).eval()
+
+
+def resolve_model(model: ModelSource | None, weights: str | Path | None) -> ModelFiles:
+    """Find the config and the weights of a model.
+
+    Args:
+        model: a name of `list_models`, a config file or a loaded config; None for the installed model.
+        weights: a checkpoint; None for the weights of a named model.
+
+    Raises:
+        ConfigError: the model is unknown, has no weights of its own and was given none, or weights were given alone.
+        CheckpointError: the files of an installed model are missing or damaged.
+    """
+    cfg: Mapping[str, Any]
+    if weights is None:
+        cfg, weights = _load_installed_model(model)
+    elif model is None:
+        raise ConfigError('weights alone do not say which model they belong to; give a config and its checkpoint')
+    else:
+        cfg = load_config(model) if isinstance(model, (str, Path)) else model
+    config_name = Path(getattr(cfg, 'filename', None) or weights).stem
+    return ModelFiles(cfg, weights, f'{config_name}, {Path(weights).name}')
+
+
+def _load_installed_model(model: ModelSource | None) -> tuple[dict[str, Any], Path]:
+    """The config and the weights of a model that is installed with poseplug."""
+    if model is None:
+        return load_shipped_model()
+    if isinstance(model, str) and model in list_models():
+        return load_shipped_model(name=model)
+    name = str(model) if isinstance(model, (str, Path)) else getattr(model, 'filename', None) or 'the config'
+    raise ConfigError(
+        f'{name} has no weights of its own: give a config and its checkpoint, or one of the installed models: '
+        f'{", ".join(list_models())}'
+    )
