@@ -22,7 +22,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _restore_logger():
-    """Restores level and handlers of poseplug's logger, which a run changes."""
+    """Restore level and handlers of poseplug's logger, which a run changes."""
     logger = logging.getLogger('poseplug')
     level, handlers = logger.level, list(logger.handlers)
     yield

@@ -252,23 +252,15 @@ def merge_skeletons(*skeletons: Skeleton) -> Skeleton:
     keypoints = tuple(dict.fromkeys(k for s in skeletons for k in s.keypoints))
     last_to_first = skeletons[::-1]  # so that the first skeleton wins in a dict
     sigmas = {k: sigma for s in last_to_first for k, sigma in zip(s.keypoints, s.sigmas or (), strict=False)}
+    limbs, flip_pairs = _unique_pairs(*(s.limbs for s in skeletons)), _unique_pairs(*(s.flip_pairs for s in skeletons))
+    merged_sigmas = tuple(sigmas[k] for k in keypoints) if set(keypoints) <= set(sigmas) else None
+    name = '+'.join(s.name for s in skeletons)
+    merged = Skeleton(name, keypoints, limbs, flip_pairs, sigmas=merged_sigmas, centric=first.centric)
     groups = {name: group for s in last_to_first for name, group in s.groups.items()}
     derived_keypoints = {k: parents for s in last_to_first for k, parents in s.derived_keypoints.items()}
-    merged = Skeleton(
-        name='+'.join(s.name for s in skeletons),
-        keypoints=keypoints,
-        limbs=_unique_pairs(*(s.limbs for s in skeletons)),
-        flip_pairs=_unique_pairs(*(s.flip_pairs for s in skeletons)),
-    )
-    return replace(
-        merged,
-        torso=next((s.torso for s in skeletons if s.torso), None),
-        head=next((s.head for s in skeletons if s.head), None),
-        sigmas=tuple(sigmas[k] for k in keypoints) if set(keypoints) <= set(sigmas) else None,
-        centric=first.centric,
-        groups=groups,
-        derived_keypoints=derived_keypoints,
-    )
+    torso = next((s.torso for s in skeletons if s.torso), None)
+    head = next((s.head for s in skeletons if s.head), None)
+    return replace(merged, torso=torso, head=head, groups=groups, derived_keypoints=derived_keypoints)
 
 
 def _unique_pairs(*pair_groups: tuple[KeypointPair, ...]) -> tuple[KeypointPair, ...]:

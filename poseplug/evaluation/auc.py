@@ -65,12 +65,12 @@ class AUC(Metric):
         self.collector.update(predictions, record)
 
     def compute_curve(self) -> np.ndarray:
-        """Returns the fractions (num_steps + 1,) of correct keypoints per threshold, NaN where none is labeled."""
+        """Return the fractions (num_steps + 1,) of correct keypoints per threshold, NaN where none is labeled."""
         distances = self.collector.normalize_distances()[0]
         return np.array([nanmean(pck_per_keypoint(distances, threshold)) for threshold in self.thresholds])
 
     def compute_area(self) -> float:
-        """Returns the mean height of the curve, from 0 to 1."""
+        """Return the mean height of the curve, from 0 to 1."""
         heights = self.compute_curve()
         if self.rule == 'left':
             return float(heights[:-1].mean())

@@ -30,13 +30,13 @@ class MetricResult:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the result as dicts, lists and numbers, as they are written to a file."""
+        """Return the result as dicts, lists and numbers, as they are written to a file."""
         curves = {name: [list(x), list(y)] for name, (x, y) in self.curves.items()}
         return {'metrics': self.values, 'curves': curves, 'notes': self.notes}
 
 
 class Metric(ABC):
-    """Collects predicted and annotated instances image by image and computes scores over all of them.
+    """The base class of metrics: collects instances image by image and computes scores over all of them.
 
     Attributes:
         skeleton: The keypoints that are measured.
@@ -48,7 +48,7 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, predictions: Poses, record: Record) -> None:
-        """Adds the predictions of one image, or of the subject of one crop.
+        """Add the predictions of one image, or of the subject of one crop.
 
         Args:
             predictions: Predicted instances in image pixels.
@@ -58,16 +58,16 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self) -> MetricResult:
-        """Returns the scores over everything that was added."""
+        """Return the scores over everything that was added."""
 
 
 def to_percent(fraction: float | np.floating) -> float:
-    """Converts a fraction to a percentage with two decimals."""
+    """Convert a fraction to a percentage with two decimals."""
     return round(100 * float(fraction), 2)
 
 
 def check_keypoint_count(skeleton: Skeleton, predictions: Poses, record: Record) -> None:
-    """Checks that predicted and annotated instances have the keypoints of the metric's skeleton.
+    """Check that predicted and annotated instances have the keypoints of the metric's skeleton.
 
     Raises:
         MismatchError: The number of keypoints differs.
@@ -82,7 +82,7 @@ def check_keypoint_count(skeleton: Skeleton, predictions: Poses, record: Record)
 
 
 def check_choice(metric_name: str, setting: str, value: object, choices: Iterable[str]) -> None:
-    """Checks that a setting has one of its allowed values.
+    """Check that a setting has one of its allowed values.
 
     Raises:
         ConfigError: It has another value.

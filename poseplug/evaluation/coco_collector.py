@@ -42,7 +42,7 @@ class PredictedInstances:
 
 
 class CocoCollector:
-    """Collects the instances of every image, rescores and suppresses the predicted ones, and counts what is dropped.
+    """The instances of all images; the predicted ones are rescored and suppressed, dropped ones are counted.
 
     The annotated instances of an image come from its first record (from `record.ground_truth` where a detector supplied
     the boxes).
@@ -86,7 +86,7 @@ class CocoCollector:
         self.drop_counts: Counter[str] = Counter()
 
     def update(self, predictions: Poses, record: Record) -> None:
-        """Adds the instances predicted for an image, or for the subject of one of its crops."""
+        """Add the instances predicted for an image, or for the subject of one of its crops."""
         check_keypoint_count(self.skeleton, predictions, record)
         annotations = record.ground_truth or record
         self.records.setdefault(annotations.id, annotations)
@@ -119,7 +119,7 @@ class CocoCollector:
         return PredictedInstances(keypoints, scores, box_areas(boxes))
 
     def _remove_non_finite(self, instances: PredictedInstances) -> PredictedInstances:
-        """Removes and counts instances with a coordinate or a score that is not finite."""
+        """Remove and counts instances with a coordinate or a score that is not finite."""
         finite = np.isfinite(instances.keypoints).all(axis=(1, 2)) & np.isfinite(instances.instance_scores)
         num_dropped = int((~finite).sum())
         if num_dropped:
@@ -133,7 +133,7 @@ class CocoCollector:
         return {record_id: image_id for image_id, record_id in enumerate(record_ids, start=1)}
 
     def to_coco_dataset(self, record_ids: Collection[str] | None = None) -> dict[str, Any]:
-        """Builds the annotations in COCO's layout.
+        """Build the annotations in COCO's layout.
 
         Args:
             record_ids: The images to include; all by default.
@@ -191,7 +191,7 @@ class CocoCollector:
         return np.where(record.areas > 0, record.areas, estimated)
 
     def to_coco_results(self, record_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
-        """Builds the predictions in COCO's layout, sorted by score within an image, without suppressed ones.
+        """Build the predictions in COCO's layout, sorted by score within an image, without suppressed ones.
 
         Args:
             record_ids: The images to include; all by default.
@@ -205,7 +205,7 @@ class CocoCollector:
         return results
 
     def select_predictions(self, record_id: str) -> PredictedInstances:
-        """Returns an image's predicted instances after non-maximum suppression, highest score first."""
+        """Return an image's predicted instances after non-maximum suppression, highest score first."""
         parts = self.predictions[record_id]
         if not parts:
             return PredictedInstances(np.zeros((0, len(self.skeleton), 2)), np.zeros(0), np.zeros(0))
@@ -221,7 +221,7 @@ class CocoCollector:
         return self._apply_nms(instances[sorted(range(len(instances.instance_scores)), key=sort_key)])
 
     def _apply_nms(self, instances: PredictedInstances) -> PredictedInstances:
-        """Suppresses instances; the soft variant selects instances as well, and does not change their scores."""
+        """Suppress instances; the soft variant selects instances as well, and does not change their scores."""
         arguments = (instances.keypoints, instances.instance_scores, instances.areas, self.sigmas, self.nms_threshold)
         if self.nms_mode == 'oks_nms':
             return instances[oks_nms(*arguments)]
@@ -230,11 +230,11 @@ class CocoCollector:
         return instances
 
     def count_annotated(self) -> int:
-        """Returns the number of annotated instances that count."""
+        """Return the number of annotated instances that count."""
         return sum(int((self._count_keypoints(record) > 0).sum()) for record in self.records.values())
 
     def collect_notes(self) -> list[str]:
-        """Returns sentences on what was dropped, suppressed, missed, ignored or estimated, and why."""
+        """Return sentences on what was dropped, suppressed, missed, ignored or estimated, and why."""
         notes = [f'{count} predicted instances {reason} are dropped' for reason, count in self.drop_counts.items()]
         for count, note in (*self._iter_prediction_notes(), *self._iter_annotation_notes()):
             if count:
@@ -306,7 +306,7 @@ def _box_values(field: str, predictions: Poses, record: Record, default: np.ndar
 
 
 def average_confident_scores(keypoint_scores: Any) -> np.ndarray:
-    """Averages the keypoint scores above 0.2 of every instance, as HRNet and MMPose do to rescore it.
+    """Average the keypoint scores above 0.2 of every instance, as HRNet and MMPose do to rescore it.
 
     Args:
         keypoint_scores: (N, K).

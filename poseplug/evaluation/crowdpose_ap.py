@@ -77,7 +77,7 @@ class CrowdPoseAP(Metric):
         self.collector.update(predictions, record)
 
     def compute_stats(self) -> dict[str, float]:
-        """Returns the nine numbers as fractions, -1 where no instance is annotated in such images."""
+        """Return the nine numbers as fractions, -1 where no instance is annotated in such images."""
         table = self._evaluate_images(None)
         stats = {name: table.summarize(*COCO_STATS[name]) for name in _OVERALL_STATS}
         for difficulty, record_ids in self.split_by_crowd_index().items():
@@ -86,7 +86,7 @@ class CrowdPoseAP(Metric):
         return stats
 
     def split_by_crowd_index(self) -> dict[str, list[str]]:
-        """Returns the record ids of easy, medium and hard images; images without a crowd index are in none."""
+        """Return the record ids of easy, medium and hard images; images without a crowd index are in none."""
         medium_bound, hard_bound = self.crowd_index_bounds
         splits: dict[str, list[str]] = {'easy': [], 'medium': [], 'hard': []}
         for record_id, record in self.collector.records.items():

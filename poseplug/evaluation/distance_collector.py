@@ -21,7 +21,7 @@ _DistanceRow = tuple[np.ndarray, np.ndarray, float]  # distances (K,) px, labele
 
 
 class DistanceCollector:
-    """Collects the distances from annotated to predicted keypoints, normalized by the size of the instance.
+    """The distances from annotated to predicted keypoints, normalized by the size of the instance.
 
     Args:
         skeleton: The keypoints that are measured.
@@ -41,7 +41,7 @@ class DistanceCollector:
         self.rows: list[tuple[str, _DistanceRow]] = []
 
     def update(self, predictions: Poses, record: Record) -> None:
-        """Adds the instances predicted for an image, or for the subject of one of its crops."""
+        """Add the instances predicted for an image, or for the subject of one of its crops."""
         check_keypoint_count(self.skeleton, predictions, record)
         keypoints = np.asarray(predictions.numpy().keypoints, float)
         if self.instances == 'all':
@@ -75,7 +75,7 @@ class DistanceCollector:
                 yield image_id, self._measure_instance(record, index, matched_keypoints)
 
     def normalize_distances(self) -> tuple[np.ndarray, list[str]]:
-        """Divides all distances by the sizes of their instances.
+        """Divide all distances by the sizes of their instances.
 
         Returns:
             The normalized distances (M, K) of the M instances that have a labeled keypoint and a size: NaN where a
@@ -112,7 +112,7 @@ def _keypoint_distances(annotated_keypoints: np.ndarray, predicted_keypoints: np
 
 
 def _match_instances(record: Record, predicted_keypoints: np.ndarray) -> dict[int, int]:
-    """Matches annotated instances to predicted ones (M, K, 2), one to one, by the smallest sum of mean distances."""
+    """Match annotated instances to predicted ones (M, K, 2), one to one, by the smallest sum of mean distances."""
     labeled = record.visible > 0
     distances = _keypoint_distances(record.keypoints[:, None], predicted_keypoints[None])
     distances = np.minimum(distances, _UNMATCHED_DISTANCE_PX)
@@ -123,7 +123,7 @@ def _match_instances(record: Record, predicted_keypoints: np.ndarray) -> dict[in
 
 
 def pck_per_keypoint(distances: np.ndarray, threshold: float) -> np.ndarray:
-    """Computes the fraction of correct ones among the labeled keypoints.
+    """Compute the fraction of correct ones among the labeled keypoints.
 
     Args:
         distances: (M, K) normalized distances, NaN where a keypoint is not labeled.
@@ -138,14 +138,14 @@ def pck_per_keypoint(distances: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def nanmean(values: np.ndarray, axis: int | None = None) -> Any:
-    """Computes the mean without NaNs; without any other value it is NaN, and no warning is raised."""
+    """Compute the mean without NaNs; without any other value it is NaN, and no warning is raised."""
     valid = ~np.isnan(values)
     counts = valid.sum(axis=axis)
     return np.where(counts > 0, np.where(valid, values, 0).sum(axis=axis) / np.maximum(counts, 1), np.nan)
 
 
 def average_by_group(skeleton: Skeleton, values: np.ndarray) -> list[tuple[str, Any]]:
-    """Averages values of keypoints over the groups of the skeleton.
+    """Average values of keypoints over the groups of the skeleton.
 
     Args:
         skeleton: Its `groups` (ankles, knees, ...); without them every keypoint is a group of its own.

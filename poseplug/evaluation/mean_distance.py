@@ -37,7 +37,7 @@ class MeanDistance(Metric):
         self.collector.update(predictions, record)
 
     def compute_mean(self) -> float:
-        """Returns the mean distance in sizes of the instance, NaN where there is nothing to measure."""
+        """Return the mean distance in sizes of the instance, NaN where there is nothing to measure."""
         return _mean_of_finite(self.collector.normalize_distances()[0])
 
     def compute(self) -> MetricResult:

@@ -30,7 +30,7 @@ NormalizerRule = str | float | Sequence[str]
 
 @dataclass(frozen=True)
 class SizeNormalizer:
-    """Measures the size of each instance of a record in pixels, by one of these rules.
+    """The size of each instance of a record in pixels, by one of these rules.
 
     - 'torso' and 'head_keypoints': the distance between the skeleton's two keypoints `torso` or `head`;
     - two keypoints by name, such as ('left_eye', 'right_eye'): their distance;
@@ -48,7 +48,7 @@ class SizeNormalizer:
 
     @classmethod
     def from_rule(cls, skeleton: Skeleton, rule: NormalizerRule, metric_name: str) -> SizeNormalizer:
-        """Creates the normalizer of a rule.
+        """Create the normalizer of a rule.
 
         Args:
             skeleton: Supplies the torso or the head, and the names of keypoints.
@@ -70,7 +70,7 @@ class SizeNormalizer:
         raise ConfigError(f'{metric_name}: a normalizer is a name, two keypoints or a number of px; got {rule!r}')
 
     def __call__(self, record: Record, skeleton: Skeleton) -> np.ndarray:
-        """Returns the sizes (N,) in pixels of a record's instances; 0 for an instance without one."""
+        """Return the sizes (N,) in pixels of a record's instances; 0 for an instance without one."""
         if self.keypoint_pair is not None:
             return self._measure_keypoint_pair(record, skeleton)
         if isinstance(self.rule, float):

@@ -75,7 +75,7 @@ class OKSAP(Metric):
         self.collector.update(predictions, record)
 
     def compute_stats(self) -> dict[str, float]:
-        """Returns COCO's ten numbers as fractions, -1 where no instance of that size is annotated."""
+        """Return COCO's ten numbers as fractions, -1 where no instance of that size is annotated."""
         dataset, results = self.collector.to_coco_dataset(), self.collector.to_coco_results()
         table = self.evaluator(dataset, results, self.collector.sigmas, 'keypoints')
         return {name: table.summarize(*arguments) for name, arguments in COCO_STATS.items()}
@@ -91,7 +91,7 @@ class OKSAP(Metric):
 
 
 def add_stats(result: MetricResult, stats: dict[str, float], absence_reason: str) -> None:
-    """Adds numbers in percent to a result, and notes on those that are absent or 0.
+    """Add numbers in percent to a result, and notes on those that are absent or 0.
 
     Args:
         result: The result that is changed.

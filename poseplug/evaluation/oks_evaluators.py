@@ -34,7 +34,7 @@ class PrecisionRecallTable(NamedTuple):
     recall: np.ndarray
 
     def summarize(self, metric: str, oks_threshold: float | None = None, area_range: str = 'all') -> float:
-        """Averages precision or recall.
+        """Average precision or recall.
 
         Args:
             metric: 'AP' or 'AR'.
@@ -56,7 +56,7 @@ OksEvaluator = Callable[[CocoDataset, list[dict[str, Any]], np.ndarray, IouType]
 
 
 def get_oks_evaluator(name: str, metric_name: str) -> OksEvaluator:
-    """Returns the evaluator of a package.
+    """Return the evaluator of a package.
 
     Args:
         name: 'faster-coco-eval' or 'xtcocotools'.

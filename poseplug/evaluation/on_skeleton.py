@@ -16,7 +16,7 @@ from poseplug.registry.skeletons import get_skeleton
 
 @METRICS.register_module()
 class OnSkeleton(Metric):
-    """Measures the keypoints of one skeleton alone, selected by name from those of the model.
+    """A metric over the keypoints of one skeleton, selected by name from those of the model.
 
     A model of several data sets (skeleton 'lsp+coco') is so measured on each of them as a model of that data set alone
     would be, with its sigmas, torso and head:

@@ -67,7 +67,7 @@ class PCK(Metric):
         self.collector.update(predictions, record)
 
     def compute_per_keypoint(self, threshold: float) -> np.ndarray:
-        """Returns the fractions (K,) of correct ones among the labeled keypoints, NaN for one never labeled."""
+        """Return the fractions (K,) of correct ones among the labeled keypoints, NaN for one never labeled."""
         return pck_per_keypoint(self.collector.normalize_distances()[0], threshold)
 
     def compute(self) -> MetricResult:
@@ -85,7 +85,7 @@ class PCK(Metric):
         return result
 
     def _add_curves(self, result: MetricResult, distances: np.ndarray) -> None:
-        """Adds the curve of the mean and of every group, and the area under the former."""
+        """Add the curve of the mean and of every group, and the area under the former."""
         heights = np.stack([pck_per_keypoint(distances, threshold) for threshold in self.curve_thresholds])
         last_threshold, mean_heights = self.curve_thresholds[-1], nanmean(heights, axis=1)
         area = np.trapezoid(mean_heights, self.curve_thresholds) / last_threshold

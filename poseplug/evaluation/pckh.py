@@ -83,11 +83,11 @@ class PCKh(Metric):
         self.collector.update(predictions, record)
 
     def compute_per_keypoint(self, threshold: float) -> np.ndarray:
-        """Returns the fractions (K,) of correct ones among the labeled keypoints, NaN for one never labeled."""
+        """Return the fractions (K,) of correct ones among the labeled keypoints, NaN for one never labeled."""
         return pck_per_keypoint(self.collector.normalize_distances()[0], threshold)
 
     def compute_mean(self, threshold: float, average: str | None = None) -> float:
-        """Returns the fraction of correct keypoints over all that are included, NaN where none is labeled.
+        """Return the fraction of correct keypoints over all that are included, NaN where none is labeled.
 
         Args:
             threshold: A keypoint is correct up to this fraction of the head's size.

@@ -34,7 +34,7 @@ class EvaluationResult:
 
 
 def merge_metric_results(metric_results: list[MetricResult]) -> MetricResult:
-    """Merges the results of several metrics into one."""
+    """Merge the results of several metrics into one."""
     merged = MetricResult()
     for result in metric_results:
         merged.values.update(result.values)

@@ -9,7 +9,7 @@ class Contract:
     """The base class of all contracts: a set of test methods over the part that `build_part` returns."""
 
     def build_part(self, *args: Any) -> Any:
-        """Builds the part under test, a new one on every call; a subclass must override it.
+        """Build the part under test, a new one on every call; a subclass must override it.
 
         Raises:
             NotImplementedError: The subclass does not define it.

@@ -144,7 +144,7 @@ class CodecContract(Contract):
         assert set(poses.image_indices.tolist()) <= set(range(4))
 
     def weaken_fields(self, fields: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns fields of the same keypoints with lower confidence; override it where a tenth does not mean that."""
+        """Return fields of the same keypoints with lower confidence; override it where a tenth does not mean that."""
         return {name: 0.1 * maps for name, maps in fields.items()}
 
     def test_a_strong_field_scores_higher_than_a_weak_one(self, codec: Codec) -> None:
@@ -198,7 +198,7 @@ class CodecContract(Contract):
 
 
 def decode_to_tensors(codec: Codec, fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Decodes fields to the tensors of the poses: keypoints (N, K, 2) in input pixels and keypoint scores (N, K)."""
+    """Decode fields to the tensors of the poses: keypoints (N, K, 2) in input pixels and keypoint scores (N, K)."""
     poses: Any = codec.decode(fields)
     return poses.keypoints, poses.keypoint_scores
 
@@ -246,7 +246,7 @@ def _flip_residual_px(codec: Codec) -> float:
 
 
 def _assert_same_targets(one: Targets, other: Targets, atol: float = 1e-6) -> None:
-    """Asserts that two targets agree in all weights, and in the fields where these are not 0."""
+    """Assert that two targets agree in all weights, and in the fields where these are not 0."""
     for stage in range(max(len(one.stages), len(other.stages))):
         weights, other_weights = one.stage_field_weights(stage), other.stage_field_weights(stage)
         assert set(weights) == set(other_weights)
@@ -260,7 +260,7 @@ def _assert_same_targets(one: Targets, other: Targets, atol: float = 1e-6) -> No
 
 
 def _assert_keypoints_near(decoded: Any, expected: Tensor, tolerance_px: float) -> None:
-    """Asserts that every keypoint (N, K, 2) lies within a distance in pixels of its expected position."""
+    """Assert that every keypoint (N, K, 2) lies within a distance in pixels of its expected position."""
     distances = (decoded - expected).norm(dim=-1)
     image, keypoint = divmod(int(distances.argmax()), distances.shape[1])
     encoded_at, decoded_at = expected[image, keypoint].tolist(), decoded[image, keypoint].tolist()

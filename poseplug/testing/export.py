@@ -44,5 +44,5 @@ class DecodeModule(nn.Module):
         self.codec = codec
 
     def forward(self, fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Decodes fields (B, C, ...) to keypoints (N, K, 2) in input pixels and keypoint scores (N, K)."""
+        """Decode fields (B, C, ...) to keypoints (N, K, 2) in input pixels and keypoint scores (N, K)."""
         return decode_to_tensors(self.codec, fields)

@@ -56,7 +56,7 @@ class HeadContract(NetworkContract):
         return create_random_features(batch_size, self.in_channels, self.strides, self.input_size)
 
     def run_stages(self, head: Head, features: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Returns the head's stages; a head that `uses_centers` receives subjects away from the image center."""
+        """Return the head's stages; a head that `uses_centers` receives subjects away from the image center."""
         centers = torch.tensor([[20.0, 50.0]]).expand(len(features[0]), 2)
         return head(features, centers=centers) if head.uses_centers else head(features)
 
@@ -80,6 +80,6 @@ class HeadContract(NetworkContract):
             self.check_missing_stride()
 
     def check_missing_stride(self) -> None:
-        """Checks that a head of maps refuses features that never reach the codec's stride."""
+        """Check that a head of maps refuses features that never reach the codec's stride."""
         with pytest.raises(MismatchError, match=r'\b8\b.*\b3\b'):
             self.build_part((6,), (3,), self.fields, self.stride)

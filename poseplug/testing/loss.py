@@ -25,7 +25,7 @@ class LossContract(Contract):
     min_value: ClassVar[float] = 0.0
 
     def random_pair(self, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Returns predicted and target fields, both within 0..1; the predicted ones record gradients."""
+        """Return predicted and target fields, both within 0..1; the predicted ones record gradients."""
         torch.manual_seed(seed)
         return torch.rand(self.shape).requires_grad_(), torch.rand(self.shape)
 

@@ -32,14 +32,14 @@ class MetricContract(Contract):
         return super().build_part(skeleton)
 
     def create_records(self) -> list[Record]:
-        """Returns annotated instances of several images, one of them with an unlabeled keypoint."""
+        """Return annotated instances of several images, one of them with an unlabeled keypoint."""
         rng = np.random.default_rng(0)
         records = [create_test_record(rng, self.skeleton, f'im{i}.jpg') for i in range(6)]
         records[2].visible[0, -1] = 0
         return records
 
     def compute_scores(self, pairs: Sequence[tuple[Poses, Record]]) -> MetricResult:
-        """Returns the metric's result over predictions and their annotations, added in this order."""
+        """Return the metric's result over predictions and their annotations, added in this order."""
         metric = self.build_part(self.skeleton)
         for poses, record in pairs:
             metric.update(poses, record)

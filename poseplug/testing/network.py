@@ -17,20 +17,20 @@ class NetworkContract(Contract):
     """Laws of every network part: `run` passes images or features through it and returns all tensors of its output."""
 
     def part_args(self) -> tuple[Any, ...]:
-        """Returns the arguments of `build_part`."""
+        """Return the arguments of `build_part`."""
         return ()
 
     def build_seeded(self, seed: int = 0) -> Any:
-        """Builds the part with weights that follow from a seed."""
+        """Build the part with weights that follow from a seed."""
         torch.manual_seed(seed)
         return self.build_part(*self.part_args())
 
     def random_input(self, batch_size: int = 2) -> Any:
-        """Returns random input of a batch: images or features."""
+        """Return random input of a batch: images or features."""
         raise NotImplementedError
 
     def run(self, part: nn.Module, inputs: Any) -> list[Tensor]:
-        """Returns every tensor of the output."""
+        """Return every tensor of the output."""
         return list(part(inputs))
 
     def test_the_same_input_has_the_same_output_in_eval_mode(self) -> None:
@@ -67,7 +67,7 @@ class NetworkContract(Contract):
 
 
 def assert_map_stride(maps: Tensor, stride: int, size: Size) -> None:
-    """Asserts that maps (B, C, H, W) have the input's `size` (width, height) over the stride, rounded down or up."""
+    """Assert that maps (B, C, H, W) have the input's `size` (width, height) over the stride, rounded down or up."""
     for cells, pixels in zip((maps.shape[-1], maps.shape[-2]), size, strict=True):
         assert pixels // stride <= cells <= -(-pixels // stride), f'{cells} cells of {pixels} px is not stride {stride}'
 

@@ -34,7 +34,7 @@ def _iter_input_positions(codec: Codec) -> Iterator[tuple[float, float]]:
 
 
 def create_test_keypoints(codec: Codec) -> Tensor:
-    """Creates images of one instance whose keypoints visit all parts of the input, its border and corners included.
+    """Create images of one instance whose keypoints visit all parts of the input, its border and corners included.
 
     Args:
         codec: Defines the size of the input and the number of keypoints.
@@ -49,7 +49,7 @@ def create_test_keypoints(codec: Codec) -> Tensor:
 
 
 def flip_input_keypoints(codec: Codec, keypoints: Tensor) -> Tensor:
-    """Flips keypoints as the flipped input shows them: x from the other side, left and right exchanged.
+    """Flip keypoints as the flipped input shows them: x from the other side, left and right exchanged.
 
     Args:
         codec: Defines the width of the input and the flip pairs.
@@ -63,20 +63,20 @@ def flip_input_keypoints(codec: Codec, keypoints: Tensor) -> Tensor:
 
 
 def list_target_tensors(targets: Targets) -> list[Tensor]:
-    """Lists all fields and weights of targets, in a fixed order: stage by stage, names sorted."""
+    """List all fields and weights of targets, in a fixed order: stage by stage, names sorted."""
     weights = [targets.weights] if isinstance(targets.weights, Mapping) else targets.weights
     tensors_by_name: list[Mapping[str, Tensor]] = [*targets.stages, *weights]
     return [tensors[name] for tensors in tensors_by_name for name in sorted(tensors)]
 
 
 def create_random_fields(codec: Codec, batch_size: int) -> dict[str, Tensor]:
-    """Creates normally distributed fields (B, C, ...) of a codec's shapes, the same on every call."""
+    """Create normally distributed fields (B, C, ...) of a codec's shapes, the same on every call."""
     generator = torch.Generator().manual_seed(0)
     return {name: torch.randn(batch_size, *shape, generator=generator) for name, shape in codec.shapes.items()}
 
 
 def create_random_maps(batch_size: int, channels: int, size: Size) -> Tensor:
-    """Creates normally distributed maps, the same on every call.
+    """Create normally distributed maps, the same on every call.
 
     Args:
         batch_size: Number of images B.
@@ -92,7 +92,7 @@ def create_random_maps(batch_size: int, channels: int, size: Size) -> Tensor:
 def create_random_features(
     batch_size: int, channels: Sequence[int], strides: Sequence[int], size: Size
 ) -> list[Tensor]:
-    """Creates normally distributed feature maps of images of one size, the same on every call.
+    """Create normally distributed feature maps of images of one size, the same on every call.
 
     Args:
         batch_size: Number of images B.
@@ -108,7 +108,7 @@ def create_random_features(
 
 
 def create_test_record(rng: np.random.Generator, skeleton: Skeleton, name: str) -> Record:
-    """Creates a record of one instance with random keypoints in an image of 80 x 60 px.
+    """Create a record of one instance with random keypoints in an image of 80 x 60 px.
 
     Args:
         rng: Draws the keypoints.
@@ -131,7 +131,7 @@ def create_test_record(rng: np.random.Generator, skeleton: Skeleton, name: str) 
 
 
 def create_test_sample(seed: int = 0) -> Sample:
-    """Creates a sample of 80 x 60 px whose blue is 2x, green 2y and red 100, with two instances.
+    """Create a sample of 80 x 60 px whose blue is 2x, green 2y and red 100, with two instances.
 
     The first keypoint of the second instance is not labeled.
 

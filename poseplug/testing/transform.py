@@ -32,11 +32,11 @@ class TransformContract(Contract):
         return super().build_part(input_size)
 
     def preceding_transforms(self) -> list[Transform]:
-        """Returns the transforms that stand before it in a pipeline."""
+        """Return the transforms that stand before it in a pipeline."""
         return []
 
     def create_sample(self, seed: int = 0) -> Sample:
-        """Returns the sample that reaches the transform: an image whose blue is 2x and green 2y, with two instances."""
+        """Return the sample that reaches the transform: an image whose blue is 2x and green 2y, with two instances."""
         sample = create_test_sample(seed)
         for transform in self.preceding_transforms():
             sample = transform(sample)
@@ -94,13 +94,13 @@ def _get_global_rng_states() -> tuple[Any, ...]:
 
 
 def _assert_same_sample(one: Sample, other: Sample) -> None:
-    """Asserts that two samples agree in everything that a transform may change."""
+    """Assert that two samples agree in everything that a transform may change."""
     for name in ('image_to_input', 'view_matrices', 'keypoints', 'visible', 'inputs', 'image'):
         np.testing.assert_equal(getattr(one, name), getattr(other, name))
 
 
 def _assert_affine(matrix: np.ndarray) -> None:
-    """Asserts that a matrix (3, 3) is affine and has an inverse."""
+    """Assert that a matrix (3, 3) is affine and has an inverse."""
     assert matrix.shape == (3, 3)
     assert np.isfinite(matrix).all()
     np.testing.assert_array_equal(matrix[2], [0, 0, 1])
@@ -108,7 +108,7 @@ def _assert_affine(matrix: np.ndarray) -> None:
 
 
 def _assert_view_shows_image(view: np.ndarray, matrix: np.ndarray, image_size: Size) -> None:
-    """Asserts that a view of the test image has the right color at every pixel that lies 3 px inside the image."""
+    """Assert that a view of the test image has the right color at every pixel that lies 3 px inside the image."""
     y, x = np.mgrid[: view.shape[0], : view.shape[1]]
     positions = transform_points(np.linalg.inv(matrix), np.stack([x, y], axis=-1).astype(float))
     inside = ((positions >= 3) & (positions <= np.array(image_size) - 4)).all(axis=-1)

@@ -218,7 +218,7 @@ def open_in_child(folder: Path, attempt: str, data: bytes, mode: str, marker: Pa
 
 
 def audit_event(marker: Path, event: str, arguments: tuple[Any, ...]) -> None:
-    """Prints a mark at an event that nothing but a crafted file would cause."""
+    """Print a mark at an event that nothing but a crafted file would cause."""
     starts_process = event in ('os.system', 'os.exec', 'subprocess.Popen')
     imports_module = event == 'import' and arguments[0] == 'evil_module'
     opens_marker = event == 'open' and str(arguments[0]) == str(marker)

@@ -96,7 +96,7 @@ def find_disk_fault(cfg: Any, folder: Path, message: str, save_number: int, expe
 
 
 def fail_at_save(save_number: int, fault: Callable[[Path], None]) -> None:
-    """Lets the `save_number`-th save of this process fail."""
+    """Let the `save_number`-th save of this process fail."""
     original, saves = checkpoint.save_checkpoint, iter(range(1, 100))
 
     def save(folder: Path, file_name: str, *arguments: Any, **settings: Any) -> Path:
@@ -123,13 +123,13 @@ def find_curve_fault(cfg: Any, folder: Path, expected_hash: str) -> str:
 
 
 def corrupt_gradient(runner: Any) -> list[Any]:
-    """Makes the next gradient of the last parameter NaN; returns the handles of the hooks."""
+    """Make the next gradient of the last parameter NaN; return the handles of the hooks."""
     parameter = [p for p in runner.bare_model.parameters() if p.requires_grad][-1]
     return [parameter.register_hook(lambda gradient: gradient * float('nan'))]
 
 
 def corrupt_loss(factor: float, runner: Any) -> list[Any]:
-    """Multiplies the loss by a factor; returns the handles of the hooks."""
+    """Multiply the loss by a factor; return the handles of the hooks."""
     modules = runner.bare_model.loss.modules()
     return [module.register_forward_hook(lambda *arguments: arguments[-1] * factor) for module in modules]
 

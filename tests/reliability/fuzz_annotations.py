@@ -238,7 +238,7 @@ def read_boxes(folder: Path) -> tuple[list[Record], SourceReport]:
 
 
 def read_pack(folder: Path) -> tuple[list[Record], SourceReport]:
-    """Reads a pack whose two JSON files are stored as one; the checksum is made to fit.
+    """Read a pack whose two JSON files are stored as one; the checksum is made to fit.
 
     A file that is no JSON object of two parts is used as `pack.json`.
     """
@@ -329,7 +329,7 @@ def build_formats() -> dict[str, FileFormat]:
 
 
 def fuzz_annotations(file_format: FileFormat, folder: Path, count: int, bombs: bool = True, seed: int = 0) -> Outcomes:
-    """Reads damaged files, and the format's bombs; the n-th file is drawn by `default_rng([seed, n])`."""
+    """Read damaged files, and the format's bombs; the n-th file is drawn by `default_rng([seed, n])`."""
     write_images(folder)
     outcomes = Outcomes()
     mutants = (file_format.mutate(file_format.content, np.random.default_rng([seed, n])) for n in range(count))
@@ -345,7 +345,7 @@ def fuzz_annotations(file_format: FileFormat, folder: Path, count: int, bombs: b
 
 
 def read_once(file_format: FileFormat, folder: Path, number: int, outcomes: Outcomes) -> None:
-    """Reads the file that is in the folder, and adds the outcome."""
+    """Read the file that is in the folder, and add the outcome."""
     try:
         with limit_time(TIMEOUT_SECONDS), warnings.catch_warnings():
             warnings.simplefilter('error')
@@ -364,7 +364,7 @@ def read_once(file_format: FileFormat, folder: Path, number: int, outcomes: Outc
 
 
 def write_images(folder: Path) -> None:
-    """Writes gray images under the names that all formats here use."""
+    """Write gray images under the names that all formats here use."""
     (folder / 'images').mkdir(exist_ok=True)
     names = [*NAMES, *(f'im{i:04d}.jpg' for i in (1, 2, 3)), *(f'im{i:05d}.jpg' for i in (1, 2, 3))]
     for name in names:
@@ -373,7 +373,7 @@ def write_images(folder: Path) -> None:
 
 @contextmanager
 def limit_time(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError if the code within the context takes longer."""
+    """Raise TimeoutError if the code within the context takes longer."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f'longer than {seconds:g} s')

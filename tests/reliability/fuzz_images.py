@@ -97,7 +97,7 @@ def encode_intact_files() -> list[bytes]:
 
 
 def build_damaged_file(number: int, files: list[bytes]) -> bytes:
-    """Damages a file: mostly a few bytes, half of these in the header; sometimes two pieces are exchanged."""
+    """Damage a file: mostly a few bytes, half of these in the header; sometimes two pieces are exchanged."""
     rng: Rng = np.random.default_rng([1, number])
     data = files[number % len(files)]
     draw = rng.random()
@@ -111,7 +111,7 @@ def build_damaged_file(number: int, files: list[bytes]) -> bytes:
 
 
 def count_outcomes_in_child(numbers: range, folder: Path) -> Counter[str]:
-    """Counts the outcomes of reading damaged files in a process of its own."""
+    """Count the outcomes of reading damaged files in a process of its own."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -147,7 +147,7 @@ def count_outcomes(numbers: range, folder: Path) -> Counter[str]:
 
 
 def fuzz_images(count: int) -> Counter[str]:
-    """Counts the outcomes of reading `count` damaged files."""
+    """Count the outcomes of reading `count` damaged files."""
     scene(), noise()  # cached once, before the children are forked
     with tempfile.TemporaryDirectory() as folder:
         starts = range(0, count, FILES_PER_CHILD)

@@ -51,7 +51,7 @@ def build_config(name: str) -> Any:
 
 
 def measure_killed_runs() -> Finding:
-    """Runs with 1 to 3 kills each, the settings in turn."""
+    """Run with 1 to 3 kills each, the settings in turn."""
     trials.warm_up()
     total = trials.get_count('KILLED_RUNS', NUM_RUNS)
     counts: Counter[str] = Counter()
@@ -107,7 +107,7 @@ def kill_and_resume(name: str, folder: Path, expected_hash: str, seconds: float,
 
 
 def kill_in_save(number: int, delay: float) -> None:
-    """Lets this process be killed `delay` seconds after it began to write its `number`-th file (from 0)."""
+    """Let this process be killed `delay` seconds after it began to write its `number`-th file (from 0)."""
     original, files = checkpoint.write_atomically, itertools.count()
 
     def write(path: Path, content: bytes) -> None:
@@ -162,7 +162,7 @@ class HalfWritingFile:
 
 @contextmanager
 def watch_file_operations(reach_point: Callable[[str], None]) -> Any:
-    """Calls `reach_point` with a name before and after every file operation of a save within the context."""
+    """Call `reach_point` with a name before and after every file operation of a save within the context."""
     module: Any = atomic  # whose files are opened by the name `open`
     original = os.fsync, os.replace, Path.unlink
     state = dict(index=False, renamed=False)
@@ -243,7 +243,7 @@ def survives_end_at_point(cfg: Any, folder: Path, number: int, expected_hash: st
 
 
 def exit_at_point(number: int, save_number: int = 3) -> None:
-    """Lets this process exit at the `number`-th point (from 0) of its `save_number`-th save (from 1)."""
+    """Let this process exit at the `number`-th point (from 0) of its `save_number`-th save (from 1)."""
     original, saves = checkpoint.save_checkpoint, iter(range(1, 100))
 
     def save(*arguments: Any, **settings: Any) -> Path:

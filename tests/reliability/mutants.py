@@ -44,7 +44,7 @@ def mutate_json(content: Any, rng: Rng) -> bytes:
 
 
 def change_somewhere(value: Any, rng: Rng) -> None:
-    """Changes an entry at a random depth of a list or an object."""
+    """Change an entry at a random depth of a list or an object."""
     keys = [*range(len(value))] if isinstance(value, list) else [*value]
     if not keys:
         return
@@ -64,7 +64,7 @@ def remove_value(value: Any, key: Any, rng: Rng) -> None:
 
 
 def repeat_value(value: Any, key: Any, rng: Rng) -> None:
-    """Inserts a copy into a list, or under another name into an object."""
+    """Insert a copy into a list, or under another name into an object."""
     duplicate = copy.deepcopy(value[key])
     if isinstance(value, list):
         value.insert(int(rng.integers(len(value) + 1)), duplicate)
@@ -77,7 +77,7 @@ def wrap_value(value: Any, key: Any, rng: Rng) -> None:
 
 
 def rescale_value(value: Any, key: Any, rng: Rng) -> None:
-    """Scales and shifts a number; exchanges another entry of a list with a random one."""
+    """Scale and shifts a number; exchanges another entry of a list with a random one."""
     if isinstance(value[key], int | float) and abs(value[key]) < 1e300:
         value[key] = value[key] * pick(rng, (-1, 0.5, 1e3, 1e9, 1e300)) + pick(rng, (0, 0.25, -1))
     elif isinstance(value, list):
@@ -153,19 +153,19 @@ def list_tags(
 
 
 def change_tag(data: bytes, rng: Rng) -> bytes:
-    """Writes another type or another size into a tag."""
+    """Write another type or another size into a tag."""
     offset = pick(rng, list_tags(data) or [(0, 0, 0)])[0] + 4 * int(rng.integers(2))
     return write_word(data, offset, pick(rng, WORDS))
 
 
 def change_size(data: bytes, rng: Rng) -> bytes:
-    """Changes a size by a few bytes."""
+    """Change a size by a few bytes."""
     offset, _, size = pick(rng, list_tags(data) or [(0, 0, 0)])
     return write_word(data, offset + 4, max(0, size + pick(rng, (-8, -4, -1, 1, 4, 8))))
 
 
 def change_word(data: bytes, rng: Rng) -> bytes:
-    """Writes another word into the content of an element: a dimension, a class, a length."""
+    """Write another word into the content of an element: a dimension, a class, a length."""
     small = [tag for tag in list_tags(data) if 4 <= tag[2] <= 16] or [(0, 0, 4)]
     offset, _, size = pick(rng, small)
     word_offset = offset + 8 + 4 * int(rng.integers(max(1, size // 4)))
@@ -173,7 +173,7 @@ def change_word(data: bytes, rng: Rng) -> bytes:
 
 
 def change_number(data: bytes, rng: Rng) -> bytes:
-    """Writes another number over one of the doubles."""
+    """Write another number over one of the doubles."""
     doubles = [tag for tag in list_tags(data) if tag[1] == DOUBLE and tag[2] >= 8]
     if not doubles:
         return damage_bytes(data, rng)
@@ -183,7 +183,7 @@ def change_number(data: bytes, rng: Rng) -> bytes:
 
 
 def remove_or_repeat_element(data: bytes, rng: Rng) -> bytes:
-    """Removes or repeats an element; the sizes of the matrices around it are left, or corrected."""
+    """Remove or repeats an element; the sizes of the matrices around it are left, or corrected."""
     tags = list_tags(data)
     if not tags:
         return data
@@ -199,7 +199,7 @@ def remove_or_repeat_element(data: bytes, rng: Rng) -> bytes:
 
 
 def damage_bytes(data: bytes, rng: Rng) -> bytes:
-    """Cuts the data, or replaces a few of its bytes."""
+    """Cut the data, or replaces a few of its bytes."""
     if rng.random() < 0.3:
         return data[: int(rng.integers(len(data) + 1))]
     damaged = bytearray(data)
@@ -223,7 +223,7 @@ def write_word(data: bytes, offset: int, word: int) -> bytes:
 
 
 def compress_content(data: bytes, rng: Rng) -> bytes:
-    """Compresses all after the header as one element, sometimes damaged."""
+    """Compress all after the header as one element, sometimes damaged."""
     content = zlib.compress(data[HEADER_BYTES:], 1)
     content = damage_bytes(content, rng) if rng.random() < 0.1 else content
     return data[:HEADER_BYTES] + struct.pack('<II', COMPRESSED, len(content)) + content

@@ -130,7 +130,7 @@ def measure_dead_ranks() -> Finding:
 
 
 def kill_one_process(job: Any, folder: Path, rng: Any) -> tuple[int, float]:
-    """Kills a process of a job; returns the job's exit code and the seconds until it ended."""
+    """Kill a process of a job; return the job's exit code and the seconds until it ended."""
     while not [*folder.glob('step_*.pth')] and not job.has_ended():
         time.sleep(0.01)
     time.sleep(rng.uniform(0, 0.3))

@@ -33,7 +33,7 @@ NUM_SAVES = 50  # of the long run
 
 
 def pretend_many_cores() -> None:
-    """Lets loaders start all their workers on a machine with few cores, too."""
+    """Let loaders start all their workers on a machine with few cores, too."""
     launch.count_usable_cores = lambda: 8
 
 
@@ -107,7 +107,7 @@ def measure_worker_counts() -> Finding:
 
 
 def log_batch_hashes(file: Path) -> None:
-    """Lets this process append a hash of every training batch to a file."""
+    """Let this process append a hash of every training batch to a file."""
 
     def log_batches(runner: Any) -> None:
         with open(file, 'a') as out:
@@ -261,7 +261,7 @@ def measure_long_run() -> Finding:
 
 
 def log_resources(file: Path, num_steps: int) -> None:
-    """Lets this process log its memory and open files after a tenth of its run and at the end."""
+    """Let this process log its memory and open files after a tenth of its run and at the end."""
 
     def log_state(runner: Any) -> None:
         if runner.iter + 1 in (max(1, num_steps // 10), num_steps):

@@ -23,7 +23,7 @@ class Row:
 
 
 def measure_goal(goal: str, target: str, measure: Callable[[], Finding]) -> Row:
-    """Measures a goal; an exception is a result that misses the target."""
+    """Measure a goal; an exception is a result that misses the target."""
     start = time.perf_counter()
     try:
         result, ok = measure()
@@ -33,7 +33,7 @@ def measure_goal(goal: str, target: str, measure: Callable[[], Finding]) -> Row:
 
 
 def print_rows(goals: Mapping[str, tuple[str, Callable[[], Finding]]], description: str | None) -> None:
-    """Measures the goals on the command line, or all, and prints JSON lines; exit code 1 if one is missed."""
+    """Measure the goals on the command line, or all, and print JSON lines; exit code 1 if one is missed."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('goals', nargs='*', help=f'of {", ".join(goals)}; all by default')
     names = parser.parse_args().goals or [*goals]

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def run_server() -> Iterator[str]:
-    """Runs a server within the context; the value is its address."""
+    """Run a server within the context; the value is its address."""
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.05}, daemon=True)
     thread.start()

@@ -20,7 +20,7 @@ GOALS = {**kills.GOALS, **resumes.GOALS, **faults.GOALS, **ranks.GOALS, **crafte
 
 @pytest.fixture(scope='module', autouse=True)
 def _restore_engine():
-    """Restores what trials change of the engine."""
+    """Restore what trials change of the engine."""
     original = launch.Runner
     yield
     launch.Runner = original

@@ -64,7 +64,7 @@ def get_data_folder() -> Path:
 
 @functools.cache
 def warm_up() -> None:
-    """Runs a first training in this process, so that its children need not import; one thread, so that it may fork."""
+    """Run a first training in this process, so that its children need not import; one thread, so that it may fork."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     launch.Runner = CachedConfigRunner  # type: ignore[misc]
@@ -184,7 +184,7 @@ def touch_at_fraction(mark: Path, fraction: float = 0) -> Callable[[], None]:
 
 
 def wait_for_file(mark: Path, child: Child) -> float:
-    """Waits until a child creates a file, removes the file, and returns the time."""
+    """Wait until a child creates a file, remove the file, and return the time."""
     while not mark.exists() and not child.has_ended():
         time.sleep(0.001)
     mark.unlink(missing_ok=True)
@@ -209,7 +209,7 @@ class Child:
         return self.code is not None
 
     def wait(self, seconds: float = TIMEOUT_SECONDS) -> int:
-        """Waits for its exit code; after `seconds` the process is killed."""
+        """Wait for its exit code; after `seconds` the process is killed."""
         until = time.monotonic() + seconds
         while not self.has_ended():
             if time.monotonic() > until:
@@ -229,7 +229,7 @@ class Child:
 
 
 def fork_child(action: Callable[[], Any], log: Path) -> Child:
-    """Forks a process that runs a function and exits as a command would."""
+    """Fork a process that runs a function and exits as a command would."""
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
     sys.stdout.flush()
@@ -241,7 +241,7 @@ def fork_child(action: Callable[[], Any], log: Path) -> Child:
 
 
 def run_and_exit(action: Callable[[], Any], log: Path) -> NoReturn:
-    """Runs a function with its output in a file, and exits with the code of a command (poseplug/cli/options.py)."""
+    """Run a function with its output in a file, and exit with the code of a command (poseplug/cli/options.py)."""
     code = 1
     try:
         handle = os.open(log, os.O_WRONLY | os.O_APPEND)
@@ -265,7 +265,7 @@ def run_and_exit(action: Callable[[], Any], log: Path) -> NoReturn:
 def start_training(
     cfg: Any, folder: Path, resume: bool | str = 'auto', setup: Callable[[], Any] | None = None
 ) -> Child:
-    """Starts a process that trains, after its setup."""
+    """Start a process that trains, after its setup."""
 
     def run() -> None:
         if setup is not None:
@@ -276,7 +276,7 @@ def start_training(
 
 
 def run_training(cfg: Any, folder: Path, resume: bool | str = 'auto', setup: Callable[[], Any] | None = None) -> Child:
-    """Trains in a process to its end."""
+    """Train in a process to its end."""
     child = start_training(cfg, folder, resume, setup)
     child.wait()
     return child
@@ -295,7 +295,7 @@ def hash_checkpoint(folder: Path) -> str:
 
 
 def update_hash(digest: Any, value: Any) -> None:
-    """Adds a value, with types, names and order, to a hash."""
+    """Add a value, with types, names and order, to a hash."""
     if isinstance(value, torch.Tensor):
         digest.update(f'{value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -28,7 +28,7 @@ class Payload:
 
 
 def write_attacks(folder: Path, marker: Path) -> dict[str, Path]:
-    """Writes nine files that some loader would run as code into a folder; returns them by description."""
+    """Write nine files that some loader would run as code into a folder; return them by description."""
     code = f'open({str(marker)!r}, "w").close()'
     (folder / 'evil.py').write_text(f'{code}\nmodel = dict()\n')
     (folder / 'evil_module.py').write_text(code)
@@ -120,7 +120,7 @@ def find_banned_calls(folder: Path = ROOT) -> list[str]:
 
 
 def iter_banned_calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yields name and line of every banned call, also under a name that an import gives it."""
+    """Yield name and line of every banned call, also under a name that an import gives it."""
     full_names = map_imported_names(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):

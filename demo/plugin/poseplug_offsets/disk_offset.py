@@ -20,7 +20,7 @@ from poseplug.registry import CODECS
 @CODECS.register_module()
 @dataclass(frozen=True)
 class DiskOffset(MapCodec):
-    """Predicts in which disk a keypoint lies, and from every cell of the disk the offset to it.
+    """A codec of disks around the keypoints, and of offsets from the cells of a disk to its keypoint.
 
     The field 'disk' has one map per keypoint: 1 in the cells within `radius` of it, 0 elsewhere. The field 'offset' has
     the x and then the y of every keypoint: the offset from the cell to the keypoint in radii, 0 outside the disk. The
@@ -75,7 +75,7 @@ class DiskOffset(MapCodec):
         return Grid(size, self.input_size, self.stride, (self.stride - 1) / 2)
 
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
-        """Encodes keypoints as disks and offsets; unlabeled keypoints have weight 0.
+        """Encode keypoints as disks and offsets; unlabeled keypoints have weight 0.
 
         Args:
             keypoints: (B, N, K, 2) input pixels.
@@ -111,7 +111,7 @@ class DiskOffset(MapCodec):
         return {'disk': flipped, 'offset': flipped + [len(flipped) + index for index in flipped]}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        """Flips as any codec of maps, negates x, and corrects it where flipped cells lie beside the original ones."""
+        """Flip as any codec of maps, negate x, and correct it where flipped cells lie beside the original ones."""
         flipped = super().flip(fields)
         grid = self.grid
         residual_px = grid.input_size[0] - 1 - 2 * grid.offset - grid.stride * (grid.size[0] - 1 + grid.flip_shift)
@@ -120,7 +120,7 @@ class DiskOffset(MapCodec):
 
 
 def nearest_displacements(keypoints: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Computes the displacement from every cell to the nearest instance's keypoint.
+    """Compute the displacement from every cell to the nearest instance's keypoint.
 
     Args:
         keypoints: (B, N, K, 2) input pixels; infinite where there is no keypoint.
@@ -140,7 +140,7 @@ def nearest_displacements(keypoints: Tensor, grid: Grid) -> tuple[Tensor, Tensor
 
 
 def offsets_to_positions(offset: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Converts offsets to the positions that the cells point at.
+    """Convert offsets to the positions that the cells point at.
 
     Args:
         offset: (B, 2, K, H, W) input pixels.
@@ -156,7 +156,7 @@ def offsets_to_positions(offset: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 def vote_around_peaks(
     disk: Tensor, positions: tuple[Tensor, Tensor], peak_indices: Tensor, grid: Grid, radius: float
 ) -> list[Tensor]:
-    """Averages the positions that the cells around the peaks point at, weighted by the disk.
+    """Average the positions that the cells around the peaks point at, weighted by the disk.
 
     Args:
         disk: (B, K, H, W).
