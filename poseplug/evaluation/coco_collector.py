@@ -119,7 +119,7 @@ class CocoCollector:
         return PredictedInstances(keypoints, scores, box_areas(boxes))
 
     def _remove_non_finite(self, instances: PredictedInstances) -> PredictedInstances:
-        """Remove and counts instances with a coordinate or a score that is not finite."""
+        """Remove and count instances with a coordinate or a score that is not finite."""
         finite = np.isfinite(instances.keypoints).all(axis=(1, 2)) & np.isfinite(instances.instance_scores)
         num_dropped = int((~finite).sum())
         if num_dropped:

@@ -77,7 +77,7 @@ def wrap_value(value: Any, key: Any, rng: Rng) -> None:
 
 
 def rescale_value(value: Any, key: Any, rng: Rng) -> None:
-    """Scale and shifts a number; exchanges another entry of a list with a random one."""
+    """Scale and shift a number; exchange another entry of a list with a random one."""
     if isinstance(value[key], int | float) and abs(value[key]) < 1e300:
         value[key] = value[key] * pick(rng, (-1, 0.5, 1e3, 1e9, 1e300)) + pick(rng, (0, 0.25, -1))
     elif isinstance(value, list):
