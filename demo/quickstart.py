@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
 
     from poseplug.config.load import load_config
     from poseplug.engine import launch, results
-    from poseplug.engine.checkpoint import find_latest_checkpoint
+    from poseplug.files.checkpoint_folder import find_latest_checkpoint
     from poseplug.registry.skeletons import get_skeleton
 
     start = time.monotonic()

@@ -25,11 +25,12 @@ from poseplug.data.collate import collate
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler, SequentialBatchSampler
 from poseplug.engine import distributed
-from poseplug.engine.checkpoint import find_latest_checkpoint, list_checkpoints, load_weights
 from poseplug.engine.compiling import compile_network
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner import Runner
 from poseplug.evaluation.results import EvaluationResult
+from poseplug.files.checkpoint_folder import find_latest_checkpoint, list_checkpoints
+from poseplug.files.weights import load_weights
 
 # None switches off a hook that mmengine's Runner adds by itself. docs/explanation/engine.md says what replaces it.
 DEFAULT_HOOKS = dict(

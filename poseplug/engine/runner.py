@@ -20,6 +20,8 @@ from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import compile_network, explain_backward_compile_errors
 from poseplug.engine.sync_batch_norm import convert_to_sync_batch_norm
 from poseplug.engine.weight_init import init_weights
+from poseplug.files.checkpoint_folder import find_latest_checkpoint
+from poseplug.files.weights import check_state_dict, load_checkpoint
 
 _LOGGER = logging.getLogger('poseplug')
 
@@ -96,7 +98,7 @@ class Runner(mmengine.runner.Runner):
 
     def load_or_resume(self) -> None:
         if self._resume:
-            self.resume(str(checkpoint.find_latest_checkpoint(Path(self.work_dir))))
+            self.resume(str(find_latest_checkpoint(Path(self.work_dir))))
         elif self._init:
             init_weights(self.bare_model, self._init)
             self.call_hook('after_load_checkpoint', checkpoint={'state_dict': self.bare_model.state_dict()})
@@ -153,10 +155,10 @@ class Runner(mmengine.runner.Runner):
 
     def resume(self, filename: str, *args: Any, **settings: Any) -> None:
         """Weights, optimiser, schedules, averages, random state and step of a checkpoint; nothing of it is executed."""
-        content = checkpoint.load_checkpoint(filename)
+        content = load_checkpoint(filename)
         if 'optimizer' not in content:
             raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
-        checkpoint.check_state_dict(self.bare_model, content['state_dict'], filename)
+        check_state_dict(self.bare_model, content['state_dict'], filename)
         try:
             self._restore_checkpoint(content)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
-from poseplug.engine import checkpoint
+from poseplug.files.weights import adapt_state_dict, find_shape_mismatches, load_checkpoint, load_weights
 
 _LOGGER = logging.getLogger('poseplug')
 _PART_SETTINGS = ('file', 'prefix', 'missing', 'unused')
@@ -66,7 +66,7 @@ def init_weights(model: nn.Module, spec: str | Mapping[str, Any]) -> list[Weight
         CheckpointError: a file is missing or damaged, or its weights do not fit.
     """
     if not isinstance(spec, Mapping):
-        checkpoint.load_weights(model, spec)
+        load_weights(model, spec)
         _LOGGER.info('weights of %s loaded; everything else starts anew', spec)
         return []
     reports = []
@@ -120,12 +120,12 @@ def load_part_weights(
         if value not in choices:
             raise ConfigError(f'init.{part_name}.{key} is one of {", ".join(choices)}; got {value!r}')
     part = _get_submodule(model, part_name)
-    file_tensors = _extract_tensors(checkpoint.load_checkpoint(file)['state_dict'])
+    file_tensors = _extract_tensors(load_checkpoint(file)['state_dict'])
     if prefix is None:
         has_prefix = any(name.startswith(f'{part_name}.') for name in file_tensors)
         prefix = f'{part_name}.' if has_prefix else ''
     state_dict = {k.removeprefix(prefix): v for k, v in file_tensors.items() if k.startswith(prefix)}
-    checkpoint.adapt_state_dict(part, state_dict)
+    adapt_state_dict(part, state_dict)
     expected = part.state_dict()
     report = WeightLoadReport(part_name, Path(file), prefix)
     report.loaded = [name for name in expected if name in state_dict]
@@ -146,7 +146,7 @@ def _check_load_report(
     unused: str,
 ) -> None:
     """Raise if shapes differ, nothing fits, or tensors are missing or unused against the settings."""
-    mismatches = checkpoint.find_shape_mismatches(expected, state_dict)
+    mismatches = find_shape_mismatches(expected, state_dict)
     subject = f'{report.part_name}: weights of {report.file}'
     if mismatches:
         raise CheckpointError(

@@ -12,7 +12,7 @@ import torch
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
-from poseplug.engine.checkpoint import load_weights
+from poseplug.files.weights import load_weights
 from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
 
 __all__ = ['ModelFiles', 'ModelSource', 'get_default_device', 'list_models', 'load_model', 'resolve_model']

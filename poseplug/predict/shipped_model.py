@@ -15,8 +15,8 @@ from torch import Tensor
 from poseplug.config.build import build_model, require_setting
 from poseplug.config.load import load_config
 from poseplug.core.errors import CheckpointError
-from poseplug.engine.checkpoint import load_weights
 from poseplug.files.atomic import write_atomically
+from poseplug.files.weights import load_weights
 from poseplug.registry.registries import freeze_lists
 from poseplug.registry.skeletons import get_skeleton
 

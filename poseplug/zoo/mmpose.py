@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.torch_version import TorchVersion as Version
 
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError, compose_message, suggest_closest
-from poseplug.engine import checkpoint
 from poseplug.files.atomic import write_atomically
+from poseplug.files.weights import adapt_state_dict, check_state_dict, load_checkpoint
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
@@ -256,7 +256,7 @@ def read_foreign_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     try:
         # Even a trusted file is loaded with weights_only=True: what else it asks for is refused.
         with _replace_ignored_globals() if trust else nullcontext():
-            content = checkpoint.load_checkpoint(path)
+            content = load_checkpoint(path)
     except UnsafeFileError as error:
         if trust or not any(f' {name}, ' in str(error) for name in IGNORED_GLOBALS):
             raise
@@ -354,8 +354,8 @@ def convert_state_dict(
         if name.endswith(_BATCH_COUNTER_SUFFIX) and name not in state:
             state[name] = model_state[name]
             report.entries.append(ConversionEntry('', [name], reason='files of old PyTorch do not count batches'))
-    checkpoint.adapt_state_dict(model, state)
-    checkpoint.check_state_dict(model, state, source)
+    adapt_state_dict(model, state)
+    check_state_dict(model, state, source)
     return state, report
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.loops import TrainLoop
+from poseplug.files.weights import load_checkpoint
 
 
 class Killed(BaseException):

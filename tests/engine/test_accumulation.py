@@ -6,9 +6,9 @@ import torch
 from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError, NonFiniteLossError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.hooks.progress import CURVE_FILE
 from poseplug.engine.loops import average_losses
+from poseplug.files.weights import load_checkpoint
 from poseplug.report.charts import read_curve
 
 SCHEDULES = [

@@ -13,15 +13,9 @@ import torch
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError
 from poseplug.engine import checkpoint
-from poseplug.engine.checkpoint import (
-    CHECKPOINT_INDEX_FILE,
-    find_latest_checkpoint,
-    load_checkpoint,
-    load_weights,
-    read_checkpoint_index,
-    save_checkpoint,
-    to_plain_data,
-)
+from poseplug.engine.checkpoint import save_checkpoint, to_plain_data
+from poseplug.files.checkpoint_folder import CHECKPOINT_INDEX_FILE, find_latest_checkpoint, read_checkpoint_index
+from poseplug.files.weights import load_checkpoint, load_weights
 
 
 def create_content(value: float) -> dict:
@@ -91,7 +85,7 @@ def test_saving_the_best_deletes_nothing(tmp_path):
 
 @pytest.mark.parametrize('is_indexed', [True, False])
 def test_one_flipped_bit_or_a_missing_end_is_detected(tmp_path, is_indexed):
-    """With the index by SHA-256; without it by the archive's own checksums: never other weights without an error."""
+    """With the index by its CRC-32; without it by the archive's own checksums: never other weights without an error."""
     path = save_checkpoint(tmp_path, 'step_0000001.pth', create_content(1), step=1)
     data = path.read_bytes()
     if not is_indexed:
@@ -178,7 +172,7 @@ def test_an_index_cannot_name_files_outside_its_folder(tmp_path):
     folder = tmp_path / 'run'
     save_checkpoint(folder, 'step_0000001.pth', create_content(1), step=1)
     index = json.loads((folder / CHECKPOINT_INDEX_FILE).read_text())
-    index['files']['../precious'] = {'step': 0, 'bytes': 0, 'sha256': ''}
+    index['files']['../precious'] = {'step': 0, 'crc32': [0]}
     (folder / CHECKPOINT_INDEX_FILE).write_text(json.dumps(index))
     assert set(read_checkpoint_index(folder).files) == {'step_0000001.pth'}
     save_checkpoint(folder, 'step_0000002.pth', create_content(2), step=2, max_keep_ckpts=1)

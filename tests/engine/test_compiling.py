@@ -9,8 +9,8 @@ from torch._dynamo.exc import TorchDynamoException
 from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.compiling import compile_network
+from poseplug.files.weights import load_checkpoint
 
 EAGER = dict(backend='eager')  # traces without generating code
 

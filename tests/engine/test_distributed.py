@@ -11,8 +11,8 @@ import torch.multiprocessing as mp
 
 from poseplug.core.errors import ConfigError
 from poseplug.engine import distributed, launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.loops import TrainLoop
+from poseplug.files.weights import load_checkpoint
 
 NO_RANDOMNESS = {
     'model.backbone.norm': None,

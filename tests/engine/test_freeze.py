@@ -7,8 +7,8 @@ from torch import nn
 from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.freeze import freeze_parameters, set_train_mode
+from poseplug.files.weights import load_checkpoint
 
 BACKBONE = [r'^backbone\.']
 

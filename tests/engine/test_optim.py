@@ -7,9 +7,9 @@ from torch import nn
 from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.hooks.progress import CURVE_FILE
 from poseplug.engine.optim import AutocastOptimWrapper, RuleOptimWrapperConstructor, build_param_groups
+from poseplug.files.weights import load_checkpoint
 from poseplug.report.charts import read_curve
 
 

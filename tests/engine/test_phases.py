@@ -10,8 +10,8 @@ from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.data.synthetic import write_coco
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.engine.hooks.phases import PhaseHook
+from poseplug.files.weights import load_checkpoint
 from poseplug.models.estimators.top_down import TopDown
 
 TINY = {

@@ -8,8 +8,9 @@ import torch
 
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint, save_checkpoint
+from poseplug.engine.checkpoint import save_checkpoint
 from poseplug.engine.hooks.progress import CURVE_FILE
+from poseplug.files.weights import load_checkpoint
 from poseplug.report.charts import read_curve
 
 

@@ -10,8 +10,8 @@ import torch
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, NonFiniteLossError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint, load_weights
 from poseplug.engine.loops import EvalLoop, TrainLoop
+from poseplug.files.weights import load_checkpoint, load_weights
 
 
 def test_init_starts_from_the_weights_and_nothing_else(tiny_config, tmp_path):

@@ -7,8 +7,8 @@ from torch import nn
 
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint, load_weights
 from poseplug.engine.weight_init import init_weights, load_part_weights
+from poseplug.files.weights import load_checkpoint, load_weights
 
 
 class Embedding(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save
 
 from poseplug.core.errors import CheckpointError, PoseplugError, UnsafeFileError
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.files.fetch import fetch_file, get_cache_folder, url_to_file_name
+from poseplug.files.weights import load_checkpoint
 from tests.reliability.server import CONTENT, SHA256, requested_paths, run_server
 
 

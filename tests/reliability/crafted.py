@@ -22,7 +22,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
-from poseplug.engine import checkpoint, launch
+from poseplug.engine import launch
+from poseplug.files.weights import load_checkpoint
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
@@ -174,7 +175,7 @@ def measure_crafted_files() -> Finding:
     with trials.temporary_folder() as folder:
         assert trials.run_training(trials.build_config(max_steps=2), folder / 'whole').code == 0
         marker = folder / 'marker'
-        files = craft_files(folder / 'beside', marker, checkpoint.load_checkpoint(folder / 'whole'))
+        files = craft_files(folder / 'beside', marker, load_checkpoint(folder / 'whole'))
         stride = len(files) // trials.get_count('CRAFTED_FILES', len(files))
         cases = [*files.items()][::stride]
         faults, num_refused = [], 0
@@ -210,7 +211,7 @@ def open_in_child(folder: Path, attempt: str, data: bytes, mode: str, marker: Pa
         if mode == RESUMED:
             launch.train(trials.build_config(max_steps=3), folder, resume=True)
         else:
-            checkpoint.load_checkpoint(folder / name)
+            load_checkpoint(folder / name)
 
     child = trials.fork_child(open_file, folder.with_suffix('.log'))
     child.wait()

@@ -23,6 +23,8 @@ import torch
 from poseplug.core.errors import CheckpointError, NonFiniteLossError
 from poseplug.engine import checkpoint, launch
 from poseplug.engine.hooks.progress import CURVE_FILE
+from poseplug.files.checkpoint_folder import CHECKPOINT_INDEX_FILE, find_latest_checkpoint
+from poseplug.files.weights import load_checkpoint
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
@@ -87,7 +89,7 @@ def find_disk_fault(cfg: Any, folder: Path, message: str, save_number: int, expe
     folder.chmod(0o755)
     if child.code != 2 or f'cannot be written: {message}' not in child.output:
         return f'code {child.code}, {child.output[-300:]}'
-    if save_number > 1 and checkpoint.load_checkpoint(folder)['meta']['step'] != 2 * (save_number - 1):
+    if save_number > 1 and load_checkpoint(folder)['meta']['step'] != 2 * (save_number - 1):
         return 'the checkpoint before it is not the latest'
     child = trials.run_training(cfg, folder)
     if child.code or trials.hash_checkpoint(folder) != expected_hash:
@@ -207,7 +209,7 @@ def find_invalid_step_fault(folder: Path, message: str, step: int) -> str:
         return f'code {code}, without {missing_parts}: {child.output[-300:]}'
     if not list(folder.glob('step_*.pth')):
         return '' if step < 2 else 'no checkpoint'
-    content = checkpoint.load_checkpoint(folder)
+    content = load_checkpoint(folder)
     is_finite = all(value.isfinite().all() for value in content['state_dict'].values())
     if is_finite and content['meta']['step'] == step // 2 * 2:
         return ''
@@ -226,7 +228,7 @@ def find_skip_fault(folder: Path, num_corrupted: int) -> str:
     expected_code = 0 if num_corrupted == 2 else 2
     if child.code != expected_code or child.output.count('the step was not taken') != num_corrupted:
         return f'code {child.code}: {child.output[-300:]}'
-    num_skipped = checkpoint.load_checkpoint(folder)['meta']['skipped_steps']
+    num_skipped = load_checkpoint(folder)['meta']['skipped_steps']
     return '' if num_skipped == 2 else f'{num_skipped} counted'
 
 
@@ -263,7 +265,7 @@ def measure_damaged_files() -> Finding:
 
 def count_load_outcomes(folder: Path, num_flips: int, num_cuts: int, has_index: bool) -> Counter[str]:
     """How loading ends after each of some flips and cuts."""
-    path, index_path = checkpoint.find_latest_checkpoint(folder), folder / checkpoint.CHECKPOINT_INDEX_FILE
+    path, index_path = find_latest_checkpoint(folder), folder / CHECKPOINT_INDEX_FILE
     data, index = path.read_bytes(), index_path.read_bytes()
     expected_hash, rng = trials.hash_checkpoint(folder), trials.create_rng(5)
     outcomes: Counter[str] = Counter(dict.fromkeys(('other', 'unnamed'), 0))
@@ -296,7 +298,7 @@ def measure_verification_fractions(folder: Path) -> tuple[float, float]:
     path = checkpoint.save_checkpoint(folder, 'step_0000001.pth', {'state_dict': weights}, 1)
     loaders: dict[str, Callable[[], Any]] = {
         'torch.load': lambda: torch.load(path, map_location='cpu', weights_only=True),
-        'load_checkpoint': lambda: checkpoint.load_checkpoint(path),
+        'load_checkpoint': lambda: load_checkpoint(path),
     }
     fractions = []
     for is_cold in (True, False):

@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from poseplug.core.errors import CheckpointError
 from poseplug.engine import checkpoint
 from poseplug.files import atomic
+from poseplug.files.checkpoint_folder import CHECKPOINT_INDEX_FILE, read_checkpoint_index
+from poseplug.files.weights import load_checkpoint
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
@@ -120,13 +122,13 @@ def kill_in_save(number: int, delay: float) -> None:
 
 def inspect_folder(folder: Path) -> Counter[str]:
     """What a kill left: a save in progress, no checkpoint yet, or something that does not load."""
-    index = checkpoint.read_checkpoint_index(folder)
+    index = read_checkpoint_index(folder)
     files = [*folder.glob('*.pth')]
     unfinished = [*folder.glob('.*.partial')] or {f.name for f in files} - set(index.files)
     lost = 0
     for file in [folder, *(f for f in files if f.name == 'best.pth')] if index.latest else []:
         try:
-            checkpoint.load_checkpoint(file)
+            load_checkpoint(file)
         except CheckpointError as error:
             print(error, file=sys.stderr)
             lost = 1
@@ -177,7 +179,7 @@ def watch_file_operations(reach_point: Callable[[str], None]) -> Any:
     def open_file(path: Path, mode: str = 'r') -> Any:
         if 'w' not in mode:
             return builtins.open(path, mode)
-        state.update(index=checkpoint.CHECKPOINT_INDEX_FILE in path.name, renamed=False)
+        state.update(index=CHECKPOINT_INDEX_FILE in path.name, renamed=False)
         name = 'index' if state['index'] else 'write'
         return HalfWritingFile(call('open', builtins.open, path, mode), lambda _: reach_point(f'within {name}'))
 
@@ -260,18 +262,18 @@ def exit_at_point(number: int, save_number: int = 3) -> None:
 
 
 def empty_index(folder: Path) -> None:
-    (folder / checkpoint.CHECKPOINT_INDEX_FILE).write_text('')
+    (folder / CHECKPOINT_INDEX_FILE).write_text('')
 
 
 def truncate_index(folder: Path) -> None:
-    (folder / checkpoint.CHECKPOINT_INDEX_FILE).write_text('{"latest": "step_0000')
+    (folder / CHECKPOINT_INDEX_FILE).write_text('{"latest": "step_0000')
 
 
 def point_to_missing_file(folder: Path) -> None:
-    index = json.loads((folder / checkpoint.CHECKPOINT_INDEX_FILE).read_text())
+    index = json.loads((folder / CHECKPOINT_INDEX_FILE).read_text())
     index['latest'] = 'step_0000099.pth'
-    index['files']['step_0000099.pth'] = {'bytes': 1, 'sha256': '', 'step': 99}
-    (folder / checkpoint.CHECKPOINT_INDEX_FILE).write_text(json.dumps(index))
+    index['files']['step_0000099.pth'] = {'step': 99, 'crc32': [0]}
+    (folder / CHECKPOINT_INDEX_FILE).write_text(json.dumps(index))
 
 
 def rename_folder(folder: Path) -> None:

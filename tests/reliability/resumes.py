@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from poseplug.data.dataset import PoseDataset
 from poseplug.engine import checkpoint, launch
 from poseplug.engine.signals import EXIT_CODES
+from poseplug.files.checkpoint_folder import CHECKPOINT_INDEX_FILE
+from poseplug.files.weights import load_checkpoint
 from tests.reliability import trials
 from tests.reliability.rows import Finding, print_rows
 
@@ -61,7 +63,7 @@ def is_cell_exact(cell: tuple[str, str, int, str], folder: Path) -> bool:
         before=lambda runner: os.kill(os.getpid(), number) if runner.iter == step else None
     )
     first = trials.run_training(cfg, folder / 'two', setup=end_run)
-    saved_step = checkpoint.load_checkpoint(folder / 'two')['meta']['step']
+    saved_step = load_checkpoint(folder / 'two')['meta']['step']
     second = trials.run_training(cfg, folder / 'two', resume=True)
     expected_code = -signal.SIGKILL if moment == 'boundary' else EXIT_CODES[signal.SIGTERM]
     if (whole.code, first.code, second.code) != (0, expected_code, 0) or saved_step != step + (moment != 'boundary'):
@@ -129,7 +131,7 @@ def measure_late_resume() -> Finding:
     with trials.temporary_folder() as folder:
         cfg = trials.build_config(max_steps=LATE_STEP + 1, save_interval=LATE_STEP, param_scheduler=None)
         first = measure_start(cfg, folder / 'first', folder / 'first.json')
-        content = checkpoint.load_checkpoint(folder / 'first')
+        content = load_checkpoint(folder / 'first')
         content['meta']['step'] = LATE_STEP
         checkpoint.save_checkpoint(folder / 'late', f'step_{LATE_STEP:07d}.pth', content, LATE_STEP)
         later = measure_start(cfg, folder / 'late', folder / 'late.json')
@@ -250,7 +252,7 @@ def measure_long_run() -> Finding:
         assert child.code == 0, child.output
         first, last = map(json.loads, file.read_text().splitlines())
         files = {f.name for f in (folder / 'run').iterdir() if f.is_file()}
-    expected = {'best.pth', checkpoint.CHECKPOINT_INDEX_FILE, 'curve.jsonl', trials.CONFIG.name}
+    expected = {'best.pth', CHECKPOINT_INDEX_FILE, 'curve.jsonl', trials.CONFIG.name}
     expected |= {f'step_{num_steps - interval * n:07d}.pth' for n in range(3)}
     memory_growth_mb = (last['memory'] - first['memory']) / 1e6
     open_files_growth = last['files'] - first['files']

@@ -34,8 +34,8 @@ from poseplug.config.load import load_config
 from poseplug.core.errors import PoseplugError
 from poseplug.data.synthetic import write_lsp
 from poseplug.engine import launch
-from poseplug.engine.checkpoint import load_checkpoint
 from poseplug.evaluation.base import Metric, MetricResult
+from poseplug.files.weights import load_checkpoint
 from poseplug.registry import METRICS
 from tests.conftest import tiny_options
 

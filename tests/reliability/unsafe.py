@@ -100,7 +100,7 @@ ALLOWED_CALLS = {
     ('poseplug/testing/codec.py', 'pickle.loads'): 'tests that a codec survives pickling, with bytes it just made',
     ('poseplug/testing/network.py', 'pickle.loads'): 'tests that a state dict survives pickling',
     ('poseplug/testing/transform.py', 'pickle.loads'): 'tests that a transform survives the way to a worker',
-    ('poseplug/engine/checkpoint.py', 'torch.load'): 'with weights_only=True and an empty allow-list',
+    ('poseplug/files/weights.py', 'torch.load'): 'with weights_only=True and an empty allow-list',
     ('tools/compare/mmpose_side.py', 'Config.fromfile'): "MMPose's own configs, in an interpreter of its own",
     ('poseplug/config/load.py', 'Config.fromfile'): 'a .py config is a program, as its documentation says',
 }

@@ -14,7 +14,7 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
-from poseplug.engine.checkpoint import load_weights
+from poseplug.files.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError
-from poseplug.engine.checkpoint import load_weights
+from poseplug.files.weights import load_weights
 from poseplug.zoo.mmpose import (
     IGNORED_GLOBALS,
     convert_checkpoint,

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.deploy.export import export_onnx
     from poseplug.deploy.runtime import ExportedModel, max_output_differences
-    from poseplug.engine.checkpoint import load_weights
+    from poseplug.files.weights import load_weights
 
     model: Any = build_model(load_config(args.config, args.cfg_options)).eval()
     load_weights(model, args.checkpoint)

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError, suggest_closest
 from poseplug.engine import checkpoint
-from poseplug.engine.checkpoint import BEST_CHECKPOINT_FILE
+from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE
 from poseplug.registry import HOOKS
 
 

@@ -63,7 +63,7 @@ def _load_teacher(config: str | None = None, weights: str | None = None) -> nn.M
         build_model,  # imports lie here since these modules import the estimators' registry
     )
     from poseplug.config.load import load_config
-    from poseplug.engine.checkpoint import load_weights
+    from poseplug.files.weights import load_weights
 
     if config is None or weights is None:
         raise ConfigError('a teacher is dict(config=FILE, weights=FILE); give both')

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from poseplug.core.errors import CheckpointError, ConfigError
-from poseplug.engine.checkpoint import load_weights
+from poseplug.files.weights import load_weights
 from poseplug.models.backbones.vit import ViT, infer_grid, resize_pos_embed
 from poseplug.models.layers.attention import SelfAttention, Windows, drop_path
 

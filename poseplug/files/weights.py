@@ -1,0 +1,170 @@
+"""Reads weights from files, and loads them into a module.
+
+A file is verified before it is used, and holds plain data only: nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poseplug.core.errors import CheckpointError, UnsafeFileError, suggest_closest
+from poseplug.files.checkpoint_folder import find_latest_checkpoint, is_intact
+from poseplug.files.fetch import fetch_pinned_url
+
+
+def load_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Read a file of weights or a checkpoint.
+
+    Args:
+        path: a .pth or .safetensors file, a work dir for its newest checkpoint, or `URL#sha256=DIGITS`
+            (poseplug/files/fetch.py).
+
+    Returns:
+        The file's content, with the weights by name under 'state_dict'. Tensors are on the CPU; those of a .pth file
+        are read-only pages of the file until they are copied.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is no checkpoint.
+        UnsafeFileError: the file holds more than plain data; nothing of it was run.
+    """
+    path = fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
+    if path.is_dir():
+        path = find_latest_checkpoint(path)
+    if not path.is_file():
+        siblings = [file.name for file in path.parent.glob('*.pth')] if path.parent.is_dir() else []
+        hint = suggest_closest(path.name, siblings) or 'train one with tools/train.py'
+        raise CheckpointError(f'{path}: no such checkpoint; {hint}')
+    if path.suffix == '.safetensors':
+        return {'state_dict': load_safetensors(path)}
+    if not is_intact(path):
+        raise CheckpointError(
+            f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
+        )
+    content = _load_plain_data(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f'{path} holds a {type(content).__name__}, not a checkpoint')
+    return content if 'state_dict' in content else {'state_dict': content}
+
+
+def _load_plain_data(path: Path) -> Any:
+    """The content of a .pth file, if it is plain data; its tensors are the file's pages, mapped into memory."""
+    # A mapped file can be replaced or deleted meanwhile, except on Windows.
+    is_mapped = sys.platform != 'win32' and zipfile.is_zipfile(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=is_mapped)
+    except Exception as error:
+        code = re.search(r'GLOBAL (\S+)', str(error))
+        if code:
+            raise UnsafeFileError(
+                f'{path} holds more than plain data: it asks for {code[1]}, which could run code. It is refused; '
+                f'convert it with the program that wrote it'
+            ) from error
+        raise CheckpointError(f'{path} is damaged or no checkpoint; use another checkpoint') from error
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Args:
+        path: a .safetensors file.
+
+    Returns:
+        The tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: the file is damaged or cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f'{path} is damaged or no safetensors file ({error})') from error
+
+
+def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
+    """Load all weights of a file into a module.
+
+    Args:
+        module: is changed in place; modules in it that have `adapt_weights` adapt their weights first.
+        path: as for `load_checkpoint`.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        CheckpointError: the file cannot be used, or its weights are those of another model.
+        UnsafeFileError: the file holds more than plain data.
+    """
+    content = load_checkpoint(path)
+    adapt_state_dict(module, content['state_dict'])
+    check_state_dict(module, content['state_dict'], path)
+    module.load_state_dict(content['state_dict'])
+    return content
+
+
+def adapt_state_dict(module: nn.Module, state_dict: dict[str, Tensor]) -> None:
+    """Let submodules convert weights that were trained at another size, such as position embeddings.
+
+    Args:
+        module: its submodules are asked for a method `adapt_weights(state_dict, prefix)`.
+        state_dict: weights by name, changed in place.
+    """
+    for name, submodule in module.named_modules():
+        if hasattr(submodule, 'adapt_weights'):
+            submodule.adapt_weights(state_dict, f'{name}.' if name else '')
+
+
+def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Path | str) -> None:
+    """Check that weights have the names and shapes of a module's weights.
+
+    Args:
+        module: expects the weights.
+        state_dict: weights by name.
+        path: their file, for the message.
+
+    Raises:
+        CheckpointError: weights are missing, superfluous, or of another shape.
+    """
+    expected = module.state_dict()
+    tensors = {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
+    differences = {
+        'missing': [name for name in expected if name not in tensors],
+        'not in the model': [name for name in state_dict if name not in expected],
+        'of another shape': find_shape_mismatches(expected, tensors),
+    }
+    message = '; '.join(f'{len(names)} {kind} (first: {names[0]})' for kind, names in differences.items() if names)
+    if message:
+        raise CheckpointError(
+            f"{path} is not of the config's model ({len(expected)} tensors): {message}. Use the config it was trained "
+            f'with'
+        )
+
+
+def find_shape_mismatches(expected: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> list[str]:
+    """List the tensors whose shape is not the expected one.
+
+    Args:
+        expected: tensors of a model by name.
+        state_dict: tensors of a file by name; names that are not expected are ignored.
+
+    Returns:
+        A line for each tensor of another shape, with its name and both shapes.
+    """
+    return [
+        f'{name}: {tuple(state_dict[name].shape)} in the file, {tuple(tensor.shape)} in the model'
+        for name, tensor in expected.items()
+        if name in state_dict and state_dict[name].shape != tensor.shape
+    ]
