@@ -28,6 +28,11 @@ class Targets:
         stages: one dict of fields (B, C, ...) per stage; the last one serves every later stage too.
         weights: by field, of shape (B, C) or of the field's own shape; one dict for all stages, or one per stage. A
             field without weights counts fully.
+
+    Example:
+        >>> targets = Targets(({'heatmap': torch.zeros(1, 15, 46, 46)},), {'heatmap': torch.ones(1, 15)})
+        >>> targets.stage_fields(2)['heatmap'].shape  # the last stage serves the later ones
+        torch.Size([1, 15, 46, 46])
     """
 
     stages: tuple[dict[str, Tensor], ...]
@@ -61,6 +66,20 @@ class Codec(ABC):
         relative_fields: fields whose values mean something only beside other values of the same view. Where other
             fields are averaged over an image and its flipped copy, both copies of these are concatenated as further
             channels, which `decode` accepts.
+
+    Raises:
+        ConfigError: `input_size` is not two whole numbers above 0.
+
+    Example:
+        >>> import poseplug
+        >>> skeleton = poseplug.get_skeleton('lsp')
+        >>> codec = poseplug.CODECS.build(dict(type='SimCC', input_size=(64, 96)), skeleton=skeleton)
+        >>> isinstance(codec, Codec), codec.field_kind, codec.fields
+        (True, 'bins', {'x': 14, 'y': 14})
+        >>> keypoints = torch.full((1, 1, 14, 2), 20.0)
+        >>> poses = codec.decode(codec.encode(keypoints, torch.full((1, 1, 14), 2)).stages[-1])
+        >>> bool((poses.keypoints - 20.0).abs().max() <= codec.tolerance)
+        True
     """
 
     skeleton: Skeleton
@@ -96,15 +115,32 @@ class Codec(ABC):
             keypoints: (B, N, K, 2) x, y in input pixels.
             visible: (B, N, K) 0 for a keypoint that is not labeled.
             valid: (B, N) bool, False for padding; all are instances by default.
+
+        Returns:
+            The fields of every stage, and their weights in the loss.
         """
 
     @abstractmethod
     def decode(self, fields: Fields) -> Poses:
-        """Decode fields, each (B, C, ...), to the instances of every image, in input pixels."""
+        """Decode fields, each (B, C, ...), to the instances of every image, in input pixels.
+
+        Args:
+            fields: by name; (B, C, ...) of a batch.
+
+        Returns:
+            The instances of all images in input pixels; `image_indices` says of which one each is.
+        """
 
     @abstractmethod
     def flip(self, fields: Fields) -> dict[str, Tensor]:
-        """Convert the fields of a horizontally flipped input to those of the input."""
+        """Convert the fields of a horizontally flipped input to those of the input.
+
+        Args:
+            fields: by name; (B, C, ...) of the flipped input.
+
+        Returns:
+            Fields of the same shapes, as the input itself would have them.
+        """
 
     def average_flipped(self, fields: Fields, flipped_fields: Fields) -> dict[str, Tensor]:
         """Average the fields of an input and those that `flip` made from its flipped copy.
@@ -139,6 +175,16 @@ class MapCodec(Codec):
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
         stride: input pixels per cell.
+
+    Raises:
+        ConfigError: `input_size` is not two whole numbers above 0.
+
+    Example:
+        >>> import poseplug
+        >>> spec = dict(type='MSRAHeatmap', input_size=(64, 96), stride=4)
+        >>> codec = poseplug.CODECS.build(spec, skeleton=poseplug.get_skeleton('lsp'))
+        >>> isinstance(codec, MapCodec), codec.grid.size, codec.shapes
+        (True, (16, 24), {'heatmap': (14, 24, 16)})
     """
 
     stride: int = 4

@@ -32,6 +32,9 @@ def build_model(cfg: Mapping[str, Any]) -> nn.Module:
     Args:
         cfg: with `model` and `skeleton`.
 
+    Returns:
+        The estimator with random weights, or those of pretrained parts that the config names.
+
     Raises:
         ConfigError: a setting is missing, unknown or out of range, or two parts do not fit each other.
 

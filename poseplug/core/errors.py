@@ -7,7 +7,15 @@ from difflib import get_close_matches
 
 
 class PoseplugError(Exception):
-    """Base of every error that poseplug raises on purpose."""
+    """Base of every error that poseplug raises on purpose.
+
+    Example:
+        >>> try:
+        ...     raise ConfigError('there is no such codec')
+        ... except PoseplugError as error:
+        ...     print(f'poseplug: {error}')
+        poseplug: there is no such codec
+    """
 
 
 class ConfigError(PoseplugError):

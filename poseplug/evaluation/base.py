@@ -23,6 +23,10 @@ class MetricResult:
         values: Scores by name, such as `{'PCK@0.2': 84.3, 'PCK@0.2/wrist': 71.0}`.
         curves: Curves by name, each as the lists of x and y.
         notes: Sentences on what was excluded and why.
+
+    Example:
+        >>> MetricResult({'PCK@0.2': 84.3}).to_dict()
+        {'metrics': {'PCK@0.2': 84.3}, 'curves': {}, 'notes': []}
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -41,6 +45,19 @@ class Metric(ABC):
     Attributes:
         skeleton: The keypoints that are measured.
         lower_is_better: Whether a smaller value is a better one.
+
+    Example:
+        >>> class NumInstances(Metric):
+        ...     def __init__(self, skeleton):
+        ...         self.skeleton, self.count = skeleton, 0
+        ...     def update(self, predictions, record):
+        ...         self.count += len(predictions)
+        ...     def compute(self):
+        ...         return MetricResult({'instances': float(self.count)})
+        >>> metric = NumInstances(Skeleton('face', ('left_eye', 'right_eye')))
+        >>> metric.update(Poses.empty(2), None)
+        >>> metric.compute().values
+        {'instances': 0.0}
     """
 
     skeleton: Skeleton

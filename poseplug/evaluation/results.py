@@ -19,6 +19,11 @@ class EvaluationResult:
         predictions: Every record with its predicted instances.
         seconds: Time from the first image read to the last one measured.
         source_reports: What was kept and dropped of each source.
+
+    Example:
+        >>> result = EvaluationResult(MetricResult({'PCK@0.2': 84.3}), seconds=12.5)
+        >>> result.values['PCK@0.2']
+        84.3
     """
 
     scores: MetricResult

@@ -22,6 +22,13 @@ class HeatmapStages:
         keypoints: names of the keypoints, in the order of the channels.
         grid: where the cells lie in the input.
         limb_fields: x and y of each limb in turn, (2 L, rows, columns) per stage; empty where the codec has none.
+
+    Example:
+        >>> image, grid = np.zeros((64, 48, 3), np.uint8), Grid.from_stride((48, 64), stride=8)
+        >>> heatmaps = np.eye(8)[None, :, :6]  # of one keypoint
+        >>> stages = HeatmapStages(image, image, np.eye(3), (heatmaps, heatmaps), ('nose',), grid)
+        >>> len(stages.heatmaps), stages.heatmaps[-1].shape, stages.grid.size
+        (2, (1, 8, 6), (6, 8))
     """
 
     image: np.ndarray

@@ -40,6 +40,14 @@ class Detector(Protocol):
     Returns:
         For each image boxes (N, 4), x, y of two corners in px of the image, and scores (N,) from 0 to 1, the highest
         first.
+
+    Example:
+        >>> def detect_center(images):
+        ...     sizes = [image.shape[1::-1] for image in images]
+        ...     return [(np.array([[w / 4, h / 4, 3 * w / 4, 3 * h / 4]]), np.array([0.9])) for w, h in sizes]
+        >>> ((boxes, scores),) = detect_center([np.zeros((80, 40, 3), np.uint8)])
+        >>> boxes.tolist()
+        [[10.0, 20.0, 30.0, 60.0]]
     """
 
     def __call__(self, images: Sequence[np.ndarray], /) -> Sequence[tuple[np.ndarray, np.ndarray]]: ...

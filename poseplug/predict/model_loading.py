@@ -78,7 +78,7 @@ def load_model(
     Example:
         >>> model = load_model('cpm_lsp_lite', device='cpu')
         >>> model.training, len(model.skeleton), model.codec.input_size
-        (False, 14, (256, 256))
+        (False, 14, (128, 128))
     """
     files = resolve_model(model, weights)
     estimator = build_model(files.cfg)

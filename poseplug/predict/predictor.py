@@ -75,10 +75,12 @@ class Predictor:
 
     Example:
         >>> import numpy as np
-        >>> predictor = Predictor(device='cpu')
-        >>> (poses,) = predictor(np.zeros((120, 90, 3), np.uint8))
+        >>> predictor, image = Predictor(device='cpu'), np.zeros((120, 90, 3), np.uint8)
+        >>> (poses,) = predictor(image)
         >>> poses.keypoints.shape
         (1, 14, 2)
+        >>> [len(poses) for poses in predictor([image, image], boxes=[[[5, 5, 40, 80], [45, 5, 40, 80]], None])]
+        [2, 1]
         >>> predictor.skeleton.keypoints[0]
         'right_ankle'
     """
@@ -137,12 +139,6 @@ class Predictor:
             ImageError: an image cannot be read.
             AnnotationError: the boxes are not one entry per image, or a box is impossible.
             ConfigError: the model finds instances by itself and was given boxes.
-
-        Example:
-            >>> import numpy as np
-            >>> predictor, image = Predictor(device='cpu'), np.zeros((120, 90, 3), np.uint8)
-            >>> [len(poses) for poses in predictor([image, image], boxes=[[[5, 5, 40, 80], [45, 5, 40, 80]], None])]
-            [2, 1]
         """
         return list(self.stream(images, boxes, batch_size, box_format))
 
@@ -327,7 +323,7 @@ class Predictor:
             >>> import numpy as np
             >>> stages = Predictor(device='cpu').predict_heatmaps(np.zeros((120, 90, 3), np.uint8), [5, 5, 40, 80])
             >>> len(stages.heatmaps), stages.heatmaps[-1].shape  # 14 keypoints and the background
-            (3, (15, 32, 32))
+            (3, (15, 16, 16))
         """
         opened = _OpenedImage(0, *open_image(image, 0), None if box is None else np.asarray(box)[None])
         (samples,) = self._build_samples([opened], box_format)

@@ -19,6 +19,9 @@ def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:
         spec: a registered name such as 'lsp', names to merge such as 'lsp+coco', a dict of the fields of `Skeleton`,
             or a skeleton, which is returned as it is.
 
+    Returns:
+        The skeleton; of merged names one with the keypoints of all, each once.
+
     Raises:
         ConfigError: the name is not registered, or the fields do not make a skeleton.
 
@@ -49,8 +52,16 @@ def register_skeleton(skeleton: Skeleton) -> Skeleton:
     Args:
         skeleton: which counts as a part of the calling module.
 
+    Returns:
+        The skeleton, so that a module can register and keep it in one statement.
+
     Raises:
         PluginError: the name is taken by a skeleton of another module.
+
+    Example:
+        >>> HAND = register_skeleton(Skeleton('hand_example', ('wrist', 'thumb_tip', 'index_tip')))
+        >>> get_skeleton('hand_example').index('thumb_tip')
+        1
     """
 
     def create_skeleton() -> Skeleton:

@@ -17,6 +17,13 @@ class BackboneContract(NetworkContract):
 
     Attributes:
         input_sizes: (width, height) of images that it must accept.
+
+    Example:
+        >>> from poseplug.models.backbones.cpm import CPMTrunk
+        >>> class TestCPMTrunk(BackboneContract):
+        ...     def build_part(self):
+        ...         return CPMTrunk()
+        >>> TestCPMTrunk().test_channels_and_strides_are_what_it_declares()
     """
 
     input_sizes: ClassVar[Sequence[Size]] = ((64, 64), (48, 96), (65, 79))

@@ -34,6 +34,13 @@ class CodecContract(Contract):
         margin_cells: Distance of the keypoints from the border in the flip laws, in cells. A field that was shifted by
             whole cells may lack its last columns.
         has_confidence: False for a codec whose scores are constant.
+
+    Example:
+        >>> from poseplug.codecs.msra import MSRAHeatmap
+        >>> class TestMSRAHeatmap(CodecContract):
+        ...     def build_part(self, skeleton):
+        ...         return MSRAHeatmap(skeleton, (64, 96))
+        >>> TestMSRAHeatmap().test_decoding_undoes_encoding_for_a_single_keypoint()
     """
 
     skeleton: ClassVar[Skeleton] = SMALL_SKELETON

@@ -22,6 +22,14 @@ class ExportContract(Contract):
 
     Attributes:
         skeleton: Skeleton of the codec under test.
+
+    Example:
+        >>> from poseplug.codecs.msra import MSRAHeatmap
+        >>> class TestExport(ExportContract):
+        ...     def build_part(self, skeleton):
+        ...         return MSRAHeatmap(skeleton, (64, 96))
+        >>> TestExport().build_part(SMALL_SKELETON).fields
+        {'heatmap': 3}
     """
 
     skeleton: ClassVar[Skeleton] = SMALL_SKELETON
@@ -37,7 +45,11 @@ class ExportContract(Contract):
 
 
 class DecodeModule(nn.Module):
-    """The decoding of a codec as a module, the form that an exporter accepts."""
+    """The decoding of a codec as a module, the form that an exporter accepts.
+
+    Args:
+        codec: whose fields are decoded.
+    """
 
     def __init__(self, codec: Codec):
         super().__init__()

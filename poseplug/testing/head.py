@@ -29,6 +29,13 @@ class HeadContract(NetworkContract):
         stride: Input pixels per cell of the fields.
         input_size: (width, height) of the images.
         field_kind: Kind of the fields, one of the head's `field_kinds`.
+
+    Example:
+        >>> from poseplug.models.heads.heatmap import HeatmapHead
+        >>> class TestHeatmapHead(HeadContract):
+        ...     def build_part(self, in_channels, strides, fields, stride):
+        ...         return HeatmapHead(in_channels, strides, fields, stride)
+        >>> TestHeatmapHead().test_it_runs_in_half_precision()
     """
 
     in_channels: ClassVar[tuple[int, ...]] = (6, 8)

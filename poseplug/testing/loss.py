@@ -18,6 +18,13 @@ class LossContract(Contract):
         shape: Shape of the fields that it compares.
         zero_when_equal: False for a loss of probabilities, which is above 0 for equal fields too.
         min_value: Its smallest value; minus infinity for a likelihood.
+
+    Example:
+        >>> from poseplug.models.losses.squared import MeanSquaredError
+        >>> class TestMeanSquaredError(LossContract):
+        ...     def build_part(self):
+        ...         return MeanSquaredError()
+        >>> TestMeanSquaredError().test_it_is_zero_for_equal_fields()
     """
 
     shape: ClassVar[tuple[int, ...]] = (2, 3, 5, 4)

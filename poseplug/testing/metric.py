@@ -23,6 +23,13 @@ class MetricContract(Contract):
         skeleton: Skeleton of the metric under test.
         perfect_value: What a perfect prediction scores in every value. By default 0 where the metric is
             `lower_is_better`, else 100.
+
+    Example:
+        >>> from poseplug.evaluation.pck import PCK
+        >>> class TestPCK(MetricContract):
+        ...     def build_part(self, skeleton):
+        ...         return PCK(skeleton)
+        >>> TestPCK().test_a_perfect_prediction_has_the_best_score()
     """
 
     skeleton: ClassVar[Skeleton] = SMALL_SKELETON

@@ -18,6 +18,13 @@ class NeckContract(NetworkContract):
         in_channels: Channels of the feature maps that it receives.
         strides: Strides of these feature maps.
         input_size: (width, height) of the images.
+
+    Example:
+        >>> from poseplug.models.necks.hybrid_encoder import HybridEncoder
+        >>> class TestHybridEncoder(NeckContract):
+        ...     def build_part(self, in_channels, strides):
+        ...         return HybridEncoder(in_channels, strides, out_channels=8, hidden_dim=16, feedforward_channels=16)
+        >>> TestHybridEncoder().test_channels_and_strides_are_what_it_declares()
     """
 
     in_channels: ClassVar[tuple[int, ...]] = (6, 8, 10)

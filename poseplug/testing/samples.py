@@ -63,7 +63,14 @@ def flip_input_keypoints(codec: Codec, keypoints: Tensor) -> Tensor:
 
 
 def list_target_tensors(targets: Targets) -> list[Tensor]:
-    """List all fields and weights of targets, in a fixed order: stage by stage, names sorted."""
+    """List all fields and weights of targets, in a fixed order: stage by stage, names sorted.
+
+    Args:
+        targets: of a codec.
+
+    Returns:
+        The tensors.
+    """
     weights = [targets.weights] if isinstance(targets.weights, Mapping) else targets.weights
     tensors_by_name: list[Mapping[str, Tensor]] = [*targets.stages, *weights]
     return [tensors[name] for tensors in tensors_by_name for name in sorted(tensors)]
@@ -137,6 +144,9 @@ def create_test_sample(seed: int = 0) -> Sample:
 
     Args:
         seed: Seed of the keypoints and of the sample's generator.
+
+    Returns:
+        The sample, with its image as an array.
     """
     rng = np.random.default_rng(seed)
     both = [create_test_record(rng, SMALL_SKELETON, 'image.jpg') for _ in range(2)]

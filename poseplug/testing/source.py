@@ -12,7 +12,19 @@ from poseplug.testing.base import Contract
 
 
 class SourceContract(Contract):
-    """Laws of a source: `build_part(folder)` writes a small data set into an empty folder and returns its source."""
+    """Laws of a source: `build_part(folder)` writes a small data set into an empty folder and returns its source.
+
+    Example:
+        >>> import tempfile
+        >>> from poseplug.data.sources.lsp import LSPSource
+        >>> from poseplug.data.synthetic import write_lsp
+        >>> class TestLSPSource(SourceContract):
+        ...     def build_part(self, folder):
+        ...         return LSPSource(write_lsp(folder / 'lsp', num_images=2, num_train=1), split='train')
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     test = TestLSPSource()
+        ...     test.test_kept_plus_dropped_equals_total(test.build_part(Path(folder)))
+    """
 
     def build_part(self, folder: Path) -> Source:
         return super().build_part(folder)

@@ -23,6 +23,13 @@ class TransformContract(Contract):
     Attributes:
         input_size: (width, height) of the network's input.
         changes_colors: Whether it changes colors, so that the warped input no longer equals the image.
+
+    Example:
+        >>> from poseplug.data.transforms.augment import RandomFlip
+        >>> class TestRandomFlip(TransformContract):
+        ...     def build_part(self, input_size):
+        ...         return RandomFlip(input_size)
+        >>> TestRandomFlip().test_it_keeps_no_state_between_samples()
     """
 
     input_size: ClassVar[Size] = (48, 64)

@@ -11,7 +11,16 @@ from poseplug.core.sample import Sample
 
 
 class Transform(ABC):
-    """One change of one sample. Every random number comes from `sample.rng`, so that the sample's key determines it."""
+    """One change of one sample. Every random number comes from `sample.rng`, so that the sample's key determines it.
+
+    Example:
+        >>> class Darken(Transform):
+        ...     def __call__(self, sample):
+        ...         sample.pixels = (sample.pixels * sample.rng.uniform(0.5, 1)).astype(np.uint8)
+        ...         return sample
+        >>> Darken().expand_half_extent(np.array([32.0, 32.0]), (64, 64)).tolist()  # it moves nothing
+        [32.0, 32.0]
+    """
 
     @abstractmethod
     def __call__(self, sample: Sample) -> Sample:

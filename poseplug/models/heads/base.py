@@ -31,6 +31,19 @@ class Head(nn.Module):
         stride: Input pixels per cell of the predicted fields, if they have cells.
         uses_centers: Whether `forward` also accepts `centers`.
         field_kinds: Kinds of the fields that the head can predict.
+
+    Example:
+        >>> class PointwiseHead(Head):
+        ...     def __init__(self, in_channels, strides, fields):
+        ...         super().__init__()
+        ...         self.stride = strides[-1]
+        ...         self.layers = nn.ModuleDict({name: nn.Conv2d(in_channels[-1], n, 1) for name, n in fields.items()})
+        ...     def forward(self, features):
+        ...         return [{name: layer(features[-1]) for name, layer in self.layers.items()}]
+        >>> import torch
+        >>> head = PointwiseHead(in_channels=(32,), strides=(8,), fields={'heatmap': 15})
+        >>> head([torch.zeros(1, 32, 46, 46)])[-1]['heatmap'].shape
+        torch.Size([1, 15, 46, 46])
     """
 
     num_stages: int = 1
