@@ -29,9 +29,9 @@ setup(
         'faster-coco-eval>=1.6,<2',
         'json-tricks>=3.17,<4',
         'safetensors>=0.4,<1',
+        'matplotlib>=3.8,<4',
     ],
     extras_require={
-        'plots': ['matplotlib>=3.8'],
         'tensorboard': ['tensorboard>=2.15'],
         'xtcocotools': ['xtcocotools>=1.14'],
         'timm': ['timm>=1.0'],

@@ -37,7 +37,7 @@ install_packages() {
   "${pip[@]}" torch==2.13.0
   "${pip[@]}" setuptools wheel
   if [ "$1" = test ]; then
-    "${pip[@]}" --no-build-isolation --editable '.[test,plots]'
+    "${pip[@]}" --no-build-isolation --editable '.[test]'
     # The published wheel of xtcocotools was built for NumPy 1; from source it works.
     "${pip[@]}" cython
     "${pip[@]}" --no-build-isolation --no-binary xtcocotools --no-deps xtcocotools

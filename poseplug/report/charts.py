@@ -1,32 +1,67 @@
-"""Line and bar charts as hand-written SVG without a dependency, for light and dark pages; as PNG through matplotlib."""
+"""Line and bar charts by matplotlib: as SVG for light and dark pages, and as PNG files.
+
+matplotlib is imported when a chart is drawn, not with this module: training reads its curves here, too.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from poseplug.core.errors import ConfigError
 from poseplug.evaluation.base import MetricResult
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # distinct on white and on black and, together with the dashes, for color-blind readers
 _SERIES_COLORS = ('#3b82f6', '#f59e0b', '#10b981', '#ef4444', '#a855f7', '#06b6d4', '#ec4899', '#84a016')
-_DASH_PATTERNS = ('', '7 4', '2 3')
-_MATPLOTLIB_DASHES = ('-', '--', ':')
+_DASH_PATTERNS: Sequence[tuple[float, Sequence[float]]] = ((0, ()), (0, (4, 2)), (0, (1, 1.5)))
 _CHART_WIDTH_PX, _CHART_HEIGHT_PX = 480, 300
-_MARGIN_LEFT_PX, _MARGIN_RIGHT_PX, _MARGIN_TOP_PX, _MARGIN_BOTTOM_PX = 58, 16, 34, 44
-_PLOT_RIGHT_PX, _PLOT_BOTTOM_PX = _CHART_WIDTH_PX - _MARGIN_RIGHT_PX, _CHART_HEIGHT_PX - _MARGIN_BOTTOM_PX
-_LEGEND_ROW_HEIGHT_PX, _LEGEND_ENTRY_WIDTH_PX = 18, 136
-_BAR_ROW_HEIGHT_PX = 26
+_BAR_CHART_FRAME_PX, _BAR_ROW_HEIGHT_PX = 52, 26
+_LEGEND_ROW_HEIGHT_PX, _LEGEND_COLUMNS = 18, 3
+_PX_PER_INCH = 72  # matplotlib's unit in an SVG file is the point
+_PNG_PX_PER_INCH = 150
 _MAX_MARKED_POINTS = 20  # lines with more points are drawn without dots
 _NON_METRIC_KEYS = ('step', 'lr', 'samples_per_second', 'data_wait_fraction', 'memory_mib')  # neither loss nor metric
-_SVG_STYLE = (
-    'text{font:12px system-ui,sans-serif;fill:currentColor}.t{font-weight:600;font-size:14px}'
-    '.g{stroke:currentColor;opacity:.15}.a{stroke:currentColor;opacity:.6}.s{fill:none;stroke-width:2}'
-)
+_FILE_TEXT_COLOR = '#222222'
+_PAGE_TEXT_COLOR = '#010203'  # drawn for nothing else, so that it can be replaced by the color of the page's text
+_SETTINGS = {
+    'svg.fonttype': 'none',  # text stays text, which can be selected and searched
+    'svg.hashsalt': 'poseplug',  # the same chart is the same file, byte by byte
+    'path.simplify': False,
+    'font.family': 'sans-serif',
+    'font.sans-serif': ['DejaVu Sans'],
+    'font.size': 10,
+    'axes.titlesize': 12,
+    'axes.titleweight': 'bold',
+    'axes.titlelocation': 'left',
+    'axes.spines.left': False,
+    'axes.spines.right': False,
+    'axes.spines.top': False,
+    'axes.axisbelow': True,
+    'axes.facecolor': 'none',
+    'axes.linewidth': 0.6,
+    'xtick.major.width': 0.6,
+    'ytick.major.size': 0,
+    'ytick.minor.size': 0,
+    'figure.constrained_layout.h_pad': 0.12,
+    'figure.constrained_layout.w_pad': 0.12,
+    'grid.alpha': 0.2,
+    'grid.linewidth': 0.8,
+    'legend.frameon': False,
+    'lines.linewidth': 2,
+    'lines.markersize': 4,
+}
 
 
 @dataclass(frozen=True)
@@ -152,26 +187,7 @@ def build_stage_chart(stages: Sequence[MetricResult], curve_name: str = 'mean') 
     return Chart(title, 'threshold, in torso lengths', 'correct keypoints, percent', series, y_range=(0, 100))
 
 
-# --- SVG --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """The ranges of both axes, and where values lie in the chart."""
-
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    log_scale: bool
-
-    def x_to_px(self, x: float) -> float:
-        low, high = self.x_range
-        return _MARGIN_LEFT_PX + (x - low) / (high - low) * (_PLOT_RIGHT_PX - _MARGIN_LEFT_PX)
-
-    def y_to_px(self, y: float) -> float:
-        low, high = self.y_range
-        if self.log_scale:
-            low, high, y = (math.log10(value) for value in (low, high, y))
-        return _PLOT_BOTTOM_PX - (y - low) / (high - low) * (_PLOT_BOTTOM_PX - _MARGIN_TOP_PX)
+# --- drawing ----------------------------------------------------------------------------------------------------------
 
 
 def render_line_chart(chart: Chart) -> str:
@@ -179,29 +195,17 @@ def render_line_chart(chart: Chart) -> str:
 
     Points that are not finite, or not positive on a logarithmic axis, are skipped.
 
+    Raises:
+        ConfigError: matplotlib is not installed.
+
     Example:
         >>> svg = render_line_chart(Chart('Loss', 'step', 'loss', [Series('train', [0, 10, 20], [3.0, 2.0, 1.5])]))
         >>> svg.startswith('<svg') and svg.endswith('</svg>')
         True
     """
-    lines = [_drop_undrawable_points(series, chart.log_scale) for series in chart.series]
-    lines = [series for series in lines if series.x]
-    if not lines:
-        text = f'<text x="{_MARGIN_LEFT_PX}" y="{_MARGIN_TOP_PX + 30}">no data</text>'
-        return _wrap_svg(chart.title, text, _MARGIN_TOP_PX + 60)
-    if chart.log_scale:
-        y_ticks = _compute_log_ticks(lines)
-    else:
-        y_ticks = _compute_ticks(*(chart.y_range or _value_range([y for series in lines for y in series.y])))
-    x_range = _value_range([x for series in lines for x in series.x])
-    axes = _Axes(x_range, chart.y_range or (y_ticks[0], y_ticks[-1]), chart.log_scale)
-    parts = [_render_grid_line(_format_tick(y), axes.y_to_px(y)) for y in y_ticks]
-    parts += _render_x_axis(axes)
-    for index, series in enumerate(lines):
-        parts += _render_series(series, index, axes)
-    parts.append(_render_axis_labels(chart))
-    legend, num_rows = _render_legend([series.name for series in lines])
-    return _wrap_svg(chart.title, ''.join(parts) + legend, _CHART_HEIGHT_PX + num_rows * _LEGEND_ROW_HEIGHT_PX)
+    with _apply_settings(_PAGE_TEXT_COLOR):
+        figure, names = _draw_line_chart(chart)
+        return _render_svg(figure, chart.title, names)
 
 
 def render_bar_chart(
@@ -215,21 +219,23 @@ def render_bar_chart(
         values: A value for each bar; one that is not finite gets no bar and the text 'none'.
         max_value: Value of a bar of full length.
         unit: Text after each value.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
     """
-    longest = max((len(name) for name in names), default=1)
-    left = 16 + 7 * min(longest, 24)  # about 7 px for a letter
-    px_per_unit = (_CHART_WIDTH_PX - left - 90) / max_value
-    parts = []
-    for index, (name, value) in enumerate(zip(names, values, strict=True)):
-        y = _MARGIN_TOP_PX + index * _BAR_ROW_HEIGHT_PX
-        is_drawn = math.isfinite(value)
-        length = px_per_unit * min(max(value, 0), max_value) if is_drawn else 0
-        text = f'{value:.1f}{unit}' if is_drawn else 'none'
-        parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
-        rectangle = f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="16" rx="3"'
-        parts.append(f'{rectangle} fill="{_SERIES_COLORS[0]}"/>')
-        parts.append(f'<text x="{left + length + 6:.1f}" y="{y + 14}">{escape(text)}</text>')
-    return _wrap_svg(title, ''.join(parts), _MARGIN_TOP_PX + len(names) * _BAR_ROW_HEIGHT_PX + 8)
+    lengths = [min(max(value, 0.0), max_value) if math.isfinite(value) else 0.0 for value in values]
+    texts = [f'{value:.1f}{unit}' if math.isfinite(value) else 'none' for value in values]
+    with _apply_settings(_PAGE_TEXT_COLOR):
+        figure, axes = _build_figure(title, _BAR_CHART_FRAME_PX + len(names) * _BAR_ROW_HEIGHT_PX)
+        bars = axes.barh(range(len(names)), lengths, height=0.6, color=_SERIES_COLORS[0])
+        for index, bar in enumerate(bars):
+            bar.set_gid(_element_id(index))
+        axes.bar_label(bars, texts, padding=4)
+        axes.set_yticks(range(len(names)), [_quote_math(name) for name in names])
+        axes.invert_yaxis()  # the first bar on top
+        axes.set(xlim=(0, max_value * 1.15), xticks=[])
+        axes.spines['bottom'].set_visible(False)
+        return _render_svg(figure, title, names)
 
 
 def save_svg(svg: str, file: str | Path) -> Path:
@@ -238,122 +244,119 @@ def save_svg(svg: str, file: str | Path) -> Path:
     background = '<rect width="100%" height="100%" fill="#fff"/>'
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{head} color="#222">{background}{rest}')
+    path.write_text(f'{head} color="{_FILE_TEXT_COLOR}">{background}{rest}')
     return path
 
 
 def save_png(chart: Chart, file: str | Path) -> Path:
-    """Write a chart as a PNG file through matplotlib; returns the path.
+    """Write a chart as a PNG file, on white; returns the path.
 
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f"{file}: a chart as PNG needs matplotlib ({error}); pip install 'poseplug[plots]', or save it as SVG"
-        ) from error
-    figure = Figure(figsize=(_CHART_WIDTH_PX / 75, _CHART_HEIGHT_PX / 75), layout='constrained')
-    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-    for index, series in enumerate(chart.series):
-        color, dashes = _series_color(index), _MATPLOTLIB_DASHES[_dash_index(index)]
-        axes.plot(series.x, series.y, color=color, label=series.name, linestyle=dashes)
-    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-    axes.set_yscale('log' if chart.log_scale else 'linear')
-    if chart.y_range:
-        axes.set_ylim(*chart.y_range)
-    if len(chart.series) > 1:
-        axes.legend()
     path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_png(str(path))
+    with _apply_settings(_FILE_TEXT_COLOR):
+        figure, _ = _draw_line_chart(chart)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format='png', dpi=_PNG_PX_PER_INCH, facecolor='white')
     return path
 
 
-# --- parts of an SVG chart --------------------------------------------------------------------------------------------
+# --- parts of the drawing ---------------------------------------------------------------------------------------------
 
 
-def _wrap_svg(title: str, content: str, height: float) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_CHART_WIDTH_PX} {height:.0f}" role="img" '
-        f'aria-label="{escape(title)}"><style>{_SVG_STYLE}</style>'
-        f'<text class="t" x="16" y="20">{escape(title)}</text>{content}</svg>'
-    )
+@contextmanager
+def _apply_settings(text_color: str) -> Iterator[None]:
+    """Import matplotlib and draw by the settings of this module, whatever the user's own are."""
+    try:
+        import matplotlib
+        import matplotlib.figure
+    except ImportError as error:
+        raise ConfigError(f'charts need matplotlib ({error}); pip install matplotlib') from error
+    keys = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')
+    settings: dict[Any, Any] = {**_SETTINGS, **dict.fromkeys(keys, text_color)}
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
 
 
-def _render_grid_line(label: str, y: float) -> str:
-    return (
-        f'<line class="g" x1="{_MARGIN_LEFT_PX}" y1="{y:.1f}" x2="{_PLOT_RIGHT_PX}" y2="{y:.1f}"/>'
-        f'<text x="{_MARGIN_LEFT_PX - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
-    )
+def _build_figure(title: str, height_px: int) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_CHART_WIDTH_PX / _PX_PER_INCH, height_px / _PX_PER_INCH), layout='constrained')
+    axes = figure.add_subplot()
+    axes.set_title(_quote_math(title))
+    return figure, axes
 
 
-def _render_x_axis(axes: _Axes) -> Iterator[str]:
-    """The numbers below the x axis, then the axis."""
-    low, high = axes.x_range
-    for x in _compute_ticks(low, high):
-        if low <= x <= high:
-            position = f'x="{axes.x_to_px(x):.1f}" y="{_PLOT_BOTTOM_PX + 16}"'
-            yield f'<text {position} text-anchor="middle">{_format_tick(x)}</text>'
-    y = _PLOT_BOTTOM_PX
-    yield f'<line class="a" x1="{_MARGIN_LEFT_PX}" y1="{y}" x2="{_PLOT_RIGHT_PX}" y2="{y}"/>'
+def _draw_line_chart(chart: Chart) -> tuple[Figure, list[str]]:
+    """Draw a chart; returns it and the names of the lines that have points."""
+    lines = [_drop_undrawable_points(series, chart.log_scale) for series in chart.series]
+    lines = [series for series in lines if series.x]
+    num_legend_rows = -(-len(lines) // _LEGEND_COLUMNS) if len(lines) > 1 else 0
+    figure, axes = _build_figure(chart.title, _CHART_HEIGHT_PX + num_legend_rows * _LEGEND_ROW_HEIGHT_PX)
+    for index, series in enumerate(lines):
+        (line,) = axes.plot(series.x, series.y, color=_SERIES_COLORS[index % len(_SERIES_COLORS)])
+        # The dashes change once all colors are used.
+        line.set_linestyle(_DASH_PATTERNS[index // len(_SERIES_COLORS) % len(_DASH_PATTERNS)])
+        line.set_marker('o' if len(series.x) <= _MAX_MARKED_POINTS else 'None')
+        line.set(label=_quote_math(series.name), gid=_element_id(index))
+    _set_axes(axes, chart)
+    if not lines:
+        axes.text(0.5, 0.5, 'no data', transform=axes.transAxes, ha='center')
+    if num_legend_rows:
+        figure.legend(handles=axes.get_lines(), loc='outside lower center', ncols=_LEGEND_COLUMNS)
+    return figure, [series.name for series in lines]
 
 
-def _render_series(series: Series, index: int, axes: _Axes) -> Iterator[str]:
-    """A line, and dots at its points if they are few."""
-    positions = [(axes.x_to_px(x), axes.y_to_px(y)) for x, y in zip(series.x, series.y, strict=True)]
-    points = ' '.join(f'{x:.1f},{y:.1f}' for x, y in positions)
-    title = f'<title>{escape(series.name)}</title>'
-    yield f'<polyline class="s" {_format_stroke(index)} points="{points}">{title}</polyline>'
-    if len(positions) <= _MAX_MARKED_POINTS:
-        for x, y in positions:
-            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{_series_color(index)}"/>'
+def _set_axes(axes: Axes, chart: Chart) -> None:
+    """Set labels, scales, ticks and grid."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    y_label = chart.y_label + (' (log)' if chart.log_scale else '')
+    axes.set(xlabel=_quote_math(chart.x_label), ylabel=_quote_math(y_label))
+    if chart.log_scale:
+        axes.set_yscale('log')
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    if chart.y_range:
+        axes.set_ylim(*chart.y_range)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _format_tick(value)))
+    axes.grid(axis='y')
 
 
-def _render_axis_labels(chart: Chart) -> str:
-    x, y = (_MARGIN_LEFT_PX + _PLOT_RIGHT_PX) / 2, (_MARGIN_TOP_PX + _PLOT_BOTTOM_PX) / 2
-    y_label = escape(chart.y_label) + (' (log)' if chart.log_scale else '')
-    return (
-        f'<text x="{x:.0f}" y="{_PLOT_BOTTOM_PX + 34}" text-anchor="middle">{escape(chart.x_label)}</text>'
-        f'<text x="14" y="{y:.0f}" text-anchor="middle" transform="rotate(-90 14 {y:.0f})">{y_label}</text>'
-    )
+def _render_svg(figure: Figure, title: str, names: Sequence[str]) -> str:
+    """A figure as an SVG element that can stand in a page beside others.
 
-
-def _render_legend(names: Sequence[str]) -> tuple[str, int]:
-    """A legend below the chart and its number of rows; none for a single line."""
-    if len(names) < 2:
-        return '', 0
-    num_columns = (_CHART_WIDTH_PX - _MARGIN_LEFT_PX) // _LEGEND_ENTRY_WIDTH_PX
-    parts = []
+    Args:
+        figure: The figure.
+        title: Its title, for screen readers.
+        names: Names of the elements with an `_element_id`, which browsers show under the mouse.
+    """
+    file = io.StringIO()
+    no_metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+    figure.savefig(file, format='svg', metadata=no_metadata, facecolor='none')
+    svg = file.getvalue()
+    svg = svg[svg.index('<svg ') :].rstrip()
+    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', '').replace('xlink:href', 'href')
+    svg = svg.replace(_PAGE_TEXT_COLOR, 'currentColor')
     for index, name in enumerate(names):
-        row, column = divmod(index, num_columns)
-        x = _MARGIN_LEFT_PX + column * _LEGEND_ENTRY_WIDTH_PX
-        y = _CHART_HEIGHT_PX + row * _LEGEND_ROW_HEIGHT_PX + 4
-        parts.append(
-            f'<line class="s" {_format_stroke(index)} x1="{x}" y1="{y}" x2="{x + 24}" y2="{y}"/>'
-            f'<text x="{x + 30}" y="{y + 4}">{escape(name[:15])}</text>'
-        )
-    return ''.join(parts), -(-len(names) // num_columns)
+        svg = svg.replace(f'<g id="{_element_id(index)}">', f'<g><title>{escape(name)}</title>')
+    # matplotlib counts the other groups in every figure: two charts in a page would have the same ids.
+    svg = re.sub(r'<g id="[^"]*"', '<g', svg)
+    return svg.replace('<svg ', f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
-def _format_stroke(index: int) -> str:
-    stroke = f'stroke="{_series_color(index)}"'
-    dashes = _DASH_PATTERNS[_dash_index(index)]
-    return f'{stroke} stroke-dasharray="{dashes}"' if dashes else stroke
+def _element_id(index: int) -> str:
+    """The id of a line or bar in matplotlib's SVG."""
+    return f'chart-element-{index}'
 
 
-def _series_color(index: int) -> str:
-    return _SERIES_COLORS[index % len(_SERIES_COLORS)]
-
-
-def _dash_index(index: int) -> int:
-    """The dashes change once all colors are used."""
-    return index // len(_SERIES_COLORS) % len(_DASH_PATTERNS)
-
-
-# --- ranges and ticks -------------------------------------------------------------------------------------------------
+def _quote_math(text: str) -> str:
+    """Text as it is, although matplotlib sets text between two dollar signs as a formula."""
+    return text.replace('$', r'\$')
 
 
 def _drop_undrawable_points(series: Series, log_scale: bool) -> Series:
@@ -363,35 +366,6 @@ def _drop_undrawable_points(series: Series, log_scale: bool) -> Series:
         if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_scale)
     ]
     return Series(series.name, [x for x, _ in pairs], [y for _, y in pairs])
-
-
-def _value_range(values: Sequence[float]) -> tuple[float, float]:
-    """The lowest and the highest value, or values around the only one."""
-    low, high = min(values), max(values)
-    if high > low:
-        return low, high
-    return low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-
-
-def _compute_ticks(low: float, high: float, target_count: int = 5) -> list[float]:
-    """Round values, 1, 2 or 5 times a power of ten apart, from at or below `low` to at or above `high`."""
-    min_step = (high - low) / target_count
-    power = 10 ** math.floor(math.log10(min_step))
-    step = next(multiple * power for multiple in (1, 2, 5, 10) if multiple * power >= min_step * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
-
-
-def _compute_log_ticks(series: Sequence[Series]) -> list[float]:
-    """1, 2 and 5 times the powers of ten, from at or below the lowest value to at or above the highest."""
-    low, high = _value_range([y for line in series for y in line.y])
-    if low <= 0:
-        low = high / 10
-    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    candidates = [multiple * 10.0**exponent for exponent in exponents for multiple in (1, 2, 5)]
-    first = max(i for i, value in enumerate(candidates) if value <= low * 1.0001)
-    last = min(i for i, value in enumerate(candidates) if value >= high * 0.9999)
-    return candidates[first : last + 1]
 
 
 def _format_tick(value: float) -> str:
