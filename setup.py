@@ -26,7 +26,7 @@ setup(
         'opencv-python>=4.9,<6',
         'scipy>=1.11,<2',
         'rich>=13,<16',
-        'faster-coco-eval>=1.6,<2',
+        'faster-coco-eval>=1.8,<2',
         'json-tricks>=3.17,<4',
         'safetensors>=0.4,<1',
         'matplotlib>=3.8,<4',

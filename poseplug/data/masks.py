@@ -83,13 +83,16 @@ def _parse_rle(stored: Mapping[str, Any]) -> RLEMask:
     error = ValueError('run lengths (counts) that fill their size, height and width')
     counts, size = stored.get('counts'), stored.get('size')
     try:
-        lengths = _decode_rle_string(counts) if isinstance(counts, str | bytes) else _parse_integers(counts)
         height, width = _parse_integers(size).tolist()
+        num_pixels = height * width
+        if min(height, width) < 1 or num_pixels > MAX_IMAGE_PIXELS:
+            raise error
+        if isinstance(counts, str | bytes):
+            lengths = _decode_rle_string(counts, height, width)
+        else:
+            lengths = _parse_integers(counts)
     except (TypeError, ValueError, IndexError, OverflowError):
         raise error from None
-    num_pixels = height * width
-    if min(height, width) < 1 or num_pixels > MAX_IMAGE_PIXELS:
-        raise error
     # Each run is checked before the sum, which could overflow.
     if ((lengths < 0) | (lengths > num_pixels)).any() or lengths.sum() != num_pixels:
         raise error
@@ -103,27 +106,15 @@ def _parse_integers(values: Any) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def _decode_rle_string(text: str | bytes) -> np.ndarray:
-    """Decode COCO's packed run lengths.
+def _decode_rle_string(text: str | bytes, height: int, width: int) -> np.ndarray:
+    """Decode COCO's packed run lengths; anything else is a ValueError."""
+    from faster_coco_eval import mask_api_new_cpp as mask_api
 
-    Each character less 48 holds five bits of a number, low bits first; 0x20 says that more characters follow, and
-    0x10 of the last one that the number is negative. From the fourth on, the difference from the number two before is
-    stored.
-    """
-    codes = text.encode() if isinstance(text, str) else text
-    lengths: list[int] = []
-    value = num_bits = 0
-    for code in codes:
-        group = code - 48
-        value |= (group & 0x1F) << num_bits
-        num_bits += 5
-        if not group & 0x20:
-            value -= (1 << num_bits) if group & 0x10 else 0
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = num_bits = 0
-    if num_bits:
-        raise ValueError('the text ends within a number')
-    return np.array(lengths, dtype=np.int64)
+    try:
+        (rle,) = mask_api.toUncompressedRLE([{'size': [height, width], 'counts': text}])
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+    return np.array(rle['counts'], dtype=np.int64)
 
 
 def build_loss_mask(record: Record, image_to_input: np.ndarray, input_size: Size) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Segmentations as COCO stores them, against COCO's mask code, and which pixels of an input take part in the loss."""
 
+import contextlib
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,18 @@ def test_an_empty_segmentation_is_none(stored):
 def test_another_value_is_an_error_that_says_what_is_expected(stored, message):
     with pytest.raises(ValueError, match=message):
         parse_segmentation(stored)
+
+
+def test_damaged_packed_run_lengths_are_an_error_or_fill_their_size():
+    rng = np.random.default_rng(0)
+    packed = mask_api.encode(np.asfortranarray(draw_ring()))
+    for _ in range(300):
+        codes = np.frombuffer(packed['counts'], np.uint8).copy()
+        codes[rng.integers(len(codes), size=2)] = rng.integers(33, 256, 2)
+        for text in (codes.tobytes(), codes[: rng.integers(1, len(codes))].tobytes(), codes.tobytes().decode('latin')):
+            with contextlib.suppress(ValueError):
+                rle = parse_segmentation({**packed, 'counts': text})
+                assert rle.to_mask().shape == draw_ring().shape
 
 
 def make_segmentations(*segmentations: object) -> np.ndarray:
