@@ -8,16 +8,60 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'poseplug/core/version.py').read_text()).group(1)
 
+# What prediction, training and export can use beyond the core. xtcocotools is not among them: it is compiled on
+# installation, and the evaluator that is installed anyway computes the same numbers.
+OPTIONAL = {
+    'tensorboard': ['tensorboard>=2.15'],
+    'timm': ['timm>=1.0'],
+    'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
+}
+
 setup(
     name='poseplug',
     version=VERSION,
     description='A plugin-registry toolbox for human pose estimation',
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
+    license_expression='Apache-2.0',
+    license_files=['LICENSE'],
+    author='The poseplug authors',
+    url='https://example.org/poseplug',  # example.org stands for the project's place until it has one
+    project_urls={
+        'Documentation': 'https://example.org/poseplug/docs',
+        'Source': 'https://example.org/poseplug/source',
+        'Changelog': 'https://example.org/poseplug/changelog',
+        'Issues': 'https://example.org/poseplug/issues',
+    },
+    keywords=[
+        'human pose estimation',
+        'keypoint detection',
+        'computer vision',
+        'deep learning',
+        'PyTorch',
+        'OpenMMLab',
+    ],
+    platforms=['Linux'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Environment :: Console',
+        'Environment :: GPU :: NVIDIA CUDA',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3 :: Only',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
+    ],
     python_requires='>=3.11',
     packages=find_packages(include=['poseplug', 'poseplug.*']),
-    package_data={'poseplug': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'weights/*.py']},
+    package_data={'poseplug': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'weights/README.md']},
+    include_package_data=False,
+    zip_safe=False,
     install_requires=[
         'torch>=2.6,<3',
         'mmengine>=0.10.7,<0.11',
@@ -32,10 +76,9 @@ setup(
         'matplotlib>=3.8,<4',
     ],
     extras_require={
-        'tensorboard': ['tensorboard>=2.15'],
+        **OPTIONAL,
+        'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
         'xtcocotools': ['xtcocotools>=1.14'],
-        'timm': ['timm>=1.0'],
-        'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
         'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy'],
     },
     entry_points={
