@@ -7,18 +7,18 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as list_dataclass_fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poseplug.core.errors import ConfigError
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.deploy.runtime import OUTPUT_NAMES, ExportedModel, import_export_package
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
 
 _OPSET_VERSION = 18
-OUTPUT_NAMES = ('image_indices', 'instance_scores', 'boxes', 'keypoints', 'keypoint_scores')
 # Fields of the head that are outputs as they are.
 _OUTPUT_OF_FIELD = {'score': 'instance_scores', 'visible': 'keypoint_scores', 'box': 'boxes'}
 # Fields from which no head decodes keypoints: they need not be gathered.
@@ -226,15 +226,33 @@ def _collect_model_settings(model: Any) -> Mapping[str, Any]:
     }
 
 
-def import_export_package(package: str) -> Any:
-    """Import a package of the extra `export`.
+def max_output_differences(model: Any, exported: ExportedModel, images: np.ndarray) -> dict[str, float]:
+    """Compare an exported model with its estimator.
+
+    Args:
+        model: the estimator, in evaluation mode on the CPU.
+        exported: its exported file.
+        images: (B, H, W, 3) uint8, BGR, of the input size.
+
+    Returns:
+        The largest absolute difference of `keypoints`, `keypoint_scores`, `instance_scores` and `boxes`; positions in
+        px of the input.
 
     Raises:
-        ConfigError: it cannot be imported; the message names the extra.
+        MismatchError: they do not find the same number of instances in every image.
     """
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ConfigError(
-            f"this needs the package {package}, which cannot be imported ({error}); pip install 'poseplug[export]'"
-        ) from None
+    with torch.inference_mode():
+        expected = model.decode_to_input(model(torch.from_numpy(images))[-1]).numpy()
+    actual = exported(images)
+    if len(actual) != len(expected) or (actual.image_indices != expected.image_indices).any():
+        threshold = exported.settings['score_threshold']
+        raise MismatchError(
+            f'the exported model finds {len(actual)} instances and the estimator {len(expected)}; scores within '
+            f'rounding of the threshold ({threshold}) can do that: try another image'
+        )
+    names = ('keypoints', 'keypoint_scores', 'instance_scores', 'boxes')
+    return {name: _max_abs_difference(getattr(actual, name), getattr(expected, name)) for name in names}
+
+
+def _max_abs_difference(array: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(array - other).max(initial=0))

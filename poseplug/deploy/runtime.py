@@ -1,20 +1,21 @@
-"""Exported models under ONNX Runtime or OpenVINO."""
+"""Exported models under ONNX Runtime or OpenVINO, without torch."""
 
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from poseplug.core.errors import CheckpointError, ConfigError, ImageError, MismatchError
+from poseplug.core.errors import CheckpointError, ConfigError, ImageError
 from poseplug.core.poses import Poses
-from poseplug.deploy.export import OUTPUT_NAMES, import_export_package
 
 Runtime = Literal['onnxruntime', 'openvino']
+
+OUTPUT_NAMES = ('image_indices', 'instance_scores', 'boxes', 'keypoints', 'keypoint_scores')
 
 
 class ExportedModel:
@@ -88,38 +89,6 @@ class ExportedModel:
         return self.runtime_session.operator_seconds()
 
 
-def max_output_differences(model: Any, exported: ExportedModel, images: np.ndarray) -> dict[str, float]:
-    """Compare an exported model with its estimator.
-
-    Args:
-        model: the estimator, in evaluation mode on the CPU.
-        exported: its exported file.
-        images: (B, H, W, 3) uint8, BGR, of the input size.
-
-    Returns:
-        The largest absolute difference of `keypoints`, `keypoint_scores`, `instance_scores` and `boxes`; positions in
-        px of the input.
-
-    Raises:
-        MismatchError: they do not find the same number of instances in every image.
-    """
-    with torch.inference_mode():
-        expected = model.decode_to_input(model(torch.from_numpy(images))[-1]).numpy()
-    actual = exported(images)
-    if len(actual) != len(expected) or (actual.image_indices != expected.image_indices).any():
-        threshold = exported.settings['score_threshold']
-        raise MismatchError(
-            f'the exported model finds {len(actual)} instances and the estimator {len(expected)}; scores within '
-            f'rounding of the threshold ({threshold}) can do that: try another image'
-        )
-    names = ('keypoints', 'keypoint_scores', 'instance_scores', 'boxes')
-    return {name: _max_abs_difference(getattr(actual, name), getattr(expected, name)) for name in names}
-
-
-def _max_abs_difference(array: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(array - other).max(initial=0))
-
-
 class _OnnxRuntimeSession:
     """A session of ONNX Runtime on the CPU."""
 
@@ -177,3 +146,17 @@ class _OpenVinoSession:
 
     def operator_seconds(self) -> dict[str, float]:
         return self.seconds_by_operator
+
+
+def import_export_package(package: str) -> Any:
+    """Import a package of the extra `export`.
+
+    Raises:
+        ConfigError: it cannot be imported; the message names the extra.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"this needs the package {package}, which cannot be imported ({error}); pip install 'poseplug[export]'"
+        ) from None

@@ -63,7 +63,8 @@ def runtime(request):
 
 @pytest.mark.parametrize('head', HEADS)
 def test_an_exported_model_finds_the_instances_of_the_estimator(exported, runtime, head):
-    from poseplug.deploy.runtime import ExportedModel, max_output_differences
+    from poseplug.deploy.export import max_output_differences
+    from poseplug.deploy.runtime import ExportedModel
 
     model, file, images = exported(head)
     exported_model = ExportedModel(file, runtime)
@@ -86,7 +87,8 @@ def test_batches_have_any_length_and_images_may_have_no_instances(exported, runt
 
 def test_limits_of_candidates_and_instances_hold_in_the_graph(exported, runtime):
     """An image has 20 cells."""
-    from poseplug.deploy.runtime import ExportedModel, max_output_differences
+    from poseplug.deploy.export import max_output_differences
+    from poseplug.deploy.runtime import ExportedModel
 
     model, file, images = exported('rtmo', nms_pre=10, max_instances=2, score_threshold=0.0)
     exported_model = ExportedModel(file, runtime)

@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> None:
 
     from poseplug.config.build import build_model
     from poseplug.config.load import load_config
-    from poseplug.deploy.export import export_onnx
-    from poseplug.deploy.runtime import ExportedModel, max_output_differences
+    from poseplug.deploy.export import export_onnx, max_output_differences
+    from poseplug.deploy.runtime import ExportedModel
     from poseplug.files.weights import load_weights
 
     model: Any = build_model(load_config(args.config, args.cfg_options)).eval()
