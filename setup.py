@@ -79,7 +79,7 @@ setup(
         **OPTIONAL,
         'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
         'xtcocotools': ['xtcocotools>=1.14'],
-        'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy'],
+        'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy', 'import-linter>=2'],
     },
     entry_points={
         'console_scripts': ['poseplug = poseplug.__main__:main'],

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lint, types and tests, in the repository's own environment. Further arguments go to pytest.
+# Format, lint, types, layers and tests, in the repository's own environment. Further arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . demo/environment.sh
@@ -8,4 +8,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 echo '== ruff format' && "$PYTHON" -m ruff format --check --quiet .
 echo '== ruff check' && "$PYTHON" -m ruff check --quiet .
 echo '== mypy' && "$PYTHON" -m mypy
+echo '== import-linter' && "$PYTHON" -c 'from importlinter.cli import lint_imports_command as run; run()' --no-cache
 echo '== pytest' && "$PYTHON" -m pytest "$@"
