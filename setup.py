@@ -83,6 +83,5 @@ setup(
     },
     entry_points={
         'console_scripts': ['poseplug = poseplug.__main__:main'],
-        'poseplug.plugins': ['builtin = poseplug.registry.plugins:BUILTIN'],
     },
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.options import add_plugins_option, main
+from poseplug.cli.options import main
 
 PAGE = Path(__file__).with_name('web.html')
 
@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--config', metavar='C', help='a config, with --checkpoint')
     add('--checkpoint', metavar='W', help='the weights of that config')
     add('--detector', metavar='FILE.onnx', help='finds the people of an image, each of whom is predicted')
-    return add_plugins_option(parser)
+    return parser
 
 
 if __name__ == '__main__':

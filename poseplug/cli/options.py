@@ -16,7 +16,7 @@ from poseplug.core.progress import StderrLogHandler
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add `--cfg-options KEY=VALUE ...` and `--plugins NAME ...` to a command that reads a config."""
+    """Add `--cfg-options KEY=VALUE ...` to a command that reads a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -25,19 +25,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
         default={},
         metavar='KEY=VALUE',
         help='settings that replace those of the config, such as model.head.type=HeatmapHead model.codec.refine=dark',
-    )
-    return add_plugins_option(parser)
-
-
-def add_plugins_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add `--plugins NAME ...` to a command; `main` imports them before the command runs."""
-    parser.add_argument(
-        '--plugins',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='NAME',
-        help='installed plugins to import, by package or entry point (parts that a config names are found without)',
     )
     return parser
 
@@ -107,7 +94,7 @@ def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None
 def main(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> None:
-    """Parse the arguments, import the plugins and run a command.
+    """Parse the arguments and run a command.
 
     An error of poseplug is printed as one message on stderr and ends the process with code 2; with POSEPLUG_TRACE=1 it
     is raised.
@@ -120,10 +107,6 @@ def main(
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[StderrLogHandler()])
     try:
-        if getattr(args, 'plugins', []):
-            from poseplug.registry import plugins
-
-            plugins.use(args.plugins)
         run(args)
     except PoseplugError as error:
         if os.environ.get('POSEPLUG_TRACE'):

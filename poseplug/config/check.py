@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry as MMEngineRegistry
 
 from poseplug.config.locations import KeyPath, find_used_names, list_config_files
-from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
 from poseplug.registry import (
     CODECS,
     DATASETS,
@@ -23,9 +23,14 @@ from poseplug.registry import (
     OPTIM_WRAPPERS,
     SOURCES,
     TRANSFORMS,
-    plugins,
+    Registry,
 )
-from poseplug.registry.registries import find_argument_errors
+from poseplug.registry.registries import (
+    PartType,
+    describe_unknown_part,
+    find_argument_errors,
+    find_registered_part,
+)
 
 
 class PartKind(NamedTuple):
@@ -56,7 +61,7 @@ _DATALOADER_KEYS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _CORE_KEYS = ('model', *_DATALOADER_KEYS, 'val_evaluator', 'test_evaluator')
 TRAINING_KEYS = ('train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
 _TRAINING_SWITCHES = ('init', 'freeze', 'compile', 'auto_scale_lr')
-KNOWN_KEYS = {*_CORE_KEYS, *TRAINING_KEYS, *_TRAINING_SWITCHES, 'skeleton', 'seed', 'overfit_steps', 'plugins'}
+KNOWN_KEYS = {*_CORE_KEYS, *TRAINING_KEYS, *_TRAINING_SWITCHES, 'skeleton', 'seed', 'overfit_steps', 'custom_imports'}
 _DATALOADER_SETTINGS = ('batch_size', 'num_workers', 'source_ratios', 'dataset')
 _INPUT_NORM_SETTINGS = ('mean', 'std', 'channel_order')
 
@@ -102,7 +107,7 @@ def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[Ke
     if not isinstance(cfg.get('seed', 0), int):
         yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
     constructor = get_setting(cfg, ['optim_wrapper', 'constructor'])
-    if training and constructor and find_registered_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
+    if training and constructor and find_part_type(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
         yield ('optim_wrapper', 'constructor'), describe_missing_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor)
     told: list[KeyPath] = []
     for path, spec, kind in iter_parts(cfg, {**PART_KINDS, **get_training_part_kinds()} if training else PART_KINDS):
@@ -144,7 +149,11 @@ def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
 def _find_part_errors(path: KeyPath, spec: Mapping[str, Any], kind: PartKind) -> Iterator[tuple[KeyPath, str]]:
     """What is wrong with the type and the settings of one part."""
     name = spec.get('type', kind.default_type)
-    part = find_registered_part(kind.registry, name)
+    try:
+        part = find_part_type(kind.registry, name)
+    except PluginError as error:
+        yield (*path, 'type'), str(error)
+        return
     if part is None:
         yield (*path, 'type'), describe_missing_part(kind.registry, name)
         return
@@ -158,28 +167,28 @@ def _find_part_errors(path: KeyPath, spec: Mapping[str, Any], kind: PartKind) ->
         yield (*path, key) if key else path, message
 
 
-def find_registered_part(registry: MMEngineRegistry, name: Any) -> Any:
-    """A part by its name in one of our registries or in mmengine's own, or None."""
+def find_part_type(registry: MMEngineRegistry, name: Any) -> PartType | None:
+    """Find a part by its name in one of our registries or in mmengine's own; a class or function is returned as it is.
+
+    Raises:
+        PluginError: the name is taken twice, or its package does not load.
+    """
     if not isinstance(name, str):
         return name if callable(name) else None
-    if hasattr(registry, 'find_part'):
+    if isinstance(registry, Registry):
         return registry.find_part(name)
-    if name not in registry.module_dict:
-        plugins.seek(registry.name, name)
-    return registry.module_dict.get(name)
+    return find_registered_part(registry, name)
 
 
 def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
-    """The message for a name that a registry does not have."""
+    """Compose the message for a name that a registry does not have."""
     if not isinstance(name, str):
         return f'a type is the name of a {registry.name} or a class; got {name!r}'
-    if hasattr(registry, 'describe_unknown'):
+    if isinstance(registry, Registry):
         return registry.describe_unknown(name)
     if name in registry.module_dict:
         return f'{registry.name} {name!r} needs a package that is not installed'
-    known = [*registry.module_dict, *plugins.offered(registry.name)]
-    message = compose_message(f'{registry.name} {name!r} is not registered', suggest_closest(name, known))
-    return f'{message}. {plugins.hint(name)}'
+    return describe_unknown_part(registry, name)
 
 
 def iter_parts(

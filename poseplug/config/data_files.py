@@ -12,8 +12,6 @@ from poseplug.config.locations import format_path, parse_config_syntax
 from poseplug.core.errors import ConfigError, UnsafeFileError
 
 DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
-# Settings that import modules, and what to do instead
-_CODE_SETTINGS = {'custom_imports': 'use a .py config', 'plugins': 'give them by --plugins, or use a .py config'}
 _IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a name with dots imports a module
 _MAX_BASE_DEPTH = 10  # of bases of bases
 
@@ -42,12 +40,8 @@ def load_data_config(path: Path, depth: int = 0) -> dict[str, Any]:
 
 
 def _check_runs_no_code(content: dict[str, Any], path: Path) -> None:
-    for key, remedy in _CODE_SETTINGS.items():
-        if key in content:
-            raise UnsafeFileError(
-                f'{format_path(path)}: {key} runs code, which a {path.suffix} config cannot; {remedy}'
-            )
-    for setting in _find_code_settings(content):
+    imports = ['custom_imports'] if 'custom_imports' in content else []
+    for setting in [*imports, *_find_code_settings(content)]:
         raise UnsafeFileError(
             f'{format_path(path)}: {setting} runs code, which a {path.suffix} config cannot; use a .py config'
         )

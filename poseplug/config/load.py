@@ -6,7 +6,9 @@ A .py config is a program. A .json or .yaml config is data, of which nothing is 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,14 @@ from poseplug.config.check import (
     PART_KINDS,
     TRAINING_KEYS,
     find_config_errors,
-    find_registered_part,
+    find_part_type,
     get_setting,
     get_training_part_kinds,
     iter_parts,
 )
 from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, load_data_config
-from poseplug.config.locations import list_config_files, locate_setting, parse_config_syntax
+from poseplug.config.locations import imports_modules, list_config_files, locate_setting, parse_config_syntax
 from poseplug.core.errors import ConfigError, PoseplugError, suggest_closest
-from poseplug.registry import plugins
 from poseplug.registry.registries import inspect_parameters, list_constructor_classes
 
 
@@ -43,7 +44,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
         if path.suffix in DATA_CONFIG_SUFFIXES
         else _load_python_config(path)
     )
-    _import_config_plugins(cfg, options)
+    _import_custom_modules(cfg, options)
     _merge_cfg_options(cfg, options)
     _check_config(cfg, options, training)
     return cfg
@@ -57,6 +58,7 @@ def _load_python_config(path: Path) -> Config:
         )
     for file in list_config_files(path):
         parse_config_syntax(file)
+    _add_import_folders(path)
     try:
         return Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
     except PoseplugError:
@@ -65,17 +67,37 @@ def _load_python_config(path: Path) -> Config:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
 
 
-def _import_config_plugins(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Import the installed plugins that a config names by `plugins`."""
-    names = options.get('plugins', cfg.get('plugins', []))
-    try:
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(
-                f"a list of names of installed plugins is wanted, such as ['poseplug-offsets']; got {names!r}"
-            )
-        plugins.use(names)
-    except ConfigError as error:
-        raise ConfigError(f'{locate_setting(cfg, ("plugins",), options)}, plugins: {error}') from error
+def _add_import_folders(path: Path) -> None:
+    """Let a config that imports modules, and its bases, import those that lie beside it.
+
+    The folders stay on the module search path, last, so that modules can be imported later and in loader workers.
+    """
+    for file in list_config_files(path):
+        folder = str(file.resolve().parent)
+        if imports_modules(file) and folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _import_custom_modules(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Import the modules that a config names by `custom_imports`, as mmengine does."""
+    spec = options.get('custom_imports', cfg.get('custom_imports'))
+    if spec is None:
+        return
+    names = spec.get('imports') if isinstance(spec, Mapping) else None
+    names = [names] if isinstance(names, str) else names
+    location = f'{locate_setting(cfg, ("custom_imports",), options)}, custom_imports'
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"{location}: expects dict(imports=['module', ...], allow_failed_imports=False); got {spec!r}"
+        )
+    for name in names:
+        try:
+            import_module(name)
+        except (Exception, SystemExit) as error:
+            message = f'{location}: {name!r} cannot be imported: {type(error).__name__}: {error}'
+            if not spec.get('allow_failed_imports'):
+                raise ConfigError(message) from error
+            logging.getLogger('poseplug').warning('%s', message)
 
 
 def _merge_cfg_options(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -133,9 +155,7 @@ def _reset_replaced_part(cfg: Config, path: Sequence[str], new_type: Any) -> Non
     old, found = places.get(tuple(path), (None, None))
     if old is None or found is None or old.get('type') in (None, new_type):
         return
-    stays = _find_shared_settings(
-        find_registered_part(found.registry, old['type']), find_registered_part(found.registry, new_type)
-    )
+    stays = _find_shared_settings(find_part_type(found.registry, old['type']), find_part_type(found.registry, new_type))
     gone = {k: v for k, v in old.items() if k != 'type' and k not in stays} if stays is not None else {}
     for key in gone:
         del old[key]

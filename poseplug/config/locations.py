@@ -64,6 +64,13 @@ def parse_config_syntax(file: Path) -> ast.Module:
         raise ConfigError(f'{format_path(file)} is not a text in UTF-8: {error}') from error
 
 
+def imports_modules(file: Path) -> bool:
+    """Return whether a config imports modules, by `import` or by `custom_imports`."""
+    statements = parse_config_syntax(file).body
+    has_imports = any(isinstance(statement, ast.Import | ast.ImportFrom) for statement in statements)
+    return has_imports or 'custom_imports' in _find_assignments(file)
+
+
 def _find_assignments(file: Path) -> dict[str, ast.Assign]:
     """The last assignment to each name in a config."""
     assignments = {}

@@ -17,7 +17,6 @@ _TRAIN_FRACTION = 0.875  # of the synthetic images, by default: 1,400 of 1,600
 
 def _find_documented_sources() -> dict[str, Any]:
     """Return the sources that say how to get their files, by the name of the data set."""
-    # By attribute, so that the sources of plugins can be prepared, too.
     sources = [SOURCES.get(name) for name in SOURCES.list_names()]
     return {source.name: source for source in sources if hasattr(source, 'download_hint') and hasattr(source, 'name')}
 
@@ -57,7 +56,7 @@ def check_dataset(name: str, root: Path | None = None) -> str:
     """Load a data set and describe what it contains.
 
     Args:
-        name: the data set's name, such as 'coco'.
+        name: the data set's name, such as 'coco', or the name of a source that an installed package offers.
         root: its folder; None for the usual places.
 
     Returns:
@@ -68,9 +67,11 @@ def check_dataset(name: str, root: Path | None = None) -> str:
         AnnotationError: the data set is absent or damaged; the message says how to get it.
     """
     sources = _find_documented_sources()
+    if name not in sources and (offered := SOURCES.find_part(name)):
+        sources[name] = offered
     if name not in sources:
         raise ConfigError(f'there is no data set {name!r} to prepare; known: synthetic, {", ".join(sorted(sources))}')
-    source = SOURCES.build(dict(type=sources[name].__name__, data_root=root))
+    source = SOURCES.build(dict(type=sources[name], data_root=root))
     records, report = source.load()
-    folder = find_dataset_folder(root, name, report.file.name)
+    folder = find_dataset_folder(root, sources[name].name, report.file.name)
     return f'{name} is in {folder.absolute()}: {len(records):,} images\n{report}'

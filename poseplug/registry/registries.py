@@ -1,13 +1,14 @@
 """One registry per kind of part, children of mmengine's where mmengine has that kind.
 
 A part is registered with a decorator (`@CODECS.register_module()`) and built from `dict(type='Name', ...)`. A registry
-imports its built-in parts when the first name is looked up, and a plugin when a name of that plugin is looked up.
+imports its built-in parts when the first name is looked up, and an installed package when a part that it offers by an
+entry point is looked up (`poseplug.registry.plugins`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
@@ -22,7 +23,10 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry as MMEngineRegistry
 
 from poseplug.core.errors import ConfigError, MismatchError, PluginError, compose_message, suggest_closest
+from poseplug.core.skeleton import Skeleton
 from poseplug.registry import plugins
+
+PartType = Callable[..., Any]  # a class or a function; calling it builds the part
 
 
 class Registry(MMEngineRegistry):
@@ -36,10 +40,10 @@ class Registry(MMEngineRegistry):
     """
 
     def import_from_location(self) -> None:
-        """Import the built-in parts of this kind, and those of plugins that were named."""
-        plugins.load(self.name)
+        """Import the built-in parts of this kind."""
+        plugins.import_builtin_parts(self.name)
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str) -> PartType:
         """Return the part of a name.
 
         Args:
@@ -47,24 +51,26 @@ class Registry(MMEngineRegistry):
 
         Raises:
             ConfigError: there is no such part; the message lists the names, with the closest first.
+            PluginError: the name is taken twice, or its package does not load.
         """
         part = self.find_part(key)
         if part is None:
             raise ConfigError(self.describe_unknown(key))
         return part
 
-    def find_part(self, key: str) -> Any:
+    def find_part(self, key: str) -> PartType | None:
         """Return the part of a name, or None.
 
         Args:
-            key: as in `get`. A dotted name is imported; a name that is not registered is looked up in the sources of
-                the installed plugins.
+            key: as in `get`. A dotted name is imported; any other is a registered one, or one that an installed
+                package offers, which is imported then.
+
+        Raises:
+            PluginError: the name is taken twice, or its package does not load.
         """
         self.import_from_location()
         if '.' not in key:
-            if self._find_registered(key) is None:
-                plugins.seek(self.name, key)
-            return self._find_registered(key)
+            return find_registered_part(self, key)
         try:
             part = super().get(key)
         except (RuntimeError, TypeError, ConfigError):
@@ -72,22 +78,28 @@ class Registry(MMEngineRegistry):
         return part if inspect.isclass(part) or inspect.isroutine(part) else None
 
     def list_names(self) -> list[str]:
-        """Return every registered name, sorted, without those of mmengine and of plugins that were not imported."""
+        """Return every registered name, sorted, without those of mmengine and of packages that were not imported."""
         self.import_from_location()
         return sorted(self.module_dict)
 
     def describe_unknown(self, key: str) -> str:
         """Compose the message for a name that is not registered: the closest names, all names, and where to get it."""
-        offered = plugins.offered(self.name)
-        names = sorted({*self.list_names(), *offered})
-        candidates = [*offered, *(name for registry in self._list_ancestry() for name in registry.module_dict)]
-        message = compose_message(
-            f'{self.name} {key!r} is not registered',
-            suggest_closest(key, candidates),
-            *(f'{key!r} is a {kind}' for kind in self._list_other_kinds(key)),
-            f'known: {", ".join(names)}' if names else '',
-        )
-        return f'{message}. {plugins.hint(key)}'
+        self.import_from_location()
+        return describe_unknown_part(self, key)
+
+    def as_part(self, value: object, module: str) -> PartType:
+        """Return the object of an entry point as this registry keeps it.
+
+        Args:
+            value: the object.
+            module: where the entry point finds it.
+
+        Raises:
+            PluginError: it is neither a class nor a function.
+        """
+        if not callable(value):
+            raise PluginError(f'a {self.name} is a class or a function; {module} has a value of {type(value).__name__}')
+        return value
 
     def build(self, cfg: Any, **provided: Any) -> Any:
         """Build a part from its config.
@@ -114,7 +126,7 @@ class Registry(MMEngineRegistry):
                 f'{self.name} {name} cannot be built with {listed}: {type(error).__name__}: {error}'
             ) from error
 
-    def resolve_type(self, part_type: Any, settings: Mapping[str, Any]) -> tuple[Any, str]:
+    def resolve_type(self, part_type: Any, settings: Mapping[str, Any]) -> tuple[PartType, str]:
         """Return the class or function of a config's `type`, and its name.
 
         Args:
@@ -131,22 +143,6 @@ class Registry(MMEngineRegistry):
             raise ConfigError(f"a {self.name} needs a 'type', one of: {', '.join(self.list_names())}; {problem}")
         return part_type, part_type.__name__
 
-    def _find_registered(self, key: str) -> Any:
-        """The part that is registered by a name here or in a parent, or None."""
-        return next((r.module_dict[key] for r in self._list_ancestry() if key in r.module_dict), None)
-
-    def _list_ancestry(self) -> list[MMEngineRegistry]:
-        """This registry and its parents."""
-        ancestry: list[MMEngineRegistry] = [self]
-        while ancestry[-1].parent is not None:
-            ancestry.append(ancestry[-1].parent)
-        return ancestry
-
-    def _list_other_kinds(self, key: str) -> list[str]:
-        """The names of the other registries that have a part of this name."""
-        others = [registry for registry in REGISTRIES.values() if registry is not self]
-        return [r.name for r in others if key in r.module_dict or key in plugins.offered(r.name)]
-
     def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
         """Register a part; a name may be taken again by a part of the same module and name, as in a notebook.
 
@@ -154,7 +150,7 @@ class Registry(MMEngineRegistry):
         that package's.
         """
         if not qualified_name(module).startswith('poseplug.'):
-            plugins.OURS.load(self.name)
+            plugins.import_builtin_parts(self.name)
         for name in module_name if isinstance(module_name, list) else [module_name or module.__name__]:
             owner = self._module_dict.get(name)
             if owner is not None and not force and qualified_name(owner) != qualified_name(module):
@@ -166,12 +162,101 @@ class Registry(MMEngineRegistry):
         super()._register_module(module, module_name, force=True)
 
 
-def qualified_name(part: Any) -> str:
+class SkeletonRegistry(Registry):
+    """Skeletons by name, as functions that return them; the object of an entry point may be the skeleton itself."""
+
+    def as_part(self, value: object, module: str) -> PartType:
+        """Return a skeleton as the function that returns it, and a function as it is."""
+        if not isinstance(value, Skeleton):
+            return super().as_part(value, module)
+
+        def get_plugin_skeleton() -> Skeleton:
+            return value
+
+        get_plugin_skeleton.__module__ = module
+        return get_plugin_skeleton
+
+
+def find_registered_part(registry: MMEngineRegistry, key: str) -> PartType | None:
+    """Return the part of a name in a registry, of ours or of mmengine, in its parents, or in an installed package.
+
+    Args:
+        registry: of the kind.
+        key: a name without dots.
+
+    Raises:
+        PluginError: the name is taken twice; the message gives both. Or the package of the part does not load.
+    """
+    registered = next((r.module_dict[key] for r in _list_ancestry(registry) if key in r.module_dict), None)
+    offered = plugins.find_plugin_part(registry.name, key)
+    if offered is None:
+        return registered
+    if registered is None:
+        return _register_plugin_part(registry, offered)
+    if _top_package(registered.__module__) != _top_package(offered.entry.module):
+        raise PluginError(
+            f'{registry.name} {key!r} is registered by {qualified_name(registered)}; {offered} cannot take the name '
+            f'too. Rename one of them, or uninstall the package that you do not need'
+        )
+    return registered
+
+
+def describe_unknown_part(registry: MMEngineRegistry, key: str) -> str:
+    """Compose the message for a name that a registry, of ours or of mmengine, does not have.
+
+    Args:
+        registry: of the kind.
+        key: the unknown name.
+    """
+    offered = [part.name for part in plugins.list_plugin_parts(registry.name)]
+    own_names = registry.module_dict if isinstance(registry, Registry) else ()
+    names = sorted({*own_names, *offered})
+    candidates = [*offered, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
+    message = compose_message(
+        f'{registry.name} {key!r} is not registered',
+        suggest_closest(key, candidates),
+        *(f'{key!r} is a {kind}' for kind in _list_other_kinds(registry, key)),
+        f'known: {", ".join(names)}' if names else '',
+    )
+    return f'{message}. Is its plugin installed? {plugins.describe_packages()}'
+
+
+def _register_plugin_part(registry: MMEngineRegistry, offered: plugins.PluginPart) -> PartType:
+    """Import what an installed package offers and register it by the name of the entry point."""
+    value = offered.load()
+    part = registry.module_dict.get(offered.name)  # its module may have registered it on import
+    if part is None:
+        part = registry.as_part(value, offered.entry.module) if isinstance(registry, Registry) else value
+        registry.register_module(name=offered.name, module=part, force=True)
+    return part
+
+
+def _top_package(module: str) -> str:
+    """The first name of a dotted one."""
+    return module.partition('.')[0]
+
+
+def _list_ancestry(registry: MMEngineRegistry) -> list[MMEngineRegistry]:
+    """A registry and its parents."""
+    ancestry = [registry]
+    while ancestry[-1].parent is not None:
+        ancestry.append(ancestry[-1].parent)
+    return ancestry
+
+
+def _list_other_kinds(registry: MMEngineRegistry, key: str) -> list[str]:
+    """The names of the other registries that have a part of this name."""
+    others = [other for other in REGISTRIES.values() if other is not registry]
+    offered = {other.name: [part.name for part in plugins.list_plugin_parts(other.name)] for other in others}
+    return [other.name for other in others if key in other.module_dict or key in offered[other.name]]
+
+
+def qualified_name(part: PartType) -> str:
     """Return module and name of a part, as `package.module.Name`."""
     return f'{part.__module__}.{getattr(part, "__qualname__", type(part).__name__)}'
 
 
-def inspect_parameters(part: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bool]:
     """Inspect the constructor of a part.
 
     Args:
@@ -199,7 +284,9 @@ def list_constructor_classes(part: type) -> list[type]:
     return [c for c in part.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(foreign)]
 
 
-def find_argument_errors(part: Any, name: str, settings: Mapping[str, Any], provided: Iterable[str]) -> dict[str, str]:
+def find_argument_errors(
+    part: PartType, name: str, settings: Mapping[str, Any], provided: Iterable[str]
+) -> dict[str, str]:
     """Check settings against the constructor of a part.
 
     Args:
@@ -226,7 +313,7 @@ def find_argument_errors(part: Any, name: str, settings: Mapping[str, Any], prov
     return errors
 
 
-def merge_arguments(part: Any, name: str, settings: dict[str, Any], provided: Mapping[str, Any]) -> dict[str, Any]:
+def merge_arguments(part: PartType, name: str, settings: dict[str, Any], provided: Mapping[str, Any]) -> dict[str, Any]:
     """Merge settings and provided values to the arguments of a part.
 
     Args:
@@ -272,7 +359,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 CODECS = Registry('codec', scope='poseplug')
 SOURCES = Registry('source', scope='poseplug')
-SKELETONS = Registry('skeleton', scope='poseplug')
+SKELETONS = SkeletonRegistry('skeleton', scope='poseplug')
 
 REGISTRIES = {
     registry.name: registry

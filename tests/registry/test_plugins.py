@@ -7,75 +7,111 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from mmengine.registry import OPTIMIZERS
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
-from poseplug.cli import options
-from poseplug.cli.commands import plugins as command
-from poseplug.config.check import describe_missing_part, find_registered_part
+from poseplug.cli.commands import list as command
+from poseplug.config.check import describe_missing_part, find_part_type
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError, PluginError, UnsafeFileError
 from poseplug.registry import CODECS, MODELS, REGISTRIES, plugins
+from poseplug.registry.skeletons import get_skeleton
 
 ROOT = Path(__file__).parents[2]
 GOOD = """
 from dataclasses import dataclass
 from poseplug.codecs.heatmap import Heatmap
-from poseplug.registry import CODECS
 
-@CODECS.register_module()
 @dataclass(frozen=True)
 class {name}(Heatmap):
     pass
 """
+REGISTERED = GOOD.replace('@dataclass', 'from poseplug.registry import CODECS\n@CODECS.register_module()\n@dataclass')
+ROOT_REGISTRIES = {'optimizer': OPTIMIZERS, 'parameter scheduler': PARAM_SCHEDULERS}  # of mmengine alone
 
 
-def install_package(site: Path, package: str, code: str, target: str = '', entry: str = '') -> None:
-    """Write a package and its dist-info into a folder; its entry point is `target` within it, or the package itself."""
+def install_package(site: Path, package: str, code: str, *names: str, kind: str = 'codec') -> None:
+    """Write a package and its dist-info into a folder; its entry points are the names of objects in it."""
     (site / package).mkdir(parents=True)
     (site / package / '__init__.py').write_text(code)
-    write_dist_info(site, package, f'{entry or package} = {package}{target}')
+    write_dist_info(site, package, kind, {name: f'{package}:{name}' for name in names})
 
 
-def write_dist_info(site: Path, package: str, entry: str) -> None:
+def write_dist_info(site: Path, package: str, kind: str, entries: dict[str, str]) -> None:
     """Write the dist-info of a package into a folder."""
     info = site / f'{package.replace("-", "_")}-1.2.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n')
-    (info / 'entry_points.txt').write_text(f'[poseplug.plugins]\n{entry}\n')
+    lines = '\n'.join(f'{name} = {value}' for name, value in entries.items())
+    (info / 'entry_points.txt').write_text(f'[poseplug.{kind.replace(" ", "_")}]\n{lines}\n')
 
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A folder of installed packages, visible during the test; none of them has been imported yet."""
-    for kind, registry in REGISTRIES.items():
-        plugins.OURS.load(kind)
+    for registry in REGISTRIES.values():
+        registry.list_names()
+    for registry in (*REGISTRIES.values(), *ROOT_REGISTRIES.values()):
         monkeypatch.setattr(registry, '_module_dict', dict(registry._module_dict))
-    monkeypatch.setattr(plugins, '_plugins', None)
+    plugins.list_plugin_parts.cache_clear()
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
+    plugins.list_plugin_parts.cache_clear()
     for name, module in list(sys.modules.items()):
         if str(tmp_path) in str(getattr(module, '__file__', '')):
             del sys.modules[name]
 
 
-def run_python(site: Path, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a fresh interpreter with these packages."""
-    environment = {**os.environ, 'PYTHONPATH': f'{site}{os.pathsep}{ROOT}', 'OMP_NUM_THREADS': '1'}
+def run_python(site: Path, *args: str, cwd: Path = ROOT, path: str = '') -> subprocess.CompletedProcess[str]:
+    """Run a fresh interpreter with these packages, and those in the folder `path`."""
+    search_path = os.pathsep.join(filter(None, [str(site), path, str(ROOT)]))
+    environment = {**os.environ, 'PYTHONPATH': search_path, 'OMP_NUM_THREADS': '1'}
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=environment, cwd=cwd)
 
 
 def test_parts_of_an_installed_package_are_found_by_name_beside_the_built_in_ones(site):
-    install_package(site, 'goodone', GOOD.format(name='Good'))
+    install_package(site, 'goodone', GOOD.format(name='Good'), 'Good')
     assert CODECS.get('Good').__module__ == 'goodone'
     assert {'Good', 'Heatmap'} <= set(CODECS.list_names())
 
 
-def test_a_plugin_that_is_not_named_is_not_imported(site):
+def test_a_part_that_its_module_registers_too_is_one_part(site):
+    install_package(site, 'goodone', REGISTERED.format(name='Good'), 'Good')
+    for _ in range(2):
+        assert CODECS.get('Good') is sys.modules['goodone'].Good
+
+
+def test_a_part_goes_by_the_name_of_its_entry_point(site):
     install_package(site, 'goodone', GOOD.format(name='Good'))
-    install_package(site, 'other', GOOD.format(name='Other'))
+    write_dist_info(site, 'second', 'codec', {'Better': 'goodone:Good', 'Nested': 'goodone:Outer.Inner'})
+    (site / 'goodone' / '__init__.py').write_text(GOOD.format(name='Good') + 'class Outer:\n    Inner = Good')
+    assert CODECS.get('Better') is CODECS.get('Nested') is sys.modules['goodone'].Good
+
+
+@pytest.mark.parametrize('kind', [*REGISTRIES, *ROOT_REGISTRIES])
+def test_every_kind_of_part_has_a_group_of_entry_points(site, kind):
+    install_package(site, 'anything', 'class Anything: ...', 'Anything', kind=kind)
+    registry = {**REGISTRIES, **ROOT_REGISTRIES}[kind]
+    assert find_part_type(registry, 'Nothing') is None
+    assert 'anything' not in sys.modules
+    assert find_part_type(registry, 'Anything') is sys.modules['anything'].Anything
+
+
+def test_the_object_of_a_skeletons_entry_point_is_the_skeleton(site):
+    code = "from poseplug.core.skeleton import Skeleton\nPAIR = Skeleton('pair', ('left', 'right'))"
+    install_package(site, 'pairs', code)
+    write_dist_info(site, 'second', 'skeleton', {'pair': 'pairs:PAIR'})
+    assert get_skeleton('pair') is sys.modules['pairs'].PAIR
+    assert len(get_skeleton('lsp+pair')) == 16
+
+
+def test_a_plugin_that_is_not_named_is_not_imported(site):
+    install_package(site, 'goodone', GOOD.format(name='Good'), 'Good')
+    install_package(site, 'other', GOOD.format(name='Other'), 'Other')
     for known in ('Heatmap', 'Good'):
         assert CODECS.get(known)
     for registry in REGISTRIES.values():
@@ -86,173 +122,106 @@ def test_a_plugin_that_is_not_named_is_not_imported(site):
     assert 'other' not in sys.modules
 
 
-def test_a_plugin_is_named_by_its_package_or_by_its_entry_point(site):
-    install_package(site, 'first_one', 'VALUE = 1', entry='one')
-    install_package(site, 'second', 'VALUE = 2', entry='two')
-    plugins.use(['First-One', 'two'])
-    assert {'first_one', 'second'} <= set(sys.modules)
+def test_other_parts_of_a_package_are_not_imported(site):
+    install_package(site, 'lazy', '')
+    write_dist_info(site, 'second', 'codec', {'Mine': 'lazy.mine:Mine', 'Yours': 'lazy.yours:Yours'})
+    for name in ('mine', 'yours'):
+        (site / 'lazy' / f'{name}.py').write_text(GOOD.format(name=name.title()))
+    assert CODECS.get('Mine').__module__ == 'lazy.mine'
+    assert 'lazy.yours' not in sys.modules
 
 
-def test_a_plugin_that_is_not_installed_has_a_closest_one_and_imports_nothing(site):
-    install_package(site, 'offsets', 'VALUE = 1')
-    message_pattern = (
-        r"^plugin 'ofsets' is not installed; closest: 'offsets'. Installed plugins: offsets of offsets 1.2"
-    )
-    with pytest.raises(ConfigError, match=message_pattern):
-        plugins.use(['offsets', 'ofsets'])
-    assert 'offsets' not in sys.modules
-
-
-def test_an_entry_point_of_two_packages_is_named_by_package(site):
-    install_package(site, 'one', GOOD.format(name='One'), entry='codecs')
-    install_package(site, 'two', GOOD.format(name='Two'), entry='codecs')
-    with pytest.raises(ConfigError, match="'codecs' may be codecs of one 1.2 or codecs of two 1.2; write the name of"):
-        plugins.use(['codecs'])
-    plugins.use(['two'])
-    assert 'Two' in CODECS.list_names()
-    assert 'one' not in sys.modules
-
-
-def test_parts_that_are_registered_by_names_not_in_the_source_need_their_plugin_named(site):
-    install_package(site, 'dynamic', GOOD.format(name='Made').replace('module()', "module(name='Ma' + 'de')"))
-    message_pattern = (
-        r'Installed plugins: dynamic of dynamic 1.2 \(its source shows no names .*imported by --plugins dynamic\)'
-    )
-    with pytest.raises(ConfigError, match=message_pattern):
-        CODECS.get('Made')
-    plugins.use(['dynamic'])
-    assert CODECS.get('Made').__module__ == 'dynamic'
-
-
-def test_a_broken_plugin_is_reported_once_with_its_cause_and_does_not_stop_the_others(site, caplog):
-    install_package(site, 'aaa_broken', 'import no_such_package')
-    install_package(site, 'bbb_leaving', 'raise SystemExit(3)')
-    install_package(site, 'ccc_good', GOOD.format(name='Good'))
+def test_a_broken_plugin_is_an_error_with_its_cause_where_it_is_named_and_does_not_stop_the_others(site):
+    install_package(site, 'broken', 'import no_such_package', 'Broken')
+    install_package(site, 'leaving', 'raise SystemExit(3)', 'Leaving')
+    install_package(site, 'absent', '', 'Absent')
+    install_package(site, 'good', GOOD.format(name='Good'), 'Good')
     for _ in range(2):
-        plugins.use(['aaa_broken', 'bbb_leaving', 'ccc_good'])
-    assert 'Good' in CODECS.list_names()
-    assert 'CPMHead' in MODELS.list_names()
-    broken, leaving = caplog.messages
-    assert 'aaa_broken 1.2' in broken
-    assert "ModuleNotFoundError: No module named 'no_such_package'" in broken
-    assert 'bbb_leaving 1.2' in leaving
-    assert 'SystemExit: 3' in leaving
-
-
-def test_an_unknown_name_reports_the_broken_plugin_that_registers_it(site):
-    install_package(site, 'broken', 'import no_such_package' + GOOD.format(name='Broken'))
-    for _ in range(2):
-        with pytest.raises(ConfigError, match=r"^codec 'Broken' is not registered; known: .*Heatmap") as error:
+        with pytest.raises(
+            PluginError,
+            match="^codec 'Broken' is broken:Broken of package broken 1.2, which does not load: ModuleNotFoundError: "
+            "No module named 'no_such_package'. Repair, update",
+        ):
             CODECS.get('Broken')
-        message = str(error.value)
-        assert "'Broken' is a part of plugin broken of broken 1.2, which failed with ModuleNotFoundError" in message
+        with pytest.raises(PluginError, match='leaving 1.2, which does not load: SystemExit: 3'):
+            CODECS.get('Leaving')
+        with pytest.raises(PluginError, match='absent 1.2, which does not load: AttributeError'):
+            CODECS.get('Absent')
+        assert CODECS.get('Good')
+    assert 'CPMHead' in MODELS.list_names()
 
 
-def test_a_plugin_whose_source_is_not_python_is_reported_where_a_name_is_not_found(site):
-    install_package(site, 'torn', GOOD.format(name='Broken') + 'def (')
-    with pytest.raises(ConfigError, match=r'torn of torn 1.2 \(torn cannot be read \(invalid syntax.*line 10'):
+def test_an_object_that_is_not_a_part_is_an_error(site):
+    install_package(site, 'wrong', 'Value = 3', 'Value')
+    with pytest.raises(PluginError, match='a codec is a class or a function; wrong has a value of int'):
+        CODECS.get('Value')
+
+
+def test_a_plugin_whose_source_is_not_python_is_an_error_of_that_plugin(site):
+    install_package(site, 'torn', GOOD.format(name='Broken') + 'def (', 'Broken')
+    with pytest.raises(PluginError, match='torn 1.2, which does not load: SyntaxError: invalid syntax'):
         CODECS.get('Broken')
 
 
-def test_an_unknown_name_of_a_known_plugin_says_how_to_install_it(site, monkeypatch):
-    monkeypatch.setattr(plugins, '_plugins', [])
-    CODECS.module_dict.pop('DiskOffset', None)
-    with pytest.raises(ConfigError, match='pip install ./demo/plugin'):
-        CODECS.get('DiskOffset')
-
-
 def test_the_parts_of_installed_plugins_count_among_the_closest_and_the_known(site):
-    install_package(site, 'goodone', GOOD.format(name='Splendid'))
-    with pytest.raises(ConfigError, match=r"^codec 'Splendit' .*; closest: 'Splendid'; known: .*, Splendid, "):
+    install_package(site, 'goodone', GOOD.format(name='Splendid'), 'Splendid')
+    with pytest.raises(ConfigError, match=r"^codec 'Splendit' .*; closest: 'Splendid'; known: .*, Splendid, ") as error:
         CODECS.get('Splendit')
+    assert 'Installed plugins: goodone 1.2' in str(error.value)
     with pytest.raises(ConfigError, match="^model 'Splendid' is not registered; 'Splendid' is a codec"):
         MODELS.get('Splendid')
     assert 'goodone' not in sys.modules
 
 
-def test_a_built_in_name_is_never_looked_up_in_a_plugin(site):
-    install_package(site, 'clashing', GOOD.format(name='CPMHeatmap'))
-    assert CODECS.get('CPMHeatmap').__module__ == 'poseplug.codecs.cpm'
-    assert 'clashing' not in sys.modules
-
-
-def test_a_name_that_is_taken_is_an_error_that_names_both_and_the_package_until_it_is_resolved(site):
-    install_package(site, 'clashing', GOOD.format(name='CPMHeatmap'))
-    install_package(site, 'later', GOOD.format(name='Good'))
+@pytest.mark.parametrize(
+    ('kind', 'name', 'owner'),
+    [
+        ('codec', 'CPMHeatmap', 'poseplug.codecs.cpm.CPMHeatmap'),
+        ('skeleton', 'lsp', 'poseplug.skeletons.lsp.lsp'),
+        ('hook', 'EMAHook', 'mmengine.hooks.ema_hook.EMAHook'),
+    ],
+)
+def test_a_built_in_name_that_a_package_takes_too_is_an_error_that_names_both_and_imports_nothing(
+    site, kind, name, owner
+):
+    install_package(site, 'clashing', f'class {name}: ...', name, kind=kind)
+    install_package(site, 'later', GOOD.format(name='Good'), 'Good')
     message_pattern = (
-        "^plugin clashing of clashing 1.2: codec 'CPMHeatmap' is already registered by "
-        'poseplug.codecs.cpm.CPMHeatmap; clashing.CPMHeatmap cannot take the name too. Rename'
+        f"^{kind} '{name}' is registered by {owner}; clashing:{name} of package clashing 1.2 cannot take the name too. "
+        'Rename one of them, or uninstall'
     )
-    with pytest.raises(PluginError, match=message_pattern):
-        plugins.use(['clashing'])
-    with pytest.raises(PluginError, match=message_pattern):
-        CODECS.get('Good')
+    for _ in range(2):
+        with pytest.raises(PluginError, match=message_pattern):
+            REGISTRIES[kind].get(name)
+    assert 'clashing' not in sys.modules
+    assert CODECS.get('Good')
 
 
-def test_a_clash_is_an_error_of_the_plugin_even_if_it_was_imported_first(tmp_path):
-    install_package(tmp_path, 'clashing', GOOD.format(name='CPMHeatmap'))
-    process = run_python(tmp_path, '-c', "from poseplug.registry import plugins; plugins.use(['clashing'])")
-    assert 'PluginError: plugin clashing of clashing 1.2' in process.stderr
+def test_a_module_that_registers_a_taken_name_on_import_is_an_error_even_if_it_is_imported_first(tmp_path):
+    (tmp_path / 'clashing.py').write_text(REGISTERED.format(name='CPMHeatmap'))
+    process = run_python(tmp_path, '-c', 'import clashing')
+    assert "PluginError: codec 'CPMHeatmap' is already registered by poseplug.codecs.cpm.CPMHeatmap" in process.stderr
 
 
-def test_two_plugins_that_claim_one_name_are_both_named_and_neither_is_imported(site):
-    install_package(site, 'one', GOOD.format(name='Same'))
-    install_package(site, 'two', GOOD.format(name='Same'))
+def test_two_plugins_that_offer_one_name_are_both_named_and_neither_is_imported(site):
+    install_package(site, 'one', GOOD.format(name='Same'), 'Same')
+    install_package(site, 'two', GOOD.format(name='Same'), 'Same')
     message_pattern = (
-        "^codec 'Same' is registered by plugin one of one 1.2 and by plugin two of two 1.2; say which by --plugins one"
+        "^codec 'Same' is offered as one:Same of package one 1.2 and as two:Same of package two 1.2; uninstall the "
+        "package that you do not need, or write type='one.Same'"
     )
     with pytest.raises(PluginError, match=message_pattern):
         CODECS.get('Same')
     assert not {'one', 'two'} & set(sys.modules)
-    plugins.use(['two'])
-    assert CODECS.get('Same').__module__ == 'two'
+    assert CODECS.get('two.Same').__module__ == 'two'
 
 
-def test_two_plugins_that_take_one_name_are_both_named(site):
-    install_package(site, 'one', GOOD.format(name='Same'))
-    install_package(site, 'two', GOOD.format(name='Same'))
-    with pytest.raises(PluginError, match='plugin two of two 1.2: .*registered by one.Same; two.Same'):
-        plugins.use(['one', 'two'])
-
-
-def test_a_mapping_is_imported_only_when_its_kind_is_asked_for(site):
-    install_package(site, 'lazy', "PARTS = {'codec': ['lazy.codecs']}", ':PARTS')
-    (site / 'lazy' / 'codecs').mkdir()
-    (site / 'lazy' / 'codecs' / '__init__.py').write_text('')
-    (site / 'lazy' / 'codecs' / 'mine.py').write_text(GOOD.format(name='Mine'))
-    plugins.use(['lazy'])
-    MODELS.list_names()
-    assert 'lazy.codecs' not in sys.modules
-    assert 'Mine' in CODECS.list_names()
-
-
-def test_a_name_of_a_mapping_is_found_whatever_kind_its_module_is_listed_under(site):
-    install_package(site, 'lazy', "PARTS = {'model': ['lazy.parts']}", ':PARTS')
-    (site / 'lazy' / 'parts.py').write_text(GOOD.format(name='Mine'))
-    assert CODECS.get('Mine').__module__ == 'lazy.parts'
-
-
-@pytest.mark.parametrize(
-    ('parts', 'cause'),
-    [("{'codecs': ['wrong']}", "names the kind 'codecs'; closest: 'codec'"), ("{'codec': 'wrong'}", "['wrong']")],
-)
-def test_an_invalid_mapping_is_an_error_that_says_how_to_write_it(site, caplog, parts, cause):
-    install_package(site, 'wrong', f'PARTS = {parts}', ':PARTS')
-    plugins.use(['wrong'])
-    assert cause in caplog.text
-
-
-def test_a_plugin_may_look_up_names_while_it_is_loaded(site, caplog):
+def test_a_plugin_may_look_up_names_while_it_is_loaded(site):
     asking = "from poseplug.registry import CODECS\nBase = CODECS.get('CPMHeatmap'), CODECS.get('Good')"
-    install_package(site, 'asking', asking + GOOD.format(name='Asking'))
-    install_package(site, 'goodone', GOOD.format(name='Good'))
-    install_package(site, 'lazy', "PARTS = {'codec': ['lazy.codecs']}", ':PARTS')
-    (site / 'lazy' / 'codecs.py').write_text("from poseplug.registry import CODECS\nassert CODECS.get('Heatmap')")
-    plugins.use(['asking', 'lazy'])
-    assert CODECS.get('Heatmap')
-    assert 'asking of asking 1.2; goodone of goodone 1.2; lazy of lazy 1.2' in plugins.describe()
-    assert 'lazy.codecs' in sys.modules
-    assert not caplog.messages
+    install_package(site, 'asking', asking + GOOD.format(name='Asking'), 'Asking')
+    install_package(site, 'goodone', GOOD.format(name='Good'), 'Good')
+    assert CODECS.get('Asking').__module__ == 'asking'
+    assert sys.modules['asking'].Base[1].__module__ == 'goodone'
 
 
 def test_the_package_is_cheap_to_import():
@@ -270,33 +239,52 @@ def test_the_registries_do_not_load_the_engine_or_matplotlib():
 
 
 def list_parts(*kinds: str) -> None:
-    """Run `poseplug plugins` in this process."""
+    """Run `poseplug list` in this process."""
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     command.run(parser.parse_args(kinds))
 
 
+def read_listed(capsys) -> list[str]:
+    """The printed lines, with single spaces."""
+    return [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
 def test_every_part_is_listed_with_its_origin_and_no_plugin_is_imported(site, capsys):
-    install_package(site, 'goodone', GOOD.format(name='Good') + GOOD.format(name='CPMHeatmap'))
-    install_package(site, 'one', GOOD.format(name='Same'))
-    install_package(site, 'two', GOOD.format(name='Same'))
+    install_package(site, 'goodone', '', 'Good', 'CPMHeatmap')
+    install_package(site, 'one', '', 'Same')
+    install_package(site, 'two', '', 'Same')
     list_parts('codec', 'skeleton')
-    listed = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    listed = read_listed(capsys)
     assert listed[0] == 'codec:'
-    assert 'lsp poseplug.skeletons.lsp.lsp' in listed
-    assert 'Good goodone.Good of plugin goodone of goodone 1.2, imported when named' in listed
-    taken = 'never imported by that name, which is taken by poseplug.codecs.cpm.CPMHeatmap'
-    assert f'CPMHeatmap goodone.CPMHeatmap of plugin goodone of goodone 1.2, {taken}' in listed
-    assert 'Same two.Same of plugin two of two 1.2, which is claimed by several: say which by --plugins' in listed
-    assert listed[-1] == 'Installed plugins: goodone of goodone 1.2; one of one 1.2; two of two 1.2'
+    assert 'lsp poseplug, poseplug/skeletons/lsp.py' in listed
+    assert 'Good goodone 1.2, goodone:Good' in listed
+    assert 'CPMHeatmap goodone 1.2, goodone:CPMHeatmap' in listed
+    assert 'CPMHeatmap poseplug, poseplug/codecs/cpm.py' in listed
+    assert 'Same one 1.2, one:Same' in listed
+    assert 'Same two 1.2, two:Same' in listed
     assert not {'goodone', 'one', 'two'} & set(sys.modules)
 
 
-def test_a_plugin_that_was_imported_is_listed_as_any_other(site, capsys):
-    install_package(site, 'goodone', GOOD.format(name='Good'))
-    plugins.use(['goodone'])
+def test_a_plugin_that_was_imported_is_listed_as_before_and_a_part_of_a_file_with_the_file(site, capsys):
+    install_package(site, 'goodone', REGISTERED.format(name='Good'), 'Good')
+    (site / 'beside.py').write_text(REGISTERED.format(name='Beside'))
+    CODECS.get('Good')
+    import_module('beside')
     list_parts('codec')
-    assert 'Good goodone.Good' in [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    listed = read_listed(capsys)
+    assert [line for line in listed if line.startswith('Good ')] == ['Good goodone 1.2, goodone:Good']
+    assert f'Beside {site / "beside.py"}' in listed
+
+
+@pytest.mark.parametrize('kind', REGISTRIES)
+def test_every_built_in_part_is_listed_with_its_file(kind, capsys):
+    list_parts(kind)
+    listed = dict(line.split(' ', 1) for line in read_listed(capsys)[1:])
+    files = {name: origin.removeprefix('poseplug, ') for name, origin in listed.items() if 'poseplug, ' in origin}
+    ours = [name for name, part in REGISTRIES[kind].module_dict.items() if part.__module__.startswith('poseplug.')]
+    assert set(files) == set(ours)
+    assert all((ROOT / file).is_file() for file in files.values())
 
 
 def test_a_kind_that_does_not_exist_has_a_closest_one():
@@ -304,10 +292,19 @@ def test_a_kind_that_does_not_exist_has_a_closest_one():
         list_parts('codecs')
 
 
-def test_the_demo_plugin_passes_its_own_tests_from_its_own_folder():
+def test_the_demo_plugin_passes_its_own_tests_from_its_own_folder(tmp_path):
     folder = ROOT / 'demo' / 'plugin'
-    process = run_python(folder, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(folder / 'tests'), cwd=folder)
+    write_dist_info(tmp_path, 'poseplug-offsets', 'codec', read_demo_entry())
+    process = run_python(
+        tmp_path, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(folder / 'tests'), cwd=folder, path=str(folder)
+    )
     assert process.returncode == 0, process.stdout + process.stderr
+
+
+def read_demo_entry() -> dict[str, str]:
+    """The entry points of the demo plugin."""
+    project = tomllib.loads((ROOT / 'demo' / 'plugin' / 'pyproject.toml').read_text())['project']
+    return project['entry-points']['poseplug.codec']
 
 
 # --- Configs and commands ---------------------------------------------------------------------------------------------
@@ -320,7 +317,8 @@ def recording_site(site):
     """A folder with three packages, each of which writes its name when it is imported, and a config that names one."""
     for name in ('good', 'unused', 'bad'):
         part = GOOD.format(name=name.title()) + ('1 / 0' if name == 'bad' else '')
-        install_package(site, name, f"with open({str(site / 'marker')!r}, 'a') as f: f.write('{name} ')\n{part}")
+        code = f"with open({str(site / 'marker')!r}, 'a') as f: f.write('{name} ')\n{part}"
+        install_package(site, name, code, name.title())
     codec = "codec=dict(_delete_=True, type='Good', input_size=(128, 128), stride=8)"
     (site / 'named.py').write_text(f"_base_ = '{LITE}'\nmodel = dict({codec})\n")
     (site / 'marker').write_text('')
@@ -335,47 +333,17 @@ def read_imported(site: Path) -> list[str]:
 
 
 def test_a_config_imports_the_plugin_whose_part_it_names_and_no_other(recording_site):
-    process = run_python(recording_site, 'tools/describe.py', str(recording_site / 'named.py'))
+    process = run_python(recording_site, '-m', 'poseplug', 'describe', str(recording_site / 'named.py'))
     assert (process.returncode, process.stderr) == (0, '')
     assert 'Good' in process.stdout
     assert read_imported(recording_site) == ['good']
 
 
-def test_plugins_are_named_on_the_command_line_and_a_bad_one_does_not_stop_the_others(recording_site):
-    process = run_python(
-        recording_site, 'tools/describe.py', str(recording_site / 'named.py'), '--plugins', 'unused', 'bad'
-    )
-    assert process.returncode == 0, process.stderr
-    assert read_imported(recording_site) == ['unused', 'bad', 'good']
-    assert process.stderr.count('plugin bad of bad 1.2 does not load') == 1
-
-
-def test_a_misspelt_plugin_on_the_command_line_ends_the_command(recording_site, capsys, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['tool', 'CONFIG', '--plugins', 'good', '--plugins', 'unsued'])
-    parser = options.add_config_options(argparse.ArgumentParser())
-    parser.add_argument('config')
-    with pytest.raises(SystemExit, match='2'):
-        options.main(parser, lambda args: pytest.fail('it process'))
-    assert "ConfigError: plugin 'unsued' is not installed; closest: 'unused'" in capsys.readouterr().err
-    assert read_imported(recording_site) == []
-
-
-def test_plugins_are_named_by_a_config_and_by_its_options(recording_site):
-    config = recording_site / 'sides.py'
-    config.write_text(f"_base_ = '{LITE}'\nplugins = ['unused']\n")
-    load_config(config, {'plugins': ['good']})
-    assert read_imported(recording_site) == ['good']
-    load_config(config)
-    assert read_imported(recording_site) == ['unused']
-    config.write_text(f"_base_ = '{LITE}'\nplugins = ['unsued']\n")
-    with pytest.raises(ConfigError, match=r"sides.py:2, plugins: plugin 'unsued' is not installed; closest: 'unused'"):
+def test_a_broken_plugin_that_a_config_names_is_an_error_at_its_line(recording_site):
+    config = recording_site / 'bad.py'
+    config.write_text((recording_site / 'named.py').read_text().replace("'Good'", "'Bad'"))
+    with pytest.raises(ConfigError, match=r"bad.py:2, model.codec.type: codec 'Bad' is bad:Bad of package bad 1.2, wh"):
         load_config(config)
-
-
-@pytest.mark.parametrize('given', ['unused', [3], {'unused': True}])
-def test_the_plugins_of_a_config_are_a_list_of_names(given):
-    with pytest.raises(ConfigError, match='^--cfg-options, plugins: a list of names of installed plugins is wanted'):
-        load_config(LITE, {'plugins': given})
 
 
 def test_a_data_config_finds_plugins_by_their_parts_but_may_not_import_others(recording_site):
@@ -385,12 +353,79 @@ def test_a_data_config_finds_plugins_by_their_parts_but_may_not_import_others(re
     data.write_text(json.dumps(content))
     load_config(data)
     assert read_imported(recording_site) == ['good']
-    data.write_text(json.dumps({**content, 'plugins': ['unused']}))
-    with pytest.raises(
-        UnsafeFileError, match=r'plugins runs code, which a .json config cannot; give them by --plugins'
-    ):
+    data.write_text(json.dumps({**content, 'custom_imports': dict(imports=['unused'])}))
+    with pytest.raises(UnsafeFileError, match=r'custom_imports runs code, which a .json config cannot; use a .py'):
         load_config(data)
     assert read_imported(recording_site) == []
+
+
+# --- Parts in files beside the config ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(site):
+    """A function that writes a config with a line of imports into a folder with a part in my_codec.py."""
+    folder = site / 'own'
+    folder.mkdir()
+    (folder / 'my_codec.py').write_text(REGISTERED.format(name='Mine'))
+    search_path = list(sys.path)
+
+    def write(line: str) -> Path:
+        codec = "codec=dict(_delete_=True, type='Mine', input_size=(128, 128), stride=8)"
+        (folder / 'config.py').write_text(f"{line}\n_base_ = '{LITE}'\nmodel = dict({codec})\n")
+        return folder / 'config.py'
+
+    yield write
+    sys.path[:] = search_path
+
+
+IMPORTS = ['import my_codec', 'from my_codec import Mine', "custom_imports = dict(imports=['my_codec'])"]
+
+
+@pytest.mark.parametrize('line', IMPORTS)
+def test_a_part_in_a_file_beside_the_config_is_imported_by_the_config(beside, line):
+    assert load_config(beside(line)).model.codec.type == 'Mine'
+    assert CODECS.get('Mine').__module__ == 'my_codec'
+
+
+@pytest.mark.parametrize('line', IMPORTS)
+def test_a_config_that_inherits_from_one_with_imports_has_its_parts(beside, line):
+    child = beside(line).parents[1] / 'child.py'
+    child.write_text("_base_ = 'own/config.py'\nseed = 3\n")
+    assert load_config(child).seed == 3
+
+
+def test_a_part_that_no_config_imports_is_not_found_and_its_folder_is_not_searched(beside):
+    config = beside('')
+    with pytest.raises(ConfigError, match="codec 'Mine' is not registered"):
+        load_config(config)
+    assert str(config.parent) not in sys.path
+
+
+def test_a_module_that_cannot_be_imported_is_an_error_with_its_line_unless_that_is_allowed(beside, caplog):
+    config = beside("custom_imports = dict(imports=['no_such_codec', 'my_codec'])")
+    with pytest.raises(ConfigError, match=r"config.py:1, custom_imports: 'no_such_codec' cannot be imported: ModuleNo"):
+        load_config(config)
+    load_config(beside("custom_imports = dict(imports=['no_such_codec', 'my_codec'], allow_failed_imports=True)"))
+    assert "'no_such_codec' cannot be imported" in caplog.text
+
+
+@pytest.mark.parametrize('spec', ['my_codec', ['my_codec'], dict(import_='my_codec'), dict(imports=[3])])
+def test_custom_imports_are_written_as_a_dict(spec):
+    with pytest.raises(ConfigError, match=r"^--cfg-options, custom_imports: expects dict\(imports=\['module'"):
+        load_config(LITE, {'custom_imports': spec})
+
+
+def test_a_spawned_worker_unpickles_a_part_of_a_file_beside_the_config(beside, site):
+    script = site / 'spawning_beside.py'
+    config = beside('import my_codec')
+    loading = f'from poseplug.config.load import load_config\nload_config({str(config)!r})\n'
+    script.write_text(SPAWNING.replace("'Good'", "'Mine'").replace('"Good"', '"Mine"').replace('# first', loading))
+    process = run_python(site, str(script))
+    assert process.stdout.split() == ['my_codec', 'Mine', 'True'], process.stderr
+
+
+# --- Processes --------------------------------------------------------------------------------------------------------
 
 
 def test_a_spawned_process_unpickles_a_plugins_part_and_finds_it_by_name(recording_site):
@@ -402,6 +437,7 @@ def test_a_spawned_process_unpickles_a_plugins_part_and_finds_it_by_name(recordi
 
 
 SPAWNING = """
+# first
 from torch.utils.data import DataLoader
 from poseplug.registry import CODECS
 from poseplug.testing import SMALL_SKELETON
@@ -420,26 +456,23 @@ if __name__ == '__main__':
 """
 
 
-def test_the_demo_plugins_codec_is_found_by_the_source_of_its_package(tmp_path):
-    write_dist_info(tmp_path, 'poseplug-offsets', 'offsets = poseplug_offsets:PARTS')
+def test_the_demo_plugins_codec_is_found_by_its_entry_point(tmp_path):
+    write_dist_info(tmp_path, 'poseplug-offsets', 'codec', read_demo_entry())
     code = (
         'import sys; from poseplug.registry import CODECS; CODECS.get("Heatmap"); CODECS.list_names(); '
         'print("poseplug_offsets" in sys.modules, CODECS.get("DiskOffset").__module__)'
     )
     site = Path(f'{tmp_path}{os.pathsep}{ROOT / "demo" / "plugin"}')
     assert run_python(site, '-c', code).stdout.split() == ['False', 'poseplug_offsets.disk_offset']
-    listed = run_python(site, 'tools/plugins.py', 'codec').stdout
-    assert 'poseplug_offsets.disk_offset.DiskOffset of plugin offsets of poseplug-offsets 1.2' in listed
+    listed = run_python(site, '-m', 'poseplug', 'list', 'codec').stdout
+    assert 'poseplug-offsets 1.2, poseplug_offsets.disk_offset:DiskOffset' in listed
 
 
 def test_an_optimizer_of_a_plugin_is_found_among_mmengines(site):
-    install_package(
-        site, 'optims', 'from mmengine.registry import OPTIMIZERS\n@OPTIMIZERS.register_module()\nclass Steep: ...'
-    )
-    assert find_registered_part(OPTIMIZERS, 'Nothing') is None
+    install_package(site, 'optims', 'class Steep: ...', 'Steep', kind='optimizer')
+    assert find_part_type(OPTIMIZERS, 'Nothing') is None
     assert 'optims' not in sys.modules
     assert describe_missing_part(OPTIMIZERS, 'Stepe').startswith(
         "optimizer 'Stepe' is not registered; closest: 'Steep'"
     )
-    assert find_registered_part(OPTIMIZERS, 'Steep').__module__ == 'optims'
-    OPTIMIZERS.module_dict.pop('Steep')
+    assert find_part_type(OPTIMIZERS, 'Steep').__module__ == 'optims'

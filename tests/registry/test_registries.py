@@ -143,7 +143,7 @@ def test_lists_and_tuples_are_the_same_setting():
 
 
 def test_every_registry_has_built_in_parts_and_a_name_of_its_own():
-    from poseplug.registry.plugins import BUILTIN
+    from poseplug.registry.plugins import BUILTIN_MODULES
 
-    assert set(REGISTRIES) == set(BUILTIN)
+    assert set(REGISTRIES) == set(BUILTIN_MODULES)
     assert METRICS is REGISTRIES['metric']

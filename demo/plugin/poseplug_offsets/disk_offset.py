@@ -14,10 +14,8 @@ from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.fields.grid import Grid
-from poseplug.registry import CODECS
 
 
-@CODECS.register_module()
 @dataclass(frozen=True)
 class DiskOffset(MapCodec):
     """A codec of disks around the keypoints, and of offsets from the cells of a disk to its keypoint.

@@ -33,7 +33,7 @@ def create_single_keypoint(x, y, **settings):
     return codec, torch.tensor([[[[x, y]]]]), torch.ones(1, 1, 1)
 
 
-def test_the_package_registers_its_codec_by_name():
+def test_the_installed_package_offers_its_codec_by_name():
     assert CODECS.get('DiskOffset') is DiskOffset
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.options import add_config_options, add_plugins_option
+from poseplug.cli.options import add_config_options
 
 _SPLITS = ('train', 'val', 'test')
 
@@ -133,7 +133,7 @@ def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'name',
         metavar='DATASET',
-        help='synthetic, lsp, lspet, flic, coco, mpii, crowdpose, aic, or one of --plugins',
+        help='synthetic, lsp, lspet, flic, coco, mpii, crowdpose, aic, or one of an installed package',
     )
     parser.add_argument('--out', type=Path, metavar='DIR', help='synthetic: the folder to write')
     parser.add_argument('--num-images', type=int, default=1600, help='synthetic: number of images (default: 1600)')
@@ -147,7 +147,6 @@ def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--num-workers', type=int, default=0, help='synthetic: additional processes (default: none)')
     parser.add_argument('--data-root', type=Path, metavar='DIR', help='other data sets: the folder to check')
     parser.set_defaults(run=_run_prepare)
-    add_plugins_option(parser)
 
 
 def _add_pack_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-from poseplug.cli.options import add_plugins_option
-
 
 def run(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
@@ -33,4 +31,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder (default: that of the shipped model)')
     parser.add_argument('--name', help='name of the two files (default: that of the shipped model)')
-    add_plugins_option(parser)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.options import add_plugins_option
-
 _DEFAULT_OUT = Path('work_dirs/predictions')
 
 
@@ -56,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--batch-size', type=_parse_positive_int, default=32, help='instances per forward pass (default: 32)'
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
-    add_plugins_option(parser)
 
 
 def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,50 @@
+"""Lists the parts of a kind with where they come from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from poseplug.registry.plugins import list_plugin_parts
+from poseplug.registry.registries import PartType, get_registry, qualified_name
+
+
+def list_part_origins(kind: str) -> list[tuple[str, str]]:
+    """List the registered parts of a kind and those that installed packages offer.
+
+    Args:
+        kind: such as 'codec'.
+
+    Returns:
+        Name and origin, sorted by name: 'poseplug, poseplug/codecs/cpm.py' for a built-in part,
+        'poseplug-offsets 0.1.0, poseplug_offsets.disk_offset:DiskOffset' for one of a package, and the file for one
+        that a config imported. A name that is offered twice is listed twice.
+
+    Raises:
+        ConfigError: there is no such kind.
+
+    Example:
+        >>> dict(list_part_origins('skeleton'))['lsp']
+        'poseplug, poseplug/skeletons/lsp.py'
+    """
+    registry = get_registry(kind)
+    offered = list_plugin_parts(kind)
+    offers = {(part.name, part.entry.module.partition('.')[0]) for part in offered}
+    registered = [(name, registry.module_dict[name]) for name in registry.list_names()]
+    origins = [(name, _describe_origin(part)) for name, part in registered if (name, _top_package(part)) not in offers]
+    return sorted(origins + [(part.name, f'{part.package}, {part.entry.value}') for part in offered])
+
+
+def _top_package(part: PartType) -> str:
+    return qualified_name(part).partition('.')[0]
+
+
+def _describe_origin(part: PartType) -> str:
+    """Where a registered part was defined."""
+    file = getattr(sys.modules.get(part.__module__), '__file__', None)
+    if not file:
+        return qualified_name(part)
+    if _top_package(part) == 'poseplug':
+        package_folder = Path(__file__).parents[2]
+        return f'poseplug, {Path(file).relative_to(package_folder).as_posix()}'
+    return file
