@@ -10,7 +10,7 @@ from torch import Tensor
 from poseplug.codecs.base import Targets
 from poseplug.codecs.heatmap import Heatmap, check_kernel_size, labeled_mask
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.fields.draw import draw_blurred_cells, merge_heatmaps
+from poseplug.fields.gaussians import draw_blurred_cells, merge_heatmaps
 from poseplug.registry import CODECS
 
 _PEAK_VALUE = 255.0

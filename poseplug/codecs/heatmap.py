@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.fields.draw import (
+from poseplug.fields.gaussians import (
     draw_gaussians,
     draw_thresholded_gaussians,
     fill_background,

@@ -14,7 +14,7 @@ from poseplug.codecs.regression import denormalize_keypoints, flip_normalized_ke
 from poseplug.codecs.subject import select_subject
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.fields.draw import draw_gaussians
+from poseplug.fields.gaussians import draw_gaussians
 from poseplug.fields.grid import Grid
 from poseplug.registry import CODECS
 

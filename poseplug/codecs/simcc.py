@@ -16,7 +16,7 @@ from poseplug.codecs.integral import unit_sum_gaussian_peak
 from poseplug.codecs.subject import select_subject
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.fields.draw import gaussian_inplace
+from poseplug.fields.gaussians import gaussian_inplace
 from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
 from poseplug.registry import CODECS
 

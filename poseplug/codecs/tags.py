@@ -15,7 +15,7 @@ from poseplug.codecs.heatmap import Heatmap, labeled_mask
 from poseplug.codecs.multi_instance import build_heatmap_codec, select_central_instances
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.fields.draw import round_to_cells
+from poseplug.fields.gaussians import round_to_cells
 from poseplug.fields.grid import Grid
 from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
 from poseplug.grouping.tags import TagParseResult, TagRules, parse_tags

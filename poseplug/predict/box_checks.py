@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from poseplug.core.boxes import BoxFormat, boxes_to_corners
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.data.sources.boxes import DetectedBoxes
+from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput
 

@@ -17,7 +17,7 @@ from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, box_iou, boxes_
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.progress import track_progress
 from poseplug.core.sample import Record
-from poseplug.data.sources.boxes import DetectedBoxes
+from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoFormatSource
 from poseplug.files.atomic import write_atomically
 from poseplug.predict.folders import IMAGE_SUFFIXES

@@ -13,7 +13,7 @@ import numpy as np
 from poseplug.core.boxes import clip_boxes
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.geometry import Size, crop_matrix, image_center, transform_points
-from poseplug.data.sources.boxes import DetectedBoxes
+from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.transforms.warp import choose_reduction, reduced_to_full_matrix, warp_image
 from poseplug.deploy.onnx_file import read_input_shapes
 from poseplug.files.fetch import fetch_pinned_url

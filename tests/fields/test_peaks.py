@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from poseplug.fields.draw import draw_gaussians, merge_heatmaps
+from poseplug.fields.gaussians import draw_gaussians, merge_heatmaps
 from poseplug.fields.peaks import (
     CENTROID,
     PEAK_REFINEMENTS,

@@ -9,7 +9,7 @@ import pytest
 
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.sample import Record
-from poseplug.data.sources.boxes import DetectedBoxes
+from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoSource
 from poseplug.files.images import read_image
 from poseplug.predict import detectors

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from poseplug.core.boxes import box_areas, box_iou, boxes_to_corners, clip_boxes, has_extent
 from poseplug.core.errors import AnnotationError
-from poseplug.data.sources.boxes import compute_fit_fraction
+from poseplug.data.sources.box_files import compute_fit_fraction
 from poseplug.grouping.nms import nms
 from poseplug.predict.box_checks import parse_boxes
 from tests.properties.laws import LAW, boxes, rng, seeds, sizes

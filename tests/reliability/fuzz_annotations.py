@@ -34,7 +34,7 @@ from poseplug.core.errors import PoseplugError
 from poseplug.core.sample import Record
 from poseplug.data.sources.aic import AICSource
 from poseplug.data.sources.base import SourceReport
-from poseplug.data.sources.boxes import read_detected_boxes
+from poseplug.data.sources.box_files import read_detected_boxes
 from poseplug.data.sources.coco import CocoSource
 from poseplug.data.sources.crowdpose import CrowdPoseSource
 from poseplug.data.sources.flic import FLICSource

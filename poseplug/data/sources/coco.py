@@ -12,7 +12,7 @@ from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
-from poseplug.data.sources.boxes import DetectedBoxes, read_detected_boxes
+from poseplug.data.sources.box_files import DetectedBoxes, read_detected_boxes
 from poseplug.data.sources.coco_format import CocoReader
 from poseplug.registry import SOURCES
 from poseplug.skeletons.coco import COCO

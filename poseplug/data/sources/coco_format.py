@@ -19,7 +19,7 @@ from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.masks import parse_segmentation
 from poseplug.data.sources.base import SourceReport
-from poseplug.data.sources.boxes import check_box_format
+from poseplug.data.sources.box_files import check_box_format
 from poseplug.files.image_folder import find_images
 from poseplug.files.images import LazyImage
 from poseplug.files.json_file import (

@@ -7,7 +7,7 @@ import pytest
 
 from poseplug.core.boxes import xywh_to_xyxy
 from poseplug.core.errors import AnnotationError
-from poseplug.data.sources.boxes import read_detected_boxes
+from poseplug.data.sources.box_files import read_detected_boxes
 
 SIZES = {7: (640, 480), 9: (640, 480)}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.fields.draw import (
+from poseplug.fields.gaussians import (
     draw_blurred_cells,
     draw_gaussians,
     draw_thresholded_gaussians,
