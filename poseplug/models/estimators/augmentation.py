@@ -1,81 +1,137 @@
-"""How a network predicts from several views of each picture, and from the mirrored ones."""
+"""Test-time augmentation: the fields of an image from several views of it, and from flipped copies."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from poseplug.core.poses import Poses
+from poseplug.codecs.base import Codec
+from poseplug.core.errors import MismatchError
 from poseplug.core.sample import Batch
-from poseplug.models.estimators.base import EstimatorInterface, complete_stages
+from poseplug.models.estimators.fusion import check_field_shapes, fuse_crops, fuse_whole_images, view_sizes_of
+from poseplug.models.estimators.network import FieldNetwork, StageFields, complete_stages
+from poseplug.models.estimators.sized_codecs import SizedCodecs
+
+ViewFusion = Literal['crops', 'whole_images', 'none']
 
 
-class TTAMixin(EstimatorInterface):
-    """The fields of every view of the pictures, with `flip_test` averaged with those of the mirrored ones."""
+@dataclass(frozen=True, eq=False)
+class FrameFields:
+    """Fields of M images that one codec decodes.
 
-    codec: Any
-    flip_test: bool
+    Attributes:
+        fields: (M, C, H, W) by name.
+        codec: Reads them; its input is the frame.
+        input_to_image: (M, 3, 3), from px of the frame to px of the images.
+    """
 
-    @torch.inference_mode()
-    def predict(self, batch: Batch, all_stages: bool = False) -> list[list[Poses]]:
-        """The people of every picture, in image pixels: one list a stage, or one list for the last stage alone.
+    fields: StageFields
+    codec: Codec
+    input_to_image: Tensor
 
-        Fields that a stage does not predict are those of the last stage.
+
+class TestTimeAugmentation:
+    """Predicts every view of a batch, averages flipped copies (flip test) and fuses the views (multi-scale test).
+
+    Args:
+        codec: Flips fields, and reads those of inputs of the config's size.
+        fusion: How the views of an image are fused: 'crops' at every pixel of the image (Wei et al. 2016),
+            'whole_images' on the cells of the first view (Cao et al. 2017), or 'none', where several are an error.
+        flip_test: Average the fields with those of the flipped input.
+        head_name: The part that predicts the fields, for messages.
+    """
+
+    __test__ = False  # no class of tests, whatever pytest thinks of its name
+
+    def __init__(self, codec: Codec, fusion: ViewFusion, flip_test: bool = False, head_name: str = 'the head'):
+        self.codecs, self.fusion, self.flip_test = SizedCodecs(codec), fusion, flip_test
+        self.head_name = head_name
+
+    def predict_views(self, network: FieldNetwork, batch: Batch) -> list[list[StageFields]]:
+        """Predict the stages of every view.
+
+        Args:
+            network: The network.
+            batch: B images with V views each.
+
+        Returns:
+            For every view its stages, each with all fields (B, C, ...) by name; what a stage does not predict is that
+            of the last one.
         """
-        batch = batch.to(self.input_norm.mean.device)
-        domains, views = self.prediction_source_indices(batch), []
-        for images, centers in _split_views(
-            batch
-        ):  # as in `fields`, whose call would be one frame more to the first layer
-            views.append(
-                complete_stages(self.apply_flip_test(self(images, centers, domains), images, centers, domains))
-            )
-        wanted = range(0 if all_stages else len(views[0]) - 1, len(views[0]))
-        return [self.decode_views([view[t] for view in views], batch) for t in wanted]
-
-    def decode_views(self, view_fields: list[dict[str, Tensor]], batch: Batch) -> list[Poses]:
-        """The people of every picture, in image pixels, from the fields of its views."""
-        raise NotImplementedError(f'{type(self).__name__} does not say whom its fields show')
-
-    @torch.inference_mode()
-    def predict_fields(self, batch: Batch) -> list[list[dict[str, Tensor]]]:
-        """What `predict` decodes: for every view of the pictures, the stages of fields (B, C, H, W)."""
-        batch = batch.to(self.input_norm.mean.device)
-        domains, views = self.prediction_source_indices(batch), []
+        source_indices = network.prediction_source_indices(batch)
+        views = []
         for images, centers in _split_views(batch):
-            views.append(
-                complete_stages(self.apply_flip_test(self(images, centers, domains), images, centers, domains))
-            )
+            stages = network(images, centers, source_indices)
+            if self.flip_test:
+                stages = self._average_flipped(stages, network, images, centers, source_indices)
+            views.append(complete_stages(stages))
         return views
 
-    def prediction_source_indices(self, batch: Batch) -> Tensor | None:
-        """The `domains` that the network is told for predicting a batch."""
-        return self.source_indices(batch)
+    def _average_flipped(
+        self,
+        stages: list[StageFields],
+        network: FieldNetwork,
+        images: Tensor,
+        centers: Tensor,
+        source_indices: Tensor | None,
+    ) -> list[StageFields]:
+        """Stages of images (B, H, W, 3), averaged with those of the flipped images."""
+        codec, width = self.codecs.codec, images.shape[2]
+        flipped_centers = torch.stack([width - 1 - centers[:, 0], centers[:, 1]], dim=1)
+        flipped_stages = network(images.flip(2), flipped_centers, source_indices)
+        pairs = zip(stages, flipped_stages, strict=True)
+        return [codec.average_flipped(fields, codec.flip(flipped)) for fields, flipped in pairs]
 
-    def apply_flip_test(
-        self, stages: list[dict[str, Tensor]], images: Tensor, centers: Tensor, source_indices: Tensor | None = None
-    ) -> list[dict[str, Tensor]]:
-        """The stages of fields of pictures (B, H, W, 3); with `flip_test`, averaged with the mirrored ones."""
-        if not self.flip_test:
-            return stages
-        mirrored = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
-        others = [self.codec.flip(fields) for fields in self(images.flip(2), mirrored, source_indices)]
-        return [self.codec.average_flipped(a, b) for a, b in zip(stages, others, strict=True)]
+    def fuse(self, view_fields: list[StageFields], batch: Batch) -> Iterator[FrameFields]:
+        """Fuse the fields of several views of each image.
+
+        Args:
+            view_fields: The fields (B, C, ...) of one stage, for every view.
+            batch: The B images.
+
+        Yields:
+            The fused fields, in the order of the images: of all images at once, or one by one if each has its own
+            frame. Fields of a single view stay as they are.
+
+        Raises:
+            ConfigError: The codec has no heatmaps, which crops are fused by.
+            MismatchError: Fields have another size than their codec's, or this model reads a single view.
+        """
+        several = len(view_fields) > 1
+        if several and self.fusion == 'none':
+            raise MismatchError('OneStage reads one view of an image; leave MultiScaleImage out of the test pipeline')
+        if several and self.fusion == 'crops':
+            identity = torch.eye(3, dtype=torch.float64, device=batch.images.device)[None]
+            for codec, heatmaps in fuse_crops(self.codecs.codec, view_fields, batch):
+                yield FrameFields({'heatmap': heatmaps}, codec, identity)
+            return
+        codec, fields = self.codecs.codec, view_fields[0]
+        if self.fusion == 'whole_images':
+            view_codecs = [self.codecs.get(size) for size in view_sizes_of(batch)]
+            for view_codec, one_view in zip(view_codecs, view_fields, strict=False):
+                check_field_shapes(one_view, view_codec, self.head_name)
+            codec = view_codecs[0]
+            if several:
+                fields = fuse_whole_images(view_codecs, view_fields, batch.image_to_input)
+        yield FrameFields(fields, codec, torch.linalg.inv(batch.image_to_input[:, 0]))
 
 
 def _split_views(batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    """For every view its pictures (B, H, W, 3) and the subject's position (B, 2), in its input pixels."""
-    back = torch.linalg.inv(batch.image_to_input[:, 0])
-    others = [transform_each_point(batch.centers, matrix @ back) for matrix in batch.image_to_input.unbind(1)[1:]]
+    """For every view its images (B, H, W, 3) and the subject's position (B, 2), in its input px."""
+    to_image = torch.linalg.inv(batch.image_to_input[:, 0])
+    other_matrices = batch.image_to_input.unbind(1)[1:]
+    centers = [batch.centers, *(transform_each_point(batch.centers, m @ to_image) for m in other_matrices)]
     images = batch.images.unbind(1)
     if batch.view_sizes:
         images = tuple(i[:, :height, :width] for i, (width, height) in zip(images, batch.view_sizes, strict=True))
-    return list(zip(images, [batch.centers, *others], strict=True))
+    return list(zip(images, centers, strict=True))
 
 
 def transform_each_point(points: Tensor, matrices: Tensor) -> Tensor:
-    """Points (B, 2), each through its own matrix (B, 3, 3)."""
-    there = (matrices[:, :2, :2] @ points.to(matrices)[..., None])[..., 0] + matrices[:, :2, 2]
-    return there.to(points)
+    """Transform points (B, 2), each by its own matrix (B, 3, 3)."""
+    transformed = (matrices[:, :2, :2] @ points.to(matrices)[..., None])[..., 0] + matrices[:, :2, 2]
+    return transformed.to(points)

@@ -2,71 +2,140 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from poseplug.codecs.base import Codec
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.sample import Batch
-from poseplug.models.estimators.base import PartConfig
-from poseplug.models.estimators.top_down import TopDown
+from poseplug.core.skeleton import Skeleton
+from poseplug.models.estimators.augmentation import TestTimeAugmentation
+from poseplug.models.estimators.base import Estimator
+from poseplug.models.estimators.criterion import StageCriterion, Supervision
+from poseplug.models.estimators.network import IMAGENET_NORM, PartConfig, StageFields, build_codec, build_network
+from poseplug.models.estimators.postprocess import CropPostprocess
+from poseplug.models.estimators.top_down import check_top_down_codec
+from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS
+from poseplug.registry.skeletons import get_skeleton
+
+
+class Teacher:
+    """A trained estimator that only predicts.
+
+    It is an object beside the student and not a submodule of it: it is not trained, averaged, sharded or saved, and it
+    moves to the device of the batches by itself.
+
+    Args:
+        estimator: The trained estimator; it is put into evaluation mode and its weights are frozen.
+    """
+
+    def __init__(self, estimator: Estimator):
+        self.estimator = estimator.eval().requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
+        return self  # a frozen teacher serves every copy of its student
+
+    @torch.no_grad()
+    def predict_last_stage(self, batch: Batch) -> StageFields:
+        """Predict the last stage's fields (B, C, ...) of the first view of a batch."""
+        network = self.estimator.to(batch.images.device).network
+        stages = network(batch.images[:, 0], batch.centers, network.source_indices(batch))
+        return stages[-1]
+
+
+class DistillationCriterion(nn.Module):
+    """The losses of another criterion, and 'loss_distill' between the last stage and the teacher's.
+
+    Args:
+        criterion: The student's own criterion.
+        teacher: Predicts the same fields.
+        distill_loss: Compares a field with the teacher's.
+        distill_weight: The weight of that loss, which is the sum over the fields.
+    """
+
+    def __init__(self, criterion: nn.Module, teacher: Teacher, distill_loss: nn.Module, distill_weight: float):
+        super().__init__()
+        self.student, self.teacher = criterion, teacher
+        self.distill_loss, self.distill_weight = distill_loss, distill_weight
+
+    def forward(self, stages: Sequence[StageFields], batch: Batch) -> dict[str, Tensor]:
+        """Compute the student's losses and 'loss_distill'.
+
+        Args:
+            stages: What the network predicts for the first view: fields (B, C, ...) by name, for every stage.
+            batch: The B images with their instances.
+        """
+        teacher_fields = self.teacher.predict_last_stage(batch)
+        distances = [self.distill_loss(field, teacher_fields[name].float()) for name, field in stages[-1].items()]
+        losses: dict[str, Tensor] = self.student(stages, batch)
+        return {**losses, 'loss_distill': self.distill_weight * torch.stack(distances).sum()}
 
 
 @MODELS.register_module()
-class DistilledTopDown(TopDown):
-    """A `TopDown` with a further loss between the fields of its last stage and those of a `teacher`.
+class DistilledTopDown(Estimator):
+    """A `TopDown` with a further loss between the fields of its last stage and those of a teacher.
 
-    `teacher` is a built estimator, or dict(config=FILE, weights=FILE) of a trained one. It sees the same pictures, is
-    never trained, and is no part of the student's weights. `distill_loss` is the loss, `distill_weight` its weight.
+    Args:
+        skeleton: A name, a skeleton or its settings; the config's builder provides it.
+        codec: The codec of one instance.
+        backbone: The backbone.
+        head: The head.
+        teacher: A built estimator. In a config it is dict(config=FILE, weights=FILE), which `build_model` loads. It
+            receives the same images, is never trained, and is not part of the student's weights.
+        distill_loss: The loss between a field and the teacher's.
+        distill_weight: The weight of that loss.
+        neck: The neck; None for none.
+        loss: As in `StageCriterion`.
+        input_norm: Settings of `InputNorm`.
+        supervision: As in `StageCriterion`.
+        channels_last: As in `Network`.
+        flip_test: Average the fields with those of the flipped crop.
+
+    Raises:
+        ConfigError: A setting is unknown or wrong.
+        MismatchError: Two parts, or student and teacher, do not fit each other.
     """
 
     def __init__(
         self,
-        *args: Any,
-        teacher: nn.Module | PartConfig,
+        skeleton: Skeleton | str | PartConfig,
+        codec: Codec | PartConfig,
+        backbone: nn.Module | PartConfig,
+        head: nn.Module | PartConfig,
+        teacher: Estimator | PartConfig,
         distill_loss: nn.Module | PartConfig = dict(type='MeanSquaredError'),  # noqa: B006 - read only
         distill_weight: float = 1.0,
-        **parts: Any,
+        neck: nn.Module | PartConfig | None = None,
+        loss: LossSpec | Sequence[LossSpec] | None = None,
+        input_norm: PartConfig = IMAGENET_NORM,
+        supervision: Supervision = 'all',
+        channels_last: bool = False,
+        flip_test: bool = False,
     ):
-        super().__init__(*args, **parts)
-        self.distill_loss, self.distill_weight = MODELS.build(distill_loss), distill_weight
-        self._teacher = [teacher if isinstance(teacher, nn.Module) else _load_teacher(**teacher)]  # no submodule
-        self._teacher[0].eval().requires_grad_(False)
-        theirs, ours = self.teacher.codec.shapes, self.codec.shapes
-        if theirs != ours or self.teacher.skeleton.keypoints != self.skeleton.keypoints:
-            raise MismatchError(
-                f'the teacher predicts {theirs} for the joints of {self.teacher.skeleton.name!r}, the student {ours} '
-                f'for those of {self.skeleton.name!r}; give both one codec, input size and skeleton'
-            )
-
-    @property
-    def teacher(self) -> Any:
-        """The teacher, on the student's device."""
-        self._teacher[0] = self._teacher[0].to(self.input_norm.mean.device)
-        return self._teacher[0]
-
-    def losses(self, batch: Batch, outputs: Any = None) -> dict[str, Tensor]:
-        """The student's own losses, and 'loss_distill'."""
-        if outputs is None:
-            outputs = self(batch.images[:, 0], batch.centers, self.source_indices(batch))
-        with torch.no_grad():
-            shown = self.teacher(batch.images[:, 0], batch.centers, self.teacher.source_indices(batch))[-1]
-        taught = torch.stack([self.distill_loss(maps, shown[name].float()) for name, maps in outputs[-1].items()]).sum()
-        return {**super().losses(batch, outputs), 'loss_distill': self.distill_weight * taught}
+        codec, skeleton = build_codec(codec, skeleton), get_skeleton(skeleton)
+        network = build_network(codec, backbone, head, neck, input_norm, channels_last)
+        student = StageCriterion(codec, network.head, loss, supervision)
+        check_top_down_codec(type(self).__name__, codec)
+        criterion = DistillationCriterion(
+            student, Teacher(_check_teacher(teacher, codec, skeleton)), MODELS.build(distill_loss), distill_weight
+        )
+        augmentation = TestTimeAugmentation(codec, 'crops', flip_test)
+        super().__init__(skeleton, network, criterion, augmentation, CropPostprocess(codec))
 
 
-def _load_teacher(config: str | None = None, weights: str | None = None) -> nn.Module:
-    """A trained estimator from its config and its weights."""
-    from poseplug.config.build import (
-        build_model,  # imports lie here since these modules import the estimators' registry
-    )
-    from poseplug.config.load import load_config
-    from poseplug.files.weights import load_weights
-
-    if config is None or weights is None:
-        raise ConfigError('a teacher is dict(config=FILE, weights=FILE); give both')
-    model = build_model(load_config(config))
-    load_weights(model, weights)
-    return model
+def _check_teacher(teacher: Estimator | PartConfig, codec: Codec, skeleton: Skeleton) -> Estimator:
+    """Return a teacher that predicts the student's fields for the student's keypoints; else raise."""
+    if not isinstance(teacher, Estimator):
+        raise ConfigError(
+            f'a teacher is dict(config=FILE, weights=FILE) in a config that build_model builds, or a built estimator; '
+            f'got {teacher!r}'
+        )
+    if teacher.codec.shapes != codec.shapes or teacher.skeleton.keypoints != skeleton.keypoints:
+        raise MismatchError(
+            f'the teacher predicts {teacher.codec.shapes} for the keypoints of {teacher.skeleton.name!r}, the student '
+            f'{codec.shapes} for those of {skeleton.name!r}; give both one codec, input size and skeleton'
+        )
+    return teacher

@@ -1,0 +1,157 @@
+"""Criteria: stages of fields and their batch to named losses, one per trained stage (intermediate supervision)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poseplug.codecs.base import Codec, Targets
+from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.sample import Batch
+from poseplug.models.estimators.network import StageFields
+from poseplug.models.estimators.sized_codecs import SizedCodecs
+from poseplug.models.heads.base import Head
+from poseplug.models.losses.base import LossSpec, LossTable, expand_weight
+
+Supervision = str | Sequence[float]
+
+
+class StageCriterion(nn.Module):
+    """Compares every trained stage with the codec's targets: the sum of the losses of its fields.
+
+    Args:
+        codec: Encodes the targets.
+        head: The head whose stages are compared; the criterion keeps its number of stages and its name.
+        loss: One loss for all fields, a dict by field, or a list of these with one per stage; as in `LossTable`.
+        supervision: 'all' stages (intermediate supervision), the 'last' one, or one weight per stage; a stage of weight
+            0 has no loss.
+        whole_images: The instances are all those of an image. Then targets have the grid of the batch's images, which
+            may be of any size; masked positions have no loss, nor has a keypoint that the data set does not annotate.
+
+    Raises:
+        ConfigError: The losses or the supervision do not fit the fields or the stages.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        head: Head,
+        loss: LossSpec | Sequence[LossSpec] | None = None,
+        supervision: Supervision = 'all',
+        whole_images: bool = False,
+    ):
+        super().__init__()
+        self.codecs, self.whole_images = SizedCodecs(codec), whole_images
+        self.head_name = type(head).__name__
+        self.loss = LossTable(loss, list(codec.fields), head.num_stages)
+        self.stage_weights = _parse_supervision(supervision, head.num_stages)
+
+    def forward(self, stages: Sequence[StageFields], batch: Batch) -> dict[str, Tensor]:
+        """Compute the weighted loss of every trained stage.
+
+        Args:
+            stages: What the network predicts for the first view: fields (B, C, ...) by name, for every stage.
+            batch: The B images with their instances.
+
+        Returns:
+            Scalars by name, 'loss_1' for the first stage.
+
+        Raises:
+            MismatchError: A field has another shape than its target.
+        """
+        return self.compute_target_losses(stages, self.encode_targets(batch))
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the config's input size."""
+        return self.codecs.codec
+
+    def compute_target_losses(self, stages: Sequence[StageFields], targets: Targets) -> dict[str, Tensor]:
+        """Compute the weighted loss of every trained stage, by name, against targets."""
+        losses: dict[str, Tensor] = {}
+        for index, (fields, weight) in enumerate(zip(stages, self.stage_weights, strict=True)):
+            if weight:
+                losses[f'loss_{index + 1}'] = weight * self.compute_stage_loss(fields, targets, index)
+        return losses
+
+    def encode_targets(self, batch: Batch) -> Targets:
+        """Encode the instances of a batch."""
+        if not self.whole_images:
+            return self.codec.encode(batch.keypoints, batch.visible, batch.valid)
+        codec = self.codecs.get((batch.images.shape[3], batch.images.shape[2]))
+        annotated = {} if batch.annotated_keypoints is None else {'annotated_keypoints': batch.annotated_keypoints}
+        targets = codec.encode(batch.keypoints, batch.visible, batch.valid, **annotated)
+        return mask_target_weights(targets, batch.masks)
+
+    def compute_stage_loss(self, fields: StageFields, targets: Targets, stage: int) -> Tensor:
+        """Compute the loss of one stage, counted from 0: the sum over its fields, without the stage's weight."""
+        stage_targets, weights = targets.stage_fields(stage), targets.stage_field_weights(stage)
+        self._check_shapes(fields, stage_targets)
+        losses = [
+            self.loss.get_loss(stage, name)(field, stage_targets[name], weights.get(name))
+            for name, field in fields.items()
+        ]
+        return torch.stack(losses).sum()
+
+    def _check_shapes(self, fields: StageFields, targets: StageFields) -> None:
+        for name, field in fields.items():
+            predicted, encoded = tuple(field.shape[1:]), tuple(targets[name].shape[1:])
+            if field.shape != targets[name].shape:
+                raise MismatchError(
+                    f'{self.head_name} predicts {name!r} as {predicted} but {type(self.codec).__name__} draws '
+                    f'{encoded}, both (channels, rows, columns); set model.codec.input_size to multiples of the '
+                    f"backbone's stride"
+                )
+
+
+def _parse_supervision(supervision: Supervision, num_stages: int) -> list[float]:
+    """One weight per stage from 'all', 'last' or explicit weights."""
+    if supervision == 'all':
+        return [1.0] * num_stages
+    if supervision == 'last':
+        return [0.0] * (num_stages - 1) + [1.0]
+    if isinstance(supervision, str) or len(supervision) != num_stages:
+        raise ConfigError(
+            f"supervision is 'all', 'last' or {num_stages} weights (one per stage); got {supervision!r}"
+        )
+    return [float(weight) for weight in supervision]
+
+
+def mask_target_weights(targets: Targets, masks: Tensor | None) -> Targets:
+    """Multiply the weights of targets by the square of the unmasked fraction of each cell.
+
+    Prediction and target are thought of as multiplied by that fraction, so that a squared error has its square. Fields
+    that are no maps keep their weights.
+
+    Args:
+        targets: Of B images.
+        masks: (B, H, W) over the input, 0 where a position is not trained; None: all are.
+
+    Returns:
+        Targets with weights of the fields' shapes.
+    """
+    if masks is None:
+        return targets
+    num_weights = 1 if isinstance(targets.weights, dict) else len(targets.weights)
+    weights = []
+    for stage in range(max(len(targets.stages), num_weights)):
+        stage_weights = targets.stage_field_weights(stage)
+        masked = {
+            name: _mask_weights(field, stage_weights.get(name), masks)
+            for name, field in targets.stage_fields(stage).items()
+            if field.ndim == 4
+        }
+        weights.append({**stage_weights, **masked})
+    return replace(targets, weights=tuple(weights))
+
+
+def _mask_weights(heatmaps: Tensor, weight: Tensor | None, masks: Tensor) -> Tensor:
+    """The weights of maps (B, C, H, W), in their shape."""
+    height, width = heatmaps.shape[-2:]
+    fraction = F.adaptive_avg_pool2d(masks[:, None].to(heatmaps), (height, width)).square()
+    weights = fraction if weight is None else expand_weight(weight, heatmaps) * fraction
+    return weights.expand_as(heatmaps)
