@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size
 from poseplug.core.skeleton import Skeleton
+from poseplug.files.weights import load_weights
 from poseplug.registry import DATASETS, METRICS, MODELS
 from poseplug.registry.skeletons import get_skeleton
 
@@ -44,7 +46,27 @@ def build_model(cfg: Mapping[str, Any]) -> nn.Module:
         >>> len(model.skeleton)
         14
     """
-    return MODELS.build(require_setting(cfg, 'model'), skeleton=get_skeleton(require_setting(cfg, 'skeleton')))
+    spec = require_setting(cfg, 'model')
+    if isinstance(spec.get('teacher'), Mapping):
+        spec = {**spec, 'teacher': build_teacher(spec['teacher'])}
+    return MODELS.build(spec, skeleton=get_skeleton(require_setting(cfg, 'skeleton')))
+
+
+def build_teacher(spec: Mapping[str, Any]) -> nn.Module:
+    """Build the trained estimator that a student learns from.
+
+    Args:
+        spec: dict(config=FILE, weights=FILE).
+
+    Raises:
+        ConfigError: one of them is missing, or there is another setting.
+        CheckpointError: the weights cannot be read or do not fit the config's model.
+    """
+    if set(spec) != {'config', 'weights'} or None in spec.values():
+        raise ConfigError(f'a teacher is dict(config=FILE, weights=FILE); got {dict(spec)}')
+    model = build_model(load_config(spec['config']))
+    load_weights(model, spec['weights'])
+    return model
 
 
 def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0, **overrides: Any) -> Any:

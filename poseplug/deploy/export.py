@@ -33,15 +33,15 @@ class _CellNetwork(nn.Module):
 
     def __init__(self, model: Any):
         super().__init__()
-        self.model, self.max_candidates = model, model.codec.nms_pre
+        self.network, self.max_candidates = model.network, model.codec.nms_pre
         with torch.inference_mode():
             width, height = model.codec.input_size
-            (fields,) = model(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+            (fields,) = self.network(torch.zeros(1, height, width, 3, dtype=torch.uint8))
         self.field_names = ('score', 'visible', *(name for name in fields if name not in _NON_KEYPOINT_FIELDS))
         self.selects_top_k = self.max_candidates < fields['score'].shape[1]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        (fields,) = self.model(images)
+        (fields,) = self.network(images)
         fields = {**fields, **{name: fields[name].sigmoid() for name in ('score', 'visible')}}
         fields['points'] = fields['points'].expand(len(images), -1, -1)
         if self.selects_top_k:
@@ -102,7 +102,7 @@ def export_onnx(model: Any, file: Path) -> Path:
     onnx = import_export_package('onnx')
     import_export_package('onnxscript')
     model = copy.deepcopy(model).cpu().eval()
-    model.memory_format = torch.contiguous_format
+    model.network.set_memory_format(torch.contiguous_format)
     fold_batch_norms(model)
     cell_network = _CellNetwork(model).eval()
     # Keypoints are decoded after suppression, of the remaining instances alone: the decoding of RTMO is what costs.
@@ -114,7 +114,7 @@ def export_onnx(model: Any, file: Path) -> Path:
     with torch.inference_mode():
         cell_fields = dict(zip(cell_network.field_names, cell_network(images), strict=True))
     examples = tuple(cell_fields[name][0, :3] for name in keypoint_fields)
-    decoder = _KeypointDecoder(model.head, keypoint_fields).eval()
+    decoder = _KeypointDecoder(model.network.head, keypoint_fields).eval()
     instance_names = [f'instance_{name}' for name in keypoint_fields]
     decoding = _export_graph(decoder, (examples,), instance_names, ['decoded_keypoints'])
     suppression = _build_nms_graph(onnx, cell_network.field_names, model.codec)
@@ -242,7 +242,7 @@ def max_output_differences(model: Any, exported: ExportedModel, images: np.ndarr
         MismatchError: they do not find the same number of instances in every image.
     """
     with torch.inference_mode():
-        expected = model.decode_to_input(model(torch.from_numpy(images))[-1]).numpy()
+        expected = model.postprocess.decode_to_input(model.network(torch.from_numpy(images))[-1]).numpy()
     actual = exported(images)
     if len(actual) != len(expected) or (actual.image_indices != expected.image_indices).any():
         threshold = exported.settings['score_threshold']

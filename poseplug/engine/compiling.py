@@ -26,7 +26,7 @@ def compile_network(model: nn.Module, spec: bool | Mapping[str, Any] | None) -> 
     if spec is not True and not isinstance(spec, Mapping):
         raise ConfigError(f'compile is True, False or settings of torch.compile, as dict(mode=...); got {spec!r}')
     settings = {} if spec is True else dict(spec)
-    network: Any = model
+    network: Any = getattr(model, 'network', model)
     try:
         network.forward = _CompiledForward(network.forward, settings)
     except (RuntimeError, TypeError) as error:

@@ -218,7 +218,9 @@ def shard_model(model: Any, wrap_classes: Sequence[str] = ()) -> None:
         if type(module).__name__ in wrap_classes:
             fully_shard(module)
     warnings.filterwarnings('ignore', message='FSDP2-wrapped module .* returned a view')  # nobody writes into outputs
-    fully_shard(model, reshard_after_forward=False)  # losses may ask for parameters after the network has run
+    for role in (model.network, model.criterion):
+        if any(True for _ in role.parameters()):
+            fully_shard(role, reshard_after_forward=False)  # a loss may use parameters after the network has run
     model.__deepcopy__ = lambda _: _copy_sharded_model(model, empty, wrap_classes)  # averaged weights are a copy
 
 
@@ -294,7 +296,6 @@ def shard_optimizer_state(state_dict: Mapping[str, Any], optimizer: torch.optim.
 
 def reshard_parameters(model: nn.Module) -> None:
     """Drop the whole parameters that a forward pass without a backward pass left in memory."""
-    if isinstance(model, FSDPModule):
-        for module in model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

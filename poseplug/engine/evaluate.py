@@ -24,7 +24,7 @@ def evaluate(
     """Predict the batches of a loader and measure the predictions.
 
     Args:
-        model: an estimator; its `predict(batch, all_stages=...)` returns the poses of every image, stage by stage.
+        model: an estimator; its `predict` returns the poses of every image of a batch, its `predict_stages` those of every stage.
         loader: the batches (`poseplug.core.sample.Batch`).
         create_metrics: returns a new list of metrics; it is called once per stage.
         all_stages: whether every stage of the head is measured, or the last one alone.
@@ -39,7 +39,8 @@ def evaluate(
     start_time = time.perf_counter()
     stage_metrics: list[list[Metric]] = []
     predictions: list[tuple[Record, Poses]] = []
-    results: Iterable[Any] = ((batch.records, model.predict(batch, all_stages=all_stages)) for batch in loader)
+    predict = model.predict_stages if all_stages else lambda batch: [model.predict(batch)]
+    results: Iterable[Any] = ((batch.records, predict(batch)) for batch in loader)
     if num_batches is not None:
         results = merge_rank_results(results, num_batches)
     for records, stages in results:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.weight_names import weight_name
 
 _LOGGER = logging.getLogger('poseplug')
 _RUNNING_MEAN = 'running_mean'  # patterns match this name, since a batch norm may have no parameters
@@ -31,8 +32,8 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     """
     if isinstance(patterns, str) or not all(isinstance(p, str) for p in patterns):
         raise ConfigError(f"freeze is a list of regular expressions, such as ['^backbone']; got {patterns!r}")
-    parameters = dict(model.named_parameters())
-    norms = {n: f'{n}.{_RUNNING_MEAN}' for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    parameters = {weight_name(n): p for n, p in model.named_parameters()}
+    norms = {n: f'{weight_name(n)}.{_RUNNING_MEAN}' for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
     for pattern in patterns:
         if not any(_matches_pattern(pattern, n) for n in [*parameters, *norms.values()]):
             examples = ', '.join([*parameters][:4])

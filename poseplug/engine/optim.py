@@ -14,6 +14,7 @@ from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.weight_names import weight_name
 from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 ParamFactors = Mapping[str, float]
@@ -96,7 +97,7 @@ def build_param_groups(
     layer_factors = _compute_layer_factors(model, layer_decay_rate) if layer_decay_rate is not None else {}
     rule_factors = _match_rule_factors(model, rules or {})
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in ((weight_name(n), p) for n, p in model.named_parameters()):
         if not parameter.requires_grad:
             continue
         is_vector = parameter.ndim <= 1 or name.endswith('bias')  # norms and biases; a bias may have any shape
@@ -110,7 +111,7 @@ def build_param_groups(
 
 def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> dict[str, ParamFactors]:
     """The factors of the first matching rule of every parameter, by parameter name."""
-    first_rules = {n: next((r for r in rules if re.search(r, n)), None) for n, _ in model.named_parameters()}
+    first_rules = {n: next((r for r in rules if re.search(r, n)), None) for n in map(weight_name, dict(model.named_parameters()))}
     unused = [rule for rule in rules if rule not in first_rules.values()]
     if unused:
         examples = ', '.join([*first_rules][:4])
@@ -120,7 +121,7 @@ def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> 
 
 def _compute_layer_factors(model: nn.Module, layer_decay_rate: float) -> dict[str, float]:
     """The rate to the power of the number of layers above each of the backbone's parameters, by full name."""
-    backbone: Any = getattr(model, 'backbone', None)
+    backbone: Any = getattr(getattr(model, 'network', model), 'backbone', None)
     num_layers, get_layer_id = getattr(backbone, 'num_layers', None), getattr(backbone, 'get_layer_id', None)
     if not isinstance(num_layers, int) or not callable(get_layer_id):
         raise ConfigError(

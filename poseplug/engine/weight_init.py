@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
+from poseplug.core.weight_names import weight_name
 from poseplug.files.weights import adapt_state_dict, find_shape_mismatches, load_checkpoint, load_weights
 
 _LOGGER = logging.getLogger('poseplug')
@@ -181,9 +182,9 @@ def _extract_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _get_submodule(model: nn.Module, name: str) -> nn.Module:
     """A part of a model by its dotted name, or an error that suggests the closest."""
-    parts = dict(model.named_modules())
+    parts = {weight_name(n): part for n, part in model.named_modules()}
     if name not in parts or not name:
-        known = ', '.join(n for n, _ in model.named_children())
+        known = ', '.join(n for n in parts if n and '.' not in n)
         message = f'init: the model has no part {name!r}'
         raise ConfigError(compose_message(message, suggest_closest(name, parts), f'parts: {known}'))
     return parts[name]

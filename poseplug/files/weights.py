@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError, suggest_closest
+from poseplug.core.weight_names import weight_name
 from poseplug.files.checkpoint_folder import find_latest_checkpoint, is_intact
 from poseplug.files.fetch import fetch_pinned_url
 
@@ -124,7 +125,7 @@ def adapt_state_dict(module: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """
     for name, submodule in module.named_modules():
         if hasattr(submodule, 'adapt_weights'):
-            submodule.adapt_weights(state_dict, f'{name}.' if name else '')
+            submodule.adapt_weights(state_dict, f'{weight_name(name)}.' if name else '')
 
 
 def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Path | str) -> None:

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
+from poseplug.models.estimators.base import Estimator
 
 COUNTED_OPERATIONS = 'convolutions, transposed convolutions, matrix products and attention'
 _FLOPS_PER_MAC = 2
-_NETWORK_PARTS = ('backbone', 'neck', 'head')
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,15 @@ def _trace_on_device(model: Any, device: str) -> ForwardTrace:
     model.eval()
     width, height = model.codec.input_size
     outputs: dict[str, Any] = {}
-    for name in ('input_norm', *_NETWORK_PARTS):
-        if (part := getattr(model, name, None)) is not None:
-            part.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+    network = model.network
+    for name, part in {'input_norm': network.input_norm, **network.active_parts()}.items():
+        part.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
     # with several decoders, source indices would select one by the image's source instead of the active one
-    indices = () if hasattr(model, 'decoders') else default_source_indices(model.backbone, device)
+    indices = () if network.inactive_parts() else default_source_indices(network.backbone, device)
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
     counter = FlopCounterMode(display=False)
     with counter:
-        model(image, **dict(zip(['source_indices'], indices, strict=False)))
+        network(image, **dict(zip(['source_indices'], indices, strict=False)))
     flops = {path: sum(by_operation.values()) for path, by_operation in counter.get_flop_counts().items()}
     macs = {path: count // _FLOPS_PER_MAC for path, count in flops.items()}
     features, neck_features = outputs['backbone'], outputs.get('neck', ())
@@ -147,26 +147,23 @@ def _shape_without_batch(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape[1:])
 
 
-def compute_costs(model: nn.Module, macs: dict[str, int]) -> ModuleCost:
+def compute_costs(model: Estimator, macs: dict[str, int]) -> ModuleCost:
     """Compute the cost of an estimator and of its parts, two levels down.
 
     Args:
         model: The estimator.
         macs: The multiply-adds of a `ForwardTrace`; modules without an entry have none.
     """
-    paths = {part: f'{type(model).__name__}.{name}' for name, part in model.named_modules()}
+    paths = {part: f'{type(model.network).__name__}.{name}' for name, part in model.network.named_modules()}
     submodules = {
         name: _compute_module_cost(part, macs, paths[part], 1) for name, part in list_network_parts(model).items()
     }
     return ModuleCost(_count_parameters(model), macs.get('Global', 0), submodules)
 
 
-def list_network_parts(model: nn.Module) -> dict[str, nn.Module]:
+def list_network_parts(model: Estimator) -> dict[str, nn.Module]:
     """List the parts of an estimator by name: those that features pass through, then decoders that are not active."""
-    parts = {name: part for name in _NETWORK_PARTS if (part := getattr(model, name, None)) is not None}
-    decoders: Any = getattr(model, 'decoders', {})
-    inactive = {f'decoders.{name}': part for name, part in decoders.items() if name != model.active_decoder}
-    return {**parts, **inactive}
+    return {**model.network.active_parts(), **model.network.inactive_parts()}
 
 
 def _compute_module_cost(part: nn.Module, macs: dict[str, int], path: str, levels: int) -> ModuleCost:

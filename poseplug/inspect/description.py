@@ -90,14 +90,14 @@ def _describe_grid(codec: Codec) -> dict[str, Any]:
 
 def _describe_shapes(model: Any, trace: ForwardTrace) -> dict[str, Any]:
     """What flows, in order; shapes are (channels, rows, columns), that of the image (rows, columns, BGR)."""
-    width, height = model.codec.input_size
+    (width, height), parts = model.codec.input_size, model.network.active_parts()
     shapes: dict[str, Any] = {
         'image': [height, width, 3],
         'input': list(trace.input_shape),
-        'backbone': _describe_feature_maps(trace.backbone_shapes, model.backbone.strides),
+        'backbone': _describe_feature_maps(trace.backbone_shapes, parts['backbone'].strides),
     }
-    if model.neck is not None:
-        shapes['neck'] = _describe_feature_maps(trace.neck_shapes, model.neck.strides)
+    if 'neck' in parts:
+        shapes['neck'] = _describe_feature_maps(trace.neck_shapes, parts['neck'].strides)
     shapes['stages'] = [{name: list(shape) for name, shape in stage.items()} for stage in trace.stage_shapes]
     num_keypoints = len(model.skeleton)
     shapes['poses'] = {

@@ -16,8 +16,8 @@ from poseplug.core.sample import Batch
 from poseplug.engine import launch
 from poseplug.engine.evaluate import evaluate
 from poseplug.evaluation.results import EvaluationResult
-from poseplug.models.estimators.augmentation import TTAMixin
-from poseplug.models.estimators.bottom_up import BottomUp, get_view_sizes
+from poseplug.models.estimators.base import Estimator
+from poseplug.models.estimators.fusion import view_sizes_of
 
 
 class OraclePredictor:
@@ -34,22 +34,22 @@ class OraclePredictor:
     """
 
     def __init__(self, model: Any, noise_std: float = 0.0, seed: int = 0):
-        if not isinstance(model, TTAMixin):
+        if not isinstance(model, Estimator) or model.codec.field_kind == 'instances':
             raise ConfigError(f'the oracle decodes what TopDown or BottomUp predicts; got {type(model).__name__}')
         self.model, self.noise_std = model, noise_std
         self.rng = torch.Generator().manual_seed(seed)
 
-    def predict(self, batch: Batch, all_stages: bool = False) -> list[list[Poses]]:
-        """Predict the poses of every image in image pixels, as one stage whatever `all_stages` says."""
+    def predict(self, batch: Batch) -> list[Poses]:
+        """Predict the poses of every image in image pixels."""
         view_fields = [self.add_noise(fields) for fields in self.encode_views(batch)]
-        return [self.model.decode_views(view_fields, batch)]
+        return self.model.decode_views(view_fields, batch)
 
     def encode_views(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """Encode the annotations for every view; yields the targets of the last stage by field name."""
-        for view, size in enumerate(get_view_sizes(batch)):
+        for view, size in enumerate(view_sizes_of(batch)):
             to_view = batch.to_view(view)
             points = batch.keypoints.to(to_view) @ to_view[:, None, :2, :2].mT + to_view[:, None, None, :2, 2]
-            codec = self.model.get_codec(size) if isinstance(self.model, BottomUp) else self.model.codec
+            codec = self.model.postprocess.get_codec(size)
             targets = codec.encode(points.float(), batch.visible, batch.valid)
             yield targets.stage_fields(max(len(targets.stages) - 1, 0))
 

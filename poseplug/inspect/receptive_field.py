@@ -63,9 +63,9 @@ def compute_receptive_fields(model: Any) -> ReceptiveFields:
     Raises:
         ConfigError: The windows of a pooling layer have holes.
     """
-    if getattr(model.backbone, 'attention', None) in GLOBAL_ATTENTION:
+    if getattr(model.network.backbone, 'attention', None) in GLOBAL_ATTENTION:
         return _build_global_fields(model)
-    network = build_averaging_network(model)
+    network = build_averaging_network(model.network)
     height = int(max(network.backbone.strides))
     width = max(_INITIAL_WIDTH_PX, 2 * height)
     try:
@@ -80,8 +80,9 @@ def compute_receptive_fields(model: Any) -> ReceptiveFields:
 
 def _build_global_fields(model: Any) -> ReceptiveFields:
     """The fields of a network in which every output sees the whole image, without measuring them."""
-    num_neck_maps = 0 if model.neck is None else len(model.neck.strides)
-    counts = len(model.backbone.strides), num_neck_maps, model.head.num_stages
+    parts = model.network.active_parts()
+    num_neck_maps = len(parts['neck'].strides) if 'neck' in parts else 0
+    counts = len(parts['backbone'].strides), num_neck_maps, parts['head'].num_stages
     backbone, neck, head = ([None] * n for n in counts)
     return ReceptiveFields([*backbone], [*neck], [*head])
 
@@ -153,14 +154,15 @@ def _build_average_pooling(layer: nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
 def _measure_receptive_fields(network: Any, width_px: int, height_px: int) -> ReceptiveFields:
     """The fields of all outputs for an input of constant 1."""
     pixels = torch.ones(1, 3, height_px, width_px, dtype=torch.float64, requires_grad=True)
+    parts = network.active_parts()
     features = network.backbone(pixels, *default_source_indices(network.backbone, 'cpu'))
-    neck_features = features if network.neck is None else network.neck(features)
-    stages = network.head(neck_features)
+    neck_features = parts['neck'](features) if 'neck' in parts else features
+    stages = parts['head'](neck_features)
     stage_cells = [torch.stack([_sum_center_cell(maps) for maps in stage.values()]).sum() for stage in stages]
     return ReceptiveFields(
         backbone=_measure_widths([_sum_center_cell(maps) for maps in features], pixels),
         neck=[]
-        if network.neck is None
+        if 'neck' not in parts
         else _measure_widths([_sum_center_cell(maps) for maps in neck_features], pixels),
         head=_measure_widths(stage_cells, pixels),
     )

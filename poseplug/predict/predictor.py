@@ -100,7 +100,8 @@ class Predictor:
         fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/lab/benchmark.md)
         on_cpu = next(self.model.parameters()).device.type == 'cpu'
         if channels_last is not None or on_cpu:
-            _set_memory_format(self.model, torch.contiguous_format if channels_last is False else torch.channels_last)
+            is_contiguous = channels_last is False
+            self.model.network.set_memory_format(torch.contiguous_format if is_contiguous else torch.channels_last)
         self.skeleton = get_skeleton(require_setting(cfg, 'skeleton'))
         specs = _get_test_pipeline(cfg)
         self._image_pipeline = self._build_pipeline(specs)
@@ -263,7 +264,7 @@ class Predictor:
         predictions: list[tuple[Poses, ...]] = []
         for batch_samples in _group_by_input_size(samples, self._input_batch_size(batch_size)):
             predictions += zip(*self._predict_batch(collate(batch_samples), all_stages), strict=True)
-        num_stages = self.model.head.num_stages if all_stages else 1
+        num_stages = self.model.network.num_stages if all_stages else 1
         start = 0
         for image_samples in group:
             image_predictions = predictions[start : start + len(image_samples)]
@@ -331,14 +332,14 @@ class Predictor:
             raise AnnotationError('the detector finds no instance in the image; give a box')
         sample, codec = samples[0], self.model.codec
         batch = collate([sample])
-        if not hasattr(self.model, 'predict_fields') or 'heatmap' not in codec.fields:
+        if 'heatmap' not in codec.fields:
             field_names = ', '.join(codec.fields)
             raise ConfigError(
                 f'{type(codec).__name__} predicts no heatmaps, one per keypoint; its fields are {field_names}'
             )
         stages = self.model.predict_fields(batch)[0]  # of the first view
         if batch.view_sizes:
-            codec = self.model.get_codec(batch.view_sizes[0])
+            codec = self.model.postprocess.get_codec(batch.view_sizes[0])
         return HeatmapStages(
             image=sample.pixels,
             input_image=batch.images[0, 0].numpy(),
@@ -362,12 +363,6 @@ def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[
         same_size = list(group)
         for first in range(0, len(same_size), max_count):
             yield same_size[first : first + max_count]
-
-
-def _set_memory_format(model: Any, memory_format: torch.memory_format) -> None:
-    """Set the memory format of a network's weights, and of the images that it will be given."""
-    model.memory_format = memory_format
-    model.to(memory_format=memory_format)
 
 
 def _get_test_pipeline(cfg: Mapping[str, Any]) -> Sequence[Any]:

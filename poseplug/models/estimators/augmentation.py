@@ -116,15 +116,14 @@ class TestTimeAugmentation:
                 check_field_shapes(one_view, view_codec, self.head_name)
             codec = view_codecs[0]
             if several:
-                fields = fuse_whole_images(view_codecs, view_fields, batch.image_to_input)
-        yield FrameFields(fields, codec, torch.linalg.inv(batch.image_to_input[:, 0]))
+                fields = fuse_whole_images(view_codecs, view_fields, batch)
+        yield FrameFields(fields, codec, batch.input_to_image())
 
 
 def _split_views(batch: Batch) -> list[tuple[Tensor, Tensor]]:
     """For every view its images (B, H, W, 3) and the subject's position (B, 2), in its input px."""
-    to_image = torch.linalg.inv(batch.image_to_input[:, 0])
-    other_matrices = batch.image_to_input.unbind(1)[1:]
-    centers = [batch.centers, *(transform_each_point(batch.centers, m @ to_image) for m in other_matrices)]
+    other_matrices = [batch.to_view(view) for view in range(1, batch.images.shape[1])]
+    centers = [batch.centers, *(transform_each_point(batch.centers, matrix) for matrix in other_matrices)]
     images = batch.images.unbind(1)
     if batch.view_sizes:
         images = tuple(i[:, :height, :width] for i, (width, height) in zip(images, batch.view_sizes, strict=True))

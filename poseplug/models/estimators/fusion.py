@@ -90,14 +90,14 @@ def _sample_at_cells(heatmaps: Tensor, cells: Tensor) -> Tensor:
 
 
 def fuse_whole_images(
-    codecs: Sequence[Codec], view_fields: Sequence[Fields], image_to_input: Tensor
+    codecs: Sequence[Codec], view_fields: Sequence[Fields], batch: Batch
 ) -> dict[str, Tensor]:
     """Average the fields of several views on the cells of the first one.
 
     Args:
         codecs: The codec of every view, which has the size of its input; the fields are maps.
         view_fields: The fields (B, C, H, W) of every view.
-        image_to_input: (B, V, 3, 3).
+        batch: The B images, with the matrices of their views.
 
     Returns:
         (B, C, H, W) by name: the mean over the views that contain a cell. The codec's `relative_fields` are those of
@@ -114,9 +114,8 @@ def fuse_whole_images(
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
     total = {name: maps.float() for name, maps in view_fields[0].items()}
     count = torch.ones_like(pixels[..., 0])
-    first_to_image = torch.linalg.inv(image_to_input[:, 0])
     for view in range(1, len(codecs)):
-        first_to_view = (image_to_input[:, view] @ first_to_image).to(pixels)
+        first_to_view = batch.to_view(view).to(pixels)
         view_pixels = pixels @ first_to_view[:, None, :2, :2].mT + first_to_view[:, None, None, :2, 2]
         last_pixel = torch.tensor(codecs[view].input_size).to(pixels) - 0.5
         inside = ((view_pixels >= -0.5) & (view_pixels <= last_pixel)).all(dim=-1)[:, None].float()
