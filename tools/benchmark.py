@@ -493,7 +493,7 @@ def measure_frames(args: argparse.Namespace) -> list[Row]:
     value = max(map(len, stacks.values()))
     details = {name: ' > '.join(reversed(frames)) for name, frames in stacks.items()}
     description = "our frames from the user's call to the first convolution"
-    return [Row('frames', description, value, '', *check_max(value, 3, ''), details)]
+    return [Row('frames', description, value, '', *check_max(value, 5, ''), details)]
 
 
 def list_our_frames() -> list[str]:
@@ -617,9 +617,10 @@ def measure_training_step(model: Any, batch: Any, device: str, repeats: int) -> 
     model.train()
     if device == 'cuda':
         model.train_step(batch, optim)
-    object.__setattr__(model.codec, 'encode', record_time(model.codec.encode, 'encode', spent, synchronize))
-    model.compute_stage_loss = record_time(model.compute_stage_loss, 'loss', spent, synchronize)
-    model.forward = record_time(model.forward, 'forward', spent, synchronize)
+    criterion, network = model.criterion, model.network
+    object.__setattr__(criterion.codec, 'encode', record_time(criterion.codec.encode, 'encode', spent, synchronize))
+    criterion.compute_stage_loss = record_time(criterion.compute_stage_loss, 'loss', spent, synchronize)
+    network.forward = record_time(network.forward, 'forward', spent, synchronize)
     optim.backward = record_time(optim.backward, 'backward', spent, synchronize)
     optim.step = record_time(optim.step, 'optimizer', spent, synchronize)
     optim.zero_grad = record_time(optim.zero_grad, 'optimizer', spent, synchronize)
@@ -658,13 +659,13 @@ def measure_export(args: argparse.Namespace) -> list[Row]:
         exported = {name: ExportedModel(file, name, num_threads) for name in runtimes}
         calls = {name: functools.partial(exported_model, images) for name, exported_model in exported.items()}
         pixels = torch.from_numpy(images)
-        calls['PyTorch'] = lambda: model.decode_to_input(model(pixels)[-1])
+        calls['PyTorch'] = lambda: model.postprocess.decode_to_input(model.network(pixels)[-1])
         nums_instances = {name: len(call()) for name, call in calls.items()}
         wall_s, processor_s = measure_turns(calls, args.repeats or 15)
         nms_percents = {}
         for name in runtimes:
             nms_percents[name] = measure_nms_percent(ExportedModel(file, name, num_threads, profile=True), images)
-        fields = model(pixels)[-1]
+        fields = model.network(pixels)[-1]
         select_s = min(measure_seconds(lambda: model.codec.select_cells(fields), 5) for _ in range(3))
         nms_percents['PyTorch'] = 100 * select_s / min(wall_s['PyTorch'])
     rows = []
@@ -695,13 +696,13 @@ def create_confident_rtmo(num_cells: int) -> tuple[Any, np.ndarray]:
         if isinstance(norm, nn.BatchNorm2d):
             norm.momentum = None  # the running statistics are the mean over all batches
     with torch.no_grad():
-        model(torch.from_numpy(images))
-        scores = model.eval()(torch.from_numpy(images))[-1]['score'].sigmoid()[0].sort().values
+        model.network(torch.from_numpy(images))
+        scores = model.eval().network(torch.from_numpy(images))[-1]['score'].sigmoid()[0].sort().values
     threshold = scores[-num_cells - 1 : len(scores) - num_cells + 1].mean().item()
-    model.codec = replace(model.codec, score_threshold=threshold)
+    model.postprocess.codec = replace(model.codec, score_threshold=threshold)
     fold_batch_norms(model)
-    model.memory_format = torch.channels_last
-    return model.to(memory_format=torch.channels_last), images
+    model.network.set_memory_format(torch.channels_last)
+    return model, images
 
 
 def measure_turns(

@@ -111,7 +111,9 @@ def build_param_groups(
 
 def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> dict[str, ParamFactors]:
     """The factors of the first matching rule of every parameter, by parameter name."""
-    first_rules = {n: next((r for r in rules if re.search(r, n)), None) for n in map(weight_name, dict(model.named_parameters()))}
+    first_rules = {
+        n: next((r for r in rules if re.search(r, n)), None) for n in map(weight_name, dict(model.named_parameters()))
+    }
     unused = [rule for rule in rules if rule not in first_rules.values()]
     if unused:
         examples = ', '.join([*first_rules][:4])

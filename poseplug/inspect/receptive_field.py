@@ -161,9 +161,7 @@ def _measure_receptive_fields(network: Any, width_px: int, height_px: int) -> Re
     stage_cells = [torch.stack([_sum_center_cell(maps) for maps in stage.values()]).sum() for stage in stages]
     return ReceptiveFields(
         backbone=_measure_widths([_sum_center_cell(maps) for maps in features], pixels),
-        neck=[]
-        if 'neck' not in parts
-        else _measure_widths([_sum_center_cell(maps) for maps in neck_features], pixels),
+        neck=[] if 'neck' not in parts else _measure_widths([_sum_center_cell(maps) for maps in neck_features], pixels),
         head=_measure_widths(stage_cells, pixels),
     )
 

@@ -277,7 +277,7 @@ class Predictor:
 
     def _predict_batch(self, batch: Batch, all_stages: bool) -> list[list[Poses]]:
         """The poses of a batch by stage, then by sample."""
-        stages: list[list[Poses]] = self.model.predict(batch, all_stages=all_stages)
+        stages: list[list[Poses]] = self.model.predict_stages(batch) if all_stages else [self.model.predict(batch)]
         return stages
 
     def _input_batch_size(self, batch_size: int) -> int:

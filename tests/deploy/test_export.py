@@ -26,7 +26,7 @@ def create_model(head: str, num_cells: int = 12, **codec):
     torch.manual_seed(0)
     cfg = load_config(ROOT / 'configs/rtmo/rtmo_tiny_synthetic_256.py', {**TINY, 'model.head': HEADS[head]})
     model = build_model(cfg).eval()
-    for layer in model.head.modules():
+    for layer in model.network.head.modules():
         if isinstance(layer, nn.Conv2d) and layer.out_channels == 1:
             nn.init.normal_(layer.weight, std=1.0)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)

@@ -49,7 +49,7 @@ def test_a_non_finite_loss_stops_the_run_before_it_changes_the_weights(
 
     def run_step(self, batches):
         if self._iter == 4:
-            for loss in self.runner.model.loss.modules():
+            for loss in self.runner.model.criterion.loss.modules():
                 loss.register_forward_hook(lambda *arguments: corrupt(arguments[-1]))
             self.before = {n: p.clone() for n, p in self.runner.model.named_parameters()}
             loops.append(self)

@@ -85,7 +85,7 @@ def test_networks_with_converted_weights_have_mmposes_outputs(golden, name):
     with np.load(golden / f'model_{name}.npz') as arrays:
         images, expected = torch.from_numpy(arrays['input']), [arrays[n] for n in sorted(arrays) if n != 'input']
     with torch.no_grad():
-        fields = model.head(model.backbone(images))[-1]
+        fields = model.network.head(model.network.backbone(images))[-1]
     for field, array in zip(fields.values(), expected, strict=True):
         assert field.shape == array.shape
         assert np.abs(field.numpy() - array).max() <= TOLERANCE * np.abs(array).max()
@@ -124,11 +124,12 @@ def test_rtmo_with_converted_weights_has_mmposes_outputs(golden, name):
         pytest.skip(f'no model_rtmo_*.npz in {golden}')
     model, state = build_model(build_rtmo_config(name)).eval(), load_weights(golden, name)
     model.load_state_dict(convert_state_dict(model, state, name)[0])
-    model.neck.encoder.periods.copy_(state['neck.sincos_pos_enc.dim_t'])
+    model.network.neck.encoder.periods.copy_(state['neck.sincos_pos_enc.dim_t'])
     with np.load(golden / f'model_{name}.npz') as arrays:
         images, outputs = torch.from_numpy(arrays['input']), [arrays[f'out{i}'] for i in range(2 * len(SPLIT))]
     with torch.no_grad():
-        (fields,) = model.head(model.neck(model.backbone(images)))
+        network = model.network
+        (fields,) = network.head(network.neck(network.backbone(images)))
     for i, field in enumerate(SPLIT):
         levels = [o.reshape(*o.shape[:2], -1).swapaxes(1, 2) for o in outputs[2 * i : 2 * i + 2]]
         expected = np.concatenate(levels, axis=1)

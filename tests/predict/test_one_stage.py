@@ -32,7 +32,7 @@ def predictor(tmp_path_factory):
     torch.manual_seed(0)
     config = ROOT / 'configs/rtmo/rtmo_tiny_synthetic_256.py'
     model = build_model(load_config(config, TINY))
-    for layer in model.head.scores['score']:
+    for layer in model.network.head.scores['score']:
         torch.nn.init.normal_(layer.weight, std=3.0)
         torch.nn.init.zeros_(layer.bias)
     weights = tmp_path_factory.mktemp('weights') / 'random.pth'

@@ -25,7 +25,7 @@ def trained(multi_person_data, tmp_path):
     cfg = load_config(ROOT / 'configs/openpose/openpose_tiny_synthetic_256.py', options)
     cfg.test_dataloader.dataset.pipeline = WHOLE_IMAGE_PIPELINE
     model = build_model(cfg)
-    for conv in model.head.predict.values():
+    for conv in model.network.head.predict.values():
         torch.nn.init.normal_(conv.weight, std=0.3)
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'weights.pth')
     return cfg, tmp_path / 'weights.pth'

@@ -132,7 +132,7 @@ def corrupt_gradient(runner: Any) -> list[Any]:
 
 def corrupt_loss(factor: float, runner: Any) -> list[Any]:
     """Multiply the loss by a factor; return the handles of the hooks."""
-    modules = runner.bare_model.loss.modules()
+    modules = runner.bare_model.criterion.loss.modules()
     return [module.register_forward_hook(lambda *arguments: arguments[-1] * factor) for module in modules]
 
 

@@ -235,15 +235,21 @@ def run_rtmo_network(data_root: Path) -> Task:
     """From normalized pixels to the fields of all cells, as `predict` runs it."""
     import torch
 
-    model = build_rtmo().model
-    pixels = torch.from_numpy(inputs.create_noise_image()).contiguous(memory_format=model.memory_format)
-    return Task(torch.inference_mode()(lambda: model.forward_stages(model.backbone(pixels))))
+    from poseplug.models.estimators.network import predict_from_features
+
+    network = build_rtmo().model.network
+    pixels = torch.from_numpy(inputs.create_noise_image()).contiguous(memory_format=network.memory_format)
+
+    def predict() -> object:
+        return predict_from_features(network.neck, network.head, network.backbone(pixels))
+
+    return Task(torch.inference_mode()(predict))
 
 
 def predict_rtmo_image(data_root: Path) -> Task:
     """From a file to instances; the answer is their number."""
     predictor, ((path, _),) = build_rtmo(), inputs.list_images(data_root, 1, 1)
-    inputs.fix_scores(predictor.model.head.scores['score'])
+    inputs.fix_scores(predictor.model.network.head.scores['score'])
     return Task(
         lambda: predictor([path]),
         convert_result=lambda predictions: [len(predictions[0])],

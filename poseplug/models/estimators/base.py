@@ -182,9 +182,7 @@ def _drop_roles_from_names(
         state_dict[prefix + weight_name(name.removeprefix(prefix))] = state_dict.pop(name)
 
 
-def _add_roles_to_names(
-    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
-) -> None:
+def _add_roles_to_names(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Add the roles to the names of a state dict that is loaded, in place; a hook of torch."""
     parameters = module.named_parameters(remove_duplicate=False)
     module_names = {weight_name(name): name for name, _ in (*parameters, *module.named_buffers())}

@@ -24,8 +24,8 @@ class BottomUp(Estimator):
     """Predicts all instances of each image, highest score first, with the boxes of their keypoints.
 
     Images may have any size that the network's strides divide: targets are drawn, and fields read, on the grid of that
-    size. Masked positions have no loss. Several views (scales) are averaged on the cells of the first. Parts are configs
-    or already built.
+    size. Masked positions have no loss. Several views (scales) are averaged on the cells of the first. Parts are
+    configs or already built.
 
     Args:
         skeleton: A name, a skeleton or its settings; the config's builder provides it.

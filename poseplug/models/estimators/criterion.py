@@ -115,9 +115,7 @@ def _parse_supervision(supervision: Supervision, num_stages: int) -> list[float]
     if supervision == 'last':
         return [0.0] * (num_stages - 1) + [1.0]
     if isinstance(supervision, str) or len(supervision) != num_stages:
-        raise ConfigError(
-            f"supervision is 'all', 'last' or {num_stages} weights (one per stage); got {supervision!r}"
-        )
+        raise ConfigError(f"supervision is 'all', 'last' or {num_stages} weights (one per stage); got {supervision!r}")
     return [float(weight) for weight in supervision]
 
 

@@ -89,9 +89,7 @@ def _sample_at_cells(heatmaps: Tensor, cells: Tensor) -> Tensor:
 # --- whole images -----------------------------------------------------------------------------------------------------
 
 
-def fuse_whole_images(
-    codecs: Sequence[Codec], view_fields: Sequence[Fields], batch: Batch
-) -> dict[str, Tensor]:
+def fuse_whole_images(codecs: Sequence[Codec], view_fields: Sequence[Fields], batch: Batch) -> dict[str, Tensor]:
     """Average the fields of several views on the cells of the first one.
 
     Args:

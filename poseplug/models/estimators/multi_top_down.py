@@ -280,8 +280,8 @@ def _get_keypoint_indices(skeleton: Skeleton, decoder_skeleton: Skeleton) -> lis
     missing = [name for name in decoder_skeleton.keypoints if name not in skeleton.keypoints]
     if missing:
         raise ConfigError(
-            f'the decoder of {decoder_skeleton.name!r} predicts {missing[0]!r}, which the skeleton {skeleton.name!r} of '
-            f'the data lacks; set skeleton to the union, with a + between the names'
+            f'the decoder of {decoder_skeleton.name!r} predicts {missing[0]!r}, which the skeleton {skeleton.name!r} '
+            f'of the data lacks; set skeleton to the union, with a + between the names'
         )
     return [skeleton.index(name) for name in decoder_skeleton.keypoints]
 

@@ -90,7 +90,12 @@ class Network(FieldNetwork):
     """
 
     def __init__(
-        self, input_norm: InputNorm, backbone: nn.Module, neck: nn.Module | None, head: Head, channels_last: bool = False
+        self,
+        input_norm: InputNorm,
+        backbone: nn.Module,
+        neck: nn.Module | None,
+        head: Head,
+        channels_last: bool = False,
     ):
         super().__init__(input_norm, backbone)
         self.neck, self.head = neck, head

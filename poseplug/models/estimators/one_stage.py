@@ -27,8 +27,8 @@ from poseplug.registry.skeletons import get_skeleton
 class OneStage(Estimator):
     """Predicts all instances of each image, one at each of the highest-scoring cells, with box and keypoints.
 
-    An instance whose box lies in the padding of the input is dropped; boxes and keypoints of others may cross the border
-    of the image. Parts are configs or already built.
+    An instance whose box lies in the padding of the input is dropped; boxes and keypoints of others may cross the
+    border of the image. Parts are configs or already built.
 
     Args:
         skeleton: A name, a skeleton or its settings; the config's builder provides it.

@@ -178,6 +178,4 @@ def _drop_outside_image(poses: Poses, image_size: Size) -> Poses:
 
 
 def _to_float32(poses: Poses) -> Poses:
-    return replace(
-        poses, keypoints=np.asarray(poses.keypoints, np.float32), boxes=np.asarray(poses.boxes, np.float32)
-    )
+    return replace(poses, keypoints=np.asarray(poses.keypoints, np.float32), boxes=np.asarray(poses.boxes, np.float32))

@@ -10,6 +10,7 @@ from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.sample import Batch
+from poseplug.core.weight_names import weight_name
 from poseplug.engine.optim import build_param_groups
 from poseplug.models.backbones.cpm import CPMTrunk
 from poseplug.models.estimators.top_down import TopDown
@@ -56,14 +57,14 @@ def largest_gradients(net: TopDown) -> dict[str, float]:
     """The largest gradient of every parameter; 0 without one."""
     net.zero_grad()
     sum(net.losses(create_batch()).values()).backward()
-    return {n: 0.0 if p.grad is None else p.grad.abs().max().item() for n, p in net.named_parameters()}
+    return {weight_name(n): 0.0 if p.grad is None else p.grad.abs().max().item() for n, p in net.named_parameters()}
 
 
 def test_every_stage_is_compared_with_its_own_targets():
     net = build_estimator().eval()
     b = create_batch()
     targets = net.codec.encode(b.keypoints, b.visible, b.valid)
-    stages = net(b.images[:, 0], b.centers)
+    stages = net.network(b.images[:, 0], b.centers)
     for t, loss in enumerate(net.losses(b).values()):
         target = targets.stages[0 if t == 0 else 1]['heatmap']
         by_hand = (stages[t]['heatmap'] - target).square().sum() / (2 * BATCH)
@@ -84,7 +85,7 @@ def test_stage_weights_scale_the_losses_and_0_skips_a_stage():
 
 def ignore_previous_heatmaps(net: TopDown) -> TopDown:
     """The same model with the weights of the previous heatmaps set to 0 in its later stages."""
-    for context in net.head.contexts:
+    for context in net.network.head.contexts:
         image_channels, num_heatmaps = 4, 15
         with torch.no_grad():
             context[0][0].weight[:, image_channels : image_channels + num_heatmaps] = 0
@@ -110,7 +111,7 @@ def test_supervision_is_one_setting_of_the_config():
     cfg = load_config(
         CONFIG, {'model.supervision': 'last', 'model.head.num_stages': 2, 'model.backbone.channels': (4, 4, 4)}
     )
-    assert build_model(cfg).stage_weights == [0.0, 1.0]
+    assert build_model(cfg).criterion.stage_weights == [0.0, 1.0]
 
 
 @pytest.mark.parametrize('wrong', ['first', [1.0, 1.0], [1.0] * 4])
@@ -142,7 +143,11 @@ def test_every_parameter_is_in_exactly_one_group(cpm_368):
 def test_stage_1_learns_five_times_as_fast_and_biases_twice_as_fast_without_decay(cpm_368):
     net, groups = cpm_368
     rate = {id(p): (g['lr'], g['weight_decay']) for g in groups for p in g['params']}
-    stage_1 = {id(p) for m in (net.backbone.trunks[0], net.head.first, net.head.predict[0]) for p in m.parameters()}
+    stage_1 = {
+        id(p)
+        for m in (net.network.backbone.trunks[0], net.network.head.first, net.network.head.predict[0])
+        for p in m.parameters()
+    }
     assert len(stage_1) == 2 * 7  # three trunk layers, three of its own, and the prediction
     for name, parameter in net.named_parameters():
         in_stage_1, is_bias = id(parameter) in stage_1, name.endswith('.bias')
@@ -218,6 +223,7 @@ def test_a_backbone_that_declares_nothing_is_an_error():
 def test_channels_last_changes_the_layout_and_not_the_numbers():
     contiguous, channels_last = build_estimator().eval(), build_estimator(channels_last=True).eval()
     b = create_batch()
-    for one, other in zip(contiguous(b.images[:, 0], b.centers), channels_last(b.images[:, 0], b.centers), strict=True):
+    inputs = b.images[:, 0], b.centers
+    for one, other in zip(contiguous.network(*inputs), channels_last.network(*inputs), strict=True):
         torch.testing.assert_close(one['heatmap'], other['heatmap'], atol=1e-5, rtol=1e-4)
-    assert channels_last.backbone.trunks[0][0][0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert channels_last.network.backbone.trunks[0][0][0].weight.is_contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,9 @@ from poseplug.core.geometry import flip_matrix, transform_points
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.data.collate import collate
-from poseplug.models.estimators.bottom_up import BottomUp, mask_target_weights, poses_to_image
+from poseplug.models.estimators.bottom_up import BottomUp
+from poseplug.models.estimators.criterion import mask_target_weights
+from poseplug.models.estimators.postprocess import poses_to_image
 from poseplug.models.heads.heatmap import HeatmapHead
 from poseplug.registry import TRANSFORMS
 from poseplug.skeletons.lsp import LSP
@@ -42,7 +44,7 @@ def build_estimator(instances: np.ndarray | None = None, **settings) -> BottomUp
     head = settings.pop('head', dict(type='HeatmapHead'))
     net = BottomUp('lsp', codec=codec, backbone=Blocks(), head=head, **settings).eval()
     if instances is not None:
-        net.forward = OracleNetwork(net, instances)
+        net.network.forward = OracleNetwork(net, instances)
     return net
 
 
@@ -59,7 +61,7 @@ class OracleNetwork:
         if images[0, 0, 0, 0] == 0:
             points, order = transform_points(flip_matrix(size[0]), points), LSP.flip_indices
         keypoints = torch.from_numpy(points[:, order]).float()[None]
-        return [self.net.get_codec(size).encode(keypoints, torch.ones(keypoints.shape[:3])).stage_fields(0)]
+        return [self.net.postprocess.get_codec(size).encode(keypoints, torch.ones(keypoints.shape[:3])).stage_fields(0)]
 
 
 def create_batch(instances, pipeline, size=(192, 128), count=1):
@@ -89,8 +91,8 @@ def create_instances(count: int = 3) -> np.ndarray:
 def predict_last_stage(net: BottomUp, batch) -> list[Poses]:
     """The instances of the last stage; the network gets the matrices of the batch's views."""
     sizes = batch.view_sizes or [(batch.images.shape[3], batch.images.shape[2])] * batch.images.shape[1]
-    net.forward.image_to_input = dict(zip(sizes, batch.image_to_input[0].numpy(), strict=True))
-    return net.predict(batch)[-1]
+    net.network.forward.image_to_input = dict(zip(sizes, batch.image_to_input[0].numpy(), strict=True))
+    return net.predict(batch)
 
 
 def max_matched_distance(poses: Poses, instances: np.ndarray) -> float:
@@ -120,7 +122,7 @@ def test_all_instances_are_predicted_at_their_image_positions(pipeline, flip):
     batch = create_batch(instances, pipeline)
     (poses,) = predict_last_stage(net, batch)
     assert max_matched_distance(poses, instances) < 2.5
-    assert len(net.forward.sizes) == batch.images.shape[1] * (1 + flip)
+    assert len(net.network.forward.sizes) == batch.images.shape[1] * (1 + flip)
     assert (np.diff(poses.instance_scores) <= 0).all()
 
 
@@ -138,7 +140,7 @@ def test_instances_grouped_by_tags_are_predicted_at_their_image_positions(scales
     )
     assert len(poses) == 3
     assert max_matched_distance(poses, instances) < 2.5
-    assert len(net.forward.sizes) == len(scales) * (1 + flip)
+    assert len(net.network.forward.sizes) == len(scales) * (1 + flip)
 
 
 def test_boxes_bound_the_predicted_keypoints():
@@ -155,11 +157,11 @@ def test_images_without_instances_give_empty_predictions():
     net = build_estimator(np.zeros((0, 14, 2), np.float32))
     batch = create_batch(create_instances(), [FIT_IMAGE], count=2)
     assert [len(p) for p in predict_last_stage(net, batch)] == [0, 0]
-    assert net.predict(batch)[-1][0].boxes.shape == (0, 4)
+    assert net.predict(batch)[0].boxes.shape == (0, 4)
 
 
 def test_all_stages_are_decoded_on_request():
-    assert len(build_estimator().predict(create_batch(create_instances(), [FIT_IMAGE]), all_stages=True)) == 1
+    assert len(build_estimator().predict_stages(create_batch(create_instances(), [FIT_IMAGE]))) == 1
 
 
 def test_padding_to_a_larger_batch_does_not_change_the_predictions():
@@ -176,7 +178,7 @@ def test_padding_to_a_larger_batch_does_not_change_the_predictions():
 
 
 def test_a_codec_of_one_instance_is_refused():
-    with pytest.raises(MismatchError, match=r'CPMHeatmap reads one person.*codec\.type to one of .*PAF'):
+    with pytest.raises(MismatchError, match=r'CPMHeatmap reads one instance.*codec\.type to one of .*PAF'):
         build_estimator(codec=dict(type='CPMHeatmap', input_size=(64, 64)))
     with pytest.raises(MismatchError, match=r'PAF with single_instance=True.*single_instance=False'):
         build_estimator(codec=dict(type='PAF', input_size=(64, 64), single_instance=True))
@@ -259,11 +261,11 @@ def test_keypoints_that_a_data_set_does_not_annotate_have_no_loss():
     net = build_estimator(loss=dict(type='SumSquaredError'))
     batch = create_batch(create_instances(), [FIT_IMAGE])
     zero_fields = [{'paf': torch.zeros(1, 26, 16, 24), 'heatmap': torch.zeros(1, 15, 16, 24)}]
-    unmasked_loss = net.losses(batch, zero_fields)['loss_1']
+    unmasked_loss = net.criterion(zero_fields, batch)['loss_1']
     batch.annotated_keypoints = torch.ones(1, 14, dtype=torch.bool)
-    assert net.losses(batch, zero_fields)['loss_1'] == unmasked_loss
+    assert net.criterion(zero_fields, batch)['loss_1'] == unmasked_loss
     batch.annotated_keypoints[:] = False
-    background = net.losses(batch, zero_fields)['loss_1']
+    background = net.criterion(zero_fields, batch)['loss_1']
     assert 0 < background < unmasked_loss
 
 
@@ -282,7 +284,7 @@ def test_targets_have_the_size_of_the_images_and_no_instances_are_a_loss_too():
 
 def test_the_codec_of_the_configs_input_size_is_the_built_one():
     net = build_estimator()
-    assert net.get_codec((192, 128)) is net.codec
-    assert net.get_codec((64, 64)) is net.get_codec((64, 64))
-    assert net.get_codec((64, 64)).input_size == (64, 64)
+    assert net.postprocess.get_codec((192, 128)) is net.codec
+    assert net.postprocess.get_codec((64, 64)) is net.postprocess.get_codec((64, 64))
+    assert net.postprocess.get_codec((64, 64)).input_size == (64, 64)
     assert isinstance(net.codec, PAF)

@@ -1,7 +1,10 @@
+import copy
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.models.estimators.distilled import DistilledTopDown
 from poseplug.models.estimators.top_down import TopDown
@@ -37,8 +40,8 @@ def batch():
 
 def test_the_distillation_loss_is_the_weighted_distance_of_the_heatmaps(batch):
     net = build_student(distill_weight=3.0)
-    teacher_heatmaps = net.teacher(batch.images[:, 0])[-1]['heatmap']
-    student_heatmaps = net(batch.images[:, 0])[-1]['heatmap']
+    teacher_heatmaps = net.criterion.teacher.predict_last_stage(batch)['heatmap']
+    student_heatmaps = net.network(batch.images[:, 0])[-1]['heatmap']
     assert_close(net.losses(batch)['loss_distill'], 3 * (teacher_heatmaps - student_heatmaps).square().mean())
 
 
@@ -50,13 +53,14 @@ def test_a_student_with_its_teachers_weights_has_no_distillation_loss(batch):
 
 def test_the_teacher_is_neither_trained_nor_saved(batch):
     net = build_student().train()
-    initial = {n: v.clone() for n, v in net.teacher.state_dict().items()}
+    teacher = net.criterion.teacher.estimator
+    initial = {n: v.clone() for n, v in teacher.state_dict().items()}
     torch.stack(list(net.losses(batch).values())).sum().backward()
-    assert not net.teacher.training
-    assert all(p.grad is None for p in net.teacher.parameters())
+    assert not teacher.training
+    assert all(p.grad is None for p in teacher.parameters())
     assert set(net.state_dict()) == set(build_teacher().state_dict())
     assert len(list(net.parameters())) == len(list(build_teacher().parameters()))
-    for name, value in net.teacher.state_dict().items():
+    for name, value in teacher.state_dict().items():
         assert_close(value, initial[name])
 
 
@@ -68,3 +72,11 @@ def test_a_teacher_of_other_fields_is_an_error():
 def test_a_teacher_without_weights_is_an_error():
     with pytest.raises(ConfigError, match=r'a teacher is dict\(config=FILE, weights=FILE\)'):
         build_student(teacher=dict(config='some.py'))
+    student = dict(type='DistilledTopDown', codec=codec_config(), teacher=dict(config='some.py'), **PARTS)
+    with pytest.raises(ConfigError, match=r'a teacher is dict\(config=FILE, weights=FILE\)'):
+        build_model(dict(skeleton='lsp', model=student))
+
+
+def test_a_copy_of_a_student_shares_its_teacher():
+    net = build_student()
+    assert copy.deepcopy(net).criterion.teacher is net.criterion.teacher

@@ -13,8 +13,9 @@ from poseplug.core.geometry import (
     scaling_matrix,
     transform_points,
 )
+from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch
-from poseplug.models.estimators.fusion import fuse_fields, fuse_views, resample_to_image
+from poseplug.models.estimators.fusion import fuse_crops, fuse_whole_images, resample_to_image
 from poseplug.skeletons.lsp import LSP
 
 CODEC = CPMHeatmap(LSP, (160, 160), refine='taylor')
@@ -35,6 +36,11 @@ def create_batch(matrices: list[np.ndarray]) -> Batch:
     return Batch(zero, zero, zero, zero, zero, torch.from_numpy(np.stack(matrices))[None], [IMAGE_SIZE], [None], [])
 
 
+def fuse_and_decode(view_fields: list[dict[str, torch.Tensor]], batch: Batch) -> list[Poses]:
+    """The poses of every image, in image pixels."""
+    return [codec.decode({'heatmap': heatmaps}).numpy() for codec, heatmaps in fuse_crops(CODEC, view_fields, batch)]
+
+
 def encode_view(matrix: np.ndarray) -> dict[str, torch.Tensor]:
     """The fields that a perfect network predicts for one view."""
     points = torch.from_numpy(transform_points(matrix, image_keypoints()).astype(np.float32))[None, None]
@@ -43,20 +49,20 @@ def encode_view(matrix: np.ndarray) -> dict[str, torch.Tensor]:
 
 def test_seven_scales_fuse_to_the_pixels_of_the_keypoints():
     matrices = [conjugate_about(scaling_matrix(s), image_center((160, 160))) @ FIRST_MATRIX for s in SCALES]
-    (poses,) = fuse_views(CODEC, [encode_view(m) for m in matrices], create_batch(matrices))
+    (poses,) = fuse_and_decode([encode_view(m) for m in matrices], create_batch(matrices))
     assert np.abs(poses.keypoints[0] - image_keypoints()).max() <= 1
     assert (poses.keypoints == poses.keypoints.round()).all()
-    assert poses.image_indices is None
+    assert poses.image_indices.tolist() == [0]
 
 
 def test_rotated_views_fuse_to_the_same_pixels():
     matrices = [conjugate_about(rotation_matrix(a), image_center((160, 160))) @ FIRST_MATRIX for a in (0, 20, -35)]
-    (poses,) = fuse_views(CODEC, [encode_view(m) for m in matrices], create_batch(matrices))
+    (poses,) = fuse_and_decode([encode_view(m) for m in matrices], create_batch(matrices))
     assert np.abs(poses.keypoints[0] - image_keypoints()).max() <= 1
 
 
 def test_a_single_view_is_decoded_as_without_fusion_within_a_pixel():
-    (fused,) = fuse_views(CODEC, [encode_view(FIRST_MATRIX)], create_batch([FIRST_MATRIX]))
+    (fused,) = fuse_and_decode([encode_view(FIRST_MATRIX)], create_batch([FIRST_MATRIX]))
     unfused = CODEC.decode(encode_view(FIRST_MATRIX)).numpy().transform(np.linalg.inv(FIRST_MATRIX))
     assert np.abs(fused.keypoints - unfused.keypoints).max() <= 1
 
@@ -82,7 +88,7 @@ def test_pixels_outside_a_view_are_0_for_keypoints_and_1_for_the_background():
 
 def test_a_keypoint_inside_one_view_alone_is_taken_from_that_view():
     near, far = conjugate_about(scaling_matrix(3.0), (0, 0)), FIRST_MATRIX  # the first ends at pixel 53
-    (poses,) = fuse_views(CODEC, [encode_view(near), encode_view(far)], create_batch([near, far]))
+    (poses,) = fuse_and_decode([encode_view(near), encode_view(far)], create_batch([near, far]))
     outside = (image_keypoints() > 55).any(axis=1)
     assert outside.any()
     assert np.abs(poses.keypoints[0][outside] - image_keypoints()[outside]).max() <= 1
@@ -94,7 +100,7 @@ def test_a_codec_without_heatmaps_cannot_be_fused():
         encode = decode = flip = None
 
     with pytest.raises(ConfigError, match=r'Coordinates has no maps to fuse.*scales=\[1.0\]'):
-        fuse_views(Coordinates(LSP, (160, 160)), [], create_batch([FIRST_MATRIX]))
+        list(fuse_crops(Coordinates(LSP, (160, 160)), [], create_batch([FIRST_MATRIX])))
 
 
 def test_fields_of_several_scales_average_to_those_of_the_first_on_its_cells():
@@ -108,18 +114,16 @@ def test_fields_of_several_scales_average_to_those_of_the_first_on_its_cells():
         input_to_image = np.linalg.inv(matrix)
         x, y = input_to_image[0, 0] * columns + input_to_image[0, 2], input_to_image[1, 1] * rows + input_to_image[1, 2]
         views.append({'heatmap': (0.01 * x[None, :] - 0.02 * y[:, None])[None, None].float()})
-    fused = fuse_fields(codecs, views, torch.from_numpy(np.stack(matrices))[None])['heatmap']
+    fused = fuse_whole_images(codecs, views, create_batch(matrices))['heatmap']
     inner = (slice(None), slice(None), slice(3, -3), slice(3, -3))
     torch.testing.assert_close(fused[inner], views[0]['heatmap'][inner], atol=0.01, rtol=0)
 
 
 def test_a_cell_inside_some_views_alone_is_the_mean_of_those():
     codec = CPMHeatmap(LSP, (64, 64))
-    matrices = np.stack([np.eye(3), conjugate_about(scaling_matrix(2.0), (0, 0))])[
-        None
-    ]  # the second ends at pixel 31.75
+    matrices = [np.eye(3), conjugate_about(scaling_matrix(2.0), (0, 0))]  # the second ends at pixel 31.75
     views = [{'heatmap': torch.zeros(1, 1, 8, 8)}, {'heatmap': torch.ones(1, 1, 8, 8)}]
-    fused = fuse_fields([codec, codec], views, torch.from_numpy(matrices))['heatmap'][0, 0]
+    fused = fuse_whole_images([codec, codec], views, create_batch(matrices))['heatmap'][0, 0]
     torch.testing.assert_close(fused[:4, :4], torch.full((4, 4), 0.5))
     assert fused[4:].abs().max() == fused[:, 4:].abs().max() == 0
 
@@ -129,5 +133,5 @@ def test_rotated_views_average_to_the_fields_of_the_first():
     rotated = conjugate_about(rotation_matrix(90), image_center((64, 64)))
     first = {'heatmap': torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))}
     second = {'heatmap': first['heatmap'].rot90(-1, (2, 3))}
-    fused = fuse_fields([codec, codec], [first, second], torch.from_numpy(np.stack([np.eye(3), rotated]))[None])
+    fused = fuse_whole_images([codec, codec], [first, second], create_batch([np.eye(3), rotated]))
     torch.testing.assert_close(fused['heatmap'], first['heatmap'], atol=1e-5, rtol=0)

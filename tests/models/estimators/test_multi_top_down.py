@@ -55,23 +55,20 @@ def create_batch(*sources: str) -> Batch:
 
 def build_single_estimator(name: str, net: MultiTopDown) -> TopDown:
     """An estimator of one decoder alone, with the same weights."""
-    decoder = net.decoders[name]
-    return TopDown(decoder.skeleton, decoder.codec, net.backbone, decoder.head).eval()
+    decoder = net.network.decoders[name]
+    return TopDown(decoder.codec.skeleton, decoder.codec, net.network.backbone, decoder.head).eval()
 
 
 def test_each_decoder_has_the_loss_of_its_images_alone_by_its_fraction_of_the_batch():
     net, mixed_batch = build_estimator(), create_batch('lsp', 'coco', 'lspet')
     losses = net.losses(mixed_batch)
     for name, rows in (('lsp', [0, 2]), ('coco', [1])):
-        decoder = net.decoders[name]
-        indices = [MERGED_SKELETON.index(j) for j in decoder.skeleton.keypoints]
-        stages = build_single_estimator(name, net)(mixed_batch.images[rows, 0], mixed_batch.centers[rows])
-        expected = decoder.compute_stage_losses(
-            stages,
-            mixed_batch.keypoints[rows][:, :, indices],
-            mixed_batch.visible[rows][:, :, indices],
-            mixed_batch.valid[rows],
-        )
+        codec = net.network.decoders[name].codec
+        indices = [MERGED_SKELETON.index(j) for j in codec.skeleton.keypoints]
+        stages = build_single_estimator(name, net).network(mixed_batch.images[rows, 0], mixed_batch.centers[rows])
+        keypoints, visible = mixed_batch.keypoints[rows][:, :, indices], mixed_batch.visible[rows][:, :, indices]
+        targets = codec.encode(keypoints, visible, mixed_batch.valid[rows])
+        expected = net.criterion.decoders[name].compute_target_losses(stages, targets)
         assert_close(losses[f'{name}.loss_1'], expected['loss_1'] * len(rows) / 3)
     assert set(losses) == {'lsp.loss_1', 'coco.loss_1'}
 
@@ -79,15 +76,17 @@ def test_each_decoder_has_the_loss_of_its_images_alone_by_its_fraction_of_the_ba
 def test_a_decoder_without_images_has_no_gradient():
     net = build_estimator()
     torch.stack(list(net.losses(create_batch('coco', 'coco')).values())).sum().backward()
-    assert all(p.grad is None for p in net.decoders['lsp'].parameters())
-    assert all(p.grad is not None for p in (*net.backbone.parameters(), *net.decoders['coco'].parameters()))
+    assert all(p.grad is None for p in net.network.decoders['lsp'].parameters())
+    assert all(
+        p.grad is not None for p in (*net.network.backbone.parameters(), *net.network.decoders['coco'].parameters())
+    )
 
 
 def test_the_active_decoder_predicts_its_keypoints_and_the_others_have_score_0():
     net, batch = build_estimator(active_decoder='coco').eval(), create_batch('lsp', 'lsp')
-    (predicted,) = net.predict(batch)
-    (expected,) = build_single_estimator('coco', net).predict(batch)
-    indices = MERGED_SKELETON.indices_in(net.decoders['coco'].skeleton)
+    predicted = net.predict(batch)
+    expected = build_single_estimator('coco', net).predict(batch)
+    indices = MERGED_SKELETON.indices_in(net.network.decoders['coco'].codec.skeleton)
     for poses, expected_poses in zip(predicted, expected, strict=True):
         np.testing.assert_array_equal(
             poses.keypoints[:, indices >= 0], expected_poses.keypoints[:, indices[indices >= 0]]
@@ -101,7 +100,7 @@ def test_one_set_of_weights_serves_every_decoder():
     names = list(one.state_dict())
     assert len(names) == len(set(names))
     assert sum(n.startswith('backbone.') for n in names) == len(
-        build_single_estimator('lsp', one).backbone.state_dict()
+        build_single_estimator('lsp', one).network.backbone.state_dict()
     )
 
 
@@ -138,6 +137,6 @@ class ExpertBackbone(torch.nn.Module):
 def test_a_backbone_with_experts_receives_each_images_decoder():
     net = build_estimator(backbone=ExpertBackbone())
     net.losses(create_batch('lsp', 'coco', 'lspet'))
-    assert net.backbone.received_indices == [1, 0, 1]
+    assert net.network.backbone.received_indices == [1, 0, 1]
     net.eval().predict(create_batch('coco', 'coco'))
-    assert net.backbone.received_indices == [1, 1]
+    assert net.network.backbone.received_indices == [1, 1]

@@ -13,8 +13,10 @@ from torch.testing import assert_close
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import scaling_matrix, translation_matrix
 from poseplug.core.sample import Batch, Record
+from poseplug.core.weight_names import weight_name
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances
-from poseplug.models.estimators.one_stage import OneStage, build_score_mask, encode_raw_boxes, extract_ground_truths
+from poseplug.models.estimators.one_stage import OneStage
+from poseplug.models.estimators.one_stage_criterion import build_score_mask, encode_raw_boxes, extract_ground_truths
 from poseplug.models.heads.one_stage import OneStageHead, build_grid_points, decode_boxes
 from poseplug.testing import SMALL_SKELETON
 
@@ -58,7 +60,7 @@ def create_batch(num_instances: int = 2, **changes) -> Batch:
 def compute_gradients(net: OneStage, batch: Batch) -> dict[str, torch.Tensor]:
     net.zero_grad()
     torch.stack(list(net.train().losses(batch).values())).sum().backward()
-    return {n: p.grad for n, p in net.named_parameters()}
+    return {weight_name(n): p.grad for n, p in net.named_parameters()}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_images_of_no_and_of_one_instance_train_every_parameter(head, num_instan
 def test_an_image_with_one_positive_cell_trains_a_batch_norm_over_instances():
     net, batch = build_estimator(), create_batch(1)
     batch.valid[1] = False
-    net.assigner.candidate_topk = 1
+    net.criterion.assigner.candidate_topk = 1
     assert all(torch.isfinite(v) for v in net.train().losses(batch).values())
 
 
@@ -177,7 +179,7 @@ def create_fields(batch: Batch, shift_px: float = 0.0) -> dict[str, torch.Tensor
 
 def build_fixed_estimator(batch: Batch, shift_px: float = 0.0, **settings) -> OneStage:
     net = build_estimator(YOLOX, assigner=FixedAssigner(), **settings)
-    net.head = FixedHead(create_fields(batch, shift_px))
+    net.network.head = net.postprocess.head = FixedHead(create_fields(batch, shift_px))
     return net
 
 
@@ -210,7 +212,7 @@ def test_the_target_score_is_the_oks_to_the_power_of_overlaps_power():
         net = build_fixed_estimator(batch, **settings)
         losses = []
         for s in scores:
-            net.head.fields['score'][:, :2] = s
+            net.network.head.fields['score'][:, :2] = s
             losses.append(net.losses(batch)['loss_score'])
         return scores[torch.stack(losses).argmin()].sigmoid().item()
 
@@ -221,7 +223,7 @@ def test_the_target_score_is_the_oks_to_the_power_of_overlaps_power():
 def test_predictions_are_in_image_pixels_with_boxes_and_scores():
     batch = create_batch()
     batch.image_to_input[:] = torch.from_numpy(translation_matrix(3, -5) @ scaling_matrix(2.0))
-    predicted = build_fixed_estimator(batch).eval().predict(batch)[0]
+    predicted = build_fixed_estimator(batch).eval().predict(batch)
     assert [len(p) for p in predicted] == [2, 2]
     image_keypoints = (batch.keypoints - torch.tensor([3.0, -5])) / 2
     for poses, keypoints, boxes in zip(predicted, image_keypoints, batch.boxes, strict=True):
@@ -238,8 +240,8 @@ def test_predictions_are_in_image_pixels_with_boxes_and_scores():
 def test_low_scores_give_no_instances():
     batch = create_batch()
     net = build_fixed_estimator(batch).eval()
-    net.head.fields['score'][:] = -9.0
-    assert [len(p) for p in net.predict(batch)[0]] == [0, 0]
+    net.network.head.fields['score'][:] = -9.0
+    assert [len(p) for p in net.predict(batch)] == [0, 0]
 
 
 def create_crowd(num_instances: int = 60) -> Batch:
@@ -271,13 +273,14 @@ def build_crowd_estimator(batch: Batch, **codec) -> OneStage:
         fields['score'][:, first : first + num_instances] = 4.0 - first / 500
         fields['box'][:, first : first + num_instances] = batch.boxes
         fields['proxy'][:, first : first + num_instances] = batch.keypoints
-    net.head.fields, net.codec = {**fields, 'points': points, 'strides': strides}, replace(net.codec, **codec)
+    net.network.head.fields = {**fields, 'points': points, 'strides': strides}
+    net.postprocess.codec = replace(net.codec, **codec)
     return net
 
 
 def test_two_cells_of_each_of_sixty_instances_give_sixty_instances():
     batch = create_crowd(60)
-    for poses, keypoints in zip(build_crowd_estimator(batch).predict(batch)[0], batch.keypoints.numpy(), strict=True):
+    for poses, keypoints in zip(build_crowd_estimator(batch).predict(batch), batch.keypoints.numpy(), strict=True):
         assert len(poses) == 60
         distances = np.abs(poses.keypoints[:, None] - keypoints[None]).max(axis=(2, 3))
         assert sorted(distances.argmin(axis=1)) == list(range(60))
@@ -287,10 +290,10 @@ def test_two_cells_of_each_of_sixty_instances_give_sixty_instances():
 def test_instances_beyond_a_limit_are_counted_in_the_log(caplog):
     caplog.set_level('INFO', logger='poseplug')
     batch = create_crowd(60)
-    assert [len(p) for p in build_crowd_estimator(batch, max_instances=50).predict(batch)[0]] == [50, 50]
+    assert [len(p) for p in build_crowd_estimator(batch, max_instances=50).predict(batch)] == [50, 50]
     assert 'max_instances=50 dropped 10 of 60 instances' in caplog.text
     caplog.clear()
-    assert [len(p) for p in build_crowd_estimator(batch, nms_pre=55).predict(batch)[0]] == [55, 55]
+    assert [len(p) for p in build_crowd_estimator(batch, nms_pre=55).predict(batch)] == [55, 55]
     assert 'nms_pre=55 dropped 65 of 120 cells above score_threshold' in caplog.text
     caplog.clear()
     build_crowd_estimator(batch).predict(batch)
@@ -300,18 +303,18 @@ def test_instances_beyond_a_limit_are_counted_in_the_log(caplog):
 def test_instances_in_the_padding_are_dropped():
     """The first image is the upper half of its input: three of six rows of ten remain."""
     batch = replace(create_crowd(60), image_sizes=[(640, 192), (640, 384)])
-    assert [len(p) for p in build_crowd_estimator(batch).predict(batch)[0]] == [30, 60]
+    assert [len(p) for p in build_crowd_estimator(batch).predict(batch)] == [30, 60]
 
 
 def test_the_coordinate_classifier_runs_on_the_selected_cells_alone(monkeypatch):
     net, batch = build_estimator().eval(), create_batch()
     row_counts = []
-    original_forward = net.head.dcc.forward
+    original_forward = net.network.head.dcc.forward
     monkeypatch.setattr(
-        net.head.dcc, 'forward', lambda *rows: row_counts.append(len(rows[0])) or original_forward(*rows)
+        net.network.head.dcc, 'forward', lambda *rows: row_counts.append(len(rows[0])) or original_forward(*rows)
     )
-    net.codec = replace(net.codec, score_threshold=0.0, max_instances=3)
-    assert [len(p) for p in net.predict(batch)[0]] == [row_counts[0] // 2] * 2
+    net.postprocess.codec = replace(net.codec, score_threshold=0.0, max_instances=3)
+    assert [len(p) for p in net.predict(batch)] == [row_counts[0] // 2] * 2
     assert 2 <= row_counts[0] <= 6
 
 
@@ -320,7 +323,7 @@ def test_proxies_learn_from_predicted_keypoints_where_these_are_nearer():
     batch = create_batch()
     net = build_estimator(assigner=FixedAssigner())
     net.set_phase(proxy_target='keypoints')
-    original_method = net.head.predict_distributions
+    original_method = net.criterion.predict_distributions
 
     class FixedDistributions:
         def __init__(self, keypoints):
@@ -334,8 +337,8 @@ def test_proxies_learn_from_predicted_keypoints_where_these_are_nearer():
             keypoints = torch.cat([t.keypoints for t in extract_ground_truths(batch)])
             return FixedDistributions(keypoints + shift_px)
 
-        net.head.predict_distributions = predict_distributions
-        net.loss['keypoints'].forward = lambda *_: torch.zeros(())
+        net.criterion.predict_distributions = predict_distributions
+        net.criterion.loss['keypoints'].forward = lambda *_: torch.zeros(())
         return net.train().losses(batch)
 
     exact = compute_losses(0.0)
@@ -343,25 +346,19 @@ def test_proxies_learn_from_predicted_keypoints_where_these_are_nearer():
     assert_close(exact['loss_proxy'], compute_losses(0.0)['loss_proxy'])
     net.set_phase(proxy_target='keypoints')
     assert compute_losses(1e4)['loss_proxy'].item() == 0
-    assert original_method is not net.head.predict_distributions
+    assert original_method is not net.criterion.predict_distributions
 
 
 def test_a_phase_changes_its_settings_and_the_next_starts_from_the_initial_ones():
     net = build_estimator(loss_weights=dict(keypoints=0.01), overlaps_power=0.5)
-    assert net.phase.loss_weights == dict(score=1, box=5, visible=1, proxy=30, keypoints=0.01, raw_box=0)
-    net.set_phase(loss_weights=dict(keypoints=5, proxy=10), proxy_target='keypoints', overlaps_power=1.0)
-    assert (net.phase.loss_weights['keypoints'], net.phase.loss_weights['score'], net.phase.overlaps_power) == (
-        5,
-        1,
-        1.0,
-    )
-    net.set_phase(loss_weights=dict(raw_box=1))
-    assert (net.phase.loss_weights['keypoints'], net.phase.loss_weights['raw_box'], net.phase.proxy_target) == (
-        0.01,
-        1,
-        'labels',
-    )
-    assert net.phase.overlaps_power == 0.5
+    assert net.criterion.phase.loss_weights == dict(score=1, box=5, visible=1, proxy=30, keypoints=0.01, raw_box=0)
+    phase = net.set_phase(loss_weights=dict(keypoints=5, proxy=10), proxy_target='keypoints', overlaps_power=1.0)
+    assert net.criterion.phase is phase
+    assert (phase.loss_weights['keypoints'], phase.loss_weights['score'], phase.overlaps_power) == (5, 1, 1.0)
+    phase = net.set_phase(loss_weights=dict(raw_box=1))
+    assert net.criterion.phase is phase
+    assert (phase.loss_weights['keypoints'], phase.loss_weights['raw_box'], phase.proxy_target) == (0.01, 1, 'labels')
+    assert phase.overlaps_power == 0.5
 
 
 def test_a_loss_of_weight_0_is_skipped():
@@ -369,7 +366,8 @@ def test_a_loss_of_weight_0_is_skipped():
 
 
 def test_a_heatmap_codec_is_refused_by_name():
-    with pytest.raises(MismatchError, match='OneStage finds people at cells, but Heatmap reads maps; set model.codec'):
+    message = 'OneStage finds instances at cells, but Heatmap reads maps; set model.codec'
+    with pytest.raises(MismatchError, match=message):
         build_estimator(
             codec=dict(type='Heatmap', input_size=(64, 64), stride=32), head=dict(type='HeatmapHead'), neck=None
         )

@@ -89,7 +89,7 @@ def test_a_bright_block_is_predicted_at_its_image_position_through_any_matrix():
     images = torch.zeros(2, 1, SIZE, SIZE, 3, dtype=torch.uint8)
     images[0, 0, 16:24, 40:48], images[1, 0, 0:8, 8:16] = 255, 255  # cells (5, 2) and (1, 0): pixels 8g + 3.5
     matrix = translation_matrix(-7, 3) @ conjugate_about(rotation_matrix(30) @ scaling_matrix(2.5), (10, 20))
-    predicted = net.predict(create_batch(images, [matrix]))[-1]
+    predicted = net.predict(create_batch(images, [matrix]))
     for poses, (x, y) in zip(predicted, [(43.5, 19.5), (11.5, 3.5)], strict=True):
         image_position = np.linalg.inv(matrix) @ [x, y, 1]
         np.testing.assert_allclose(poses.keypoints[0], np.tile(image_position[:2], (14, 1)), atol=1e-4)
@@ -99,7 +99,7 @@ def test_a_bright_block_is_predicted_at_its_image_position_through_any_matrix():
 def test_predictions_come_back_through_the_inverse_of_the_matrix():
     net, images = build_estimator(), random_images()
     matrix = conjugate_about(rotation_matrix(-50) @ scaling_matrix(0.4), (100, 60))
-    plain, transformed = net.predict(create_batch(images))[-1], net.predict(create_batch(images, [matrix]))[-1]
+    plain, transformed = net.predict(create_batch(images)), net.predict(create_batch(images, [matrix]))
     for original, other in zip(plain, transformed, strict=True):
         np.testing.assert_allclose(original.transform(np.linalg.inv(matrix)).keypoints, other.keypoints, atol=1e-4)
         np.testing.assert_array_equal(original.keypoint_scores, other.keypoint_scores)
@@ -107,8 +107,8 @@ def test_predictions_come_back_through_the_inverse_of_the_matrix():
 
 def test_with_flip_test_a_flipped_image_gives_the_flipped_keypoints():
     net, images = build_estimator(flip_test=True), random_images()
-    original = net.predict(create_batch(images, center=25.0))[-1]
-    of_flipped = net.predict(create_batch(images.flip(3), center=SIZE - 1 - 25.0))[-1]
+    original = net.predict(create_batch(images, center=25.0))
+    of_flipped = net.predict(create_batch(images.flip(3), center=SIZE - 1 - 25.0))
     for one, other in zip(original, of_flipped, strict=True):
         flipped = other.keypoints[:, LSP.flip_indices] * [-1, 1] + [SIZE - 1, 0]
         np.testing.assert_allclose(one.keypoints, flipped, atol=1e-3)
@@ -117,8 +117,8 @@ def test_with_flip_test_a_flipped_image_gives_the_flipped_keypoints():
 
 def test_without_flip_test_a_network_of_random_weights_gives_other_keypoints():
     net, images = build_estimator(), random_images()
-    one = net.predict(create_batch(images, center=25.0))[-1][0]
-    other = net.predict(create_batch(images.flip(3), center=SIZE - 1 - 25.0))[-1][0]
+    one = net.predict(create_batch(images, center=25.0))[0]
+    other = net.predict(create_batch(images.flip(3), center=SIZE - 1 - 25.0))[0]
     assert np.abs(one.keypoints - (other.keypoints[:, LSP.flip_indices] * [-1, 1] + [SIZE - 1, 0])).max() > 8
 
 
@@ -130,17 +130,17 @@ def test_flip_test_averages_the_fields_with_the_flipped_ones():
     assert_close(averaged.predict_fields(b)[0][-1]['heatmap'], expected)
 
 
-def test_all_stages_are_predicted_on_request_and_the_last_one_otherwise():
+def test_predict_returns_the_last_of_the_predicted_stages():
     net, b = build_estimator(), create_batch(random_images())
-    all_stages, last_stage = net.predict(b, all_stages=True), net.predict(b)
-    assert (len(all_stages), len(last_stage)) == (2, 1)
-    np.testing.assert_array_equal(all_stages[-1][1].keypoints, last_stage[0][1].keypoints)
+    all_stages, last_stage = net.predict_stages(b), net.predict(b)
+    assert (len(all_stages), len(last_stage)) == (2, 2)
+    np.testing.assert_array_equal(all_stages[-1][1].keypoints, last_stage[1].keypoints)
     assert np.abs(all_stages[0][0].keypoints - all_stages[1][0].keypoints).max() > 0
-    np.testing.assert_array_equal(net.val_step(b)[0].keypoints, last_stage[0][0].keypoints)
+    np.testing.assert_array_equal(net.val_step(b)[0].keypoints, last_stage[0].keypoints)
 
 
 def test_predictions_are_arrays_of_one_instance_per_image():
-    (predicted,) = build_estimator().predict(create_batch(random_images(3)))
+    predicted = build_estimator().predict(create_batch(random_images(3)))
     assert [len(p) for p in predicted] == [1, 1, 1]
     assert all(isinstance(p, Poses) and isinstance(p.keypoints, np.ndarray) for p in predicted)
 
@@ -161,8 +161,11 @@ def test_predictions_have_no_gradients():
     assert not net.predict_fields(create_batch(random_images()))[0][0]['heatmap'].requires_grad
 
 
-@pytest.mark.parametrize('method', ['predict', 'train_step'])
-def test_a_call_reaches_the_first_layer_in_three_frames_of_the_package(method):
+@pytest.mark.parametrize(
+    ('method', 'callers'),
+    [('predict', ['predict_views', 'predict_fields', 'predict']), ('train_step', ['losses', 'train_step'])],
+)
+def test_a_call_reaches_the_first_layer_through_few_frames_of_the_package(method, callers):
     import sys
     from pathlib import Path
 
@@ -179,12 +182,12 @@ def test_a_call_reaches_the_first_layer_in_three_frames_of_the_package(method):
                 frames.append(frame.f_code.co_name)
             frame = frame.f_back
 
-    net.backbone.trunks[0][0][0].register_forward_pre_hook(record_frames)
+    net.network.backbone.trunks[0][0][0].register_forward_pre_hook(record_frames)
     optim = OptimWrapper(torch.optim.SGD(net.parameters(), lr=0.0))
     net.predict(create_batch(random_images())) if method == 'predict' else net.train_step(
         create_batch(random_images()), optim
     )
-    assert frames == ['forward', 'forward', method]
+    assert frames == ['forward', 'forward', *callers]
 
 
 @pytest.mark.parametrize('views', [1, 2])
@@ -192,6 +195,6 @@ def test_predictions_carry_the_box_and_annotation_id_of_the_subject(views):
     batch = create_batch(random_images(2, views))
     annotations = dict(boxes=np.array([[1, 2, 30, 40], [5, 5, 9, 9.0]]), annotation_ids=np.array([7, 8]))
     batch = replace(batch, records=[replace(batch.records[0], **annotations), batch.records[1]])
-    for stage in build_estimator().predict(batch, all_stages=True):
+    for stage in build_estimator().predict_stages(batch):
         assert (stage[0].boxes.tolist(), stage[0].ids.tolist()) == ([[1, 2, 30, 40]], [7])
         assert (stage[1].boxes, stage[1].ids) == (None, None)

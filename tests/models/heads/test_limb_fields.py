@@ -52,14 +52,14 @@ def test_there_are_the_heads_of_all_families():
 @pytest.mark.parametrize('head', HEADS)
 def test_it_learns_limbs_and_keypoints_and_finds_the_subject_of_every_crop(head):
     net, batch = build_model(head).train(), random_batch()
-    stages = net(batch.images[:, 0], batch.centers)
+    stages = net.network(batch.images[:, 0], batch.centers)
     for maps in stages[-1].values():
         maps.retain_grad()
-    torch.stack(list(net.losses(batch, stages).values())).sum().backward()
+    torch.stack(list(net.criterion(stages, batch).values())).sum().backward()
     assert {name: tuple(maps.shape[1:]) for name, maps in stages[-1].items()} == {
         'paf': (38, 12, 8),
         'heatmap': (19, 12, 8),
     }
     assert all(maps.grad.abs().sum() > 0 for maps in stages[-1].values())
-    predicted = net.eval().predict(batch)[-1]
+    predicted = net.eval().predict(batch)
     assert [poses.keypoints.shape for poses in predicted] == [(1, 18, 2)] * 2

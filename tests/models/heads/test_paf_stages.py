@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from poseplug.core.errors import ConfigError
 from poseplug.core.sample import Batch
 from poseplug.models.backbones.cpm import CPMVGGTrunk
-from poseplug.models.estimators.base import complete_stages
+from poseplug.models.estimators.network import complete_stages
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.paf_stages import DenseBlock, PAFStagesHead
 
@@ -160,7 +160,7 @@ def random_batch() -> Batch:
 def test_the_loss_of_a_stage_is_that_of_the_fields_it_predicts():
     net, batch = build_model(), random_batch()
     targets = net.codec.encode(batch.keypoints, batch.visible, batch.valid).stages[0]
-    limbs, keypoints, last = net(batch.images[:, 0])
+    limbs, keypoints, last = net.network(batch.images[:, 0])
     predicted = [[('paf', limbs)], [('heatmap', keypoints)], [('paf', last), ('heatmap', last)]]
     by_hand = [sum((stage[n] - targets[n]).square().sum() / (2 * 2) for n, stage in stages) for stages in predicted]
     losses = net.losses(batch)
@@ -169,7 +169,7 @@ def test_the_loss_of_a_stage_is_that_of_the_fields_it_predicts():
 
 
 def test_every_stage_can_be_decoded():
-    stages = build_model(flip_test=True).predict(random_batch(), all_stages=True)
+    stages = build_model(flip_test=True).predict_stages(random_batch())
     assert [len(stage) for stage in stages] == [2] * 3
     assert all(len(poses) == 1 for stage in stages for poses in stage)
 
@@ -178,7 +178,7 @@ def test_the_fields_of_every_stage_are_those_that_are_decoded():
     net, batch = build_model(), random_batch()
     ((limbs, keypoints, last),) = net.predict_fields(batch)
     with torch.inference_mode():
-        stages = net(batch.images[:, 0])
+        stages = net.network(batch.images[:, 0])
     assert torch.equal(limbs['paf'], stages[0]['paf'])
     assert torch.equal(limbs['heatmap'], last['heatmap'])
     assert torch.equal(keypoints['paf'], last['paf'])
