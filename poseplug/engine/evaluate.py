@@ -24,8 +24,8 @@ def evaluate(
     """Predict the batches of a loader and measure the predictions.
 
     Args:
-        model: an estimator; its `predict` returns the poses of every image of a batch, its `predict_stages` those of every
-            stage.
+        model: an estimator; its `predict(batch)` returns the poses of every image, its `predict_stages(batch)` those
+            of every stage.
         loader: the batches (`poseplug.core.sample.Batch`).
         create_metrics: returns a new list of metrics; it is called once per stage.
         all_stages: whether every stage of the head is measured, or the last one alone.

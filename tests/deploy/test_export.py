@@ -31,9 +31,9 @@ def create_model(head: str, num_cells: int = 12, **codec):
             nn.init.normal_(layer.weight, std=1.0)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     with torch.inference_mode():
-        scores = model(torch.from_numpy(images))[0]['score'].sigmoid().flatten().sort().values
+        scores = model.network(torch.from_numpy(images))[0]['score'].sigmoid().flatten().sort().values
     threshold = scores[-num_cells - 1 : len(scores) - num_cells + 1].mean().item()
-    model.codec = replace(model.codec, **{'score_threshold': threshold, 'nms_threshold': 0.5, **codec})
+    model.postprocess.codec = replace(model.codec, **{'score_threshold': threshold, 'nms_threshold': 0.5, **codec})
     return model, images
 
 

@@ -29,7 +29,7 @@ def test_a_config_builds_a_network_of_the_published_size_that_predicts_on_its_co
     name, num_weights, num_stages
 ):
     _, net = build(name)
-    stages = net(torch.zeros(1, 512, 512, 3, device='meta'))
+    stages = net.network(torch.zeros(1, 512, 512, 3, device='meta'))
     assert sum(p.numel() for p in net.parameters()) == num_weights
     assert len(stages) == num_stages
     for stage in stages:

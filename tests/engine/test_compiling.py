@@ -102,14 +102,14 @@ def test_an_error_of_the_network_is_not_reported_as_one_of_the_compiler(tiny_con
     model = build_model(tiny_config())
     compile_network(model, EAGER)
     with pytest.raises((RuntimeError, TypeError)):
-        model(torch.zeros(1, 32, 32, 5, dtype=torch.uint8), torch.zeros(1, 2))
+        model.network(torch.zeros(1, 32, 32, 5, dtype=torch.uint8), torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize('off', [False, None, {}])
 def test_without_compile_nothing_is_changed(tiny_config, off):
     model = build_model(tiny_config())
     compile_network(model, off)
-    assert 'forward' not in vars(model)
+    assert 'forward' not in vars(model.network)
 
 
 @pytest.mark.parametrize(('spec', 'message'), [

@@ -9,6 +9,7 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, NonFiniteLossError
+from poseplug.core.weight_names import weight_name
 from poseplug.engine import launch
 from poseplug.engine.loops import EvalLoop, TrainLoop
 from poseplug.files.weights import load_checkpoint, load_weights
@@ -19,7 +20,7 @@ def test_init_starts_from_the_weights_and_nothing_else(tiny_config, tmp_path):
     cfg = tiny_config(**{'train_cfg.max_steps': 1, 'optim_wrapper.optimizer.lr': 0.0, 'seed': 5})
     runner = launch.train(cfg, tmp_path / 'second', init=str(tmp_path / 'first'))
     first, second = load_checkpoint(tmp_path / 'first'), runner.model.state_dict()
-    names = [n for n, _ in runner.model.named_parameters()]
+    names = [weight_name(n) for n, _ in runner.model.named_parameters()]
     assert all(torch.equal(first['state_dict'][n], second[n]) for n in names)
     assert load_checkpoint(tmp_path / 'second')['meta']['step'] == 1
 
@@ -108,7 +109,7 @@ def test_averaged_weights_are_updated_in_every_step(tiny_config, tmp_path, monke
 
     def run_step(self, batches):
         original_run_step(self, batches)
-        weights_by_step.append({n: p.detach().clone() for n, p in self.runner.model.named_parameters()})
+        weights_by_step.append({weight_name(n): p.detach().clone() for n, p in self.runner.model.named_parameters()})
 
     monkeypatch.setattr(TrainLoop, 'run_step', run_step)
     launch.train(tiny_config(custom_hooks=[dict(type='EMAHook', momentum=0.25)]), tmp_path)

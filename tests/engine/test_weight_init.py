@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from poseplug.core.errors import CheckpointError, ConfigError
+from poseplug.core.weight_names import weight_name
 from poseplug.engine import launch
 from poseplug.engine.weight_init import init_weights, load_part_weights
 from poseplug.files.weights import load_checkpoint, load_weights
@@ -163,4 +164,4 @@ def test_weights_of_the_command_line_replace_those_of_the_config(tiny_config, tm
     )
     runner = launch.train(cfg, tmp_path / 'second', init=str(tmp_path / 'first'))
     first = load_checkpoint(tmp_path / 'first')['state_dict']
-    assert all(torch.equal(p, first[n]) for n, p in runner.model.named_parameters())
+    assert all(torch.equal(p, first[weight_name(n)]) for n, p in runner.model.named_parameters())

@@ -157,6 +157,6 @@ def test_global_attention_reaches_every_border_and_windows_do_not(attention, exp
     codec = dict(type='Heatmap', input_size=(64, 32), stride=16)
     model = TopDown(skeleton=SMALL_SKELETON, codec=codec, backbone=backbone, head=dict(type='HeatmapHead'))
     is_global = attention in GLOBAL_ATTENTION
-    fields = _measure_receptive_fields(build_averaging_network(model), 512, 16)
+    fields = _measure_receptive_fields(build_averaging_network(model.network), 512, 16)
     assert all(find_global_fields(fields)) == is_global
     assert (compute_receptive_fields(model).head == [None]) == is_global

@@ -93,7 +93,7 @@ def test_instances_are_found_in_whole_images_without_boxes(predictor):
 
 def test_a_flip_test_is_refused_by_name():
     options = {**TINY, 'model.flip_test': True}
-    with pytest.raises(ConfigError, match="model.flip_test: OneStage has no argument 'flip_test'; it takes: assigner"):
+    with pytest.raises(ConfigError, match="model.flip_test: OneStage has no argument 'flip_test'; it takes: codec"):
         build_model(load_config(ROOT / 'configs/rtmo/rtmo_tiny_synthetic_256.py', options))
 
 

@@ -28,7 +28,7 @@ def build_config(root, name: str):
 def test_a_config_has_the_weights_of_its_network_which_predicts_on_its_codecs_grid(root, name, weights, stages):
     _, net = build_config(root, name)
     width, height = net.codec.input_size
-    outputs = net(torch.zeros(1, height, width, 3, device='meta'))
+    outputs = net.network(torch.zeros(1, height, width, 3, device='meta'))
     assert sum(p.numel() for p in net.parameters()) == weights
     assert [{n: maps.shape[1] for n, maps in stage.items()} for stage in outputs] == stages
     assert {tuple(maps.shape[:1:-1]) for stage in outputs for maps in stage.values()} == {net.codec.grid.size}
