@@ -39,6 +39,7 @@ FILE_NAMES = {
     **dict.fromkeys(('aic', 'coco', 'crowdpose', 'flic', 'lsp', 'mpii'), 'the data set'),
     **dict.fromkeys(('cpm', 'cpn', 'hourglass', 'integral', 'one_stage', 'paf', 'rle', 'simcc', 'tags'), 'the method'),
     'heatmap': 'keypoints as heatmaps',
+    'network': 'the parts from pixels to fields',
     'regression': 'keypoints as numbers',
     'oks': 'object keypoint similarity',
     'export': 'export to ONNX',
