@@ -71,6 +71,14 @@ def test_every_batch_contains_the_sources_in_their_ratio():
     assert [all_names.count(name) for name in ('lsp', 'coco', 'rest')] == [100, 50, 50]
 
 
+@pytest.mark.parametrize(('batch_size', 'num_lsp'), [(5, [4, 4, 3, 4]), (6, [4, 5, 5, 4]), (7, [5, 5, 6, 5])])
+def test_the_samples_of_a_source_so_far_are_the_nearest_whole_number(batch_size, num_lsp):
+    """Three quarters of 5, 10, 15 and 20 samples are 3.75, 7.5, 11.25 and 15; a half is rounded to the even number."""
+    batches = take_mixed_batches(4, batch_size=batch_size, source_ratios=dict(lsp=0.75, coco=0.25))
+    counts = [sum(SOURCES[key.sample_index] == 'lsp' for key in batch) for batch in batches]
+    assert counts == num_lsp
+
+
 @pytest.mark.parametrize('ratios', [dict(lsp=1, coco=1, rest=1), dict(lsp=0.01, coco=0.98, rest=0.01), dict(lsp=2)])
 def test_every_sample_of_a_source_is_used_before_one_comes_again(ratios):
     keys = [key for batch in take_mixed_batches(60, source_ratios=ratios, batch_size=3) for key in batch]

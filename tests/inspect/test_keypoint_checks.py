@@ -42,6 +42,16 @@ def test_left_and_right_do_not_depend_on_the_rotation(image):
     assert not torsos.is_crossed
 
 
+@pytest.mark.parametrize('degrees', [-120, -70, -30, 30, 70, 120])
+def test_a_leaning_torso_has_the_offsets_of_an_upright_one(degrees):
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    leaning = FRONT @ np.array([[cosine, sine], [-sine, cosine]])
+    torsos = measure_torso_sides(leaning, LABELED, SKELETON)
+    np.testing.assert_allclose(torsos.squared_lengths, 40**2)
+    np.testing.assert_allclose(torsos.shoulder_offsets, 20 * 40)
+    np.testing.assert_allclose(torsos.hip_offsets, 10 * 40)
+
+
 def test_exchanged_hips_cross_the_torso():
     assert find_crossed_torsos(exchange(2, 3), LABELED, SKELETON, 0.15).tolist() == [True]
     assert find_crossed_torsos(exchange(2, 3), LABELED, SKELETON, 0.3).tolist() == [False]

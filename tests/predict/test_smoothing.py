@@ -98,6 +98,27 @@ def test_every_id_has_its_own_filter_in_any_order():
     assert list(smoother.filters) == [3]
 
 
+def test_a_keypoint_that_never_was_visible_leaves_the_others_smoothed():
+    points = sample_noise(20)
+    scores = np.ones(points.shape[:2])
+    scores[:, 5] = 0
+    times = np.arange(20) / 25
+    others = np.arange(points.shape[1]) != 5
+    hidden = smooth_frames(points, times, scores)
+    np.testing.assert_array_equal(hidden[:, others], smooth_frames(points, times)[:, others])
+    assert np.abs(hidden - points)[1:, others].max() > 0.1
+
+
+def test_a_filter_is_remembered_while_one_keypoint_is_visible():
+    """For 12 s, longer than the filter of an instance that is not seen at all."""
+    frames = np.zeros((26, 2, 2))
+    frames[-1] = 10.0
+    scores = np.ones((26, 2))
+    scores[1:-1, 1] = 0
+    smoothed = smooth_frames(frames, np.arange(26) / 2, scores)
+    assert (smoothed[-1] < 10).all()
+
+
 def test_empty_poses_stay_empty():
     empty = Poses(np.zeros((0, 3, 2)), np.zeros((0, 3)), np.zeros(0), ids=np.zeros(0, int))
     assert len(Smoother()(empty, 0.0)) == 0

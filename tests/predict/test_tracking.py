@@ -5,6 +5,7 @@ import pytest
 
 from poseplug.core.errors import VideoError
 from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
 from poseplug.predict.tracking import InstanceGeometry, Tracker, box_similarity
 from poseplug.registry.skeletons import get_skeleton
 
@@ -116,6 +117,34 @@ def test_frames_out_of_order_are_refused():
     track(create_poses(), 2.0)
     with pytest.raises(VideoError, match=r'a frame at 2 s came after one at 2 s'):
         track(create_poses(), 2.0)
+
+
+@pytest.mark.parametrize('elapsed_s', [0.02, 0.1, 0.4])
+def test_the_squared_oks_width_grows_by_the_squared_tolerance(elapsed_s):
+    """From (2 sigma)² to (2 sigma)² + t², t = 1 size a second: exp(-d² / (2 area ((2 sigma)² + t²)))."""
+    sigma, shift = 0.05, 12.0
+    names = COCO.keypoints
+    boxes = np.array([[0.0, 0, 100, 100]])
+    expected = np.exp(-(shift**2) / (2 * 100**2 * ((2 * sigma) ** 2 + elapsed_s**2)))
+    similarities = []
+    for skeleton in (Skeleton('known', names, sigmas=(sigma,) * len(names)), Skeleton('unknown', names)):
+        tracker = Tracker(skeleton)
+        tracker(create_poses((50, 50), boxes=boxes), 0.0)
+        moved = create_poses((50 + shift, 50), boxes=boxes)
+        instances = InstanceGeometry.from_poses(moved, threshold=0.05)
+        similarities.append(tracker.compute_similarity(instances, elapsed_s).item())
+    # With sigmas it is the mean of OKS and of what it is without.
+    assert 2 * similarities[0] - similarities[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_velocity_is_the_first_displacement_and_from_then_on_a_running_mean():
+    """10 px and then 30 px in 0.1 s each: 100 px/s, and halfway to 300 px/s since 0.1 s is the mean's time constant."""
+    tracker = Tracker(COCO)
+    velocities = []
+    for step, x in enumerate((0, 10, 40)):
+        tracker(create_poses((x, 300)), 0.1 * step)
+        velocities.append(tracker.tracks[0].velocity)
+    np.testing.assert_allclose(velocities, [(0, 0), (100, 0), (200, 0)], atol=1e-9)
 
 
 def test_a_box_around_keypoints_has_margins_of_a_tenth_of_its_longer_side():
