@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, enclose_keypoints
-from poseplug.core.geometry import Size
+from poseplug.core.geometry import Size, image_center
+from poseplug.core.instances import IgnoredRegions, Instances
 from poseplug.core.location import ByteRange, ImageLocation
 from poseplug.core.skeleton import Skeleton
 
@@ -48,92 +48,45 @@ class DeferredImage(Protocol):
         ...
 
 
-_PER_INSTANCE_FIELDS = (
-    'keypoints',
-    'visible',
-    'boxes',
-    'areas',
-    'centers',
-    'scales',
-    'head_sizes',
-    'annotation_ids',
-    'box_scores',
-    'segmentations',
-)
-
-
 @dataclass(frozen=True, eq=False)
 class Record:
-    """The N annotated instances of one image, in image pixels counted from 0.
-
-    An instance that a detector found has `box_scores` and no keypoints. Optional arrays are None where a data set does
-    not have them.
+    """The annotations of one image, in image pixels counted from 0.
 
     Attributes:
         path: of the image file.
         id: of the image, unique in its source.
-        keypoints: (N, K, 2) px.
-        visible: (N, K), 0 not labeled, 1 occluded, 2 visible.
+        instances: the annotated instances, or those that a detector found.
         source: name of the data set.
-        boxes: (N, 4) px.
-        areas: (N,) px²; 0 or less where unknown.
-        centers: (N, 2) px.
-        scales: (N,) the height of the person / 200 px, which is MPII's unit.
-        head_sizes: (N,) px, the normalizer of PCKh.
-        annotation_ids: (N,) of the annotations in their file.
-        box_scores: (N,) of detected boxes.
-        ignored_boxes: (M, 4) px, regions that count neither as instances nor as background.
-        ignored_areas: (M,) px²; None: the areas of the boxes.
-        ignored_crowds: (M,) bool, which ignored regions contain several instances; None: all.
-        crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1.
-        segmentations: (N,) of the instances, see `poseplug.data.masks`; an entry may be None.
-        ignored_segmentations: (M,) of the ignored regions.
-        annotated_keypoints: (K,) bool, which keypoints the data set annotates at all; None: all.
+        ignored: regions that count neither as instances nor as background.
+        annotated_keypoints: (K,) bool, which keypoints the data set annotates at all; by default all.
+        crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1; None where the data set has none.
         ground_truth: the annotated record of the image, if this one holds detected instances.
         byte_range: the part of the file that is the image; None: the whole file.
     """
 
     path: Path
     id: str
-    keypoints: np.ndarray
-    visible: np.ndarray
+    instances: Instances
     source: str = ''
-    boxes: np.ndarray | None = None
-    areas: np.ndarray | None = None
-    centers: np.ndarray | None = None
-    scales: np.ndarray | None = None
-    head_sizes: np.ndarray | None = None
-    annotation_ids: np.ndarray | None = None
-    box_scores: np.ndarray | None = None
-    ignored_boxes: np.ndarray | None = None
-    ignored_areas: np.ndarray | None = None
-    ignored_crowds: np.ndarray | None = None
+    ignored: IgnoredRegions = field(default_factory=IgnoredRegions.empty)
+    annotated_keypoints: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
     crowd_index: float | None = None
-    segmentations: np.ndarray | None = None
-    ignored_segmentations: np.ndarray | None = None
-    annotated_keypoints: np.ndarray | None = None
     ground_truth: Record | None = None
     byte_range: ByteRange | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.annotated_keypoints):
+            num_keypoints = self.instances.keypoints.shape[1]
+            object.__setattr__(self, 'annotated_keypoints', np.ones(num_keypoints, dtype=bool))
 
     @property
     def location(self) -> ImageLocation:
         """Where the image is stored."""
         return ImageLocation(self.path, self.byte_range)
 
-    def fill_boxes(self) -> np.ndarray:
-        """Return the annotated boxes (N, 4), or those that enclose the labeled keypoints; zeros without any."""
-        return enclose_keypoints(self.keypoints, self.visible > 0) if self.boxes is None else self.boxes
-
-    def estimate_areas(self) -> np.ndarray:
-        """Return the areas (N,) in px²: the annotated ones, or a fraction of the boxes' where they are unknown."""
-        estimates = AREA_FRACTION_OF_BOX * box_areas(np.asarray(self.fill_boxes(), dtype=float))
-        return estimates if self.areas is None else np.where(self.areas > 0, self.areas, estimates)
-
     def put_first(self, index: int) -> Record:
         """Return the same image with one instance first: the subject of a top-down sample."""
-        order = [index, *(i for i in range(len(self.keypoints)) if i != index)]
-        present = [name for name in _PER_INSTANCE_FIELDS if getattr(self, name) is not None]
-        return replace(self, **{name: getattr(self, name)[order] for name in present})
+        return replace(self, instances=self.instances.put_first(index))
 
     def map_to_skeleton(self, source: Skeleton, target: Skeleton) -> Record:
         """Convert the keypoints to another skeleton, by name.
@@ -143,13 +96,10 @@ class Record:
             target: the skeleton of the result. A keypoint that `source` lacks is not labeled, unless `target` derives
                 it from others.
         """
-        keypoints, visible = target.convert_keypoints(source, self.keypoints, self.visible)
-        is_defined = target.defined_keypoints(source)
         return replace(
             self,
-            keypoints=keypoints,
-            visible=visible,
-            annotated_keypoints=None if is_defined.all() else is_defined,
+            instances=self.instances.convert_keypoints(source, target),
+            annotated_keypoints=target.defined_keypoints(source),
             ground_truth=self.ground_truth and self.ground_truth.map_to_skeleton(source, target),
         )
 
@@ -197,6 +147,14 @@ class Sample:
     def image_size(self) -> Size:
         """(width, height) of the image."""
         return (self.image.shape[1], self.image.shape[0]) if isinstance(self.image, np.ndarray) else self.image.size
+
+    @property
+    def subject_center(self) -> np.ndarray:
+        """Position (2,) of the subject in image px: its annotated center, or the center of the image."""
+        centers = self.record.instances.centers
+        if len(centers) and not np.isnan(centers[0]).any():
+            return np.asarray(centers[0])
+        return np.array(image_center(self.image_size))
 
     @property
     def pixels(self) -> np.ndarray:

@@ -68,8 +68,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def _compute_input_boxes(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes (N, 4), xyxy, and areas (N,) in input px; a rotated box becomes the box around its corners."""
-    areas = sample.record.estimate_areas() * scale_of_matrix(sample.image_to_input) ** 2
-    boxes = transform_boxes(sample.image_to_input, sample.record.fill_boxes())
+    instances = sample.record.instances
+    areas = instances.areas * scale_of_matrix(sample.image_to_input) ** 2
+    boxes = transform_boxes(sample.image_to_input, instances.boxes)
     return boxes.astype(np.float32), areas.astype(np.float32)
 
 
@@ -113,15 +114,11 @@ def _stack_masks(samples: Sequence[Sample], size: tuple[int, ...]) -> Tensor | N
 
 def _stack_annotated_keypoints(samples: Sequence[Sample]) -> Tensor | None:
     """Stack which keypoints the data sets annotate to (B, K); None if every data set annotates all."""
-    if all(s.record.annotated_keypoints is None for s in samples):
-        return None
-    all_keypoints = np.ones(len(samples[0].skeleton), dtype=bool)
-    annotated = [s.record.annotated_keypoints for s in samples]
-    return torch.from_numpy(np.stack([all_keypoints if a is None else a for a in annotated]))
+    annotated = np.stack([s.record.annotated_keypoints for s in samples])
+    return None if annotated.all() else torch.from_numpy(annotated)
 
 
 def _compute_subject_center(sample: Sample) -> np.ndarray:
-    """Return the subject's position (2,) float32 in input px: its annotated center, or the center of the image."""
-    centers = sample.record.centers
-    center = centers[0] if centers is not None and len(centers) else (np.array(sample.image_size) - 1) / 2
-    return transform_points(sample.image_to_input, np.asarray(center, dtype=float)).astype(np.float32)
+    """Return the subject's position (2,) float32 in input px."""
+    center = np.asarray(sample.subject_center, dtype=float)
+    return transform_points(sample.image_to_input, center).astype(np.float32)

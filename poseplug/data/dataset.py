@@ -98,7 +98,7 @@ class PoseDataset:
         self._check_centric(source)
         records, report = source.load()
         self.reports.append(report)
-        selected = [r for r in records if len(r.keypoints) >= self.min_instances]
+        selected = [r for r in records if len(r.instances) >= self.min_instances]
         num_left_out = len(records) - len(selected)
         if num_left_out:
             report.notes.append(f'{num_left_out:,} images with fewer than {self.min_instances} instances left out')
@@ -113,8 +113,8 @@ class PoseDataset:
         # Only a record of detections can lack instances that its ground truth has.
         undetected = []
         for record in mapped:
-            self.records += [record.put_first(n) for n in range(len(record.keypoints))]
-            if not len(record.keypoints) and record.ground_truth is not None and len(record.ground_truth.keypoints):
+            self.records += [record.put_first(n) for n in range(len(record.instances))]
+            if not len(record.instances) and record.ground_truth is not None and len(record.ground_truth.instances):
                 undetected.append((len(self.records), record))
         return undetected
 
@@ -216,7 +216,7 @@ class PoseDataset:
             image,
             rng,
             SampleKey(*key),
-            record.keypoints,
+            record.instances.keypoints,
             mask_outside_keypoints(record, image.size),
             draw_sample=partial(self._draw_sample, key.epoch),
         )
@@ -246,7 +246,8 @@ def mask_outside_keypoints(record: Record, image_size: Size) -> np.ndarray:
         width, height = image_size
         raise ImageError(f'{record.path}: the image has {width}x{height} px; 2x2 px are required. Fetch it again')
     if record.byte_range is not None:
-        return record.visible
+        return record.instances.visible
     # The border of an image is half a pixel beyond the centers of its outermost pixels.
-    within = ((record.keypoints >= -0.5) & (record.keypoints <= np.array(image_size) - 0.5)).all(axis=-1)
-    return np.where(within, record.visible, 0)
+    keypoints = record.instances.keypoints
+    within = ((keypoints >= -0.5) & (keypoints <= np.array(image_size) - 0.5)).all(axis=-1)
+    return np.where(within, record.instances.visible, 0)

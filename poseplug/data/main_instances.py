@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
 from poseplug.core.sample import Record
 
 # The rule and its numbers are those of the paper's released data preparation.
@@ -26,11 +25,10 @@ def select_center_instances(record: Record) -> list[int]:
     Returns:
         Indices of the selected instances, ascending.
     """
-    boxes = np.asarray(record.fill_boxes(), float)
-    areas = AREA_FRACTION_OF_BOX * box_areas(boxes) if record.areas is None else record.areas
+    boxes, areas = np.asarray(record.instances.boxes, float), record.instances.areas
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     longer_sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    num_labeled = (record.visible > 0).sum(axis=1)
+    num_labeled = (record.instances.visible > 0).sum(axis=1)
     candidates = np.flatnonzero((num_labeled >= _MIN_KEYPOINTS) & (areas >= _MIN_AREA_PX2))
     selected: list[int] = []
     for n in candidates.tolist():

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from poseplug.core.geometry import Size, transform_points
+from poseplug.core.instances import IgnoredRegions, Instances
 from poseplug.core.sample import Record
 from poseplug.files.images import MAX_IMAGE_PIXELS
 
@@ -133,32 +134,30 @@ def build_loss_mask(record: Record, image_to_input: np.ndarray, input_size: Size
         (H, W) uint8, 1 where a pixel takes part and 0 elsewhere.
     """
     mask = np.ones((input_size[1], input_size[0]), np.uint8)
-    if record.ignored_boxes is None or not len(record.ignored_boxes):
+    instances, ignored = record.instances, record.ignored
+    if not len(ignored):
         return mask
-    crowds = np.ones(len(record.ignored_boxes), bool) if record.ignored_crowds is None else record.ignored_crowds
-    ignored_segmentations, ignored_boxes = record.ignored_segmentations, record.ignored_boxes
     # The order decides where regions overlap: crowds, then labeled instances, then unlabeled ones.
-    _fill_segmentations(mask, ignored_segmentations, ignored_boxes, crowds, image_to_input, 0)
-    if crowds.any() and record.boxes is not None:
-        all_instances = np.ones(len(record.boxes), bool)
-        _fill_segmentations(mask, record.segmentations, record.boxes, all_instances, image_to_input, 1)
-    _fill_segmentations(mask, ignored_segmentations, ignored_boxes, ~crowds, image_to_input, 0)
+    _fill_regions(mask, ignored, ignored.crowds, image_to_input, 0)
+    if ignored.crowds.any():
+        # A box that only encloses keypoints does not show where the instance ends.
+        _fill_regions(mask, instances, instances.has_box, image_to_input, 1)
+    _fill_regions(mask, ignored, ~ignored.crowds, image_to_input, 0)
     return mask
 
 
-def _fill_segmentations(
+def _fill_regions(
     mask: np.ndarray,
-    segmentations: np.ndarray | None,
-    boxes: np.ndarray,
+    regions: Instances | IgnoredRegions,
     selected: np.ndarray,
     image_to_input: np.ndarray,
     value: int,
 ) -> None:
     """Set the mask to `value` inside the selected segmentations, or boxes where there is none, in place."""
     for i in np.flatnonzero(selected):
-        segmentation = None if segmentations is None else segmentations[i]
+        segmentation = regions.segmentations[i]
         if segmentation is None:
-            segmentation = _box_to_polygons(boxes[i])
+            segmentation = _box_to_polygons(regions.boxes[i])
         fill_segmentation(mask, segmentation, image_to_input, value)
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.packed import (
     BYTE_RANGE_COLUMNS,
-    OPTIONAL_COLUMNS,
+    INSTANCE_COLUMNS,
     PACK_FORMAT,
     PACK_INFO_FILE,
     PACK_INSTANCES_FILE,
@@ -42,6 +42,7 @@ from poseplug.registry.skeletons import get_skeleton
 
 _MAX_FILE_BYTES = 1 << 30  # a full file of crops is followed by the next
 _POSITION_DIGITS = 3  # decimals of the written positions in px
+_POSITION_COLUMNS, _FLAG_COLUMNS = ('boxes', 'centers'), ('has_box', 'has_area')
 # These crop the same content from an image and from a part of it. LetterboxImage, for one, depends on the image's size.
 _CROP_TRANSFORMS = (CropBox, CropByScale)
 
@@ -215,21 +216,17 @@ class PackWriter:
 
 
 def _transform_annotations(sample: Sample, image_to_crop: np.ndarray) -> dict[str, Any]:
-    """Return the annotations of a sample's subject in crop px, as values for JSON; None for what its set lacks."""
-    factor, record = scale_of_matrix(image_to_crop), sample.record
-    convert: dict[str, Callable[[Any], Any]] = {
-        'boxes': lambda box: _round_positions(transform_points(image_to_crop, box.reshape(2, 2)).ravel()),
-        'areas': lambda area: float(area * factor**2),
-        'centers': lambda point: _round_positions(transform_points(image_to_crop, point)),
-        'scales': lambda scale: float(scale * factor),
-        'head_sizes': lambda head_size: float(head_size * factor),
-        'annotation_ids': int,
-    }
-    columns = {name: getattr(record, name) for name in OPTIONAL_COLUMNS}
-    values = {name: None if column is None else convert[name](column[0]) for name, column in columns.items()}
-    visible = sample.visible[0]
-    keypoints = np.where(visible[:, None] > 0, transform_points(image_to_crop, sample.keypoints[0]), 0)
-    return dict(keypoints=_round_positions(keypoints), visible=visible.tolist(), **values)
+    """Return the annotations of a sample's subject in crop px, as values for JSON; None for NaN."""
+    subject = replace(sample.record.instances[:1], keypoints=sample.keypoints[:1], visible=sample.visible[:1])
+    subject = subject.transform(image_to_crop)
+    keypoints = np.where(subject.visible[..., None] > 0, subject.keypoints, 0)
+    values: dict[str, Any] = {name: getattr(subject, name)[0].tolist() for name in INSTANCE_COLUMNS}
+    for name in _POSITION_COLUMNS:
+        values[name] = _round_positions(getattr(subject, name)[0])
+    for name in _FLAG_COLUMNS:
+        values[name] = int(values[name])
+    values = {name: None if np.isnan(value).any() else value for name, value in values.items()}
+    return dict(keypoints=_round_positions(keypoints[0]), visible=subject.visible[0].tolist(), **values)
 
 
 def _round_positions(positions: np.ndarray) -> list[Any]:

@@ -51,7 +51,7 @@ def evaluate(
             _update_metrics(metrics, stage_poses, records)
         predictions += zip(records, stages[-1], strict=True)
     for record in undetected_records:
-        no_poses = Poses.empty(record.keypoints.shape[1])
+        no_poses = Poses.empty(record.instances.keypoints.shape[1])
         for metrics in stage_metrics:
             _update_metrics(metrics, [no_poses], [record])
     stage_scores = [_compute_scores(metrics) for metrics in stage_metrics or [create_metrics()]]

@@ -33,6 +33,7 @@ class AUC(Metric):
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
@@ -40,7 +41,7 @@ class AUC(Metric):
         >>> annotated = np.array([[[0, 0], [40, 0], [20, 50]]])
         >>> metric = AUC(face, normalizer=30)
         >>> predictions = Poses(annotated + [9, 12], np.ones((1, 3)), np.ones(1))
-        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 3), 2)))
+        >>> metric.update(predictions, Record('a.jpg', 'a', Instances.from_annotations(annotated, np.full((1, 3), 2))))
         >>> metric.compute().values
         {'AUC': 52.5}
     """

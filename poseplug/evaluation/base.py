@@ -89,7 +89,7 @@ def check_keypoint_count(skeleton: Skeleton, predictions: Poses, record: Record)
     Raises:
         MismatchError: The number of keypoints differs.
     """
-    for source, instances in (('predicted', predictions), ('annotated', record)):
+    for source, instances in (('predicted', predictions), ('annotated', record.instances)):
         num_keypoints = instances.keypoints.shape[1]
         if len(instances.keypoints) and num_keypoints != len(skeleton):
             raise MismatchError(

@@ -11,6 +11,7 @@ import numpy as np
 
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
 from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.instances import estimate_areas
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
@@ -98,9 +99,9 @@ class CocoCollector:
 
     def _is_repeated_subject(self, predictions: Poses, record: Record) -> bool:
         """Whether this crop's subject was predicted before, as where a sampler pads its last batch."""
-        if len(predictions) != 1 or record.annotation_ids is None or not len(record.annotation_ids):
+        if len(predictions) != 1 or not record.instances.has_annotation_id[:1].any():
             return False
-        subject = (record.id, int(record.annotation_ids[0]))
+        subject = (record.id, int(record.instances.annotation_ids[0]))
         repeated = subject in self.predicted_subjects
         self.predicted_subjects.add(subject)
         return repeated
@@ -108,12 +109,14 @@ class CocoCollector:
     def _score_instances(self, predictions: Poses, record: Record) -> PredictedInstances:
         """The instances with the scores that rank them and the areas of their boxes, or of their keypoints' extent."""
         keypoints, scores = np.asarray(predictions.keypoints, float), np.asarray(predictions.instance_scores, float)
+        has_detections = record.ground_truth is not None or bool(record.instances.is_detected.any())
         if self.score_mode == 'bbox_keypoint':
-            box_scores = _box_values('box_scores', predictions, record, np.ones(len(predictions)))
-            scores = box_scores * average_confident_scores(predictions.keypoint_scores)
+            scores = average_confident_scores(predictions.keypoint_scores)
+            if has_detections:
+                scores = _select_predicted(record.instances.box_scores, predictions, record) * scores
         boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
-        if record.box_scores is not None:
-            boxes = _box_values('boxes', predictions, record, boxes)
+        if has_detections:
+            boxes = _select_predicted(record.instances.boxes, predictions, record)
         if predictions.boxes is not None:
             boxes = np.asarray(predictions.boxes, float)
         return PredictedInstances(keypoints, scores, box_areas(boxes))
@@ -157,8 +160,9 @@ class CocoCollector:
 
     def _build_annotations(self, record: Record, image_id: int) -> list[dict[str, Any]]:
         """An image's instances, sorted by box and keypoints, then its ignored regions in the record's order."""
-        keypoints = np.concatenate([record.keypoints, record.visible[..., None]], axis=-1).astype(float)
-        boxes, areas, counts = record.fill_boxes(), self._instance_areas(record), self._count_keypoints(record)
+        instances = record.instances
+        keypoints = np.concatenate([instances.keypoints, instances.visible[..., None]], axis=-1).astype(float)
+        boxes, areas, counts = instances.boxes, self._instance_areas(record), self._count_keypoints(record)
         # Sorted, so that scores do not depend on the order of a record's instances.
         order = sorted(range(len(keypoints)), key=lambda n: (*boxes[n], *keypoints[n].ravel()))
         annotations = [
@@ -172,23 +176,18 @@ class CocoCollector:
 
     def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The boxes (M, 4) and areas (M,) of ignored regions, and which of them are crowds (M,)."""
-        boxes = np.zeros((0, 4)) if record.ignored_boxes is None else record.ignored_boxes
-        crowds = np.ones(len(boxes), dtype=bool) if record.ignored_crowds is None else record.ignored_crowds
-        if self.area_source == 'box':
-            return boxes, AREA_FRACTION_OF_BOX * box_areas(boxes), crowds
-        areas = box_areas(boxes) if record.ignored_areas is None else record.ignored_areas
-        return boxes, areas, crowds
+        ignored = record.ignored
+        areas = estimate_areas(ignored.boxes) if self.area_source == 'box' else ignored.areas
+        return ignored.boxes, areas, ignored.crowds
 
     def _count_keypoints(self, record: Record) -> np.ndarray:
         """(N,) the number of keypoints that count; an instance without any is ignored."""
-        return (record.visible >= self.min_visibility).sum(axis=1)
+        return (record.instances.visible >= self.min_visibility).sum(axis=1)
 
     def _instance_areas(self, record: Record) -> np.ndarray:
         """(N,) px², estimated from the box where none is annotated."""
-        estimated = AREA_FRACTION_OF_BOX * box_areas(record.fill_boxes())
-        if self.area_source == 'box' or record.areas is None:
-            return estimated
-        return np.where(record.areas > 0, record.areas, estimated)
+        instances = record.instances
+        return estimate_areas(instances.boxes) if self.area_source == 'box' else instances.areas
 
     def to_coco_results(self, record_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
         """Build the predictions in COCO's layout, sorted by score within an image, without suppressed ones.
@@ -282,7 +281,7 @@ class CocoCollector:
             f'{len(crowds)} ignored regions: predictions there are neither right nor wrong, any number in each of the '
             f'{sum(crowds)} crowds, one in each of the others',
         )
-        without_area = [record for record in records if record.areas is None or not (record.areas > 0).all()]
+        without_area = [record for record in records if not record.instances.has_area.all()]
         if without_area and self.area_source == 'annotated':
             source = without_area[0].source or 'the data set'
             yield (
@@ -292,11 +291,8 @@ class CocoCollector:
             )
 
 
-def _box_values(field: str, predictions: Poses, record: Record, default: np.ndarray) -> np.ndarray:
+def _select_predicted(values: np.ndarray, predictions: Poses, record: Record) -> np.ndarray:
     """A record's values of the box of each predicted instance: of its subject, or of all boxes in their order."""
-    values = getattr(record, field)
-    if values is None:
-        return default
     if len(predictions) not in (1, len(values)):
         raise MismatchError(
             f'{record.id}: {len(predictions)} instances are predicted for {len(values)} boxes; a metric with box '

@@ -36,12 +36,14 @@ class CrowdPoseAP(Metric):
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
         >>> eyes = Skeleton('eyes', ('left_eye', 'right_eye'), sigmas=(0.025, 0.025))
         >>> annotated, box = np.array([[[100.0, 100.0], [140.0, 100.0]]]), np.array([[80.0, 80.0, 180.0, 180.0]])
-        >>> record = Record('1.jpg', '1', annotated, np.full((1, 2), 2), boxes=box, crowd_index=0.9)
+        >>> instances = Instances.from_annotations(annotated, np.full((1, 2), 2), boxes=box)
+        >>> record = Record('1.jpg', '1', instances, crowd_index=0.9)
         >>> metric = CrowdPoseAP(eyes)
         >>> metric.update(Poses(annotated + 0.5, np.ones((1, 2)), np.ones(1)), record)
         >>> metric.compute().values['AP_hard']

@@ -49,7 +49,7 @@ class DistanceCollector:
             predicted = self.images.setdefault(annotations.id, (annotations, []))[1]
             if len(keypoints):
                 predicted.append(keypoints)
-        elif len(record.keypoints):
+        elif len(record.instances):
             subject_keypoints = keypoints[0] if len(keypoints) else None
             self.rows.append((record.id, self._measure_instance(record, 0, subject_keypoints)))
 
@@ -57,11 +57,11 @@ class DistanceCollector:
         self, record: Record, instance_index: int, predicted_keypoints: np.ndarray | None
     ) -> _DistanceRow:
         """The row of one annotated instance; its distances are infinite without a prediction."""
-        labeled = record.visible[instance_index] > 0
+        labeled = record.instances.visible[instance_index] > 0
         if predicted_keypoints is None:
             distances = np.full(len(labeled), np.inf)
         else:
-            distances = _keypoint_distances(record.keypoints[instance_index], predicted_keypoints)
+            distances = _keypoint_distances(record.instances.keypoints[instance_index], predicted_keypoints)
         return distances, labeled, float(self.normalizer(record, self.skeleton)[instance_index])
 
     def _iter_rows(self) -> Iterator[tuple[str, _DistanceRow]]:
@@ -70,7 +70,7 @@ class DistanceCollector:
         for image_id, (record, parts) in sorted(self.images.items()):
             predicted = np.concatenate(parts) if parts else np.zeros((0, len(self.skeleton), 2))
             matches = _match_instances(record, predicted)
-            for index in range(len(record.keypoints)):
+            for index in range(len(record.instances)):
                 matched_keypoints = predicted[matches[index]] if index in matches else None
                 yield image_id, self._measure_instance(record, index, matched_keypoints)
 
@@ -113,8 +113,8 @@ def _keypoint_distances(annotated_keypoints: np.ndarray, predicted_keypoints: np
 
 def _match_instances(record: Record, predicted_keypoints: np.ndarray) -> dict[int, int]:
     """Match annotated instances to predicted ones (M, K, 2), one to one, by the smallest sum of mean distances."""
-    labeled = record.visible > 0
-    distances = _keypoint_distances(record.keypoints[:, None], predicted_keypoints[None])
+    labeled = record.instances.visible > 0
+    distances = _keypoint_distances(record.instances.keypoints[:, None], predicted_keypoints[None])
     distances = np.minimum(distances, _UNMATCHED_DISTANCE_PX)
     costs = nanmean(np.where(labeled[:, None], distances, np.nan), axis=-1)
     costs = np.nan_to_num(costs, nan=_UNMATCHED_DISTANCE_PX)  # an instance without labels is matched last

@@ -23,13 +23,14 @@ class NME(MeanDistance):
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
         >>> annotated = np.array([[[0, 0], [40, 0]]])
         >>> metric = NME(Skeleton('eyes', ('left_eye', 'right_eye')), normalizer=('left_eye', 'right_eye'))
         >>> predictions = Poses(annotated + [3, 4], np.ones((1, 2)), np.ones(1))
-        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 2), 2)))
+        >>> metric.update(predictions, Record('a.jpg', 'a', Instances.from_annotations(annotated, np.full((1, 2), 2))))
         >>> metric.compute().values['NME']
         12.5
     """

@@ -9,6 +9,7 @@ from numbers import Real
 import numpy as np
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import KeypointPair, Skeleton
 from poseplug.evaluation.base import check_choice
@@ -34,7 +35,7 @@ class SizeNormalizer:
 
     - 'torso' and 'head_keypoints': the distance between the skeleton's two keypoints `torso` or `head`;
     - two keypoints by name, such as ('left_eye', 'right_eye'): their distance;
-    - 'head': the head size that the data set annotates (`Record.head_sizes`);
+    - 'head': the head size that the data set annotates (`Instances.head_sizes`);
     - 'box': the longer side of the box; 'box_diagonal'; 'box_area': the square root of its area;
     - a number: the same size in pixels for all instances.
 
@@ -71,23 +72,23 @@ class SizeNormalizer:
 
     def __call__(self, record: Record, skeleton: Skeleton) -> np.ndarray:
         """Return the sizes (N,) in pixels of a record's instances; 0 for an instance without one."""
+        instances = record.instances
         if self.keypoint_pair is not None:
-            return self._measure_keypoint_pair(record, skeleton)
+            return self._measure_keypoint_pair(instances, skeleton)
         if isinstance(self.rule, float):
-            return np.full(len(record.keypoints), self.rule)
-        values = record.head_sizes if self.rule == 'head' else record.boxes
-        if values is None:
-            return np.zeros(len(record.keypoints))
-        values = np.asarray(values, dtype=float)
+            return np.full(len(instances), self.rule)
         if self.rule == 'head':
-            return values
-        return _BOX_NORMALIZERS[str(self.rule)](values[:, 2:] - values[:, :2])
+            head_sizes = np.asarray(instances.head_sizes, dtype=float)
+            return np.where(np.isnan(head_sizes), 0.0, head_sizes)
+        boxes = np.asarray(instances.boxes, dtype=float)
+        sizes = _BOX_NORMALIZERS[str(self.rule)](boxes[:, 2:] - boxes[:, :2])
+        return np.where(instances.has_box, sizes, 0.0)
 
-    def _measure_keypoint_pair(self, record: Record, skeleton: Skeleton) -> np.ndarray:
+    def _measure_keypoint_pair(self, instances: Instances, skeleton: Skeleton) -> np.ndarray:
         """(N,) distances in pixels between the two keypoints, 0 where one of them is not labeled."""
         indices = [skeleton.index(name) for name in self.keypoint_pair or ()]
-        differences = np.diff(record.keypoints[:, indices].astype(float), axis=1)[:, 0]
-        labeled = (record.visible[:, indices] > 0).all(axis=1)
+        differences = np.diff(instances.keypoints[:, indices].astype(float), axis=1)[:, 0]
+        labeled = (instances.visible[:, indices] > 0).all(axis=1)
         return np.where(labeled, np.linalg.norm(differences, axis=-1), 0.0)
 
     @property

@@ -48,12 +48,14 @@ class OKSAP(Metric):
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
         >>> eyes = Skeleton('eyes', ('left_eye', 'right_eye'), sigmas=(0.025, 0.025))
         >>> annotated = np.array([[[100.0, 100.0], [140.0, 100.0]]])
-        >>> record = Record('1.jpg', '1', annotated, np.full((1, 2), 2), areas=np.array([10000.0]))
+        >>> instances = Instances.from_annotations(annotated, np.full((1, 2), 2), areas=np.array([10000.0]))
+        >>> record = Record('1.jpg', '1', instances)
         >>> metric = OKSAP(eyes)
         >>> metric.update(Poses(annotated + 1, np.ones((1, 2)), np.ones(1)), record)
         >>> metric.compute().values['AP']

@@ -32,6 +32,7 @@ class OnSkeleton(Metric):
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
@@ -40,7 +41,7 @@ class OnSkeleton(Metric):
         >>> annotated = np.array([[[0.0, 0.0], [40.0, 0.0], [20.0, 50.0]]])
         >>> metric = OnSkeleton(eyes, dict(type='EPE'), face)
         >>> predictions = Poses(annotated + [[3, 4], [3, 4], [99, 99]], np.ones((1, 3)), np.ones(1))
-        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 3), 2)))
+        >>> metric.update(predictions, Record('a.jpg', 'a', Instances.from_annotations(annotated, np.full((1, 3), 2))))
         >>> metric.compute().values['EPE']
         5.0
     """

@@ -37,6 +37,7 @@ class PCK(Metric):
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
@@ -44,7 +45,7 @@ class PCK(Metric):
         >>> annotated = np.array([[[0, 0], [100, 0], [200, 0]]])
         >>> metric = PCK(arm)
         >>> predictions = Poses(annotated + [15, 0], np.ones((1, 3)), np.ones(1))
-        >>> metric.update(predictions, Record('a.jpg', 'a', annotated, np.full((1, 3), 2)))
+        >>> metric.update(predictions, Record('a.jpg', 'a', Instances.from_annotations(annotated, np.full((1, 3), 2))))
         >>> values = metric.compute().values
         >>> values['PCK@0.1'], values['PCK@0.2']
         (0.0, 100.0)

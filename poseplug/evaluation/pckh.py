@@ -39,19 +39,21 @@ class PCKh(Metric):
             `PCKh@threshold`.
         average: 'weighted' is the mean over all labeled keypoints (HRNet, MMPose), 'unweighted' the mean over the
             percentages of the keypoints.
-        head_size: 'annotated' is the head size of the data set (`Record.head_sizes`; MPII: 0.6 x the diagonal of the
+        head_size: 'annotated' is the head size of the data set (`Instances.head_sizes`; MPII: 0.6 x the diagonal of the
             head's rectangle), 'keypoints' the distance between the skeleton's two keypoints of the head.
         excluded_keypoints: Names of keypoints that are reported but are not part of the mean.
         instances: 'subject' or 'all', see `DistanceCollector`.
 
     Example:
         >>> import numpy as np
+        >>> from poseplug.core.instances import Instances
         >>> from poseplug.core.poses import Poses
         >>> from poseplug.core.sample import Record
         >>> from poseplug.core.skeleton import Skeleton
         >>> skeleton = Skeleton('bust', ('neck', 'head_top', 'wrist'), head=('neck', 'head_top'))
         >>> annotated = np.array([[[50, 80], [50, 40], [90, 120]]])
-        >>> record = Record('a.jpg', 'a', annotated, np.full((1, 3), 2), head_sizes=np.array([30]))
+        >>> instances = Instances.from_annotations(annotated, np.full((1, 3), 2), head_sizes=np.array([30]))
+        >>> record = Record('a.jpg', 'a', instances)
         >>> metric = PCKh(skeleton)
         >>> metric.update(Poses(annotated + [10, 0], np.ones((1, 3)), np.ones(1)), record)
         >>> values = metric.compute().values

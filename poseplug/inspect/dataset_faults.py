@@ -75,10 +75,10 @@ class SuspectInstance:
     @property
     def label(self) -> str:
         """The image with the annotation id, or with the number of the instance if there are no ids."""
-        annotation_ids = self.record.annotation_ids
-        if annotation_ids is None:
+        instances = self.record.instances
+        if not instances.has_annotation_id[self.instance_index]:
             return f'{self.record.id} (instance {self.instance_index + 1})'
-        return f'{self.record.id} (id {annotation_ids[self.instance_index]})'
+        return f'{self.record.id} (id {instances.annotation_ids[self.instance_index]})'
 
 
 # --- instances --------------------------------------------------------------------------------------------------------
@@ -99,15 +99,15 @@ def _find_record_faults(
     record: Record, skeleton: Skeleton, image_size: tuple[int, int] | None
 ) -> Iterator[tuple[int, str]]:
     """Instance index and kind of every fault in one image; without its size the border is not checked."""
-    labeled = record.visible > 0
-    keypoint_faults = _find_keypoint_faults(record.keypoints.astype(float), labeled, skeleton)
+    labeled = record.instances.visible > 0
+    keypoint_faults = _find_keypoint_faults(record.instances.keypoints.astype(float), labeled, skeleton)
     for index, kinds in enumerate(keypoint_faults):
         yield from ((index, kind) for kind in kinds)
         if image_size is not None:
-            outside = find_outside_keypoints(record.keypoints[index], labeled[index], image_size)
+            outside = find_outside_keypoints(record.instances.keypoints[index], labeled[index], image_size)
             yield from [(index, 'keypoints outside the image')] * int(outside.sum())
-        if record.boxes is not None:
-            keypoints = record.keypoints[index][labeled[index]].astype(float)
+        if record.instances.has_box[index]:
+            keypoints = record.instances.keypoints[index][labeled[index]].astype(float)
             yield from ((index, kind) for kind in _find_box_faults(record, index, keypoints, image_size))
     for index in range(len(labeled)):
         for other_index in range(index):
@@ -138,16 +138,15 @@ def _find_box_faults(
     record: Record, instance_index: int, keypoints: np.ndarray, image_size: tuple[int, int] | None
 ) -> Iterator[str]:
     """What is wrong with the box and the area of one instance with labeled keypoints (M, 2)."""
-    assert record.boxes is not None
-    box = np.asarray(record.boxes[instance_index], dtype=float)
+    box = np.asarray(record.instances.boxes[instance_index], dtype=float)
     margin = _BOX_MARGIN * (box[2:] - box[:2])
     is_outside = ((keypoints < box[:2] - margin) | (keypoints > box[2:] + margin)).any(axis=1)
     yield from ['keypoints outside the box'] * int(np.count_nonzero(is_outside))
     if image_size is not None and ((box[:2] < -0.5) | (box[2:] > np.array(image_size) + 0.5)).any():
         yield 'box outside the image'
-    if record.areas is None:
+    if not record.instances.has_area[instance_index]:
         return
-    area_ratio = float(record.areas[instance_index] / max(box_areas(box[None])[0], 1e-9))
+    area_ratio = float(record.instances.areas[instance_index] / max(box_areas(box[None])[0], 1e-9))
     if area_ratio > _MAX_AREA_RATIO + 1e-6:
         yield 'area larger than the box'
     elif area_ratio < _MIN_AREA_RATIO:
@@ -156,8 +155,8 @@ def _find_box_faults(
 
 def _are_duplicates(record: Record, index: int, other_index: int) -> bool:
     """Whether two instances have the same keypoints, as far as both are labeled."""
-    is_common = (record.visible[index] > 0) & (record.visible[other_index] > 0)
-    distances = np.abs(record.keypoints[index] - record.keypoints[other_index])[is_common]
+    is_common = (record.instances.visible[index] > 0) & (record.instances.visible[other_index] > 0)
+    distances = np.abs(record.instances.keypoints[index] - record.instances.keypoints[other_index])[is_common]
     return bool(is_common.sum() > 2 and distances.max() < _DUPLICATE_DISTANCE_PX)
 
 
@@ -195,7 +194,7 @@ def _find_duplicates(statistics: SourceStatistics) -> Iterator[Finding]:
     if equal_images:
         message = f'{len(equal_images)} images occur more than once: {abbreviate_names(equal_images)}'
         yield Finding(message, 'Keep one of each, with all its instances', _CHECK_LABEL)
-    id_arrays = [record.annotation_ids for record in statistics.records if record.annotation_ids is not None]
+    id_arrays = [r.instances.annotation_ids[r.instances.has_annotation_id] for r in statistics.records]
     id_counts = Counter(int(annotation_id) for ids in id_arrays for annotation_id in ids)
     repeated_ids = [str(annotation_id) for annotation_id, count in id_counts.items() if count > 1]
     if repeated_ids:
@@ -206,7 +205,7 @@ def _find_duplicates(statistics: SourceStatistics) -> Iterator[Finding]:
 def _check_visibility_flags(statistics: SourceStatistics) -> Iterator[Finding]:
     """Fractions of the visibility flags, and keypoints that no instance has."""
     records = statistics.records
-    flags = np.concatenate([np.zeros(0, np.uint8), *(record.visible.ravel() for record in records)])
+    flags = np.concatenate([np.zeros(0, np.uint8), *(record.instances.visible.ravel() for record in records)])
     counts = np.bincount(flags, minlength=3)
     total = max(int(counts.sum()), 1)
     names = ('not labeled', 'occluded', 'visible')
@@ -215,7 +214,7 @@ def _check_visibility_flags(statistics: SourceStatistics) -> Iterator[Finding]:
     never_labeled = [
         keypoint
         for k, keypoint in enumerate(statistics.skeleton.keypoints)
-        if records and not any((record.visible[:, k] > 0).any() for record in records)
+        if records and not any((record.instances.visible[:, k] > 0).any() for record in records)
     ]
     if never_labeled:
         message = f'never labeled: {", ".join(never_labeled)}'
@@ -275,10 +274,12 @@ def draw_suspect_instance(suspect: SuspectInstance, skeleton: Skeleton) -> np.nd
         image = read_image(record.path, byte_range=record.byte_range)
     except ImageError:
         image = np.full((64, 64, 3), 128, np.uint8)
-    poses = Poses.from_annotations(record.keypoints[[index]].astype(float), record.visible[[index]])
+    poses = Poses.from_annotations(record.instances.keypoints[[index]].astype(float), record.instances.visible[[index]])
     low, high = _find_crop_corners(record, index, image.shape[1::-1])
     moved = poses.transform(np.array([[1.0, 0, -low[0]], [0, 1.0, -low[1]], [0, 0, 1.0]]))
-    boxes = None if record.boxes is None else np.asarray(record.boxes[[index]], dtype=float) - np.tile(low, 2)
+    boxes = None
+    if record.instances.has_box[index]:
+        boxes = np.asarray(record.instances.boxes[[index]], dtype=float) - np.tile(low, 2)
     crop = image[low[1] : high[1], low[0] : high[0]]
     return draw_poses(crop, replace(moved, boxes=boxes), skeleton, threshold=0.5)
 
@@ -287,9 +288,9 @@ def _find_crop_corners(
     record: Record, instance_index: int, image_size: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Integer corners (2,) of the crop around keypoints and box, with padding and within the image."""
-    points = record.keypoints[instance_index][record.visible[instance_index] > 0]
-    if record.boxes is not None:
-        points = np.concatenate([points, np.asarray(record.boxes[instance_index]).reshape(2, 2)])
+    points = record.instances.keypoints[instance_index][record.instances.visible[instance_index] > 0]
+    if record.instances.has_box[instance_index]:
+        points = np.concatenate([points, np.asarray(record.instances.boxes[instance_index]).reshape(2, 2)])
     if not len(points):
         return np.zeros(2, int), np.array(image_size)
     low, high = bounding_corners(points)

@@ -49,17 +49,17 @@ class SourceStatistics:
     @property
     def num_labeled(self) -> int:
         """Number of labeled keypoints."""
-        return int(sum((record.visible > 0).sum() for record in self.records))
+        return int(sum((record.instances.visible > 0).sum() for record in self.records))
 
     @property
     def num_occluded(self) -> int:
         """Number of keypoints that are labeled as occluded."""
-        return int(sum((record.visible == 1).sum() for record in self.records))
+        return int(sum((record.instances.visible == 1).sum() for record in self.records))
 
     @property
     def num_instances(self) -> int:
         """Number of annotated instances."""
-        return sum(len(record.keypoints) for record in self.records)
+        return sum(len(record.instances) for record in self.records)
 
 
 def read_datasets(cfg: Mapping[str, Any], num_workers: int = 2) -> list[SourceStatistics]:

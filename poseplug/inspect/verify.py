@@ -47,9 +47,9 @@ class LeftRightStatistics:
 def measure_left_right(records: Iterable[Record], skeleton: Skeleton) -> LeftRightStatistics | None:
     """Measure how left and right of all instances lie; None for a skeleton without both shoulders and both hips."""
     records = list(records)
-    keypoints = np.concatenate([np.zeros((0, len(skeleton), 2)), *(record.keypoints for record in records)])
+    keypoints = np.concatenate([np.zeros((0, len(skeleton), 2)), *(record.instances.keypoints for record in records)])
     keypoints = keypoints.astype(float)
-    labeled = np.concatenate([np.zeros((0, len(skeleton))), *(record.visible for record in records)]) > 0
+    labeled = np.concatenate([np.zeros((0, len(skeleton))), *(record.instances.visible for record in records)]) > 0
     torsos = measure_torso_sides(keypoints, labeled, skeleton)
     if torsos is None:
         return None
@@ -72,9 +72,9 @@ def _list_outside_keypoints(statistics: SourceStatistics) -> list[str]:
     for record in statistics.records:
         if record.location in statistics.image_sizes:
             image_size = statistics.image_sizes[record.location]
-            outside = find_outside_keypoints(record.keypoints, record.visible > 0, image_size)
+            outside = find_outside_keypoints(record.instances.keypoints, record.instances.visible > 0, image_size)
             for instance, keypoint in np.argwhere(outside):
-                x, y = record.keypoints[instance, keypoint]
+                x, y = record.instances.keypoints[instance, keypoint]
                 names.append(f'{record.id} {statistics.skeleton.keypoints[keypoint]} ({x:.1f}, {y:.1f})')
     return names
 
@@ -84,7 +84,7 @@ def _measure_keypoint_extents(records: Iterable[Record]) -> np.ndarray:
     extents = [
         np.ptp(keypoints[visible > 0], axis=0).max()
         for record in records
-        for keypoints, visible in zip(record.keypoints, record.visible, strict=True)
+        for keypoints, visible in zip(record.instances.keypoints, record.instances.visible, strict=True)
         if (visible > 0).sum() > 1
     ]
     return np.array(extents, dtype=float)
@@ -105,7 +105,7 @@ def find_problems(statistics: SourceStatistics) -> Iterator[str]:
     single_positions = [
         record.id
         for record in statistics.records
-        for keypoints, visible in zip(record.keypoints, record.visible, strict=True)
+        for keypoints, visible in zip(record.instances.keypoints, record.instances.visible, strict=True)
         if has_single_position(keypoints, visible > 0)
     ]
     if single_positions:
@@ -173,9 +173,10 @@ def format_statistics(statistics: SourceStatistics) -> Iterator[str]:
     if len(extents):
         quantiles = _format_quantiles(extents)
         yield f'  instances    {statistics.num_instances:,}; extent of the keypoints {quantiles}'
-    heights = [200 * scale for record in statistics.records if record.scales is not None for scale in record.scales]
-    if heights:
-        yield f'  scale        as height: {_format_quantiles(np.array(heights))}'
+    scales = np.concatenate([np.zeros(0), *(record.instances.scales for record in statistics.records)])
+    heights = 200 * scales[~np.isnan(scales)]
+    if len(heights):
+        yield f'  scale        as height: {_format_quantiles(heights)}'
     left_right = measure_left_right(statistics.records, statistics.skeleton)
     if left_right is not None:
         yield f'  left, right  {_format_left_right(left_right, statistics.skeleton.centric)}'

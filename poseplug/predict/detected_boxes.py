@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from poseplug.config.build import require_setting
-from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, box_iou, boxes_to_corners
+from poseplug.core.boxes import box_iou, boxes_to_corners
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.progress import track_progress
 from poseplug.core.sample import Record
@@ -124,8 +124,7 @@ def describe_recall(records: Iterable[Record], results: Iterable[Mapping[str, An
         boxes_by_image[result['image_id']].append(result['bbox'])
     large_masks, match_masks = [np.zeros(0, bool)], [np.zeros(0, bool)]
     for record in records:
-        boxes = record.fill_boxes()
-        areas = AREA_FRACTION_OF_BOX * box_areas(boxes) if record.areas is None else record.areas
+        boxes, areas = record.instances.boxes, record.instances.areas
         detected = boxes_to_corners(np.reshape(boxes_by_image[int(record.id)], (-1, 4)), 'xywh')
         large_masks.append(areas > LARGE_AREA_PX2)
         match_masks.append(match_detected_boxes(boxes, detected))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from poseplug.config.build import require_setting
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.instances import Instances
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch, Record, Sample, SampleKey
 from poseplug.data.collate import collate
@@ -288,9 +289,10 @@ class Predictor:
         """Pass one instance through the pipeline: its box (4,) as two corners, and its score (1,) if detected."""
         keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
         visible = np.zeros(keypoints.shape[:2], np.uint8)
-        record = Record(image.path, image.path.name, keypoints, visible, box_scores=box_score)
-        if box is not None:
-            record = replace(record, boxes=box[None], centers=box.reshape(1, 2, 2).mean(axis=1))
+        boxes = None if box is None else box[None]
+        centers = None if box is None else box.reshape(1, 2, 2).mean(axis=1)
+        instances = Instances.from_annotations(keypoints, visible, boxes=boxes, centers=centers, box_scores=box_score)
+        record = Record(image.path, image.path.name, instances)
         # A random transform of the pipeline draws the same numbers in every run.
         rng = np.random.Generator(np.random.Philox(key=[0, image.position]))
         visible_inside = mask_outside_keypoints(record, image.pixels.shape[1::-1])
@@ -393,13 +395,14 @@ def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Pose
 
 def _attach_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
     """Attach the boxes that the instances were cropped by; detected ones multiply the scores by their own."""
-    records = [sample.record for sample in samples if sample.record.boxes is not None]
-    if not records or len(records) != len(poses):
+    if not samples:
         return poses
-    poses = replace(poses, boxes=np.concatenate([record.boxes for record in records]))
+    instances = Instances.concatenate([sample.record.instances for sample in samples])
+    if not instances.has_box.all() or len(instances) != len(poses):
+        return poses
+    poses = replace(poses, boxes=instances.boxes)
+    if not instances.is_detected.all():
+        return poses
     # As COCO's protocol ranks detections, and the metric with score_mode='bbox_keypoint'.
-    box_scores = [record.box_scores for record in records if record.box_scores is not None]
-    if not box_scores:
-        return poses
-    scores = np.concatenate(box_scores) * average_confident_scores(poses.keypoint_scores)
+    scores = instances.box_scores * average_confident_scores(poses.keypoint_scores)
     return replace(poses, instance_scores=scores.astype(np.float32))

@@ -21,6 +21,8 @@ from poseplug.testing.network import NetworkContract
 from poseplug.testing.samples import (
     SINGLE_KEYPOINT_SKELETON,
     SMALL_SKELETON,
+    change_record,
+    create_annotated_record,
     create_random_features,
     create_random_maps,
     create_test_keypoints,
@@ -47,6 +49,8 @@ __all__ = [
     'NetworkContract',
     'SourceContract',
     'TransformContract',
+    'change_record',
+    'create_annotated_record',
     'create_random_features',
     'create_random_maps',
     'create_test_keypoints',

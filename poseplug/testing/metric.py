@@ -42,7 +42,7 @@ class MetricContract(Contract):
         """Return annotated instances of several images, one of them with an unlabeled keypoint."""
         rng = np.random.default_rng(0)
         records = [create_test_record(rng, self.skeleton, f'im{i}.jpg') for i in range(6)]
-        records[2].visible[0, -1] = 0
+        records[2].instances.visible[0, -1] = 0
         return records
 
     def compute_scores(self, pairs: Sequence[tuple[Poses, Record]]) -> MetricResult:
@@ -53,7 +53,7 @@ class MetricContract(Contract):
         return metric.compute()
 
     def test_a_perfect_prediction_has_the_best_score(self) -> None:
-        pairs = [(Poses.from_annotations(record.keypoints, record.visible), record) for record in self.create_records()]
+        pairs = [(_copy_annotations(record), record) for record in self.create_records()]
         result = self.compute_scores(pairs)
         assert result.values
         default = 0.0 if self.build_part(self.skeleton).lower_is_better else 100.0
@@ -83,9 +83,15 @@ class MetricContract(Contract):
         assert not any(np.isnan(value) for value in self.compute_scores([]).values.values())
 
 
+def _copy_annotations(record: Record) -> Poses:
+    """Predictions that equal the annotations."""
+    return Poses.from_annotations(record.instances.keypoints, record.instances.visible)
+
+
 def _perturb_keypoints(record: Record, seed: int, sigma_px: float = 3.0) -> Poses:
     """Predictions off by normally distributed errors; their score depends on the seed."""
     rng = np.random.default_rng(seed)
-    keypoints = record.keypoints + rng.normal(0, sigma_px, record.keypoints.shape).astype(np.float32)
-    scores = np.full(record.visible.shape, 0.9 - 0.1 * seed, np.float32)
+    annotated = record.instances.keypoints
+    keypoints = annotated + rng.normal(0, sigma_px, annotated.shape).astype(np.float32)
+    scores = np.full(annotated.shape[:2], 0.9 - 0.1 * seed, np.float32)
     return Poses(keypoints, scores, scores.mean(axis=1))

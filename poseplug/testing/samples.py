@@ -13,6 +13,7 @@ from torch import Tensor
 
 from poseplug.codecs.base import Codec, Targets
 from poseplug.core.geometry import Size
+from poseplug.core.instances import IgnoredRegions, Instances
 from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 
@@ -23,6 +24,11 @@ SMALL_SKELETON = Skeleton(
     sigmas=(0.026, 0.062, 0.062),
 )  # fmt: skip
 SINGLE_KEYPOINT_SKELETON = Skeleton('one', ('nose',))
+
+_INSTANCE_ARRAYS = (
+    'boxes', 'areas', 'centers', 'scales', 'head_sizes', 'annotation_ids', 'box_scores', 'segmentations',
+)  # fmt: skip
+_REGION_ARRAYS = ('boxes', 'areas', 'crowds', 'segmentations')
 
 
 def _iter_input_positions(codec: Codec) -> Iterator[tuple[float, float]]:
@@ -128,13 +134,72 @@ def create_test_record(rng: np.random.Generator, skeleton: Skeleton, name: str) 
     keypoints = rng.uniform((4, 4), (75, 55), (1, len(skeleton), 2)).astype(np.float32)
     low, high = keypoints.min(axis=1) - 2, keypoints.max(axis=1) + 2
     visible = np.full(keypoints.shape[:2], 2, np.uint8)
-    box_fields: dict[str, Any] = {
-        'boxes': np.concatenate([low, high], axis=1),
-        'areas': (high - low).prod(axis=1),
-        'centers': (low + high) / 2,
-        'scales': (high - low).max(axis=1) / 200,
+    instances = Instances.from_annotations(
+        keypoints,
+        visible,
+        boxes=np.concatenate([low, high], axis=1),
+        areas=(high - low).prod(axis=1),
+        centers=(low + high) / 2,
+        scales=(high - low).max(axis=1) / 200,
+    )
+    return Record(Path(name), name, instances, source='test')
+
+
+def create_annotated_record(
+    path: str | Path,
+    image_id: str,
+    keypoints: np.ndarray,
+    visible: np.ndarray,
+    source: str = '',
+    boxes: np.ndarray | None = None,
+    **values: Any,
+) -> Record:
+    """Creates a record from arrays alone.
+
+    Args:
+        path: Of the image, which need not exist.
+        image_id: Of the image.
+        keypoints: (N, K, 2) px.
+        visible: (N, K), 0 not labeled, 1 occluded, 2 visible.
+        source: Name of the data set.
+        boxes: (N, 4) px, x and y of two corners.
+        values: Further arrays of `Instances.from_annotations`; arrays of `IgnoredRegions.from_annotations`, as
+            `ignored_boxes` and so on; further fields of the record.
+    """
+    arrays = {name: values.pop(name) for name in _INSTANCE_ARRAYS if name in values}
+    regions = {name: values.pop(f'ignored_{name}') for name in _REGION_ARRAYS if f'ignored_{name}' in values}
+    instances = Instances.from_annotations(keypoints, visible, boxes=boxes, **arrays)
+    ignored = IgnoredRegions.from_annotations(**regions) if regions else IgnoredRegions.empty()
+    return Record(Path(path), image_id, instances, source, ignored, **values)
+
+
+def change_record(record: Record, **changes: Any) -> Record:
+    """Creates a record with other arrays; what was filled by rule is filled anew.
+
+    Args:
+        record: The record to start from.
+        changes: As for `create_annotated_record`; None removes an array.
+    """
+    instances = record.instances
+    arrays: dict[str, Any] = {
+        **vars(instances),
+        'boxes': np.where(instances.has_box[:, None], instances.boxes, np.nan),
+        'areas': np.where(instances.has_area, instances.areas, np.nan),
     }
-    return Record(Path(name), name, keypoints, visible, source='test', **box_fields)
+    arrays = {name: changes.pop(name, arrays[name]) for name in ('keypoints', 'visible', *_INSTANCE_ARRAYS)}
+    count = len(arrays['keypoints'])
+    arrays = {name: array for name, array in arrays.items() if array is not None and len(array) == count}
+    regions = {name: changes.pop(f'ignored_{name}') for name in _REGION_ARRAYS if f'ignored_{name}' in changes}
+    ignored = IgnoredRegions.from_annotations(**regions) if regions else record.ignored
+    return replace(record, instances=Instances.from_annotations(**arrays), ignored=ignored, **changes)
+
+
+def list_record_values(record: Record) -> dict[str, Any]:
+    """Lists the values of a record by field, with the arrays of its instances and regions, for comparison."""
+    values = {**vars(record), 'instances': vars(record.instances), 'ignored': vars(record.ignored)}
+    if record.ground_truth is not None:
+        values['ground_truth'] = list_record_values(record.ground_truth)
+    return values
 
 
 def create_test_sample(seed: int = 0) -> Sample:
@@ -150,10 +215,9 @@ def create_test_sample(seed: int = 0) -> Sample:
     """
     rng = np.random.default_rng(seed)
     both = [create_test_record(rng, SMALL_SKELETON, 'image.jpg') for _ in range(2)]
-    names = ('keypoints', 'visible', 'boxes', 'areas', 'centers', 'scales')
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(record, name) for record in both]) for name in names}
-    record = replace(both[0], **arrays)
-    record.visible[1, 0] = 0
+    instances = Instances.concatenate([record.instances for record in both])
+    record = replace(both[0], instances=instances)
+    instances.visible[1, 0] = 0
     y, x = np.mgrid[:60, :80]
     image = np.stack([2 * x, 2 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
     return Sample(
@@ -162,6 +226,6 @@ def create_test_sample(seed: int = 0) -> Sample:
         image=image,
         rng=np.random.Generator(np.random.Philox(seed)),
         key=SampleKey(0, seed),
-        keypoints=record.keypoints.copy(),
-        visible=record.visible.copy(),
+        keypoints=instances.keypoints.copy(),
+        visible=instances.visible.copy(),
     )

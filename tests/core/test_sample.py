@@ -9,20 +9,23 @@ from poseplug.core.geometry import rotation_matrix, scaling_matrix, translation_
 from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.collate import collate
+from poseplug.testing import create_annotated_record
 
 SMALL = Skeleton('small', ('nose', 'left_hand', 'right_hand'), flip_pairs=(('left_hand', 'right_hand'),))
 
 
 def create_record(num_instances: int, **optional) -> Record:
     keypoints = np.arange(num_instances * 6, dtype=np.float32).reshape(num_instances, 3, 2)
-    return Record(Path('a.jpg'), 'a', keypoints, np.full((num_instances, 3), 2, np.uint8), **optional)
+    return create_annotated_record(Path('a.jpg'), 'a', keypoints, np.full((num_instances, 3), 2, np.uint8), **optional)
 
 
 def create_sample(num_instances: int, **optional) -> Sample:
     record = create_record(num_instances, **optional)
     image = np.zeros((40, 60, 3), np.uint8)
     key = SampleKey(1, 2)
-    sample = Sample(record, SMALL, image, np.random.default_rng(0), key, record.keypoints, record.visible)
+    sample = Sample(
+        record, SMALL, image, np.random.default_rng(0), key, record.instances.keypoints, record.instances.visible
+    )
     sample.image_to_input = translation_matrix(5, 0) @ scaling_matrix(2)
     sample.inputs = np.zeros((1, 8, 8, 3), np.uint8)
     return sample
@@ -37,7 +40,7 @@ def test_a_batch_pads_instances_and_says_which_are_valid():
 
 def test_the_keypoints_of_a_batch_are_in_input_pixels():
     batch = collate([create_sample(2)])
-    np.testing.assert_array_equal(batch.keypoints[0], create_record(2).keypoints * 2 + [5, 0])
+    np.testing.assert_array_equal(batch.keypoints[0], create_record(2).instances.keypoints * 2 + [5, 0])
     np.testing.assert_array_equal(batch.image_to_input[0, 0], translation_matrix(5, 0) @ scaling_matrix(2))
 
 
@@ -101,8 +104,8 @@ def test_a_batch_moves_its_tensors_and_keeps_the_rest():
 
 def test_the_subject_comes_first_and_the_others_keep_their_order():
     optional = dict(centers=np.arange(6.0).reshape(3, 2), head_sizes=np.arange(3.0), annotation_ids=np.arange(3))
-    reordered = create_record(3, **optional).put_first(1)
-    np.testing.assert_array_equal(reordered.keypoints, create_record(3).keypoints[[1, 0, 2]])
+    reordered = create_record(3, **optional).put_first(1).instances
+    np.testing.assert_array_equal(reordered.keypoints, create_record(3).instances.keypoints[[1, 0, 2]])
     np.testing.assert_array_equal(reordered.centers[:, 0], [2, 0, 4])
     assert reordered.head_sizes.tolist() == reordered.annotation_ids.tolist() == [1, 0, 2]
 
@@ -110,15 +113,15 @@ def test_the_subject_comes_first_and_the_others_keep_their_order():
 def test_keypoints_are_mapped_by_name_and_unknown_ones_are_not_labeled():
     target = Skeleton('target', ('right_hand', 'tail', 'nose'))
     mapped = create_record(1).map_to_skeleton(SMALL, target)
-    assert mapped.keypoints.tolist() == [[[4, 5], [0, 0], [0, 1]]]
-    assert mapped.visible.tolist() == [[2, 0, 2]]
+    assert mapped.instances.keypoints.tolist() == [[[4, 5], [0, 0], [0, 1]]]
+    assert mapped.instances.visible.tolist() == [[2, 0, 2]]
     assert mapped.annotated_keypoints.tolist() == [True, False, True]
 
 
 def test_the_ground_truth_of_detected_instances_is_mapped_too():
     target = Skeleton('target', ('right_hand', 'tail', 'nose'))
     mapped = create_record(1, ground_truth=create_record(2)).map_to_skeleton(SMALL, target)
-    assert mapped.ground_truth.keypoints[:, 0].tolist() == [[4, 5], [10, 11]]
+    assert mapped.ground_truth.instances.keypoints[:, 0].tolist() == [[4, 5], [10, 11]]
 
 
 def test_boxes_and_areas_of_a_batch_are_those_in_the_input():

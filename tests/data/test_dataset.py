@@ -15,6 +15,7 @@ from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.engine import launch
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 
 class GivenRecords(Source):
@@ -36,8 +37,8 @@ def image_file(tmp_path):
 
 def make_record(path, points) -> Record:
     """A record of one instance per point, with all keypoints there."""
-    keypoints = np.tile(np.asarray(points, np.float32)[:, None], (1, 14, 1))
-    return Record(path, path.name, keypoints, np.full((len(points), 14), 2, np.uint8), 'given')
+    keypoints = np.tile(np.reshape(points, (-1, 1, 2)).astype(np.float32), (1, 14, 1))
+    return create_annotated_record(path, path.name, keypoints, np.full((len(points), 14), 2, np.uint8), 'given')
 
 
 PIPELINE = [dict(type='LetterboxImage', fill_fraction=1.0, side='longer'), dict(type='Warp')]
@@ -77,8 +78,8 @@ def test_a_sample_follows_from_seed_epoch_and_index_alone(tiny_config):
 def test_every_instance_is_the_first_of_a_sample_and_an_image_is_one_sample(image_file):
     records = [make_record(image_file, [(10, 10), (30, 20), (50, 30)])]
     top_down = build_from_records(records)
-    assert [r.keypoints[0, 0].tolist() for r in top_down.records] == [[10, 10], [30, 20], [50, 30]]
-    assert all(len(r.keypoints) == 3 for r in top_down.records)
+    assert [r.instances.keypoints[0, 0].tolist() for r in top_down.records] == [[10, 10], [30, 20], [50, 30]]
+    assert all(len(r.instances) == 3 for r in top_down.records)
     assert len(build_from_records(records, data_mode='bottomup')) == 1
 
 
@@ -86,7 +87,7 @@ def test_images_with_fewer_instances_than_required_are_left_out_and_counted(imag
     records = [make_record(image_file, [(10, 10)] * count) for count in (1, 2, 0, 3)]
     with caplog.at_level('INFO', logger='poseplug'):
         crowded = build_from_records(records, min_instances=2, data_mode='bottomup')
-    assert [len(r.keypoints) for r in crowded.records] == [2, 3]
+    assert [len(r.instances) for r in crowded.records] == [2, 3]
     assert '2 images with fewer than 2 instances' in caplog.text
 
 
@@ -95,13 +96,13 @@ def test_keypoints_are_mapped_by_name_and_what_a_source_lacks_is_unlabeled(image
         name='two', keypoints=('tail', 'neck', 'right_knee'), limbs=(('tail', 'neck'),), torso=('tail', 'neck')
     )
     mapped = build_from_records([make_record(image_file, [(10, 20)])], skeleton=other)
-    assert mapped.records[0].visible.tolist() == [[0, 2, 2]]
-    assert mapped.records[0].keypoints[0, 1].tolist() == [10, 20]
+    assert mapped.records[0].instances.visible.tolist() == [[0, 2, 2]]
+    assert mapped.records[0].instances.keypoints[0, 1].tolist() == [10, 20]
 
 
 def test_keypoints_beyond_the_border_count_as_not_labeled(image_file):
     record = make_record(image_file, [(10, 10)])
-    record.keypoints[0, :4] = [(-0.5, 0), (-0.6, 0), (59.5, 39.5), (0, 39.6)]
+    record.instances.keypoints[0, :4] = [(-0.5, 0), (-0.6, 0), (59.5, 39.5), (0, 39.6)]
     assert build_from_records([record])[0].visible[0, :5].tolist() == [2, 0, 2, 0, 2]
 
 

@@ -15,6 +15,7 @@ from poseplug.data.main_instances import select_center_instances
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 
 def make_record(boxes, path=Path('p.png'), num_keypoints=14, num_labeled=14, **fields) -> Record:
@@ -23,7 +24,7 @@ def make_record(boxes, path=Path('p.png'), num_keypoints=14, num_labeled=14, **f
     keypoints = np.tile(((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None], (1, num_keypoints, 1)).astype(np.float32)
     visible = np.full((len(boxes), num_keypoints), 2, np.uint8)
     visible[:, num_labeled:] = 0
-    return Record(path, path.name, keypoints, visible, 'given', boxes, **fields)
+    return create_annotated_record(path, path.name, keypoints, visible, 'given', boxes, **fields)
 
 
 def test_an_instance_with_four_keypoints_or_less_than_32_px_squared_is_no_center():
@@ -70,8 +71,8 @@ def test_a_centered_sample_contains_all_instances_and_images_without_a_center_ar
     boxes = [(0, 0, 90, 90), (5, 0, 90, 95), (150, 0, 240, 90)]
     records = [make_record(boxes, path), make_record([(0, 0, 5, 5)], path)]
     dataset = PoseDataset(GivenRecords(records), PIPELINE, 'lsp', data_mode='bottomup_centered')
-    assert [len(r.keypoints) for r in dataset.records] == [3, 3]
-    assert [r.boxes[0, 0] for r in dataset.records] == [0, 150]
+    assert [len(r.instances) for r in dataset.records] == [3, 3]
+    assert [r.instances.boxes[0, 0] for r in dataset.records] == [0, 150]
     assert '1 images without an instance to be centered on' in dataset.reports[0].notes
     with pytest.raises(AnnotationError, match='no instances are left'):
         PoseDataset(GivenRecords(records[1:]), PIPELINE, 'lsp', data_mode='bottomup_centered')
@@ -110,8 +111,8 @@ def test_a_derived_keypoint_is_labeled_and_what_a_data_set_lacks_is_not_annotate
     lsp_records = [make_record([(0, 0, 40, 40)], write_image(64, 64))]
     coco = PoseDataset(GivenRecords(coco_records, COCO), PIPELINE, 'coco18', data_mode='bottomup')
     lsp = PoseDataset(GivenRecords(lsp_records), PIPELINE, 'coco18', data_mode='bottomup')
-    assert coco.records[0].visible.all()
-    assert coco.records[0].annotated_keypoints is None
+    assert coco.records[0].instances.visible.all()
+    assert coco.records[0].annotated_keypoints.all()
     batch = collate([lsp[0], coco[0]])
     eyes = [lsp.skeleton.index(f'{side}_eye') for side in ('left', 'right')]
     assert not batch.annotated_keypoints[0, eyes].any()

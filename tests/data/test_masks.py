@@ -18,6 +18,7 @@ from poseplug.core.geometry import (
 from poseplug.core.sample import Record
 from poseplug.data.masks import RLEMask, build_loss_mask, fill_segmentation, parse_segmentation
 from poseplug.data.sources.coco import CocoSource
+from poseplug.testing import create_annotated_record
 
 IDENTITY = np.eye(3)
 mask_api = pytest.importorskip('faster_coco_eval').mask
@@ -98,7 +99,7 @@ def make_segmentations(*segmentations: object) -> np.ndarray:
 
 def make_record(**fields: object) -> Record:
     keypoints = np.zeros((len(fields.get('boxes', ())), 14, 2), np.float32)
-    return Record(Path('p.jpg'), 'p', keypoints, keypoints[..., 0], **fields)
+    return create_annotated_record(Path('p.jpg'), 'p', keypoints, keypoints[..., 0], **fields)
 
 
 def make_boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
@@ -170,16 +171,16 @@ def test_run_lengths_and_polygons_go_through_the_matrix_as_keypoints_do(matrix):
 def test_the_reader_reads_segmentations_only_with_the_setting(real_data):
     without, _ = CocoSource(data_root=real_data / 'coco').load()
     records, _ = CocoSource(data_root=real_data / 'coco', segmentations=True).load()
-    assert all(r.segmentations is None and r.ignored_segmentations is None for r in without)
+    assert not any(s is not None for r in without for s in (*r.instances.segmentations, *r.ignored.segmentations))
     crowds = [
         segmentation
         for r in records
-        for segmentation, is_crowd in zip(r.ignored_segmentations, r.ignored_crowds, strict=True)
+        for segmentation, is_crowd in zip(r.ignored.segmentations, r.ignored.crowds, strict=True)
         if is_crowd
     ]
     assert crowds
     assert all(isinstance(segmentation, RLEMask) for segmentation in crowds)
-    assert all(len(r.segmentations) == len(r.keypoints) for r in records)
-    assert all(len(r.ignored_segmentations) == len(r.ignored_boxes) for r in records)
-    record = next(r for r in records if len(r.keypoints) > 2)
-    assert record.put_first(2).segmentations[0] is record.segmentations[2]
+    assert all(len(r.instances.segmentations) == len(r.instances) for r in records)
+    assert all(len(r.ignored.segmentations) == len(r.ignored) for r in records)
+    record = next(r for r in records if len(r.instances) > 2)
+    assert record.put_first(2).instances.segmentations[0] is record.instances.segmentations[2]

@@ -61,10 +61,10 @@ def test_annotations_of_a_crop_are_in_its_pixels(coco_dataset, tmp_path):
     for i in range(len(coco_dataset)):
         one, two = coco_dataset.load_raw_sample(SampleKey(0, i)), packed.load_raw_sample(SampleKey(0, i))
         assert len(two.keypoints) == 1
-        assert two.record.annotation_ids.tolist() == one.record.annotation_ids[:1].tolist()
-        factor = np.ptp(two.record.boxes[0][::2]) / np.ptp(one.record.boxes[0][::2])
+        assert two.record.instances.annotation_ids.tolist() == one.record.instances.annotation_ids[:1].tolist()
+        factor = np.ptp(two.record.instances.boxes[0][::2]) / np.ptp(one.record.instances.boxes[0][::2])
         assert factor <= 1.001
-        assert two.record.areas[0] == pytest.approx(one.record.areas[0] * factor**2, rel=0.01)
+        assert two.record.instances.areas[0] == pytest.approx(one.record.instances.areas[0] * factor**2, rel=0.01)
         assert two.image_size[0] * two.image_size[1] <= one.image_size[0] * one.image_size[1]
 
 
@@ -123,8 +123,8 @@ def overwrite_bytes(file, offset, content=b'\x00\x01\x02'):
         ('instances', r'instances.json is not the one that pack.json was written with: its checksum differs'),
         ('info', r'pack.json is not a readable JSON file'),
         ('absent key', r"pack.json is damaged: KeyError 'sha256'"),
-        ('other format', r"a pack has format 'poseplug pack', version 1; found \('other', 1\)"),
-        ('list', r"a pack has format 'poseplug pack', version 1; found None"),
+        ('other format', r"a pack has format 'poseplug pack', version 2; found \('other', 2\)"),
+        ('list', r"a pack has format 'poseplug pack', version 2; found None"),
         ('other keypoints', r"skeleton 'coco' has other keypoints now"),
         ('no info', r'pack.json: No such file'),
     ],
@@ -218,6 +218,7 @@ def test_the_command_packs_the_training_set_of_a_config(command, root, coco_data
     ('keypoints', [[float('nan'), 1]] * 17, 'keypoints is 34 finite numbers'),
     ('keypoints', [[1, 1]] * 16, 'keypoints is 34 finite numbers, x and y of 17 keypoints'),
     ('visible', [7] * 17, 'visible is 17 flags of 0, 1 or 2'),
+    ('has_box', 2, 'has_box is 0 or 1'),
     ('boxes', [1, 2, 3], 'boxes is 4 finite numbers'),
     ('boxes', [9, 2, 3, 8], 'boxes is two corners, the second to the right of and below the first'),
 ])  # fmt: skip

@@ -70,7 +70,7 @@ def test_an_image_is_a_sample_for_each_labeled_person_with_a_chest_between_pelvi
     dataset = build_dataset(config, config.train_dataloader['dataset'])
     assert len(dataset) == 5
     record = dataset[SampleKey(0, 0)].record
-    chest = record.keypoints[:, dataset.skeleton.index('chest')]
+    chest = record.instances.keypoints[:, dataset.skeleton.index('chest')]
     assert chest.tolist() == [[29, 51], [99, 51]]  # (20, 42) between (20, 60) and (20, 24), moved, counted from 0
 
 
@@ -89,7 +89,7 @@ def test_pckh_matches_people_in_any_order_by_their_heads_and_without_the_chest(c
     metric = METRICS.build(config.val_evaluator, skeleton=dataset.skeleton)
     for i in range(len(dataset)):
         record = dataset[SampleKey(0, i)].record
-        predicted = record.keypoints[::-1][: 2 if i else 1].copy()
+        predicted = record.instances.keypoints[::-1][: 2 if i else 1].copy()
         predicted[:, dataset.skeleton.index('chest')] += 50
         metric.update(create_poses(predicted), record)
     scores = metric.compute()

@@ -7,9 +7,9 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.auc import AUC
+from poseplug.testing import create_annotated_record
 
 FACE = Skeleton('face', ('left_eye', 'right_eye', 'chin'))
 ANNOTATED = np.array([[0, 0], [40, 0], [20, 50]], float)
@@ -17,7 +17,9 @@ ANNOTATED = np.array([[0, 0], [40, 0], [20, 50]], float)
 
 def measure(metric, error):
     points = ANNOTATED[None] + np.array(error, float)[None, :, None] * [0.6, 0.8]
-    record = Record(Path('a'), 'a', ANNOTATED[None], np.full((1, 3), 2), boxes=np.array([[0, 0, 60, 80]]))
+    record = create_annotated_record(
+        Path('a'), 'a', ANNOTATED[None], np.full((1, 3), 2), boxes=np.array([[0, 0, 60, 80]])
+    )
     metric.update(Poses(points, np.ones((1, 3)), np.ones(1)), record)
     return metric.compute()
 

@@ -113,11 +113,11 @@ def test_with_a_detectors_boxes_the_numbers_are_those_of_the_file(split, real_da
     metric = OKSAP(COCO, evaluator=evaluator)
     remaining = {d['score']: d for d in detections}
     for record in source.load()[0]:
-        if not len(record.keypoints):
+        if not len(record.instances):
             metric.update(Poses.empty(17), record)
-        for n in range(len(record.keypoints)):
+        for n in range(len(record.instances)):
             subject = record.put_first(n)
-            metric.update(make_poses(remaining.pop(float(subject.box_scores[0]))), subject)
+            metric.update(make_poses(remaining.pop(float(subject.instances.box_scores[0]))), subject)
     assert not remaining
     expected = compute_expected_stats(evaluator, file, to_coco_results(detections))
     assert 0.05 < expected['AP'] < expected['AR'] < 0.95
@@ -130,9 +130,9 @@ def test_with_annotated_boxes_the_numbers_are_those_of_the_file(split, real_data
     detections = {d['annotation_id']: d for d in make_detections(np.random.default_rng(7), annotations)}
     metric, added = OKSAP(COCO, evaluator=evaluator), []
     for record in CocoSource(real_data / 'coco', name).load()[0]:
-        for n in range(len(record.keypoints)):
+        for n in range(len(record.instances)):
             subject = record.put_first(n)
-            detection = detections.get(int(subject.annotation_ids[0]))
+            detection = detections.get(int(subject.instances.annotation_ids[0]))
             if detection is None:
                 metric.update(Poses.empty(17), subject)
             else:

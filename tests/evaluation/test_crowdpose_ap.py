@@ -12,13 +12,14 @@ from poseplug.evaluation.crowdpose_ap import CrowdPoseAP
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 KEYPOINTS = np.random.default_rng(0).uniform(0, 100, (1, 17, 2))
 BOX = np.array([[0, 0, 100, 100.0]])
 
 
 def make_record(name, index, visible=2, **fields) -> Record:
-    return Record(
+    return create_annotated_record(
         Path(name), name, KEYPOINTS, np.full((1, 17), visible), 'made', boxes=BOX, crowd_index=index, **fields
     )
 

@@ -7,9 +7,9 @@ import pytest
 
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.distance_collector import DistanceCollector, nanmean, pck_per_keypoint
+from poseplug.testing import create_annotated_record
 
 PAIR = Skeleton('pair', ('a', 'b'), torso=('a', 'b'))
 ANNOTATED = np.array([[0, 0], [10, 0]], float)
@@ -18,7 +18,7 @@ ANNOTATED = np.array([[0, 0], [10, 0]], float)
 def make_record(*instances, visible=None, name='im1', **fields):
     points = np.array(instances, float).reshape(-1, 2, 2)
     flags = np.full(points.shape[:2], 2) if visible is None else np.array(visible)
-    return Record(Path(name), name, points, flags, **fields)
+    return create_annotated_record(Path(name), name, points, flags, **fields)
 
 
 def make_poses(*instances):

@@ -7,11 +7,11 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.epe import EPE
 from poseplug.evaluation.nme import NME
 from poseplug.evaluation.pck import PCK
+from poseplug.testing import create_annotated_record
 
 FACE = Skeleton('face', ('left_eye', 'right_eye', 'chin'))
 ANNOTATED = np.array([[0, 0], [40, 0], [20, 50]], float)
@@ -20,7 +20,9 @@ ANNOTATED = np.array([[0, 0], [40, 0], [20, 50]], float)
 def evaluate(metric, *errors, visible=(2, 2, 2)):
     for error in errors:
         points = ANNOTATED[None] + np.array(error, float)[None, :, None] * [0.6, 0.8]
-        record = Record(Path('a'), 'a', ANNOTATED[None], np.array([visible]), boxes=np.array([[0, 0, 60, 80]]))
+        record = create_annotated_record(
+            Path('a'), 'a', ANNOTATED[None], np.array([visible]), boxes=np.array([[0, 0, 60, 80]])
+        )
         metric.update(Poses(points, np.ones((1, 3)), np.ones(1)), record)
     return metric.compute()
 

@@ -32,11 +32,11 @@ class PerfectModel(torch.nn.Module):
     def predict(self, batch):
         predictions = []
         for record in batch.records:
-            centers = record.ground_truth.boxes.reshape(-1, 2, 2).mean(axis=1)
-            center = record.boxes[0].reshape(2, 2).mean(axis=0)
+            centers = record.ground_truth.instances.boxes.reshape(-1, 2, 2).mean(axis=1)
+            center = record.instances.boxes[0].reshape(2, 2).mean(axis=0)
             nearest = np.abs(centers - center).sum(axis=1).argmin()
-            keypoints = record.ground_truth.keypoints[nearest][None]
-            predictions.append(Poses(keypoints, np.ones(keypoints.shape[:2]), record.box_scores[:1]))
+            keypoints = record.ground_truth.instances.keypoints[nearest][None]
+            predictions.append(Poses(keypoints, np.ones(keypoints.shape[:2]), record.instances.box_scores[:1]))
         return predictions
 
     def predict_stages(self, batch):
@@ -66,7 +66,7 @@ def evaluate_perfect_model(data, metric=OKSAP):
 def test_instances_of_images_without_a_box_are_missed(folder):
     all_images, half = build_dataset(folder, [0, 1, 2, 3]), build_dataset(folder, [0, 2])
     assert (all_images.undetected_records, evaluate_perfect_model(all_images).values['AR']) == ([], 100)
-    missed, total = sum(len(r.ground_truth.keypoints) for r in half.undetected_records), len(all_images)
+    missed, total = sum(len(r.ground_truth.instances) for r in half.undetected_records), len(all_images)
     assert (len(half.undetected_records), len(half) + missed) == (2, total)
     scores = evaluate_perfect_model(half)
     assert scores.values['AR'] == pytest.approx(100 * (1 - missed / total), abs=0.01)
@@ -106,5 +106,7 @@ def test_whole_images_need_no_detections(folder):
 def test_pck_of_all_instances_counts_the_missed_ones_too(folder):
     data = build_dataset(folder, [0])
     values = evaluate_perfect_model(data, partial(PCK, normalizer='box', instances='all')).values
-    labeled = np.array([(r.ground_truth.visible > 0).sum(axis=0) for r in (data.records[0], *data.undetected_records)])
+    labeled = np.array(
+        [(r.ground_truth.instances.visible > 0).sum(axis=0) for r in (data.records[0], *data.undetected_records)]
+    )
     assert values['PCK@0.2'] == pytest.approx(100 * (labeled[0] / labeled.sum(axis=0)).mean(), abs=0.01)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.normalizers import SizeNormalizer
+from poseplug.testing import create_annotated_record
 
 FACE = Skeleton('face', ('left_eye', 'right_eye', 'chin'), torso=('left_eye', 'chin'), head=('right_eye', 'chin'))
 POINTS = np.array([[[0, 0], [3, 4], [3, 0]]], np.float32)
 
 
 def make_record(visible=(2, 2, 2), **fields):
-    return Record(Path('a.jpg'), 'a', POINTS, np.array([visible]), **fields)
+    return create_annotated_record(Path('a.jpg'), 'a', POINTS, np.array([visible]), **fields)
 
 
 @pytest.mark.parametrize(('rule', 'expected'), [

@@ -1,6 +1,5 @@
 """COCO's numbers worked by hand, and the notes on what they exclude."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from poseplug.core.sample import Record
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import change_record, create_annotated_record
 
 
 def random_keypoints(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def make_record(name: str, keypoints: np.ndarray, visible: np.ndarray) -> Record
     low, high = keypoints.min(axis=1), keypoints.max(axis=1)
     boxes = np.concatenate([low, high], axis=1)
     areas = (high - low).prod(axis=1) * 0.6
-    return Record(Path(f'{name}.jpg'), name, keypoints, visible, 'made', boxes=boxes, areas=areas)
+    return create_annotated_record(Path(f'{name}.jpg'), name, keypoints, visible, 'made', boxes=boxes, areas=areas)
 
 
 def test_perfect_predictions_score_100():
@@ -39,8 +39,8 @@ def test_an_instance_off_by_the_oks_constant_has_the_oks_of_exp_minus_an_eighth(
     """OKS = exp(-d² / (2 area (2 sigma)²)): at d = sqrt(area) sigma it is exp(-1/8) = 0.88, correct up to 0.85."""
     keypoints = random_keypoints(np.random.default_rng(1), 1)
     record = make_record('a', keypoints, np.full((1, 17), 2))
-    assert record.areas is not None
-    step = np.sqrt(record.areas[0]) * np.array(COCO.sigmas)[None, :, None] * [1.0, 0.0]
+    assert record.instances.has_area.all()
+    step = np.sqrt(record.instances.areas[0]) * np.array(COCO.sigmas)[None, :, None] * [1.0, 0.0]
     metric = OKSAP(COCO)
     metric.update(Poses(keypoints + step, np.ones((1, 17)), np.ones(1)), record)
     assert metric.compute().values['AP'] == pytest.approx(80.0)  # 8 of the 10 thresholds 0.50, 0.55, ..., 0.95
@@ -57,7 +57,7 @@ def test_images_added_once_per_instance_count_their_annotations_once():
 
 def test_a_size_without_instances_is_not_reported_but_noted():
     keypoints = random_keypoints(np.random.default_rng(0), 1) * 0.01
-    record = replace(make_record('a', keypoints, np.full((1, 17), 2)), areas=np.array([9000.0]))
+    record = change_record(make_record('a', keypoints, np.full((1, 17), 2)), areas=np.array([9000.0]))
     metric = OKSAP(COCO)
     metric.update(Poses(keypoints, np.ones((1, 17)), np.ones(1)), record)
     scores = metric.compute()
@@ -70,7 +70,7 @@ def test_a_missing_area_is_estimated_and_noted():
     metric = OKSAP(COCO)
     metric.update(
         Poses(keypoints, np.ones((1, 17)), np.ones(1)),
-        replace(make_record('a', keypoints, np.full((1, 17), 2)), areas=None),
+        change_record(make_record('a', keypoints, np.full((1, 17), 2)), areas=None),
     )
     assert any('0.53' in note for note in metric.compute().notes)
 
@@ -158,8 +158,8 @@ def test_rescoring_multiplies_the_box_score_by_the_mean_of_confident_keypoint_sc
 
 def make_crop(record: Record, score: float) -> Record:
     """The record of a detector's box."""
-    return Record(record.path, record.id, np.zeros((1, 17, 2)), np.zeros((1, 17), int), boxes=record.boxes[:1],
-                  box_scores=np.array([score]), ground_truth=record)  # fmt: skip
+    return create_annotated_record(record.path, record.id, np.zeros((1, 17, 2)), np.zeros((1, 17), int), 
+                  boxes=record.instances.boxes[:1], box_scores=np.array([score]), ground_truth=record)  # fmt: skip
 
 
 def test_an_instance_without_a_confident_keypoint_scores_0_and_annotated_boxes_score_1():
@@ -181,7 +181,7 @@ def test_suppression_uses_the_detectors_box_the_predicted_one_or_the_keypoints()
     extent_area = float((high - low).prod())
     metric = OKSAP(COCO)
     metric.update(make_poses(keypoints), record)
-    metric.update(make_poses(keypoints), replace(make_crop(record, 0.5), boxes=np.array([[0, 0, 10, 20.0]])))
+    metric.update(make_poses(keypoints), change_record(make_crop(record, 0.5), boxes=np.array([[0, 0, 10, 20.0]])))
     metric.update(make_poses(keypoints, boxes=np.array([[0, 0, 3, 4.0]])), make_crop(record, 0.5))
     assert sorted(metric.collector.select_predictions('a').areas) == pytest.approx([12, 200, extent_area])
 
@@ -190,7 +190,7 @@ def test_ignored_regions_and_instances_without_keypoints_do_not_count_and_are_no
     keypoints = random_keypoints(np.random.default_rng(4), 3)
     visible = mark_all_visible(keypoints)
     visible[1] = 0
-    record = replace(make_record('a', keypoints, visible), ignored_boxes=np.array([[1000, 1000, 1400, 1400.0]]))
+    record = change_record(make_record('a', keypoints, visible), ignored_boxes=np.array([[1000, 1000, 1400, 1400.0]]))
     away = keypoints[:2] - keypoints[:2].min(axis=1, keepdims=True) + 1050
     predictions = make_poses(np.concatenate([keypoints, away]), [0.5, 0.6, 0.7, 0.9, 0.8])
     scores = evaluate((predictions, record))
@@ -236,7 +236,7 @@ def test_numbers_that_are_not_finite_are_dropped_and_counted(bad):
 
 def test_an_annotated_instance_predicted_twice_counts_once():
     keypoints = random_keypoints(np.random.default_rng(4), 2)
-    record = replace(make_record('a', keypoints, mark_all_visible(keypoints)), annotation_ids=np.array([7, 9]))
+    record = change_record(make_record('a', keypoints, mark_all_visible(keypoints)), annotation_ids=np.array([7, 9]))
     pairs = [(make_poses(keypoints[n : n + 1]), record.put_first(n)) for n in (0, 1, 0)]
     scores = evaluate(*pairs)
     assert scores.values['AP'] == 100
@@ -275,7 +275,7 @@ def test_instances_of_another_skeleton_and_several_instances_per_box_are_refused
     record = make_record('im3', keypoints, mark_all_visible(keypoints))
     with pytest.raises(MismatchError, match='im3: instances are predicted with 14 keypoints, .* the 17 of skeleton'):
         OKSAP(COCO).update(make_poses(keypoints[:, :14]), record)
-    three = replace(make_crop(record, 0.5), boxes=np.zeros((3, 4)), box_scores=np.ones(3))
-    three = replace(three, keypoints=np.zeros((3, 17, 2)), visible=np.zeros((3, 17), int))
+    three = change_record(make_crop(record, 0.5), boxes=np.zeros((3, 4)), box_scores=np.ones(3),
+                          keypoints=np.zeros((3, 17, 2)), visible=np.zeros((3, 17), int))  # fmt: skip
     with pytest.raises(MismatchError, match='im3: 2 instances are predicted for 3 boxes'):
         OKSAP(COCO, score_mode='bbox_keypoint').update(make_poses(keypoints), three)

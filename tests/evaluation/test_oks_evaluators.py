@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.evaluation.crowdpose_ap import CrowdPoseAP
 from poseplug.evaluation.oks_ap import COCO_STATS, OKSAP
 from poseplug.evaluation.oks_evaluators import get_oks_evaluator
 from poseplug.skeletons.coco import COCO
+from poseplug.testing import change_record, create_annotated_record
 
 
 def has_xtcocotools() -> bool:
@@ -48,7 +47,7 @@ def make_record(rng, name, keypoints):
     region = np.concatenate([corner, corner + 60])[None]
     boxes, areas = np.concatenate([low, high], axis=1), (high - low).prod(axis=1) * 0.6
     crowd_index = float(rng.choice([0.05, 0.15, 0.5, 0.9]))
-    return Record(Path(f'{name}.jpg'), name, keypoints, visible, 'made', boxes=boxes, areas=areas,
+    return create_annotated_record(Path(f'{name}.jpg'), name, keypoints, visible, 'made', boxes=boxes, areas=areas,
                   ignored_boxes=region, crowd_index=crowd_index)  # fmt: skip
 
 
@@ -88,7 +87,7 @@ def test_both_evaluators_agree_without_any_prediction(metric_type):
         metric = metric_type(COCO, evaluator=name)
         rng = np.random.default_rng(0)
         record = make_record(rng, 'a', random_keypoints(rng, 3))
-        metric.update(no_instances, replace(record, visible=np.full((3, 17), 2), crowd_index=0.5))
+        metric.update(no_instances, change_record(record, visible=np.full((3, 17), 2), crowd_index=0.5))
         stats.append(metric.compute_stats())
     assert stats[0] == stats[1]
     assert stats[0]['AP'] == 0

@@ -1,6 +1,5 @@
 """PCK and the area under its curve, worked by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.pck import PCK
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import change_record, create_annotated_record
 
 TRIANGLE = Skeleton('triangle', ('a', 'b', 'c'), torso=('a', 'b'), groups={'ends': ('a', 'b'), 'tip': ('c',)})
 
@@ -19,7 +19,7 @@ TRIANGLE = Skeleton('triangle', ('a', 'b', 'c'), torso=('a', 'b'), groups={'ends
 def make_record(points, visible=None) -> Record:
     keypoints = np.asarray(points, np.float32)[None]
     flags = np.full(keypoints.shape[1], 2) if visible is None else np.asarray(visible)
-    return Record(Path('made.jpg'), 'made', keypoints, flags[None].astype(np.uint8), 'made')
+    return create_annotated_record(Path('made.jpg'), 'made', keypoints, flags[None].astype(np.uint8), 'made')
 
 
 def make_poses(points) -> Poses:
@@ -79,7 +79,7 @@ def test_lsps_torso_is_right_hip_to_left_shoulder():
 def test_instances_without_a_torso_are_excluded_and_counted():
     pairs = [
         (make_poses(ANNOTATED), make_record(ANNOTATED)),
-        (make_poses(ANNOTATED), replace(make_record(ANNOTATED, visible=[0, 2, 2]), id='im7')),
+        (make_poses(ANNOTATED), change_record(make_record(ANNOTATED, visible=[0, 2, 2]), id='im7')),
         (make_poses(ANNOTATED), make_record([(3, 3), (3, 3), (5, 8)])),
     ]
     scores = evaluate(pairs)
@@ -148,12 +148,13 @@ def test_a_skeleton_without_a_torso_is_an_error():
 def test_other_sizes_and_all_instances_of_an_image_can_be_measured():
     """An error of 9 px is 0.9 of the torso and 0.15 of the longer side of a box of 40 x 60 px."""
     boxes = np.array([[0, 0, 40, 60.0]])
-    record, shifted = replace(make_record(ANNOTATED), boxes=boxes), make_poses(np.add(ANNOTATED, (9, 0)))
+    record, shifted = change_record(make_record(ANNOTATED), boxes=boxes), make_poses(np.add(ANNOTATED, (9, 0)))
     assert evaluate([(shifted, record)]).values['PCK@0.2'] == 0
     by_box = evaluate([(shifted, record)], normalizer='box').values
     assert (by_box['PCK@0.1'], by_box['PCK@0.2']) == (0, 100)
-    both = replace(record, keypoints=np.concatenate([record.keypoints + 500, record.keypoints]),
-                   visible=np.repeat(record.visible, 2, axis=0), boxes=np.repeat(boxes, 2, axis=0))  # fmt: skip
+    keypoints, visible = record.instances.keypoints, record.instances.visible
+    both = change_record(record, keypoints=np.concatenate([keypoints + 500, keypoints]),
+                         visible=np.repeat(visible, 2, axis=0), boxes=np.repeat(boxes, 2, axis=0))  # fmt: skip
     assert evaluate([(shifted, both)], normalizer='box').values['PCK@0.2'] == 0
     assert evaluate([(shifted, both)], normalizer='box', instances='all').values['PCK@0.2'] == 50
 

@@ -7,16 +7,16 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.pckh import PCKh
+from poseplug.testing import create_annotated_record
 
 BODY = Skeleton('body', ('neck', 'head_top', 'wrist', 'pelvis', 'thorax'), head=('neck', 'head_top'))
 ANNOTATED = np.array([[0, 0], [0, 20], [50, 50], [30, 80], [10, 5]], float)
 
 
 def make_record(visible=(2, 2, 2, 2, 2), head_sizes=(10.0,)):
-    return Record(
+    return create_annotated_record(
         Path('a'),
         'a',
         ANNOTATED[None],

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.auc import AUC
 from poseplug.evaluation.distance_collector import nanmean, pck_per_keypoint
@@ -19,6 +18,7 @@ from poseplug.evaluation.pck import PCK
 from poseplug.evaluation.pckh import PCKh
 from poseplug.grouping.oks import OKSCandidates, oks_nms, soft_oks_nms
 from poseplug.skeletons.coco import COCO
+from poseplug.testing import create_annotated_record
 
 SETS = ('mpii16', 'jhmdb15', 'face68')
 MPII = (
@@ -73,7 +73,7 @@ class Dataset:
             points = self.predicted[index] + np.float32(shift_px)
             sizes = dict(boxes=self.boxes[index], head_sizes=self.head_sizes[index])
             visible = self.visible[index].astype(np.uint8)
-            record = Record(Path('a.jpg'), str(n), self.annotated[index], visible, **sizes)
+            record = create_annotated_record(Path('a.jpg'), str(n), self.annotated[index], visible, **sizes)
             metric.update(Poses(points, np.ones(points.shape[:2]), np.ones(1)), record)
         return metric
 
@@ -274,17 +274,17 @@ def build_record(image_id, annotations):
     areas, annotation_ids = (np.array([a[key] for a in instances]) for key in ('area', 'id'))
     path, points, visible = Path(f'{image_id}.jpg'), keypoints[..., :2], keypoints[..., 2].astype(np.uint8)
     fields = dict(areas=areas, annotation_ids=annotation_ids, boxes=boxes[~ignored], ignored_boxes=boxes[ignored])
-    return Record(path, str(image_id), points, visible, 'coco', **fields)
+    return create_annotated_record(path, str(image_id), points, visible, 'coco', **fields)
 
 
 def build_crop(record, annotation_id, size, score):
     """The record of a detector's box of this size around an annotated instance."""
-    subject = record.put_first(int(np.flatnonzero(record.annotation_ids == annotation_id)[0]))
-    center = (subject.boxes[0, :2] + subject.boxes[0, 2:]) / 2
+    subject = record.put_first(int(np.flatnonzero(record.instances.annotation_ids == annotation_id)[0]))
+    center = (subject.instances.boxes[0, :2] + subject.instances.boxes[0, 2:]) / 2
     boxes = np.concatenate([center - size / 2, center + size / 2])[None]
     keypoints, visible = np.zeros((1, 17, 2)), np.zeros((1, 17), np.uint8)
     detection = dict(boxes=boxes, box_scores=np.array([score]), annotation_ids=np.array([annotation_id]))
-    return Record(subject.path, subject.id, keypoints, visible, **detection, ground_truth=record)
+    return create_annotated_record(subject.path, subject.id, keypoints, visible, **detection, ground_truth=record)
 
 
 @pytest.mark.parametrize('score_mode', SCORE_MODES)

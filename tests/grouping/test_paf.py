@@ -3,7 +3,6 @@
 import math
 import os
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from poseplug.data.sources.coco import CocoSource
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.grouping.paf import parse_paf
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.testing import change_record
 
 COCO, COCO18 = get_skeleton('coco'), get_skeleton('coco18')
 
@@ -105,7 +105,7 @@ def round_trip(record, **settings):
     """An image's annotated instances, encoded at a height of 368 px and decoded, in image pixels as those of 'coco'."""
     height, width = cv2.imread(str(record.path)).shape[:2]
     factor = 368 / height
-    keypoints, visible = COCO18.convert_keypoints(COCO, record.keypoints, record.visible)
+    keypoints, visible = COCO18.convert_keypoints(COCO, record.instances.keypoints, record.instances.visible)
     codec = PAF(COCO18, (8 * math.ceil(width * factor / 8), 368), **settings)
     input_keypoints = torch.from_numpy((keypoints + 0.5) * factor - 0.5)[None]
     targets = codec.encode(input_keypoints, torch.from_numpy(visible)[None])
@@ -127,9 +127,9 @@ def count_pieces(visible):
 
 def keep_connected_instances(record):
     """The same image, without labels of instances of fewer than 3 keypoints or of keypoints not connected by limbs."""
-    _, visible = COCO18.convert_keypoints(COCO, record.keypoints, record.visible)
+    _, visible = COCO18.convert_keypoints(COCO, record.instances.keypoints, record.instances.visible)
     is_whole = [count_pieces(v) == 1 and (v > 0).sum() >= 3 for v in visible]
-    return replace(record, visible=np.where(np.array(is_whole)[:, None], record.visible, 0))
+    return change_record(record, visible=np.where(np.array(is_whole)[:, None], record.instances.visible, 0))
 
 
 def average_precision(records, poses_per_image):
@@ -156,5 +156,5 @@ def test_annotated_keypoints_of_real_crowds_come_back_through_fields(coco_record
 
 
 def test_three_quarters_of_the_instances_are_labeled_in_one_piece(coco_records):
-    counts = Counter(bool(v.any()) for r in coco_records for v in keep_connected_instances(r).visible)
+    counts = Counter(bool(v.any()) for r in coco_records for v in keep_connected_instances(r).instances.visible)
     assert counts[True] > 3 * counts[False]

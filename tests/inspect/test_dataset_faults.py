@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from poseplug.config.load import load_config
-from poseplug.core.sample import Record
 from poseplug.data.sources.base import SourceReport
 from poseplug.data.synthetic import write_coco
 from poseplug.inspect.dataset_faults import (
@@ -21,6 +20,7 @@ from poseplug.inspect.dataset_faults import (
 from poseplug.inspect.dataset_reading import SourceStatistics, read_all_images, read_datasets
 from poseplug.inspect.environment import Finding
 from poseplug.skeletons.coco import COCO
+from poseplug.testing import create_annotated_record
 
 CONFIG = Path(__file__).parents[2] / 'configs/simple_baseline/simple_baseline_r50_coco_256x192.py'
 BODY = {
@@ -55,7 +55,9 @@ def read_image_with(tmp_path):
         areas = [2000.0] * len(instances) if areas is None else areas
         visible = np.full(keypoints.shape[:2], flag, np.uint8)
         extras = dict(boxes=np.array(boxes, dtype=float), areas=np.array(areas, dtype=float))
-        record = Record(tmp_path / 'a.png', 'a.png', keypoints, visible, annotation_ids=annotation_ids, **extras)
+        record = create_annotated_record(
+            tmp_path / 'a.png', 'a.png', keypoints, visible, annotation_ids=annotation_ids, **extras
+        )
         report = SourceReport('made', kept=len(instances))
         statistics = SourceStatistics('train: made', report, COCO, [record])
         read_all_images(statistics, 1)
@@ -122,7 +124,9 @@ def test_the_most_severe_come_first(read_image_with):
 def test_repeated_annotation_ids_and_images_with_the_same_pixels_are_reported(read_image_with, tmp_path):
     statistics = read_image_with(build_keypoints(), build_keypoints() + 5, annotation_ids=np.array([7, 7]))
     cv2.imwrite(str(tmp_path / 'b.png'), np.zeros((110, 100, 3), np.uint8))
-    statistics.records.append(Record(tmp_path / 'b.png', 'b', build_keypoints()[None], np.full((1, 17), 2, np.uint8)))
+    statistics.records.append(
+        create_annotated_record(tmp_path / 'b.png', 'b', build_keypoints()[None], np.full((1, 17), 2, np.uint8))
+    )
     read_all_images(statistics, 1)
     text = '\n'.join(map(str, collect_dataset_findings(statistics, [])))
     assert '1 annotation ids occur more than once: 7' in text
@@ -131,7 +135,7 @@ def test_repeated_annotation_ids_and_images_with_the_same_pixels_are_reported(re
 
 def test_keypoints_that_no_instance_has_are_reported(read_image_with):
     statistics = read_image_with(build_keypoints())
-    statistics.records[0].visible[:, 0] = 0
+    statistics.records[0].instances.visible[:, 0] = 0
     assert any('never labeled: nose' in f.message for f in collect_dataset_findings(statistics, []))
 
 

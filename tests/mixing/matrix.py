@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from poseplug.core.errors import MismatchError
-from poseplug.core.sample import Batch, Record
+from poseplug.core.sample import Batch
 from poseplug.registry import CODECS, MODELS
-from poseplug.testing import SMALL_SKELETON
+from poseplug.testing import SMALL_SKELETON, create_annotated_record
 from tests.test_contracts import SETTINGS, list_builtin_parts
 
 SIZE = (64, 64)
@@ -180,7 +180,7 @@ def create_batch(seed: int = 0) -> Batch:
         image_to_input=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1, 1),
         image_sizes=[SIZE] * count,
         records=[
-            Record(Path(f'{i}.jpg'), str(i), record_keypoints, record_keypoints[..., 0], source='test')
+            create_annotated_record(Path(f'{i}.jpg'), str(i), record_keypoints, record_keypoints[..., 0], source='test')
             for i in range(count)
         ],
         keys=[],

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.sample import Record
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoSource
 from poseplug.files.images import read_image
@@ -21,6 +20,7 @@ from poseplug.predict.detected_boxes import (
     load_split_records,
     write_detections,
 )
+from poseplug.testing import create_annotated_record
 from tests.predict.test_detectors import BrightAreaNetwork
 
 
@@ -64,8 +64,8 @@ def test_the_source_reads_the_boxes_that_were_written(data, tmp_path):
     assert len(records) == 3
     for record in records:
         (detections,) = detect([record.path])
-        assert np.abs(record.boxes - detections.boxes).max() <= 0.0101  # a corner and an extent, rounded
-        assert np.allclose(record.box_scores, [0.9, 0.12346])
+        assert np.abs(record.instances.boxes - detections.boxes).max() <= 0.0101  # a corner and an extent, rounded
+        assert np.allclose(record.instances.box_scores, [0.9, 0.12346])
 
 
 def test_images_without_people_are_included_and_a_box_file_is_not_needed(data):
@@ -96,7 +96,7 @@ def test_images_without_a_unique_number_are_an_error_that_names_them(data, tiny_
 def create_record(image_id, boxes, areas):
     keypoints = np.zeros((len(boxes), 17, 2))
     boxes, areas = np.array(boxes, float), np.array(areas)
-    return Record(Path('x'), str(image_id), keypoints, keypoints[..., 0], boxes=boxes, areas=areas)
+    return create_annotated_record(Path('x'), str(image_id), keypoints, keypoints[..., 0], boxes=boxes, areas=areas)
 
 
 def create_result(image_id, box):

@@ -337,8 +337,8 @@ def test_four_of_five_large_people_of_coco_are_detected(real, coco_records):
     detector, large_masks, match_masks = real(threshold=0.3), [], []
     for record in coco_records[:50]:
         (detections,) = detector([record.path])
-        large_masks.append(record.areas > LARGE_AREA_PX2)
-        match_masks.append(match_detected_boxes(record.boxes, detections.boxes))
+        large_masks.append(record.instances.areas > LARGE_AREA_PX2)
+        match_masks.append(match_detected_boxes(record.instances.boxes, detections.boxes))
     large, matches = np.concatenate(large_masks), np.concatenate(match_masks)
     assert large.sum() > 100
     assert matches[large].mean() >= 0.8

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.evaluation.pck import PCK
 from poseplug.evaluation.pckh import PCKh
@@ -17,6 +16,7 @@ from poseplug.grouping.oks import oks, oks_nms, soft_oks_nms
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
 from poseplug.skeletons.mpii import MPII
+from poseplug.testing import create_annotated_record
 from tests.properties.laws import LAW, rng, seeds
 
 SIGMAS = torch.tensor(COCO.sigmas, dtype=torch.float64)
@@ -35,7 +35,7 @@ def make_record(keypoints, number, **fields):
     fields['head_sizes'] = np.full(count, 25.0)
     fields['annotation_ids'] = np.arange(count) + 100 * number
     visible = np.full(keypoints.shape[:2], 2, np.uint8)
-    return Record('a.jpg', str(number), keypoints, visible, **fields)
+    return create_annotated_record('a.jpg', str(number), keypoints, visible, **fields)
 
 
 def make_poses(keypoints, scores=None):
@@ -89,7 +89,7 @@ def test_the_order_of_images_does_not_matter(metric, seed):
 def test_perfect_predictions_score_100(metric, seed):
     build, skeleton = metric
     records = [make_record(random_keypoints(seed + n, 2, skeleton), n) for n in range(3)]
-    values = compute_values(build(), [(make_poses(record.keypoints), record) for record in records])
+    values = compute_values(build(), [(make_poses(record.instances.keypoints), record) for record in records])
     assert values
     assert all(value == 100 for value in values.values())
 
@@ -106,7 +106,7 @@ def test_values_are_percentages(metric, seed):
 def test_predictions_far_away_score_0(metric, seed):
     build, skeleton = metric
     record = make_record(random_keypoints(seed, 2, skeleton), 0)
-    values = compute_values(build(), [(make_poses(record.keypoints + 1e5), record)])
+    values = compute_values(build(), [(make_poses(record.instances.keypoints + 1e5), record)])
     assert all(value == 0 for value in values.values())
 
 
@@ -115,7 +115,7 @@ def test_predictions_far_away_score_0(metric, seed):
 def test_pck_does_not_depend_on_the_scale_of_the_image(seed, factor):
     pairs = make_pairs(seed, LSP)
     scaled = [
-        (make_poses(poses.keypoints * factor), make_record(record.keypoints * factor, n))
+        (make_poses(poses.keypoints * factor), make_record(record.instances.keypoints * factor, n))
         for n, (poses, record) in enumerate(pairs)
     ]
     expected = compute_values(PCK(LSP, instances='all'), scaled)

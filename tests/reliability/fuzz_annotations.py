@@ -48,6 +48,7 @@ from poseplug.data.sources.packed import (
     PackedSource,
 )
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.testing import create_annotated_record
 from tests.reliability.mutants import Rng, build_matlab_bombs, mutate_json, mutate_matlab
 from tests.reliability.rows import Finding, print_rows
 
@@ -160,12 +161,15 @@ def build_pack_content() -> dict[str, Any]:
         sources=['lsp'] * 2,
         keypoints=[keypoints] * 2,
         visible=[[2] * 14] * 2,
-        boxes=[[1.0, 2, 30, 40], None],
-        areas=[50.0, None],
+        boxes=[[1.0, 2, 30, 40], [0.0, 0, 0, 0]],
+        has_box=[1, 0],
+        areas=[50.0, 0.0],
+        has_area=[1, 0],
         centers=[[20.0, 20]] * 2,
         scales=[0.5] * 2,
         head_sizes=[None] * 2,
         annotation_ids=[1, 2],
+        box_scores=[None] * 2,
     )
     info = dict(
         format=PACK_FORMAT,
@@ -233,7 +237,7 @@ def read_boxes(folder: Path) -> tuple[list[Record], SourceReport]:
         count = len(detected.boxes)
         keypoints, visible = np.zeros((count, 0, 2)), np.zeros((count, 0), np.uint8)
         boxes = dict(boxes=detected.boxes, box_scores=detected.scores)
-        records.append(Record(folder, str(image_id), keypoints, visible, **boxes))
+        records.append(create_annotated_record(folder, str(image_id), keypoints, visible, **boxes))
     return records, report
 
 
@@ -389,19 +393,22 @@ def limit_time(seconds: float) -> Iterator[None]:
 
 def find_record_fault(records: list[Record], report: SourceReport, num_keypoints: int) -> str:
     """What is wrong with the records of a file that was read, or nothing."""
-    num_instances = sum(len(record.keypoints) for record in records)
+    num_instances = sum(len(record.instances) for record in records)
     if report.kept != num_instances or report.total < report.kept:
         return f'{report.kept} kept of {report.total}, but {num_instances} instances'
     for record in records:
-        count = len(record.keypoints)
-        if record.keypoints.shape != (count, num_keypoints, 2) or record.visible.shape != (count, num_keypoints):
-            return f'keypoints of shape {record.keypoints.shape}'
-        if not np.isin(record.visible, (0, 1, 2)).all():
+        count = len(record.instances)
+        keypoints, visible = record.instances.keypoints, record.instances.visible
+        if keypoints.shape != (count, num_keypoints, 2) or visible.shape != (count, num_keypoints):
+            return f'keypoints of shape {keypoints.shape}'
+        if not np.isin(visible, (0, 1, 2)).all():
             return 'an invalid visibility'
-        for name, value in vars(record).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind in 'fc' and not np.isfinite(value).all():
+        for name, value in vars(record.instances).items():
+            is_number = value.dtype.kind in 'fc' and not np.isnan(value).all()  # NaN in all rows: the file has none
+            if is_number and not np.isfinite(value).all():
                 return f'{name} that are not finite'
-        if record.boxes is not None and not (record.boxes[:, 2:] > record.boxes[:, :2]).all():
+        has_extent = (record.instances.boxes[:, 2:] > record.instances.boxes[:, :2]).all(axis=1)
+        if not has_extent[record.instances.has_box].all():
             return 'a box without extent'
     return ''
 

@@ -21,6 +21,7 @@ from poseplug.grouping.nms import nms
 from poseplug.predict.predictor import Predictor
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 NUM_KEYPOINTS = len(COCO)
 
@@ -41,7 +42,7 @@ def make_record(count: int) -> Record:
     keypoints = np.full((count, NUM_KEYPOINTS, 2), 5, np.float32)
     visible = np.full((count, NUM_KEYPOINTS), 2, np.uint8)
     boxes = np.tile([0.0, 0, 9, 9], (count, 1))
-    return Record('a.jpg', '1', keypoints, visible, boxes=boxes, areas=np.full(count, 81.0),
+    return create_annotated_record('a.jpg', '1', keypoints, visible, boxes=boxes, areas=np.full(count, 81.0),
                   annotation_ids=np.arange(count))  # fmt: skip
 
 

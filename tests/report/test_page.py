@@ -7,12 +7,12 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import MetricResult
 from poseplug.evaluation.results import EvaluationResult
 from poseplug.report.page import score_image, select_examples, select_headline_metric, write_html_report
 from poseplug.skeletons.lsp import LSP, LSP_OBSERVER
+from poseplug.testing import create_annotated_record
 
 VOID = {'meta', 'img', 'br'}
 
@@ -63,8 +63,8 @@ def evaluation(tmp_path):
         cv2.imwrite(str(path), np.full((100, 90, 3), 20 * i, np.uint8))
         predicted = build_person()
         predicted[14 - i :] += 1000
-        record = Record(path, path.name, build_person()[None], np.full((1, 14), 2, np.uint8))
-        predictions.append((record, Poses.from_annotations(predicted[None], record.visible)))
+        record = create_annotated_record(path, path.name, build_person()[None], np.full((1, 14), 2, np.uint8))
+        predictions.append((record, Poses.from_annotations(predicted[None], record.instances.visible)))
     first = MetricResult({'PCK@0.1': 11.0, 'PCK@0.2': 21.0, 'PCK@0.2/wrist': 8.5}, {'mean': ([0, 0.2], [0, 21])})
     last = MetricResult(
         {'PCK@0.1': 31.0, 'PCK@0.2': 61.0, 'PCK@0.2/wrist': 44.5}, {'mean': ([0, 0.2], [0, 61])}, ['2 < 3 skipped']
@@ -159,7 +159,7 @@ def test_the_headline_metric_is_pck_at_a_fifth_by_default(evaluation):
 def test_instances_of_whole_images_are_scored_in_any_order(tmp_path):
     """The prediction of a crop belongs to its subject; in a whole image all instances are matched."""
     points = np.stack([build_person(), build_person() + 200])
-    record = Record(tmp_path / 'p.jpg', 'p', points, np.full(points.shape[:2], 2, np.uint8))
+    record = create_annotated_record(tmp_path / 'p.jpg', 'p', points, np.full(points.shape[:2], 2, np.uint8))
     reversed_poses = Poses(points[::-1], np.ones((2, 14)), np.ones(2))
     assert score_image(LSP, record, reversed_poses) == (0, 0)
     assert score_image(LSP, record, reversed_poses, 'all') == (100, 100)

@@ -16,6 +16,7 @@ from poseplug.data.sources.lsp import LSPETSource, LSPSource
 from poseplug.inspect import verify
 from poseplug.inspect.browse import draw_sample_image
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import change_record
 
 
 @pytest.fixture
@@ -105,7 +106,10 @@ def exchange_sides(records, *parts):
     for part in parts:
         pair = [LSP.index(f'{side}_{part}') for side in ('left', 'right')]
         order[pair] = pair[::-1]
-    return [replace(r, keypoints=r.keypoints[:, order], visible=r.visible[:, order]) for r in records]
+    return [
+        change_record(r, keypoints=r.instances.keypoints[:, order], visible=r.instances.visible[:, order])
+        for r in records
+    ]
 
 
 def test_left_and_right_of_the_real_data_sets_are_plausible_and_most_people_face_the_camera(real_records):
@@ -136,7 +140,7 @@ def test_labels_that_follow_the_observer_are_not_the_persons(real_records):
 
 
 def test_a_person_upside_down_is_judged_in_the_frame_of_the_torso(real_records):
-    rotated = [replace(r, keypoints=-r.keypoints) for r in real_records[0][:300]]
+    rotated = [change_record(r, keypoints=-r.instances.keypoints) for r in real_records[0][:300]]
     assert verify.measure_left_right(rotated, LSP) == verify.measure_left_right(real_records[0][:300], LSP)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from poseplug.core.boxes import box_areas, has_extent
 from poseplug.core.errors import AnnotationError
+from poseplug.core.instances import IgnoredRegions, Instances
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
 from poseplug.data.sources.coco_format import CocoReader, group_by_image
@@ -155,22 +156,17 @@ class _AICAnnotations:
 
     def build_record(self, rows: np.ndarray, ignored_rows: np.ndarray, path: Path, name: str, source: str) -> Record:
         """Build the record of one image from the rows of its people and of its ignored regions."""
-        boxes = self.boxes[rows]
-        areas = box_areas(boxes)
-        keypoints, visible = self.keypoints[rows].astype(np.float32), self.visible[rows]
-        no_crowds = np.zeros(len(ignored_rows), dtype=bool)
-        return Record(
-            path=path,
-            id=name,
-            keypoints=keypoints,
-            visible=visible,
-            source=source,
+        boxes, ignored_boxes = self.boxes[rows], self.boxes[ignored_rows]
+        instances = Instances.from_annotations(
+            self.keypoints[rows].astype(np.float32),
+            self.visible[rows],
             boxes=boxes,
-            areas=areas,
+            areas=box_areas(boxes),
             annotation_ids=rows + 1,  # the file has none: the number of the person in it
-            ignored_boxes=self.boxes[ignored_rows],
-            ignored_crowds=no_crowds,
         )
+        no_crowds = np.zeros(len(ignored_rows), dtype=bool)
+        ignored = IgnoredRegions.from_annotations(ignored_boxes, crowds=no_crowds)
+        return Record(path, name, instances, source, ignored)
 
 
 def _convert_flags(rows: JsonRows, flags: np.ndarray) -> np.ndarray:

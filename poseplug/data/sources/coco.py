@@ -10,6 +10,7 @@ import numpy as np
 
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError
+from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
 from poseplug.data.sources.box_files import DetectedBoxes, read_detected_boxes
@@ -107,7 +108,7 @@ class CocoFormatSource(Source):
         records = [_replace_with_detections(r, detected.get(int(r.id), _NO_BOXES)) for r in annotated]
         # They give no sample but count as missed in every metric, so the report says so.
         num_missed = sum(
-            len(truth.keypoints) for r, truth in zip(records, annotated, strict=True) if not len(r.keypoints)
+            len(truth.instances) for r, truth in zip(records, annotated, strict=True) if not len(r.instances)
         )
         if num_missed:
             report.notes.append(f'{num_missed} annotated instances on images without a box are missed')
@@ -115,29 +116,15 @@ class CocoFormatSource(Source):
         if self.reader.keep_empty:
             return records, report
         # Images with annotations but without detections stay: their instances are missed, not unknown.
-        has_instances = [len(r.keypoints) + len(truth.keypoints) for r, truth in zip(records, annotated, strict=True)]
+        has_instances = [len(r.instances) + len(truth.instances) for r, truth in zip(records, annotated, strict=True)]
         return [r for r, count in zip(records, has_instances, strict=True) if count], report
 
 
 def _replace_with_detections(ground_truth: Record, detected: DetectedBoxes) -> Record:
     """Return the record of an image with the detected instances in place of the annotated ones."""
-    num_boxes, num_keypoints = len(detected.boxes), ground_truth.keypoints.shape[1]
-    keypoints = np.zeros((num_boxes, num_keypoints, 2), dtype=np.float32)
-    visible = np.zeros((num_boxes, num_keypoints), dtype=np.uint8)
-    return Record(
-        path=ground_truth.path,
-        id=ground_truth.id,
-        keypoints=keypoints,
-        visible=visible,
-        source=ground_truth.source,
-        boxes=detected.boxes,
-        box_scores=detected.scores,
-        ignored_boxes=ground_truth.ignored_boxes,
-        ignored_areas=ground_truth.ignored_areas,
-        ignored_crowds=ground_truth.ignored_crowds,
-        crowd_index=ground_truth.crowd_index,
-        ground_truth=ground_truth,
-    )
+    num_keypoints = ground_truth.instances.keypoints.shape[1]
+    instances = Instances.from_detections(detected.boxes, detected.scores, num_keypoints)
+    return replace(ground_truth, instances=instances, ground_truth=ground_truth)
 
 
 @SOURCES.register_module()
@@ -149,7 +136,7 @@ class CocoSource(CocoFormatSource):
         >>> from poseplug.data.synthetic import write_coco
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     records, report = CocoSource(write_coco(Path(folder) / 'coco', num_train=1, num_val=1)).load()
-        >>> records[0].keypoints.shape[1:], report.total == report.kept
+        >>> records[0].instances.keypoints.shape[1:], report.total == report.kept
         ((17, 2), True)
     """
 

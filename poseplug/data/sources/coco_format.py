@@ -15,6 +15,7 @@ import numpy as np
 
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, clip_boxes, enclose_keypoints, has_extent, xywh_to_xyxy
 from poseplug.core.errors import AnnotationError, ImageError
+from poseplug.core.instances import IgnoredRegions, Instances, estimate_areas
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.masks import parse_segmentation
@@ -189,12 +190,13 @@ class CocoReader:
         segmentations: np.ndarray | None = None,
     ) -> list[Record]:
         """Build one record per image that has instances, or per image with `keep_empty`, in the file's order."""
-        areas = self._compute_areas(annotations)
+        instances = self._build_instances(annotations, segmentations)
         regions, region_is_known = annotations.compute_regions()
-        region_areas = np.where(areas > 0, areas, box_areas(regions))
+        region_areas = np.where(instances.areas > 0, instances.areas, box_areas(regions))
+        ignored_regions = IgnoredRegions.from_annotations(regions, region_areas, annotations.is_crowd, segmentations)
         instances_by_image = group_by_image(annotations.image_indices, selected, len(images.ids))
         ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
-        keypoints = annotations.keypoints.astype(np.float32)
+        annotated_keypoints, no_regions = np.ones(len(self.skeleton), dtype=bool), IgnoredRegions.empty()
         crowd_index = [None if np.isnan(index) else float(index) for index in images.crowd_index]
         records = []
         for i in np.flatnonzero(images.exists):
@@ -204,27 +206,31 @@ class CocoReader:
             record = Record(
                 path=image_folder / images.file_names[i],
                 id=str(images.ids[i]),
-                keypoints=keypoints[rows],
-                visible=annotations.visible[rows],
+                instances=instances[rows],
                 source=self.source_name,
-                boxes=annotations.clipped_boxes[rows],
-                areas=areas[rows],
-                annotation_ids=annotations.ids[rows],
-                ignored_boxes=regions[ignored_rows],
-                ignored_areas=region_areas[ignored_rows],
-                ignored_crowds=annotations.is_crowd[ignored_rows],
+                ignored=ignored_regions[ignored_rows] if len(ignored_rows) else no_regions,
+                annotated_keypoints=annotated_keypoints,
                 crowd_index=crowd_index[i],
             )
-            if segmentations is not None:
-                shapes = dict(segmentations=segmentations[rows], ignored_segmentations=segmentations[ignored_rows])
-                record = replace(record, **shapes)
             records.append(record)
         return records
+
+    def _build_instances(self, annotations: CocoAnnotations, segmentations: np.ndarray | None) -> Instances:
+        """Return all annotations of the file as instances."""
+        instances = Instances.from_annotations(
+            annotations.keypoints.astype(np.float32),
+            annotations.visible,
+            boxes=annotations.clipped_boxes,
+            annotation_ids=annotations.ids,
+            segmentations=segmentations,
+        )
+        has_area = (annotations.areas > 0) & self.use_file_areas
+        return replace(instances, areas=self._compute_areas(annotations), has_area=has_area)
 
     def _compute_areas(self, annotations: CocoAnnotations) -> np.ndarray:
         """Return (N,) px²: the file's areas, or 0.53 of the boxes as they are in the file, not clipped."""
         # The boxes of the file, not the clipped ones, as in CrowdPose's evaluation.
-        from_boxes = AREA_FRACTION_OF_BOX * box_areas(annotations.boxes)
+        from_boxes = estimate_areas(annotations.boxes)
         if not self.use_file_areas:
             return from_boxes
         return np.where(annotations.areas > 0, annotations.areas, from_boxes)

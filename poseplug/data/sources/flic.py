@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
+from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
 from poseplug.files.image_folder import find_existing_images
@@ -129,15 +130,10 @@ class _FLICExample:
         scale = _SCALE_PER_TORSO_PX * (y2 - y1)
         keypoints = self.read_keypoints()[None].astype(np.float32)
         visible = np.full((1, len(FLIC)), 2, np.uint8)
-        return Record(
-            path=folder / self.image_name,
-            id=self.image_name,
-            keypoints=keypoints,
-            visible=visible,
-            source=source,
-            centers=np.array([center]),
-            scales=np.array([scale], dtype=np.float32),
+        instances = Instances.from_annotations(
+            keypoints, visible, centers=np.array([center]), scales=np.array([scale], dtype=np.float32)
         )
+        return Record(folder / self.image_name, self.image_name, instances, source)
 
 
 def _is_valid_position(values: np.ndarray) -> np.ndarray:
@@ -155,13 +151,7 @@ def _merge_by_image(records: list[Record]) -> list[Record]:
     by_image: dict[Path, list[Record]] = {}
     for record in records:
         by_image.setdefault(record.path, []).append(record)
-    return [replace(group[0], **_concat_records(group)) for group in by_image.values()]
-
-
-def _concat_records(records: list[Record]) -> dict[str, Any]:
-    """Concatenate the arrays of several records."""
-    names = ('keypoints', 'visible', 'centers', 'scales')
-    return {n: np.concatenate([getattr(r, n) for r in records]) for n in names}
+    return [replace(g[0], instances=Instances.concatenate([r.instances for r in g])) for g in by_image.values()]
 
 
 def _describe_value(value: Any) -> str:

@@ -30,8 +30,8 @@ def add_limb_scales(records: list[Record], skeleton: Skeleton) -> list[Record]:
     """
     if not records:
         return []
-    keypoints = np.concatenate([r.keypoints for r in records])
-    labeled = np.concatenate([r.visible for r in records]) > 0
+    keypoints = np.concatenate([r.instances.keypoints for r in records])
+    labeled = np.concatenate([r.instances.visible for r in records]) > 0
     starts, ends = skeleton.limb_indices.T
     lengths = np.linalg.norm(keypoints[:, starts] - keypoints[:, ends], axis=-1)
     lengths[~(labeled[:, starts] & labeled[:, ends])] = np.nan
@@ -47,7 +47,10 @@ def add_limb_scales(records: list[Record], skeleton: Skeleton) -> list[Record]:
     scales = np.fmax(np.where(scales > 0, scales, np.nan), min_scales)
     # Persons with a single labeled keypoint get the median scale.
     scales = np.where(scales > 0, scales, np.nanmedian(scales[scales > 0]))
-    return [replace(r, scales=np.array([s], dtype=np.float32)) for r, s in zip(records, scales, strict=True)]
+    return [
+        replace(r, instances=replace(r.instances, scales=np.array([s], dtype=np.float32)))
+        for r, s in zip(records, scales, strict=True)
+    ]
 
 
 def _nan_quantile(values: np.ndarray, fraction: float, axis: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
+from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
 from poseplug.data.sources.limb_scale import add_limb_scales
@@ -95,7 +96,7 @@ class LSPSource(Source):
         report = SourceReport(file)
         selected = report.drop_invalid(np.ones(len(indices), dtype=bool), exists, 'with a missing image')
         selected = report.drop_invalid(selected, (visible[indices] > 0).any(axis=1), 'without labeled keypoints')
-        records = [self._build_record(folder, i, keypoints[i], visible[i]) for i in indices[selected]]
+        records = self._build_records(folder, indices[selected], keypoints, visible)
         report.kept = len(records)
         return self.add_scales(records), report
 
@@ -122,7 +123,22 @@ class LSPSource(Source):
         """
         return add_limb_scales(records, self.skeleton)
 
-    def _build_record(self, folder: Path, index: int, points: np.ndarray, visible: np.ndarray) -> Record:
+    def _build_records(
+        self, folder: Path, indices: np.ndarray, points: np.ndarray, visible: np.ndarray
+    ) -> list[Record]:
+        """Build the records of the images at `indices`, from the points (N, K, 2) and visibilities (N, K) of all."""
+        keypoints = np.zeros((len(indices), _NUM_KEYPOINTS, 2), dtype=np.float32)
+        for row, i in enumerate(indices):
+            keypoints[row] = self._read_positions(folder, i, points[i], visible[i])
+        instances = Instances.from_annotations(keypoints, visible[indices].astype(np.uint8))
+        names = [self.filename_template.format(i + 1) for i in indices]
+        return [
+            Record(folder / 'images' / name, name, instances[row : row + 1], self.source_name)
+            for row, name in enumerate(names)
+        ]
+
+    def _read_positions(self, folder: Path, index: int, points: np.ndarray, visible: np.ndarray) -> np.ndarray:
+        """Return the keypoints (K, 2) of one image in px counted from 0; unlabeled ones are at 0, 0."""
         name = self.filename_template.format(index + 1)
         # Positions of unlabeled keypoints mean nothing, and need not even be numbers.
         positions = np.where(visible[:, None] > 0, points, self.pixel_origin)
@@ -134,8 +150,7 @@ class LSPSource(Source):
                 f'{folder / "joints.mat"}: record {index + 1} ({name}): keypoint {self.skeleton.keypoints[k]!r} has a '
                 f'position that is {fault}; correct the file or take it anew from its archive'
             )
-        keypoints = (positions - self.pixel_origin).astype(np.float32)
-        return Record(folder / 'images' / name, name, keypoints[None], visible[None].astype(np.uint8), self.source_name)
+        return np.asarray(positions - self.pixel_origin)
 
 
 @SOURCES.register_module()
@@ -172,7 +187,7 @@ class LSPETSource(LSPSource):
         Returns:
             The same records with scales and centers.
         """
-        centered = [replace(r, centers=_labeled_box_center(r)[None]) for r in records]
+        centered = [replace(r, instances=replace(r.instances, centers=_labeled_box_center(r)[None])) for r in records]
         return add_limb_scales(centered, self.skeleton)
 
 
@@ -194,7 +209,7 @@ def _read_num_train(folder: Path, num_images: int) -> int:
 
 def _labeled_box_center(record: Record) -> np.ndarray:
     """Return the center (2,) of the box around the labeled keypoints of the first person."""
-    points = record.keypoints[0][record.visible[0] > 0]
+    points = record.instances.keypoints[0][record.instances.visible[0] > 0]
     return (points.min(axis=0) + points.max(axis=0)) / 2
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
+from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, find_dataset_folder, locate_dataset_folder
 from poseplug.data.sources.coco_format import group_by_image
@@ -138,27 +139,20 @@ class MPIISource(Source):
         selected = report.drop_invalid(selected, (visible > 0).any(axis=1), 'without labeled keypoints')
         selected = report.drop_invalid(selected, has_position, 'without a position or a scale')
         report.kept = int(selected.sum())
-        keypoints, scales = keypoints.astype(np.float32), scales.astype(np.float32)
-        centers = centers - _PIXEL_ORIGIN
-        if head_sizes is not None:
-            head_sizes = head_sizes.astype(np.float32)
-        records = []
-        for i, rows in enumerate(group_by_image(image_indices, selected, len(image_names))):
-            if not len(rows):
-                continue
-            record = Record(
-                path=image_folder / image_names[i],
-                id=image_names[i],
-                keypoints=keypoints[rows],
-                visible=visible[rows],
-                source=self.name,
-                centers=centers[rows],
-                scales=scales[rows],
-                head_sizes=None if head_sizes is None else head_sizes[rows],
-                annotation_ids=rows + 1,  # the files have none: the number of the person in them
-            )
-            records.append(record)
-        return records
+        instances = Instances.from_annotations(
+            keypoints.astype(np.float32),
+            visible,
+            centers=centers - _PIXEL_ORIGIN,
+            scales=scales.astype(np.float32),
+            head_sizes=None if head_sizes is None else head_sizes.astype(np.float32),
+            annotation_ids=np.arange(len(persons)) + 1,  # the files have none: the number of the person in them
+        )
+        rows_by_image = group_by_image(image_indices, selected, len(image_names))
+        return [
+            Record(image_folder / name, name, instances[rows], self.name)
+            for name, rows in zip(image_names, rows_by_image, strict=True)
+            if len(rows)
+        ]
 
 
 def _read_keypoints(rows: JsonRows) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from poseplug.core.boxes import has_extent
 from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.instances import Instances
 from poseplug.core.location import ByteRange
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport
@@ -26,11 +27,15 @@ from poseplug.files.json_file import MAX_COORDINATE_PX, JsonRows, flatten_pairs,
 from poseplug.registry import SOURCES
 from poseplug.registry.skeletons import get_skeleton
 
-PACK_FORMAT, PACK_VERSION = 'poseplug pack', 1
+PACK_FORMAT, PACK_VERSION = 'poseplug pack', 2
 PACK_INFO_FILE, PACK_INSTANCES_FILE = 'pack.json', 'instances.json'
 BYTE_RANGE_COLUMNS = ('file', 'offset', 'length', 'crc32')  # where a crop's bytes are, and their checksum
-# Fields of a record that a data set may lack, and the length of an instance's list there; 0 for a single number
-OPTIONAL_COLUMNS = dict(boxes=4, areas=0, centers=2, scales=0, head_sizes=0, annotation_ids=0)
+# Arrays of instances beside their keypoints, and the length of an instance's list there; 0 for a single number. null
+# stands for NaN.
+INSTANCE_COLUMNS = dict(
+    boxes=4, has_box=0, areas=0, has_area=0, centers=2, scales=0, head_sizes=0, annotation_ids=0, box_scores=0
+)
+_INTEGER_COLUMNS = ('has_box', 'has_area', 'annotation_ids')
 _REPACK_HINT = 'Write the pack anew with tools/dataset.py pack'
 
 
@@ -106,7 +111,7 @@ class PackedSource(Source):
         return records, SourceReport(file, kept=len(records), notes=[note])
 
     def _iter_records(self, rows: JsonRows) -> Iterator[Record]:
-        """Yield the record of every crop; fields that its data set lacks are None."""
+        """Yield the record of every crop."""
         names, sources, ids = (rows.read_strings(key, 'a text') for key in ('file', 'sources', 'ids'))
         for i, name in enumerate(names):
             if name not in self.pack_info['files']:
@@ -116,20 +121,16 @@ class PackedSource(Source):
             i, j = np.argwhere(byte_ranges < 0)[0]
             raise rows.value_error(int(i), BYTE_RANGE_COLUMNS[1 + j], '0 or more')
         keypoints, visible = _read_keypoints(rows, len(self.skeleton))
-        columns = {name: _read_column(rows, name, width) for name, width in OPTIONAL_COLUMNS.items()}
+        columns = {name: _read_column(rows, name, width) for name, width in INSTANCE_COLUMNS.items()}
+        segmentations = np.full(len(rows), None, dtype=object)
+        instances = Instances(keypoints=keypoints, visible=visible, segmentations=segmentations, **columns)
         for i in range(len(rows)):
-            row = slice(i, i + 1)
-            optional: dict[str, Any] = {
-                name: values[row] if present[i] else None for name, (values, present) in columns.items()
-            }
             yield Record(
                 path=self.data_root / names[i],
-                byte_range=ByteRange(*map(int, byte_ranges[i])),
                 id=ids[i],
-                keypoints=keypoints[row],
-                visible=visible[row],
+                instances=instances[i : i + 1],
                 source=sources[i],
-                **optional,
+                byte_range=ByteRange(*map(int, byte_ranges[i])),
             )
 
 
@@ -139,7 +140,7 @@ def _parse_columns(file: Path, data: bytes) -> dict[str, list[Any]]:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f'{file} is not a readable JSON file ({error}). {_REPACK_HINT}') from error
-    expected = {*BYTE_RANGE_COLUMNS, *OPTIONAL_COLUMNS, 'ids', 'sources', 'keypoints', 'visible'}
+    expected = {*BYTE_RANGE_COLUMNS, *INSTANCE_COLUMNS, 'ids', 'sources', 'keypoints', 'visible'}
     if content == {}:  # a pack without instances
         return {name: [] for name in expected}
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in expected):
@@ -171,19 +172,26 @@ def _read_keypoints(rows: JsonRows, num_keypoints: int) -> tuple[np.ndarray, np.
     return keypoints.reshape(-1, num_keypoints, 2).astype(np.float32), flags.astype(np.uint8)
 
 
-def _read_column(rows: JsonRows, name: str, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read an optional column as (N, width) numbers, or (N,) for a width of 0, and (N,) which crops have it."""
+def _read_column(rows: JsonRows, name: str, width: int) -> np.ndarray:
+    """Read a column as (N, width) numbers, or (N,) for a width of 0; NaN where a crop has none."""
+    if name in _INTEGER_COLUMNS:
+        values = rows.read_integers(name)
+        if name == 'annotation_ids':
+            return values
+        wrong = (values != 0) & (values != 1)
+        if wrong.any():
+            raise rows.value_error(int(np.argmax(wrong)), name, '0 or 1')
+        return values == 1
     present = rows.has_key(name)
-    if name == 'annotation_ids':
-        return rows.read_integers(name, default=0), present
     if not width:
         # Areas are squares of lengths, hence the larger limit.
         values = rows.read_numbers(name, 'a finite number', default=0.0, max_abs=MAX_COORDINATE_PX**2)
-        return values, present
+        return np.where(present, values, np.nan)
     values = rows.read_lists(name, width, f'{width} finite numbers', [0.0] * width)
     if name == 'boxes':
-        empty = present & ~has_extent(values)
+        empty = (rows.read_integers('has_box') == 1) & ~has_extent(values)
         if empty.any():
             expected = 'two corners, the second to the right of and below the first'
             raise rows.value_error(int(np.argmax(empty)), name, expected)
-    return values, present
+        return values
+    return np.where(present[:, None], values, np.nan)

@@ -33,14 +33,14 @@ class CropByScale(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         record = sample.record
-        if record.scales is None or not record.scales[0] > 0:
+        scale = float(record.instances.scales[0])
+        if not scale > 0:  # NaN where the data set has no scales
             source_name = record.source or 'an unnamed source'
             raise AnnotationError(
                 f'{record.path} of {source_name} has no person scale; CropByScale needs one. '
                 f'Use LetterboxImage or CropBox'
             )
-        scale = float(record.scales[0])
-        center = _get_subject_center(sample) + (0.0, self.center_offset_y * scale)
+        center = sample.subject_center + (0.0, self.center_offset_y * scale)
         sample.image_to_input = crop_matrix(center, self.magnification / scale, self.input_size)
         return sample
 
@@ -101,8 +101,9 @@ class CropBox(Transform):
 
     def _find_box_corners(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
         """Return the corners (2,) of the box in px, and its padding."""
-        if sample.record.boxes is not None:
-            box = sample.record.boxes[0]
+        instances = sample.record.instances
+        if instances.has_box[0]:
+            box = instances.boxes[0]
             return box[:2], box[2:], self.padding
         points = sample.keypoints[0][sample.visible[0] > 0]
         if not len(points):
@@ -182,9 +183,3 @@ class TransformBySource(Transform):
                 f'add one to its transforms'
             )
         return self.transforms[source](sample)
-
-
-def _get_subject_center(sample: Sample) -> np.ndarray:
-    """Return the subject's position (2,) in image px: its annotated center, or the center of the image."""
-    centers = sample.record.centers
-    return np.array(image_center(sample.image_size)) if centers is None else centers[0]

@@ -121,7 +121,7 @@ class CenterOnInstance(Transform):
         self.input_size, self.height_fraction = input_size, height_fraction
 
     def __call__(self, sample: Sample) -> Sample:
-        boxes = sample.record.fill_boxes()[:1]
+        boxes = sample.record.instances.boxes[:1]
         heights = boxes[:, 3] - boxes[:, 1]
         if not len(boxes) or not heights[0] > 0:
             factor = self.input_size[1] / sample.image_size[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,22 +13,16 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import (
     Size,
     flip_matrix,
-    scale_of_matrix,
     scaling_matrix,
-    transform_points,
     translation_matrix,
 )
+from poseplug.core.instances import IgnoredRegions, Instances
 from poseplug.core.sample import Sample
 from poseplug.data.mosaic_image import ImageMosaic, Tile
 from poseplug.data.transforms.base import Transform
 from poseplug.registry import TRANSFORMS
 
 _HALF_PIXEL = 0.5  # px from the center of the first pixel to the border of the image
-# Fields of a record that are not transformed to mosaic px; they are removed, not left in the pixels of one image.
-_REMOVED_FIELDS = (
-    'centers', 'scales', 'head_sizes', 'annotation_ids', 'box_scores', 'segmentations', 'ignored_segmentations',
-    'ground_truth', 'byte_range',
-)  # fmt: skip
 
 
 class MixImageTransform(Transform):
@@ -159,31 +153,30 @@ def _flip_keypoints(sample: Sample) -> Sample:
 def _merge_samples(sample: Sample, sources: Sequence[Sample], tiles: Sequence[Tile], mosaic: ImageMosaic) -> Sample:
     """Return a sample of a mosaic with the instances of all its images; keypoints outside their tile are unlabeled."""
     parts = [_transform_annotations(source, tile) for source, tile in zip(sources, tiles, strict=True)]
-    merged: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    annotated = [s.record.annotated_keypoints for s in sources if s.record.annotated_keypoints is not None]
-    merged['annotated_keypoints'] = np.logical_and.reduce(annotated) if annotated else None
-    removed: dict[str, Any] = dict.fromkeys(_REMOVED_FIELDS)
-    record = replace(sample.record, **removed, **merged)
-    return replace(sample, image=mosaic, record=record, keypoints=record.keypoints, visible=record.visible)
-
-
-def _transform_annotations(sample: Sample, tile: Tile) -> dict[str, Any]:
-    """Return the fields of a record with the instances and ignored regions of a sample, in mosaic px."""
-    record, matrix, region = sample.record, tile.image_to_mosaic, tile.region
-    area_factor = scale_of_matrix(matrix) ** 2
-    keypoints = transform_points(matrix, np.asarray(sample.keypoints, float))
-    inside = ((keypoints >= region[:2]) & (keypoints <= region[2:])).all(axis=-1)
-    ignored_boxes = np.zeros((0, 4)) if record.ignored_boxes is None else record.ignored_boxes
-    ignored_crowds = np.ones(len(ignored_boxes), bool) if record.ignored_crowds is None else record.ignored_crowds
-    ignored_areas = (ignored_boxes[:, 2:] - ignored_boxes[:, :2]).prod(axis=1)
-    boxes, ignored_boxes = transform_boxes(matrix, record.fill_boxes()), transform_boxes(matrix, ignored_boxes)
-    visible = np.where(inside, sample.visible, 0).astype(np.uint8)
-    return dict(
-        keypoints=keypoints.astype(np.float32),
-        visible=visible,
-        boxes=clip_boxes_to_region(boxes, region),
-        areas=record.estimate_areas() * area_factor,
-        ignored_boxes=clip_boxes_to_region(ignored_boxes, region),
-        ignored_areas=ignored_areas * area_factor,
-        ignored_crowds=ignored_crowds,
+    instances = Instances.concatenate([part for part, _ in parts])
+    record = replace(
+        sample.record,
+        instances=instances,
+        ignored=IgnoredRegions.concatenate([ignored for _, ignored in parts]),
+        annotated_keypoints=np.logical_and.reduce([s.record.annotated_keypoints for s in sources]),
+        ground_truth=None,
+        byte_range=None,
     )
+    return replace(sample, image=mosaic, record=record, keypoints=instances.keypoints, visible=instances.visible)
+
+
+def _transform_annotations(sample: Sample, tile: Tile) -> tuple[Instances, IgnoredRegions]:
+    """Return the instances and the ignored regions of a sample in mosaic px, cut off at the tile's region."""
+    record, matrix, region = sample.record, tile.image_to_mosaic, tile.region
+    instances = replace(record.instances, keypoints=sample.keypoints, visible=sample.visible).transform(matrix)
+    inside = ((instances.keypoints >= region[:2]) & (instances.keypoints <= region[2:])).all(axis=-1)
+    instances = replace(
+        instances,
+        keypoints=instances.keypoints.astype(np.float32),
+        visible=np.where(inside, instances.visible, 0).astype(np.uint8),
+        boxes=clip_boxes_to_region(instances.boxes, region),
+        # A box that was cut off does not follow from the keypoints any more.
+        has_box=np.ones(len(instances), dtype=bool),
+    )
+    ignored = record.ignored.transform(matrix)
+    return instances, replace(ignored, boxes=clip_boxes_to_region(ignored.boxes, region))

@@ -54,23 +54,23 @@ def write_dataset(tmp_path):
 def test_one_record_per_image_with_boxes_and_keypoints_matched_by_the_persons_name(write_dataset):
     records, report = AICSource(write_dataset(make_content())).load()
     assert ([r.id for r in records], report.kept, report.total) == (['a', 'b'], 3, 3)
-    assert records[0].boxes.tolist() == [[5, 10, 25, 40], [20, 5, 40, 45]]
-    assert records[0].keypoints[0, AIC.index('right_elbow')].tolist() == [11, 21]
-    assert records[0].keypoints[0, AIC.index('neck')].tolist() == [23, 33]
-    assert [r.annotation_ids.tolist() for r in records] == [[1, 2], [3]]
+    assert records[0].instances.boxes.tolist() == [[5, 10, 25, 40], [20, 5, 40, 45]]
+    assert records[0].instances.keypoints[0, AIC.index('right_elbow')].tolist() == [11, 21]
+    assert records[0].instances.keypoints[0, AIC.index('neck')].tolist() == [23, 33]
+    assert [r.instances.annotation_ids.tolist() for r in records] == [[1, 2], [3]]
 
 
 def test_areas_are_the_boxes(write_dataset):
     records, _ = AICSource(write_dataset(make_content())).load()
-    assert [r.areas.tolist() for r in records] == [[600, 800], [750]]
+    assert [r.instances.areas.tolist() for r in records] == [[600, 800], [750]]
 
 
 def test_flags_1_2_and_3_are_visible_occluded_and_not_labeled(write_dataset):
     content = make_content()
     content[0]['keypoint_annotations']['human1'][:9] = [7, 8, 1, 7, 8, 2, 7, 8, 3]
     record = AICSource(write_dataset(content)).load()[0][0]
-    assert record.visible[:, :4].tolist() == [[2, 1, 0, 2], [1, 1, 1, 1]]
-    assert record.keypoints[0, :3].tolist() == [[7, 8], [7, 8], [0, 0]]
+    assert record.instances.visible[:, :4].tolist() == [[2, 1, 0, 2], [1, 1, 1, 1]]
+    assert record.instances.keypoints[0, :3].tolist() == [[7, 8], [7, 8], [0, 0]]
 
 
 def test_the_validation_split_has_other_names(write_dataset):
@@ -84,7 +84,7 @@ def test_persons_without_keypoints_or_box_are_counted_and_their_box_is_ignored(w
     content[1]['human_annotations']['human1'] = [20, 10, 20, 40]
     records, report = AICSource(write_dataset(content)).load()
     assert dict(report.dropped) == {'without labeled keypoints (ignored regions)': 1, 'with a box of no extent': 1}
-    assert (report.kept, len(records), records[0].ignored_boxes.tolist()) == (1, 1, [[20, 5, 40, 45]])
+    assert (report.kept, len(records), records[0].ignored.boxes.tolist()) == (1, 1, [[20, 5, 40, 45]])
 
 
 def test_missing_images_can_be_dropped_and_are_counted(write_dataset):
@@ -102,8 +102,8 @@ def test_a_file_in_cocos_format_is_read_too(write_dataset):
     content = dict(images=images, annotations=[annotation], categories=[dict(id=1, name='person')])
     folder = write_dataset(content, 'aic.json', 'photos')
     (record,), _ = AICSource(folder, ann_file='aic.json', image_folder='photos').load()
-    assert (record.areas.tolist(), record.boxes.tolist()) == ([100], [[5, 10, 25, 40]])
-    assert record.keypoints[0, AIC.index('right_elbow')].tolist() == [11, 21]
+    assert (record.instances.areas.tolist(), record.instances.boxes.tolist()) == ([100], [[5, 10, 25, 40]])
+    assert record.instances.keypoints[0, AIC.index('right_elbow')].tolist() == [11, 21]
 
 
 def change_second_image(**changes) -> list:

@@ -13,6 +13,7 @@ from poseplug.data.sources.coco import CocoSource
 from poseplug.data.synthetic import write_coco
 from poseplug.files.json_file import describe_json_value
 from poseplug.skeletons.coco import COCO
+from poseplug.testing.samples import list_record_values
 
 PAGE = Path(__file__).parents[3] / 'docs/reference/messages.md'
 K = len(COCO)
@@ -83,8 +84,8 @@ def test_the_real_subset_has_its_instances(
         'crowds (ignored regions)': crowds, 'without labeled keypoints (ignored regions)': unlabeled,
     }  # fmt: skip
     assert report.notes == []
-    assert sum(len(r.ignored_boxes) for r in records) == crowds + unlabeled
-    visible = np.concatenate([r.visible for r in records])
+    assert sum(len(r.ignored.boxes) for r in records) == crowds + unlabeled
+    visible = np.concatenate([r.instances.visible for r in records])
     assert round(100 * (visible == 1).sum() / visible.size, 1) == occluded_percent
     assert all(r.path.is_file() for r in records)
 
@@ -93,16 +94,16 @@ def test_the_real_numbers_are_those_of_the_file(real_data):
     content = json.loads((real_data / 'coco/annotations/person_keypoints_val2017.json').read_text())
     by_id = {annotation['id']: annotation for annotation in content['annotations']}
     for record in CocoSource(real_data / 'coco', 'val').load()[0]:
-        for n, annotation_id in enumerate(record.annotation_ids):
+        for n, annotation_id in enumerate(record.instances.annotation_ids):
             annotation = by_id[annotation_id]
             assert str(annotation['image_id']) == record.id
             keypoints = np.reshape(annotation['keypoints'], (K, 3))
             labeled = keypoints[:, 2] > 0
-            assert record.visible[n].tolist() == keypoints[:, 2].tolist()
-            assert record.keypoints[n][labeled] == pytest.approx(keypoints[labeled, :2], abs=1e-3)
+            assert record.instances.visible[n].tolist() == keypoints[:, 2].tolist()
+            assert record.instances.keypoints[n][labeled] == pytest.approx(keypoints[labeled, :2], abs=1e-3)
             x, y, w, h = annotation['bbox']
-            assert record.boxes[n] == pytest.approx([x, y, x + w, y + h], abs=0.02)
-            assert record.areas[n] == annotation['area']
+            assert record.instances.boxes[n] == pytest.approx([x, y, x + w, y + h], abs=0.02)
+            assert record.instances.areas[n] == annotation['area']
 
 
 # --- made files -------------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_the_synthetic_set_in_cocos_layout_is_read(tmp_path):
     for split, count in (('train', 3), ('val', 2)):
         records, report = CocoSource(folder, split).load()
         assert len(records) == count
-        assert report.kept == report.total == sum(len(r.keypoints) for r in records)
+        assert report.kept == report.total == sum(len(r.instances) for r in records)
         assert report.notes == []
 
 
@@ -121,8 +122,8 @@ def test_a_box_is_two_corners_clipped_to_the_image_and_its_area_the_files(write_
     content = make_content()
     content['annotations'][0]['bbox'] = [-10, 70, 60.5, 60]
     record = read(write_dataset(content))[0][0]
-    assert record.boxes.tolist() == [[0, 70, 50.5, 80]]
-    assert (record.areas.tolist(), record.annotation_ids.tolist(), record.id) == ([900], [11], '1')
+    assert record.instances.boxes.tolist() == [[0, 70, 50.5, 80]]
+    assert (record.instances.areas.tolist(), record.instances.annotation_ids.tolist(), record.id) == ([900], [11], '1')
 
 
 def test_unlabeled_keypoints_have_no_position(write_dataset):
@@ -130,8 +131,8 @@ def test_unlabeled_keypoints_have_no_position(write_dataset):
     content['annotations'][0]['keypoints'][:6] = [33.0, 44.0, 0, 5.5, 6.5, 1]
     content['annotations'][0]['num_keypoints'] = K - 1
     record = read(write_dataset(content))[0][0]
-    assert record.keypoints[0, :2].tolist() == [[0, 0], [5.5, 6.5]]
-    assert record.visible[0, :3].tolist() == [0, 1, 2]
+    assert record.instances.keypoints[0, :2].tolist() == [[0, 0], [5.5, 6.5]]
+    assert record.instances.visible[0, :3].tolist() == [0, 1, 2]
 
 
 def test_crowds_and_unlabeled_instances_are_ignored_regions(write_dataset):
@@ -142,9 +143,9 @@ def test_crowds_and_unlabeled_instances_are_ignored_regions(write_dataset):
         {**make_annotation(15, 1, box=(60, 10, 20, 20)), **unlabeled},
     ]
     records, report = read(write_dataset(content))
-    assert records[0].ignored_boxes.tolist() == [[0, 0, 50, 50], [60, 10, 80, 30]]
-    assert (records[0].ignored_areas.tolist(), records[0].ignored_crowds.tolist()) == ([900, 900], [True, False])
-    assert (len(records[0].keypoints), report.kept, report.total) == (1, 3, 5)
+    assert records[0].ignored.boxes.tolist() == [[0, 0, 50, 50], [60, 10, 80, 30]]
+    assert (records[0].ignored.areas.tolist(), records[0].ignored.crowds.tolist()) == ([900, 900], [True, False])
+    assert (len(records[0].instances), report.kept, report.total) == (1, 3, 5)
 
 
 def test_instances_with_too_few_keypoints_are_counted_and_ignored(write_dataset):
@@ -153,7 +154,7 @@ def test_instances_with_too_few_keypoints_are_counted_and_ignored(write_dataset)
     content['annotations'][1]['num_keypoints'] = 4
     records, report = read(write_dataset(content), min_keypoints=5, keep_empty=True)
     assert dict(report.dropped) == {'with fewer than 5 labeled keypoints (ignored regions)': 1}
-    assert (len(records[1].keypoints), records[1].ignored_boxes.tolist()) == (0, [[20, 10, 60, 70]])
+    assert (len(records[1].instances), records[1].ignored.boxes.tolist()) == (0, [[20, 10, 60, 70]])
 
 
 def test_images_without_instances_are_records_with_keep_empty(write_dataset):
@@ -161,7 +162,11 @@ def test_images_without_instances_are_records_with_keep_empty(write_dataset):
     del content['annotations'][1]
     assert [r.id for r in read(write_dataset(content))[0]] == ['1', '3']
     records = read(write_dataset(content), keep_empty=True)[0]
-    assert [(r.id, r.keypoints.shape) for r in records] == [('1', (1, K, 2)), ('2', (0, K, 2)), ('3', (1, K, 2))]
+    assert [(r.id, r.instances.keypoints.shape) for r in records] == [
+        ('1', (1, K, 2)),
+        ('2', (0, K, 2)),
+        ('3', (1, K, 2)),
+    ]
 
 
 def test_an_instance_without_an_area_gets_0_53_of_the_box(write_dataset):
@@ -169,7 +174,7 @@ def test_an_instance_without_an_area_gets_0_53_of_the_box(write_dataset):
     del content['annotations'][0]['area']
     content['annotations'][1]['area'] = 0
     records, report = read(write_dataset(content))
-    assert [r.areas[0] for r in records] == pytest.approx([0.53 * 2400, 0.53 * 2400, 900])
+    assert [r.instances.areas[0] for r in records] == pytest.approx([0.53 * 2400, 0.53 * 2400, 900])
     assert report.notes == ['2 instances without an area, for which 0.53 of the box counts']
 
 
@@ -238,11 +243,17 @@ def test_records_of_detections_carry_boxes_and_scores_and_the_annotations_of_the
     detections = [(1, (10, 10, 30, 40), 0.9), (1, (50, 10, 30, 40), 0.4), (2, (0, 0, 20, 20), 0.05)]
     records, report = read(folder, **write_detections(folder, *detections), bbox_score_thr=0.1)
     record, *others = records
-    assert [(r.boxes.shape, r.ground_truth.annotation_ids.tolist()) for r in others] == [((0, 4), [12]), ((0, 4), [13])]
-    assert (record.boxes.tolist(), record.box_scores.tolist()) == ([[10, 10, 40, 50], [50, 10, 80, 50]], [0.9, 0.4])
-    assert (record.keypoints.shape, record.visible.any()) == ((2, K, 2), False)
-    assert record.ground_truth.annotation_ids.tolist() == [11]
-    assert record.ground_truth.boxes.tolist() == [[20, 10, 60, 70]]
+    assert [(r.instances.boxes.shape, r.ground_truth.instances.annotation_ids.tolist()) for r in others] == [
+        ((0, 4), [12]),
+        ((0, 4), [13]),
+    ]
+    assert (record.instances.boxes.tolist(), record.instances.box_scores.tolist()) == (
+        [[10, 10, 40, 50], [50, 10, 80, 50]],
+        [0.9, 0.4],
+    )
+    assert (record.instances.keypoints.shape, record.instances.visible.any()) == ((2, K, 2), False)
+    assert record.ground_truth.instances.annotation_ids.tolist() == [11]
+    assert record.ground_truth.instances.boxes.tolist() == [[20, 10, 60, 70]]
     assert (report.kept, dict(report.dropped)) == (2, {'with a score below 0.1': 1})
     assert report.notes[0] == '2 annotated instances on images without a box are missed'
     assert '3 of 3 instances kept' in report.notes[1]
@@ -252,7 +263,7 @@ def test_putting_one_instance_first_keeps_boxes_and_scores_together(write_datase
     folder = write_dataset(make_content())
     setting = write_detections(folder, (1, (1, 2, 3, 4), 0.9), (1, (5, 6, 7, 8), 0.4))
     record = read(folder, **setting)[0][0].put_first(1)
-    assert (record.boxes[0].tolist(), record.box_scores.tolist()) == ([5, 6, 12, 14], [0.4, 0.9])
+    assert (record.instances.boxes[0].tolist(), record.instances.box_scores.tolist()) == ([5, 6, 12, 14], [0.4, 0.9])
 
 
 def test_the_annotated_boxes_as_detections_give_the_annotated_instances(real_data, tmp_path):
@@ -263,8 +274,8 @@ def test_the_annotated_boxes_as_detections_give_the_annotated_instances(real_dat
     records, report = CocoSource(real_data / 'coco', 'val', bbox_file=tmp_path / 'detections.json').load()
     assert (len(records), report.kept) == (92, 446)
     for record, annotated in zip(records, annotated_records, strict=True):
-        np.testing.assert_equal(vars(record.ground_truth), vars(annotated))
-        assert {*map(tuple, annotated.boxes)} <= {*map(tuple, record.boxes)}
+        np.testing.assert_equal(list_record_values(record.ground_truth), list_record_values(annotated))
+        assert {*map(tuple, annotated.instances.boxes)} <= {*map(tuple, record.instances.boxes)}
 
 
 # --- the 36 defects ---------------------------------------------------------------------------------------------------
@@ -446,7 +457,7 @@ def test_a_tolerated_defect_is_noted_in_the_report(write_dataset, defect):
     records, report = read(write_dataset(change(make_content())))
     assert len(report.notes) == 1
     assert note in report.notes[0]
-    assert report.kept == report.total == sum(len(r.keypoints) for r in records) == (0 if 'empty' in defect else 3)
+    assert report.kept == report.total == sum(len(r.instances) for r in records) == (0 if 'empty' in defect else 3)
 
 
 def test_the_page_lists_every_defect_with_its_verdict_and_message():
@@ -460,7 +471,7 @@ def test_the_region_of_a_dropped_instance_is_ignored(write_dataset):
     for defect in ('an empty box', 'no box', 'no keypoints', 'a negative box'):
         records, _ = read(write_dataset(DEFECTS[defect][1](make_content())), keep_empty=True)
         expected = (20, 10, 60, 70) if defect == 'no keypoints' else (24, 16, 56, 64)
-        assert tuple(records[2].ignored_boxes[0]) == pytest.approx(expected)
+        assert tuple(records[2].ignored.boxes[0]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('name', ['..', 'a/../../3.jpg', r'..\3.jpg', r'C:\3.jpg', r'\\host\3.jpg', '3\0.jpg', '', 7])
@@ -499,10 +510,14 @@ def test_a_damaged_file_is_read_right_or_refused(write_dataset):
             counts['refused'] += 1
             continue
         counts['read'] += 1
-        assert report.kept == sum(len(r.keypoints) for r in records)
-        assert all(r.keypoints.shape[1:] == (K, 2) for r in records)
-        assert all(np.isfinite(v).all() for r in records for v in (r.keypoints, r.boxes, r.areas, r.ignored_boxes))
-        assert all((r.boxes[:, 2:] > r.boxes[:, :2]).all() for r in records)
+        assert report.kept == sum(len(r.instances) for r in records)
+        assert all(r.instances.keypoints.shape[1:] == (K, 2) for r in records)
+        assert all(
+            np.isfinite(v).all()
+            for r in records
+            for v in (r.instances.keypoints, r.instances.boxes, r.instances.areas, r.ignored.boxes)
+        )
+        assert all((r.instances.boxes[:, 2:] > r.instances.boxes[:, :2]).all() for r in records)
     assert min(counts.values()) > 100
 
 

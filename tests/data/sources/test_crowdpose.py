@@ -68,15 +68,15 @@ def test_areas_are_0_53_of_the_whole_box_whatever_the_file_says(write_dataset):
     content = make_content()
     content['annotations'][0]['area'] = 5.0
     records, report = CrowdPoseSource(write_dataset(content)).load()
-    assert [r.areas[0] for r in records] == pytest.approx([0.53 * 70 * 30] * 2)
-    assert records[0].boxes.tolist() == [[5, 10, 60, 40]]
+    assert [r.instances.areas[0] for r in records] == pytest.approx([0.53 * 70 * 30] * 2)
+    assert records[0].instances.boxes.tolist() == [[5, 10, 60, 40]]
     assert report.notes == []
 
 
 @pytest.mark.parametrize('head_name', ['head', 'top_head', 'head_top'])
 def test_the_top_of_the_head_has_several_names_in_files(write_dataset, head_name):
     record = CrowdPoseSource(write_dataset(make_content(head_name))).load()[0][0]
-    assert record.keypoints[0, CROWDPOSE.index('head_top')].tolist() == [22, 32]
+    assert record.instances.keypoints[0, CROWDPOSE.index('head_top')].tolist() == [22, 32]
 
 
 def test_another_order_of_keypoints_is_refused(write_dataset):
@@ -89,9 +89,9 @@ def test_another_order_of_keypoints_is_refused(write_dataset):
 def test_its_keypoints_are_those_of_lsp_by_name(write_dataset):
     record = CrowdPoseSource(write_dataset(make_content())).load()[0][0]
     mapped: Record = record.map_to_skeleton(CROWDPOSE, LSP)
-    assert (mapped.visible == 2).all()
-    assert mapped.keypoints[0, LSP.index('right_ankle')].tolist() == [10 + 11, 20 + 11]
-    assert mapped.keypoints[0, LSP.index('neck')].tolist() == [10 + 13, 20 + 13]
+    assert (mapped.instances.visible == 2).all()
+    assert mapped.instances.keypoints[0, LSP.index('right_ankle')].tolist() == [10 + 11, 20 + 11]
+    assert mapped.instances.keypoints[0, LSP.index('neck')].tolist() == [10 + 13, 20 + 13]
 
 
 def test_a_crowd_index_that_is_no_number_is_refused(write_dataset):

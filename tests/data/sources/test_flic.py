@@ -60,26 +60,26 @@ def write_examples(tmp_path):
 def test_the_nine_keypoints_are_the_labeled_columns_without_the_eyes_counted_from_0(write_examples, compressed):
     (record,), _ = FLICSource(write_examples(make_example(), compressed=compressed)).load()
     columns = [0, 1, 2, 3, 4, 5, 6, 7, 10]  # of the eleven labeled columns, all but the two eyes
-    assert record.keypoints[0, :, 1].tolist() == [10 * k for k in columns]
-    assert record.keypoints[0, FLIC.index('head')].tolist() == [49, 100]
-    assert (record.visible == 2).all()
+    assert record.instances.keypoints[0, :, 1].tolist() == [10 * k for k in columns]
+    assert record.instances.keypoints[0, FLIC.index('head')].tolist() == [49, 100]
+    assert (record.instances.visible == 2).all()
 
 
 def test_left_and_right_of_a_person_from_behind_are_named_as_from_the_front(write_examples):
     (front,), _ = FLICSource(write_examples(make_example())).load()
     (back,), _ = FLICSource(write_examples(make_example(coords=make_coords(faces_camera=False)))).load()
-    assert front.keypoints[0, FLIC.index('left_shoulder')].tolist() == [69, 0]
-    assert back.keypoints[0, FLIC.index('left_shoulder')].tolist() == [69, 30]  # the file's right shoulder
+    assert front.instances.keypoints[0, FLIC.index('left_shoulder')].tolist() == [69, 0]
+    assert back.instances.keypoints[0, FLIC.index('left_shoulder')].tolist() == [69, 30]  # the file's right shoulder
     for a, b in FLIC.flip_pairs:
         for record in (front, back):
-            assert record.keypoints[0, FLIC.index(a), 0] > record.keypoints[0, FLIC.index(b), 0]
+            assert record.instances.keypoints[0, FLIC.index(a), 0] > record.instances.keypoints[0, FLIC.index(b), 0]
 
 
 def test_scale_and_center_follow_from_the_torso_box(write_examples):
     """A box of 100 px from y = 10 (counted from 0): scale 1.1, and a center 30 % down."""
     (record,), _ = FLICSource(write_examples(make_example())).load()
-    assert record.scales[0] == pytest.approx(1.1)
-    assert record.centers[0] == pytest.approx([50, 40])
+    assert record.instances.scales[0] == pytest.approx(1.1)
+    assert record.instances.centers[0] == pytest.approx([50, 40])
 
 
 def test_the_split_is_what_the_file_says_of_each_example(write_examples):
@@ -94,7 +94,7 @@ def test_the_split_is_what_the_file_says_of_each_example(write_examples):
 def test_two_persons_in_one_image_are_one_record(write_examples):
     examples = [make_example('a.jpg'), make_example('b.jpg'), make_example('a.jpg', make_coords(False))]
     records, report = FLICSource(write_examples(*examples)).load()
-    assert [(r.id, len(r.keypoints), len(r.scales), len(r.centers)) for r in records] == [
+    assert [(r.id, len(r.instances), len(r.instances.scales), len(r.instances.centers)) for r in records] == [
         ('a.jpg', 2, 2, 2), ('b.jpg', 1, 1, 1),
     ]  # fmt: skip
     assert report.kept == 3

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poseplug.core.sample import Record
 from poseplug.data.sources.limb_scale import add_limb_scales
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 NECK, HEAD = LSP.index('neck'), LSP.index('head_top')
 
@@ -18,7 +18,7 @@ def make_records(*keypoints, unlabeled=()):
     for person, name in unlabeled:
         visible[person, LSP.index(name)] = 0
     pairs = zip(keypoints, visible, strict=True)
-    return [Record(Path('a.jpg'), 'a', np.asarray(k, np.float32)[None], v[None]) for k, v in pairs]
+    return [create_annotated_record(Path('a.jpg'), 'a', np.asarray(k, np.float32)[None], v[None]) for k, v in pairs]
 
 
 def make_body(size=1.0):
@@ -29,7 +29,7 @@ def make_body(size=1.0):
 
 
 def compute_scales(records):
-    return [float(r.scales[0]) for r in add_limb_scales(records, LSP)]
+    return [float(r.instances.scales[0]) for r in add_limb_scales(records, LSP)]
 
 
 def test_a_head_of_35_px_is_scale_1_and_scale_grows_with_size():

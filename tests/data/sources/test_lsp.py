@@ -44,7 +44,7 @@ def test_the_real_lsp_has_1000_training_and_1000_test_images(real_data):
 
 def test_of_the_real_lsp_keypoints_7_3_percent_are_occluded_and_all_are_labeled(real_data):
     records, _ = LSPSource(real_data / 'lsp').load()
-    visible = np.concatenate([r.visible for r in records])
+    visible = np.concatenate([r.instances.visible for r in records])
     assert set(np.unique(visible)) == {1, 2}
     assert round(100 * (visible == 1).mean(), 1) == 7.3
 
@@ -52,16 +52,16 @@ def test_of_the_real_lsp_keypoints_7_3_percent_are_occluded_and_all_are_labeled(
 def test_the_real_files_count_from_1_and_records_from_0(real_data):
     values = loadmat(real_data / 'lsp/joints.mat')['joints']
     record = LSPSource(real_data / 'lsp').load()[0][41]
-    assert record.keypoints[0] == pytest.approx(values[:2, :, 41].T - 1, abs=1e-4)
+    assert record.instances.keypoints[0] == pytest.approx(values[:2, :, 41].T - 1, abs=1e-4)
     values = loadmat(real_data / 'lspet/joints.mat')['joints']
     record = LSPETSource(real_data / 'lspet').load()[0][17]
     labeled = values[:, 2, 17] == 1
-    assert record.keypoints[0][labeled] == pytest.approx(values[labeled, :2, 17] - 1, abs=1e-4)
+    assert record.instances.keypoints[0][labeled] == pytest.approx(values[labeled, :2, 17] - 1, abs=1e-4)
 
 
 def test_an_origin_of_0_moves_every_keypoint_by_one_pixel(real_data):
     one, zero = (LSPSource(real_data / 'lsp', split='test', pixel_origin=origin).load()[0][7] for origin in (1, 0))
-    assert zero.keypoints == pytest.approx(one.keypoints + 1, abs=1e-4)
+    assert zero.instances.keypoints == pytest.approx(one.instances.keypoints + 1, abs=1e-4)
 
 
 def test_the_real_lspet_has_9000_images_and_its_flag_is_the_other_way_round(real_data):
@@ -69,16 +69,16 @@ def test_the_real_lspet_has_9000_images_and_its_flag_is_the_other_way_round(real
     records, report = LSPETSource(real_data / 'lspet').load()
     values = loadmat(real_data / 'lspet/joints.mat')['joints']
     assert (len(records), report.total) == (9000, 9000)
-    visible = np.concatenate([r.visible for r in records])
+    visible = np.concatenate([r.instances.visible for r in records])
     assert set(np.unique(visible)) == {0, 2}
     assert (visible > 0).sum() == (values[:, 2] == 1).sum()
-    assert all((r.keypoints[r.visible == 0] == 0).all() for r in records)
+    assert all((r.instances.keypoints[r.instances.visible == 0] == 0).all() for r in records)
 
 
 def test_in_the_real_sets_names_are_right(real_data):
     """Most heads are above the ankles, nearly all ankles nearer to knees: a wrong axis order would show here."""
     for records, _ in (LSPSource(real_data / 'lsp').load(), LSPETSource(real_data / 'lspet').load()):
-        keypoints = np.stack([r.keypoints[0] for r in records if (r.visible > 0).all()])
+        keypoints = np.stack([r.instances.keypoints[0] for r in records if (r.instances.visible > 0).all()])
         head, knee, ankle = (keypoints[:, LSP.index(name)] for name in ('head_top', 'right_knee', 'right_ankle'))
         shin_lengths, body_lengths = np.linalg.norm(ankle - knee, axis=-1), np.linalg.norm(ankle - head, axis=-1)
         assert (head[:, 1] < ankle[:, 1]).mean() > 0.6
@@ -87,15 +87,15 @@ def test_in_the_real_sets_names_are_right(real_data):
 
 def test_a_real_lspet_person_is_at_the_center_of_the_labeled_keypoints(real_data):
     for record in LSPETSource(real_data / 'lspet').load()[0][:20]:
-        points = record.keypoints[0][record.visible[0] > 0]
-        assert record.centers[0] == pytest.approx((points.min(0) + points.max(0)) / 2)
+        points = record.instances.keypoints[0][record.instances.visible[0] > 0]
+        assert record.instances.centers[0] == pytest.approx((points.min(0) + points.max(0)) / 2)
 
 
 def test_real_scales_fit_the_visible_keypoints_into_304_of_368_px(real_data):
     for records, _ in (LSPSource(real_data / 'lsp').load(), LSPETSource(real_data / 'lspet').load()):
         for record in records:
-            span = np.ptp(record.keypoints[0][record.visible[0] > 0], axis=0).max()
-            assert span * (41 / 35) / record.scales[0] < 304.01
+            span = np.ptp(record.instances.keypoints[0][record.instances.visible[0] > 0], axis=0).max()
+            assert span * (41 / 35) / record.instances.scales[0] < 304.01
 
 
 # --- made files -------------------------------------------------------------------------------------------------------
@@ -110,25 +110,25 @@ def test_a_scale_is_the_head_of_a_person_whose_limbs_are_all_usual(write_lsp_lik
     records = LSPSource(write_lsp_like(values)).load()[0]
     head = np.linalg.norm(body[:, LSP.index('head_top')] - body[:, LSP.index('neck')])
     spans = np.ptp(body, axis=1).max() * sizes * (41 / 35) / 304
-    assert [r.scales[0] for r in records] == pytest.approx(np.maximum(head * sizes / 35, spans), rel=1e-4)
+    assert [r.instances.scales[0] for r in records] == pytest.approx(np.maximum(head * sizes / 35, spans), rel=1e-4)
 
 
 def test_lsp_marks_occluded_keypoints_and_lspet_labeled_ones(write_lsp_like):
     values = make_lsp_array()
     values[2, 3, 0] = 1
     record = LSPSource(write_lsp_like(values)).load()[0][0]
-    assert record.visible[0].tolist() == [2, 2, 2, 1] + [2] * 10
+    assert record.instances.visible[0].tolist() == [2, 2, 2, 1] + [2] * 10
     values = make_lspet_array()
     values[3, 2, 0] = 0
     record = LSPETSource(rename_images_as_lspet(write_lsp_like(values))).load()[0][0]
-    assert record.visible[0].tolist() == [2, 2, 2, 0] + [2] * 10
+    assert record.instances.visible[0].tolist() == [2, 2, 2, 0] + [2] * 10
 
 
 def test_a_position_that_is_not_labeled_may_be_anything(write_lsp_like):
     values = make_lspet_array()
     values[3, :, 0] = (np.nan, -1e9, 0)
     record = LSPETSource(rename_images_as_lspet(write_lsp_like(values))).load()[0][0]
-    assert record.keypoints[0, 3].tolist() == [0, 0]
+    assert record.instances.keypoints[0, 3].tolist() == [0, 0]
 
 
 def test_half_is_for_training_unless_the_set_says_otherwise(write_lsp_like):
@@ -233,7 +233,9 @@ def test_a_damaged_file_is_read_right_or_refused(write_lsp_like):
                 records, _ = LSPSource(folder).load()
             except AnnotationError:
                 continue
-            assert all(np.isfinite(r.keypoints).all() and np.isfinite(r.scales).all() for r in records)
+            assert all(
+                np.isfinite(r.instances.keypoints).all() and np.isfinite(r.instances.scales).all() for r in records
+            )
 
 
 def test_the_error_of_an_absent_set_says_where_it_was_searched_how_to_get_it_and_what_needs_no_download(

@@ -114,17 +114,17 @@ def test_files_are_read_in_both_usual_layouts(write_dataset, split, file):
 
 def test_keypoints_and_center_count_from_0_and_the_scale_is_the_files(write_dataset):
     records, _ = MPIISource(write_dataset(make_content())).load()
-    assert records[0].keypoints[0, MPII.index('head_top')].tolist() == [10 + 9, 20 + 18]
-    assert records[0].centers.tolist() == [[30, 40], [50, 20]]
-    assert records[1].scales == pytest.approx([0.7])
-    assert [r.annotation_ids.tolist() for r in records] == [[1, 3], [2]]
+    assert records[0].instances.keypoints[0, MPII.index('head_top')].tolist() == [10 + 9, 20 + 18]
+    assert records[0].instances.centers.tolist() == [[30, 40], [50, 20]]
+    assert records[1].instances.scales == pytest.approx([0.7])
+    assert [r.instances.annotation_ids.tolist() for r in records] == [[1, 3], [2]]
 
 
 def test_a_keypoint_of_flag_0_is_not_labeled_and_has_no_position(write_dataset):
     content = [make_person(joints=[[-1.0, -1.0], *POSITIONS[1:]], joints_vis=[0, *[1] * 15])]
     (record,), _ = MPIISource(write_dataset(content)).load()
-    assert record.visible[0].tolist() == [0] + [2] * 15
-    assert record.keypoints[0, 0].tolist() == [0, 0]
+    assert record.instances.visible[0].tolist() == [0] + [2] * 15
+    assert record.instances.keypoints[0, 0].tolist() == [0, 0]
 
 
 def test_persons_without_position_or_keypoints_are_counted(write_dataset):
@@ -151,13 +151,13 @@ def test_head_sizes_are_0_6_of_the_diagonal_of_the_head_box(write_dataset):
     folder = write_dataset(make_content(), 'annot/valid.json')
     savemat(folder / 'annot/gt_valid.mat', make_headbox_arrays(make_content()))
     records, report = MPIISource(folder, 'val').load()
-    assert [r.head_sizes.tolist() for r in records] == [[6, 6], [6]]
+    assert [r.instances.head_sizes.tolist() for r in records] == [[6, 6], [6]]
     assert report.notes == []
 
 
 def test_without_head_boxes_there_are_no_head_sizes_and_the_report_says_so(write_dataset):
     records, report = MPIISource(write_dataset(make_content(), 'annot/valid.json'), 'val').load()
-    assert records[0].head_sizes is None
+    assert np.isnan(records[0].instances.head_sizes).all()
     assert 'no head sizes, which PCKh needs: there is no annotations/mpii_gt_val.mat or annot/gt' in report.notes[0]
 
 
@@ -247,16 +247,16 @@ def test_the_official_file_has_keypoints_by_their_ids_counted_from_0(write_relea
     assert ([r.id for r in records], report.kept, report.notes) == (['a.jpg', 'b.jpg'], 3, [])
     record = records[0]
     for name, x, y in (('head_top', 29, 9), ('right_ankle', 20, 60), ('left_ankle', 21, 61), ('right_wrist', 22, 32)):
-        assert record.keypoints[0, MPII.index(name)].tolist() == [x, y]
-    assert (record.centers.tolist(), record.scales.tolist()) == ([[30, 40]] * 2, [0.5, 1.5])
-    assert record.head_sizes == pytest.approx([3, 3])
+        assert record.instances.keypoints[0, MPII.index(name)].tolist() == [x, y]
+    assert (record.instances.centers.tolist(), record.instances.scales.tolist()) == ([[30, 40]] * 2, [0.5, 1.5])
+    assert record.instances.head_sizes == pytest.approx([3, 3])
 
 
 def test_in_the_official_file_0_is_occluded_and_an_empty_flag_visible(write_release):
     release = make_release(('a.jpg', [make_annorect(FOUR_POINTS)]))
     (record,), _ = MPIISource(write_release(release), 'trainval').load()
     expected = {'head_top': 2, 'right_ankle': 2, 'left_ankle': 2, 'right_wrist': 1}
-    assert {name: v for name, v in zip(MPII.keypoints, record.visible[0], strict=True) if v} == expected
+    assert {name: v for name, v in zip(MPII.keypoints, record.instances.visible[0], strict=True) if v} == expected
 
 
 def test_test_images_and_persons_without_keypoints_are_not_annotated(write_release):
@@ -320,11 +320,15 @@ def test_a_damaged_official_file_is_read_right_or_refused(write_release):
                 records, _ = MPIISource(folder, 'trainval').load()
             except AnnotationError:
                 continue
-            assert all(np.isfinite(v).all() for r in records for v in (r.keypoints, r.centers, r.scales, r.head_sizes))
+            assert all(
+                np.isfinite(v).all()
+                for r in records
+                for v in (r.instances.keypoints, r.instances.centers, r.instances.scales, r.instances.head_sizes)
+            )
 
 
 def test_keypoints_of_a_release_without_flags_are_visible(write_release):
     points = [{k: v for k, v in point.items() if k != 'is_visible'} for point in FOUR_POINTS]
     entry = {**make_annorect(FOUR_POINTS), 'annopoints': {'point': make_structs(points, ('x', 'y', 'id'))}}
     (record,), _ = MPIISource(write_release(make_release(('a.jpg', [entry]))), 'trainval').load()
-    assert sorted(record.visible[0]) == [0] * 12 + [2] * 4
+    assert sorted(record.instances.visible[0]) == [0] * 12 + [2] * 4

@@ -7,7 +7,7 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import image_center, scale_of_matrix, transform_points
-from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.transforms.full_image import (
     CenterOnInstance,
     FitImage,
@@ -17,6 +17,7 @@ from poseplug.data.transforms.full_image import (
 )
 from poseplug.data.transforms.warp import Warp
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 
 def make_sample(size=(300, 100), boxes=(), **fields) -> Sample:
@@ -26,7 +27,7 @@ def make_sample(size=(300, 100), boxes=(), **fields) -> Sample:
     image[..., 0], image[..., 1] = np.arange(width) * 255 // width, np.arange(height)[:, None] * 255 // height
     boxes = np.array(boxes, float).reshape(-1, 4)
     keypoints = np.zeros((len(boxes), 14, 2), np.float32)
-    record = Record(Path('p'), 'p', keypoints, keypoints[..., 0], 'given', boxes, **fields)
+    record = create_annotated_record(Path('p'), 'p', keypoints, keypoints[..., 0], 'given', boxes, **fields)
     rng = np.random.Generator(np.random.Philox(0))
     return Sample(record, LSP, image, rng, SampleKey(0, 0), keypoints, keypoints[..., 0])
 

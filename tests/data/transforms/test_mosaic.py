@@ -8,7 +8,7 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import transform_points
-from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.data.mosaic_image import ImageMosaic
 from poseplug.data.transforms.augment import RandomFlip
@@ -18,7 +18,7 @@ from poseplug.data.transforms.hsv import RandomHSV
 from poseplug.data.transforms.mosaic import MixUp, Mosaic
 from poseplug.data.transforms.pipeline_switch import PipelineSwitch
 from poseplug.data.transforms.warp import Warp
-from poseplug.testing import SMALL_SKELETON
+from poseplug.testing import SMALL_SKELETON, create_annotated_record
 
 SIZE = (96, 64)
 GRAY_LEVELS = (40, 90, 140, 190)
@@ -31,11 +31,11 @@ def make_sample(seed: int = 0, index: int = 0, epoch: int = 0) -> Sample:
     for x, y in KEYPOINTS.reshape(-1, 2).astype(int):
         image[y - 2 : y + 3, x - 2 : x + 3] = 0
     low, high = KEYPOINTS.min(axis=1) - 4, KEYPOINTS.max(axis=1) + 4
-    record = Record(
-        path=Path(f'{index}.jpg'),
-        id=str(index),
-        keypoints=KEYPOINTS.astype(np.float32),
-        visible=np.full((2, 3), 2, np.uint8),
+    record = create_annotated_record(
+        Path(f'{index}.jpg'),
+        str(index),
+        KEYPOINTS.astype(np.float32),
+        np.full((2, 3), 2, np.uint8),
         boxes=np.concatenate([low, high], axis=1),
         areas=np.full(2, 500.0),
         ignored_boxes=np.array([[74.0, 55, 79, 59]]),
@@ -48,7 +48,16 @@ def make_sample(seed: int = 0, index: int = 0, epoch: int = 0) -> Sample:
 
     rng = np.random.Generator(np.random.Philox(seed))
     key = SampleKey(epoch, index)
-    return Sample(record, SMALL_SKELETON, image, rng, key, record.keypoints, record.visible, draw_sample=draw_sample)
+    return Sample(
+        record,
+        SMALL_SKELETON,
+        image,
+        rng,
+        key,
+        record.instances.keypoints,
+        record.instances.visible,
+        draw_sample=draw_sample,
+    )
 
 
 def transform_sample(*transforms, seed: int = 0, epoch: int = 0) -> Sample:
@@ -80,11 +89,11 @@ def test_every_labeled_keypoint_of_a_mosaic_is_on_its_black_square(seed):
 def test_a_mosaic_shows_four_images_around_a_point_with_all_their_instances():
     sample = transform_sample(Mosaic(SIZE, center_range=(1.0, 1.0)), fit_longer_side())
     assert sample.image_size == (192, 128)
-    assert len(sample.keypoints) == len(sample.record.keypoints) == len(sample.record.boxes) == 8
+    assert len(sample.keypoints) == len(sample.record.instances) == len(sample.record.instances.boxes) == 8
     quadrants = [sample.inputs[0, 8 + 32 * (n // 2), 20 + 48 * (n % 2), 0] for n in range(4)]
     assert sorted(int(level) for level in quadrants) == sorted(GRAY_LEVELS)
     assert (sample.visible > 0).all()
-    assert len(sample.record.ignored_boxes) == 4
+    assert len(sample.record.ignored.boxes) == 4
 
 
 def test_keypoints_and_boxes_beyond_the_mosaic_are_cut_off():
@@ -93,8 +102,8 @@ def test_keypoints_and_boxes_beyond_the_mosaic_are_cut_off():
     assert (sample.visible == 0).any()
     is_inside = ((sample.keypoints >= -0.5) & (sample.keypoints <= corner)).all(axis=-1)
     assert is_inside[sample.visible > 0].all()
-    assert (sample.record.boxes >= -0.5).all()
-    assert (sample.record.boxes <= np.tile(corner, 2)).all()
+    assert (sample.record.instances.boxes >= -0.5).all()
+    assert (sample.record.instances.boxes <= np.tile(corner, 2)).all()
 
 
 def test_areas_and_boxes_of_a_mosaic_have_its_scale():
@@ -108,7 +117,7 @@ def test_areas_and_boxes_of_a_mosaic_have_its_scale():
 
 def test_ignored_regions_of_all_tiles_are_masked():
     sample = transform_sample(Mosaic(SIZE, center_range=(1.0, 1.0)), fit_longer_side(), MaskIgnoredRegions(SIZE))
-    centers = sample.record.ignored_boxes.reshape(-1, 2, 2).mean(axis=1)
+    centers = sample.record.ignored.boxes.reshape(-1, 2, 2).mean(axis=1)
     cells = transform_points(sample.image_to_input, centers).round().astype(int)
     assert not sample.mask[cells[:, 1], cells[:, 0]].any()
     assert sample.mask.mean() > 0.9

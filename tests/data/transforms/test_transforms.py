@@ -8,11 +8,12 @@ import pytest
 
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.geometry import rotation_matrix, scaling_matrix, transform_points, translation_matrix
-from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.files.images import LazyImage
 from poseplug.registry import TRANSFORMS
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 SIZE = (96, 64)  # width, height of the input
 
@@ -22,7 +23,7 @@ def make_sample(points, size=(80, 120), seed=0, **fields) -> Sample:
     keypoints = np.zeros((1, 14, 2), np.float32)
     visible = np.zeros((1, 14), np.uint8)
     keypoints[0, : len(points)], visible[0, : len(points)] = np.reshape(points, (-1, 2)), 2
-    record = Record(Path('black.jpg'), 'black', keypoints, visible, 'lsp', **fields)
+    record = create_annotated_record(Path('black.jpg'), 'black', keypoints, visible, 'lsp', **fields)
     image = np.zeros((size[1], size[0], 3), np.uint8)
     return Sample(record, LSP, image, np.random.default_rng(seed), SampleKey(0, 0), keypoints.copy(), visible.copy())
 

@@ -12,7 +12,7 @@ from poseplug.codecs.paf import PAF
 from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import flip_matrix, transform_points
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.models.estimators.bottom_up import BottomUp
 from poseplug.models.estimators.criterion import mask_target_weights
@@ -20,6 +20,7 @@ from poseplug.models.estimators.postprocess import poses_to_image
 from poseplug.models.heads.heatmap import HeatmapHead
 from poseplug.registry import TRANSFORMS
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import create_annotated_record
 
 IMAGE_SIZE = (300, 200)
 STANDING_POSE = np.array(
@@ -67,11 +68,11 @@ class OracleNetwork:
 def create_batch(instances, pipeline, size=(192, 128), count=1):
     """A batch of `count` times the same image of the instances, with a dark last column."""
     image = np.full((*IMAGE_SIZE[::-1], 3), 255, np.uint8)
-    record = Record(Path('p.jpg'), 'p', instances, np.full(instances.shape[:2], 2, np.uint8), 'test')
+    record = create_annotated_record(Path('p.jpg'), 'p', instances, np.full(instances.shape[:2], 2, np.uint8), 'test')
     samples = []
     for n in range(count):
         rng = np.random.Generator(np.random.Philox(n))
-        sample = Sample(record, LSP, image, rng, SampleKey(0, n), instances, record.visible)
+        sample = Sample(record, LSP, image, rng, SampleKey(0, n), instances, record.instances.visible)
         for spec in (*pipeline, dict(type='Warp')):
             sample = TRANSFORMS.build(spec, input_size=size)(sample)
         sample.inputs[:, :, -1] = 0

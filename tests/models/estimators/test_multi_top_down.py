@@ -6,10 +6,11 @@ import torch
 from torch.testing import assert_close
 
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch, Record
+from poseplug.core.sample import Batch
 from poseplug.models.estimators.multi_top_down import MultiTopDown
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.testing import create_annotated_record
 
 MERGED_SKELETON = get_skeleton('lsp+coco')
 CODEC = dict(type='Heatmap', input_size=(32, 32), stride=8, sigma_px=8.0)
@@ -47,7 +48,8 @@ def create_batch(*sources: str) -> Batch:
         image_to_input=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1, 1),
         image_sizes=[(32, 32)] * count,
         records=[
-            Record(Path(f'{i}.jpg'), str(i), keypoints, keypoints[..., 0], source=s) for i, s in enumerate(sources)
+            create_annotated_record(Path(f'{i}.jpg'), str(i), keypoints, keypoints[..., 0], source=s)
+            for i, s in enumerate(sources)
         ],
         keys=[],
     )

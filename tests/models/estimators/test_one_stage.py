@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import scaling_matrix, translation_matrix
-from poseplug.core.sample import Batch, Record
+from poseplug.core.sample import Batch
 from poseplug.core.weight_names import weight_name
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances
 from poseplug.models.estimators.one_stage import OneStage
 from poseplug.models.estimators.one_stage_criterion import build_score_mask, encode_raw_boxes, extract_ground_truths
 from poseplug.models.heads.one_stage import OneStageHead, build_grid_points, decode_boxes
-from poseplug.testing import SMALL_SKELETON
+from poseplug.testing import SMALL_SKELETON, create_annotated_record
 
 SIZE = (64, 48)
 RTMO = dict(type='RTMOHead', pose_channels=16, dcc=dict(feat_channels=16, num_bins=(12, 16)))
@@ -49,7 +49,9 @@ def create_batch(num_instances: int = 2, **changes) -> Batch:
         centers=torch.zeros(2, 2),
         image_to_input=torch.eye(3, dtype=torch.float64).repeat(2, 1, 1, 1),
         image_sizes=[SIZE] * 2,
-        records=[Record(Path(f'{i}.jpg'), str(i), np.zeros((0, 3, 2)), np.zeros((0, 3))) for i in range(2)],
+        records=[
+            create_annotated_record(Path(f'{i}.jpg'), str(i), np.zeros((0, 3, 2)), np.zeros((0, 3))) for i in range(2)
+        ],
         keys=[],
         boxes=torch.cat([low, high], dim=-1),
         areas=(high - low).prod(-1) / 2,

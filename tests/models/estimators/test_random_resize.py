@@ -7,8 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from poseplug.core.geometry import scaling_matrix
-from poseplug.core.sample import Batch, Record
+from poseplug.core.sample import Batch
 from poseplug.models.estimators.random_resize import resize_batch, resize_batch_randomly
+from poseplug.testing import create_annotated_record
 
 
 def create_batch() -> Batch:
@@ -26,7 +27,7 @@ def create_batch() -> Batch:
         centers=torch.tensor([[50.0, 30.0]]),
         image_to_input=torch.from_numpy(scaling_matrix(2.0))[None, None],
         image_sizes=[(48, 32)],
-        records=[Record(Path('a.jpg'), 'a', no_keypoints, no_keypoints[..., 0])],
+        records=[create_annotated_record(Path('a.jpg'), 'a', no_keypoints, no_keypoints[..., 0])],
         keys=[],
         boxes=torch.tensor([[[20.0, 10, 80, 30]]]),
         areas=torch.tensor([[600.0]]),

@@ -9,11 +9,12 @@ from torch.testing import assert_close
 
 from poseplug.core.geometry import conjugate_about, rotation_matrix, scaling_matrix, translation_matrix
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch, Record
+from poseplug.core.sample import Batch
 from poseplug.models.estimators.augmentation import transform_each_point
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.base import Head
 from poseplug.skeletons.lsp import LSP
+from poseplug.testing import change_record, create_annotated_record
 
 SIZE = 64
 NO_KEYPOINTS = np.zeros((0, 14, 2))
@@ -51,7 +52,9 @@ def create_batch(images: torch.Tensor, matrices: list[np.ndarray] | None = None,
         centers=torch.tensor([[center, 30.0]]).repeat(count, 1),
         image_to_input=each.repeat(count, 1, 1, 1),
         image_sizes=[(SIZE, SIZE)] * count,
-        records=[Record(Path(f'{n}.jpg'), str(n), NO_KEYPOINTS, NO_KEYPOINTS[..., 0]) for n in range(count)],
+        records=[
+            create_annotated_record(Path(f'{n}.jpg'), str(n), NO_KEYPOINTS, NO_KEYPOINTS[..., 0]) for n in range(count)
+        ],
         keys=[],
     )
 
@@ -193,8 +196,10 @@ def test_a_call_reaches_the_first_layer_through_few_frames_of_the_package(method
 @pytest.mark.parametrize('views', [1, 2])
 def test_predictions_carry_the_box_and_annotation_id_of_the_subject(views):
     batch = create_batch(random_images(2, views))
-    annotations = dict(boxes=np.array([[1, 2, 30, 40], [5, 5, 9, 9.0]]), annotation_ids=np.array([7, 8]))
-    batch = replace(batch, records=[replace(batch.records[0], **annotations), batch.records[1]])
+    points = np.zeros((2, *NO_KEYPOINTS.shape[1:]))
+    boxes, annotation_ids = np.array([[1, 2, 30, 40], [5, 5, 9, 9.0]]), np.array([7, 8])
+    annotations = dict(keypoints=points, visible=points[..., 0], boxes=boxes, annotation_ids=annotation_ids)
+    batch = replace(batch, records=[change_record(batch.records[0], **annotations), batch.records[1]])
     for stage in build_estimator().predict_stages(batch):
         assert (stage[0].boxes.tolist(), stage[0].ids.tolist()) == ([[1, 2, 30, 40]], [7])
         assert (stage[1].boxes, stage[1].ids) == (None, None)
