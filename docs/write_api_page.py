@@ -19,7 +19,7 @@ SECTIONS = {
     'Models and configs': 'load_model list_models load_config build_model',
     'Train and test': 'train test EvaluationResult',
     'Skeletons': 'Skeleton get_skeleton register_skeleton',
-    'Data structures': 'Record Sample Batch Targets Grid MetricResult SourceReport',
+    'Data structures': 'Record Instances IgnoredRegions Sample Batch Targets Grid MetricResult SourceReport',
     'Base classes of parts': 'Codec MapCodec Head Metric Source Transform',
 }
 HEADER = """# Python API

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UnsafeFileError,
         VideoError,
     )
+    from poseplug.core.instances import IgnoredRegions, Instances
     from poseplug.core.poses import Poses
     from poseplug.core.sample import Batch, Record, Sample
     from poseplug.core.skeleton import Skeleton
@@ -67,6 +68,7 @@ _NAMES_BY_MODULE = {
         'AnnotationError CheckpointError ConfigError ImageError MismatchError '
         'NonFiniteLossError PluginError PoseplugError UnsafeFileError VideoError'
     ),
+    'poseplug.core.instances': 'IgnoredRegions Instances',
     'poseplug.core.poses': 'Poses',
     'poseplug.core.sample': 'Batch Record Sample',
     'poseplug.core.skeleton': 'Skeleton',
@@ -115,7 +117,9 @@ __all__ = [
     'Grid',
     'Head',
     'HeatmapStages',
+    'IgnoredRegions',
     'ImageError',
+    'Instances',
     'MapCodec',
     'Metric',
     'MetricResult',

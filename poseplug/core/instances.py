@@ -214,6 +214,11 @@ class IgnoredRegions(_ArrayRows):
         areas: (M,) px².
         crowds: (M,) bool, which regions contain several instances.
         segmentations: (M,) objects, see `poseplug.data.masks`; None where there is none.
+
+    Example:
+        >>> regions = IgnoredRegions.from_annotations(np.array([[0.0, 0.0, 4.0, 5.0]]))
+        >>> regions.areas.tolist(), regions.crowds.tolist()
+        ([20.0], [True])
     """
 
     boxes: np.ndarray

@@ -1,7 +1,8 @@
 """MPII Human Pose: 16 keypoints in the order of its files (Andriluka et al. 2014).
 
-PCKh divides by the size of the annotated head rectangle (`Record.head_sizes`), not by a distance of keypoints; `head`
-replaces it where a file has no rectangles. Pelvis and thorax are in no group, so that mean scores do not contain them.
+PCKh divides by the size of the annotated head rectangle (`Instances.head_sizes`), not by a distance of keypoints;
+`head` replaces it where a file has no rectangles. Pelvis and thorax are in no group, so that mean scores do not contain
+them.
 """
 
 from poseplug.core.skeleton import Skeleton

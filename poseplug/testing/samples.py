@@ -165,6 +165,9 @@ def create_annotated_record(
         boxes: (N, 4) px, x and y of two corners.
         values: Further arrays of `Instances.from_annotations`; arrays of `IgnoredRegions.from_annotations`, as
             `ignored_boxes` and so on; further fields of the record.
+
+    Returns:
+        The record.
     """
     arrays = {name: values.pop(name) for name in _INSTANCE_ARRAYS if name in values}
     regions = {name: values.pop(f'ignored_{name}') for name in _REGION_ARRAYS if f'ignored_{name}' in values}
@@ -179,6 +182,9 @@ def change_record(record: Record, **changes: Any) -> Record:
     Args:
         record: The record to start from.
         changes: As for `create_annotated_record`; None removes an array.
+
+    Returns:
+        The other record; arrays of another number of instances than `keypoints` are filled by rule.
     """
     instances = record.instances
     arrays: dict[str, Any] = {

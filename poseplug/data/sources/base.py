@@ -76,11 +76,12 @@ class Source(ABC):
         skeleton: the keypoints of the records, in their order.
 
     Example:
+        >>> from poseplug.core.instances import Instances
         >>> class OnePoint(Source):
         ...     skeleton = Skeleton('nose', ('nose',))
         ...     def load(self):
-        ...         record = Record(Path('a.jpg'), 'a', np.array([[[10.0, 20.0]]]), np.array([[2]]))
-        ...         return [record], SourceReport(Path('points.json'), kept=1)
+        ...         instances = Instances.from_annotations(np.array([[[10.0, 20.0]]]), np.array([[2]]))
+        ...         return [Record(Path('a.jpg'), 'a', instances)], SourceReport(Path('points.json'), kept=1)
         >>> records, report = OnePoint().load()
         >>> print(report)
         points.json: 1 of 1 instances kept; dropped: none
