@@ -83,10 +83,11 @@ def _attach_box_and_id(poses: Poses, record: Record) -> Poses:
     """The one instance of a crop with the subject's box and annotation id, if these are known."""
     if len(poses) != 1 or poses.boxes is not None:
         return poses
+    subject = record.instances[:1]
     return replace(
         poses,
-        boxes=None if record.boxes is None else np.asarray(record.boxes[:1], np.float32),
-        ids=None if record.annotation_ids is None else np.asarray(record.annotation_ids[:1]),
+        boxes=np.asarray(subject.boxes, np.float32) if subject.has_box.any() else None,
+        ids=subject.annotation_ids if subject.has_annotation_id.any() else None,
     )
 
 
