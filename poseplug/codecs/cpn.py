@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CPNHeatmap']
+
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['PAF']
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property

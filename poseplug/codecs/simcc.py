@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['SimCC']
+
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar, Literal

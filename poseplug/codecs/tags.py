@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Tags']
+
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar

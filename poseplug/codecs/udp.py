@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['UDPCombined', 'UDPHeatmap']
+
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['build_dataset', 'build_metrics', 'build_model', 'build_teacher', 'get_input_size', 'require_setting']
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,6 +5,8 @@ A .py config is a program. A .json or .yaml config is data, of which nothing is 
 
 from __future__ import annotations
 
+__all__ = ['load_config']
+
 import logging
 import sys
 from collections.abc import Mapping, Sequence

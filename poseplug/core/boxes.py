@@ -5,6 +5,22 @@ Boxes are (..., 4), x and y of the upper left and the lower right corner in px, 
 
 from __future__ import annotations
 
+__all__ = [
+    'AREA_FRACTION_OF_BOX',
+    'BoxFormat',
+    'aligned_box_iou',
+    'box_areas',
+    'box_iou',
+    'boxes_to_corners',
+    'clip_boxes',
+    'clip_boxes_to_region',
+    'enclose_keypoints',
+    'has_extent',
+    'transform_boxes',
+    'xywh_to_xyxy',
+    'xyxy_to_xywh',
+]
+
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'AnnotationError',
+    'CheckpointError',
+    'ConfigError',
+    'ImageError',
+    'MismatchError',
+    'NonFiniteLossError',
+    'PluginError',
+    'PoseplugError',
+    'UnsafeFileError',
+    'VideoError',
+    'compose_message',
+    'suggest_closest',
+]
+
 from collections.abc import Iterable
 from difflib import get_close_matches
 

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'Size',
+    'bounding_corners',
+    'conjugate_about',
+    'crop_matrix',
+    'flip_matrix',
+    'image_center',
+    'rotation_matrix',
+    'scale_of_matrix',
+    'scaling_matrix',
+    'transform_points',
+    'translation_matrix',
+]
+
 import math
 from typing import Any
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Poses', 'read_poses_csv', 'write_poses_csv']
+
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace

@@ -6,6 +6,8 @@ visible. Boxes are x and y of two corners in px.
 
 from __future__ import annotations
 
+__all__ = ['Batch', 'DeferredImage', 'Record', 'Sample', 'SampleKey']
+
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path

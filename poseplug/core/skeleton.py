@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['KeypointPair', 'LimbStep', 'Skeleton', 'merge_skeletons']
+
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['collate', 'stack_padded']
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['PoseDataset', 'mask_outside_keypoints']
+
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial

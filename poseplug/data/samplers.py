@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['EpochBatchSampler', 'MultiSourceBatchSampler', 'SequentialBatchSampler']
+
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['export_onnx', 'gather_field_cells', 'make_dynamic_shapes', 'max_output_differences']
+
 import copy
 import json
 import warnings

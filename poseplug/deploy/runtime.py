@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['OUTPUT_NAMES', 'ExportedModel', 'Runtime', 'import_export_package']
+
 import json
 from importlib import import_module
 from pathlib import Path

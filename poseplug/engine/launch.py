@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'DEFAULT_HOOKS',
+    'build_dataloader',
+    'build_overfit_config',
+    'count_usable_cores',
+    'get_default_work_dir',
+    'merge_default_hooks',
+    'test',
+    'train',
+]
+
 import copy
 import functools
 import itertools

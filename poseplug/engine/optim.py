@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['AutocastOptimWrapper', 'RuleOptimWrapperConstructor']
+
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['AUC']
+
 from typing import Literal
 
 import numpy as np

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Metric', 'MetricResult', 'check_choice', 'check_keypoint_count', 'to_percent']
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field

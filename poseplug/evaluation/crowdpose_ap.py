@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CrowdPoseAP']
+
 from typing import Literal
 
 from poseplug.core.errors import ConfigError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['EPE']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.distance_collector import InstanceMode
 from poseplug.evaluation.mean_distance import MeanDistance

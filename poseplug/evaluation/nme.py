@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['NME']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import MetricResult
 from poseplug.evaluation.distance_collector import InstanceMode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['OKSAP']
+
 from typing import Literal
 
 from poseplug.core.poses import Poses

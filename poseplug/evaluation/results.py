@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['EvaluationResult', 'merge_metric_results']
+
 from dataclasses import dataclass, field
 
 from poseplug.core.poses import Poses

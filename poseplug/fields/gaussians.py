@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'draw_blurred_cells',
+    'draw_gaussians',
+    'draw_thresholded_gaussians',
+    'fill_background',
+    'gaussian_inplace',
+    'merge_heatmaps',
+    'reaches_grid',
+    'round_to_cells',
+]
+
 import math
 
 import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Grid']
+
 from dataclasses import dataclass
 
 import torch

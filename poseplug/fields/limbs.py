@@ -6,6 +6,8 @@ All positions are in cells. Only the cells near a limb are computed: in each col
 
 from __future__ import annotations
 
+__all__ = ['encode_limb_fields']
+
 import math
 
 import torch

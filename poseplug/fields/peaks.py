@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'CENTROID',
+    'PEAK_REFINEMENTS',
+    'Peaks',
+    'cubic_weights',
+    'find_local_maxima',
+    'find_peaks',
+    'refine_by_centroid',
+    'refine_peaks',
+    'select_top_peaks',
+]
+
 from dataclasses import dataclass
 from functools import lru_cache
 

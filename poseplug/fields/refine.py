@@ -9,6 +9,19 @@ arXiv:1711.07319) is a quarter step along the line to the second largest cell.
 
 from __future__ import annotations
 
+__all__ = [
+    'REFINEMENTS',
+    'blur_heatmaps',
+    'count_strips',
+    'dark_kernel_size',
+    'find_line_maxima',
+    'gather_neighborhood',
+    'gaussian_blur_weights',
+    'get_heatmap_maximum',
+    'refine_keypoints',
+    'smoothing_matrix',
+]
+
 import math
 from functools import lru_cache
 from typing import Literal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['NMS_BLOCK_SIZE', 'greedy_nms', 'nms', 'nms_mask', 'nms_mask_by_loop', 'nms_mask_by_table']
+
 from collections.abc import Callable
 from typing import Any
 

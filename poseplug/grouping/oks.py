@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['OKSCandidates', 'oks', 'oks_nms', 'soft_oks_nms']
+
 from collections.abc import Sequence
 
 import numpy as np

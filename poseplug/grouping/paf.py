@@ -6,6 +6,8 @@ than torch's on arrays as small as these. Positions are in cells until the end.
 
 from __future__ import annotations
 
+__all__ = ['ParseResult', 'assemble_instances', 'check_paf_fields', 'parse_paf', 'parse_paf_batch']
+
 import logging
 from collections import Counter
 from collections.abc import Mapping

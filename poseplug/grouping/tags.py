@@ -6,6 +6,18 @@ Positions are in cells until the end.
 
 from __future__ import annotations
 
+__all__ = [
+    'TagGroups',
+    'TagParseResult',
+    'TagRules',
+    'assign_peaks',
+    'find_nearest_tag_cells',
+    'group_peaks_by_tags',
+    'keep_window_maxima',
+    'parse_tags',
+    'split_tags_by_keypoint',
+]
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

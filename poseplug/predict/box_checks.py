@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['ImageBoxes', 'check_detector', 'looks_like_xyxy', 'pair_images_with_boxes', 'parse_boxes', 'run_detector']
+
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -15,15 +17,6 @@ from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput
-
-__all__ = [
-    'ImageBoxes',
-    'check_detector',
-    'looks_like_xyxy',
-    'pair_images_with_boxes',
-    'parse_boxes',
-    'run_detector',
-]
 
 ImageBoxes = ArrayLike | None  # (N, 4) of one image; None where the caller gives none
 _MAX_OVERHANG_FRACTION = 0.25  # of its size: a box that leaves the image by more is suspected to be in another format

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'NANODET_BINS',
+    'NANODET_MEAN_BGR',
+    'NANODET_STD_BGR',
+    'Detector',
+    'OnnxDetector',
+    'decode_nanodet_boxes',
+    'grid_cell_centers',
+    'letterbox_to_input',
+    'parse_detections',
+]
+
 import math
 from collections.abc import Sequence
 from pathlib import Path

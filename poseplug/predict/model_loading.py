@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['ModelFiles', 'ModelSource', 'get_default_device', 'list_models', 'load_model', 'resolve_model']
+
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,8 +16,6 @@ from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.files.weights import load_weights
 from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
-
-__all__ = ['ModelFiles', 'ModelSource', 'get_default_device', 'list_models', 'load_model', 'resolve_model']
 
 ModelSource = str | Path | Mapping[str, Any]  # the name of a model, a config file or a loaded config
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CROPS_PER_IMAGE', 'Predictor']
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import groupby, islice
@@ -30,8 +32,6 @@ from poseplug.predict.image_input import ImageInput, open_image
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
 from poseplug.registry import TRANSFORMS
 from poseplug.registry.skeletons import get_skeleton
-
-__all__ = ['CROPS_PER_IMAGE', 'Predictor']
 
 # Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
 _WHOLE_IMAGE_TRANSFORMS = ('LetterboxImage', 'CropByScale', 'TransformBySource')

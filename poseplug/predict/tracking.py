@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['InstanceGeometry', 'Track', 'Tracker', 'box_similarity']
+
 import math
 from dataclasses import dataclass, replace
 from typing import Any

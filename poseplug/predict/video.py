@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'VIDEO_SUFFIXES',
+    'FrameBoxes',
+    'FramePoses',
+    'PredictionOptions',
+    'check_video',
+    'is_video',
+    'predict_video',
+    'select_frames',
+    'track_frames',
+]
+
 import csv
 import json
 import logging

@@ -7,6 +7,34 @@ entry point is looked up (`poseplug.registry.plugins`).
 
 from __future__ import annotations
 
+__all__ = [
+    'CODECS',
+    'DATASETS',
+    'HOOKS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'REGISTRIES',
+    'SAMPLERS',
+    'SKELETONS',
+    'SOURCES',
+    'TRANSFORMS',
+    'PartType',
+    'Registry',
+    'SkeletonRegistry',
+    'describe_unknown_part',
+    'find_argument_errors',
+    'find_registered_part',
+    'freeze_lists',
+    'get_registry',
+    'inspect_parameters',
+    'list_constructor_classes',
+    'merge_arguments',
+    'qualified_name',
+]
+
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

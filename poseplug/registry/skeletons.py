@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['get_skeleton', 'register_skeleton']
+
 import sys
 from collections.abc import Mapping
 from typing import Any

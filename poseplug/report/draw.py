@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'CAPTION_HEIGHT_PX',
+    'EDGE_COLOR',
+    'MIN_SIDE_PX',
+    'SHEET_COLOR',
+    'SIDE_COLORS',
+    'SUBPIXEL_BITS',
+    'TEXT_COLOR',
+    'Color',
+    'draw_contact_sheet',
+    'draw_poses',
+    'draw_text_line',
+    'enlarge_image',
+    'keypoint_sides',
+    'letterbox_image',
+    'limb_side',
+    'limb_width_px',
+    'scale_points',
+    'to_fixed_point',
+    'to_uint8',
+]
+
 import math
 import re
 from collections.abc import Sequence

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'HEATMAP_COLORMAP',
+    'blend_colors',
+    'distinct_colors',
+    'draw_heatmap',
+    'draw_heatmap_strips',
+    'draw_stage_heatmaps',
+    'draw_stage_images',
+    'find_heatmap_channel',
+    'resize_matrix',
+    'warp_field_to_image',
+]
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'colorize_directions',
+    'draw_candidate_limbs',
+    'draw_direction_wheel',
+    'draw_grouping_sheet',
+    'draw_limb_fields',
+    'draw_peaks',
+]
+
 from typing import TYPE_CHECKING, Any
 
 import cv2

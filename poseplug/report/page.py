@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'ReportExample',
+    'render_bullet_list',
+    'render_html_page',
+    'render_image_grid',
+    'render_section',
+    'score_image',
+    'select_examples',
+    'select_headline_metric',
+    'write_html_report',
+]
+
 import base64
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

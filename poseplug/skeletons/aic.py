@@ -1,5 +1,7 @@
 """AI Challenger: 14 keypoints in the order of its files, with its own sigmas (Wu et al. 2017, arXiv:1711.06475)."""
 
+__all__ = ['AIC']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 

@@ -1,5 +1,7 @@
 """COCO: 17 keypoints with the sigmas of the benchmark (Lin et al. 2014; cocodataset.org, keypoint evaluation)."""
 
+__all__ = ['COCO', 'COCO_PAIRED_PARTS']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 

@@ -4,6 +4,8 @@
 the benchmark does not define one for the neck: OKS is computed with the keypoints of `coco`.
 """
 
+__all__ = ['COCO18']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 from poseplug.skeletons.coco import COCO_PAIRED_PARTS

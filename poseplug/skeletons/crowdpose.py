@@ -1,5 +1,7 @@
 """CrowdPose: 14 keypoints in the order of its files, with the OKS constants of its benchmark (Li et al. 2019)."""
 
+__all__ = ['CROWDPOSE']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 

@@ -1,5 +1,7 @@
 """FLIC: the nine upper-body keypoints that CPM uses, observer-centric (Sapp & Taskar 2013; Wei et al. 2016)."""
 
+__all__ = ['FLIC']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 

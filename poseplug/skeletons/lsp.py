@@ -1,5 +1,7 @@
 """Leeds Sports Pose: 14 keypoints in the order of `joints.mat` (Johnson & Everingham 2010)."""
 
+__all__ = ['LSP', 'LSP_OBSERVER']
+
 from dataclasses import replace
 
 from poseplug.core.skeleton import Skeleton

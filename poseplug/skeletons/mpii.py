@@ -5,6 +5,8 @@ PCKh divides by the size of the annotated head rectangle (`Instances.head_sizes`
 them.
 """
 
+__all__ = ['MPII', 'MPII_PAIRED_PARTS']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 

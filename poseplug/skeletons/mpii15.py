@@ -3,6 +3,8 @@
 The chest is the center between MPII's pelvis and thorax. Limbs are trained and grouped in this order, which is a tree.
 """
 
+__all__ = ['MPII15']
+
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 from poseplug.skeletons.mpii import MPII, MPII_PAIRED_PARTS

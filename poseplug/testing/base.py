@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Contract']
+
 from typing import Any
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CodecContract', 'decode_to_tensors']
+
 import copy
 import pickle
 from dataclasses import FrozenInstanceError, fields

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['DecodeModule', 'ExportContract']
+
 from typing import ClassVar
 
 import torch

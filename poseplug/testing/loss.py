@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['LossContract']
+
 from typing import ClassVar
 
 import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['NeckContract']
+
 from typing import Any, ClassVar
 
 from torch import Tensor

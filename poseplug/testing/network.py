@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['NetworkContract', 'assert_map_stride']
+
 import pickle
 from typing import Any
 

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+__all__ = [
+    'SINGLE_KEYPOINT_SKELETON',
+    'SMALL_SKELETON',
+    'create_random_features',
+    'create_random_fields',
+    'create_random_maps',
+    'create_test_keypoints',
+    'create_test_record',
+    'create_test_sample',
+    'flip_input_keypoints',
+    'list_target_tensors',
+]
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

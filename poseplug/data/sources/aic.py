@@ -8,6 +8,8 @@ areas: its evaluation takes the box's.
 
 from __future__ import annotations
 
+__all__ = ['AICSource']
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal

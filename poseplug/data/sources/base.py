@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Source', 'SourceReport', 'find_dataset_folder', 'locate_dataset_folder']
+
 import os
 from abc import ABC, abstractmethod
 from collections import Counter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CocoSource']
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal

@@ -6,6 +6,8 @@ and hard. Its annotations carry no area: 0.53 of the box is the area, as in its 
 
 from __future__ import annotations
 
+__all__ = ['CrowdPoseSource']
+
 from poseplug.data.sources.coco import CocoFormatSource
 from poseplug.data.sources.coco_format import CocoReader
 from poseplug.registry import SOURCES

@@ -8,6 +8,8 @@ the right of the left one, left and right exchange their names, as if the person
 
 from __future__ import annotations
 
+__all__ = ['FLICSource']
+
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -7,6 +7,8 @@ position.
 
 from __future__ import annotations
 
+__all__ = ['LSPETSource', 'LSPSource']
+
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -7,6 +7,8 @@ center down by 15 px times the scale and enlarge the scale by 1.25; that belongs
 
 from __future__ import annotations
 
+__all__ = ['MPIISource']
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal

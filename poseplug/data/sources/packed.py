@@ -7,6 +7,8 @@ other). It contains numbers, text and JPEG files only, nothing that could run.
 
 from __future__ import annotations
 
+__all__ = ['PackedSource']
+
 import hashlib
 import json
 import re

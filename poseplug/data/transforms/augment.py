@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['NormalScaleRotate', 'RandomBlur', 'RandomColor', 'RandomErase', 'RandomFlip', 'RandomScaleRotate']
+
 from collections.abc import Sequence
 
 import cv2

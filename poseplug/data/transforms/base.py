@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Transform']
+
 from abc import ABC, abstractmethod
 
 import numpy as np

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
+
 from collections.abc import Mapping
 from typing import Any, Literal
 

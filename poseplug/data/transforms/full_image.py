@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CenterOnInstance', 'FitImage', 'MaskIgnoredRegions', 'MultiScaleImage', 'RandomShift']
+
 from collections.abc import Sequence
 from typing import Literal
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['RandomHSV']
+
 import cv2
 import numpy as np
 

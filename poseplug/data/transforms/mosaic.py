@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['MixUp', 'Mosaic']
+
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar

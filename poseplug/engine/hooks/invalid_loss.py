@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CheckInvalidLossHook']
+
 import logging
 import math
 from collections.abc import Mapping, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['ProgressHook']
+
 import json
 import logging
 import math

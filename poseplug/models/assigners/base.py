@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Assigner', 'Assignment', 'GroundTruthInstances', 'compute_keypoint_oks']
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CSPDarknet']
+
 from collections.abc import Sequence
 
 import torch

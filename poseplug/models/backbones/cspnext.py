@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['CSPNeXt']
+
 from collections import OrderedDict
 from collections.abc import Sequence
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Hourglass', 'HourglassStem']
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['MobileNetV1']
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

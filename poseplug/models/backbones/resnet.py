@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['ResNet']
+
 from collections.abc import Sequence
 
 import torch.nn.functional as F

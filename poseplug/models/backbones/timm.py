@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['TimmBackbone']
+
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any

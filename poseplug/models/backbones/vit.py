@@ -5,6 +5,8 @@ Its parameters have the names of the official release, which are those of timm a
 
 from __future__ import annotations
 
+__all__ = ['ViT']
+
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Estimator', 'OptimizerWrapper']
+
 from typing import Protocol
 
 import torch

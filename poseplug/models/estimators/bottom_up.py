@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['BottomUp']
+
 from collections.abc import Sequence
 
 from torch import nn

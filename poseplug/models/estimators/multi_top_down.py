@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['MultiTopDown']
+
 from collections.abc import Mapping, Sequence
 
 import torch

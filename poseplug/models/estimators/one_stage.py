@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['OneStage']
+
 from collections.abc import Mapping
 
 from torch import Tensor, nn

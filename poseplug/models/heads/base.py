@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['Head', 'find_stride_indices']
+
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['HeatmapHead']
+
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['HourglassHead']
+
 from collections.abc import Sequence
 
 import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['OpenPoseHead']
+
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch

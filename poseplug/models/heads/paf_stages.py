@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['PAFStagesHead']
+
 from collections.abc import Sequence
 
 import torch

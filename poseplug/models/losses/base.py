@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['LossSpec', 'LossTable', 'apply_weight', 'check_positive', 'expand_weight', 'weighted_mean', 'weighted_sum']
+
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['SquaredIoULoss']
+
 from torch import Tensor, nn
 
 from poseplug.core.boxes import aligned_box_iou

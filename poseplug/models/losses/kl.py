@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['JensenShannon', 'KLDivergence']
+
 import torch
 from torch import Tensor, nn
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['BinDivergence', 'MLECCLoss']
+
 from typing import ClassVar
 
 import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['OHKMLoss']
+
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError

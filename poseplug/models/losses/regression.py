@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['L1Loss', 'SmoothL1Loss', 'WingLoss']
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 

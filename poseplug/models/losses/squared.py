@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['MeanSquaredError', 'SumSquaredError']
+
 from torch import Tensor, nn
 
 from poseplug.models.losses.base import apply_weight, expand_weight

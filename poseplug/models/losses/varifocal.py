@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['BinaryCrossEntropy', 'VarifocalLoss']
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
