@@ -80,7 +80,8 @@ def _nearest_instance(poses: Poses, center: np.ndarray) -> list[int]:
     """The index of the instance whose box center is nearest to a point, or none."""
     boxes = np.asarray(poses.boxes)
     distances = np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - center, axis=1)
-    return distances.argsort(kind='stable')[:1].tolist()
+    nearest: list[int] = distances.argsort(kind='stable')[:1].tolist()
+    return nearest
 
 
 def concat_image_poses(poses_per_image: list[Poses], num_keypoints: int, device: torch.device) -> Poses:

@@ -171,7 +171,8 @@ class Tags(MapCodec):
         numbers = mask * torch.arange(1, count + 1, device=labeled.device)[:, None]
         maps = torch.zeros(batch, num_keypoints, height * width, device=labeled.device)
         maps.scatter_reduce_(2, indices.transpose(1, 2), numbers.transpose(1, 2).float(), 'amax')
-        return maps.unflatten(2, (height, width))
+        label_maps: Tensor = maps.unflatten(2, (height, width))
+        return label_maps
 
     def tag_cells(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cell where each keypoint's tag is read: the one where its heatmap is largest.

@@ -50,13 +50,15 @@ def _array_module(array: Any) -> Any:
 
 def box_areas(boxes: _ArrayT) -> _ArrayT:
     """Return the areas (...) of boxes (..., 4) in px²; 0 for a box whose second corner is not beyond the first."""
-    return (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1)
+    areas: _ArrayT = (boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1)
+    return areas
 
 
 def has_extent(boxes: _ArrayT) -> _ArrayT:
     """Return which boxes (..., 4) have a positive width and height, as (...) bool."""
     is_positive: Any = boxes[..., 2:] > boxes[..., :2]
-    return is_positive.all(-1)
+    are_both_positive: _ArrayT = is_positive.all(-1)
+    return are_both_positive
 
 
 def aligned_box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:
@@ -74,7 +76,8 @@ def aligned_box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:
     high = module.minimum(boxes[..., 2:], other_boxes[..., 2:])
     intersection = (high - low).clip(min=0).prod(-1)
     union = box_areas(boxes) + box_areas(other_boxes) - intersection
-    return intersection / module.where(union > 0, union, 1)
+    iou: _ArrayT = intersection / module.where(union > 0, union, 1)
+    return iou
 
 
 def box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:
@@ -96,12 +99,14 @@ def box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:
 
 def xywh_to_xyxy(boxes: _ArrayT) -> _ArrayT:
     """Convert boxes (..., 4) from x, y, width, height to two corners."""
-    return _array_module(boxes).concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
+    corners: _ArrayT = _array_module(boxes).concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
+    return corners
 
 
 def xyxy_to_xywh(boxes: _ArrayT) -> _ArrayT:
     """Convert boxes (..., 4) from two corners to x, y, width, height."""
-    return _array_module(boxes).concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], -1)
+    xywh_boxes: _ArrayT = _array_module(boxes).concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], -1)
+    return xywh_boxes
 
 
 def boxes_to_corners(boxes: _ArrayT, box_format: BoxFormat) -> _ArrayT:
@@ -113,7 +118,8 @@ def transform_boxes(matrix: Any, boxes: _ArrayT) -> _ArrayT:
     """Apply an affine matrix (3, 3) to boxes (N, 4); a rotated box becomes the one that encloses its corners."""
     module = _array_module(boxes)
     corners = transform_points(matrix, boxes[:, _FOUR_CORNERS].reshape(-1, 4, 2))
-    return module.concatenate([module.amin(corners, 1), module.amax(corners, 1)], 1)
+    enclosing_boxes: _ArrayT = module.concatenate([module.amin(corners, 1), module.amax(corners, 1)], 1)
+    return enclosing_boxes
 
 
 def clip_boxes(boxes: _ArrayT, image_sizes: _ArrayT) -> _ArrayT:
@@ -127,7 +133,8 @@ def clip_boxes(boxes: _ArrayT, image_sizes: _ArrayT) -> _ArrayT:
         (N, 4) with x from 0 to the width and y from 0 to the height.
     """
     module = _array_module(boxes)
-    return module.minimum(boxes.clip(min=0), module.concatenate([image_sizes, image_sizes], 1))
+    clipped_boxes: _ArrayT = module.minimum(boxes.clip(min=0), module.concatenate([image_sizes, image_sizes], 1))
+    return clipped_boxes
 
 
 def clip_boxes_to_region(boxes: _ArrayT, region: _ArrayT) -> _ArrayT:
@@ -135,7 +142,8 @@ def clip_boxes_to_region(boxes: _ArrayT, region: _ArrayT) -> _ArrayT:
     module = _array_module(boxes)
     low = module.maximum(boxes[..., :2], region[:2])
     high = module.minimum(boxes[..., 2:], region[2:])
-    return module.concatenate([low, module.maximum(low, high)], -1)
+    clipped_boxes: _ArrayT = module.concatenate([low, module.maximum(low, high)], -1)
+    return clipped_boxes
 
 
 def enclose_keypoints(keypoints: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -52,7 +52,8 @@ def image_center(size: Size) -> tuple[float, float]:
 
 def conjugate_about(matrix: np.ndarray, point: tuple[float, float]) -> np.ndarray:
     """Return the same rotation or scaling (3, 3), about `point` (x, y) instead of the origin."""
-    return translation_matrix(*point) @ matrix @ translation_matrix(-point[0], -point[1])
+    conjugated: np.ndarray = translation_matrix(*point) @ matrix @ translation_matrix(-point[0], -point[1])
+    return conjugated
 
 
 def crop_matrix(center: np.ndarray | tuple[float, float], scale: float, input_size: Size) -> np.ndarray:
@@ -70,11 +71,9 @@ def crop_matrix(center: np.ndarray | tuple[float, float], scale: float, input_si
         >>> transform_points(crop_matrix((50, 40), 2.0, (101, 81)), np.array([[50, 40], [53, 40]])).tolist()
         [[50.0, 40.0], [56.0, 40.0]]
     """
-    return (
-        translation_matrix(*image_center(input_size))
-        @ scaling_matrix(scale)
-        @ translation_matrix(-float(center[0]), -float(center[1]))
-    )
+    center_to_origin = translation_matrix(-float(center[0]), -float(center[1]))
+    matrix: np.ndarray = translation_matrix(*image_center(input_size)) @ scaling_matrix(scale) @ center_to_origin
+    return matrix
 
 
 def transform_points(matrix: Any, points: Any) -> Any:

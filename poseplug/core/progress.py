@@ -12,7 +12,7 @@ _T = TypeVar('_T')
 _LINE_INTERVAL_S = 30.0  # seconds between lines where there is no terminal
 
 
-class StderrLogHandler(logging.StreamHandler):
+class StderrLogHandler(logging.StreamHandler[TextIO]):
     """Logs to whatever `sys.stderr` is at that moment.
 
     rich replaces it while a bar is shown, so that log lines appear above the bar.

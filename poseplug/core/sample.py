@@ -230,7 +230,8 @@ class Batch:
         """Return the matrices (B, 3, 3), float64, from input pixels of the first view to image pixels."""
         import torch
 
-        return torch.linalg.inv(self.image_to_input[:, 0])
+        input_to_image: Tensor = torch.linalg.inv(self.image_to_input[:, 0])
+        return input_to_image
 
     def pin_memory(self) -> Batch:
         """Return the same batch in pinned memory; torch's data loader calls this."""

@@ -129,7 +129,8 @@ def draw_thresholded_gaussians(
     elif background:
         largest = heatmaps[:, num_keypoints].scatter_reduce_(1, indices.flatten(1), values.flatten(1), 'amax')
         largest.neg_().add_(1.0)
-    return heatmaps.unflatten(2, (height, width))
+    maps: Tensor = heatmaps.unflatten(2, (height, width))
+    return maps
 
 
 def _gaussian_patches(

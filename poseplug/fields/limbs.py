@@ -44,7 +44,8 @@ def encode_limb_fields(start: Tensor, end: Tensor, mask: Tensor, size: Size, wid
     indices, inside = (t.transpose(1, 2) for t in covered)  # (B, L, N, cells of a band)
     merge_instances = _average_instances if merge == 'mean' else _keep_last_instance
     fields = merge_instances(units, indices, inside, size[0] * size[1])
-    return fields.flatten(1, 2).unflatten(-1, (size[1], size[0]))
+    maps: Tensor = fields.flatten(1, 2).unflatten(-1, (size[1], size[0]))
+    return maps
 
 
 def _covered_cells(

@@ -175,7 +175,8 @@ def _modulate_peaks(heatmaps: Tensor, cells: Tensor, kernel_size: int, side: int
 
 def _apply_table(table: Tensor, values: Tensor) -> Tensor:
     """A table (m, n) applied to the first axis: (n, ...) to (m, ...)."""
-    return (table @ values.flatten(1)).unflatten(1, values.shape[1:])
+    products: Tensor = (table @ values.flatten(1)).unflatten(1, values.shape[1:])
+    return products
 
 
 def _udp_step(heatmaps: Tensor, cells: Tensor, kernel_size: int) -> Tensor:
@@ -249,7 +250,8 @@ def gaussian_blur_weights(kernel_size: int) -> np.ndarray:
     sigma = 0.3 * ((kernel_size - 1) * 0.5 - 1) + 0.8
     small = _SMALL_BLUR_WEIGHTS.get(kernel_size)
     weights = np.array(small, float)[steps] if small else np.exp(-(steps**2) / (2 * sigma**2))
-    return weights / weights.sum()
+    normalized_weights: np.ndarray = weights / weights.sum()
+    return normalized_weights
 
 
 # Tables are kept as arrays: a tensor first made while a model is exported would be a fake one, and stay one.
@@ -281,7 +283,10 @@ def _blur_matrix(count: int, kernel_size: int, reflect: bool) -> np.ndarray:
     reach, identity = kernel_size // 2, np.eye(count)
     mode: Literal['reflect', 'constant'] = 'reflect' if reflect and count > 1 else 'constant'
     padded = np.pad(identity, ((reach, reach), (0, 0)), mode=mode)
-    return sum(weight * padded[i : i + count] for i, weight in enumerate(gaussian_blur_weights(kernel_size)))
+    table: np.ndarray = sum(
+        weight * padded[i : i + count] for i, weight in enumerate(gaussian_blur_weights(kernel_size))
+    )
+    return table
 
 
 @lru_cache(maxsize=1)

@@ -176,7 +176,8 @@ def _relative_distances(peak_indices: np.ndarray, cells: np.ndarray) -> np.ndarr
     point_distances = np.hypot(*offsets)
     nearest = np.minimum.reduceat(np.minimum.reduceat(point_distances, first, axis=0), first, axis=1)
     sides = (np.maximum.reduceat(points, first) - np.minimum.reduceat(points, first)).max(axis=1)
-    return nearest / np.maximum(np.maximum.outer(sides, sides), 1)
+    relative_distances: np.ndarray = nearest / np.maximum(np.maximum.outer(sides, sides), 1)
+    return relative_distances
 
 
 def select_valid_instances(

@@ -98,7 +98,8 @@ def _count_samples(displacements: np.ndarray, stride: float, rules: PAFRules) ->
     if rules.num_samples != 'length':
         return np.full(len(displacements), rules.num_samples, np.float32)
     longer_sides_px = np.maximum(np.abs(displacements.real), np.abs(displacements.imag)) * np.float32(stride)
-    return np.clip(np.rint(np.sqrt(5 * longer_sides_px)), 5, 25)
+    sample_counts: np.ndarray = np.clip(np.rint(np.sqrt(5 * longer_sides_px)), 5, 25)
+    return sample_counts
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class _PairLines:
         # Rounded to fractions at which `integrate_field` samples, so that a failure here is one there.
         fractions = np.rint(np.multiply.outer(fractions, self.sample_counts - 1)) / (self.sample_counts - 1)
         failures = (self.project_field(fractions) <= rules.paf_threshold * self.lengths).sum(axis=0)
-        return failures <= allowed_failures
+        passes: np.ndarray = failures <= allowed_failures
+        return passes
 
     def integrate_field(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean (M,) of the samples of each line that exceed the threshold, and their number (M,)."""
@@ -172,7 +174,8 @@ class _PairLines:
         points = self.starts + fractions * self.displacements + _HALF_CELL
         indices = points.imag.astype(np.int32) * self.width + points.real.astype(np.int32) + self.field_offsets
         values = self.vectors.take(indices)
-        return values.real * self.displacements.real + values.imag * self.displacements.imag
+        projections: np.ndarray = values.real * self.displacements.real + values.imag * self.displacements.imag
+        return projections
 
 
 def match_pairs(pairs: PeakPairs, scores: np.ndarray, num_limbs: int, method: str) -> list[list[ScoredLimb]]:

@@ -46,7 +46,7 @@ def oks(
     scales = -(sigmas[:, None] ** -2) / 8
     squared_distances = x.square_().add_(y.square_())
     exponents = squared_distances.mul_(scales) / torch.atleast_1d(areas).clamp(min=_MIN_AREA_PX2).unsqueeze(-2)
-    similarities = exponents.clamp_(min=_MIN_EXPONENT).exp_()
+    similarities: Tensor = exponents.clamp_(min=_MIN_EXPONENT).exp_()
     if visible is None and other_visible is None:
         return similarities.mean(dim=-2)
     counts = torch.ones_like(similarities, dtype=torch.bool)
@@ -54,7 +54,8 @@ def oks(
         counts = counts & visible[..., None]
     if other_visible is not None:
         counts = counts & other_visible[..., None, :, :].mT
-    return (similarities * counts).sum(dim=-2) / counts.sum(dim=-2).clamp(min=1)
+    means: Tensor = (similarities * counts).sum(dim=-2) / counts.sum(dim=-2).clamp(min=1)
+    return means
 
 
 class OKSCandidates:

@@ -138,7 +138,8 @@ class OnnxDetector:
         """Run the network on a normalized input (H, W, 3)."""
         try:
             self.net.setInput(np.ascontiguousarray(inputs.transpose(2, 0, 1)[None]))
-            return self.net.forward(self.output_names)
+            outputs: Sequence[np.ndarray] = self.net.forward(self.output_names)
+            return outputs
         except cv2.error as error:
             raise CheckpointError(
                 f'OpenCV cannot run it: {_first_error_line(error)}; export it with other operators'

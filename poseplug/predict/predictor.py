@@ -370,7 +370,8 @@ def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[
 def _get_test_pipeline(cfg: Mapping[str, Any]) -> Sequence[Any]:
     """The transforms of a config's test data."""
     try:
-        return require_setting(cfg, 'test_dataloader')['dataset']['pipeline']
+        pipeline: Sequence[Any] = require_setting(cfg, 'test_dataloader')['dataset']['pipeline']
+        return pipeline
     except KeyError as error:
         raise ConfigError(f'test_dataloader has no {error}; add the pipeline that crops images for the model') from None
 

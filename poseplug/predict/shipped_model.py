@@ -131,7 +131,7 @@ def load_shipped_model(
 def _read_model_card(card: Path) -> dict[str, Any]:
     """The content of a model card; a missing key is an error."""
     try:
-        content = json.loads(card.read_text())
+        content: dict[str, Any] = json.loads(card.read_text())
     except OSError as error:
         raise _missing_file_error(card, error) from error
     except ValueError as error:

@@ -74,7 +74,8 @@ class InstanceGeometry:
 
     def expand_boxes(self, margins: np.ndarray) -> np.ndarray:
         """Return the boxes (N, 4) with margins () or (N,) px on every side."""
-        return self.boxes + margins[..., None] * np.array([-1, -1, 1, 1])
+        expanded: np.ndarray = self.boxes + margins[..., None] * np.array([-1, -1, 1, 1])
+        return expanded
 
 
 def _boxes_around_keypoints(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -100,7 +101,8 @@ def box_similarity(boxes: np.ndarray, other_boxes: np.ndarray) -> np.ndarray:
     areas, other_areas = box_areas(boxes)[:, None], box_areas(other_boxes)[None]
     smaller_areas = np.minimum(areas, other_areas)
     intersection = iou / (1 + iou) * (areas + other_areas)  # iou = intersection / (sum of areas - intersection)
-    return (iou + intersection / np.where(smaller_areas > 0, smaller_areas, 1)) / 2
+    similarity: np.ndarray = (iou + intersection / np.where(smaller_areas > 0, smaller_areas, 1)) / 2
+    return similarity
 
 
 @dataclass(frozen=True, eq=False)
