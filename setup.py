@@ -58,8 +58,12 @@ setup(
         'Typing :: Typed',
     ],
     python_requires='>=3.11',
-    packages=find_packages(include=['poseplug', 'poseplug.*']),
-    package_data={'poseplug': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'weights/README.md']},
+    packages=[*find_packages(include=['poseplug', 'poseplug.*']), 'poseplug.configs'],
+    package_dir={'poseplug.configs': 'configs'},  # found by name: poseplug.config.shipped
+    package_data={
+        'poseplug': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'weights/README.md'],
+        'poseplug.configs': ['*/*.py', '_base_/*/*.py'],
+    },
     include_package_data=False,
     zip_safe=False,
     install_requires=[

@@ -44,6 +44,12 @@ def test_every_module_and_data_file_of_the_package_is_in_it(wheel):
     assert {'poseplug/py.typed', 'poseplug/weights/cpm_lsp_lite.safetensors'} <= packed
 
 
+def test_every_config_is_in_it_where_names_are_looked_up(wheel):
+    files = {f'poseplug/{file.relative_to(ROOT).as_posix()}' for file in (ROOT / 'configs').rglob('*.py')}
+    assert files
+    assert {name for name in wheel.namelist() if name.startswith('poseplug/configs/')} == files
+
+
 def test_nothing_but_the_package_is_in_it(wheel):
     folders = {name.partition('/')[0] for name in wheel.namelist()}
     assert folders == {'poseplug', f'poseplug-{poseplug.__version__}.dist-info'}

@@ -8,7 +8,9 @@ from __future__ import annotations
 __all__ = ['load_config']
 
 import logging
+import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,20 +29,35 @@ from poseplug.config.check import (
     iter_parts,
 )
 from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, load_data_config
-from poseplug.config.locations import imports_modules, list_config_files, locate_setting, parse_config_syntax
+from poseplug.config.locations import (
+    get_base_source,
+    imports_modules,
+    list_base_names,
+    list_config_files,
+    locate_setting,
+    parse_config_syntax,
+)
+from poseplug.config.shipped import find_config, resolve_base
 from poseplug.core.errors import ConfigError, PoseplugError, suggest_closest
 from poseplug.registry.registries import inspect_parameters, list_constructor_classes
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None, training: bool = False) -> Config:
-    """A config file with its bases, then the command line's `options` (dotted keys), checked.
+    """Load a config with its bases and check it.
 
-    With `training` the parts of the training engine (hooks, optimizer, schedules) are checked too.
+    Args:
+        path: a .py, .json or .yaml file, or the name of a config that comes with poseplug.
+        options: settings that replace those of the config, by dotted keys.
+        training: check the parts of the training engine (hooks, optimizer, schedules) too.
+
+    Raises:
+        ConfigError: there is no such config, it cannot be read, or settings are wrong; all of them are in the message.
+
+    Example:
+        >>> load_config('cpm_lsp_lite', {'model.head.num_stages': 2}).model.head.num_stages
+        2
     """
-    path, options = Path(path), options or {}
-    if not path.is_file():
-        near = suggest_closest(path.name, [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else [])
-        raise ConfigError(f'{path}: no such config' + (f'; {near}' if near else ''))
+    path, options = find_config(path), options or {}
     cfg = (
         Config(load_data_config(path), filename=str(path))
         if path.suffix in DATA_CONFIG_SUFFIXES
@@ -62,11 +79,42 @@ def _load_python_config(path: Path) -> Config:
         parse_config_syntax(file)
     _add_import_folders(path)
     try:
-        return Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
+        return _read_python_config(path)
     except PoseplugError:
         raise
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def _read_python_config(path: Path) -> Config:
+    """Run a Python config and its bases; those of `poseplug::NAME` are found among the shipped ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = _localize_bases(path, Path(folder))
+        cfg = Config.fromfile(str(file), lazy_import=False, import_custom_modules=False)
+    return cfg if file == path else Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(path))
+
+
+def _localize_bases(path: Path, folder: Path) -> Path:
+    """Copy a config for mmengine, which reads bases from paths alone.
+
+    Args:
+        path: of the config.
+        folder: of the copies.
+
+    Returns:
+        A copy whose bases are absolute paths, or `path` itself where neither it nor a base names a shipped config.
+    """
+    bases = list_base_names(path)
+    files = [resolve_base(path, base) for base in bases]
+    copies = [_localize_bases(file, folder) if file.is_file() else file for file in files]
+    if copies == files and not any('::' in base for base in bases):
+        return path
+    source = path.read_text(encoding='utf-8')
+    source = source.replace(get_base_source(path), f'_base_ = {[str(copy) for copy in copies]!r}', 1)
+    source = re.sub(r'{{\s*fileDirname\s*}}', path.resolve().parent.as_posix(), source)  # of the config, not the copy
+    copy = Path(tempfile.mkdtemp(dir=folder)) / path.name
+    copy.write_text(source, encoding='utf-8')
+    return copy
 
 
 def _add_import_folders(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from poseplug.config.shipped import resolve_base
 from poseplug.core.errors import ConfigError
 
 KeyPath = tuple[Any, ...]  # the keys and indices that lead to a setting: ('model', 'head', 'num_stages')
@@ -41,13 +42,24 @@ def list_config_files(file: Path) -> list[Path]:
     """Return a Python config and the bases that it inherits from, nearest first; none for a data config."""
     if file.suffix != '.py':
         return []
+    bases = [resolve_base(file, base) for base in list_base_names(file)]
+    return [file, *(f for b in bases if b.is_file() for f in list_config_files(b))]
+
+
+def list_base_names(file: Path) -> list[str]:
+    """Return what a Python config gives as its `_base_`, where that is written as a literal."""
     assignment = _find_assignments(file).get('_base_')
     try:
         value = ast.literal_eval(assignment.value) if assignment is not None else []
     except ValueError:  # computed when the file runs
         value = []
-    bases = [(file.parent / b).resolve() for b in ([value] if isinstance(value, str) else value)]
-    return [file, *(f for b in bases if b.is_file() for f in list_config_files(b))]
+    return [value] if isinstance(value, str) else list(value)
+
+
+def get_base_source(file: Path) -> str:
+    """Return the source of the assignment to `_base_` in a Python config, which must have one."""
+    source = file.read_text(encoding='utf-8')
+    return ast.get_source_segment(source, _find_assignments(file)['_base_']) or ''
 
 
 def parse_config_syntax(file: Path) -> ast.Module:

@@ -3,7 +3,7 @@
 Run: POSEPLUG_DATA=FOLDER python tools/train.py demo/plugin/configs/disk_offset.py      (FOLDER/lsp has joints.mat)
 PCK@0.2 on the test split: not trained yet
 
-It has no `_base_`, since that names files relative to the config, and this one is not installed beside poseplug's.
+It stands alone; a config that builds on one of poseplug's names it as its base: _base_ = 'poseplug::cpm_lsp_lite'.
 """
 
 skeleton = 'lsp'

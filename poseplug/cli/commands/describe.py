@@ -34,7 +34,9 @@ def _write_model_table(folder: Path, file: Path) -> None:
 
 def _print_without_running(config: Path) -> None:
     from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, inspect_python_config, load_data_config
+    from poseplug.config.shipped import find_config
 
+    config = find_config(config)
     is_data = config.suffix in DATA_CONFIG_SUFFIXES
     content = load_data_config(config) if is_data else inspect_python_config(config)
     print(json.dumps(content, indent=2, default=str))

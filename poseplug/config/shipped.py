@@ -1,0 +1,86 @@
+"""The configs that come with poseplug, found by name."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from poseplug.core.errors import ConfigError, suggest_closest
+
+_PACKAGE_FOLDER = Path(__file__).parents[1]
+_SCOPE = 'poseplug::'
+
+
+def get_shipped_folder() -> Path:
+    """Return the folder of the shipped configs: inside the installed package, or beside the package in a clone."""
+    installed = _PACKAGE_FOLDER / 'configs'
+    return installed if installed.is_dir() else _PACKAGE_FOLDER.parent / 'configs'
+
+
+@cache
+def list_configs() -> dict[str, Path]:
+    """Return the files of the shipped configs by name, sorted.
+
+    Example:
+        >>> list_configs()['hrnet_w32_coco_256x192'].parent.name
+        'hrnet'
+    """
+    files = get_shipped_folder().glob('[!_]*/*.py')
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+
+
+def find_config(path: str | Path) -> Path:
+    """Return the file of a config.
+
+    Args:
+        path: a file, or the name of a shipped config: 'hrnet_w32_coco_256x192' or 'hrnet/hrnet_w32_coco_256x192.py'.
+            A file of that path is preferred. 'poseplug::NAME' is always the shipped one, and may be a base such as
+            'poseplug::_base_/datasets/coco.py'.
+
+    Raises:
+        ConfigError: there is neither; the message gives the closest name.
+
+    Example:
+        >>> find_config('cpm_lsp_lite').name
+        'cpm_lsp_lite.py'
+    """
+    text = str(path)
+    file = Path(path)
+    if not text.startswith(_SCOPE) and file.is_file():
+        return file
+    shipped = _find_shipped(text.removeprefix(_SCOPE))
+    if shipped is None:
+        raise ConfigError(_describe_missing(text))
+    return shipped
+
+
+def resolve_base(file: Path, base: str) -> Path:
+    """Return the file that a config names as its base.
+
+    Args:
+        file: of the config.
+        base: a path beside it, or 'poseplug::NAME' for a shipped config.
+
+    Raises:
+        ConfigError: no shipped config has that name.
+    """
+    return find_config(base) if base.startswith(_SCOPE) else (file.parent / base).resolve()
+
+
+def _find_shipped(name: str) -> Path | None:
+    """The shipped config of a name or of a path below the folder of configs, with or without '.py'."""
+    by_name = list_configs().get(name.removesuffix('.py'))
+    if by_name is not None or '/' not in name:
+        return by_name
+    folder = get_shipped_folder().resolve()
+    file = (folder / f'{name.removesuffix(".py")}.py').resolve()
+    return file if file.is_file() and file.is_relative_to(folder) else None
+
+
+def _describe_missing(text: str) -> str:
+    """The message for a config that is not there: the closest file beside it or shipped config."""
+    file = Path(text.removeprefix(_SCOPE))
+    is_name = text.startswith(_SCOPE) or file.parent == Path('.')
+    beside = [p.name for p in file.parent.glob('*.py')] if file.parent.is_dir() else []
+    hint = suggest_closest(file.name, [*beside, *(list_configs() if is_name else ())])
+    return f'{text}: no such config' + (f'; {hint}' if hint else '')
