@@ -210,5 +210,5 @@ def test_the_same_type_again_keeps_every_setting(base):
 )
 def test_parts_of_the_lite_config_are_replaced_from_the_command_line(options):
     model = build_model(load_config(LITE, options))
-    assert type(model.head).__name__ == options.get('model.head.type', 'CPMHead')
-    assert type(model.backbone).__name__ == options.get('model.backbone.type', 'CPMVGGTrunk')
+    assert type(model.network.head).__name__ == options.get('model.head.type', 'CPMHead')
+    assert type(model.network.backbone).__name__ == options.get('model.backbone.type', 'CPMVGGTrunk')
