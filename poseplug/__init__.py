@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from poseplug.evaluation.results import EvaluationResult
     from poseplug.fields.grid import Grid
     from poseplug.fields.heatmap_stages import HeatmapStages
+    from poseplug.models.estimators.base import Estimator
     from poseplug.models.heads.base import Head
     from poseplug.predict.detectors import Detector, OnnxDetector
     from poseplug.predict.model_loading import list_models, load_model
@@ -80,6 +81,7 @@ _NAMES_BY_MODULE = {
     'poseplug.evaluation.results': 'EvaluationResult',
     'poseplug.fields.grid': 'Grid',
     'poseplug.fields.heatmap_stages': 'HeatmapStages',
+    'poseplug.models.estimators.base': 'Estimator',
     'poseplug.models.heads.base': 'Head',
     'poseplug.predict.detectors': 'Detector OnnxDetector',
     'poseplug.predict.model_loading': 'list_models load_model',
@@ -112,6 +114,7 @@ __all__ = [
     'Codec',
     'ConfigError',
     'Detector',
+    'Estimator',
     'EvaluationResult',
     'ExportedModel',
     'Grid',

@@ -6,6 +6,8 @@ Every array is always present. What a file leaves out is filled once, where the 
 
 from __future__ import annotations
 
+__all__ = ['NO_ANNOTATION_ID', 'IgnoredRegions', 'Instances', 'estimate_areas']
+
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self

@@ -64,6 +64,12 @@ class Record:
         crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1; None where the data set has none.
         ground_truth: the annotated record of the image, if this one holds detected instances.
         byte_range: the part of the file that is the image; None: the whole file.
+
+    Example:
+        >>> points = np.array([[[10.0, 20.0], [40.0, 60.0]]])
+        >>> record = Record(Path('a.jpg'), 'a', Instances.from_annotations(points, np.array([[2, 1]])))
+        >>> record.instances.boxes.tolist(), record.annotated_keypoints.tolist()
+        ([[10.0, 20.0, 40.0, 60.0]], [True, True])
     """
 
     path: Path
@@ -128,6 +134,12 @@ class Sample:
         fill_color: BGR, 0 to 255.
         mask: (H, W) uint8 over the input, 0 where a position is not trained, neither as instance nor as background.
         draw_sample: draws another sample of the data set, before its transforms, with a generator.
+
+    Example:
+        >>> from poseplug.testing import create_test_sample
+        >>> sample = create_test_sample()
+        >>> sample.image_size, sample.keypoints.shape, sample.image_to_input.shape
+        ((80, 60), (2, 3, 2), (3, 3))
     """
 
     record: Record
@@ -183,6 +195,14 @@ class Batch:
         annotated_keypoints: (B, K) bool, which keypoints the data sets annotate; None: all.
         boxes: (B, N, 4) in input px of the first view.
         areas: (B, N) px² in the first view.
+
+    Example:
+        >>> from poseplug.data.collate import collate
+        >>> from poseplug.data.transforms.warp import Warp
+        >>> from poseplug.testing import create_test_sample
+        >>> batch = collate([Warp(input_size=(48, 64))(create_test_sample(seed)) for seed in range(2)])
+        >>> len(batch), tuple(batch.images.shape), tuple(batch.keypoints.shape)
+        (2, (2, 1, 64, 48, 3), (2, 2, 3, 2))
     """
 
     images: Tensor

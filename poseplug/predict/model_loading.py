@@ -15,6 +15,7 @@ from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.files.weights import load_weights
+from poseplug.models.estimators.base import Estimator
 from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
 
 ModelSource = str | Path | Mapping[str, Any]  # the name of a model, a config file or a loaded config
@@ -60,7 +61,7 @@ def list_models(pattern: str = '*') -> list[str]:
 
 def load_model(
     model: ModelSource | None = None, weights: str | Path | None = None, device: str | torch.device | None = None
-) -> Any:
+) -> Estimator:
     """Build an estimator, load its weights and set it to evaluation mode.
 
     Args:
@@ -82,6 +83,10 @@ def load_model(
     """
     files = resolve_model(model, weights)
     estimator = build_model(files.cfg)
+    if not isinstance(estimator, Estimator):
+        raise ConfigError(
+            f'model.type is {type(estimator).__name__}, which is no estimator; give one that predicts poses'
+        )
     load_weights(estimator, files.weights)
     return estimator.to(torch.device(device) if device else get_default_device()).eval()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from poseplug.codecs.base import MapCodec
 from poseplug.config.build import require_setting
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError
@@ -95,7 +96,7 @@ class Predictor:
         detector: Detector | None = None,
     ):
         cfg, weights, self.name = resolve_model(model, weights)
-        self.model: Any = load_model(cfg, weights, device)
+        self.model = load_model(cfg, weights, device)
         check_detector(detector, type(self.model).__name__, self.model.finds_instances)
         self.detector = detector
         fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/lab/benchmark.md)
@@ -278,8 +279,7 @@ class Predictor:
 
     def _predict_batch(self, batch: Batch, all_stages: bool) -> list[list[Poses]]:
         """The poses of a batch by stage, then by sample."""
-        stages: list[list[Poses]] = self.model.predict_stages(batch) if all_stages else [self.model.predict(batch)]
-        return stages
+        return self.model.predict_stages(batch) if all_stages else [self.model.predict(batch)]
 
     def _input_batch_size(self, batch_size: int) -> int:
         """How many inputs go through the network at once."""
@@ -332,16 +332,15 @@ class Predictor:
         (samples,) = self._build_samples([opened], box_format)
         if not samples:
             raise AnnotationError('the detector finds no instance in the image; give a box')
-        sample, codec = samples[0], self.model.codec
+        sample = samples[0]
         batch = collate([sample])
-        if 'heatmap' not in codec.fields:
+        codec = self.model.postprocess.get_codec(batch.view_sizes[0]) if batch.view_sizes else self.model.codec
+        if not isinstance(codec, MapCodec) or 'heatmap' not in codec.fields:
             field_names = ', '.join(codec.fields)
             raise ConfigError(
                 f'{type(codec).__name__} predicts no heatmaps, one per keypoint; its fields are {field_names}'
             )
         stages = self.model.predict_fields(batch)[0]  # of the first view
-        if batch.view_sizes:
-            codec = self.model.postprocess.get_codec(batch.view_sizes[0])
         return HeatmapStages(
             image=sample.pixels,
             input_image=batch.images[0, 0].numpy(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = [
     'SINGLE_KEYPOINT_SKELETON',
     'SMALL_SKELETON',
+    'change_record',
+    'create_annotated_record',
     'create_random_features',
     'create_random_fields',
     'create_random_maps',
@@ -12,6 +14,7 @@ __all__ = [
     'create_test_record',
     'create_test_sample',
     'flip_input_keypoints',
+    'list_record_values',
     'list_target_tensors',
 ]
 

@@ -50,6 +50,12 @@ class Estimator(nn.Module):
         criterion: Stages of fields and their batch to a dict of losses, as `StageCriterion`.
         augmentation: A batch to fused fields.
         postprocess: Fused fields to instances in image px.
+
+    Example:
+        >>> import poseplug
+        >>> model = poseplug.load_model('cpm_lsp_lite', device='cpu')
+        >>> isinstance(model, Estimator), model.finds_instances, model.network.num_stages
+        (True, False, 3)
     """
 
     def __init__(
