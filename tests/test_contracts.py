@@ -21,7 +21,7 @@ from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.models.heads.base import Head
 from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry
-from poseplug.registry.registries import qualified_name
+from poseplug.registry.registries import inspect_parameters, qualified_name
 from poseplug.testing import (
     SMALL_SKELETON,
     BackboneContract,
@@ -37,16 +37,18 @@ from poseplug.testing import (
     list_target_tensors,
 )
 
-CPM_TRUNK = dict(channels=(4, 5, 6), kernel_sizes=(3, 3, 3), norm='BN', init_std=None)
+CPM_TRUNK = dict(channels=(4, 5, 6), kernel_sizes=(3, 3, 3), norm_cfg=dict(type='BN'), init_std=None)
 CPM_HEAD = dict(
     num_stages=3,
     first_layers=((3, 8),),
     image_layers=((3, 4),),
     context_layers=((3, 8), (1, 8)),
-    norm='BN',
+    norm_cfg=dict(type='BN'),
     init_std=None,
 )
-OPENPOSE_HEAD = dict(num_stages=3, first_layers=((3, 8),), later_layers=((3, 8), (1, 8)), norm='BN', init_std=None)
+OPENPOSE_HEAD = dict(
+    num_stages=3, first_layers=((3, 8),), later_layers=((3, 8), (1, 8)), norm_cfg=dict(type='BN'), init_std=None
+)
 PAF_STAGES_HEAD = dict(
     num_limb_stages=2,
     num_keypoint_stages=2,
@@ -70,7 +72,7 @@ SETTINGS = {
     'UDPCombined': dict(input_size=(96, 64), radius_factor=0.1, blur_kernel_size=7),
     'UDPHeatmap': dict(input_size=(64, 48)),
     'CPMTrunk': CPM_TRUNK,
-    'CPMVGGTrunk': dict(vgg_channels=(4, 4, 6, 6), extra_channels=(5,), norm='BN', init_std=None),
+    'CPMVGGTrunk': dict(vgg_channels=(4, 4, 6, 6), extra_channels=(5,), norm_cfg=dict(type='BN'), init_std=None),
     'CSPNeXt': dict(widen_factor=0.125, deepen_factor=0.33),
     'HRNet': dict(width=4, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32)),
     'MobileNetV1': dict(widen_factor=0.25, out_strides=(4, 8, 16), num_dilated=2),
@@ -168,14 +170,14 @@ def list_builtin_parts(registry: Registry, package: str = '') -> list[str]:
     return [name for name in registry.list_names() if qualified_name(registry.get(name)).startswith(prefix)]
 
 
-def build_small(registry: Registry, name: str, **provided: object) -> object:
-    """A part with its small settings."""
+def build_small(registry: Registry, name: str, settings: dict[str, object] | None = None, **provided: object) -> object:
+    """A part with its small settings, and with others."""
     if name not in SETTINGS:
         pytest.fail(
             f"{registry.name} {name!r} is registered but not tested: add '{name}': dict(...) with small settings to "
             f'SETTINGS in tests/test_contracts.py, and every law of its contract runs on it'
         )
-    return registry.build({'type': name, **SETTINGS[name]}, **provided)
+    return registry.build({'type': name, **SETTINGS[name], **(settings or {})}, **provided)
 
 
 def parametrize_by_name(names: Iterable):
@@ -231,12 +233,19 @@ class TestExport(ExportContract):
         return build_small(CODECS, self.name, skeleton=skeleton)
 
 
+def accepts_layers(name: str) -> bool:
+    return 'norm_cfg' in inspect_parameters(MODELS.get(name))[0]
+
+
 @pytest.mark.usefixtures('timm')
 class TestBackbones(BackboneContract):
     name = parametrize_by_name(list_builtin_parts(MODELS, 'models.backbones'))
 
-    def build_part(self):
-        return build_small(MODELS, self.name, input_size=(64, 64))
+    def build_part(self, **settings):
+        return build_small(MODELS, self.name, settings, input_size=(64, 64))
+
+    def build_part_with(self, **settings):
+        return self.build_part(**settings) if accepts_layers(self.name) else None
 
 
 class FinestFeatures(nn.Module):
@@ -259,6 +268,11 @@ class TestNecks(NeckContract):
     def build_part(self, in_channels, strides):
         provided = dict(in_channels=in_channels, strides=strides)
         return FinestFeatures(**provided) if self.name is FinestFeatures else build_small(MODELS, self.name, **provided)
+
+    def build_part_with(self, in_channels, strides, **settings):
+        if self.name is FinestFeatures or not accepts_layers(self.name):
+            return None
+        return build_small(MODELS, self.name, settings, in_channels=in_channels, strides=strides)
 
 
 SHAPES = {
@@ -292,9 +306,12 @@ class TestHeads(HeadContract):
     def fields(self):
         return {name: shape[0] for name, shape in SHAPES.get(self.name, {'first': (3,), 'second': (5,)}).items()}
 
-    def build_part(self, in_channels, strides, fields, stride):
+    def build_part(self, in_channels, strides, fields, stride, **settings):
         provided = dict(in_channels=in_channels, strides=strides, fields=fields, stride=stride)
-        return build_small(MODELS, self.name, **provided, shapes=self.shapes, input_size=self.input_size)
+        return build_small(MODELS, self.name, settings, **provided, shapes=self.shapes, input_size=self.input_size)
+
+    def build_part_with(self, *args, **settings):
+        return self.build_part(*args, **settings) if accepts_layers(self.name) else None
 
 
 def is_loss_of_fields(name: str) -> bool:

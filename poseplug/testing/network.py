@@ -27,6 +27,10 @@ class NetworkContract(Contract):
         torch.manual_seed(seed)
         return self.build_part(*self.part_args())
 
+    def build_part_with(self, *args: Any, **settings: Any) -> nn.Module | None:
+        """Build the part with further settings; None, the default, for a part that does not accept them."""
+        return None
+
     def random_input(self, batch_size: int = 2) -> Any:
         """Return random input of a batch: images or features."""
         raise NotImplementedError
@@ -52,6 +56,21 @@ class NetworkContract(Contract):
         trained = {name: p for name, p in part.named_parameters() if p.requires_grad}
         unreached = [name for name, p in trained.items() if p.grad is None or not p.grad.any()]
         assert not unreached, f'no gradient reaches {", ".join(unreached)}: distributed training would stop there'
+
+    def test_with_group_norm_and_another_activation_it_trains_a_step(self) -> None:
+        settings = dict(norm_cfg={'type': 'GN', 'num_groups': 1}, act_cfg={'type': 'SiLU'})
+        part = self.build_part_with(*self.part_args(), **settings)
+        if part is None:
+            return
+        counts = [sum(isinstance(m, nn.BatchNorm2d) for m in p.modules()) for p in (self.build_seeded(), part)]
+        assert sum(isinstance(m, nn.GroupNorm) for m in part.modules()) == counts[0]
+        assert counts[1] == 0
+        optimizer = torch.optim.SGD(part.parameters(), lr=1e-4)
+        torch.stack([out.square().mean() for out in self.run(part.train(), self.random_input())]).sum().backward()
+        before = [p.detach().clone() for p in part.parameters()]
+        optimizer.step()
+        assert all(torch.isfinite(p).all() for p in part.parameters())
+        assert any(not torch.equal(old, new) for old, new in zip(before, part.parameters(), strict=True))
 
     def test_it_runs_in_half_precision(self) -> None:
         part = self.build_seeded().eval()

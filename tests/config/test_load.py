@@ -17,7 +17,7 @@ model = dict(
     type='TopDown',
     codec=dict(type='CPMHeatmap', input_size=(64, 64), sigma_px=9.0, refine='dark'),
     backbone=dict(type='CPMVGGTrunk', vgg_channels=(4, 4, 4, 4), extra_channels=(4,)),
-    head=dict(type='CPMHead', num_stages=2, norm='BN'),
+    head=dict(type='CPMHead', num_stages=2, norm_cfg=dict(type='BN')),
     supervision='last',
 )
 """
@@ -111,9 +111,9 @@ def test_every_shipped_config_is_valid(path):
         ),
         ('model.codec', 3, "--cfg-options, model.codec: a codec is written as dict(type='Name', ...); got 3"),
         (
-            'model.head.norm.x',
+            'model.head.num_stages.x',
             3,
-            '--cfg-options model.head.norm.x=3 does not fit the config, which has model.head.norm=',
+            '--cfg-options model.head.num_stages.x=3 does not fit the config, which has model.head.num_stages=',
         ),
         ('skeleton', 'lps', "--cfg-options, skeleton: skeleton 'lps' is not registered; closest: 'lsp'"),
         ('seed.x', 3, "--cfg-options, seed: seed is a whole number; got {'x': 3}"),
@@ -163,7 +163,8 @@ def test_a_replaced_head_has_its_defaults_and_reports_the_dropped_settings(base,
     cfg = load_config(base, {'model.head.type': 'HeatmapHead'})
     assert cfg.model.head == dict(type='HeatmapHead')
     assert caplog.messages == [
-        "model.head: HeatmapHead starts with its own defaults; settings of CPMHead left behind: num_stages=2, norm='BN'"
+        'model.head: HeatmapHead starts with its own defaults; settings of CPMHead left behind: num_stages=2, '
+        "norm_cfg={'type': 'BN'}"
     ]
 
 
@@ -188,8 +189,8 @@ def test_the_order_of_options_does_not_matter(base):
 
 
 def test_a_part_that_is_replaced_as_a_whole_has_its_defaults_too(base):
-    cfg = load_config(base, {'model.head': dict(type='HeatmapHead', norm=None)})
-    assert cfg.model.head == dict(type='HeatmapHead', norm=None)
+    cfg = load_config(base, {'model.head': dict(type='HeatmapHead', norm_cfg=None)})
+    assert cfg.model.head == dict(type='HeatmapHead', norm_cfg=None)
 
 
 def test_the_same_type_again_keeps_every_setting(base):

@@ -5,7 +5,11 @@ model = dict(
     input_norm=dict(mean=(128, 128, 128), std=(64, 64, 64), channel_order='bgr'),
     codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma_px=8.0, unlabeled='ignore', refine='taylor'),
     backbone=dict(
-        type='CPMVGGTrunk', vgg_channels=(16, 32, 64, 128), extra_channels=(64, 64, 64, 64), norm='BN', init_std=None
+        type='CPMVGGTrunk',
+        vgg_channels=(16, 32, 64, 128),
+        extra_channels=(64, 64, 64, 64),
+        norm_cfg=dict(type='BN'),
+        init_std=None,
     ),
     head=dict(
         type='CPMHead',
@@ -15,7 +19,7 @@ model = dict(
         context_layers=((7, 64), (7, 64), (7, 64), (7, 64), (7, 64), (1, 64)),
         heatmaps_first=True,
         center_sigma_px=7.3,
-        norm='BN',
+        norm_cfg=dict(type='BN'),
         init_std=None,
     ),
     loss=dict(type='SumSquaredError'),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import conv_block, conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
@@ -27,7 +28,9 @@ class CPMTrunk(nn.Module):
             stages make all of them independent; 1 serves all stages.
         channels: Channels of every convolution.
         kernel_sizes: Kernel size of every convolution.
-        norm: 'BN' for batch norm behind the convolutions, or None.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; none by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
 
     Raises:
@@ -39,27 +42,30 @@ class CPMTrunk(nn.Module):
         num_trunks: int = 2,
         channels: Sequence[int] = (128, 128, 128),
         kernel_sizes: Sequence[int] = (9, 9, 9),
-        norm: str | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
         init_std: float | None = 0.01,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if len(channels) != len(kernel_sizes):
             raise ConfigError(
                 f'CPMTrunk needs one kernel size per layer; got channels={channels}, kernel_sizes={kernel_sizes}'
             )
-        self.trunks = nn.ModuleList(self._build_trunk(channels, kernel_sizes, norm) for _ in range(num_trunks))
+        self.trunks = nn.ModuleList(self._build_trunk(channels, kernel_sizes, layers) for _ in range(num_trunks))
         self.out_channels = (channels[-1],) * num_trunks
         self.strides = (2 ** len(channels),) * num_trunks
         init_convolutions(self, init_std)
 
     @staticmethod
-    def _build_trunk(channels: Sequence[int], kernel_sizes: Sequence[int], norm: str | None) -> nn.Sequential:
-        layers: list[nn.Module] = []
+    def _build_trunk(channels: Sequence[int], kernel_sizes: Sequence[int], layers: LayerBuilder) -> nn.Sequential:
+        trunk: list[nn.Module] = []
         for in_channels, out_channels, kernel_size in zip((3, *channels), channels, kernel_sizes, strict=False):
-            layers.append(conv_block(in_channels, out_channels, kernel_size, norm))
+            trunk.append(conv_block(in_channels, out_channels, kernel_size, layers.norm_name, layers=layers))
             # Rounded up: 368 px become 184, 92 and 46 cells.
-            layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
-        return nn.Sequential(*layers)
+            trunk.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+        return nn.Sequential(*trunk)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the features of images.
@@ -83,7 +89,9 @@ class CPMVGGTrunk(nn.Module):
     Args:
         vgg_channels: Channels of the four VGG blocks, of 2, 2, 4 and 2 convolutions.
         extra_channels: Channels of the convolutions behind them: five in CPM, (256, 128) in OpenPose.
-        norm: 'BN' for batch norm behind the convolutions, or None.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; none by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
         num_prelu: Number of convolutions, the last ones of the trunk, whose ReLU is a PReLU with one slope per channel.
             OpenPose's BODY_25 network has three: its 26,166,084 weights include their slopes.
@@ -96,22 +104,25 @@ class CPMVGGTrunk(nn.Module):
         self,
         vgg_channels: Sequence[int] = (64, 128, 256, 512),
         extra_channels: Sequence[int] = (256, 256, 256, 256, 128),
-        norm: str | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
         init_std: float | None = 0.01,
         num_prelu: int = 0,
     ):
         super().__init__()
         if len(vgg_channels) != len(_VGG_DEPTHS):
             raise ConfigError(f'CPMVGGTrunk: vgg_channels has one value for each of four blocks; got {vgg_channels}')
-        layers: list[nn.Module] = []
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
+        vgg: list[nn.Module] = []
         channels = 3
         for block_channels, depth in zip(vgg_channels, _VGG_DEPTHS, strict=True):
-            stack, channels = conv_stack(channels, [(3, block_channels)] * depth, norm)
-            if layers:
-                layers.append(nn.MaxPool2d(2, 2))
-            layers.append(stack)
-        self.vgg = nn.Sequential(*layers)
-        self.extra, channels = conv_stack(channels, [(3, c) for c in extra_channels], norm)
+            stack, channels = conv_stack(channels, [(3, block_channels)] * depth, layers.norm_name, layers)
+            if vgg:
+                vgg.append(nn.MaxPool2d(2, 2))
+            vgg.append(stack)
+        self.vgg = nn.Sequential(*vgg)
+        self.extra, channels = conv_stack(channels, [(3, c) for c in extra_channels], layers.norm_name, layers)
         self._replace_last_relus(num_prelu)
         self.out_channels = (channels,)
         self.strides = (8,)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
 from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, build_csp_stage, configure_batch_norms, conv_bn_act
 from poseplug.registry import MODELS
@@ -27,24 +28,38 @@ class CSPDarknet(nn.Module):
         widen_factor: Factor on all channels. YOLOX-t: 0.375, s: 0.5, m: 0.75, l: 1.
         deepen_factor: Factor on the number of blocks. YOLOX-t and s: 0.33, m: 0.67, l: 1.
         out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; SiLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: `out_strides` has a stride that there is not, or is not finest first.
     """
 
-    def __init__(self, widen_factor: float = 1.0, deepen_factor: float = 1.0, out_strides: Sequence[int] = (8, 16, 32)):
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        deepen_factor: float = 1.0,
+        out_strides: Sequence[int] = (8, 16, 32),
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
+    ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.strides = check_strides('CSPDarknet', out_strides, _STRIDES)
         self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
         self.num_stages = self.out_indices[-1] + 1
         channels = [int(width * widen_factor) for width, _ in _STAGES]
         in_channels = int(_STEM_CHANNELS * widen_factor)
-        self.stem = Focus(in_channels)
+        self.stem = Focus(in_channels, layers)
         for i in range(self.num_stages):
             depth, is_last = max(round(_STAGES[i][1] * deepen_factor), 1), i == len(_STAGES) - 1
             # As in the release, the last stage pools and has no identities.
-            blocks = (DarknetBlock(channels[i] // 2, add_identity=not is_last) for _ in range(depth))
-            self.add_module(f'stage{i + 1}', build_csp_stage(in_channels, channels[i], blocks, pool=is_last))
+            blocks = (DarknetBlock(channels[i] // 2, add_identity=not is_last, layers=layers) for _ in range(depth))
+            self.add_module(
+                f'stage{i + 1}', build_csp_stage(in_channels, channels[i], blocks, pool=is_last, layers=layers)
+            )
             in_channels = channels[i]
         self.out_channels = tuple(channels[i] for i in self.out_indices)
         init_convolutions(self)
@@ -69,9 +84,9 @@ class Focus(nn.Module):
     The pixels are ordered by columns. An odd side is padded by one row or column of zeros.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.conv = conv_bn_act(12, channels, 3)
+        self.conv = conv_bn_act(12, channels, 3, layers=layers)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features (B, channels, H/2, W/2) of images (B, 3, H, W), sizes rounded up."""
@@ -86,12 +101,16 @@ class DarknetBlock(nn.Module):
     Args:
         channels: Channels of the input and the output.
         add_identity: Whether the input is added to the output.
+        layers: What builds the layers.
     """
 
-    def __init__(self, channels: int, add_identity: bool):
+    def __init__(self, channels: int, add_identity: bool, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
         self.add_identity = add_identity
-        self.conv1, self.conv2 = conv_bn_act(channels, channels, 1), conv_bn_act(channels, channels, 3)
+        self.conv1, self.conv2 = (
+            conv_bn_act(channels, channels, 1, layers=layers),
+            conv_bn_act(channels, channels, 3, layers=layers),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for `x` (B, channels, H, W), of the same shape."""

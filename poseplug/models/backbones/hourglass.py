@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
@@ -18,30 +19,33 @@ class PreActResidual(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output; half as many inside.
+        layers: What builds the layers.
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
         inner = out_channels // 2
         self.branch = nn.Sequential(
-            *_preact_conv(in_channels, inner, 1), *_preact_conv(inner, inner, 3), *_preact_conv(inner, out_channels, 1)
+            *_preact_conv(in_channels, inner, 1, layers),
+            *_preact_conv(inner, inner, 3, layers),
+            *_preact_conv(inner, out_channels, 1, layers),
         )
-        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.skip = nn.Identity() if in_channels == out_channels else layers.conv(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output (B, out_channels, H, W) for `x` (B, in_channels, H, W)."""
         return self.skip(x) + self.branch(x)
 
 
-def _preact_conv(in_channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
+def _preact_conv(in_channels: int, out_channels: int, kernel_size: int, layers: LayerBuilder) -> list[nn.Module]:
     """Batch norm, ReLU, and a convolution that keeps the size."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    return [nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), conv]
+    conv = layers.conv(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return [layers.norm(in_channels), layers.activation(), conv]
 
 
-def _residual_sequence(count: int, channels: int) -> nn.Sequential:
+def _residual_sequence(count: int, channels: int, layers: LayerBuilder) -> nn.Sequential:
     """`count` residuals of the same channels in a row."""
-    return nn.Sequential(*(PreActResidual(channels, channels) for _ in range(count)))
+    return nn.Sequential(*(PreActResidual(channels, channels, layers) for _ in range(count)))
 
 
 class HourglassModule(nn.Module):
@@ -54,17 +58,18 @@ class HourglassModule(nn.Module):
         channels: Channels of all features.
         depth: Number of poolings.
         num_modules: Number of residuals at every position.
+        layers: What builds the layers.
     """
 
-    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1):
+    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.skip = _residual_sequence(num_modules, channels)
-        self.down = _residual_sequence(num_modules, channels)
+        self.skip = _residual_sequence(num_modules, channels, layers)
+        self.down = _residual_sequence(num_modules, channels, layers)
         if depth > 1:
-            self.inner: nn.Module = HourglassModule(channels, depth - 1, num_modules)
+            self.inner: nn.Module = HourglassModule(channels, depth - 1, num_modules, layers)
         else:
-            self.inner = _residual_sequence(num_modules, channels)
-        self.up = _residual_sequence(num_modules, channels)
+            self.inner = _residual_sequence(num_modules, channels, layers)
+        self.up = _residual_sequence(num_modules, channels, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the hourglass's output for `x` (B, channels, H, W), of the same shape."""
@@ -87,18 +92,18 @@ class HourglassStack(nn.Sequential):
         ConfigError: A number is too small, or `channels` is odd.
     """
 
-    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1):
+    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
         if channels < 2 or channels % 2 or depth < 1 or num_modules < 1:
             raise ConfigError(
                 f'an hourglass has an even number of channels, and depth and num_modules of at least 1; got '
                 f'{channels=}, {depth=}, {num_modules=}'
             )
         super().__init__(
-            HourglassModule(channels, depth, num_modules),
-            _residual_sequence(num_modules, channels),
-            nn.Conv2d(channels, channels, 1),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
+            HourglassModule(channels, depth, num_modules, layers),
+            _residual_sequence(num_modules, channels, layers),
+            layers.conv(channels, channels, 1),
+            layers.norm(channels),
+            layers.activation(),
         )
 
 
@@ -110,28 +115,39 @@ class HourglassStem(nn.Module):
         channels: Channels of the feature map, a multiple of 8.
         mid_channels: Channels of the first residual behind the pooling. By default `channels`, as in the network in
             PyTorch whose parameter counts are published; 128 of 256 in the first release.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: The channels are no such multiples.
     """
 
-    def __init__(self, channels: int = 256, mid_channels: int | None = None):
+    def __init__(
+        self,
+        channels: int = 256,
+        mid_channels: int | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
+    ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         mid_channels = mid_channels or channels
         if channels < 8 or channels % 8 or mid_channels % 2:
             raise ConfigError(
                 f'HourglassStem: channels is a multiple of 8 and mid_channels of 2; got {channels=}, {mid_channels=}'
             )
         quarter, half = channels // 4, channels // 2
-        conv = nn.Conv2d(3, quarter, 7, stride=2, padding=3)
+        conv = layers.conv(3, quarter, 7, stride=2, padding=3)
         self.layers = nn.Sequential(
             conv,
-            nn.BatchNorm2d(quarter),
-            nn.ReLU(inplace=True),
-            PreActResidual(quarter, half),
+            layers.norm(quarter),
+            layers.activation(),
+            PreActResidual(quarter, half, layers),
             nn.MaxPool2d(2),
-            PreActResidual(half, mid_channels),
-            PreActResidual(mid_channels, channels),
+            PreActResidual(half, mid_channels, layers),
+            PreActResidual(mid_channels, channels, layers),
         )
         self.out_channels, self.strides = (channels,), (4,)
         init_convolutions(self)
@@ -152,19 +168,32 @@ class Hourglass(nn.Module):
         channels: Channels of all features, a multiple of 8.
         depth: Number of poolings of an hourglass.
         num_modules: Number of residuals at every position.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: A number is too small, or `channels` is no multiple of 8.
     """
 
-    def __init__(self, num_stacks: int = 8, channels: int = 256, depth: int = 4, num_modules: int = 1):
+    def __init__(
+        self,
+        num_stacks: int = 8,
+        channels: int = 256,
+        depth: int = 4,
+        num_modules: int = 1,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
+    ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_stacks < 1:
             raise ConfigError(f'Hourglass needs at least one stack; got {num_stacks=}')
-        self.stem = HourglassStem(channels)
-        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules) for _ in range(num_stacks))
+        self.stem = HourglassStem(channels, None, norm_cfg, act_cfg, conv_cfg)
+        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules, layers) for _ in range(num_stacks))
         # Nothing follows the last stack, so it has no merge: unused weights would have no gradient.
-        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(num_stacks - 1))
+        self.merges = nn.ModuleList(layers.conv(channels, channels, 1) for _ in range(num_stacks - 1))
         self.out_channels, self.strides = (channels,) * num_stacks, (4,) * num_stacks
         init_convolutions(self)
 

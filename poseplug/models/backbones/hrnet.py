@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import (
     BasicBlock,
     Bottleneck,
@@ -34,6 +35,9 @@ class HRNet(nn.Module):
         out_strides: Strides of the returned feature maps, finest first. The last module computes these alone.
         num_modules: Number of modules in the stages of two, three and four branches.
         num_blocks: Number of residual blocks of a branch in every module.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: `num_modules` has not three positive values, or `out_strides` a stride that there is not.
@@ -45,19 +49,24 @@ class HRNet(nn.Module):
         out_strides: Sequence[int] = (4,),
         num_modules: Sequence[int] = (1, 4, 3),
         num_blocks: int = 4,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if len(num_modules) != 3 or min(num_modules) < 1:
             raise ConfigError(
                 f'HRNet: num_modules is the number of modules of each of three stages, at least one; got {num_modules}'
             )
         self.strides = check_strides('HRNet', out_strides, _STRIDES)
         self.out_channels = tuple(s // _STRIDES[0] * width for s in self.strides)
-        self.conv1 = nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(_STEM_CHANNELS)
-        self.conv2 = nn.Conv2d(_STEM_CHANNELS, _STEM_CHANNELS, 3, 2, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(_STEM_CHANNELS)
-        self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, 4)
+        self.conv1 = layers.conv(3, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn1 = layers.norm(_STEM_CHANNELS)
+        self.conv2 = layers.conv(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn2 = layers.norm(_STEM_CHANNELS)
+        self.relu = layers.activation()
+        self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, 4, layers=layers)
         # The last module computes the requested branches alone: weights of others would have no gradient.
         last_branches = [_STRIDES.index(s) for s in self.strides]
         in_channels = [_STEM_CHANNELS * Bottleneck.expansion]
@@ -66,8 +75,8 @@ class HRNet(nn.Module):
             out_branches = [list(range(stage))] * count
             if stage == 4:
                 out_branches[-1] = last_branches
-            modules = (HRModule(channels, num_blocks, branches) for branches in out_branches)
-            self.add_module(f'transition{stage - 1}', HRTransition(in_channels, channels))
+            modules = (HRModule(channels, num_blocks, branches, layers) for branches in out_branches)
+            self.add_module(f'transition{stage - 1}', HRTransition(in_channels, channels, layers))
             self.add_module(f'stage{stage}', nn.Sequential(*modules))
             in_channels = channels
         init_convolutions(self, fan_mode='fan_out')  # keeps the size of gradients
@@ -81,8 +90,8 @@ class HRNet(nn.Module):
         Returns:
             One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
         """
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn2(self.conv2(x)))
         features = [self.layer1(x)]
         for stage in (2, 3, 4):
             features = getattr(self, f'transition{stage - 1}')(features)
@@ -98,13 +107,18 @@ class HRTransition(nn.ModuleDict):
     Args:
         in_channels: Channels of the branches before.
         out_channels: Channels of the branches behind, one more.
+        layers: What builds the layers.
     """
 
-    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int]):
+    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int], layers: LayerBuilder = DEFAULT_LAYERS):
         pairs = enumerate(zip(in_channels, out_channels, strict=False))
-        super().__init__({str(i): conv_block(old, new, 3, 'BN') for i, (old, new) in pairs if old != new})
+        super().__init__(
+            {str(i): conv_block(old, new, 3, 'BN', layers=layers) for i, (old, new) in pairs if old != new}
+        )
         self.new_branch = str(len(in_channels))
-        self[self.new_branch] = nn.Sequential(conv_block(in_channels[-1], out_channels[-1], 3, 'BN', stride=2))
+        self[self.new_branch] = nn.Sequential(
+            conv_block(in_channels[-1], out_channels[-1], 3, 'BN', stride=2, layers=layers)
+        )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features (B, C, H, W) of all branches, finest first."""
@@ -119,12 +133,20 @@ class HRModule(nn.Module):
         channels: Channels of every branch.
         num_blocks: Number of residual blocks per branch.
         out_branches: Indices of the branches that are computed.
+        layers: What builds the layers.
     """
 
-    def __init__(self, channels: Sequence[int], num_blocks: int, out_branches: Sequence[int]):
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_blocks: int,
+        out_branches: Sequence[int],
+        layers: LayerBuilder = DEFAULT_LAYERS,
+    ):
         super().__init__()
-        self.branches = nn.ModuleList(residual_blocks(BasicBlock, c, c, num_blocks) for c in channels)
-        self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i) for i in out_branches})
+        self.relu = layers.activation()
+        self.branches = nn.ModuleList(residual_blocks(BasicBlock, c, c, num_blocks, layers=layers) for c in channels)
+        self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i, layers) for i in out_branches})
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features of the output branches.
@@ -138,8 +160,7 @@ class HRModule(nn.Module):
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         return [self._fuse_branch(int(i), layers, features) for i, layers in self.fuse_layers.items()]
 
-    @staticmethod
-    def _fuse_branch(branch: int, layers: Any, features: list[Tensor]) -> Tensor:
+    def _fuse_branch(self, branch: int, layers: Any, features: list[Tensor]) -> Tensor:
         total = features[branch]
         for source, layer in layers.items():
             addend = layer(features[int(source)])
@@ -147,18 +168,20 @@ class HRModule(nn.Module):
             if int(source) > branch:
                 addend = F.interpolate(addend, size=total.shape[-2:], mode='nearest')
             total = total + addend
-        return F.relu(total, inplace=True)
+        return self.relu(total)
 
 
-def _build_fuse_layers(channels: Sequence[int], target: int) -> nn.ModuleDict:
+def _build_fuse_layers(channels: Sequence[int], target: int, layers: LayerBuilder) -> nn.ModuleDict:
     """The layers from every other branch to the branch `target`."""
     sources = [i for i in range(len(channels)) if i != target]
-    return nn.ModuleDict({str(source): _build_fuse_layer(channels, source, target) for source in sources})
+    return nn.ModuleDict({str(source): _build_fuse_layer(channels, source, target, layers) for source in sources})
 
 
-def _build_fuse_layer(channels: Sequence[int], source: int, target: int) -> nn.Sequential:
+def _build_fuse_layer(channels: Sequence[int], source: int, target: int, layers: LayerBuilder) -> nn.Sequential:
     """1x1 to the channels of a finer branch (enlarged afterwards), or 3x3 of stride 2 down to a coarser branch."""
     if source > target:
-        return conv_block(channels[source], channels[target], 1, 'BN', activation=None)
-    halvings = [conv_block(channels[source], channels[source], 3, 'BN', stride=2) for _ in range(target - source - 1)]
-    return nn.Sequential(*halvings, conv_block(channels[source], channels[target], 3, 'BN', stride=2, activation=None))
+        return conv_block(channels[source], channels[target], 1, 'BN', activation=None, layers=layers)
+    width, num_halvings = channels[source], target - source - 1
+    halvings = [conv_block(width, width, 3, 'BN', stride=2, layers=layers) for _ in range(num_halvings)]
+    last = conv_block(width, channels[target], 3, 'BN', stride=2, activation=None, layers=layers)
+    return nn.Sequential(*halvings, last)

@@ -5,11 +5,12 @@ from __future__ import annotations
 __all__ = ['MobileNetV1']
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import check_strides, collect_feature_maps, conv_block, init_convolutions
 from poseplug.registry import MODELS
 
@@ -31,21 +32,33 @@ class MobileNetV1(nn.Module):
             dilated ones.
         num_dilated: Number of blocks, the first ones beyond the coarsest stride, that keep this stride. The 3x3
             convolution behind a block that lost its stride is dilated, which keeps its receptive field.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: `out_strides` has a stride that there is not, or there are fewer coarser blocks than `num_dilated`.
     """
 
-    def __init__(self, widen_factor: float = 1.0, out_strides: Sequence[int] = (4, 8, 16, 32), num_dilated: int = 0):
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        out_strides: Sequence[int] = (4, 8, 16, 32),
+        num_dilated: int = 0,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
+    ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.strides = check_strides('MobileNetV1', out_strides, _STRIDES)
         blocks, last_layers = _plan_blocks(self.strides[-1], num_dilated)
         base_channels = (_STEM_CHANNELS, *(block.channels for block in blocks))
         channels = [max(1, round(n * widen_factor)) for n in base_channels]
-        layers: list[nn.Module] = [conv_block(3, channels[0], 3, 'BN', stride=2)]
+        modules: list[nn.Module] = [conv_block(3, channels[0], 3, 'BN', stride=2, layers=layers)]
         for in_channels, out_channels, block in zip(channels, channels[1:], blocks, strict=False):
-            layers.append(_separable_conv(in_channels, out_channels, block.stride, block.dilation))
-        self.features = nn.Sequential(*layers)
+            modules.append(_separable_conv(in_channels, out_channels, block.stride, block.dilation, layers))
+        self.features = nn.Sequential(*modules)
         self.out_indices = tuple(last_layers[s] for s in self.strides)
         self.out_channels = tuple(channels[i] for i in self.out_indices)
         # By fan-in, as in MobileNetV2.
@@ -96,10 +109,12 @@ def _plan_blocks(max_stride: int, num_dilated: int) -> tuple[list[_BlockPlan], d
     return blocks, last_layers
 
 
-def _separable_conv(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Sequential:
+def _separable_conv(
+    in_channels: int, out_channels: int, stride: int, dilation: int, layers: LayerBuilder
+) -> nn.Sequential:
     """A depthwise 3x3 convolution and a 1x1 convolution, each with batch norm and ReLU."""
-    depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, dilation, dilation, groups=in_channels, bias=False)
+    depthwise: Any = dict(stride=stride, groups=in_channels, dilation=dilation)
     return nn.Sequential(
-        nn.Sequential(depthwise, nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)),
-        conv_block(in_channels, out_channels, 1, 'BN'),
+        conv_block(in_channels, in_channels, 3, 'BN', layers=layers, **depthwise),
+        conv_block(in_channels, out_channels, 1, 'BN', layers=layers),
     )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import check_strides, collect_feature_maps, conv_block, init_convolutions
 from poseplug.registry import MODELS
 
@@ -36,17 +37,27 @@ class MobileNetV2(nn.Module):
         out_strides: Strides of the returned feature maps, finest first. Coarser blocks are not built.
         last_channels: Channels of a 1x1 convolution behind the last block, whose output is then the feature map of
             stride 32 (1280 in the classifier); None for no such convolution.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU6 by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: `out_strides` has a stride that there is not, or lacks 32 although there are `last_channels`.
     """
 
     def __init__(
-        self, widen_factor: float = 1.0, out_strides: Sequence[int] = (4, 8, 16, 32), last_channels: int | None = None
+        self,
+        widen_factor: float = 1.0,
+        out_strides: Sequence[int] = (4, 8, 16, 32),
+        last_channels: int | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        builder = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.strides = check_strides('MobileNetV2', out_strides, _STRIDES)
-        layers, outputs = _build_blocks(widen_factor, self.strides[-1])
+        layers, outputs = _build_blocks(widen_factor, self.strides[-1], builder)
         coarsest = _STRIDES[-1]
         if last_channels is not None:
             if self.strides[-1] != coarsest:
@@ -54,7 +65,8 @@ class MobileNetV2(nn.Module):
                     f'MobileNetV2: last_channels={last_channels} stand at stride {coarsest}, but out_strides is '
                     f'{self.strides}; add {coarsest} to it, or remove last_channels'
                 )
-            layers.append(conv_block(outputs[coarsest].channels, last_channels, 1, 'BN', activation=nn.ReLU6))
+            channels = outputs[coarsest].channels
+            layers.append(conv_block(channels, last_channels, 1, 'BN', activation=nn.ReLU6, layers=builder))
             outputs[coarsest] = _Output(len(layers) - 1, last_channels)
         self.features = nn.Sequential(*layers)
         self.out_indices = tuple(outputs[s].layer_index for s in self.strides)
@@ -82,18 +94,27 @@ class InvertedResidual(nn.Module):
         out_channels: Channels of the output.
         expand_ratio: Channels inside, as a multiple of `in_channels`; 1 has no first convolution.
         stride: Stride of the 3x3 convolution.
+        builder: What builds the layers.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, expand_ratio: int, stride: int):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expand_ratio: int,
+        stride: int,
+        builder: LayerBuilder = DEFAULT_LAYERS,
+    ):
         super().__init__()
         hidden = expand_ratio * in_channels
         self.has_shortcut = stride == 1 and in_channels == out_channels
         layers: list[nn.Module] = []
         if expand_ratio > 1:
-            layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6))
-        layers.append(conv_block(hidden, hidden, 3, 'BN', stride=stride, groups=hidden, activation=nn.ReLU6))
+            layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6, layers=builder))
+        depthwise = dict(stride=stride, groups=hidden)
+        layers.append(conv_block(hidden, hidden, 3, 'BN', activation=nn.ReLU6, layers=builder, **depthwise))
         # The last convolution and its norm are no block of their own in torchvision's parameter names.
-        layers.extend(conv_block(hidden, out_channels, 1, 'BN', activation=None))
+        layers.extend(conv_block(hidden, out_channels, 1, 'BN', activation=None, layers=builder))
         self.conv = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,10 +129,12 @@ class _Output(NamedTuple):
     channels: int
 
 
-def _build_blocks(widen_factor: float, max_stride: int) -> tuple[list[nn.Module], dict[int, _Output]]:
+def _build_blocks(
+    widen_factor: float, max_stride: int, builder: LayerBuilder
+) -> tuple[list[nn.Module], dict[int, _Output]]:
     """The stem and the blocks up to a stride, and by stride its last block."""
     in_channels, stride = make_divisible(_STEM_CHANNELS * widen_factor), 2
-    layers: list[nn.Module] = [conv_block(3, in_channels, 3, 'BN', stride=2, activation=nn.ReLU6)]
+    layers: list[nn.Module] = [conv_block(3, in_channels, 3, 'BN', stride=2, activation=nn.ReLU6, layers=builder)]
     outputs = {}
     for expand_ratio, base_channels, count, first_stride in _BLOCK_SETTINGS:
         stride *= first_stride
@@ -119,7 +142,8 @@ def _build_blocks(widen_factor: float, max_stride: int) -> tuple[list[nn.Module]
             break
         out_channels = make_divisible(base_channels * widen_factor)
         for i in range(count):
-            layers.append(InvertedResidual(in_channels, out_channels, expand_ratio, first_stride if i == 0 else 1))
+            block_stride = first_stride if i == 0 else 1
+            layers.append(InvertedResidual(in_channels, out_channels, expand_ratio, block_stride, builder))
             in_channels = out_channels
         outputs[stride] = _Output(len(layers) - 1, out_channels)
     return layers, outputs

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import LayerSpec, conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
@@ -38,7 +39,9 @@ class CPMHead(Head):
         heatmaps_first: Whether the heatmaps stand before the image features in the input of `context_layers`, as in the
             released VGG network.
         center_sigma_px: Standard deviation of the center map's Gaussian in input px.
-        norm: 'BN' for batch norm behind the convolutions, or None.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; none by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
 
     Raises:
@@ -61,10 +64,13 @@ class CPMHead(Head):
         share_image_layers: bool = False,
         heatmaps_first: bool = False,
         center_sigma_px: float = 21.0,
-        norm: str | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
         init_std: float | None = 0.01,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_stages < 1:
             raise ConfigError(f'CPMHead needs at least one stage; got {num_stages=}')
         self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
@@ -72,12 +78,13 @@ class CPMHead(Head):
         self.center_sigma_px, self.heatmaps_first = center_sigma_px, heatmaps_first
         indices = find_stride_indices('CPMHead', in_channels, strides, stride)
         self.feature_indices = [indices[min(t, len(indices) - 1)] for t in range(num_stages)]
-        self.first, width = conv_stack(in_channels[self.feature_indices[0]], first_layers, norm)
+        self.first, width = conv_stack(in_channels[self.feature_indices[0]], first_layers, layers.norm_name, layers)
         later_channels = [in_channels[i] for i in self.feature_indices[1:]]
-        self.images, image_widths = self._build_image_blocks(later_channels, image_layers, norm, share_image_layers)
+        self.images, image_widths = self._build_image_blocks(later_channels, image_layers, layers, share_image_layers)
         num_fields = sum(fields.values())
         # Image features, heatmaps and the center map.
-        contexts = [conv_stack(w + num_fields + 1, context_layers, norm) for w in image_widths]
+        context_channels = [width + num_fields + 1 for width in image_widths]
+        contexts = [conv_stack(c, context_layers, layers.norm_name, layers) for c in context_channels]
         self.contexts = nn.ModuleList(stack for stack, _ in contexts)
         init_convolutions(self, init_std)
         # The predictions start near 0 whatever `init_std` is.
@@ -87,14 +94,15 @@ class CPMHead(Head):
 
     @staticmethod
     def _build_image_blocks(
-        channels: list[int], layers: Sequence[LayerSpec], norm: str | None, is_common: bool
+        channels: list[int], specs: Sequence[LayerSpec], layers: LayerBuilder, is_common: bool
     ) -> tuple[nn.ModuleList, list[int]]:
         """The image blocks of the later stages, or their common one, and the width of every stage's."""
         if is_common and len(set(channels)) > 1:
             raise ConfigError(
                 f'CPMHead: share_image_layers needs later stages with feature maps of one width; got {channels}'
             )
-        blocks = [conv_stack(c, layers, norm) for c in (channels[:1] if is_common else channels)]
+        block_channels = channels[:1] if is_common else channels
+        blocks = [conv_stack(c, specs, layers.norm_name, layers) for c in block_channels]
         widths = [width for _, width in blocks]
         return nn.ModuleList(block for block, _ in blocks), widths * len(channels) if is_common else widths
 

@@ -13,6 +13,7 @@ from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.models.heads.base import Head
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.heads.simple import upsample_bilinear
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import Bottleneck, conv_block, init_convolutions
 from poseplug.registry import MODELS
 
@@ -31,6 +32,9 @@ class CPNHead(Head):
         stride: Input pixels per cell of the fields; provided by the codec.
         num_levels: Largest number of levels.
         channels: Channels of every level, an even number.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: There is no level, or `channels` is odd.
@@ -45,8 +49,12 @@ class CPNHead(Head):
         stride: int = 4,
         num_levels: int = 4,
         channels: int = 256,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_levels < 1 or channels < 2 or channels % 2:
             raise ConfigError(f'CPNHead needs at least one level, and even channels; got {num_levels=}, {channels=}')
         self.stride, self.fields = stride, dict(fields)
@@ -55,12 +63,12 @@ class CPNHead(Head):
         self.num_stages = len(self.feature_indices) + 1
         self.upscale_factor = strides[self.feature_indices[-1]] / stride
         widths = [in_channels[i] for i in self.feature_indices]
-        self.laterals = nn.ModuleList(conv_block(w, channels, 1, norm='BN') for w in widths)
-        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in widths[1:])
-        self.hidden = nn.ModuleList(conv_block(channels, channels, 1, norm='BN') for _ in widths)
+        self.laterals = nn.ModuleList(conv_block(w, channels, 1, norm='BN', layers=layers) for w in widths)
+        self.merges = nn.ModuleList(layers.conv(channels, channels, 1) for _ in widths[1:])
+        self.hidden = nn.ModuleList(conv_block(channels, channels, 1, norm='BN', layers=layers) for _ in widths)
         depths = reversed(range(len(widths)))  # a coarser level passes more bottlenecks
-        self.refine = nn.ModuleList(_build_bottlenecks(channels, depth) for depth in depths)
-        self.join = HalfBottleneck(channels * len(widths), channels // 2)
+        self.refine = nn.ModuleList(_build_bottlenecks(channels, depth, layers) for depth in depths)
+        self.join = HalfBottleneck(channels * len(widths), channels // 2, layers=layers)
         init_convolutions(self)
         self.predict = nn.ModuleList(FieldConvs(channels, fields, kernel_size=3) for _ in range(self.num_stages))
 
@@ -97,8 +105,8 @@ class HalfBottleneck(Bottleneck):
     expansion = 2
 
 
-def _build_bottlenecks(channels: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(*(HalfBottleneck(channels, channels // 2) for _ in range(depth)))
+def _build_bottlenecks(channels: int, depth: int, layers: LayerBuilder) -> nn.Sequential:
+    return nn.Sequential(*(HalfBottleneck(channels, channels // 2, layers=layers) for _ in range(depth)))
 
 
 def _coarse_to_fine_indices(part: str, strides: Sequence[int], stride: float) -> list[int]:

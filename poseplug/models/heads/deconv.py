@@ -13,6 +13,7 @@ from poseplug.core.errors import MismatchError
 from poseplug.models.heads.base import Head
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.heads.simple import compute_upscale_factor
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.registry import MODELS
 
 
@@ -29,6 +30,8 @@ class DeconvHead(Head):
         fields: Names and channels of the fields; provided by the codec.
         stride: Input pixels per cell of the fields; provided by the codec.
         deconv_out_channels: Channels of the deconvolutions, one number for all or one each.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
 
     Raises:
         MismatchError: No number of doublings leads to the codec's stride, or `deconv_out_channels` is no list of this
@@ -42,6 +45,8 @@ class DeconvHead(Head):
         fields: dict[str, int],
         stride: int = 4,
         deconv_out_channels: int | Sequence[int] = 256,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
     ):
         super().__init__()
         self.stride, self.fields = stride, dict(fields)
@@ -53,7 +58,7 @@ class DeconvHead(Head):
                 f'DeconvHead needs {count} deconvolutions from the stride of the last feature map, {strides[-1]:g}, to '
                 f'that of the codec, {stride:g}, but model.head.deconv_out_channels has {len(widths)}: {widths}'
             )
-        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths)
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg))
         self.predict = FieldConvs(channels, fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -89,12 +94,15 @@ def expand_widths(widths: int | Sequence[int], count: int) -> tuple[int, ...]:
     return (widths,) * count if isinstance(widths, int) else tuple(widths)
 
 
-def build_deconv_layers(in_channels: int, widths: Sequence[int]) -> tuple[nn.Sequential, int]:
+def build_deconv_layers(
+    in_channels: int, widths: Sequence[int], builder: LayerBuilder = DEFAULT_LAYERS
+) -> tuple[nn.Sequential, int]:
     """Build deconvolutions that double the size each: 4x4 without bias, batch norm, ReLU.
 
     Args:
         in_channels: Channels of the input.
         widths: Channels of every deconvolution.
+        builder: What builds norms and activations.
 
     Returns:
         The layers in a row, and the channels of the last one (of the input if there is none).
@@ -104,6 +112,6 @@ def build_deconv_layers(in_channels: int, widths: Sequence[int]) -> tuple[nn.Seq
         deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
         # As in SimpleBaseline's release.
         nn.init.normal_(deconv.weight, 0.0, 0.001)
-        layers += [deconv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+        layers += [deconv, builder.norm(out_channels), builder.activation()]
         in_channels = out_channels
     return nn.Sequential(*layers), in_channels

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.layers.building import BATCH_NORM, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
@@ -43,7 +44,10 @@ class HeatmapHead(Head):
         fields: Names and channels of the fields; provided by the codec.
         stride: Input pixels per cell of the fields; provided by the codec.
         conv_layers: (kernel size, channels) of convolutions before the prediction.
-        norm: 'BN' for batch norm behind these convolutions, or None.
+        norm_cfg: Config of the norms behind these convolutions, such as `dict(type='GN', num_groups=32)`, or None for
+            none; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         MismatchError: No feature map has the codec's stride.
@@ -56,13 +60,16 @@ class HeatmapHead(Head):
         fields: dict[str, int],
         stride: int = 4,
         conv_layers: Sequence[Sequence[float]] = (),
-        norm: str | None = 'BN',
+        norm_cfg: LayerConfig | None = BATCH_NORM,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.feature_index = find_stride_indices('HeatmapHead', in_channels, strides, stride)[-1]
-        self.hidden, channels = conv_stack(in_channels[self.feature_index], conv_layers, norm)
+        self.hidden, channels = conv_stack(in_channels[self.feature_index], conv_layers, layers.norm_name, layers)
         init_convolutions(self.hidden)
         self.predict = FieldConvs(channels, fields)
 

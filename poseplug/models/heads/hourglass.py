@@ -13,6 +13,7 @@ from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.hourglass import HourglassStack, PreActResidual
 from poseplug.models.heads.base import Head, find_stride_indices
 from poseplug.models.heads.heatmap import FieldConvs
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
@@ -35,6 +36,9 @@ class HourglassHead(Head):
         depth: Number of poolings of an hourglass.
         num_modules: Number of residuals at every position of an hourglass.
         remap_predictions: Whether the predictions feed the next stack.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: A number is too small, or `channels` is odd.
@@ -52,19 +56,23 @@ class HourglassHead(Head):
         depth: int = 4,
         num_modules: int = 1,
         remap_predictions: bool = True,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_stacks < 1:
             raise ConfigError(f'HourglassHead needs at least one stack; got {num_stacks=}')
         self.num_stages, self.stride, self.fields = num_stacks, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.feature_index = find_stride_indices('HourglassHead', in_channels, strides, stride)[-1]
         width, num_fields = in_channels[self.feature_index], sum(fields.values())
-        self.enter = nn.Identity() if width == channels else PreActResidual(width, channels)
-        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules) for _ in range(num_stacks))
-        self.merges = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(num_stacks - 1))
+        self.enter = nn.Identity() if width == channels else PreActResidual(width, channels, layers)
+        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules, layers) for _ in range(num_stacks))
+        self.merges = nn.ModuleList(layers.conv(channels, channels, 1) for _ in range(num_stacks - 1))
         num_remaps = num_stacks - 1 if remap_predictions else 0
-        self.remaps = nn.ModuleList(nn.Conv2d(num_fields, channels, 1) for _ in range(num_remaps))
+        self.remaps = nn.ModuleList(layers.conv(num_fields, channels, 1) for _ in range(num_remaps))
         init_convolutions(self)
         self.predict = nn.ModuleList(FieldConvs(channels, fields) for _ in range(num_stacks))
 

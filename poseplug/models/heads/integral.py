@@ -14,6 +14,7 @@ from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import Size
 from poseplug.models.heads.base import Head
 from poseplug.models.heads.deconv import build_deconv_layers, count_deconv_layers
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
 
@@ -34,6 +35,8 @@ class IntegralHead(Head):
         stride: Input pixels per cell of the fields, or None without cells; provided by the codec.
         deconv_out_channels: Channels of the deconvolutions.
         beta: Factor on the maps before the softmax: a larger one makes the distributions narrower.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
 
     Raises:
         MismatchError: The fields have other shapes, or no number of doublings leads to the codec's stride.
@@ -50,6 +53,8 @@ class IntegralHead(Head):
         stride: int | None = None,
         deconv_out_channels: int = 256,
         beta: float = 1.0,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
     ):
         super().__init__()
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
@@ -57,7 +62,7 @@ class IntegralHead(Head):
         self.stride, self.beta = strides[-1] if stride is None else stride, beta
         num_keypoints = _count_integral_keypoints(shapes)
         widths = [deconv_out_channels] * count_deconv_layers('IntegralHead', strides, self.stride)
-        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths)
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg))
         self.maps = nn.Conv2d(channels, num_keypoints, 1, bias=False)  # a bias would not change the softmax
         init_convolutions(self.maps, 0.001)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ['LightweightOpenPoseHead']
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.heads.base import Head, find_stride_indices
 from poseplug.models.heads.openpose import FieldBranches, run_refinement_stages
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import conv_block, init_convolutions
 from poseplug.registry import MODELS
 
@@ -32,6 +34,9 @@ class LightweightOpenPoseHead(Head):
         channels: Channels of the reduced image features, and of the layers that the fields share.
         hidden_channels: Channels between the two 1x1 convolutions of a field, in stage 1 and in later stages.
         num_blocks: Number of residual blocks of a later stage.
+        norm_cfg: Config of the norms of later stages, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU and ELU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         ConfigError: There is no stage or no block.
@@ -48,8 +53,13 @@ class LightweightOpenPoseHead(Head):
         channels: int = 128,
         hidden_channels: tuple[int, int] = (512, 128),
         num_blocks: int = 5,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
+        bare_layers = LayerBuilder(None, act_cfg, conv_cfg)  # of the branches, which have no norms
         if num_stages < 1 or num_blocks < 1:
             raise ConfigError(
                 f'LightweightOpenPoseHead needs at least one stage and block; got {num_stages=}, {num_blocks=}'
@@ -57,15 +67,16 @@ class LightweightOpenPoseHead(Head):
         self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.feature_index = find_stride_indices('LightweightOpenPoseHead', in_channels, strides, stride)[-1]
-        self.reduce = Reduction(in_channels[self.feature_index], channels)
-        first = nn.Sequential(*(conv_block(channels, channels, 3) for _ in range(3)))
+        self.reduce = Reduction(in_channels[self.feature_index], channels, layers)
+        first = nn.Sequential(*(conv_block(channels, channels, 3, layers=layers) for _ in range(3)))
         init_convolutions(first)
-        self.steps = nn.ModuleList([nn.Sequential(first, FieldBranches(channels, fields, ((1, hidden_channels[0]),)))])
+        first_branches = FieldBranches(channels, fields, ((1, hidden_channels[0]),), builder=bare_layers)
+        self.steps = nn.ModuleList([nn.Sequential(first, first_branches)])
         # A later stage reads the fields of the stage before as well.
         later_channels = channels + sum(fields.values())
         for _ in range(num_stages - 1):
-            blocks = [RefinementBlock(channels if i else later_channels, channels) for i in range(num_blocks)]
-            branches = FieldBranches(channels, fields, ((1, hidden_channels[1]),))
+            blocks = [RefinementBlock(channels if i else later_channels, channels, layers) for i in range(num_blocks)]
+            branches = FieldBranches(channels, fields, ((1, hidden_channels[1]),), builder=bare_layers)
             self.steps.append(nn.Sequential(*blocks, branches))
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -75,15 +86,16 @@ class LightweightOpenPoseHead(Head):
 class Reduction(nn.Module):
     """A 1x1 convolution to fewer channels, three depthwise separable ones with ELU beside a shortcut, and a 3x3."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, builder: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.enter = conv_block(in_channels, out_channels, 1)
+        self.enter = conv_block(in_channels, out_channels, 1, layers=builder)
         layers: list[nn.Module] = []
         for _ in range(3):
-            layers.append(conv_block(out_channels, out_channels, 3, groups=out_channels, activation=nn.ELU))
-            layers.append(conv_block(out_channels, out_channels, 1, activation=nn.ELU))
+            depthwise: Any = dict(groups=out_channels, activation=nn.ELU)
+            layers.append(conv_block(out_channels, out_channels, 3, layers=builder, **depthwise))
+            layers.append(conv_block(out_channels, out_channels, 1, activation=nn.ELU, layers=builder))
         self.conv = nn.Sequential(*layers)
-        self.leave = conv_block(out_channels, out_channels, 3)
+        self.leave = conv_block(out_channels, out_channels, 3, layers=builder)
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,13 +107,12 @@ class Reduction(nn.Module):
 class RefinementBlock(nn.Module):
     """A 1x1 convolution, then a 3x3 and a dilated 3x3 convolution beside a shortcut: a receptive field of 7x7 cells."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, builder: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.enter = conv_block(in_channels, out_channels, 1)
-        dilated = nn.Conv2d(out_channels, out_channels, 3, padding=2, dilation=2, bias=False)
+        self.enter = conv_block(in_channels, out_channels, 1, layers=builder)
         self.conv = nn.Sequential(
-            conv_block(out_channels, out_channels, 3, 'BN'),
-            nn.Sequential(dilated, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)),
+            conv_block(out_channels, out_channels, 3, 'BN', layers=builder),
+            conv_block(out_channels, out_channels, 3, 'BN', dilation=2, layers=builder),
         )
         init_convolutions(self)
 

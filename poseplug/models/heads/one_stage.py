@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.models.heads.base import Head
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
 
@@ -120,10 +121,10 @@ def predict_levels(convs: Iterable[nn.Module], features: Iterable[Tensor]) -> Te
     return flatten_levels([conv(level) for conv, level in zip(convs, features, strict=True)])
 
 
-def build_towers(num_levels: int, channels: int) -> nn.ModuleList:
+def build_towers(num_levels: int, channels: int, layers: LayerBuilder = DEFAULT_LAYERS) -> nn.ModuleList:
     """Build two 3x3 convolutions per level, with as many outputs as inputs."""
     return nn.ModuleList(
-        nn.Sequential(*(conv_bn_act(channels, channels, 3) for _ in range(2))) for _ in range(num_levels)
+        nn.Sequential(*(conv_bn_act(channels, channels, 3, layers=layers) for _ in range(2))) for _ in range(num_levels)
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import LayerSpec, conv_stack, init_convolutions
 from poseplug.registry import MODELS
 
@@ -30,7 +31,9 @@ class OpenPoseHead(Head):
         num_stages: Number of stages.
         first_layers: (kernel size, channels) of the layers of a branch of stage 1.
         later_layers: The same of a branch of every other stage.
-        norm: 'BN' for batch norm behind the convolutions, or None.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; none by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
 
     Raises:
@@ -47,10 +50,13 @@ class OpenPoseHead(Head):
         num_stages: int = 6,
         first_layers: Sequence[LayerSpec] = ((3, 128), (3, 128), (3, 128), (1, 512)),
         later_layers: Sequence[LayerSpec] = ((7, 128), (7, 128), (7, 128), (7, 128), (7, 128), (1, 128)),
-        norm: str | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
         init_std: float | None = 0.01,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_stages < 1:
             raise ConfigError(f'OpenPoseHead needs at least one stage; got {num_stages=}')
         self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
@@ -58,9 +64,9 @@ class OpenPoseHead(Head):
         self.feature_index = find_stride_indices('OpenPoseHead', in_channels, strides, stride)[-1]
         channels = in_channels[self.feature_index]
         later_channels = channels + sum(fields.values())
-        self.steps = nn.ModuleList([FieldBranches(channels, fields, first_layers, norm, init_std)])
+        self.steps = nn.ModuleList([FieldBranches(channels, fields, first_layers, init_std, layers)])
         for _ in range(num_stages - 1):
-            self.steps.append(FieldBranches(later_channels, fields, later_layers, norm, init_std))
+            self.steps.append(FieldBranches(later_channels, fields, later_layers, init_std, layers))
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         return run_refinement_stages(self.steps, features[self.feature_index])
@@ -73,8 +79,8 @@ class FieldBranches(nn.ModuleDict):
         in_channels: Channels of the input.
         fields: Names and channels of the fields.
         layers: (kernel size, channels) of the layers before the last convolution.
-        norm: 'BN' for batch norm behind these layers, or None.
         init_std: Standard deviation of their initial weights; None for that of He et al. 2015.
+        builder: What builds the layers; there are norms only if it has a `norm_cfg`.
     """
 
     def __init__(
@@ -82,12 +88,12 @@ class FieldBranches(nn.ModuleDict):
         in_channels: int,
         fields: Mapping[str, int],
         layers: Sequence[LayerSpec],
-        norm: str | None = None,
         init_std: float | None = None,
+        builder: LayerBuilder = DEFAULT_LAYERS,
     ):
         super().__init__()
         for name, num_channels in fields.items():
-            stack, width = conv_stack(in_channels, layers, norm)
+            stack, width = conv_stack(in_channels, layers, builder.norm_name, builder)
             init_convolutions(stack, init_std)
             # Linear: a limb field has negative values.
             predict = nn.Conv2d(width, num_channels, 1)

@@ -21,6 +21,7 @@ from poseplug.models.heads.one_stage import (
     decode_offsets,
     predict_levels,
 )
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, configure_batch_norms, conv_bn_act
 from poseplug.models.layers.dcc import DCC, KeypointDistributions
@@ -44,6 +45,9 @@ class RTMOHead(OneStageHead):
         pose_channels: Channels of the pose branch. RTMO-s: 144, m: 216, l: 288.
         pose_vec_channels: Length of the pose vector; by default the channels of a feature map.
         dcc: Settings of the `DCC`, such as `dict(feat_channels=128, num_bins=(192, 256))`.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; SiLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         MismatchError: The feature maps differ in channels, or have an odd number of them.
@@ -58,8 +62,12 @@ class RTMOHead(OneStageHead):
         pose_channels: int = 144,
         pose_vec_channels: int | None = None,
         dcc: Mapping[str, Any] | None = None,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
         num_keypoints, channels, num_levels = shapes['keypoints'][0], in_channels[0], len(in_channels)
         if channels % 2 or set(in_channels) != {channels}:
@@ -69,9 +77,9 @@ class RTMOHead(OneStageHead):
             )
         pose_vec_channels = pose_vec_channels or channels
         self.score_channels = channels // 2
-        self.score_towers = build_towers(num_levels, self.score_channels)
+        self.score_towers = build_towers(num_levels, self.score_channels, layers)
         self.pose_towers = nn.ModuleList(
-            _build_pose_tower(self.score_channels, pose_channels) for _ in range(num_levels)
+            _build_pose_tower(self.score_channels, pose_channels, layers) for _ in range(num_levels)
         )
         init_convolutions(self)
         configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
@@ -112,7 +120,7 @@ class RTMOHead(OneStageHead):
         return self.predict_distributions(instances).expected_keypoints()
 
 
-def _build_pose_tower(in_channels: int, channels: int) -> nn.Sequential:
+def _build_pose_tower(in_channels: int, channels: int, layers: LayerBuilder) -> nn.Sequential:
     """A 3x3 convolution and three grouped ones."""
-    grouped = (conv_bn_act(channels, channels, 3, groups=_NUM_GROUPS) for _ in range(3))
-    return nn.Sequential(conv_bn_act(in_channels, channels, 3), *grouped)
+    grouped = (conv_bn_act(channels, channels, 3, groups=_NUM_GROUPS, layers=layers) for _ in range(3))
+    return nn.Sequential(conv_bn_act(in_channels, channels, 3, layers=layers), *grouped)

@@ -19,6 +19,7 @@ from poseplug.models.heads.one_stage import (
     decode_offsets,
     predict_levels,
 )
+from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, configure_batch_norms, conv_bn_act
 from poseplug.registry import MODELS
@@ -33,6 +34,9 @@ class YOLOXPoseHead(OneStageHead):
         strides: Stride of every feature map; provided by the backbone or neck.
         shapes: Shape of every field; provided by the codec.
         feat_channels: Channels of the towers.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; SiLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
     """
 
     TOWER_OUTPUTS = dict(score=('score',), box=('raw',), joints=('proxy', 'visible'))  # keys are parameter names
@@ -43,12 +47,18 @@ class YOLOXPoseHead(OneStageHead):
         strides: Sequence[int],
         shapes: Mapping[str, tuple[int, ...]],
         feat_channels: int = 128,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
         num_keypoints, num_levels = shapes['keypoints'][0], len(in_channels)
-        self.entries = nn.ModuleList(conv_bn_act(n, feat_channels, 1) for n in in_channels)
-        self.towers: Any = nn.ModuleDict({name: build_towers(num_levels, feat_channels) for name in self.TOWER_OUTPUTS})
+        self.entries = nn.ModuleList(conv_bn_act(n, feat_channels, 1, layers=layers) for n in in_channels)
+        self.towers: Any = nn.ModuleDict(
+            {name: build_towers(num_levels, feat_channels, layers) for name in self.TOWER_OUTPUTS}
+        )
         init_convolutions(self)
         configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
         output_channels = dict(score=1, raw=4, proxy=2 * num_keypoints, visible=num_keypoints)

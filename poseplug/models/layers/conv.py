@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
 
 LayerSpec = Sequence[float]  # (kernel size, channels) or (kernel size, channels, dropout)
 
@@ -22,6 +23,8 @@ def conv_block(
     stride: int = 1,
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU,
+    dilation: int = 1,
+    layers: LayerBuilder = DEFAULT_LAYERS,
 ) -> nn.Sequential:
     """Build a convolution with optional batch norm, activation and dropout behind it.
 
@@ -31,11 +34,13 @@ def conv_block(
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel_size: Side of the square kernel.
-        norm: 'BN' for batch norm, in which case the convolution has no bias, or None.
+        norm: 'BN' for the norm of `layers`, in which case the convolution has no bias, or None.
         dropout: Probability of dropout; 0 adds no layer.
         stride: Stride of the convolution.
         groups: Groups of the convolution.
-        activation: Class of the activation, or None for none.
+        activation: Class of the activation, unless `layers` has another, or None for none.
+        dilation: Dilation of the convolution.
+        layers: What builds the layers.
 
     Returns:
         The layers in a row.
@@ -45,35 +50,41 @@ def conv_block(
     """
     if norm not in (None, 'BN'):
         raise ConfigError(f"norm is None or 'BN'; got {norm!r}")
-    # Batch norm subtracts the mean, so a bias before it would have no effect.
-    padding, bias = kernel_size // 2, norm is None
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
-    ]
+    # A norm subtracts the mean, so a bias before it would have no effect.
+    settings = dict(
+        stride=stride, padding=kernel_size // 2 * dilation, dilation=dilation, groups=groups, bias=norm is None
+    )
+    block = [layers.conv(in_channels, out_channels, kernel_size, **settings)]
     if norm:
-        layers.append(nn.BatchNorm2d(out_channels))
+        block.append(layers.norm(out_channels))
     if activation:
-        layers.append(activation(inplace=True))
+        block.append(layers.activation(activation))
     if dropout:
-        layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)
+        block.append(nn.Dropout(dropout))
+    return nn.Sequential(*block)
 
 
-def conv_stack(in_channels: int, layers: Iterable[LayerSpec], norm: str | None = None) -> tuple[nn.Sequential, int]:
+def conv_stack(
+    in_channels: int,
+    specs: Iterable[LayerSpec],
+    norm: str | None = None,
+    layers: LayerBuilder = DEFAULT_LAYERS,
+) -> tuple[nn.Sequential, int]:
     """Build several `conv_block`s in a row.
 
     Args:
         in_channels: Channels of the input.
-        layers: (kernel size, channels) or (kernel size, channels, dropout) of every block.
+        specs: (kernel size, channels) or (kernel size, channels, dropout) of every block.
         norm: As in `conv_block`.
+        layers: What builds the layers.
 
     Returns:
         The blocks, and the channels of the last one (of the input if there is none).
     """
     blocks = []
-    for kernel_size, channels, *rest in layers:
+    for kernel_size, channels, *rest in specs:
         dropout = rest[0] if rest else 0.0
-        blocks.append(conv_block(in_channels, int(channels), int(kernel_size), norm, dropout))
+        blocks.append(conv_block(in_channels, int(channels), int(kernel_size), norm, dropout, layers=layers))
         in_channels = int(channels)
     return nn.Sequential(*blocks), in_channels
 
@@ -104,20 +115,21 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int = 1):
+    def __init__(self, in_channels: int, width: int, stride: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = build_shortcut(in_channels, width, stride)
+        self.conv1 = layers.conv(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = layers.norm(width)
+        self.conv2 = layers.conv(width, width, 3, padding=1, bias=False)
+        self.bn2 = layers.norm(width)
+        self.downsample = build_shortcut(in_channels, width, stride, layers)
+        self.relu = layers.activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for `x` (B, in_channels, H, W)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(out + shortcut, inplace=True)
+        return self.relu(out + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -128,35 +140,43 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int = 1):
+    def __init__(self, in_channels: int, width: int, stride: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
         out_channels = self.expansion * width
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.downsample = build_shortcut(in_channels, out_channels, stride)
+        self.conv1 = layers.conv(in_channels, width, 1, bias=False)
+        self.bn1 = layers.norm(width)
+        self.conv2 = layers.conv(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = layers.norm(width)
+        self.conv3 = layers.conv(width, out_channels, 1, bias=False)
+        self.bn3 = layers.norm(out_channels)
+        self.downsample = build_shortcut(in_channels, out_channels, stride, layers)
+        self.relu = layers.activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for `x` (B, in_channels, H, W)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(out + shortcut, inplace=True)
+        return self.relu(out + shortcut)
 
 
-def build_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+def build_shortcut(
+    in_channels: int, out_channels: int, stride: int, layers: LayerBuilder = DEFAULT_LAYERS
+) -> nn.Sequential | None:
     """Build the shortcut of a residual block whose output has another shape; return None if the shape stays."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return conv_block(in_channels, out_channels, 1, 'BN', stride=stride, activation=None)
+    return conv_block(in_channels, out_channels, 1, 'BN', stride=stride, activation=None, layers=layers)
 
 
 def residual_blocks(
-    block: type[BasicBlock] | type[Bottleneck], in_channels: int, width: int, depth: int, stride: int = 1
+    block: type[BasicBlock] | type[Bottleneck],
+    in_channels: int,
+    width: int,
+    depth: int,
+    stride: int = 1,
+    layers: LayerBuilder = DEFAULT_LAYERS,
 ) -> nn.Sequential:
     """Build residual blocks in a row.
 
@@ -166,14 +186,15 @@ def residual_blocks(
         width: Channels of the 3x3 convolutions; the output has `block.expansion * width`.
         depth: Number of blocks.
         stride: Stride of the first block.
+        layers: What builds the layers.
 
     Returns:
         The blocks.
     """
     out_channels = block.expansion * width
     # Only the first block changes the stride and the channels.
-    later_blocks = (block(out_channels, width) for _ in range(depth - 1))
-    return nn.Sequential(block(in_channels, width, stride), *later_blocks)
+    later_blocks = (block(out_channels, width, layers=layers) for _ in range(depth - 1))
+    return nn.Sequential(block(in_channels, width, stride, layers), *later_blocks)
 
 
 class ChannelAttention(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
 from poseplug.models.layers.conv import ChannelAttention, conv_block
 
 YOLOX_NORM_CONSTANTS = dict(eps=1e-3, momentum=0.03)  # of all batch norms in YOLOX's release, and in RTMO's
@@ -21,6 +22,7 @@ def conv_bn_act(
     stride: int = 1,
     groups: int = 1,
     activation: type[nn.Module] | None = nn.SiLU,
+    layers: LayerBuilder = DEFAULT_LAYERS,
 ) -> nn.Sequential:
     """Build a convolution, batch norm and activation with the names `conv`, `bn` and `act`.
 
@@ -30,15 +32,16 @@ def conv_bn_act(
         kernel_size: Side of the square kernel.
         stride: Stride of the convolution.
         groups: Groups of the convolution.
-        activation: Class of the activation, or None for none.
+        activation: Class of the activation, unless `layers` has another, or None for none.
+        layers: What builds the layers.
 
     Returns:
         The named layers in a row.
     """
-    layers = conv_block(
-        in_channels, out_channels, kernel_size, 'BN', stride=stride, groups=groups, activation=activation
+    block = conv_block(
+        in_channels, out_channels, kernel_size, 'BN', stride=stride, groups=groups, activation=activation, layers=layers
     )
-    return nn.Sequential(OrderedDict(zip(('conv', 'bn', 'act'), layers, strict=False)))
+    return nn.Sequential(OrderedDict(zip(('conv', 'bn', 'act'), block, strict=False)))
 
 
 def configure_batch_norms(module: nn.Module, eps: float, momentum: float) -> None:
@@ -63,16 +66,23 @@ class CSPLayer(nn.Module):
         channels: Channels of the input and the output.
         blocks: Blocks of `channels // 2` channels.
         attention: Whether to weight the channels by `ChannelAttention` before they are mixed.
+        layers: What builds the layers.
     """
 
-    def __init__(self, channels: int, blocks: Iterable[nn.Module], attention: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        blocks: Iterable[nn.Module],
+        attention: bool = False,
+        layers: LayerBuilder = DEFAULT_LAYERS,
+    ):
         super().__init__()
         half = channels // 2
-        self.main_conv = conv_bn_act(channels, half, 1)
-        self.short_conv = conv_bn_act(channels, half, 1)
+        self.main_conv = conv_bn_act(channels, half, 1, layers=layers)
+        self.short_conv = conv_bn_act(channels, half, 1, layers=layers)
         self.blocks = nn.Sequential(*blocks)
         self.attention = ChannelAttention(2 * half) if attention else nn.Identity()  # Identity has no weights
-        self.final_conv = conv_bn_act(2 * half, channels, 1)
+        self.final_conv = conv_bn_act(2 * half, channels, 1, layers=layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output for `x` (B, channels, H, W), of the same shape."""
@@ -86,10 +96,10 @@ class SPP(nn.Module):
     A maximum over 9 cells is one over 5 of maxima over 5, and so on, so three poolings of 5 cells compute all of them.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.conv1 = conv_bn_act(channels, channels // 2, 1)
-        self.conv2 = conv_bn_act(4 * (channels // 2), channels, 1)
+        self.conv1 = conv_bn_act(channels, channels // 2, 1, layers=layers)
+        self.conv2 = conv_bn_act(4 * (channels // 2), channels, 1, layers=layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled features of `x` (B, channels, H, W), of the same shape."""
@@ -100,7 +110,12 @@ class SPP(nn.Module):
 
 
 def build_csp_stage(
-    in_channels: int, out_channels: int, blocks: Iterable[nn.Module], pool: bool = False, attention: bool = False
+    in_channels: int,
+    out_channels: int,
+    blocks: Iterable[nn.Module],
+    pool: bool = False,
+    attention: bool = False,
+    layers: LayerBuilder = DEFAULT_LAYERS,
 ) -> nn.Sequential:
     """Build a stage of a backbone: a 3x3 convolution of stride 2, and a `CSPLayer`.
 
@@ -110,12 +125,13 @@ def build_csp_stage(
         blocks: Blocks of the `CSPLayer`.
         pool: Whether an `SPP` stands between the two.
         attention: Whether the `CSPLayer` weights its channels.
+        layers: What builds the layers.
 
     Returns:
         The stage, which halves the size, rounded up.
     """
-    layers: list[nn.Module] = [conv_bn_act(in_channels, out_channels, 3, stride=2)]
+    stage: list[nn.Module] = [conv_bn_act(in_channels, out_channels, 3, stride=2, layers=layers)]
     if pool:
-        layers.append(SPP(out_channels))
-    layers.append(CSPLayer(out_channels, blocks, attention))
-    return nn.Sequential(*layers)
+        stage.append(SPP(out_channels, layers))
+    stage.append(CSPLayer(out_channels, blocks, attention, layers))
+    return nn.Sequential(*stage)

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ['HybridEncoder']
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import MismatchError
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
 from poseplug.models.layers.position_encoding import sine_encoding, sine_periods
@@ -34,6 +36,9 @@ class HybridEncoder(nn.Module):
         deepen_factor: Factor on the number of repeated blocks of a fusion, which is 3.
         num_heads: Number of attention heads of the transformer layer.
         feedforward_channels: Channels inside the transformer layer's feed-forward part.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
+        act_cfg: Config of the activations, such as `dict(type='SiLU')`; SiLU by default.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
         MismatchError: There are less than two levels, or a stride is not twice the one before.
@@ -49,8 +54,12 @@ class HybridEncoder(nn.Module):
         deepen_factor: float = 1.0,
         num_heads: int = 8,
         feedforward_channels: int = 1024,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         num_levels = len(in_channels)
         if num_levels < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:], strict=False)):
             raise MismatchError(
@@ -59,15 +68,18 @@ class HybridEncoder(nn.Module):
             )
         num_outputs = num_levels - 1
         self.out_channels, self.strides = (out_channels,) * num_outputs, tuple(strides[1:])
-        self.inputs = nn.ModuleList(conv_bn_act(n, hidden_dim, 1, activation=None) for n in in_channels)
+        self.inputs = nn.ModuleList(conv_bn_act(n, hidden_dim, 1, activation=None, layers=layers) for n in in_channels)
         self.encoder = TransformerEncoderLayer(hidden_dim, num_heads, feedforward_channels)
-        fusion = dict(hidden_channels=int(hidden_dim * widen_factor), num_blocks=round(_NUM_BLOCKS * deepen_factor))
-        self.laterals = nn.ModuleList(conv_bn_act(hidden_dim, hidden_dim, 1) for _ in range(num_outputs))
+        num_blocks = round(_NUM_BLOCKS * deepen_factor)
+        fusion: Any = dict(hidden_channels=int(hidden_dim * widen_factor), num_blocks=num_blocks, layers=layers)
+        self.laterals = nn.ModuleList(conv_bn_act(hidden_dim, hidden_dim, 1, layers=layers) for _ in range(num_outputs))
         self.down_fusions = nn.ModuleList(CSPRepLayer(2 * hidden_dim, hidden_dim, **fusion) for _ in range(num_outputs))
-        self.halvings = nn.ModuleList(conv_bn_act(hidden_dim, hidden_dim, 3, stride=2) for _ in range(num_outputs))
+        self.halvings = nn.ModuleList(
+            conv_bn_act(hidden_dim, hidden_dim, 3, stride=2, layers=layers) for _ in range(num_outputs)
+        )
         self.up_fusions = nn.ModuleList(CSPRepLayer(2 * hidden_dim, hidden_dim, **fusion) for _ in range(num_outputs))
         self.outputs = nn.ModuleList(
-            conv_bn_act(hidden_dim, out_channels, 1, activation=None) for _ in range(num_outputs)
+            conv_bn_act(hidden_dim, out_channels, 1, activation=None, layers=layers) for _ in range(num_outputs)
         )
         init_convolutions(self)
 
@@ -151,14 +163,26 @@ class CSPRepLayer(nn.Module):
         out_channels: Channels of the output.
         hidden_channels: Channels of the blocks.
         num_blocks: Number of blocks.
+        layers: What builds the layers.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int, num_blocks: int):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden_channels: int,
+        num_blocks: int,
+        layers: LayerBuilder = DEFAULT_LAYERS,
+    ):
         super().__init__()
-        self.conv1 = conv_bn_act(in_channels, hidden_channels, 1)
-        self.conv2 = conv_bn_act(in_channels, hidden_channels, 1)
-        self.bottlenecks = nn.Sequential(*(RepVGGBlock(hidden_channels) for _ in range(num_blocks)))
-        self.conv3 = conv_bn_act(hidden_channels, out_channels, 1) if hidden_channels != out_channels else nn.Identity()
+        self.conv1 = conv_bn_act(in_channels, hidden_channels, 1, layers=layers)
+        self.conv2 = conv_bn_act(in_channels, hidden_channels, 1, layers=layers)
+        self.bottlenecks = nn.Sequential(*(RepVGGBlock(hidden_channels, layers) for _ in range(num_blocks)))
+        self.conv3 = (
+            conv_bn_act(hidden_channels, out_channels, 1, layers=layers)
+            if hidden_channels != out_channels
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (B, out_channels, H, W) for `x` (B, in_channels, H, W)."""
@@ -168,11 +192,12 @@ class CSPRepLayer(nn.Module):
 class RepVGGBlock(nn.Module):
     """A 3x3 and a 1x1 convolution, each with batch norm, summed, SiLU (Ding et al. 2021, RepVGG, arXiv:2101.03697)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.branch_3x3 = conv_bn_act(channels, channels, 3, activation=None)
-        self.branch_1x1 = conv_bn_act(channels, channels, 1, activation=None)
+        self.act = layers.activation(nn.SiLU)
+        self.branch_3x3 = conv_bn_act(channels, channels, 3, activation=None, layers=layers)
+        self.branch_1x1 = conv_bn_act(channels, channels, 1, activation=None, layers=layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for `x` (B, channels, H, W), of the same shape."""
-        return F.silu(self.branch_3x3(x) + self.branch_1x1(x))
+        return self.act(self.branch_3x3(x) + self.branch_1x1(x))

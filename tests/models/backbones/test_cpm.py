@@ -54,7 +54,7 @@ def test_the_vgg_trunk_is_ten_convolutions_of_vgg_19_and_five_further_ones():
 
 
 def test_the_last_convolutions_may_have_learned_slopes():
-    trunk = CPMVGGTrunk(extra_channels=(7, 5), num_prelu=3, norm='BN')
+    trunk = CPMVGGTrunk(extra_channels=(7, 5), num_prelu=3, norm_cfg=dict(type='BN'))
     slopes = {name: m.num_parameters for name, m in trunk.named_modules() if isinstance(m, nn.PReLU)}
     assert slopes == {'vgg.6.1.2': 512, 'extra.0.2': 7, 'extra.1.2': 5}
     assert sum(isinstance(m, nn.ReLU) for m in trunk.modules()) == 12 - 3

@@ -17,7 +17,7 @@ CODEC = dict(type='Heatmap', input_size=(32, 32), stride=8, sigma_px=8.0)
 TRUNK = dict(type='CPMTrunk', num_trunks=1, channels=(4, 5, 6), kernel_sizes=(3, 3, 3), init_std=None)
 DECODERS = dict(
     lsp=dict(skeleton='lsp', sources=('lsp', 'lspet')),
-    coco=dict(skeleton='coco', sources=('coco',), head=dict(type='HeatmapHead', conv_layers=((3, 4),), norm=None)),
+    coco=dict(skeleton='coco', sources=('coco',), head=dict(type='HeatmapHead', conv_layers=((3, 4),), norm_cfg=None)),
 )
 
 
