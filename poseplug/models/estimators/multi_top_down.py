@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ['MultiTopDown']
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,28 @@ from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS
 from poseplug.registry.skeletons import get_skeleton
 
-_DECODER_SETTINGS = ('skeleton', 'sources', 'codec', 'head', 'neck', 'loss', 'supervision')
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """The settings of one decoder, own and shared ones.
+
+    Attributes:
+        skeleton: Of its keypoints.
+        sources: Names of the sources that it learns from.
+        codec: The codec of one instance.
+        head: The head.
+        neck: The neck; None for none.
+        loss: As in `StageCriterion`.
+        supervision: As in `StageCriterion`.
+    """
+
+    skeleton: Skeleton | str | PartConfig | None = None
+    sources: Sequence[str] = ()
+    codec: Codec | PartConfig | None = None
+    head: PartConfig | None = None
+    neck: PartConfig | None = None
+    loss: LossSpec | Sequence[LossSpec] | None = None
+    supervision: Supervision = 'all'
 
 
 class Decoder(nn.Module):
@@ -231,7 +254,7 @@ class MultiTopDown(Estimator):
         self,
         skeleton: Skeleton | str | PartConfig,
         backbone: nn.Module | PartConfig,
-        decoders: Mapping[str, PartConfig],
+        decoders: Mapping[str, Mapping[str, Any]],
         codec: Codec | PartConfig | None = None,
         head: PartConfig | None = None,
         neck: PartConfig | None = None,
@@ -243,24 +266,24 @@ class MultiTopDown(Estimator):
         channels_last: bool = False,
     ):
         skeleton = get_skeleton(skeleton)
-        shared = dict(codec=codec, head=head, neck=neck, loss=loss, supervision=supervision)
-        specs = {name: {**shared, **spec} for name, spec in decoders.items()}
-        codecs = {name: _build_decoder_codec(name, spec) for name, spec in specs.items()}
+        shared = DecoderSettings(codec=codec, head=head, neck=neck, loss=loss, supervision=supervision)
+        all_settings = {name: _merge_decoder_settings(name, shared, spec) for name, spec in decoders.items()}
+        codecs = {name: _build_decoder_codec(name, settings) for name, settings in all_settings.items()}
         for decoder_codec in codecs.values():
             check_top_down_codec(type(self).__name__, decoder_codec)
         norm, input_size = InputNorm(**input_norm), _get_shared_input_size(codecs)  # type: ignore[arg-type]
         built_backbone: nn.Module = MODELS.build(backbone, input_size=input_size)
         built_decoders, criteria, keypoint_indices = {}, {}, {}
-        for name, spec in specs.items():
+        for name, settings in all_settings.items():
             decoder_codec = codecs[name]
             keypoint_indices[name] = _get_keypoint_indices(skeleton, decoder_codec.skeleton)
             decoder = Decoder(
-                decoder_codec, *build_neck_and_head(decoder_codec, built_backbone, spec['head'], spec['neck'])
+                decoder_codec, *build_neck_and_head(decoder_codec, built_backbone, settings.head or {}, settings.neck)
             )
             built_decoders[name] = decoder
-            criteria[name] = StageCriterion(decoder_codec, decoder.head, spec['loss'], spec['supervision'])
-        active = _check_active_decoder(active_decoder, specs)
-        decoder_of_source = {source: name for name, spec in specs.items() for source in spec.get('sources', ())}
+            criteria[name] = StageCriterion(decoder_codec, decoder.head, settings.loss, settings.supervision)
+        active = _check_active_decoder(active_decoder, all_settings)
+        decoder_of_source = {source: name for name, settings in all_settings.items() for source in settings.sources}
         network = MultiHeadNetwork(norm, built_backbone, built_decoders, decoder_of_source, active, channels_last)
         criterion = MultiHeadCriterion(criteria, decoder_of_source, keypoint_indices)
         postprocess = CropPostprocess(codecs[active], skeleton.indices_in(codecs[active].skeleton))
@@ -288,18 +311,24 @@ def _get_keypoint_indices(skeleton: Skeleton, decoder_skeleton: Skeleton) -> lis
     return [skeleton.index(name) for name in decoder_skeleton.keypoints]
 
 
-def _build_decoder_codec(decoder_name: str, spec: PartConfig) -> Codec:
-    """The codec of a decoder, for the decoder's own skeleton."""
-    unknown = [key for key in spec if key not in _DECODER_SETTINGS]
+def _merge_decoder_settings(decoder_name: str, shared: DecoderSettings, spec: Mapping[str, Any]) -> DecoderSettings:
+    """The shared settings with those that a decoder has of its own."""
+    known = [field.name for field in fields(DecoderSettings)]
+    unknown = [key for key in spec if key not in known]
     if unknown:
-        closest = suggest_closest(unknown[0], _DECODER_SETTINGS)
+        closest = suggest_closest(unknown[0], known)
         raise ConfigError(f'model.decoders.{decoder_name} has no setting {unknown[0]!r}; {closest}')
-    for key in ('skeleton', 'codec', 'head'):
-        if spec.get(key) is None:
-            raise ConfigError(
-                f'model.decoders.{decoder_name} has no {key}; give it one, or model.{key} for all decoders'
-            )
-    return build_codec(spec['codec'], spec['skeleton'])  # type: ignore[arg-type]
+    return replace(shared, **spec)
+
+
+def _build_decoder_codec(decoder_name: str, settings: DecoderSettings) -> Codec:
+    """The codec of a decoder, for the decoder's own skeleton."""
+    if settings.skeleton is None or settings.codec is None or settings.head is None:
+        missing = next(name for name in ('skeleton', 'codec', 'head') if getattr(settings, name) is None)
+        raise ConfigError(
+            f'model.decoders.{decoder_name} has no {missing}; give it one, or model.{missing} for all decoders'
+        )
+    return build_codec(settings.codec, settings.skeleton)
 
 
 def _get_shared_input_size(codecs: Mapping[str, Codec]) -> tuple[int, int]:

@@ -75,7 +75,7 @@ class OneStageCriterion(nn.Module):
     assigned instance are not trained as background.
 
     Args:
-        sigmas: (K,), the skeleton's.
+        sigmas: (K,), the skeleton's; None if it has none, which the default assigner and losses refuse.
         head_name: Name of the head, for messages.
         predict_distributions: The head's function from the fields of P cells to the distributions of their keypoints;
             None if it has none, and then no loss 'keypoints'.
@@ -92,7 +92,7 @@ class OneStageCriterion(nn.Module):
 
     def __init__(
         self,
-        sigmas: Sequence[float],
+        sigmas: Sequence[float] | None,
         head_name: str,
         predict_distributions: PredictDistributions | None = None,
         assigner: Assigner | PartConfig | None = None,
@@ -149,6 +149,8 @@ class OneStageCriterion(nn.Module):
                 f"OneStage: proxy_target is one of {', '.join(_PROXY_TARGETS)}, and 'keypoints' only where the head "
                 f'gives distributions; got {target!r} with {self.head_name}'
             )
+        if target == 'keypoints' and self.sigmas is None:
+            raise ConfigError("OneStage: proxy_target='keypoints' needs the sigmas that the skeleton lacks; add sigmas")
         power = phase.overlaps_power if overlaps_power is None else overlaps_power
         return TrainingPhase({**phase.loss_weights, **(loss_weights or {})}, target, power)
 
@@ -212,7 +214,7 @@ class OneStageCriterion(nn.Module):
 
     def _sigmas_like(self, tensor: Tensor) -> Tensor:
         """(K,) the sigmas with a tensor's type and device."""
-        return torch.tensor(self.sigmas, dtype=tensor.dtype, device=tensor.device)
+        return torch.tensor(self.sigmas or (), dtype=tensor.dtype, device=tensor.device)
 
     @torch.no_grad()
     def assign_cells(self, fields: StageFields, ground_truths: Sequence[GroundTruthInstances]) -> PositiveCells:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import ClassVar, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from poseplug.codecs.base import Codec
@@ -74,8 +75,9 @@ class CropPostprocess(Postprocess):
 def decode_frame(frame: FrameFields) -> list[Poses]:
     """Decode fields of M images to the instances of each, in image px, as NumPy arrays."""
     poses = frame.codec.decode({name: maps.float() for name, maps in frame.fields.items()})
-    input_to_image = frame.input_to_image.to(poses.keypoints)[poses.image_indices]
-    keypoints = poses.keypoints @ input_to_image[:, :2, :2].mT + input_to_image[:, None, :2, 2]
+    input_keypoints = torch.as_tensor(poses.keypoints)
+    input_to_image = frame.input_to_image.to(input_keypoints)[poses.image_indices]
+    keypoints = input_keypoints @ input_to_image[:, :2, :2].mT + input_to_image[:, None, :2, 2]
     return replace(poses, keypoints=keypoints).numpy().split_by_image(len(frame.input_to_image))
 
 
