@@ -95,15 +95,40 @@ def find_global_fields(fields: ReceptiveFields) -> list[bool]:
 # --- a network in which every path counts -----------------------------------------------------------------------------
 
 
+class AveragingLayer(nn.Module):
+    """Takes the place of a layer in a copied network, and computes what the layer would compute by averaging.
+
+    Args:
+        layer: Is kept, for code that reads its settings or weights.
+        function: From the layer's input to its output.
+    """
+
+    def __init__(self, layer: nn.Module, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.layer, self.function = layer, function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the function."""
+        return self.function(x)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the layer, if this module has none of that name."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__('layer'), name)
+
+
 def build_averaging_network(model: nn.Module) -> Any:
     """Copy a network to float64 and make one of it in which every path counts, as the top of this file explains."""
     network = copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
-    module: Any
     for module in network.modules():
-        for name, value in module.named_parameters(recurse=False):
-            value.fill_(_averaging_value(name, value))
-        module.forward = _averaging_forward(module)
-    return network
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.fill_(_averaging_value(name, parameter))
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            parent.add_module(name, _build_averaging_layer(child))
+    return _build_averaging_layer(network)
 
 
 def _averaging_value(name: str, parameter: Tensor) -> float:
@@ -113,17 +138,22 @@ def _averaging_value(name: str, parameter: Tensor) -> float:
     return 1.0 / parameter[0].numel() if parameter.ndim > 1 else 1.0
 
 
-def _averaging_forward(module: nn.Module) -> Callable[..., Any]:
-    """What a layer of constant weights computes instead of its own forward pass; other modules keep theirs."""
+def _build_averaging_layer(module: nn.Module) -> nn.Module:
+    """The layer that takes a module's place: one that averages, or the module itself if there is none."""
     if isinstance(module, nn.Conv2d):
-        return partial(_average_convolution, module)
+        return AveragingLayer(module, partial(_average_convolution, module))
     if isinstance(module, nn.Linear):
-        return lambda x: x.mean(dim=-1, keepdim=True).expand(*x.shape[:-1], module.out_features)
+        return AveragingLayer(module, partial(_average_features, module.out_features))
     if isinstance(module, nn.MaxPool2d):
-        return _build_average_pooling(module)
+        return AveragingLayer(module, _build_average_pooling(module))
     if isinstance(module, nn.ReLU):
-        return F.relu  # never in place: a norm before it returns its own input
-    return (lambda x: x) if isinstance(module, _NORM_LAYERS) else module.forward
+        return nn.ReLU()  # never in place: a norm before it returns its own input
+    return nn.Identity() if isinstance(module, _NORM_LAYERS) else module
+
+
+def _average_features(num_outputs: int, x: Tensor) -> Tensor:
+    """A linear layer of equal weights, for features (..., C)."""
+    return x.mean(dim=-1, keepdim=True).expand(*x.shape[:-1], num_outputs)
 
 
 def _average_convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
