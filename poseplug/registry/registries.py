@@ -198,11 +198,12 @@ class SkeletonRegistry(Registry):
         if not isinstance(value, Skeleton):
             return super().as_part(value, module)
 
-        def get_plugin_skeleton() -> Skeleton:
+        def get_skeleton_of_module() -> Skeleton:
             return value
 
-        get_plugin_skeleton.__module__ = module
-        return get_plugin_skeleton
+        # Errors and lists name the part by these.
+        get_skeleton_of_module.__module__, get_skeleton_of_module.__qualname__ = module, value.name
+        return get_skeleton_of_module
 
 
 def find_registered_part(registry: MMEngineRegistry, key: str) -> PartType | None:

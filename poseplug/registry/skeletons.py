@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ['get_skeleton', 'register_skeleton']
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,11 +47,12 @@ def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:
     return Skeleton(**merge_arguments(Skeleton, 'a skeleton', fields, {}))
 
 
-def register_skeleton(skeleton: Skeleton) -> Skeleton:
+def register_skeleton(skeleton: Skeleton, module: str = '__main__') -> Skeleton:
     """Register a skeleton by its own name.
 
     Args:
-        skeleton: which counts as a part of the calling module.
+        skeleton: is found by its `name` from then on.
+        module: to which it belongs, `__name__` where this is called; a script or notebook may leave it out.
 
     Returns:
         The skeleton, so that a module can register and keep it in one statement.
@@ -65,10 +65,5 @@ def register_skeleton(skeleton: Skeleton) -> Skeleton:
         >>> get_skeleton('hand_example').index('thumb_tip')
         1
     """
-
-    def create_skeleton() -> Skeleton:
-        return skeleton
-
-    create_skeleton.__module__, create_skeleton.__qualname__ = sys._getframe(1).f_globals['__name__'], skeleton.name
-    SKELETONS.register_module(name=skeleton.name, module=create_skeleton)
+    SKELETONS.register_module(name=skeleton.name, module=SKELETONS.as_part(skeleton, module))
     return skeleton

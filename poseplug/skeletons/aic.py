@@ -50,5 +50,6 @@ AIC = register_skeleton(
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         sigmas=tuple(_SIGMAS.values()),
-    )
+    ),
+    __name__,
 )

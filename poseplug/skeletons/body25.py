@@ -95,5 +95,6 @@ BODY25 = register_skeleton(
         flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'nose'),
-    )
+    ),
+    __name__,
 )

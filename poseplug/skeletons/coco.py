@@ -50,5 +50,6 @@ COCO = register_skeleton(
         flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),
         sigmas=(_NOSE_SIGMA, *(sigma for sigma in _PAIRED_PART_SIGMAS.values() for _ in ('left', 'right'))),
-    )
+    ),
+    __name__,
 )

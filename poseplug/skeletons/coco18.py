@@ -78,5 +78,6 @@ COCO18 = register_skeleton(
         flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'nose'),
-    )
+    ),
+    __name__,
 )

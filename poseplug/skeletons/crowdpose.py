@@ -41,5 +41,6 @@ CROWDPOSE = register_skeleton(
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         sigmas=_SIGMAS,
-    )
+    ),
+    __name__,
 )

@@ -41,5 +41,6 @@ FLIC = register_skeleton(
         torso=('left_shoulder', 'right_hip'),
         centric='observer',
         groups={'elbow': ('left_elbow', 'right_elbow'), 'wrist': ('left_wrist', 'right_wrist')},
-    )
+    ),
+    __name__,
 )

@@ -65,7 +65,8 @@ LSP = register_skeleton(
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         groups=_GROUPS,
-    )
+    ),
+    __name__,
 )
 
-LSP_OBSERVER = register_skeleton(replace(LSP, name='lsp_observer', centric='observer'))
+LSP_OBSERVER = register_skeleton(replace(LSP, name='lsp_observer', centric='observer'), __name__)

@@ -61,5 +61,6 @@ MPII = register_skeleton(
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         groups=_GROUPS,
-    )
+    ),
+    __name__,
 )

@@ -53,5 +53,6 @@ MPII15 = register_skeleton(
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         groups=MPII.groups,
-    )
+    ),
+    __name__,
 )

@@ -89,7 +89,7 @@ def test_an_invalid_skeleton_is_an_error_that_names_the_mistake(spec, message):
 
 def test_another_skeleton_of_a_taken_name_is_an_error_that_names_both_modules():
     with pytest.raises(PluginError, match=r'already registered by poseplug\.skeletons\.lsp\.lsp; .*test_skeleton\.lsp'):
-        register_skeleton(Skeleton('lsp', ('nose',)))
+        register_skeleton(Skeleton('lsp', ('nose',)), __name__)
     assert len(get_skeleton('lsp')) == 14
 
 
