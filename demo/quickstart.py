@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     folder = OUT / ('lsp' if args.lsp else 'embedded')
     shutil.rmtree(folder, ignore_errors=True)
     print(f'2. Training {CONFIG}: about three minutes on two cores', flush=True)
-    runner = launch.train(cfg, folder)
+    runner = launch.run_training(cfg, folder)
     training_seconds = time.monotonic() - start
     print('3. Testing every stage', flush=True)
     weights = find_latest_checkpoint(folder)

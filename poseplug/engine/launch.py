@@ -21,26 +21,28 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import torch
 from torch.utils.data import DataLoader
 
 from poseplug.config.build import build_dataset, build_metrics, build_model, require_setting
+from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.core.progress import track_progress
 from poseplug.data.collate import collate
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler, SequentialBatchSampler
 from poseplug.engine import distributed
-from poseplug.engine.compiling import compile_network
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner import Runner
+from poseplug.engine.runner_types import ConfigLike
+from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.evaluation.results import EvaluationResult
-from poseplug.files.checkpoint_folder import find_latest_checkpoint, list_checkpoints
+from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
 from poseplug.files.weights import load_weights
 
 # None switches off a hook that mmengine's Runner adds by itself. docs/explanation/engine.md says what replaces it.
@@ -151,31 +153,99 @@ def build_dataloader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def train(cfg: Any, work_dir: Path, resume: bool | str = False, init: str | None = None) -> Runner:
-    """Train a config. Under torchrun each of its processes calls this.
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run has reached.
+
+    Attributes:
+        work_dir: the folder of the run.
+        steps: the number of training steps, those before a resume included.
+        checkpoint: the newest checkpoint.
+        best_checkpoint: the checkpoint of the highest score, if the config saves one (`SaveHook.save_best`).
+        scores: of the last evaluation, by name; empty without one.
+        rank: the number of this process; of several processes the first, 0, writes the files.
+    """
+
+    work_dir: Path
+    steps: int
+    checkpoint: Path
+    best_checkpoint: Path | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    rank: int = 0
+
+
+def train(
+    config: str | Path | ConfigLike,
+    work_dir: str | Path | None = None,
+    resume: bool | Literal['auto'] = False,
+    init: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    overfit: int | None = None,
+) -> TrainingResult:
+    """Train a model. Under torchrun each of its processes calls this.
 
     Args:
-        cfg: the config, as `load_config` returns it.
-        work_dir: the folder of the run: checkpoints, logs and the training curve. It must be new unless `resume`.
+        config: a config file, or a config as `load_config` returns it.
+        work_dir: the folder of the run: checkpoints, logs and the training curve. It must be new unless `resume`. By
+            default `work_dirs/CONFIG`, with `overfit` `work_dirs/CONFIG_overfit`.
         resume: True continues the run in `work_dir` exactly; 'auto' does so if there is one and otherwise starts one.
-        init: a file with initial weights, instead of the config's `init`.
+        init: a file with initial weights, or `URL#sha256=DIGITS`, instead of the config's `init`.
+        options: changes of a config file, by dotted key, such as `{'train_cfg.max_steps': 100}`.
+        overfit: train and evaluate on so many samples alone, without augmentation, as a check of the config.
 
     Returns:
-        The runner after its last step.
+        Where the checkpoints are, and the last scores.
 
     Raises:
         ConfigError: a setting is wrong, or `work_dir` holds a run already.
         CheckpointError: there is no valid checkpoint to resume, or the weights do not fit the model.
         NonFiniteLossError: a loss or a gradient is not finite.
     """
+    cfg = _open_config(config, options, training=True)
+    if work_dir is None:
+        work_dir = get_default_work_dir(cfg.filename or 'config.py', '' if overfit is None else '_overfit')
+    if overfit is not None:
+        cfg = build_overfit_config(cfg, overfit)
+    runner = run_training(cfg, Path(work_dir), resume, init)
+    return _create_training_result(runner)
+
+
+def _create_training_result(runner: Runner) -> TrainingResult:
+    folder = Path(runner.work_dir)
+    best = folder / BEST_CHECKPOINT_FILE
+    evaluation = getattr(runner.val_loop, 'result', None)
+    return TrainingResult(
+        work_dir=folder,
+        steps=runner.iter,
+        checkpoint=list_checkpoints(folder)[0],
+        best_checkpoint=best if best.is_file() else None,
+        scores={} if evaluation is None else evaluation.values,
+        rank=runner.rank,
+    )
+
+
+def _open_config(config: str | Path | ConfigLike, options: Mapping[str, Any] | None, training: bool) -> ConfigLike:
+    """The config of a file with `options`, or a loaded config as it is."""
+    if isinstance(config, (str, Path)):
+        cfg: ConfigLike = load_config(config, options, training)
+        return cfg
+    if options:
+        raise ConfigError('options change the config of a file; pass them to load_config, or the file instead')
+    return config
+
+
+def run_training(
+    cfg: ConfigLike, work_dir: Path, resume: bool | Literal['auto'] = False, init: str | None = None
+) -> Runner:
+    """Train a config, and return the runner after its last step; arguments and errors are those of `train`."""
     with distributed.process_group_context():
         return _run_training(cfg, work_dir, resume, init)
 
 
-def _run_training(cfg: Any, work_dir: Path, resume: bool | str, init: str | None) -> Runner:
+def _run_training(cfg: ConfigLike, work_dir: Path, resume: bool | Literal['auto'], init: str | None) -> Runner:
     """Train in this process, alone or as one of several."""
-    resume = _has_checkpoint(work_dir) if resume == 'auto' else bool(resume)
-    distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, resume))
+    is_resumed = _has_checkpoint(work_dir) if resume == 'auto' else resume
+    distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, is_resumed))
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
     model = build_model(cfg).to(_get_default_device())
@@ -195,7 +265,7 @@ def _run_training(cfg: Any, work_dir: Path, resume: bool | str, init: str | None
         visualizer=dict(type='Visualizer', vis_backends=None),
     )
     weights: dict[str, Any] = dict(
-        resume=resume,
+        resume=is_resumed,
         init=init or cfg.get('init'),
         freeze=cfg.get('freeze') or (),
         compile=cfg.get('compile'),
@@ -274,7 +344,7 @@ def _prepare_work_dir(work_dir: Path, resume: bool) -> None:
         )
 
 
-def _build_val_settings(cfg: Any, model: Any, seed: int) -> dict[str, Any]:
+def _build_val_settings(cfg: ConfigLike, model: Any, seed: int) -> dict[str, Any]:
     """The runner's settings for evaluation during training; empty for a config without a `val_dataloader`."""
     if cfg.get('val_dataloader') is None:
         return {}
@@ -283,7 +353,7 @@ def _build_val_settings(cfg: Any, model: Any, seed: int) -> dict[str, Any]:
     return dict(val_dataloader=loader, val_cfg=dict(type='EvalLoop'), val_evaluator=evaluator)
 
 
-def _get_metrics_factory(cfg: Any, key: str, model: Any) -> Callable[[], list[Any]]:
+def _get_metrics_factory(cfg: ConfigLike, key: str, model: Any) -> Callable[[], list[Any]]:
     """A function that builds a new list of the metrics of a config; PCK by default."""
     return functools.partial(build_metrics, cfg.get(key, dict(type='PCK')), model.skeleton)
 
@@ -331,28 +401,35 @@ def build_overfit_config(cfg: Any, num_samples: int) -> Any:
     return cfg
 
 
-def test(cfg: Any, checkpoint: str | Path) -> EvaluationResult:
-    """Evaluate a checkpoint on the config's test set, at every stage of the head.
+def test(
+    config: str | Path | ConfigLike,
+    weights: str | Path,
+    options: Mapping[str, Any] | None = None,  # noqa: PT028 - no test of pytest
+) -> EvaluationResult:
+    """Evaluate weights on the config's test set, at every stage of the head.
 
     Args:
-        cfg: the config, as `load_config` returns it.
-        checkpoint: a file of weights, or a work dir for its newest checkpoint.
+        config: a config file, or a config as `load_config` returns it.
+        weights: a file of weights, or a work dir for its newest checkpoint.
+        options: changes of a config file, by dotted key.
 
     Returns:
         The scores, the predictions, and the reports of the data sources.
 
     Raises:
         ConfigError: a setting is wrong.
-        CheckpointError: the checkpoint is missing, damaged or of another model.
+        CheckpointError: the weights are missing, damaged or of another model.
     """
+    cfg = _open_config(config, options, training=False)
     model: Any = build_model(cfg)
-    load_weights(model, checkpoint)
+    load_weights(model, weights)
     model.to(_get_default_device()).eval()
-    compile_network(model, cfg.get('compile'))
+    strategy = SingleProcessStrategy(model, cfg.get('compile'))
+    strategy.compile_network()
     loader = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     dataset: Any = loader.dataset
     result = evaluate(
-        model,
+        strategy,
         track_progress(loader, 'testing', unit='batch'),
         _get_metrics_factory(cfg, 'test_evaluator', model),
         all_stages=True,

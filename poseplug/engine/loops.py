@@ -5,25 +5,23 @@ from __future__ import annotations
 __all__ = ['EvalLoop', 'TrainLoop']
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from mmengine.runner import BaseLoop
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.sample import Batch
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
-from poseplug.engine.distributed import (
-    all_reduce_max,
-    broadcast_norm_statistics,
-    parse_distributed_cfg,
-    reshard_parameters,
-    wait_for_all_ranks,
-)
+from poseplug.engine.distributed import all_reduce_max, wait_for_all_ranks
 from poseplug.engine.evaluate import evaluate
+from poseplug.engine.runner_types import RunnerLike
 from poseplug.engine.signals import StopSignalHandler
+from poseplug.engine.strategy import SingleProcessStrategy, parse_distributed_cfg
+from poseplug.evaluation.base import Metric
 from poseplug.evaluation.results import EvaluationResult
 from poseplug.registry import LOOPS
 
@@ -38,12 +36,12 @@ class TrainLoop(BaseLoop):
     step on one batch of all their samples. Everything that counts steps or epochs counts updates.
 
     Args:
-        runner: the runner; it provides the model, the optimizer wrapper and the hooks.
+        runner: the runner; it provides the strategy, which computes the steps, and the hooks.
         dataloader: the training batches, without end.
         max_steps: the number of steps; give either this or `max_epochs`.
         max_epochs: the number of epochs.
         val_interval: steps, or epochs with `max_epochs`, between evaluations; 0 evaluates at the end alone.
-        distributed: how several processes train the model (`poseplug.engine.distributed.parse_distributed_cfg`).
+        distributed: how several processes train the model (`poseplug.engine.strategy.parse_distributed_cfg`).
 
     Raises:
         ConfigError: not exactly one of `max_steps` and `max_epochs` is given, or it is below 1.
@@ -51,7 +49,7 @@ class TrainLoop(BaseLoop):
 
     def __init__(
         self,
-        runner: Any,
+        runner: RunnerLike,
         dataloader: DataLoader,
         max_steps: int | None = None,
         max_epochs: int | None = None,
@@ -59,7 +57,7 @@ class TrainLoop(BaseLoop):
         distributed: str | Mapping[str, Any] | None = None,
     ):
         super().__init__(runner, dataloader)
-        parse_distributed_cfg(distributed)  # a check only: the runner has applied it to the model
+        parse_distributed_cfg(distributed)  # a check only: the runner has built the strategy
         if (max_steps is None) == (max_epochs is None) or (max_steps or max_epochs or 0) < 1:
             raise ConfigError(
                 f'train_cfg needs either max_steps or max_epochs, at least 1; got max_steps={max_steps}, '
@@ -70,7 +68,7 @@ class TrainLoop(BaseLoop):
         self.accumulative_counts: int = runner.accumulative_counts
         self.samples_per_step = sampler.batch_size * sampler.world_size * self.accumulative_counts
         self.steps_per_epoch = -(-len(sampler) // self.accumulative_counts)
-        self.step_batches: list[Any] = []  # the batches of the current step
+        self.step_batches: list[Batch] = []  # the batches of the current step
         self.steps_per_unit = 1 if max_epochs is None else self.steps_per_epoch
         self._max_iters: int = max_steps or (max_epochs or 0) * self.steps_per_epoch
         self._max_epochs = -(-self._max_iters // self.steps_per_epoch)
@@ -94,7 +92,7 @@ class TrainLoop(BaseLoop):
     def epoch(self) -> int:
         return self._epoch
 
-    def run(self) -> Any:
+    def run(self) -> nn.Module:
         """Train from the current step to the last one, or until a signal or a hook stops the run.
 
         Returns:
@@ -139,7 +137,7 @@ class TrainLoop(BaseLoop):
         self.stop_handler.received_signal = all_reduce_max(self.stop_handler.received_signal or 0) or None
         return self.stop_handler.received_signal is not None
 
-    def run_step(self, batches: list[Any]) -> None:
+    def run_step(self, batches: list[Batch]) -> None:
         """Update the weights once, and end the epoch if this was its last step.
 
         Args:
@@ -147,9 +145,8 @@ class TrainLoop(BaseLoop):
         """
         runner, self.step_batches = self.runner, batches
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])
-        losses = [runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper) for batch in batches]
-        outputs = average_losses(losses)
-        broadcast_norm_statistics(runner.bare_model)
+        outputs = average_losses([compute_gradients(runner.strategy, batch) for batch in batches])
+        runner.strategy.step()
         runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batches[-1], outputs=outputs)
         self._iter += 1
         if self._iter % self.steps_per_epoch == 0:
@@ -179,6 +176,22 @@ class TrainLoop(BaseLoop):
         self._iter, self._epoch, self.evaluated_step = step, step // self.steps_per_epoch, evaluated_step
 
 
+def compute_gradients(strategy: SingleProcessStrategy, batch: Batch) -> dict[str, Tensor]:
+    """Compute the losses of a batch, and add their gradients to those of the step.
+
+    Args:
+        strategy: of the run.
+        batch: one of the batches of the step.
+
+    Returns:
+        The losses by name and their sum as 'loss', without gradients.
+    """
+    losses = strategy.losses(batch)
+    total = torch.stack(list(losses.values())).sum()
+    strategy.backward(total)
+    return {'loss': total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+
 def average_losses(outputs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Average the losses of a step's batches.
 
@@ -203,7 +216,7 @@ class EvalLoop(BaseLoop):
     """Evaluates the current weights; several processes divide the batches.
 
     Args:
-        runner: the runner; it provides the model and the hooks.
+        runner: the runner; it provides the strategy, which predicts, and the hooks.
         dataloader: the test batches.
         evaluator: a function that returns a new list of metrics.
         all_stages: whether every stage of the head is measured.
@@ -211,7 +224,12 @@ class EvalLoop(BaseLoop):
     """
 
     def __init__(
-        self, runner: Any, dataloader: DataLoader, evaluator: Any, all_stages: bool = False, phase: str = 'val'
+        self,
+        runner: RunnerLike,
+        dataloader: DataLoader,
+        evaluator: Callable[[], list[Metric]],
+        all_stages: bool = False,
+        phase: str = 'val',
     ):
         super().__init__(runner, dataloader)
         self.create_metrics, self.all_stages, self.phase = evaluator, all_stages, phase
@@ -229,7 +247,7 @@ class EvalLoop(BaseLoop):
         dataset: Any = self.dataloader.dataset
         try:
             self.result = evaluate(
-                self.runner.model,
+                self.runner.strategy,
                 self._iterate_batches(),
                 self.create_metrics,
                 self.all_stages,
@@ -238,13 +256,13 @@ class EvalLoop(BaseLoop):
             )
         except _EvaluationStopped:
             self.result = None
-        reshard_parameters(self.runner.model)
+        self.runner.strategy.finish_prediction()
         scores = None if self.result is None else self.result.values
         self.runner.call_hook(f'after_{self.phase}_epoch', metrics=scores)
         self.runner.call_hook(f'after_{self.phase}')
         return scores
 
-    def _iterate_batches(self) -> Iterator[Any]:
+    def _iterate_batches(self) -> Iterator[Batch]:
         """The batches of the loader, until a signal asks the run to stop."""
         for batch in self.dataloader:
             if self.runner.train_loop.is_stop_requested():

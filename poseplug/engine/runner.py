@@ -15,11 +15,13 @@ from torch import nn
 
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.version import __version__
-from poseplug.engine import checkpoint, distributed, schedules  # noqa: F401 - schedules are named by configs
+from poseplug.engine import distributed, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
-from poseplug.engine.compiling import compile_network, explain_backward_compile_errors
-from poseplug.engine.sync_batch_norm import convert_to_sync_batch_norm
+from poseplug.engine.compiling import CompileSpec
+from poseplug.engine.runner_types import ConfigLike
+from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, parse_distributed_cfg
 from poseplug.engine.weight_init import init_weights
+from poseplug.files.atomic import write_atomically
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
 from poseplug.files.weights import check_state_dict, load_checkpoint
 
@@ -27,13 +29,28 @@ _LOGGER = logging.getLogger('poseplug')
 
 
 class Runner(mmengine.runner.Runner):
-    """Runs training and evaluation. `init` are weights to start from; `resume` goes on with the run in its work_dir.
+    """Runs training and evaluation.
 
-    `freeze` are patterns of what is not trained; `compile` is as in `compile_network`; `distributed_cfg` is how several
-    processes train one model (`distributed.parse_distributed_cfg`).
+    Args:
+        args: those of mmengine's runner.
+        init: initial weights: a file, or settings as `poseplug.engine.weight_init.init_weights` describes them.
+        freeze: patterns of the parameters that are not trained (`poseplug.engine.freeze.freeze_parameters`).
+        compile: whether and how the network is compiled (`poseplug.engine.compiling.compile_network`).
+        distributed_cfg: how several processes train one model (`poseplug.engine.strategy.parse_distributed_cfg`).
+        settings: those of mmengine's runner; `resume=True` continues the run in `work_dir`.
+
+    Attributes:
+        strategy: computes the training steps and predictions.
+        accumulative_counts: the number of batches of a step.
+
+    Raises:
+        ConfigError: a setting is wrong.
     """
 
-    optim_wrapper: Any  # configs until training builds them
+    cfg: ConfigLike
+    strategy: SingleProcessStrategy
+    # mmengine keeps the configs here until training builds the objects.
+    optim_wrapper: Any
     param_schedulers: Any
 
     def __init__(
@@ -41,11 +58,11 @@ class Runner(mmengine.runner.Runner):
         *args: Any,
         init: str | Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
-        compile: bool | Mapping[str, Any] | None = None,
+        compile: CompileSpec = None,
         distributed_cfg: Mapping[str, Any] | str | None = None,
         **settings: Any,
     ):
-        self._distributed_cfg = distributed.parse_distributed_cfg(distributed_cfg)
+        self._distributed_cfg = parse_distributed_cfg(distributed_cfg)
         self._init, self._compile, self._freeze = init, compile, freeze
         self.frozen_norms: list[str] = []  # batch norms that keep their statistics
         super().__init__(*args, **settings)
@@ -53,27 +70,32 @@ class Runner(mmengine.runner.Runner):
 
     @cached_property
     def config_text(self) -> str:
-        """The whole config as a file that could be run again; laying it out takes as long as a small step."""
+        """The whole config as Python. It is cached, since formatting it takes as long as a small training step."""
         return self.cfg.pretty_text
 
     def dump_config(self) -> None:
-        """Put the whole config, bases and options included, beside the checkpoints under the config's own name."""
+        """Write the whole config, bases and options included, into the work dir, under the config's own file name."""
         if self.rank == 0:
             name = Path(self.cfg.filename or 'config.py').name
-            checkpoint.write_atomically(Path(self.work_dir) / name, self.config_text.encode())
+            write_atomically(Path(self.work_dir) / name, self.config_text.encode())
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
-        """Machine and versions to the log file; mmengine's own account also starts compilers to ask their versions."""
+        """Log the machine and the versions. mmengine's own method also starts compilers to ask for their versions."""
         about = f'poseplug {__version__}, torch {torch.__version__}, Python {platform.python_version()}'
         self.logger.info('%s, %s, seed %s\n%s', about, platform.platform(), self.seed, self.config_text)
 
     @property
-    def bare_model(self) -> nn.Module:
-        """The model itself, which distributed training does not wrap."""
+    def bare_model(self) -> Any:
+        """The estimator. No strategy wraps it."""
         return self.model
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the run continues another one."""
+        return bool(self._resume)
+
     def build_logger(self, *args: Any, **settings: Any) -> Any:
-        """mmengine's logger, its lines kept for the file; poseplug's own lines go to the file and the screen."""
+        """Build mmengine's logger, whose lines go to the file alone; those of poseplug go to the screen, too."""
         logger = super().build_logger(*args, **settings)
         _LOGGER.setLevel(logging.INFO if self.rank == 0 else logging.WARNING)
         _LOGGER.handlers = [h for h in _LOGGER.handlers if not isinstance(h, logging.FileHandler)]
@@ -85,18 +107,16 @@ class Runner(mmengine.runner.Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        """The model with what shall be frozen frozen, and in parts where several processes hold it in parts."""
+        """Freeze parameters and build the strategy, in the place of mmengine's wrappers."""
         if self._freeze:
             self.frozen_norms = freezing.freeze_parameters(model, self._freeze)
-        if self.world_size == 1:
-            return super().wrap_model(model_wrapper_cfg, model)
-        if self._distributed_cfg.get('sync_bn'):
-            model = convert_to_sync_batch_norm(model)
-        if self._distributed_cfg['type'] == 'fsdp':
-            distributed.shard_model(model, self._distributed_cfg.get('wrap_classes', ()))
+        estimator: Any = model
+        self.strategy = build_strategy(estimator, self._distributed_cfg, self._compile)
+        self.strategy.prepare_model()
         return model
 
     def load_or_resume(self) -> None:
+        """Resume the newest checkpoint of the work dir, or load initial weights, if either is asked for."""
         if self._resume:
             self.resume(str(find_latest_checkpoint(Path(self.work_dir))))
         elif self._init:
@@ -104,7 +124,7 @@ class Runner(mmengine.runner.Runner):
             self.call_hook('after_load_checkpoint', checkpoint={'state_dict': self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:
-        """Build what training needs, load weights, and run the loop; an error gives the screen and files back, too."""
+        """Build what training needs, load weights, and run the loop. Hooks close their files after an error, too."""
         try:
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
@@ -113,22 +133,25 @@ class Runner(mmengine.runner.Runner):
             self.call_hook('before_run')
             self._init_model_weights()
             self.load_or_resume()
-            compile_network(self.bare_model, self._compile)
-            if self.world_size > 1 and self._distributed_cfg['type'] == 'ddp':
-                distributed.wrap_losses_in_ddp(
-                    self.bare_model, self._distributed_cfg.get('find_unused_parameters', True)
-                )
-            with explain_backward_compile_errors(self._compile):
-                return self.train_loop.run()
+            self.strategy.prepare_training(self.optim_wrapper)
+            return self.train_loop.run()
         finally:
             self.call_hook('after_run')
 
     def set_train_mode(self) -> None:
-        """Put the model into training mode, frozen statistics aside."""
+        """Put the model into training mode, frozen batch norms aside."""
         freezing.set_train_mode(self.bare_model, self.frozen_norms)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
-        """Multiply every learning rate by samples of a step / `base_batch_size`, where a config asks for it."""
+        """Multiply the learning rates by the samples of a step over those that they are stated for.
+
+        Args:
+            optim_wrapper: holds the optimizer.
+            auto_scale_lr: dict(base_batch_size=N), or None to leave the learning rates as they are.
+
+        Raises:
+            ConfigError: `auto_scale_lr` is wrong.
+        """
         if not auto_scale_lr:
             return
         base = auto_scale_lr.get('base_batch_size')
@@ -146,7 +169,7 @@ class Runner(mmengine.runner.Runner):
         )  # fmt: skip
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """mmengine's schedules, with this run's number of steps in an epoch."""
+        """Build mmengine's schedules, with this run's number of steps per epoch."""
         specs = [dict(s) for s in (scheduler if isinstance(scheduler, Sequence) else [scheduler])]
         for spec in specs:
             if spec.get('convert_to_iter_based'):
@@ -154,7 +177,15 @@ class Runner(mmengine.runner.Runner):
         return super().build_param_scheduler(specs)
 
     def resume(self, filename: str, *args: Any, **settings: Any) -> None:
-        """Weights, optimiser, schedules, averages, random state and step of a checkpoint; nothing of it is executed."""
+        """Restore weights, optimizer, schedules, averages, random state and step from a checkpoint.
+
+        Args:
+            filename: the checkpoint. Its config is compared with this run's, and not executed.
+            args, settings: of mmengine's method; they are ignored.
+
+        Raises:
+            CheckpointError: the file is damaged, holds weights only, or does not fit the config.
+        """
         content = load_checkpoint(filename)
         if 'optimizer' not in content:
             raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
@@ -173,10 +204,10 @@ class Runner(mmengine.runner.Runner):
     def _restore_checkpoint(self, content: dict[str, Any]) -> None:
         for part, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
             if part in content:
-                content[part] = distributed.shard_state_dict(content[part], self.bare_model, prefix)
+                content[part] = self.strategy.distribute_weights(content[part], prefix)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
-        optimizer = distributed.shard_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
+        optimizer = self.strategy.distribute_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
         self.optim_wrapper.load_state_dict(optimizer)
         for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
             scheduler.load_state_dict(state)
@@ -185,18 +216,18 @@ class Runner(mmengine.runner.Runner):
         self._restore_random_states(content['random_state'])
 
     def _restore_random_states(self, states: Any) -> None:
-        """Go on with the random numbers of this process; a run of other processes than before has new ones."""
+        """Restore the random state of this process, unless the number of processes has changed, which is logged."""
         states = [states] if isinstance(states, Mapping) else states
         if len(states) == self.world_size:
             _set_random_state(states[self.rank])
         else:
-            told = (
+            message = (
                 'the run had %d processes and has %d now: what a network draws by itself (dropout) differs from there'
             )
-            _LOGGER.info(told, len(states), self.world_size)
+            _LOGGER.info(message, len(states), self.world_size)
 
     def collect_checkpoint(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, hooks' parts included. Every process asks, and is given the same."""
+        """Return everything that a resumed run needs, with the hooks' parts. All processes must call this."""
         content = {
             'meta': {
                 'step': self.iter,
@@ -211,11 +242,12 @@ class Runner(mmengine.runner.Runner):
             'random_state': distributed.all_gather_objects(_get_random_state()),
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
-        return distributed.gather_full_tensors(content)
+        gathered: dict[str, Any] = self.strategy.gather_state(content)
+        return gathered
 
 
 def _get_accumulative_counts(optim_wrapper: Any) -> int:
-    """How many batches a config's optimiser wrapper takes before it changes the weights."""
+    """The number of batches of a step, from a config's optimizer wrapper."""
     count = optim_wrapper.get('accumulative_counts', 1)
     if not isinstance(count, int) or count < 1:
         raise ConfigError(f'optim_wrapper.accumulative_counts is a whole number, 1 at least; got {count!r}')
@@ -223,20 +255,20 @@ def _get_accumulative_counts(optim_wrapper: Any) -> int:
 
 
 def _diff_config_lines(old_text: str, new_text: str, max_lines: int = 3) -> list[str]:
-    """The first lines of a config's text that another one lacks, as text: neither is executed."""
+    """The first lines of a config's text that the old one lacks, compared as text: neither is executed."""
     old = set(old_text.splitlines())
     new = [line.strip() for line in new_text.splitlines() if line not in old]
     return [*new[:max_lines], f'{len(new) - max_lines} lines more'] if len(new) > max_lines else new
 
 
 def _get_random_state() -> dict[str, Any]:
-    """torch's generators, on the CPU and the GPU. (Augmentation has none: it follows from seed, epoch and sample.)"""
+    """The states of torch's generators. Augmentation has none: it follows from seed, epoch and sample."""
     cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {'torch': torch.get_rng_state(), 'cuda': cuda}
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
-    """Put torch's generators back as `_get_random_state` found them."""
+    """Restore what `_get_random_state` returned."""
     torch.set_rng_state(state['torch'].cpu())
     if state['cuda'] and torch.cuda.is_available():
         torch.cuda.set_rng_state(state['cuda'][0].cpu())

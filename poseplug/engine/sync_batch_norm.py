@@ -1,4 +1,8 @@
-"""Batch norm over the samples of all processes, so that it sees the batch that one process would see."""
+"""Batch norm over the samples of all processes, which then normalize as one process with the whole batch.
+
+On GPUs that is torch's `nn.SyncBatchNorm`. It does not run on the CPU, where `CPUSyncBatchNorm` computes the same: the
+equality of several processes and one is a law of training that every machine can test.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from torch import Tensor, nn
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum of a tensor over all processes; the gradient is the sum of theirs."""
+    """The sum of a tensor over all processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(context: Any, local_value: Tensor) -> Tensor:
@@ -23,38 +27,59 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 class CPUSyncBatchNorm(nn.BatchNorm2d):
-    """On the CPU, where torch's SyncBatchNorm does not run; the processes' batches are equally large."""
+    """Normalizes by the mean and variance over the batches of all processes, which must be equally large.
+
+    Parameters and statistics are those of `nn.BatchNorm2d`.
+    """
+
+    @classmethod
+    def from_batch_norm(cls, norm: nn.BatchNorm2d) -> CPUSyncBatchNorm:
+        """Return a module that shares the parameters and statistics of a batch norm."""
+        sync_norm = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        sync_norm.weight, sync_norm.bias = norm.weight, norm.bias
+        sync_norm.running_mean, sync_norm.running_var = norm.running_mean, norm.running_var
+        sync_norm.num_batches_tracked = norm.num_batches_tracked
+        return sync_norm.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same, in training by the mean and variance over the batches of all processes."""
+        """Normalize features (B, C, H, W); in evaluation mode as `nn.BatchNorm2d`."""
         if not self.training:
             return super().forward(x)
         count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
         mean = _AllReduceSum.apply(x.float().sum((0, 2, 3))) / count
-        centred = x.float() - mean[:, None, None]
-        variance = _AllReduceSum.apply(centred.square().sum((0, 2, 3))) / count
+        centered = x.float() - mean[:, None, None]
+        variance = _AllReduceSum.apply(centered.square().sum((0, 2, 3))) / count
         self._update_running_statistics(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:
             scale = scale * self.weight
-        found = centred * scale[:, None, None]
-        return (found + self.bias[:, None, None] if self.affine else found).to(x.dtype)
+        normalized = centered * scale[:, None, None]
+        if self.affine:
+            normalized = normalized + self.bias[:, None, None]
+        return normalized.to(x.dtype)
 
     def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, as torch does: by `momentum`, or as the mean of all batches where it is None."""
+        """Update the running statistics as torch does: by `momentum`, or to the mean of all batches if it is None."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked += 1
-        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)
+        fraction = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, fraction)
+        self.running_var.lerp_(variance, fraction)
 
 
-def convert_to_sync_batch_norm(model: nn.Module) -> nn.Module:
-    """Let the batch norms of a model see the batches of all processes; their names and numbers stay."""
+def convert_to_sync_batch_norm(model: nn.Module) -> None:
+    """Replace the batch norms in a model by modules that normalize by the batches of all processes.
+
+    The new modules share the tensors of the old ones, under the same names.
+
+    Args:
+        model: is changed in place; it must not be a batch norm itself.
+    """
     if next(model.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = CPUSyncBatchNorm
-    return model
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.BatchNorm2d:
+                parent.add_module(name, CPUSyncBatchNorm.from_batch_norm(child))

@@ -47,7 +47,7 @@ def interrupt_and_resume(monkeypatch):
             patch.setattr(TrainLoop, 'run_step', run_step)
             with pytest.raises(expected) as raised:
                 launch.train(cfg, folder)
-        return raised.value, launch.train(cfg, folder, resume=True)
+        return raised.value, launch.run_training(cfg, folder, resume=True)
 
     return run
 
@@ -57,7 +57,7 @@ def assert_resumes_exactly(tmp_path, interrupt_and_resume, are_equal):
     """A function that asserts that a run killed at a step and resumed ends like an undisturbed one; returns its end."""
 
     def train_both(cfg, step):
-        runner = launch.train(cfg, tmp_path / 'undisturbed')
+        runner = launch.run_training(cfg, tmp_path / 'undisturbed')
         interrupt_and_resume(cfg, tmp_path / 'resumed', step)
         a, b = load_checkpoint(tmp_path / 'undisturbed'), load_checkpoint(tmp_path / 'resumed')
         assert a['meta']['step'] == runner.max_iters

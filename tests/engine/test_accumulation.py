@@ -44,7 +44,7 @@ def test_two_batches_of_two_equal_one_batch_of_four(create_config, tmp_path, cli
         cfg = create_config(*sizes)
         cfg.optim_wrapper.clip_grad, cfg.custom_hooks = clip, [dict(type='EMAHook', momentum=0.3)]
         cfg.optim_wrapper.optimizer.lr = 0.01 if clip else 1e-4
-        runs[name] = launch.train(cfg, tmp_path / name)
+        runs[name] = launch.run_training(cfg, tmp_path / name)
         checkpoints[name] = load_checkpoint(tmp_path / name)
     torch.manual_seed(0)
     initial = build_model(create_config(4, 1)).state_dict()
@@ -79,7 +79,7 @@ def test_an_epoch_is_one_pass_over_the_data_rounded_up_to_steps(create_config, t
     for size, count, expected in ((4, 1, 3), (3, 2, 2), (1, 11, 1)):
         cfg = create_config(size, count)
         cfg.train_cfg = dict(max_epochs=2)
-        assert launch.train(cfg, tmp_path / f'{size}x{count}').iter == 2 * expected
+        assert launch.run_training(cfg, tmp_path / f'{size}x{count}').iter == 2 * expected
 
 
 def test_batches_by_source_ratio_accumulate_and_resume_exactly(create_config, assert_resumes_exactly):
@@ -128,9 +128,9 @@ def test_accumulating_a_wrong_number_of_batches_is_an_error(tiny_config, tmp_pat
 def test_learning_rates_are_scaled_by_the_samples_of_a_step_and_logged(tiny_config, tmp_path, caplog):
     """4 samples x 2 accumulated of 64: an eighth of every group's initial learning rate."""
     options = {'optim_wrapper.accumulative_counts': 2, 'train_cfg.max_steps': 1, 'param_scheduler': None}
-    unscaled = launch.train(tiny_config(**options), tmp_path / 'plain').optim_wrapper.param_groups
+    unscaled = launch.run_training(tiny_config(**options), tmp_path / 'plain').optim_wrapper.param_groups
     cfg = tiny_config(auto_scale_lr=dict(base_batch_size=64), **options)
-    scaled = launch.train(cfg, tmp_path / 'scaled').optim_wrapper.param_groups
+    scaled = launch.run_training(cfg, tmp_path / 'scaled').optim_wrapper.param_groups
     assert [g['lr'] for g in scaled] == pytest.approx([g['lr'] / 8 for g in unscaled])
     assert (
         'learning rates x 0.125: 8 samples a step (batch 4 x 2 accumulated x 1 processes), stated for 64; '

@@ -109,6 +109,7 @@ def test_an_error_of_the_network_is_not_reported_as_one_of_the_compiler(tiny_con
 def test_without_compile_nothing_is_changed(tiny_config, off):
     model = build_model(tiny_config())
     compile_network(model, off)
+    assert model.network._compiled_call_impl is None
     assert 'forward' not in vars(model.network)
 
 

@@ -12,6 +12,7 @@ import torch.multiprocessing as mp
 from poseplug.core.errors import ConfigError
 from poseplug.engine import distributed, launch
 from poseplug.engine.loops import TrainLoop
+from poseplug.engine.sharding import shard_model
 from poseplug.files.weights import load_checkpoint
 
 NO_RANDOMNESS = {
@@ -156,7 +157,7 @@ def test_an_unknown_distributed_setting_is_an_error(tiny_config, tmp_path, spec)
 
 def test_a_wrap_class_that_the_model_lacks_is_an_error():
     with pytest.raises(ConfigError, match=r'distributed.wrap_classes: the model has no Block; it has Linear'):
-        distributed.shard_model(torch.nn.Linear(2, 2), wrap_classes=['Block'])
+        shard_model(torch.nn.Linear(2, 2), wrap_classes=['Block'])
 
 
 def test_evaluation_batches_are_distributed_and_merged_in_order(monkeypatch):

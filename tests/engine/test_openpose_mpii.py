@@ -75,7 +75,7 @@ def test_an_image_is_a_sample_for_each_labeled_person_with_a_chest_between_pelvi
 
 
 def test_it_trains_two_steps_and_evaluates_every_image_once(config, tmp_path):
-    runner = launch.train(config, tmp_path)
+    runner = launch.run_training(config, tmp_path)
     assert runner.iter == 2
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
     result = launch.test(config, tmp_path)

@@ -176,7 +176,7 @@ def test_autocast_works_with_mmengines_constructor_and_clips_accumulated_gradien
     )
     torch.manual_seed(0)
     initial = torch.cat([p.detach().flatten() for p in build_model(cfg).parameters()])
-    final = torch.cat([p.detach().flatten() for p in launch.train(cfg, tmp_path).model.parameters()])
+    final = torch.cat([p.detach().flatten() for p in launch.run_training(cfg, tmp_path).model.parameters()])
     assert 0.01 < torch.linalg.vector_norm(final - initial) <= 0.0301
 
 

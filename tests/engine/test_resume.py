@@ -27,7 +27,7 @@ def test_a_killed_and_resumed_run_ends_like_an_undisturbed_one(
 
 def test_these_runs_have_dropout_and_augmentation(tiny_config, tmp_path, are_equal):
     cfg = tiny_config()
-    runner = launch.train(cfg, tmp_path / 'a')
+    runner = launch.run_training(cfg, tmp_path / 'a')
     assert any(isinstance(m, torch.nn.Dropout) and m.p == 0.5 for m in runner.model.modules())
     launch.train(tiny_config(seed=1), tmp_path / 'b')
     a, b = (load_checkpoint(tmp_path / name) for name in 'ab')
@@ -141,7 +141,7 @@ def test_resuming_with_a_changed_config_logs_the_changes(tiny_config, tmp_path, 
 def test_resuming_a_finished_run_changes_nothing(tiny_config, tmp_path):
     launch.train(tiny_config(), tmp_path)
     before = (tmp_path / 'step_0000006.pth').read_bytes()
-    assert launch.train(tiny_config(), tmp_path, resume=True).iter == 6
+    assert launch.run_training(tiny_config(), tmp_path, resume=True).iter == 6
     assert (tmp_path / 'step_0000006.pth').read_bytes() == before
 
 

@@ -18,7 +18,7 @@ from poseplug.files.weights import load_checkpoint, load_weights
 def test_init_starts_from_the_weights_and_nothing_else(tiny_config, tmp_path):
     launch.train(tiny_config(), tmp_path / 'first')
     cfg = tiny_config(**{'train_cfg.max_steps': 1, 'optim_wrapper.optimizer.lr': 0.0, 'seed': 5})
-    runner = launch.train(cfg, tmp_path / 'second', init=str(tmp_path / 'first'))
+    runner = launch.run_training(cfg, tmp_path / 'second', init=str(tmp_path / 'first'))
     first, second = load_checkpoint(tmp_path / 'first'), runner.model.state_dict()
     names = [weight_name(n) for n, _ in runner.model.named_parameters()]
     assert all(torch.equal(first['state_dict'][n], second[n]) for n in names)
@@ -94,7 +94,7 @@ def test_overfitting_too_few_or_too_many_samples_is_an_error(tiny_config, count,
 
 
 def test_the_checkpoint_of_a_run_holds_the_averaged_weights(tiny_config, tmp_path):
-    runner = launch.train(tiny_config(), tmp_path)
+    runner = launch.run_training(tiny_config(), tmp_path)
     model = build_model(tiny_config())
     load_weights(model, tmp_path)
     average = runner.hooks[[type(h).__name__ for h in runner.hooks].index('EMAHook')].ema_model.module.state_dict()

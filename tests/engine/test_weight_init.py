@@ -133,7 +133,7 @@ def test_a_run_and_its_averages_start_with_the_backbone_of_another_run(tiny_conf
     launch.train(tiny_config(), tmp_path / 'first')
     first = load_checkpoint(tmp_path / 'first')['state_dict']
     cfg = tiny_config(init=dict(backbone=str(tmp_path / 'first')), freeze=['^backbone'], seed=5)
-    runner = launch.train(cfg, tmp_path / 'second')
+    runner = launch.run_training(cfg, tmp_path / 'second')
     for state_dict in (runner.model.state_dict(), load_checkpoint(tmp_path / 'second')['state_dict']):
         same = {n for n, v in state_dict.items() if torch.equal(v, first[n]) and 'num_batches' not in n}
         assert same == {n for n in state_dict if n.startswith('backbone.') and 'num_batches' not in n}
@@ -162,6 +162,6 @@ def test_weights_of_the_command_line_replace_those_of_the_config(tiny_config, tm
     cfg = tiny_config(
         init=dict(backbone='nowhere.pth'), **{'train_cfg.max_steps': 1, 'optim_wrapper.optimizer.lr': 0.0}
     )
-    runner = launch.train(cfg, tmp_path / 'second', init=str(tmp_path / 'first'))
+    runner = launch.run_training(cfg, tmp_path / 'second', init=str(tmp_path / 'first'))
     first = load_checkpoint(tmp_path / 'first')['state_dict']
     assert all(torch.equal(p, first[weight_name(n)]) for n, p in runner.model.named_parameters())

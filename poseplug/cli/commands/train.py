@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Literal
 
 from poseplug.cli.options import add_config_options
 
@@ -18,17 +19,12 @@ if 'RANK' in os.environ:
 
 
 def run(args: argparse.Namespace) -> None:
-    from poseplug.config.load import load_config
     from poseplug.engine import launch
 
-    cfg = load_config(args.config, args.cfg_options, training=True)
-    overfit = args.overfit is not None
-    work_dir = args.work_dir or launch.get_default_work_dir(args.config, '_overfit' if overfit else '')
-    if overfit:
-        cfg = launch.build_overfit_config(cfg, args.overfit)
-    runner = launch.train(cfg, work_dir, resume='auto' if args.auto_resume else args.resume, init=args.init)
-    if runner.rank == 0:
-        print(f'done: {runner.iter} steps, in {work_dir}')
+    resume: bool | Literal['auto'] = 'auto' if args.auto_resume else args.resume
+    result = launch.train(args.config, args.work_dir, resume, args.init, args.cfg_options, args.overfit)
+    if result.rank == 0:
+        print(f'done: {result.steps} steps, in {result.work_dir}')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

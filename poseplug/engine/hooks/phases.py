@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError
+from poseplug.engine.runner_types import RunnerLike
 from poseplug.registry import HOOKS
 
 _LOGGER = logging.getLogger('poseplug')
@@ -42,9 +43,9 @@ class PhaseHook(Hook):
             raise ConfigError(f'PhaseHook: phases begin at epochs from 0 on; got {sorted(self.phases)}')
         self.phase_start: int | None = None
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: RunnerLike) -> None:
         """Set every phase once, so that a wrong setting is an error at the start and not at its epoch."""
-        model = runner.bare_model
+        model: Any = runner.bare_model
         if not hasattr(model, 'set_phase'):
             raise ConfigError(
                 f'PhaseHook changes what a model is trained for, but {type(model).__name__} has no phases (no method '
@@ -53,7 +54,7 @@ class PhaseHook(Hook):
         for epoch in sorted(self.phases):
             self._set_phase(runner, epoch)
 
-    def before_train_epoch(self, runner: Any) -> None:
+    def before_train_epoch(self, runner: RunnerLike) -> None:
         """Set the phase of the epoch; a new one is logged."""
         phase_start = max((epoch for epoch in self.phases if epoch <= runner.epoch), default=None)
         phase = self._set_phase(runner, runner.epoch)
@@ -61,10 +62,11 @@ class PhaseHook(Hook):
             _LOGGER.info('epoch %d: training phase %s', runner.epoch, phase)
         self.phase_start = phase_start
 
-    def _set_phase(self, runner: Any, epoch: int) -> Any:
+    def _set_phase(self, runner: RunnerLike, epoch: int) -> Any:
         """Apply the settings of an epoch; returns the model's phase."""
+        model: Any = runner.bare_model
         try:
-            return runner.bare_model.set_phase(**self.get_phase_settings(epoch))
+            return model.set_phase(**self.get_phase_settings(epoch))
         except TypeError as error:
             raise ConfigError(f'PhaseHook, epoch {epoch}: {error}') from None
 

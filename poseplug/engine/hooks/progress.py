@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from poseplug.core.errors import CheckpointError
 from poseplug.core.progress import ProgressBar, start_progress_bar
 from poseplug.engine.distributed import all_gather_objects
+from poseplug.engine.runner_types import RunnerLike
 from poseplug.files.atomic import write_atomically
 from poseplug.registry import HOOKS
 
@@ -49,7 +50,7 @@ class ProgressHook(Hook):
         self.start_time = self.wait_start_time = 0.0
         self.first_step = 0
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: RunnerLike) -> None:
         """Open the bar and the curve; a resumed run continues both at its step."""
         self._reset_interval(runner.iter)
         if runner.rank:
@@ -60,11 +61,11 @@ class ProgressHook(Hook):
         if self.tensorboard:
             self.writer = _create_tensorboard_writer(Path(runner.work_dir) / 'tensorboard', runner.iter)
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: RunnerLike, batch_idx: int, data_batch: Any = None) -> None:
         """Add the time since the last step to the wait for data."""
         self.wait_seconds += time.perf_counter() - self.wait_start_time
 
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_train_iter(self, runner: RunnerLike, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add the losses of a step, and log the interval if this was its last."""
         self.num_samples += sum(map(len, runner.train_loop.step_batches))
         # the sums stay on the device: reading them here would make every step wait for the GPU
@@ -77,7 +78,7 @@ class ProgressHook(Hook):
             self.bar.update(1)
         self.wait_start_time = time.perf_counter()
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Write and log the scores of an evaluation; those of single keypoints or groups are left out."""
         if not metrics:
             return
@@ -87,7 +88,7 @@ class ProgressHook(Hook):
         _LOGGER.info('step %d: %s', runner.iter, scores)
         self.wait_start_time = time.perf_counter()
 
-    def after_run(self, runner: Any) -> None:
+    def after_run(self, runner: RunnerLike) -> None:
         """Close the bar and TensorBoard's file; this is called after an error, too."""
         if self.bar is not None:
             self.bar.close()
@@ -100,7 +101,7 @@ class ProgressHook(Hook):
         self.start_time = self.wait_start_time = time.perf_counter()
         self.wait_seconds, self.num_samples, self.loss_sums, self.first_step = 0.0, 0, {}, step
 
-    def _log_interval(self, runner: Any, step: int) -> None:
+    def _log_interval(self, runner: RunnerLike, step: int) -> None:
         """Write the curve's line of the steps since the last one, and show loss and rate on the bar."""
         seconds = time.perf_counter() - self.start_time
         num_steps = step - self.first_step

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError, suggest_closest
 from poseplug.engine import checkpoint
+from poseplug.engine.runner_types import RunnerLike
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE
 from poseplug.registry import HOOKS
 
@@ -40,12 +41,12 @@ class SaveHook(Hook):
         self.best_score = float('-inf')
         self.last_saved_step: int | None = None
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: RunnerLike) -> None:
         """Remove what an interrupted save has left in the work dir."""
         if runner.rank == 0:
             checkpoint.remove_partial_files(Path(runner.work_dir))
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: RunnerLike, batch_idx: int, data_batch: Any = None) -> None:
         """Save the result of the previous steps, if it is due.
 
         This is the start of the next step rather than the end of the last one, so that an evaluation that was due in
@@ -54,10 +55,10 @@ class SaveHook(Hook):
         if runner.iter and runner.iter % (self.interval * runner.train_loop.steps_per_unit) == 0:
             self.save(runner)
 
-    def after_train(self, runner: Any) -> None:
+    def after_train(self, runner: RunnerLike) -> None:
         self.save(runner)
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Save `best.pth` if the score `save_best` is higher than ever."""
         if self.save_best is None or not metrics:
             return
@@ -69,22 +70,22 @@ class SaveHook(Hook):
             self.best_score = metrics[self.save_best]
             self._write(runner, BEST_CHECKPOINT_FILE)
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def before_save_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
         checkpoint['meta']['best_score'] = self.best_score
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_load_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
         """Restore the best score of a resumed run, so that a lower one does not replace `best.pth`."""
-        if runner._resume:
+        if runner.is_resumed:
             self.best_score = checkpoint['meta'].get('best_score', self.best_score)
             self.last_saved_step = checkpoint['meta']['step']
 
-    def save(self, runner: Any) -> None:
+    def save(self, runner: RunnerLike) -> None:
         """Write the checkpoint of the current step, unless it was written already."""
         if self.last_saved_step != runner.iter:
             self.last_saved_step = runner.iter
             self._write(runner, f'step_{runner.iter:07d}.pth')
 
-    def _write(self, runner: Any, file_name: str) -> None:
+    def _write(self, runner: RunnerLike, file_name: str) -> None:
         """Collect the checkpoint in all processes, and write it in the first."""
         content = runner.collect_checkpoint()
         if runner.rank != 0:

@@ -1,0 +1,366 @@
+"""How the steps of a run are computed: in one process, or in several that share the samples or the weights.
+
+`TrainLoop.run_step` asks a strategy for everything that a training step does, in this order:
+
+    for batch in the batches of the step:
+        losses = strategy.losses(batch)      # network and criterion, in mixed precision where the config asks for it
+        strategy.backward(sum of the losses)
+    strategy.step()                          # finite? then clip the gradients and update the weights
+
+`EvalLoop` and `launch.test` predict by a strategy, too, so that a compiled network is used there as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
+
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Batch
+from poseplug.engine.compiling import CompileSpec, compile_network, describe_compile_error
+from poseplug.engine.distributed import all_reduce_any, broadcast_norm_statistics, get_world_size
+from poseplug.engine.sharding import (
+    ShardedModelTemplate,
+    gather_full_tensors,
+    reshard_parameters,
+    shard_model,
+    shard_optimizer_state,
+    shard_state_dict,
+    to_local_tensor,
+)
+from poseplug.engine.sync_batch_norm import convert_to_sync_batch_norm
+from poseplug.models.estimators.base import Estimator
+
+_LOGGER = logging.getLogger('poseplug')
+_DDP_SETTINGS = ('type', 'sync_bn', 'find_unused_parameters')
+_FSDP_SETTINGS = ('type', 'sync_bn', 'wrap_classes')
+
+
+class SingleProcessStrategy:
+    """One process trains the model.
+
+    Args:
+        model: the estimator, on its device.
+        compile_spec: whether and how its network is compiled (`poseplug.engine.compiling.compile_network`).
+
+    Attributes:
+        drops_invalid_steps: whether steps with a loss or a gradient that is not finite leave the weights as they are.
+        step_dropped: whether that was so in the last step.
+    """
+
+    def __init__(self, model: Estimator, compile_spec: CompileSpec = None):
+        self.model, self.compile_spec = model, compile_spec
+        self.drops_invalid_steps = self.step_dropped = False
+        self.optim_wrapper: OptimWrapper | None = None
+        self._are_losses_finite: list[Tensor] = []  # one of each batch of the step
+        self._runs_uncompiled = False
+
+    # --- preparation --------------------------------------------------------------------------------------------------
+
+    def prepare_model(self) -> None:
+        """Change the model to what this strategy trains. It is called before the optimizer is built."""
+
+    def prepare_training(self, optim_wrapper: OptimWrapper) -> None:
+        """Prepare the steps. It is called once, when the weights are loaded.
+
+        Args:
+            optim_wrapper: holds the optimizer, and the settings of accumulation, clipping and mixed precision.
+        """
+        self.optim_wrapper = optim_wrapper
+        self.compile_network()
+        # The hook runs after clipping and after the loss scale of float16 is removed, and only if the scaler takes the
+        # step: gradients that overflow by the scale alone are dropped by the scaler and are no error.
+        optim_wrapper.optimizer.register_step_pre_hook(self._drop_invalid_gradients)
+
+    def compile_network(self) -> None:
+        """Compile the network if the config asks for it.
+
+        Raises:
+            ConfigError: torch does not know the settings.
+        """
+        compile_network(self.model, self.compile_spec)
+
+    # --- a training step ----------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the weighted losses of a batch.
+
+        Args:
+            batch: on any device.
+
+        Returns:
+            Scalars by name.
+        """
+        assert self.optim_wrapper is not None
+        batch = batch.to(self.device)
+        # The context is that of mixed precision. In DDP it also prevents that gradients are averaged before the last
+        # batch of the step.
+        with self.optim_wrapper.optim_context(self._loss_module()):
+            losses: dict[str, Tensor] = self._call_compiled(self._compute_losses, batch)
+        return losses
+
+    def _loss_module(self) -> nn.Module:
+        """The module whose gradients are averaged over the processes."""
+        return self.model
+
+    def _compute_losses(self, batch: Batch) -> dict[str, Tensor]:
+        return self.model.losses(batch)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a batch.
+
+        Args:
+            loss: the sum of the batch's losses. Of a step of several batches the mean is minimized.
+
+        Raises:
+            ConfigError: the gradient of a compiled network does not compile.
+        """
+        assert self.optim_wrapper is not None
+        loss = self.optim_wrapper.scale_loss(loss)
+        self._are_losses_finite.append(torch.isfinite(loss.detach()))
+        try:
+            self.optim_wrapper.backward(loss)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            # The gradient is compiled when it is first needed, which is too late to compute the losses again.
+            raise ConfigError(
+                f"the network's gradient does not compile ({describe_compile_error(error)}); set compile=False"
+            ) from error
+
+    def step(self) -> None:
+        """Update the weights by the gradients, and clear these."""
+        assert self.optim_wrapper is not None
+        self.step_dropped = False
+        self.optim_wrapper.step()
+        self.optim_wrapper.zero_grad()
+        self._are_losses_finite = []
+        broadcast_norm_statistics(self.model)
+
+    def _drop_invalid_gradients(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """Drop all gradients of a step that is not finite in some process: optimizers skip parameters without one."""
+        if not self.drops_invalid_steps:
+            return
+        parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group['params']]
+        gradients = [to_local_tensor(p.grad) for p in parameters if p.grad is not None]
+        is_loss_invalid = bool(self._are_losses_finite) and not torch.stack(self._are_losses_finite).all()
+        is_gradient_invalid = bool(gradients) and not torch.isfinite(get_total_norm(gradients))
+        self.step_dropped = all_reduce_any(is_loss_invalid or is_gradient_invalid)
+        if self.step_dropped:
+            for parameter in parameters:
+                parameter.grad = None
+
+    # --- prediction ---------------------------------------------------------------------------------------------------
+
+    def predict(self, batch: Batch) -> list[Poses]:
+        """Predict as `Estimator.predict`."""
+        poses: list[Poses] = self._call_compiled(self.model.predict, batch)
+        return poses
+
+    def predict_stages(self, batch: Batch) -> list[list[Poses]]:
+        """Predict as `Estimator.predict_stages`."""
+        stages: list[list[Poses]] = self._call_compiled(self.model.predict_stages, batch)
+        return stages
+
+    def finish_prediction(self) -> None:
+        """Free what predictions have left in memory."""
+
+    def _call_compiled(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
+        """Call a function that runs the network, which is compiled in its first call, or runs uncompiled ever after."""
+        if not self.compile_spec:
+            return function(batch)
+        if not self._runs_uncompiled:
+            try:
+                return function(batch)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                self._runs_uncompiled = True
+                message = 'the network does not compile and runs uncompiled (%s); set compile=False, or another backend'
+                _LOGGER.warning(message, describe_compile_error(error))
+        with torch.compiler.set_stance('force_eager'):
+            return function(batch)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.model.parameters()).device
+
+    def gather_state(self, content: Any) -> Any:
+        """Return the content of a checkpoint with whole tensors. All processes must call this."""
+        return content
+
+    def distribute_weights(self, state_dict: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+        """Return whole weights as the model holds them.
+
+        Args:
+            state_dict: tensors by name.
+            prefix: what the names have in front of the model's names.
+        """
+        return dict(state_dict)
+
+    def distribute_optimizer_state(
+        self, state_dict: Mapping[str, Any], optimizer: torch.optim.Optimizer
+    ) -> dict[str, Any]:
+        """Return the whole state of an optimizer as the optimizer holds it."""
+        return dict(state_dict)
+
+    def copy_source(self) -> nn.Module:
+        """Return what `copy.deepcopy` makes a copy of the model from, for averaged weights."""
+        return self.model
+
+
+class DDPStrategy(SingleProcessStrategy):
+    """Every process has the whole model and a part of the samples; gradients are averaged (DistributedDataParallel).
+
+    Args:
+        model, compile_spec: as in `SingleProcessStrategy`.
+        sync_bn: whether batch norms normalize by the samples of all processes.
+        find_unused_parameters: whether a batch may leave some parameters without a gradient.
+    """
+
+    def __init__(
+        self,
+        model: Estimator,
+        compile_spec: CompileSpec = None,
+        sync_bn: bool = False,
+        find_unused_parameters: bool = True,
+    ):
+        super().__init__(model, compile_spec)
+        self.sync_bn, self.find_unused_parameters = sync_bn, find_unused_parameters
+        self._ddp_module: DistributedDataParallel | None = None
+
+    def prepare_model(self) -> None:
+        if self.sync_bn:
+            convert_to_sync_batch_norm(self.model)
+
+    def prepare_training(self, optim_wrapper: OptimWrapper) -> None:
+        """Wrap the losses, so that all processes start from the weights of the first one."""
+        super().prepare_training(optim_wrapper)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # DDP warns of settings that are intended
+            self._ddp_module = DistributedDataParallel(
+                LossModule(self.model), broadcast_buffers=False, find_unused_parameters=self.find_unused_parameters
+            )
+
+    def _loss_module(self) -> nn.Module:
+        assert self._ddp_module is not None
+        return self._ddp_module
+
+    def _compute_losses(self, batch: Batch) -> dict[str, Tensor]:
+        assert self._ddp_module is not None
+        losses: dict[str, Tensor] = self._ddp_module(batch)
+        return losses
+
+
+class LossModule(nn.Module):
+    """An estimator whose forward pass computes its losses: what DistributedDataParallel averages the gradients of.
+
+    The losses are wrapped rather than the network, since their parameters are trained, too.
+    """
+
+    def __init__(self, model: Estimator):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the weighted losses of a batch by name."""
+        return self.model.losses(batch)
+
+
+class FSDPStrategy(SingleProcessStrategy):
+    """Every process holds a part of each parameter, gradient and optimizer state (torch's `fully_shard`).
+
+    Args:
+        model, compile_spec: as in `SingleProcessStrategy`.
+        sync_bn: as in `DDPStrategy`.
+        wrap_classes: names of module classes, such as transformer blocks, whose parameters are gathered one module at
+            a time; all others are gathered at once.
+    """
+
+    def __init__(
+        self,
+        model: Estimator,
+        compile_spec: CompileSpec = None,
+        sync_bn: bool = False,
+        wrap_classes: Sequence[str] = (),
+    ):
+        super().__init__(model, compile_spec)
+        self.sync_bn, self.wrap_classes = sync_bn, wrap_classes
+        self._copy_source: ShardedModelTemplate | None = None
+
+    def prepare_model(self) -> None:
+        if self.sync_bn:
+            convert_to_sync_batch_norm(self.model)
+        self._copy_source = shard_model(self.model, self.wrap_classes)
+
+    def finish_prediction(self) -> None:
+        """Free the whole parameters, which a forward pass without a backward pass keeps."""
+        reshard_parameters(self.model)
+
+    def gather_state(self, content: Any) -> Any:
+        return gather_full_tensors(content)
+
+    def distribute_weights(self, state_dict: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+        return shard_state_dict(state_dict, self.model, prefix)
+
+    def distribute_optimizer_state(
+        self, state_dict: Mapping[str, Any], optimizer: torch.optim.Optimizer
+    ) -> dict[str, Any]:
+        return shard_optimizer_state(state_dict, optimizer)
+
+    def copy_source(self) -> nn.Module:
+        assert self._copy_source is not None
+        return self._copy_source
+
+
+def parse_distributed_cfg(spec: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Parse the setting `train_cfg.distributed`.
+
+    Args:
+        spec: 'ddp' (also for None), 'fsdp', or a dict with such a `type` and the settings of its strategy.
+
+    Returns:
+        The settings with their `type`.
+
+    Raises:
+        ConfigError: the type or a setting is unknown.
+    """
+    settings = {'type': spec} if isinstance(spec, str) else dict(spec or {})
+    kind = settings.setdefault('type', 'ddp')
+    known = {'ddp': _DDP_SETTINGS, 'fsdp': _FSDP_SETTINGS}
+    if kind not in known or set(settings) - set(known[kind]):
+        raise ConfigError(
+            f"distributed is 'ddp', 'fsdp', or one of dict(type='ddp', sync_bn=, find_unused_parameters=) and "
+            f"dict(type='fsdp', sync_bn=, wrap_classes=); got {spec!r}"
+        )
+    return settings
+
+
+def build_strategy(
+    model: Estimator, distributed: Mapping[str, Any] | str | None = None, compile_spec: CompileSpec = None
+) -> SingleProcessStrategy:
+    """Build the strategy of a run.
+
+    Args:
+        model: the estimator, on its device.
+        distributed: how several processes train it, as in `parse_distributed_cfg`.
+        compile_spec: as in `SingleProcessStrategy`.
+
+    Raises:
+        ConfigError: `distributed` is wrong.
+    """
+    settings = parse_distributed_cfg(distributed)
+    strategy_type = settings.pop('type')
+    if get_world_size() == 1:
+        return SingleProcessStrategy(model, compile_spec)
+    if strategy_type == 'fsdp':
+        return FSDPStrategy(model, compile_spec, **settings)
+    return DDPStrategy(model, compile_spec, **settings)
