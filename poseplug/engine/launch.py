@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = [
     'DEFAULT_HOOKS',
+    'TrainingResult',
     'build_dataloader',
     'build_overfit_config',
     'count_usable_cores',
     'get_default_work_dir',
     'merge_default_hooks',
+    'run_training',
     'test',
     'train',
 ]
