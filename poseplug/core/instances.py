@@ -126,12 +126,12 @@ class Instances(_ArrayRows):
             has_box=has_box,
             areas=estimates if areas is None else np.where(has_area, areas, estimates),
             has_area=has_area,
-            centers=np.full((count, 2), np.nan) if centers is None else centers,
-            scales=np.full(count, np.nan) if scales is None else scales,
-            head_sizes=np.full(count, np.nan) if head_sizes is None else head_sizes,
-            annotation_ids=np.full(count, NO_ANNOTATION_ID) if annotation_ids is None else annotation_ids,
-            box_scores=np.full(count, np.nan) if box_scores is None else box_scores,
-            segmentations=np.full(count, None, dtype=object) if segmentations is None else segmentations,
+            centers=_fill_missing(centers, (count, 2), np.nan),
+            scales=_fill_missing(scales, (count,), np.nan),
+            head_sizes=_fill_missing(head_sizes, (count,), np.nan),
+            annotation_ids=_fill_missing(annotation_ids, (count,), NO_ANNOTATION_ID),
+            box_scores=_fill_missing(box_scores, (count,), np.nan),
+            segmentations=_fill_missing(segmentations, (count,), None),
         )
 
     @classmethod
@@ -155,12 +155,14 @@ class Instances(_ArrayRows):
     @property
     def is_detected(self) -> np.ndarray:
         """(N,) bool, which boxes a detector found."""
-        return ~np.isnan(self.box_scores)
+        is_detected: np.ndarray = ~np.isnan(self.box_scores)
+        return is_detected
 
     @property
     def has_annotation_id(self) -> np.ndarray:
         """(N,) bool, which instances have an id in their file."""
-        return self.annotation_ids != NO_ANNOTATION_ID
+        has_annotation_id: np.ndarray = self.annotation_ids != NO_ANNOTATION_ID
+        return has_annotation_id
 
     def put_first(self, index: int) -> Instances:
         """Return the same instances with one of them first and the others in their order."""
@@ -247,8 +249,8 @@ class IgnoredRegions(_ArrayRows):
         return cls(
             boxes=boxes,
             areas=box_areas(boxes) if areas is None else areas,
-            crowds=np.ones(len(boxes), dtype=bool) if crowds is None else crowds,
-            segmentations=np.full(len(boxes), None, dtype=object) if segmentations is None else segmentations,
+            crowds=_fill_missing(crowds, (len(boxes),), True),
+            segmentations=_fill_missing(segmentations, (len(boxes),), None),
         )
 
     @classmethod
@@ -269,3 +271,8 @@ class IgnoredRegions(_ArrayRows):
 def estimate_areas(boxes: np.ndarray) -> np.ndarray:
     """Estimate the areas (N,) in px² of instances from their boxes (N, 4), as a fraction of the boxes' areas."""
     return AREA_FRACTION_OF_BOX * box_areas(np.asarray(boxes, dtype=float))
+
+
+def _fill_missing(array: np.ndarray | None, shape: tuple[int, ...], value: float | bool | None) -> np.ndarray:
+    """The array, or one of this shape and value where there is none."""
+    return np.full(shape, value) if array is None else array

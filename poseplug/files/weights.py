@@ -164,8 +164,9 @@ def find_shape_mismatches(expected: Mapping[str, Tensor], state_dict: Mapping[st
     Returns:
         A line for each tensor of another shape, with its name and both shapes.
     """
-    return [
-        f'{name}: {tuple(state_dict[name].shape)} in the file, {tuple(tensor.shape)} in the model'
-        for name, tensor in expected.items()
-        if name in state_dict and state_dict[name].shape != tensor.shape
-    ]
+    mismatches = []
+    for name, tensor in expected.items():
+        shape = state_dict[name].shape if name in state_dict else tensor.shape
+        if shape != tensor.shape:
+            mismatches.append(f'{name}: {tuple(shape)} in the file, {tuple(tensor.shape)} in the model')
+    return mismatches

@@ -81,12 +81,12 @@ def _list_outside_keypoints(statistics: SourceStatistics) -> list[str]:
 
 def _measure_keypoint_extents(records: Iterable[Record]) -> np.ndarray:
     """(N,) px: the larger extent of the labeled keypoints of every instance with at least two of them."""
-    extents = [
-        np.ptp(keypoints[visible > 0], axis=0).max()
-        for record in records
-        for keypoints, visible in zip(record.instances.keypoints, record.instances.visible, strict=True)
-        if (visible > 0).sum() > 1
-    ]
+    extents = []
+    for record in records:
+        labeled = record.instances.visible > 0
+        for keypoints, mask in zip(record.instances.keypoints, labeled, strict=True):
+            if mask.sum() > 1:
+                extents.append(np.ptp(keypoints[mask], axis=0).max())
     return np.array(extents, dtype=float)
 
 

@@ -1,4 +1,4 @@
-"""Batches of another size at every step: a network that shall work at several sees several."""
+"""Batches of a random size at every step, to train a network for several input sizes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,31 @@ SizeRange = Sequence[int]
 
 
 def resize_batch_randomly(batch: Batch, size_range: SizeRange) -> Batch:
-    """A batch whose first side has one of the sizes (min, max, step) px, all alike likely, its shape kept.
+    """Resize a batch so that its width is one of several sizes with equal probability; the aspect ratio is kept.
 
-    The size is drawn from torch's generator, whose state a checkpoint holds. Pictures are interpolated where they are;
-    everything that tells a place in the input moves with them.
+    The size is drawn from torch's generator, whose state a checkpoint contains. Images are interpolated on the device
+    where they are, and all positions in the input are scaled with them.
+
+    Args:
+        batch: the batch.
+        size_range: smallest and largest width and the step between widths, in px.
+
+    Returns:
+        The resized batch.
     """
-    least, most, step = size_range
-    side = least + step * int(torch.randint((most - least) // step + 1, ()))
+    min_size, max_size, step = size_range
+    side = min_size + step * int(torch.randint((max_size - min_size) // step + 1, ()))
     return resize_batch(batch, side / batch.images.shape[3], step)
 
 
 def resize_batch(batch: Batch, scale_factor: float, size_divisor: int) -> Batch:
-    """A batch enlarged by a factor, its sides rounded to multiples of `step` px."""
+    """Return a batch scaled by a factor, its sides rounded to multiples of `size_divisor` px."""
     old = batch.images.shape[3], batch.images.shape[2]
     size = tuple(max(size_divisor, round(n * scale_factor / size_divisor) * size_divisor) for n in old)
     if size == old:
         return batch
     scale = torch.tensor([a / b for a, b in zip(size, old, strict=True)], device=batch.images.device)
-    shift = (scale - 1) / 2  # the corner of the picture stays, not the middle of its first pixel
+    shift = (scale - 1) / 2  # the corner of the image stays, not the center of its first pixel
     matrix = torch.eye(3, dtype=batch.image_to_input.dtype, device=batch.images.device)
     matrix[0, 0], matrix[1, 1], matrix[:2, 2] = scale[0], scale[1], shift.to(matrix)
     boxes = None if batch.boxes is None else batch.boxes * scale.repeat(2) + shift.repeat(2)
@@ -49,7 +56,7 @@ def resize_batch(batch: Batch, scale_factor: float, size_divisor: int) -> Batch:
 
 
 def _resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures (B, V, H, W, 3) uint8 at (rows, columns)."""
+    """Images (B, V, H, W, 3) uint8, resized to (rows, columns)."""
     maps = images.flatten(0, 1).permute(0, 3, 1, 2).float()
     maps = F.interpolate(maps, size=size, mode='bilinear', align_corners=False, antialias=size[0] < maps.shape[2])
     return maps.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).unflatten(0, images.shape[:2])

@@ -130,7 +130,8 @@ class DCC(nn.Module):
             (N, bins) in x and (N, bins) in y, px.
         """
         if self.dynamic:
-            center, half_size = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * self.padding
+            center = (boxes[:, :2] + boxes[:, 2:]) / 2
+            half_size = (boxes[:, 2:] - boxes[:, :2]) / 2 * self.padding
             low, high = center - half_size, center + half_size
         else:
             width, height = self.input_size
