@@ -94,13 +94,13 @@ class LayerBuilder:
         """
         if self.conv_cfg is None:
             return nn.Conv2d(in_channels, out_channels, kernel_size, **settings)
-        layer_type, own_settings = _parse_layer_config('conv_cfg', self.conv_cfg, _TORCH_CONVS)
+        layer_type, config_settings = _parse_layer_config('conv_cfg', self.conv_cfg, _TORCH_CONVS)
         if layer_type is nn.Conv2d:
-            return nn.Conv2d(in_channels, out_channels, kernel_size, **{**settings, **own_settings})
+            return nn.Conv2d(in_channels, out_channels, kernel_size, **{**settings, **config_settings})
         from mmcv.cnn import build_conv_layer
 
         return build_conv_layer(
-            {'type': layer_type, **own_settings}, in_channels, out_channels, kernel_size, **settings
+            {'type': layer_type, **config_settings}, in_channels, out_channels, kernel_size, **settings
         )
 
 
@@ -123,10 +123,10 @@ def _parse_layer_config(
         return torch_types[layer_type], settings
     import mmcv.cnn  # noqa: F401  registers its layers in mmengine's MODELS
 
-    found = MODELS.find_part(layer_type)
-    if found is None:
+    registered_type = MODELS.find_part(layer_type)
+    if registered_type is None:
         raise ConfigError(
             f'{setting}: there is no layer {layer_type!r}; built in are {", ".join(torch_types)}, and others come from '
             f'mmcv or a plugin that registers them in MODELS'
         )
-    return found, settings
+    return registered_type, settings
