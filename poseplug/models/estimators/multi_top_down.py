@@ -335,5 +335,6 @@ def _get_shared_input_size(codecs: Mapping[str, Codec]) -> tuple[int, int]:
     """The input size of all decoders, which share the images."""
     sizes = {name: codec.input_size for name, codec in codecs.items()}
     if len(set(sizes.values())) != 1:
-        raise ConfigError(f'the decoders share their images and need one input_size; got {sizes}')
+        given = sizes or 'no decoder'
+        raise ConfigError(f'the decoders share their images and need one input_size; got {given}')
     return next(iter(sizes.values()))
