@@ -50,6 +50,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
         options: settings that replace those of the config, by dotted keys.
         training: check the parts of the training engine (hooks, optimizer, schedules) too.
 
+    Returns:
+        The settings, by attribute or by key.
+
     Raises:
         ConfigError: there is no such config, it cannot be read, or settings are wrong; all of them are in the message.
 

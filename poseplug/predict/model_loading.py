@@ -13,6 +13,7 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
+from poseplug.config.shipped import list_configs
 from poseplug.core.errors import ConfigError
 from poseplug.files.weights import load_weights
 from poseplug.models.estimators.base import Estimator
@@ -40,22 +41,25 @@ def get_default_device() -> torch.device:
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
-def list_models(pattern: str = '*') -> list[str]:
-    """List the trained models that are installed with poseplug.
+def list_models(pattern: str = '*', with_weights: bool = False) -> list[str]:
+    """List the models that come with poseplug.
 
     Args:
         pattern: of the names, with `*` and `?` as in file names.
+        with_weights: only those that are installed with trained weights.
 
     Returns:
-        Names that `load_model` and `Predictor` accept without weights, sorted.
+        Names that `load_model` and `Predictor` accept, without weights only for those that have some; sorted.
 
     Example:
-        >>> list_models()
+        >>> list_models(with_weights=True)
         ['cpm_lsp_lite']
-        >>> list_models('hrnet*')
-        []
+        >>> list_models('hrnet_w32_coco_256*')
+        ['hrnet_w32_coco_256x192', 'hrnet_w32_coco_256x192_dark']
     """
-    names = (card.stem for card in SHIPPED_MODEL_DIR.glob('*.json'))
+    names = {card.stem for card in SHIPPED_MODEL_DIR.glob('*.json')}
+    if not with_weights:
+        names |= set(list_configs())
     return sorted(name for name in names if fnmatchcase(name, pattern))
 
 
@@ -117,10 +121,10 @@ def _load_installed_model(model: ModelSource | None) -> tuple[dict[str, Any], Pa
     """The config and the weights of a model that is installed with poseplug."""
     if model is None:
         return load_shipped_model()
-    if isinstance(model, str) and model in list_models():
+    if isinstance(model, str) and model in list_models(with_weights=True):
         return load_shipped_model(name=model)
     name = str(model) if isinstance(model, (str, Path)) else getattr(model, 'filename', None) or 'the config'
     raise ConfigError(
         f'{name} has no weights of its own: give a config and its checkpoint, or one of the installed models: '
-        f'{", ".join(list_models())}'
+        f'{", ".join(list_models(with_weights=True))}'
     )

@@ -10,6 +10,7 @@ def test_a_model_is_loaded_by_its_name_in_evaluation_mode():
     model = poseplug.load_model('cpm_lsp_lite', device='cpu')
     assert not model.training
     assert 'cpm_lsp_lite' in poseplug.list_models('cpm*')
+    assert poseplug.list_models('hrnet*', with_weights=True) == []
     default = poseplug.load_model(device='cpu').state_dict()
     assert all(torch.equal(tensor, default[name]) for name, tensor in model.state_dict().items())
 
