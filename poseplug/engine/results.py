@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import json_tricks
-
 from poseplug.core.errors import ConfigError
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import MetricResult
@@ -105,6 +103,8 @@ def write_evaluation(path: Path, evaluation: EvaluationResult, skeleton: Skeleto
         'seconds': round(evaluation.seconds, 3),
         **run_info,
     }
+    import json_tricks  # here, since its import takes half a second that only a written result needs
+
     text = json_tricks.dumps(to_json_values(content), primitives=True, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -198,6 +198,7 @@ class LazyImage:
         is_decoded = reduction in self.pixels_by_reduction
         if is_decoded or self.decode_full or num_rows > self.size[1] - _EXTRA_ROWS - _MIN_UNDECODED_ROWS:
             return self.get_pixels(reduction)
+        # Measured on 60 images of COCO: 2.1 ms for half of the rows and 3.0 ms for three quarters, 3.7 ms for all.
         truncated = truncate_jpeg(self.data, num_rows + _EXTRA_ROWS)
         image = None if truncated is None else decode_image(truncated, reduction)
         return self.get_pixels(reduction) if image is None else image

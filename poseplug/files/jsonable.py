@@ -1,4 +1,7 @@
-"""Converts values to those that JSON can represent."""
+"""Converts values to those that JSON can represent.
+
+json-tricks does not: it writes NaN as it is or refuses it, and warns of every NumPy number.
+"""
 
 from __future__ import annotations
 
