@@ -227,3 +227,27 @@ def test_channels_last_changes_the_layout_and_not_the_numbers():
     for one, other in zip(contiguous.network(*inputs), channels_last.network(*inputs), strict=True):
         torch.testing.assert_close(one['heatmap'], other['heatmap'], atol=1e-5, rtol=1e-4)
     assert channels_last.network.backbone.trunks[0][0][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_names_in_weight_files_do_not_contain_the_roles():
+    net, copied = build_estimator(), build_estimator(head={**HEAD, 'init_std': 0.5})
+    names = list(net.state_dict())
+    assert {name.partition('.')[0] for name in names} == {'backbone', 'head'}
+    assert set(names) >= {weight_name(name) for name, _ in net.named_parameters()}
+    copied.load_state_dict(net.state_dict())
+    assert all(torch.equal(value, copied.state_dict()[name]) for name, value in net.state_dict().items())
+    inside_another = nn.ModuleDict({'module': copied})
+    assert list(inside_another.state_dict()) == [f'module.{name}' for name in names]
+    inside_another.load_state_dict({f'module.{name}': value for name, value in build_estimator().state_dict().items()})
+
+
+def test_weights_of_a_loss_are_in_the_state_dict_of_its_estimator():
+    loss = nn.Module()
+    loss.scale = nn.Parameter(torch.ones(1))
+    assert build_estimator(loss=loss).state_dict()['loss.parts.0.scale'] == 1
+
+
+def test_unknown_weights_are_reported_by_their_own_names():
+    net = build_estimator()
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"neck.weight"'):
+        net.load_state_dict({**net.state_dict(), 'neck.weight': torch.zeros(1)})

@@ -363,6 +363,15 @@ def test_a_phase_changes_its_settings_and_the_next_starts_from_the_initial_ones(
     assert phase.overlaps_power == 0.5
 
 
+def test_batches_are_resized_randomly_in_training_alone():
+    net = build_estimator(random_size_range=(96, 96, 32))
+    sizes = []
+    net.network.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
+    net.train().losses(create_batch())
+    net.eval().predict(create_batch())
+    assert sizes == [(64, 96), (48, 64)]
+
+
 def test_a_loss_of_weight_0_is_skipped():
     assert 'loss_keypoints' not in build_estimator(loss_weights=dict(keypoints=0.0)).train().losses(create_batch())
 
