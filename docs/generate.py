@@ -1,0 +1,174 @@
+"""Write the pages that are generated from the code: reference/commands.md and reference/parts.md.
+
+python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from poseplug import registry
+
+FOLDER = Path(__file__).parent / 'reference'
+COMMANDS_FOLDER = Path(__file__).parents[1] / 'poseplug/cli/commands'
+MODEL_KINDS = {
+    'Estimators': 'estimators',
+    'Backbones': 'backbones',
+    'Necks': 'necks',
+    'Heads': 'heads',
+    'Losses': 'losses',
+    'Assigners': 'assigners',
+}
+OTHER_KINDS = {'Codecs': 'CODECS', 'Sources': 'SOURCES', 'Transforms': 'TRANSFORMS', 'Metrics': 'METRICS'}
+ENGINE_KINDS = {
+    'Data sets': 'DATASETS',
+    'Hooks': 'HOOKS',
+    'Optimizer wrappers': 'OPTIM_WRAPPERS',
+    'Optimizer constructors': 'OPTIM_WRAPPER_CONSTRUCTORS',
+}
+WIDTH = 120
+
+
+def render_commands_page() -> str:
+    """All commands with their arguments, from their parsers."""
+    lines = [
+        '# Commands',
+        '',
+        'This page is generated: `python docs/generate.py`. `poseplug COMMAND --help` prints the same.',
+        'An error of the input ends a command with one message and exit code 2.',
+        '',
+    ]
+    for file in sorted(COMMANDS_FOLDER.glob('[!_]*.py')):
+        module = import_module(f'poseplug.cli.commands.{file.stem}')
+        parser = argparse.ArgumentParser(f'poseplug {file.stem}', add_help=False)
+        module.add_arguments(parser)
+        lines += [f'## {file.stem}', '', *_render_docstring(module.__doc__ or ''), *_render_arguments(parser)]
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+def _render_docstring(text: str) -> Iterator[str]:
+    """The docstring of a command: sentences as text, the lines of its usage as a code block."""
+    usage = [line for line in text.splitlines() if line.startswith('poseplug ')]
+    sentences = [line for line in text.splitlines() if line and not line.startswith('poseplug ')]
+    yield from sentences
+    yield from ['', '```text', *usage, '```', '']
+
+
+def _render_arguments(parser: argparse.ArgumentParser, prefix: str = '') -> Iterator[str]:
+    """A list with an entry for each argument, and those of subcommands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from [f'**{name}**', '', *_render_arguments(child, f'{prefix}{name} ')]
+            continue
+        name = ', '.join(action.option_strings) or str(action.metavar or action.dest)
+        value = '' if action.nargs == 0 or not action.option_strings else f' {_get_metavar(action)}'
+        text = f': {action.help}' if action.help else ''
+        yield f'- `{name}{value}`{text}'
+    yield ''
+
+
+def _get_metavar(action: argparse.Action) -> str:
+    """What an option takes, as the help shows it."""
+    metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    return '|'.join(map(str, action.choices)) if action.choices else metavar
+
+
+def render_parts_page() -> str:
+    """All registered parts of poseplug with their settings, from their signatures and docstrings."""
+    lines = [
+        '# Parts',
+        '',
+        'Every part that poseplug brings, with its settings and their defaults. This page is generated:',
+        "`python docs/generate.py`. Settings that another part provides (such as a head's `in_channels`) are marked; a",
+        'config does not write them. Parts of mmengine (optimizers, schedules, hooks) can be named too.',
+        '',
+    ]
+    for title, parts in _list_kinds():
+        lines += [f'## {title}', '']
+        for part in sorted(parts, key=lambda part: part.__name__):
+            lines += [f'### {part.__name__}', '', *_render_part(part), '']
+    return '\n'.join(lines).rstrip() + '\n'
+
+
+def _list_kinds() -> Iterator[tuple[str, list[Any]]]:
+    """The kinds of parts with the parts of each."""
+    for title, folder in MODEL_KINDS.items():
+        yield title, [p for p in _list_parts('MODELS') if p.__module__.startswith(f'poseplug.models.{folder}.')]
+    for title, name in (OTHER_KINDS | ENGINE_KINDS).items():
+        yield title, _list_parts(name)
+
+
+def _list_parts(name: str) -> list[Any]:
+    """The parts of poseplug in one registry."""
+    parts = getattr(registry, name)
+    parts.import_from_location()
+    return [part for part in parts.module_dict.values() if part.__module__.startswith('poseplug.')]
+
+
+def _render_part(part: Callable[..., Any]) -> Iterator[str]:
+    """The first paragraph of a part's docstring, and its settings."""
+    text = inspect.getdoc(part) or ''
+    yield from _wrap(_plain_code(text.partition('\n\n')[0]))
+    descriptions = _parse_arguments(text)
+    settings = [p for p in inspect.signature(part).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    settings = [p for p in settings if p.kind is not p.VAR_KEYWORD and p.name != 'skeleton']
+    if settings:
+        yield ''
+    for parameter in settings:
+        yield from _wrap(f'- `{_format_parameter(parameter)}`{_format_description(descriptions, parameter)}', '  ')
+
+
+def _format_parameter(parameter: inspect.Parameter) -> str:
+    """A setting with its default, as `name=default`."""
+    if parameter.default is parameter.empty:
+        return parameter.name
+    default = repr(parameter.default)
+    return parameter.name if 'factory' in default else f'{parameter.name}={default}'
+
+
+def _format_description(descriptions: dict[str, str], parameter: inspect.Parameter) -> str:
+    """What the docstring says about a setting, after a colon."""
+    text = descriptions.get(parameter.name, '')
+    return f': {text}' if text else ''
+
+
+def _parse_arguments(text: str) -> dict[str, str]:
+    """The descriptions in the section Args of a docstring, by name."""
+    section = re.search(r'^(?:Args|Attributes):\n((?:[ ]+.*\n?|\n)+)', text + '\n', re.MULTILINE)
+    if not section:
+        return {}
+    found: dict[str, str] = {}
+    for entry in re.split(r'\n {4}(?=\S)', '\n' + section[1].rstrip()):
+        names, colon, description = entry.strip().partition(': ')
+        if colon:
+            found |= dict.fromkeys(re.split(r',\s*', names), ' '.join(description.split()))
+    return found
+
+
+def _plain_code(text: str) -> str:
+    """A paragraph on one line."""
+    return ' '.join(text.split())
+
+
+def _wrap(text: str, indent: str = '') -> Iterable[str]:
+    """A paragraph in lines of at most `WIDTH` characters; code is not broken."""
+    import textwrap
+
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+PAGES = {'commands.md': render_commands_page, 'parts.md': render_parts_page}
+
+
+if __name__ == '__main__':
+    for name, render in PAGES.items():
+        (FOLDER / name).write_text(render())

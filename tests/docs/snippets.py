@@ -1,0 +1,196 @@
+"""The code blocks of the documentation: how they are found, and how they are run.
+
+Every block of Python or bash is run, in the order of its page, in a folder of its own with small data sets (see
+`prepare_folder`). The blocks of a page share their Python names and their files. An HTML comment before a block changes this:
+
+    <!-- snippet: tiny -->              a command that trains or reads a data set gets the options of a tiny run
+    <!-- snippet: checked, REASON -->   arguments and configs of the commands are checked, nothing is run
+    <!-- snippet: not run, REASON -->   nothing is done; the tests count these blocks
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from poseplug.__main__ import main
+from poseplug.cli.options import parse_cfg_option
+from poseplug.config.load import load_config
+from tests.conftest import ROOT, bottom_up_options, format_cli_options, tiny_options
+
+Mode = Literal['run', 'tiny', 'checked', 'not run']
+
+LANGUAGES = {'python', 'bash', 'text', 'json', 'toml'}
+_FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r'<!-- snippet: (run|tiny|checked|not run)(?:, (.+?))? -->\s*\Z', re.DOTALL)
+_TRAINING_COMMANDS = ('train', 'test', 'predict', 'export', 'describe', 'doctor', 'dataset', 'analyze')
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A code block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    mode: Mode = 'run'
+    reason: str = ''
+
+    def __str__(self) -> str:
+        return f'{self.page.relative_to(ROOT)}:{self.line}'
+
+
+def list_pages() -> list[Path]:
+    """The README and all pages of the documentation."""
+    return [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+
+
+def find_snippets(page: Path) -> Iterator[Snippet]:
+    """The code blocks of a page, with what the comment before each says."""
+    text = page.read_text()
+    for match in _FENCE.finditer(text):
+        comment = _COMMENT.search(text[: match.start()])
+        mode, reason = (comment[1], comment[2] or '') if comment else ('run', '')
+        line = text.count('\n', 0, match.start()) + 1
+        yield Snippet(page, line, match[1], match[2], mode, ' '.join(reason.split()))  # type: ignore[arg-type]
+
+
+@dataclass
+class PageRunner:
+    """Runs the blocks of one page one after the other in the current folder.
+
+    Attributes:
+        lsp_like: A small data set in the layout of LSP, for tiny runs of top-down models.
+        coco_like: A small data set in the layout of COCO, for tiny runs of models of whole images.
+        names: The Python names that the blocks share.
+    """
+
+    lsp_like: Path
+    coco_like: Path
+    names: dict[str, Any] = field(default_factory=lambda: {'__name__': 'snippet'})
+
+    def run(self, snippet: Snippet) -> None:
+        """Run or check one block; an error is an exception."""
+        if snippet.language == 'python' and snippet.mode in ('run', 'tiny'):
+            padding = '\n' * snippet.line
+            exec(compile(padding + snippet.code, str(snippet.page), 'exec'), self.names)
+        elif snippet.language == 'python' and snippet.mode == 'checked':
+            compile(snippet.code, str(snippet.page), 'exec')
+        elif snippet.language == 'bash' and snippet.mode != 'not run':
+            for words in split_commands(snippet.code):
+                self.run_command(words, snippet.mode)
+
+    def run_command(self, words: list[str], mode: Mode) -> None:
+        """Run or check one command line."""
+        arguments = get_poseplug_arguments(words)
+        if arguments is None:
+            assert mode != 'checked', f'only commands of poseplug can be checked: {shlex.join(words)}'
+            subprocess.run(['bash', '-ec', shlex.join(words)], check=True)
+        elif mode == 'checked':
+            check_arguments(arguments)
+        else:
+            run_poseplug([*arguments, *(self.get_tiny_arguments(arguments) if mode == 'tiny' else [])])
+
+    def get_tiny_arguments(self, arguments: list[str]) -> list[str]:
+        """The options that make the run of a command tiny; the command's own options count."""
+        config = next((word for word in arguments if word.startswith('configs/') and word.endswith('.py')), '')
+        if not config or arguments[0] not in _TRAINING_COMMANDS:
+            return []
+        whole_images = any(family in config for family in ('rtmo', 'openpose'))
+        options = bottom_up_options(self.coco_like) if whole_images else tiny_options(self.lsp_like)
+        own = {word.partition('=')[0] for word in arguments if '=' in word}
+        replaced = {key for key in options if any(key.startswith(name.removesuffix('.type') + '.') for name in own)}
+        options = {key: value for key, value in options.items() if key not in own | replaced}
+        return format_cli_options(keep_known_options(config, options))
+
+
+def keep_known_options(config: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that fit a config."""
+    prefixes = ('train_', 'test_', 'val_', 'param_scheduler', 'default_hooks', 'custom_hooks')
+    known = {}
+    for key, value in options.items():
+        try:
+            load_config(config, {key: value})
+        except Exception:
+            if not key.startswith(('model.', 'val_')):
+                raise
+            continue
+        known[key] = value
+    assert any(key.startswith(prefixes) for key in known)
+    return known
+
+
+def split_commands(code: str) -> Iterator[list[str]]:
+    """The words of every command of a bash block, without its comments."""
+    for line in code.replace('\\\n', ' ').splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def get_poseplug_arguments(words: list[str]) -> list[str] | None:
+    """The arguments of a command of poseplug, or None for any other program."""
+    if words[0] == 'poseplug':
+        return words[1:]
+    if words[:3] == ['python', '-m', 'poseplug']:
+        return words[3:]
+    if words[0] == 'python' and re.fullmatch(r'tools/(train|test)\.py', words[1]):
+        return [Path(words[1]).stem, *words[2:]]
+    return None
+
+
+def run_poseplug(arguments: list[str]) -> None:
+    """Run a command of poseplug in this process."""
+    root_logger = logging.getLogger()
+    handlers, root_logger.handlers = root_logger.handlers, []
+    old_argv, sys.argv = sys.argv, ['poseplug', *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code in (None, 0), f'poseplug {shlex.join(arguments)} ended with {end.code}'
+    finally:
+        sys.argv, root_logger.handlers = old_argv, handlers
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Parse the arguments of a command, and load the configs among them with its options."""
+    import argparse
+    from importlib import import_module
+
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    import_module(f'poseplug.cli.commands.{arguments[0]}').add_arguments(parser)
+    parsed = parser.parse_args(arguments[1:])
+    options = dict(getattr(parsed, 'cfg_options', None) or {})
+    assert all(parse_cfg_option(f'{key}=1') for key in options)
+    for word in arguments:
+        if word.startswith('configs/') and word.endswith('.py'):
+            load_config(word, options, training=arguments[0] == 'train')
+
+
+def prepare_folder(folder: Path, lsp_like: Path, coco_like: Path) -> None:
+    """Fill a folder with what the pages name: configs, two data sets, images, and a video."""
+    import cv2
+
+    for name in ('configs', 'tools', 'demo', 'poseplug'):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / 'data').mkdir()
+    (folder / 'data/synthetic').symlink_to(lsp_like)
+    (folder / 'data/synthetic_people').symlink_to(coco_like)
+    images = [cv2.imread(str(file)) for file in sorted((lsp_like / 'images').glob('*.jpg'))[:3]]
+    (folder / 'photos').mkdir()
+    for name, image in zip(('photo.jpg', 'photos/a.jpg', 'photos/b.jpg'), images, strict=True):
+        cv2.imwrite(str(folder / name), image)
+    height, width = images[0].shape[:2]
+    video = cv2.VideoWriter(str(folder / 'video.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 25, (width, height))
+    for _ in range(4):
+        video.write(images[0])
+    video.release()
+    os.environ.pop('POSEPLUG_DATA', None)

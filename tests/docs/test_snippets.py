@@ -1,0 +1,49 @@
+"""Every code block of the documentation runs, or says why it cannot; docs/ says how in its comments."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docs.snippets import LANGUAGES, PageRunner, find_snippets, list_pages, prepare_folder, split_commands
+
+PAGES = [page for page in list_pages() if any(s.language in ('python', 'bash') for s in find_snippets(page))]
+MAX_NOT_RUN = 60
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_snippet_of_a_page_runs(page, tmp_path, monkeypatch, tiny_data, multi_person_data):
+    monkeypatch.delenv('POSEPLUG_DATA', raising=False)
+    prepare_folder(tmp_path, tiny_data, multi_person_data)
+    monkeypatch.chdir(tmp_path)
+    runner = PageRunner(tiny_data, multi_person_data)
+    for snippet in find_snippets(page):
+        try:
+            runner.run(snippet)
+        except Exception as error:
+            raise AssertionError(f'{snippet}: {type(error).__name__}: {error}') from error
+
+
+def test_every_snippet_that_is_not_run_has_its_reason():
+    skipped = [s for page in list_pages() for s in find_snippets(page) if s.mode in ('checked', 'not run')]
+    assert [str(s) for s in skipped if len(s.reason) < 10] == []
+    assert len(skipped) <= MAX_NOT_RUN, 'run more of them, or raise the number with a reason'
+
+
+def test_every_code_block_has_a_known_language_and_every_comment_a_block():
+    blocks = [s for page in list_pages() for s in find_snippets(page)]
+    assert [str(s) for s in blocks if s.language not in LANGUAGES] == []
+    comments = sum(page.read_text().count('<!-- snippet:') for page in list_pages())
+    assert comments == sum(s.mode != 'run' or bool(s.reason) for s in blocks)
+
+
+def test_no_command_hides_in_an_indented_block():
+    indented = re.compile(r'^ {4}(python|poseplug|pip|bash|torchrun) ', re.MULTILINE)
+    for page in list_pages():
+        text = re.sub(r'^```.*?^```$', '', page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        assert not indented.search(text), page
+
+
+def test_commands_are_split_with_continued_lines_and_without_comments():
+    code = 'poseplug train a.py \\\n    --overfit 8  # by heart\n\n# only a comment\npip install .\n'
+    assert list(split_commands(code)) == [['poseplug', 'train', 'a.py', '--overfit', '8'], ['pip', 'install', '.']]
