@@ -241,7 +241,7 @@ def test_training_reports_bad_input_in_one_message(case, command, corrupt):
 
 @pytest.mark.parametrize('corrupt', CASES, ids=lambda f: f.__name__)
 def test_the_page_lists_the_message(corrupt):
-    assert CASES[corrupt] in PAGE.read_text()
+    assert ' '.join(CASES[corrupt].split()) in ' '.join(PAGE.read_text().split())  # the page wraps its lines
 
 
 def test_a_missing_image_may_be_dropped_and_is_counted(case, command):

@@ -169,8 +169,8 @@ class CocoReader:
         outside = ((keypoints < -0.5) | (keypoints > sizes[:, None] - 0.5)).any(axis=-1) & labeled
         contradicted = annotations.stated_num_keypoints[selected] != annotations.num_labeled[selected]
         notes = [
-            (outside.sum(), 'keypoints outside the image, which a data set counts as not labeled'),
-            (contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints, which count'),
+            (outside.sum(), 'keypoints outside the image, counted as not labeled'),
+            (contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints'),
         ]
         if self.use_file_areas:
             without_area = selected & (annotations.areas <= 0)

@@ -321,7 +321,7 @@ DEFECTS = {
     'a keypoint far outside the image': (
         WARN,
         set_keypoint_number(0, 5000.0),
-        '1 keypoints outside the image, which a data set counts as not labeled',
+        '1 keypoints outside the image, counted as not labeled',
     ),
     'two annotations of one id': (REJECT, set_value(ANNOTATION, 'id', 12), 'id is different from that of annotation 2'),
     'a width that contradicts the image': (
@@ -365,7 +365,7 @@ DEFECTS = {
     'num_keypoints 0 of 17 keypoints': (
         WARN,
         set_value(ANNOTATION, 'num_keypoints', 0),
-        '1 instances whose num_keypoints contradicts their keypoints, which count',
+        '1 instances whose num_keypoints contradicts their keypoints',
     ),
     'two images of one id': (REJECT, set_value(IMAGE, 'id', 2), 'id is different from that of image 2'),
     'an image_id that no image has': (DROP, set_value(ANNOTATION, 'image_id', 99), 'of images that are not listed'),
