@@ -1,11 +1,15 @@
 """The code blocks of the documentation: how they are found, and how they are run.
 
 Every block of Python or bash is run, in the order of its page, in a folder of its own with small data sets (see
-`prepare_folder`). The blocks of a page share their Python names and their files. An HTML comment before a block changes this:
+`prepare_folder`). The blocks of a page share their Python names and their files. An HTML comment before a block
+changes this:
 
-    <!-- snippet: tiny -->              a command that trains or reads a data set gets the options of a tiny run
+    <!-- snippet: tiny -->              a command that trains or reads data gets the options of a tiny run
+    <!-- snippet: config, BASE -->      the block is a part of a config that builds on BASE; it is loaded and checked
     <!-- snippet: checked, REASON -->   arguments and configs of the commands are checked, nothing is run
     <!-- snippet: not run, REASON -->   nothing is done; the tests count these blocks
+
+The tests of a page on writing parts (its classes that inherit a contract) are run by pytest.
 """
 
 from __future__ import annotations
@@ -26,11 +30,11 @@ from poseplug.cli.options import parse_cfg_option
 from poseplug.config.load import load_config
 from tests.conftest import ROOT, bottom_up_options, format_cli_options, tiny_options
 
-Mode = Literal['run', 'tiny', 'checked', 'not run']
+Mode = Literal['run', 'tiny', 'config', 'checked', 'not run']
 
 LANGUAGES = {'python', 'bash', 'text', 'json', 'toml'}
 _FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r'<!-- snippet: (run|tiny|checked|not run)(?:, (.+?))? -->\s*\Z', re.DOTALL)
+_COMMENT = re.compile(r'<!-- snippet: (run|tiny|config|checked|not run)(?:, (.+?))? -->\s*\Z', re.DOTALL)
 _TRAINING_COMMANDS = ('train', 'test', 'predict', 'export', 'describe', 'doctor', 'dataset', 'analyze')
 
 
@@ -83,6 +87,8 @@ class PageRunner:
         if snippet.language == 'python' and snippet.mode in ('run', 'tiny'):
             padding = '\n' * snippet.line
             exec(compile(padding + snippet.code, str(snippet.page), 'exec'), self.names)
+        elif snippet.mode == 'config':
+            check_config(snippet)
         elif snippet.language == 'python' and snippet.mode == 'checked':
             compile(snippet.code, str(snippet.page), 'exec')
         elif snippet.language == 'bash' and snippet.mode != 'not run':
@@ -129,6 +135,26 @@ def keep_known_options(config: str, options: Mapping[str, Any]) -> dict[str, Any
     return known
 
 
+def check_config(snippet: Snippet) -> None:
+    """Load a part of a config on the base that its comment names, and check every name and setting."""
+    file = Path(f'part_of_{Path(snippet.reason).stem}_{snippet.line}.py')
+    file.write_text(f'_base_ = [{str(Path(snippet.reason).resolve())!r}]\n{snippet.code}')
+    load_config(file, training=True)
+
+
+def run_contract_tests(page: Path, folder: Path) -> None:
+    """Run the tests among a page's blocks of Python, as a file of tests of its own."""
+    code = '\n'.join(s.code for s in find_snippets(page) if s.language == 'python' and s.mode == 'run')
+    if not re.search(r'^class Test\w+\(', code, re.MULTILINE):
+        return
+    file = folder / f'test_{page.stem}_page.py'
+    file.write_text(code)
+    (folder / 'pytest.ini').write_text('[pytest]\n')
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(file)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def split_commands(code: str) -> Iterator[list[str]]:
     """The words of every command of a bash block, without its comments."""
     for line in code.replace('\\\n', ' ').splitlines():
@@ -152,12 +178,14 @@ def run_poseplug(arguments: list[str]) -> None:
     root_logger = logging.getLogger()
     handlers, root_logger.handlers = root_logger.handlers, []
     old_argv, sys.argv = sys.argv, ['poseplug', *arguments]
+    code: str | int | None = 0
     try:
         main()
     except SystemExit as end:
-        assert end.code in (None, 0), f'poseplug {shlex.join(arguments)} ended with {end.code}'
+        code = end.code
     finally:
         sys.argv, root_logger.handlers = old_argv, handlers
+    assert code in (None, 0), f'poseplug {shlex.join(arguments)} ended with {code}'
 
 
 def check_arguments(arguments: list[str]) -> None:

@@ -5,7 +5,15 @@ import re
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.snippets import LANGUAGES, PageRunner, find_snippets, list_pages, prepare_folder, split_commands
+from tests.docs.snippets import (
+    LANGUAGES,
+    PageRunner,
+    find_snippets,
+    list_pages,
+    prepare_folder,
+    run_contract_tests,
+    split_commands,
+)
 
 PAGES = [page for page in list_pages() if any(s.language in ('python', 'bash') for s in find_snippets(page))]
 MAX_NOT_RUN = 60
@@ -22,6 +30,7 @@ def test_every_snippet_of_a_page_runs(page, tmp_path, monkeypatch, tiny_data, mu
             runner.run(snippet)
         except Exception as error:
             raise AssertionError(f'{snippet}: {type(error).__name__}: {error}') from error
+    run_contract_tests(page, tmp_path)
 
 
 def test_every_snippet_that_is_not_run_has_its_reason():
