@@ -83,6 +83,7 @@ setup(
         **OPTIONAL,
         'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
         'xtcocotools': ['xtcocotools>=1.14'],
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10'],
         'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy', 'import-linter>=2'],
     },
     entry_points={

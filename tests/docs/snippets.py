@@ -9,7 +9,7 @@ changes this:
     <!-- snippet: checked, REASON -->   arguments and configs of the commands are checked, nothing is run
     <!-- snippet: not run, REASON -->   nothing is done; the tests count these blocks
 
-The tests of a page on writing parts (its classes that inherit a contract) are run by pytest.
+The tests on a page about writing parts (classes that inherit a contract) are run by pytest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ from tests.conftest import ROOT, bottom_up_options, format_cli_options, tiny_opt
 
 Mode = Literal['run', 'tiny', 'config', 'checked', 'not run']
 
-LANGUAGES = {'python', 'bash', 'text', 'json', 'toml'}
+LANGUAGES = {
+    'python',
+    'bash',
+    'text',
+    'json',
+    'toml',
+    'pycon',
+}  # examples in pycon are those of docstrings, tested there
 _FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r'<!-- snippet: (run|tiny|config|checked|not run)(?:, (.+?))? -->\s*\Z', re.DOTALL)
 _TRAINING_COMMANDS = ('train', 'test', 'predict', 'export', 'describe', 'doctor', 'dataset', 'analyze')
@@ -142,17 +149,18 @@ def check_config(snippet: Snippet) -> None:
     load_config(file, training=True)
 
 
-def run_contract_tests(page: Path, folder: Path) -> None:
-    """Run the tests among a page's blocks of Python, as a file of tests of its own."""
-    code = '\n'.join(s.code for s in find_snippets(page) if s.language == 'python' and s.mode == 'run')
-    if not re.search(r'^class Test\w+\(', code, re.MULTILINE):
-        return
-    file = folder / f'test_{page.stem}_page.py'
-    file.write_text(code)
+def run_contract_tests(folder: Path) -> str:
+    """Run the tests among the blocks of Python of all pages, with one file of tests per page; returns the output."""
+    for page in list_pages():
+        code = '\n'.join(s.code for s in find_snippets(page) if s.language == 'python' and s.mode == 'run')
+        if re.search(r'^class Test\w+\(', code, re.MULTILINE):
+            (folder / f'test_{page.stem}_page.py').write_text(code)
     (folder / 'pytest.ini').write_text('[pytest]\n')
-    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(file)]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(folder)]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def split_commands(code: str) -> Iterator[list[str]]:
