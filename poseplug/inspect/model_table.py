@@ -30,7 +30,10 @@ _PAGE_HEADER = """# Models
 
 Every config with what its network costs and how well it does, read from the configs by
 
-    python tools/describe.py configs --table docs/reference/models.md
+<!-- snippet: checked, it builds every config, which takes minutes; a test does so -->
+```bash
+poseplug describe configs --table docs/reference/models.md
+```
 
 - **published** is the score in the paper or the code that a config names; COCO's are taken with a detector's boxes.
 - **ours** was measured here, by the command in [results.md](../lab/results.md), or says that it was not.
