@@ -23,6 +23,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from poseplug.__main__ import main
@@ -41,7 +42,7 @@ LANGUAGES = {
     'pycon',
 }  # examples in pycon are those of docstrings, tested there
 _FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r'<!-- snippet: (run|tiny|config|checked|not run)(?:, (.+?))? -->\s*\Z', re.DOTALL)
+_COMMENT = re.compile(r'<!-- snippet: (run|tiny|config|checked|not run)(?:, ((?:(?!-->).)+?))? -->\s*\Z', re.DOTALL)
 _TRAINING_COMMANDS = ('train', 'test', 'predict', 'export', 'describe', 'doctor', 'dataset', 'analyze')
 
 
@@ -75,6 +76,12 @@ def find_snippets(page: Path) -> Iterator[Snippet]:
         yield Snippet(page, line, match[1], match[2], mode, ' '.join(reason.split()))  # type: ignore[arg-type]
 
 
+def _create_module(name: str) -> dict[str, Any]:
+    """The names of a new module, which dataclasses look up by its name."""
+    module = sys.modules[name] = ModuleType(name)
+    return module.__dict__
+
+
 @dataclass
 class PageRunner:
     """Runs the blocks of one page one after the other in the current folder.
@@ -87,7 +94,7 @@ class PageRunner:
 
     lsp_like: Path
     coco_like: Path
-    names: dict[str, Any] = field(default_factory=lambda: {'__name__': 'snippet'})
+    names: dict[str, Any] = field(default_factory=lambda: _create_module('snippet'))
 
     def run(self, snippet: Snippet) -> None:
         """Run or check one block; an error is an exception."""
@@ -120,6 +127,8 @@ class PageRunner:
             return []
         whole_images = any(family in config for family in ('rtmo', 'openpose'))
         options = bottom_up_options(self.coco_like) if whole_images else tiny_options(self.lsp_like)
+        if '--overfit' in arguments:
+            options = {**options, 'overfit_steps': 6}
         own = {word.partition('=')[0] for word in arguments if '=' in word}
         replaced = {key for key in options if any(key.startswith(name.removesuffix('.type') + '.') for name in own)}
         options = {key: value for key, value in options.items() if key not in own | replaced}
