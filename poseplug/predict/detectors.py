@@ -27,8 +27,8 @@ from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.geometry import Size, crop_matrix, image_center, transform_points
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.transforms.warp import choose_reduction, reduced_to_full_matrix, warp_image
-from poseplug.deploy.onnx_file import read_input_shapes
 from poseplug.files.fetch import fetch_pinned_url
+from poseplug.files.onnx_file import read_input_shapes
 from poseplug.grouping.nms import nms
 from poseplug.predict.image_input import ImageInput, open_image
 
