@@ -7,9 +7,10 @@ listed in `__all__` here, or in `__all__` of the module that defines it, is inte
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from poseplug.core.version import __version__
+
+TYPE_CHECKING = False  # type checkers take it as true; importing it from typing would take most of the import time
 
 if TYPE_CHECKING:
     from poseplug.codecs.base import Codec, MapCodec, Targets
@@ -155,7 +156,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562)."""
     if name not in _MODULES_BY_NAME:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
