@@ -101,7 +101,6 @@ class SingleProcessStrategy:
             Scalars by name.
         """
         assert self.optim_wrapper is not None
-        batch = batch.to(self.device)
         # The context is that of mixed precision. In DDP it also prevents that gradients are averaged before the last
         # batch of the step.
         with self.optim_wrapper.optim_context(self._loss_module()):
@@ -187,11 +186,6 @@ class SingleProcessStrategy:
             return function(batch)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.model.parameters()).device
 
     def gather_state(self, content: Any) -> Any:
         """Return the content of a checkpoint with whole tensors. All processes must call this."""
