@@ -16,8 +16,8 @@ SCHEDULES = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
 ]
 NO_BATCH_NORM = {
-    'model.backbone.norm': None,
-    'model.head.norm': None,
+    'model.backbone.norm_cfg': None,
+    'model.head.norm_cfg': None,
     'model.head.first_layers': ((1, 16),),
 }  # batch norm would see the batch size
 OPTIMIZER = dict(type='SGD', lr=1e-4, momentum=0.9)

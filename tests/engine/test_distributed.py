@@ -16,8 +16,8 @@ from poseplug.engine.sharding import shard_model
 from poseplug.files.weights import load_checkpoint
 
 NO_RANDOMNESS = {
-    'model.backbone.norm': None,
-    'model.head.norm': None,
+    'model.backbone.norm_cfg': None,
+    'model.head.norm_cfg': None,
     'model.head.first_layers': ((1, 16),),
 }  # neither batch norm nor dropout
 OPTIMIZER = dict(type='SGD', lr=1e-3, momentum=0.9)
