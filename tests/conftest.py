@@ -101,15 +101,23 @@ def tiny_cli_options(tiny_data):
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """A function that runs a command of tools/ in this process: (exit code, its stdout, its stderr)."""
+    """A function that runs a command in this process: (exit code, its stdout, its stderr).
+
+    It takes the name of the command (`poseplug NAME`), or of a script of tools/, such as 'train.py'.
+    """
     import runpy
+
+    from poseplug.cli.options import run_command
 
     def run(tool: str, *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
         root_logger = logging.getLogger()
         handlers, root_logger.handlers = root_logger.handlers, []  # as in a process of its own
         try:
-            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+            if tool.endswith('.py'):
+                runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+            else:
+                run_command(tool, f'poseplug {tool}')
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1

@@ -86,7 +86,7 @@ def test_the_other_arguments_are_those_of_the_command(poseplug, command):
     code, out, err = poseplug('describe', *args)
     assert (code, err) == (0, '')
     assert '"LetterboxImage"' in out
-    assert command('describe.py', *args) == (0, out, '')
+    assert command('describe', *args) == (0, out, '')
 
 
 def test_an_error_is_one_message_and_exit_code_2_as_in_the_tools(poseplug, command):
@@ -94,7 +94,8 @@ def test_an_error_is_one_message_and_exit_code_2_as_in_the_tools(poseplug, comma
     code, out, err = poseplug('describe', *args)
     assert (code, out, len(err.splitlines())) == (2, '', 1)
     assert err.startswith('ConfigError: ')
-    assert command('describe.py', *args) == (2, '', err)
+    assert command('describe', *args) == (2, '', err)
+    assert command('train.py', *args) == (2, '', err)
 
 
 def test_help_imports_no_command_but_the_requested_one_and_never_torch():

@@ -431,7 +431,7 @@ start = time.perf_counter()
 sys.argv = ['describe', {config!r}, '--json']
 sys.path.insert(0, 'tools')
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    runpy.run_path('tools/describe.py', run_name='__main__')
+    runpy.run_path('poseplug describe', run_name='__main__')
 """
 TORCH_CODE = """
 import time, json, sys

@@ -1,6 +1,6 @@
 """Three-stage CPM of the VGG kind on the synthetic data set at 96 px: what demo/quickstart.sh trains in three minutes.
 
-Data: python tools/dataset.py prepare synthetic --out data/synthetic
+Data: poseplug dataset prepare synthetic --out data/synthetic
 Run: python tools/train.py configs/cpm/cpm_synthetic.py
 PCK@0.2 on its 200 test images: 57.1 (docs/lab/results.md)
 """

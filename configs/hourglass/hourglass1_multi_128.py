@@ -1,6 +1,6 @@
 """One hourglass with decoders for LSP, COCO and the synthetic data set, trained together (Xu et al. 2022).
 
-Data: python tools/dataset.py prepare synthetic --out data/synthetic
+Data: poseplug dataset prepare synthetic --out data/synthetic
 Run: python tools/train.py configs/hourglass/hourglass1_multi_128.py
 Test another decoder: model.active_decoder=coco
 'test_dataloader.dataset.sources=[dict(type="CocoSource",split="val")]'

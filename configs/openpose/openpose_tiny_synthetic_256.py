@@ -1,6 +1,6 @@
 """Part affinity fields on one narrow hourglass, for the synthetic images of several people (Cao et al. 2017).
 
-Data: python tools/dataset.py prepare synthetic --format coco --out data/synthetic_people
+Data: poseplug dataset prepare synthetic --format coco --out data/synthetic_people
 Run: python tools/train.py configs/openpose/openpose_tiny_synthetic_256.py
 AP on its 200 test images: 27.56 (docs/lab/results.md)
 """

@@ -1,6 +1,6 @@
 """RTMO of an eighth of the width, for the synthetic images of several people (Lu et al. 2023, arXiv:2312.07526).
 
-Data: python tools/dataset.py prepare synthetic --format coco --out data/synthetic_people
+Data: poseplug dataset prepare synthetic --format coco --out data/synthetic_people
 Run: python tools/train.py configs/rtmo/rtmo_tiny_synthetic_256.py
 AP on its 200 test images: 15.38 (docs/lab/results.md)
 """

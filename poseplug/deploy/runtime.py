@@ -21,7 +21,7 @@ OUTPUT_NAMES = ('image_indices', 'instance_scores', 'boxes', 'keypoints', 'keypo
 
 
 class ExportedModel:
-    """An ONNX file of tools/export.py, run on the CPU.
+    """An ONNX file of poseplug export, run on the CPU.
 
     Args:
         file: the ONNX file.
@@ -34,7 +34,7 @@ class ExportedModel:
 
     Raises:
         ConfigError: the runtime is another one, or is not installed.
-        CheckpointError: the file is missing or was not written by tools/export.py.
+        CheckpointError: the file is missing or was not written by poseplug export.
 
     Example:
         >>> model = ExportedModel('rtmo_s.onnx', 'openvino')  # doctest: +SKIP
@@ -47,7 +47,7 @@ class ExportedModel:
         if runtime not in ('onnxruntime', 'openvino'):
             raise ConfigError(f"runtime is 'onnxruntime' or 'openvino'; got {runtime!r}")
         if not Path(file).is_file():
-            raise CheckpointError(f'{file}: no such file; write it with tools/export.py')
+            raise CheckpointError(f'{file}: no such file; write it with poseplug export')
         session_class: Any = _OnnxRuntimeSession if runtime == 'onnxruntime' else _OpenVinoSession
         import_export_package(runtime)
         try:
@@ -56,7 +56,7 @@ class ExportedModel:
         except Exception as error:  # each runtime raises exceptions of its own
             reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
             raise CheckpointError(
-                f'{file}: {runtime} cannot use it as a file of tools/export.py ({reason}); write it again'
+                f'{file}: {runtime} cannot use it as a file of poseplug export ({reason}); write it again'
             ) from error
 
     def __call__(self, images: np.ndarray) -> Poses:

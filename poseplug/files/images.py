@@ -254,7 +254,7 @@ def _read_file(path: Path, byte_range: ByteRange | None) -> bytes:
     if len(data) != byte_range.length or zlib.crc32(data) != byte_range.crc32:
         raise ImageError(
             f'{path}: the {byte_range.length:,} bytes from {byte_range.offset:,} are damaged; write the pack anew with '
-            f'tools/dataset.py pack'
+            f'poseplug dataset pack'
         )
     return data
 

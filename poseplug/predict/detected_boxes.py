@@ -76,7 +76,7 @@ def index_images_by_id(named_paths: Iterable[tuple[str, Path]]) -> dict[int, Pat
         if not name.isdecimal():
             raise AnnotationError(
                 f"{path} has the id {name!r}, but in COCO's layout the id of an image is a number; for other images "
-                f'use the detector directly: tools/predict.py --detector'
+                f'use the detector directly: poseplug predict --detector'
             )
         first_path = paths.setdefault(int(name), path)
         if first_path != path:

@@ -1,4 +1,4 @@
-"""Prediction of images and videos from files and folders, with drawings and results: what tools/predict.py does."""
+"""Prediction of images and videos from files and folders, with drawings and results: what poseplug predict does."""
 
 from __future__ import annotations
 

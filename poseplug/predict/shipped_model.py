@@ -147,5 +147,5 @@ def _missing_file_error(file: Path, error: OSError) -> CheckpointError:
     reason = error.strerror or error
     return CheckpointError(
         f'{file}: {reason}. The model that is installed with poseplug is missing from this copy; name '
-        f'a config and its checkpoint, or package one: python tools/package_model.py CONFIG CHECKPOINT'
+        f'a config and its checkpoint, or package one: poseplug package_model CONFIG CHECKPOINT'
     )

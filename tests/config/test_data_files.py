@@ -106,7 +106,7 @@ def test_a_python_config_is_shown_without_running_it(tmp_path, command):
         f'"""A config."""\nimport os\nside = (64, 48)\nopen({str(marker)!r}, "w")\n'
         "model = dict(type='TopDown', size=side, ratio=-0.5, path=os.getcwd(), parts=[dict(a=1), {'b': None}])\n"
     )
-    code, out, _ = command('describe.py', tmp_path / 'c.py', '--safe')
+    code, out, _ = command('describe', tmp_path / 'c.py', '--safe')
     assert code == 0
     assert not marker.exists()
     assert json.loads(out) == {

@@ -204,7 +204,7 @@ def test_the_command_packs_the_training_set_of_a_config(command, root, coco_data
     config = root / 'configs/simple_baseline/simple_baseline_r50_coco_256x192.py'
     source = dict(type='CocoSource', data_root=str(coco_dataset.reports[0].file.parents[1]), split='train')
     options = ('--cfg-options', f'train_dataloader.dataset.sources={[source]!r}')
-    code, out, _ = command('dataset.py', 'pack', config, '--out', tmp_path / 'pack', *options)
+    code, out, _ = command('dataset', 'pack', config, '--out', tmp_path / 'pack', *options)
     assert code == 0
     assert 'sources=[dict(type="PackedSource"' in out
     info = json.loads((tmp_path / 'pack/pack.json').read_text())
@@ -260,7 +260,7 @@ def test_an_empty_pack_has_no_records(coco_dataset, tmp_path):
 
 
 def test_a_pack_is_inspected_like_another_set(coco_dataset, tmp_path):
-    """Every crop is an image of its own for `tools/dataset.py verify` and for the doctor, although they share files."""
+    """Every crop is an image of its own for `poseplug dataset verify` and for the doctor, although they share files."""
     folder = str(pack_dataset(coco_dataset, SIZE, tmp_path / 'pack'))
     cfg = {'train_dataloader': {'dataset': {'sources': dict(type='PackedSource', data_root=folder)}}}
     (statistics,) = dataset_reading.read_datasets(cfg)

@@ -119,7 +119,7 @@ def test_files_that_the_exporter_did_not_write_are_refused_by_name(runtime, tmp_
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), str(tmp_path / 'other.onnx'))
     (tmp_path / 'noise.onnx').write_bytes(bytes(range(256)))
     for name in ('other.onnx', 'noise.onnx'):
-        with pytest.raises(CheckpointError, match=f'{name}: {runtime} cannot use it as a file of tools/export.py'):
+        with pytest.raises(CheckpointError, match=f'{name}: {runtime} cannot use it as a file of poseplug export'):
             ExportedModel(tmp_path / name, runtime)
 
 
@@ -140,7 +140,7 @@ def test_the_command_writes_a_file_and_compares_it(exported, tmp_path):
     torch.save({'state_dict': build_model(cfg).state_dict()}, tmp_path / 'weights.pth')
     options = [f'{key}={value}' for key, value in TINY.items()]
     out = tmp_path / 'sub/model.onnx'
-    command = ['tools/export.py', 'configs/rtmo/rtmo_tiny_synthetic_256.py', str(tmp_path / 'weights.pth')]
+    command = ['-m', 'poseplug', 'export', 'configs/rtmo/rtmo_tiny_synthetic_256.py', str(tmp_path / 'weights.pth')]
     command = [sys.executable, '-W', 'ignore', *command, '--out', str(out), '--cfg-options', *options]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.is_file()
@@ -162,7 +162,7 @@ def test_without_the_packages_the_error_names_the_extra(monkeypatch, tmp_path):
 def test_a_missing_file_and_an_unknown_runtime_are_refused(tmp_path):
     from poseplug.deploy.runtime import ExportedModel
 
-    with pytest.raises(CheckpointError, match='no such file; write it with tools/export.py'):
+    with pytest.raises(CheckpointError, match='no such file; write it with poseplug export'):
         ExportedModel(tmp_path / 'none.onnx')
     with pytest.raises(ConfigError, match="runtime is 'onnxruntime' or 'openvino'; got 'tensorrt'"):
         ExportedModel(tmp_path / 'none.onnx', 'tensorrt')

@@ -33,19 +33,19 @@ def test_whole_images_are_predicted_and_drawn_with_their_heatmaps(command, train
     cfg = tmp_path / 'tiny.py'
     load_config(CONFIG, bottom_up_options(multi_person_data)).dump(cfg)
     images = sorted((multi_person_data / 'val2017').glob('*.jpg'))
-    code, _, err = command('predict.py', cfg, trained, *images, '--heatmaps', '--out', tmp_path / 'out')
+    code, _, err = command('predict', cfg, trained, *images, '--heatmaps', '--out', tmp_path / 'out')
     assert code == 0, err
     content = json.loads((tmp_path / 'out/results.json').read_text())
     assert [Path(i['file']).name for i in content['images']] == [p.name for p in images]
     assert len(list((tmp_path / 'out').glob('*_pose.jpg'))) == 3
-    code, _, err = command('predict.py', cfg, trained, images[0], '--boxes', '1,2,30,40', '--out', tmp_path / 'out')
+    code, _, err = command('predict', cfg, trained, images[0], '--boxes', '1,2,30,40', '--out', tmp_path / 'out')
     assert code == 2
     assert 'BottomUp finds instances in whole images by itself' in err
 
 
 def test_the_input_of_a_training_config_can_be_browsed_and_verified(command, bottom_up_cli_options, tmp_path):
     sheet = tmp_path / 'sheet.jpg'
-    code, _, err = command('dataset.py', 'browse', CONFIG, '--out', sheet, '--num-samples', 4, *bottom_up_cli_options())
+    code, _, err = command('dataset', 'browse', CONFIG, '--out', sheet, '--num-samples', 4, *bottom_up_cli_options())
     assert code == 0, err
     assert sheet.stat().st_size > 1000
 

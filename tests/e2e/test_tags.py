@@ -66,6 +66,6 @@ def test_the_oracle_predicts_all_instances(command, multi_person_data):
     data = {'test_dataloader.dataset.sources.0.data_root': str(multi_person_data), 'test_dataloader.num_workers': 0}
     codec = {'model.codec.heatmap_codec.type': 'Heatmap', 'model.codec.heatmap_codec.refine': 'taylor'}
     options = [f'{k}={v!r}' for k, v in {**data, **codec}.items()]
-    code, out, err = command('analyze.py', 'oracle', FOLDER / 'ae_hrnet_w32_coco_512.py', '--cfg-options', *options)
+    code, out, err = command('analyze', 'oracle', FOLDER / 'ae_hrnet_w32_coco_512.py', '--cfg-options', *options)
     assert code == 0, err
     assert float(out.split(' AP ')[1].split(',')[0]) >= 97

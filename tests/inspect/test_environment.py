@@ -70,7 +70,7 @@ def test_versions_are_compared_by_their_numbers(text, numbers):
 
 def test_the_command_reports_environment_and_data_and_writes_the_page(command, tiny_data, tiny_cli_options, tmp_path):
     config = Path(__file__).parents[2] / 'configs/cpm/cpm_synthetic.py'
-    code, out, _ = command('doctor.py', config, '--html', tmp_path / 'page.html', *tiny_cli_options())
+    code, out, _ = command('doctor', config, '--html', tmp_path / 'page.html', *tiny_cli_options())
     assert code in (0, 1)
     assert out.startswith('environment\n')
     assert 'train: LSPSource' in out

@@ -115,7 +115,7 @@ def test_a_network_that_cannot_be_traced_is_named_below_the_table_with_the_reaso
 
 
 def test_docs_models_md_names_every_config():
-    """To write it again: python tools/describe.py configs --table docs/reference/models.md"""
+    """To write it again: poseplug describe configs --table docs/reference/models.md"""
     text = (ROOT / 'docs/reference/models.md').read_text()
     assert [p.stem for p in find_config_files(ROOT / 'configs') if f'| `{p.stem}` |' not in text] == []
 

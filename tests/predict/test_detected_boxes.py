@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
 def test_the_command_writes_the_boxes_of_a_set(command, data, monkeypatch, tmp_path):
     monkeypatch.setattr(detectors, '_load_network', lambda file: (BrightAreaNetwork(), (64, 64)))
     out = tmp_path / 'detections.json'
-    arguments = ('dataset.py', 'detect', data / 'val2017', '--detector', 'x.onnx', '--out', out)
+    arguments = ('dataset', 'detect', data / 'val2017', '--detector', 'x.onnx', '--out', out)
     code, printed, _ = command(*arguments)
     assert (code, printed) == (0, f'written: {out}, 3 boxes in 3 images\n')
     results = json.loads(out.read_text())

@@ -396,7 +396,7 @@ def predict(command, monkeypatch, tmp_path):
 
     def run(*arguments):
         code, _, error = command(
-            'predict.py', *arguments, '--detector', 'x.onnx', '--device', 'cpu', '--out', tmp_path / 'out'
+            'predict', *arguments, '--detector', 'x.onnx', '--device', 'cpu', '--out', tmp_path / 'out'
         )
         results = tmp_path / 'out/results.json'
         return code, error, json.loads(results.read_text()) if results.is_file() else None

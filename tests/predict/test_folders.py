@@ -29,7 +29,7 @@ def images(tiny_data):
 
 def test_the_command_draws_all_instances_and_writes_the_results(command, model, images, tmp_path):
     out = tmp_path / 'out'
-    code, printed, _ = command('predict.py', *model, *images, '--out', out, '--heatmaps', '--csv')
+    code, printed, _ = command('predict', *model, *images, '--out', out, '--heatmaps', '--csv')
     assert code == 0
     results = json.loads((out / 'results.json').read_text())
     assert [i['file'] for i in results['images']] == list(map(str, images))
@@ -48,7 +48,7 @@ def test_the_command_draws_all_instances_and_writes_the_results(command, model, 
 
 def test_every_box_is_an_instance_and_json_goes_to_the_screen(command, model, images, tmp_path):
     arguments = ('--out', tmp_path / 'out', '--boxes', '5,5,60,80', '20,10,50,70', '--heatmaps', '--json')
-    code, printed, _ = command('predict.py', *model, images[0], *arguments)
+    code, printed, _ = command('predict', *model, images[0], *arguments)
     assert code == 0
     instances = json.loads(printed)['images'][0]['instances']
     assert [instance['box_xyxy'] for instance in instances] == [[5, 5, 65, 85], [20, 10, 70, 80]]
@@ -57,7 +57,7 @@ def test_every_box_is_an_instance_and_json_goes_to_the_screen(command, model, im
 
 def test_a_broken_image_is_reported_before_any_work(command, model, images, tmp_path):
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
-    code, _, error = command('predict.py', *model, *images, tmp_path / 'broken.jpg', 'nix.jpg', '--out', tmp_path / 'o')
+    code, _, error = command('predict', *model, *images, tmp_path / 'broken.jpg', 'nix.jpg', '--out', tmp_path / 'o')
     assert code == 2
     assert 'broken.jpg' in error
     assert 'nix.jpg' in error
@@ -121,7 +121,7 @@ def test_images_and_videos_go_together(command, model, images, tmp_path):
     )
     out = tmp_path / 'out'
     code, printed, _ = command(
-        'predict.py', *model, tmp_path / 'results.avi', images[0], '--out', out, '--csv', '--frame-interval', 3,
+        'predict', *model, tmp_path / 'results.avi', images[0], '--out', out, '--csv', '--frame-interval', 3,
         '--smooth', '--boxes', tmp_path / 'boxes.json',
     )  # fmt: skip
     assert code == 0
@@ -149,7 +149,7 @@ def test_without_images_there_is_no_table_of_images(command, model, tmp_path):
         '--frame-interval',
         10,
     )
-    code, printed, _ = command('predict.py', *model, *arguments)
+    code, printed, _ = command('predict', *model, *arguments)
     assert code == 0
     (video,) = json.loads(printed)['videos']
     assert (video['results'], video['video'], video['missing_frames']) == (
@@ -162,7 +162,7 @@ def test_without_images_there_is_no_table_of_images(command, model, tmp_path):
 
 def test_a_broken_video_is_reported_before_any_work(command, model, images, tmp_path):
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
-    code, _, error = command('predict.py', *model, *images, tmp_path / 'broken.mp4', '--out', tmp_path / 'o')
+    code, _, error = command('predict', *model, *images, tmp_path / 'broken.mp4', '--out', tmp_path / 'o')
     assert code == 2
     assert 'broken.mp4 is no video that can be read' in error
     assert not (tmp_path / 'o').exists()

@@ -96,12 +96,12 @@ def test_a_weight_beyond_float16_is_not_packaged():
 def test_the_command_packages_a_model_with_its_scores(command, checkpoint, tmp_path):
     (tmp_path / 'results.json').write_text('{"metrics": {"PCK@0.2": 50.0}}')
     results = ('--results', tmp_path / 'results.json', '--out', tmp_path / 'out', '--name', 'mine')
-    code, printed, _ = command('package_model.py', CONFIG, checkpoint, *results)
+    code, printed, _ = command('package_model', CONFIG, checkpoint, *results)
     assert code == 0
     assert 'mine.safetensors' in printed
     cfg, weights = load_shipped_model(tmp_path / 'out', 'mine')
     assert cfg['skeleton']['name'] == 'lsp'
     (tmp_path / 'results.json').write_text('[]')
-    code, _, error = command('package_model.py', CONFIG, checkpoint, *results)
+    code, _, error = command('package_model', CONFIG, checkpoint, *results)
     assert code == 2
     assert 'tools/test.py --out' in error

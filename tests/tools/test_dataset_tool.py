@@ -1,4 +1,4 @@
-"""tools/dataset.py: what verify reports, what browse draws, and how a data set is prepared."""
+"""poseplug dataset: what verify reports, what browse draws, and how a data set is prepared."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def change_labels(folder, change) -> None:
 
 
 def test_a_valid_data_set_is_counted_and_exits_with_0(command, root, tiny_data):
-    code, out, _ = command('dataset.py', 'verify', *config_arguments(root, tiny_data))
+    code, out, _ = command('dataset', 'verify', *config_arguments(root, tiny_data))
     assert code == 0
     assert f'train: LSPSource data_root={tiny_data} split=train' in out
     assert f'{tiny_data}/joints.mat: 10 of 10 instances kept; dropped: none' in out
@@ -56,14 +56,14 @@ def test_a_valid_data_set_is_counted_and_exits_with_0(command, root, tiny_data):
 def test_unreadable_images_are_named_and_exit_with_1(command, root, data_copy):
     (data_copy / 'images/im0002.jpg').write_bytes(b'not an image.')
     (data_copy / 'images/im0013.jpg').write_bytes(b'')
-    code, out, _ = command('dataset.py', 'verify', *config_arguments(root, data_copy))
+    code, out, _ = command('dataset', 'verify', *config_arguments(root, data_copy))
     assert code == 1
     assert f'PROBLEM      unreadable: {data_copy}/images/im0002.jpg: 13 bytes that are not a whole image' in out
     assert f'PROBLEM      unreadable: {data_copy}/images/im0013.jpg: 0 bytes' in out
 
 
 def test_a_missing_data_set_is_the_error_of_its_source(command, root, tmp_path):
-    code, _, error = command('dataset.py', 'verify', *config_arguments(root, tmp_path / 'nowhere'))
+    code, _, error = command('dataset', 'verify', *config_arguments(root, tmp_path / 'nowhere'))
     assert code == 2
     assert f'lsp: no joints.mat in {tmp_path}/nowhere. Get' in error
 
@@ -71,7 +71,7 @@ def test_a_missing_data_set_is_the_error_of_its_source(command, root, tmp_path):
 def test_keypoints_far_outside_are_counted_and_named(command, root, data_copy):
     change_labels(data_copy, lambda joints: joints[:, 12, :10].__iadd__(5000))
     change_labels(data_copy, lambda joints: joints.__setitem__((2, slice(None), slice(None)), 0))
-    code, out, _ = command('dataset.py', 'verify', *config_arguments(root, data_copy))
+    code, out, _ = command('dataset', 'verify', *config_arguments(root, data_copy))
     assert code == 1
     assert '10 outside the image: im0001.jpg neck (' in out
     assert '7.1 % of the keypoints lie outside their image' in out
@@ -79,14 +79,14 @@ def test_keypoints_far_outside_are_counted_and_named(command, root, data_copy):
 
 def test_an_image_in_training_and_test_set_is_found_by_its_pixels(command, root, data_copy):
     (data_copy / 'images/im0012.jpg').write_bytes((data_copy / 'images/im0003.jpg').read_bytes())
-    code, out, _ = command('dataset.py', 'verify', *config_arguments(root, data_copy))
+    code, out, _ = command('dataset', 'verify', *config_arguments(root, data_copy))
     assert code == 1
     assert f'ERROR: 1 images are both in a training and in a test set: {data_copy}/images/im0003.jpg is' in out
 
 
 def test_instances_at_a_single_position_are_named(command, root, data_copy):
     change_labels(data_copy, lambda joints: joints.__setitem__((slice(0, 2), slice(None), 4), 20))
-    code, out, _ = command('dataset.py', 'verify', *config_arguments(root, data_copy))
+    code, out, _ = command('dataset', 'verify', *config_arguments(root, data_copy))
     assert code == 1
     assert '1 instances have all their keypoints at one position: im0005.jpg' in out
 
@@ -149,7 +149,7 @@ def test_a_person_upside_down_is_judged_in_the_frame_of_the_torso(real_records):
 
 def test_a_sheet_shows_the_requested_number_of_samples(command, root, tiny_data, tmp_path):
     out = ('--out', tmp_path / 'a/sheet.jpg', '--num-samples', 5)
-    code, _, _ = command('dataset.py', 'browse', *config_arguments(root, tiny_data), *out)
+    code, _, _ = command('dataset', 'browse', *config_arguments(root, tiny_data), *out)
     assert code == 0
     assert cv2.imread(str(tmp_path / 'a/sheet.jpg')).shape == (320 + 20 + 2 * 4, 5 * (320 + 4) + 4, 3)
 
@@ -157,8 +157,8 @@ def test_a_sheet_shows_the_requested_number_of_samples(command, root, tiny_data,
 @pytest.mark.parametrize('options', [('--raw',), ('--split', 'test'), ('--epoch', '3')])
 def test_sheets_with_other_options_differ(command, root, tiny_data, tmp_path, options):
     arguments = (*config_arguments(root, tiny_data), '--num-samples', 4, '--out')
-    command('dataset.py', 'browse', *arguments, tmp_path / 'first.png')
-    assert command('dataset.py', 'browse', *arguments, tmp_path / 'second.png', *options)[0] == 0
+    command('dataset', 'browse', *arguments, tmp_path / 'first.png')
+    assert command('dataset', 'browse', *arguments, tmp_path / 'second.png', *options)[0] == 0
     first, second = (cv2.imread(str(tmp_path / f'{n}.png')) for n in ('first', 'second'))
     assert first.shape != second.shape or (first != second).mean() > 0.1
 
@@ -182,7 +182,7 @@ def test_keypoints_are_drawn_at_their_positions_in_the_input(tiny_data):
 ])  # fmt: skip
 def test_a_sheet_that_cannot_be_drawn_is_an_error(command, root, tiny_data, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    code, _, error = command('dataset.py', 'browse', *config_arguments(root, tiny_data), *arguments)
+    code, _, error = command('dataset', 'browse', *config_arguments(root, tiny_data), *arguments)
     assert code == 2
     assert message in error
 
@@ -191,7 +191,7 @@ def test_a_sheet_that_cannot_be_drawn_is_an_error(command, root, tiny_data, tmp_
 
 
 def test_the_synthetic_data_set_has_an_eighth_of_test_images(command, tmp_path):
-    code, out, bar = command('dataset.py', 'prepare', 'synthetic', '--out', tmp_path / 'made', '--num-images', 8)
+    code, out, bar = command('dataset', 'prepare', 'synthetic', '--out', tmp_path / 'made', '--num-images', 8)
     assert (code, out) == (0, f'written: {tmp_path}/made\n')
     assert 'rendering images 8/8' in bar
     about = json.loads((tmp_path / 'made/dataset.json').read_text())
@@ -201,13 +201,13 @@ def test_the_synthetic_data_set_has_an_eighth_of_test_images(command, tmp_path):
 
 def test_the_synthetic_data_set_is_written_in_cocos_layout_too(command, tmp_path):
     options = ('--format', 'coco', '--num-images', 3, '--num-train', 1, '--seed', 5)
-    assert command('dataset.py', 'prepare', 'synthetic', '--out', tmp_path / 'made', *options)[0] == 0
+    assert command('dataset', 'prepare', 'synthetic', '--out', tmp_path / 'made', *options)[0] == 0
     assert len(list((tmp_path / 'made/train2017').iterdir())) == 1
     assert len(list((tmp_path / 'made/val2017').iterdir())) == 2
 
 
 def test_a_data_set_that_is_present_is_checked(command, tiny_data):
-    code, out, _ = command('dataset.py', 'prepare', 'lsp', '--data-root', tiny_data)
+    code, out, _ = command('dataset', 'prepare', 'lsp', '--data-root', tiny_data)
     assert code == 0
     assert out.startswith(f'lsp is in {tiny_data}: 14 images\n{tiny_data}/joints.mat: 14 of 14 instances kept')
 
@@ -217,7 +217,7 @@ def test_a_data_set_that_is_present_is_checked(command, tiny_data):
 ])  # fmt: skip
 def test_a_missing_data_set_is_an_error_that_says_how_to_get_it(command, tmp_path, monkeypatch, name, hint):
     monkeypatch.setenv('POSEPLUG_DATA', str(tmp_path))
-    code, _, error = command('dataset.py', 'prepare', name)
+    code, _, error = command('dataset', 'prepare', name)
     assert code == 2
     assert hint in error
     assert f'in {tmp_path}/{name}' in error
@@ -228,6 +228,6 @@ def test_a_missing_data_set_is_an_error_that_says_how_to_get_it(command, tmp_pat
     (('synthetic',), 'prepare synthetic needs --out DIR'),
 ])  # fmt: skip
 def test_a_data_set_that_cannot_be_prepared_is_an_error(command, arguments, message):
-    code, _, error = command('dataset.py', 'prepare', *arguments)
+    code, _, error = command('dataset', 'prepare', *arguments)
     assert code == 2
     assert message in error

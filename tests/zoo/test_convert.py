@@ -58,7 +58,7 @@ def test_the_configs_on_the_page_build(text, tmp_path):
 def test_a_converted_checkpoint_gives_the_outputs_of_mmpose(saved, command, tmp_path, name):
     config, weights = tmp_path / 'config.py', tmp_path / 'ours.safetensors'
     config.write_text(f"_base_ = ['{CONFIGS}/{NETWORKS[name]}']\n{EXTRA_SETTINGS.get(name, '')}\n")
-    code, printed, error = command('convert.py', saved / f'{name}.pth', config, '--out', weights, '--trust')
+    code, printed, error = command('convert', saved / f'{name}.pth', config, '--out', weights, '--trust')
     assert code == 0, error
     assert f'{weights}: sha256 ' in printed.splitlines()[-1]
     model = build_model(load_config(config)).eval()

@@ -306,10 +306,10 @@ def test_the_command_prints_one_line_per_name_and_the_sha256(command, foreign_fi
     out, settings = tmp_path / 'ours.safetensors', repr(build_config(RESNET, 'DeconvHead')['model'])
     (tmp_path / 'config.py').write_text(f"skeleton = 'coco'\nmodel = {settings}\n")
     arguments = (foreign_file, tmp_path / 'config.py', '--out', out)
-    code, _, error = command('convert.py', *arguments)
+    code, _, error = command('convert', *arguments)
     assert (code, out.exists()) == (2, False)
     assert 'UnsafeFileError' in error
-    code, printed, _ = command('convert.py', *arguments, '--trust', '--report', tmp_path / 'report.json')
+    code, printed, _ = command('convert', *arguments, '--trust', '--report', tmp_path / 'report.json')
     assert code == 0
     lines = printed.splitlines()
     assert 'head.final_layer.bias (17,) -> head.predict.heatmap.bias' in lines

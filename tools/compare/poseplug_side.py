@@ -163,7 +163,7 @@ def create_scratch_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def write_pack(dataset: Any) -> Path:
-    """A pack of a data set, as tools/dataset.py writes it."""
+    """A pack of a data set, as poseplug dataset writes it."""
     from poseplug.data.pack_writer import pack_dataset
 
     return pack_dataset(dataset, inputs.INPUT_SIZE, Path(create_scratch_folder().name) / 'pack')

@@ -1,4 +1,4 @@
-"""Save MMPose's own models with random weights, to test `tools/convert.py`: python save_mmpose.py OUT [NAMES...].
+"""Save MMPose's own models with random weights, to test `poseplug convert`: python save_mmpose.py OUT [NAMES...].
 
 Runs under the other environment's Python (docs/lab/benchmark.md). For each model OUT receives NAME.pth, as MMPose's
 runner stores it, and NAME.npz: `input` (2, 3, H, W), as the network receives it, and its raw outputs `out0`, `out1`

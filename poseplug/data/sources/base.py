@@ -17,7 +17,7 @@ from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 
 _DEFAULT_DATA_ROOTS = ('data', '../shared/data')  # in the current folder, and in a folder shared by several checkouts
-_SYNTHETIC_HINT = 'the synthetic set needs no download: bash demo/quickstart.sh, or tools/dataset.py prepare synthetic'
+_SYNTHETIC_HINT = 'the synthetic set needs no download: bash demo/quickstart.sh, or poseplug dataset prepare synthetic'
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Reads a pack: the crops of a training set in a few large files, written by `tools/dataset.py pack`.
+"""Reads a pack: the crops of a training set in a few large files, written by `poseplug dataset pack`.
 
 A pack is a folder with `pack.json` (a description, with the sizes and the checksum of the other files),
 `instances.json` (one list per column, with an entry per crop) and `crops-00000.bin`, ... (JPEG files, one after the
@@ -38,7 +38,7 @@ INSTANCE_COLUMNS = dict(
     boxes=4, has_box=0, areas=0, has_area=0, centers=2, scales=0, head_sizes=0, annotation_ids=0, box_scores=0
 )
 _INTEGER_COLUMNS = ('has_box', 'has_area', 'annotation_ids')
-_REPACK_HINT = 'Write the pack anew with tools/dataset.py pack'
+_REPACK_HINT = 'Write the pack anew with poseplug dataset pack'
 
 
 @SOURCES.register_module()

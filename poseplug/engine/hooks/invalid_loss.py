@@ -72,7 +72,7 @@ class CheckInvalidLossHook(Hook):
         allowed = f', after {self.max_skipped_steps} that were left out' if self.max_skipped_steps else ''
         raise NonFiniteLossError(
             f'{problem}{allowed}. The loss before it was {float(self.last_finite_loss):g}, and the checkpoints in '
-            f'{runner.work_dir} are finite. Samples: {samples}. Look at them with tools/dataset.py browse, or lower '
+            f'{runner.work_dir} are finite. Samples: {samples}. Look at them with poseplug dataset browse, or lower '
             f'the learning rate; default_hooks.check_invalid_loss.max_skipped_steps=N leaves out up to N such steps'
         )
 
