@@ -178,7 +178,7 @@ def test_the_parts_of_installed_plugins_count_among_the_closest_and_the_known(si
     [
         ('codec', 'CPMHeatmap', 'poseplug.codecs.cpm.CPMHeatmap'),
         ('skeleton', 'lsp', 'poseplug.skeletons.lsp.lsp'),
-        ('hook', 'EMAHook', 'mmengine.hooks.ema_hook.EMAHook'),
+        ('hook', 'EmptyCacheHook', 'mmengine.hooks.empty_cache_hook.EmptyCacheHook'),
     ],
 )
 def test_a_built_in_name_that_a_package_takes_too_is_an_error_that_names_both_and_imports_nothing(

@@ -89,10 +89,10 @@ def test_a_part_of_another_kind_is_recognized():
 
 
 def test_mmengines_own_parts_are_found_but_not_listed():
-    assert HOOKS.get('EMAHook').__module__.startswith('mmengine')
-    assert 'EMAHook' not in HOOKS.list_names()
-    with pytest.raises(ConfigError, match="closest: 'EMAHook'"):
-        HOOKS.get('EMAHok')
+    assert HOOKS.get('EmptyCacheHook').__module__.startswith('mmengine')
+    assert 'EmptyCacheHook' not in HOOKS.list_names()
+    with pytest.raises(ConfigError, match="closest: 'EmptyCacheHook'"):
+        HOOKS.get('EmptyCacheHok')
 
 
 @pytest.mark.parametrize('name', ['this', 'json', 'os.path', 'no.such.Name', '', '.', 'torch.nn.Nothing'])
