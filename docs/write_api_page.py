@@ -17,7 +17,7 @@ PAGE = Path(__file__).parent / 'reference' / 'api.md'
 SECTIONS = {
     'Predict': 'Predictor Poses HeatmapStages Detector OnnxDetector ExportedModel draw_poses',
     'Models and configs': 'load_model list_models load_config build_model Estimator',
-    'Train and test': 'train test EvaluationResult',
+    'Train and test': 'train test TrainingResult EvaluationResult',
     'Skeletons': 'Skeleton get_skeleton register_skeleton',
     'Data structures': 'Record Instances IgnoredRegions Sample Batch Targets Grid MetricResult SourceReport',
     'Base classes of parts': 'Codec MapCodec Head Metric Source Transform',

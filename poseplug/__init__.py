@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from poseplug.data.sources.base import Source, SourceReport
     from poseplug.data.transforms.base import Transform
     from poseplug.deploy.runtime import ExportedModel
-    from poseplug.engine.launch import test, train
+    from poseplug.engine.launch import TrainingResult, test, train
     from poseplug.evaluation.base import Metric, MetricResult
     from poseplug.evaluation.results import EvaluationResult
     from poseplug.fields.grid import Grid
@@ -77,7 +77,7 @@ _NAMES_BY_MODULE = {
     'poseplug.data.sources.base': 'Source SourceReport',
     'poseplug.data.transforms.base': 'Transform',
     'poseplug.deploy.runtime': 'ExportedModel',
-    'poseplug.engine.launch': 'test train',
+    'poseplug.engine.launch': 'TrainingResult test train',
     'poseplug.evaluation.base': 'Metric MetricResult',
     'poseplug.evaluation.results': 'EvaluationResult',
     'poseplug.fields.grid': 'Grid',
@@ -140,6 +140,7 @@ __all__ = [
     'Source',
     'SourceReport',
     'Targets',
+    'TrainingResult',
     'Transform',
     'UnsafeFileError',
     'VideoError',

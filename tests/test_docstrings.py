@@ -29,8 +29,7 @@ ERRORS = [name for name, value in DOCUMENTED.items() if inspect.isclass(value) a
 FUNCTIONS = [name for name, value in DOCUMENTED.items() if inspect.isfunction(value)]
 CLASSES = [name for name in DOCUMENTED if name not in FUNCTIONS and name not in ERRORS]
 TEST_HELPERS = [name for name in FUNCTIONS if hasattr(poseplug.testing, name)]
-NOT_YET = {'test', 'train'}
-WITHOUT_EXAMPLE = {'NetworkContract', 'DecodeModule', 'Predictor.__call__', *TEST_HELPERS, *NOT_YET}
+WITHOUT_EXAMPLE = {'NetworkContract', 'DecodeModule', 'Predictor.__call__', *TEST_HELPERS}
 WITHOUT_ERRORS = {'list_models', *TEST_HELPERS}
 
 

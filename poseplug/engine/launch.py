@@ -202,6 +202,21 @@ def train(
         ConfigError: a setting is wrong, or `work_dir` holds a run already.
         CheckpointError: there is no valid checkpoint to resume, or the weights do not fit the model.
         NonFiniteLossError: a loss or a gradient is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from poseplug.data.synthetic import write_lsp
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> data_root = str(write_lsp(folder / 'lsp', num_images=4, num_train=2))
+        >>> result = train('cpm_synthetic', folder / 'run', options={
+        ...     'train_cfg.max_steps': 1,
+        ...     'train_dataloader.batch_size': 2,
+        ...     'train_dataloader.num_workers': 0,
+        ...     'train_dataloader.dataset.sources.0.data_root': data_root,
+        ... })
+        >>> result.steps, result.checkpoint.name
+        (1, 'step_0000001.pth')
     """
     cfg = _open_config(config, options, training=True)
     if work_dir is None:
@@ -421,6 +436,20 @@ def test(
     Raises:
         ConfigError: a setting is wrong.
         CheckpointError: the weights are missing, damaged or of another model.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from poseplug.data.synthetic import write_lsp
+        >>> import poseplug
+        >>> data_root = str(write_lsp(Path(tempfile.mkdtemp()) / 'lsp', num_images=4, num_train=2))
+        >>> weights = Path(poseplug.__file__).parent / 'weights/cpm_lsp_lite.safetensors'
+        >>> result = test('cpm_lsp_lite', weights, options={
+        ...     'test_dataloader.num_workers': 0,
+        ...     'test_dataloader.dataset.sources.0.data_root': data_root,
+        ... })
+        >>> sorted(result.values)[:3]
+        ['AUC@0.2', 'PCK@0.1', 'PCK@0.1/ankle']
     """
     cfg = _open_config(config, options, training=False)
     model: Any = build_model(cfg)
