@@ -129,3 +129,13 @@ def test_torchrun_starts_the_command_as_a_module_in_several_processes(tiny_cli_o
     result = subprocess.run([*torchrun, *args], capture_output=True, text=True, cwd=tmp_path)
     assert result.stdout == f'done: 6 steps, in {tmp_path / "run"}\n', result.stderr
     assert 'training on 2 x cpu' in result.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(root):
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'poseplug', 'list'], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ''
+    process.stderr.close()
+    assert process.wait() == 141

@@ -1,1 +1,1 @@
-"""The command line: one module per command in `poseplug.cli.commands`, and what they share."""
+"""The command line: one module per command in `poseplug.cli.commands`, and code that all commands use."""

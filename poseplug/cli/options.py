@@ -1,4 +1,4 @@
-"""What the commands share: options with dotted keys, and errors as one message without a traceback."""
+"""Options with dotted keys for all commands, and errors as one message without a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from poseplug.core.progress import StderrLogHandler
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add `--cfg-options KEY=VALUE ...` to a command that reads a config."""
+    """Add `--cfg-options KEY=VALUE ...` to a command that reads a config.
+
+    Args:
+        parser: of the command.
+
+    Returns:
+        The same parser.
+    """
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -30,18 +37,19 @@ def add_config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
 
 
 class _KeyValueAction(argparse.Action):
-    """Collects pairs in one dict; the option may be repeated."""
+    """Collects the pairs of an option, which may be repeated, in one dict."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), **dict(values)})
+        previous = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, {**previous, **dict(values)})
 
 
 def parse_cfg_option(text: str) -> tuple[str, Any]:
     """Parse one `KEY=VALUE`.
 
     Args:
-        text: whose value is a literal such as `3`, `(1, 2)`, `true` or `dict(type='Name')`; anything else is a string,
-            and no code is run.
+        text: such as 'model.head.num_stages=3'. A literal such as `3`, `(1, 2)`, `true` or `dict(type='Name')` is
+            parsed; any other value is a string. No code is run.
 
     Returns:
         Key and value.
@@ -57,14 +65,15 @@ def parse_cfg_option(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
     try:
-        tree = ast.parse({'true': 'True', 'false': 'False'}.get(value.lower(), value).strip(), mode='eval')
+        literal = {'true': 'True', 'false': 'False'}.get(value.lower(), value).strip()
+        tree = ast.parse(literal, mode='eval')
         return key, ast.literal_eval(_DictCallTransformer().visit(tree))
     except (ValueError, SyntaxError):
         return key, value
 
 
 class _DictCallTransformer(ast.NodeTransformer):
-    """Turns `dict(name=value)`, as configs are written, into the literal `{'name': value}`."""
+    """Converts `dict(name=value)`, the style of configs, to the literal `{'name': value}`."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -79,7 +88,7 @@ def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None
 
     Args:
         name: of the command's module.
-        prog: what the help calls the program.
+        prog: name of the program in its help.
         argv: the arguments (default: those of the process).
     """
     module = importlib.import_module(f'poseplug.cli.commands.{name}')
@@ -96,18 +105,25 @@ def main(
 ) -> None:
     """Parse the arguments and run a command.
 
-    An error of poseplug is printed as one message on stderr and ends the process with code 2; with POSEPLUG_TRACE=1 it
-    is raised.
-
     Args:
         parser: of the command.
-        run: gets the parsed arguments.
+        run: the command, called with the parsed arguments.
         argv: the arguments (default: those of the process).
+
+    Raises:
+        SystemExit: with code 2 after an error of poseplug, which is printed as one message on stderr; with code 130
+            after Ctrl+C; with code 141 if the reader of the output has gone.
+        PoseplugError: the error itself, if POSEPLUG_TRACE=1 is set.
     """
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[StderrLogHandler()])
     try:
         run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone, as in `poseplug list | head`. Python flushes again at exit, where nothing may be left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except PoseplugError as error:
         if os.environ.get('POSEPLUG_TRACE'):
             raise

@@ -1,4 +1,4 @@
-"""From a config to built parts: what one part knows is passed on to the next, so that a config says it once."""
+"""Builds the parts of a config: values that one part knows are passed on to others, so that a config has them once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from poseplug.registry.skeletons import get_skeleton
 
 def require_setting(cfg: Mapping[str, Any], key: str) -> Any:
     """Return a top-level setting of a config.
+
+    Args:
+        cfg: the config.
+        key: of the setting.
 
     Raises:
         ConfigError: the config does not have it.
@@ -60,8 +64,11 @@ def build_teacher(spec: Mapping[str, Any]) -> nn.Module:
     Args:
         spec: dict(config=FILE, weights=FILE).
 
+    Returns:
+        The estimator with these weights.
+
     Raises:
-        ConfigError: one of them is missing, or there is another setting.
+        ConfigError: one of the two is missing, or there is another setting.
         CheckpointError: the weights cannot be read or do not fit the config's model.
     """
     if set(spec) != {'config', 'weights'} or None in spec.values():
@@ -80,6 +87,9 @@ def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0
         seed: of its random numbers.
         **overrides: settings that replace those of `spec`.
 
+    Returns:
+        The data set.
+
     Raises:
         ConfigError: a setting is missing, unknown or out of range.
         AnnotationError: the data are missing or damaged.
@@ -89,7 +99,13 @@ def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0
 
 
 def get_input_size(cfg: Mapping[str, Any]) -> Size:
-    """Return (width, height) of the model's input in px, from its codec or that of its first decoder.
+    """Return the size of the model's input.
+
+    Args:
+        cfg: with `model`.
+
+    Returns:
+        (width, height) in px, of the model's codec or the codec of its first decoder.
 
     Raises:
         ConfigError: no codec has an `input_size`.
@@ -108,5 +124,9 @@ def build_metrics(specs: Any, skeleton: Skeleton) -> list[Any]:
     Args:
         specs: one metric or a list of them.
         skeleton: of the instances that they compare.
+
+    Returns:
+        The metrics, in the order of `specs`.
     """
-    return [METRICS.build(s, skeleton=skeleton) for s in (specs if isinstance(specs, Sequence) else [specs])]
+    listed = specs if isinstance(specs, Sequence) else [specs]
+    return [METRICS.build(spec, skeleton=skeleton) for spec in listed]

@@ -1,4 +1,4 @@
-"""What may stand in a config: which key is built by which registry, and everything that does not fit."""
+"""Checks of a config: which registry builds which key, and every setting that does not fit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ from poseplug.registry.registries import (
 
 
 class PartKind(NamedTuple):
-    """What builds the parts below a key, what other parts hand them, and settings that others read."""
+    """The parts below a key of a config.
+
+    Attributes:
+        registry: builds them.
+        provided: names of the arguments that other parts provide.
+        external_settings: settings in the same dict that are not for the part's constructor.
+        default_type: the part of a dict without `type`; None: such a dict is not a part.
+    """
 
     registry: MMEngineRegistry
     provided: tuple[str, ...] = ()
@@ -68,7 +75,10 @@ _INPUT_NORM_SETTINGS = ('mean', 'std', 'channel_order')
 
 @cache
 def get_training_part_kinds() -> dict[str, PartKind]:
-    """The kinds of part that only training builds; looking them up imports the training engine."""
+    """Return the kinds of part that only training builds, by key.
+
+    The training engine is imported, which checking the other keys does not need.
+    """
     from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
     import poseplug.engine.schedules  # noqa: F401 - registers ours
@@ -86,39 +96,55 @@ def get_training_part_kinds() -> dict[str, PartKind]:
 
 
 def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[KeyPath, str]]:
-    """Everything that is wrong with a config, as key path and message."""
+    """Find every error in a config.
+
+    Args:
+        cfg: the loaded config.
+        training: check the parts of the training engine (hooks, optimizer, schedules) too.
+
+    Yields:
+        Key path and message of each error. The settings below a wrong key are not checked.
+    """
     yield from _find_unread_keys(cfg)
-    for key in _DATALOADER_KEYS:
-        yield from _find_unknown_keys((key,), cfg.get(key), _DATALOADER_SETTINGS, 'a loader has')
-    for key in ('val_dataloader', 'test_dataloader'):
-        if get_setting(cfg, [key, 'dataset', 'max_skipped']):
-            yield (
-                (key, 'dataset', 'max_skipped'),
-                'a picture left out of a test would be missing from its figures; leave max_skipped=0',
-            )
-    model = cfg.get('model')
-    yield from _find_unknown_keys(
-        ('model', 'input_norm'), get_setting(model, ['input_norm']), _INPUT_NORM_SETTINGS, 'input_norm has'
-    )
-    yield from _find_unknown_keys(
-        ('auto_scale_lr',), cfg.get('auto_scale_lr'), ('base_batch_size',), 'auto_scale_lr has'
-    )
+    yield from _find_dataloader_errors(cfg)
+    yield from _find_dict_errors(cfg)
     yield from _find_skeleton_errors(cfg.get('skeleton'))
     if not isinstance(cfg.get('seed', 0), int):
         yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
     constructor = get_setting(cfg, ['optim_wrapper', 'constructor'])
     if training and constructor and find_part_type(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
         yield ('optim_wrapper', 'constructor'), describe_missing_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor)
-    told: list[KeyPath] = []
-    for path, spec, kind in iter_parts(cfg, {**PART_KINDS, **get_training_part_kinds()} if training else PART_KINDS):
-        if not any(path[: len(above)] == above for above in told):  # what stands below a wrong key is not looked at
-            found = list(_find_part_errors(path, spec, kind))
-            told += [where for where, _ in found if where != path]
-            yield from found
+    part_kinds = {**PART_KINDS, **get_training_part_kinds()} if training else PART_KINDS
+    wrong_keys: list[KeyPath] = []
+    for path, spec, kind in iter_parts(cfg, part_kinds):
+        if not any(path[: len(key)] == key for key in wrong_keys):
+            errors = list(_find_part_errors(path, spec, kind))
+            wrong_keys += [key for key, _ in errors if key != path]
+            yield from errors
+
+
+def _find_dataloader_errors(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Unknown settings of dataloaders, and data sets for tests that may skip images."""
+    for key in _DATALOADER_KEYS:
+        yield from _find_unknown_keys((key,), cfg.get(key), _DATALOADER_SETTINGS, 'a loader has')
+    for key in ('val_dataloader', 'test_dataloader'):
+        if get_setting(cfg, [key, 'dataset', 'max_skipped']):
+            yield (
+                (key, 'dataset', 'max_skipped'),
+                'an image left out of a test would be missing from its results; leave max_skipped=0',
+            )
+
+
+def _find_dict_errors(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Unknown settings of dicts that no registry builds."""
+    input_norm = get_setting(cfg.get('model'), ['input_norm'])
+    yield from _find_unknown_keys(('model', 'input_norm'), input_norm, _INPUT_NORM_SETTINGS, 'input_norm has')
+    auto_scale_lr = cfg.get('auto_scale_lr')
+    yield from _find_unknown_keys(('auto_scale_lr',), auto_scale_lr, ('base_batch_size',), 'auto_scale_lr has')
 
 
 def _find_unread_keys(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
-    """Top-level keys that nobody reads, when they look like a misspelt one: others are the config's own variables."""
+    """Top-level keys that are close to a known one: any other unknown key is a variable of the config."""
     files = list_config_files(Path(cfg.filename)) if cfg.filename else []
     used = {name for file in files for name in find_used_names(file)}
     for key in set(cfg) - KNOWN_KEYS - used:
@@ -127,16 +153,16 @@ def _find_unread_keys(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
             yield (key,), f'nothing reads {key!r}; {hint}'
 
 
-def _find_unknown_keys(path: KeyPath, spec: Any, known: Sequence[str], owner: str) -> Iterator[tuple[KeyPath, str]]:
-    """Keys of a plain dict that nobody reads."""
+def _find_unknown_keys(path: KeyPath, spec: Any, known: Sequence[str], subject: str) -> Iterator[tuple[KeyPath, str]]:
+    """Keys of a plain dict that are not known; `subject` begins the message, such as 'a loader has'."""
     for key in spec if isinstance(spec, Mapping) else ():
         if key not in known:
             hint = suggest_closest(key, known)
-            yield (*path, key), compose_message(f'{owner} no setting {key!r}', hint, f'known: {", ".join(known)}')
+            yield (*path, key), compose_message(f'{subject} no setting {key!r}', hint, f'known: {", ".join(known)}')
 
 
 def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with the config's skeleton."""
+    """The error of a skeleton that cannot be built."""
     from poseplug.registry.skeletons import get_skeleton
 
     try:
@@ -147,7 +173,7 @@ def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _find_part_errors(path: KeyPath, spec: Mapping[str, Any], kind: PartKind) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with the type and the settings of one part."""
+    """The errors in the type and the settings of one part."""
     name = spec.get('type', kind.default_type)
     try:
         part = find_part_type(kind.registry, name)
@@ -161,14 +187,20 @@ def _find_part_errors(path: KeyPath, spec: Mapping[str, Any], kind: PartKind) ->
         if isinstance(spec.get(key), str | int | float):
             yield (*path, key), f"a {key} is written as dict(type='Name', ...); got {spec[key]!r}"
     settings = {k: v for k, v in spec.items() if k != 'type' and k not in kind.external_settings}
-    for key, message in find_argument_errors(
-        part, name if isinstance(name, str) else name.__name__, settings, kind.provided
-    ).items():
+    part_name = name if isinstance(name, str) else name.__name__
+    for key, message in find_argument_errors(part, part_name, settings, kind.provided).items():
         yield (*path, key) if key else path, message
 
 
 def find_part_type(registry: MMEngineRegistry, name: Any) -> PartType | None:
-    """Find a part by its name in one of our registries or in mmengine's own; a class or function is returned as it is.
+    """Find the class or function of a config's `type`.
+
+    Args:
+        registry: of poseplug or of mmengine.
+        name: a registered name, or a class or function, which is returned as it is.
+
+    Returns:
+        The class or function; None if the registry has no such name.
 
     Raises:
         PluginError: the name is taken twice, or its package does not load.
@@ -181,7 +213,12 @@ def find_part_type(registry: MMEngineRegistry, name: Any) -> PartType | None:
 
 
 def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
-    """Compose the message for a name that a registry does not have."""
+    """Compose the message for a `type` for which `find_part_type` returns None.
+
+    Args:
+        registry: of poseplug or of mmengine.
+        name: the value of `type`.
+    """
     if not isinstance(name, str):
         return f'a type is the name of a {registry.name} or a class; got {name!r}'
     if isinstance(registry, Registry):
@@ -194,29 +231,48 @@ def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
 def iter_parts(
     cfg: Mapping[str, Any], part_kinds: Mapping[str, PartKind]
 ) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
-    """Every dict that one of the registries builds: its key path, itself, its kind.
+    """Iterate over the dicts of a config that registries build, outer ones first.
 
-    A dict below a part is of the same kind unless its key says otherwise; what stands below a key that ends in `_cfg`
-    is the part's own affair.
+    A dict inside a part is of the part's kind unless `part_kinds` has its key. A dict below a key that ends in `_cfg`
+    is a setting that the part interprets, and no part.
+
+    Args:
+        cfg: the config.
+        part_kinds: kinds of part by key.
+
+    Yields:
+        Key path, dict and kind of each part.
     """
-
-    def walk(value: Any, path: KeyPath, kind: PartKind | None) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
-        if isinstance(value, dict):
-            if kind and ('type' in value or kind.default_type):
-                yield path, value, kind
-            for key, below in value.items():
-                yield from walk(below, (*path, key), part_kinds.get(key, None if str(key).endswith('_cfg') else kind))
-        elif isinstance(value, list | tuple):
-            for place, below in enumerate(value):
-                yield from walk(below, (*path, place), kind)
-
     for key in (*_CORE_KEYS, *TRAINING_KEYS):
         if key in cfg:
-            yield from walk(cfg[key], (key,), part_kinds.get(key))
+            yield from _iter_parts_below(cfg[key], (key,), part_kinds.get(key), part_kinds)
+
+
+def _iter_parts_below(
+    value: Any, path: KeyPath, kind: PartKind | None, part_kinds: Mapping[str, PartKind]
+) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
+    """The parts in a value, which is of a kind unless a key inside says otherwise."""
+    if isinstance(value, dict):
+        if kind and ('type' in value or kind.default_type):
+            yield path, value, kind
+        for key, setting in value.items():
+            inherited_kind = None if str(key).endswith('_cfg') else kind
+            yield from _iter_parts_below(setting, (*path, key), part_kinds.get(key, inherited_kind), part_kinds)
+    elif isinstance(value, list | tuple):
+        for index, element in enumerate(value):
+            yield from _iter_parts_below(element, (*path, index), kind, part_kinds)
 
 
 def get_setting(cfg: Any, path: Sequence[Any]) -> Any:
-    """What a config holds below keys and places, or None."""
+    """Return a nested setting of a config.
+
+    Args:
+        cfg: the config, or a dict or list in it.
+        path: keys, and indices into lists, which may be text.
+
+    Returns:
+        The setting; None if there is none.
+    """
     for key in path:
         if isinstance(cfg, Mapping | Config):
             cfg = cfg.get(key)

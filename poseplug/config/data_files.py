@@ -1,4 +1,4 @@
-"""JSON and YAML configs, which are data: nothing in them is run; and Python configs shown without running them."""
+"""Reads configs without running them: JSON and YAML configs, which are data, and the syntax of Python configs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poseplug.core.errors import ConfigError, UnsafeFileError
 
 DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
 _IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a name with dots imports a module
-_MAX_BASE_DEPTH = 10  # of bases of bases
+_MAX_BASE_DEPTH = 10  # a base of a base has depth 2; bases that refer to each other end here
 
 
 def load_data_config(path: Path, depth: int = 0) -> dict[str, Any]:
@@ -21,11 +21,14 @@ def load_data_config(path: Path, depth: int = 0) -> dict[str, Any]:
 
     Args:
         path: of the config; its bases are JSON or YAML files, too.
-        depth: how many configs below the one that was asked for this one is.
+        depth: 0 for the config itself, 1 for its bases, 2 for bases of those.
+
+    Returns:
+        The settings, merged with those of the bases.
 
     Raises:
-        UnsafeFileError: it names modules to import, or a Python file as its base or as a teacher's config.
-        ConfigError: it cannot be read, or its bases refer to each other in a circle.
+        UnsafeFileError: the config names modules to import, or a Python file as its base or as a teacher's config.
+        ConfigError: the config cannot be read, or its bases refer to each other in a circle.
     """
     content = _parse_data_file(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -58,7 +61,7 @@ def _check_base(base: Any, path: Path, depth: int) -> None:
 
 
 def _find_code_settings(content: Any) -> Iterator[str]:
-    """The settings at any depth that name a part by its module, or a Python config, as text."""
+    """The settings, at any depth, that would run code: text such as "type 'package.module.Name'"."""
     remaining = [content]
     while remaining:
         value = remaining.pop()
@@ -72,7 +75,7 @@ def _find_code_settings(content: Any) -> Iterator[str]:
 
 
 def _runs_code(key: str, text: str) -> bool:
-    """Whether a setting names a part by its module, or a config that is not data."""
+    """Whether a setting imports a module, or refers to a config that is not data."""
     if key in _IMPORTABLE_SETTINGS:
         return '.' in text
     return key == 'config' and Path(text).suffix not in DATA_CONFIG_SUFFIXES
@@ -94,8 +97,14 @@ def _parse_data_file(path: Path) -> Any:
 def parse_plain_yaml(text: str) -> Any:
     """Parse YAML of plain values.
 
+    Args:
+        text: the YAML.
+
+    Returns:
+        The value, of plain Python types.
+
     Raises:
-        ValueError: it is not YAML, or contains tags of objects or aliases, which can expand without end.
+        ValueError: the text is not YAML, or contains tags of objects or aliases. Nested aliases can expand to any size.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -110,7 +119,7 @@ def parse_plain_yaml(text: str) -> Any:
 
 
 def _merge_settings(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """A base with the settings of a config over it; dicts are merged, unless the config's has `_delete_`."""
+    """The settings of a base, replaced by those of a config; dicts are merged unless the config's has `_delete_`."""
     result = dict(base)
     for key, value in override.items():
         base_value = result.get(key)
@@ -138,10 +147,11 @@ def inspect_python_config(path: Path) -> dict[str, Any]:
         path: of the config; its bases are not read.
 
     Returns:
-        The settings by name; whatever would have to be run is the text of its source.
+        The settings by name. An expression that is not a literal is its source, as '<not run: SOURCE>', and a
+        statement that is not an assignment is one under 'line NUMBER'.
 
     Raises:
-        ConfigError: it is not Python.
+        ConfigError: the file is not Python.
     """
     settings: dict[str, Any] = {}
     for statement in parse_config_syntax(path).body:
@@ -154,7 +164,7 @@ def inspect_python_config(path: Path) -> dict[str, Any]:
 
 
 def _literal_or_source(node: ast.AST, names: Mapping[str, Any]) -> Any:
-    """The value of an expression of literals, dict(...) and the given names; otherwise its source."""
+    """The value of an expression of literals, dict(...) and `names`; otherwise its source."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id in names:
@@ -174,5 +184,5 @@ def _literal_or_source(node: ast.AST, names: Mapping[str, Any]) -> Any:
 
 
 def _mark_source(node: ast.AST) -> str:
-    """The source of something that is not run."""
+    """The source of an expression or statement, marked as not run."""
     return f'<not run: {ast.unparse(node)}>'

@@ -1,6 +1,7 @@
-"""Configs: classic mmengine Python files, read so that an error says which file, which line and which setting.
+"""Loads configs, and reports an error in one with its file, line and setting.
 
-A .py config is a program. A .json or .yaml config is data, of which nothing is run (`poseplug.config.data_files`).
+A .py config is a program, in the classic syntax of mmengine. A .json or .yaml config is data, and nothing in it is run
+(`poseplug.config.data_files`).
 """
 
 from __future__ import annotations
@@ -61,11 +62,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
         2
     """
     path, options = find_config(path), options or {}
-    cfg = (
-        Config(load_data_config(path), filename=str(path))
-        if path.suffix in DATA_CONFIG_SUFFIXES
-        else _load_python_config(path)
-    )
+    if path.suffix in DATA_CONFIG_SUFFIXES:
+        cfg = Config(load_data_config(path), filename=str(path))
+    else:
+        cfg = _load_python_config(path)
     _import_custom_modules(cfg, options)
     _merge_cfg_options(cfg, options)
     _check_config(cfg, options, training)
@@ -75,9 +75,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
 def _load_python_config(path: Path) -> Config:
     """A Python config with its bases."""
     if path.suffix != '.py':
-        raise ConfigError(
-            f'{path} is no config: its name ends in .py, or in {", ".join(DATA_CONFIG_SUFFIXES)} for one of data alone'
-        )
+        suffixes = ', '.join(DATA_CONFIG_SUFFIXES)
+        raise ConfigError(f'{path} is no config: its name ends in .py, or in {suffixes} for one of data alone')
     for file in list_config_files(path):
         parse_config_syntax(file)
     _add_import_folders(path)
@@ -90,7 +89,7 @@ def _load_python_config(path: Path) -> Config:
 
 
 def _read_python_config(path: Path) -> Config:
-    """Run a Python config and its bases; those of `poseplug::NAME` are found among the shipped ones."""
+    """Run a Python config and its bases; a base `poseplug::NAME` is a shipped config."""
     with tempfile.TemporaryDirectory() as folder:
         file = _localize_bases(path, Path(folder))
         cfg = Config.fromfile(str(file), lazy_import=False, import_custom_modules=False)
@@ -112,8 +111,9 @@ def _localize_bases(path: Path, folder: Path) -> Path:
     copies = [_localize_bases(file, folder) if file.is_file() else file for file in files]
     if copies == files and not any('::' in base for base in bases):
         return path
+    base_paths = [str(copy) for copy in copies]
     source = path.read_text(encoding='utf-8')
-    source = source.replace(get_base_source(path), f'_base_ = {[str(copy) for copy in copies]!r}', 1)
+    source = source.replace(get_base_source(path), f'_base_ = {base_paths!r}', 1)
     source = re.sub(r'{{\s*fileDirname\s*}}', path.resolve().parent.as_posix(), source)  # of the config, not the copy
     copy = Path(tempfile.mkdtemp(dir=folder)) / path.name
     copy.write_text(source, encoding='utf-8')
@@ -121,9 +121,9 @@ def _localize_bases(path: Path, folder: Path) -> Path:
 
 
 def _add_import_folders(path: Path) -> None:
-    """Let a config that imports modules, and its bases, import those that lie beside it.
+    """Append the folders of a config and its bases to the module search path, if they import modules.
 
-    The folders stay on the module search path, last, so that modules can be imported later and in loader workers.
+    The folders stay there, so that modules can be imported later and in loader workers.
     """
     for file in list_config_files(path):
         folder = str(file.resolve().parent)
@@ -154,35 +154,44 @@ def _import_custom_modules(cfg: Config, options: Mapping[str, Any]) -> None:
 
 
 def _merge_cfg_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Put `--cfg-options` into a config: first the parts that are exchanged by `type`, outer ones before inner ones.
+    """Merge `--cfg-options` into a config: first parts that are replaced by `type`, outer ones before inner ones.
 
-    An exchanged part starts anew with its own defaults. It keeps what `_find_shared_settings` says.
+    A replaced part has its defaults, and of the old settings only those of `_find_shared_settings`.
     """
-    unread = [k for k in options if k.partition('.')[0] not in KNOWN_KEYS | set(cfg)]
-    if unread:
-        name = unread[0].partition('.')[0]
-        hint = suggest_closest(name, KNOWN_KEYS | set(cfg)) or f'it has: {", ".join(k for k in cfg if k in KNOWN_KEYS)}'
-        raise ConfigError(f'--cfg-options {unread[0]}: the config has no {name!r}; {hint}')
-    exchanged = {key: kind for key, value in options.items() if (kind := _get_new_type(key, value)) is not None}
-    for key in sorted(exchanged, key=lambda k: k.count('.')):
-        _reset_replaced_part(cfg, tuple(key.removesuffix('.type').split('.')), exchanged[key])
+    _check_option_keys(cfg, options)
+    new_types = {key: _get_new_type(key, value) for key, value in options.items()}
+    replaced = [key for key, new_type in new_types.items() if new_type is not None]
+    for key in sorted(replaced, key=lambda k: k.count('.')):
+        _reset_replaced_part(cfg, tuple(key.removesuffix('.type').split('.')), new_types[key])
         _set_option(cfg, key, options[key])
     for key, value in options.items():
-        if key not in exchanged:
+        if key not in replaced:
             _set_option(cfg, key, value)
 
 
+def _check_option_keys(cfg: Config, options: Mapping[str, Any]) -> None:
+    known = KNOWN_KEYS | set(cfg)
+    for key in options:
+        name = key.partition('.')[0]
+        if name not in known:
+            existing = ', '.join(k for k in cfg if k in KNOWN_KEYS)
+            hint = suggest_closest(name, known) or f'it has: {existing}'
+            raise ConfigError(f'--cfg-options {key}: the config has no {name!r}; {hint}')
+
+
 def _get_new_type(key: str, value: Any) -> Any:
-    """The type that an option gives to a part, as `KEY.type=Name` or `KEY=dict(type='Name', ...)`, or None."""
-    return value if key.endswith('.type') else value.get('type') if isinstance(value, Mapping) else None
+    """The type of a part that an option sets, by `KEY.type=Name` or `KEY=dict(type='Name', ...)`, or None."""
+    if key.endswith('.type'):
+        return value
+    return value.get('type') if isinstance(value, Mapping) else None
 
 
 def _set_option(cfg: Config, key: str, value: Any) -> None:
-    """Set one dotted key; places in a list of dicts are numbers. A dict takes the place of a value that is none."""
-    *above, last = key.split('.')
-    owner = get_setting(cfg, above) if above else cfg
-    if isinstance(value, Mapping) and isinstance(owner, Mapping) and isinstance(owner.get(last), str | int | float):
-        del owner[last]  # type: ignore[attr-defined]
+    """Set one dotted key, in which a number is an index into a list; a dict replaces a plain value."""
+    *parents, name = key.split('.')
+    parent = get_setting(cfg, parents) if parents else cfg
+    if isinstance(value, Mapping) and isinstance(parent, Mapping) and isinstance(parent.get(name), str | int | float):
+        del parent[name]  # type: ignore[attr-defined]
     try:
         cfg.merge_from_dict({key: value})
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
@@ -192,59 +201,59 @@ def _set_option(cfg: Config, key: str, value: Any) -> None:
 
 
 def _describe_nearest_setting(cfg: Config, key: str) -> str:
-    """The innermost setting above a dotted key that the config does have, for an error message."""
+    """The innermost setting above a dotted key that the config has, for an error message."""
     path = key.split('.')
-    for n in range(len(path) - 1, 0, -1):
-        value = get_setting(cfg, path[:n])
+    for length in range(len(path) - 1, 0, -1):
+        value = get_setting(cfg, path[:length])
         if value is not None:
-            return f'{".".join(path[:n])}={value!r}: give that as a whole'
+            return f'{".".join(path[:length])}={value!r}: set that as a whole'
     return 'nothing of that name'
 
 
 def _reset_replaced_part(cfg: Config, path: Sequence[str], new_type: Any) -> None:
-    """Take the settings of the old part away that the new one, of another type, shall not keep."""
-    every = {**PART_KINDS, **get_training_part_kinds()} if path[0] in TRAINING_KEYS else PART_KINDS
-    places = {tuple(map(str, place)): (spec, k) for place, spec, k in iter_parts(cfg, every)}
-    old, found = places.get(tuple(path), (None, None))
-    if old is None or found is None or old.get('type') in (None, new_type):
+    """Delete the settings of a part that do not apply to a part of another type, and log a warning that lists them."""
+    part_kinds = {**PART_KINDS, **get_training_part_kinds()} if path[0] in TRAINING_KEYS else PART_KINDS
+    parts = {tuple(map(str, key_path)): (spec, kind) for key_path, spec, kind in iter_parts(cfg, part_kinds)}
+    if tuple(path) not in parts:
         return
-    stays = _find_shared_settings(find_part_type(found.registry, old['type']), find_part_type(found.registry, new_type))
-    gone = {k: v for k, v in old.items() if k != 'type' and k not in stays} if stays is not None else {}
-    for key in gone:
-        del old[key]
-    if gone:
-        left = ', '.join(f'{k}={v!r}' for k, v in gone.items())
+    spec, kind = parts[tuple(path)]
+    old_type = spec.get('type')
+    if old_type in (None, new_type):
+        return
+    shared = _find_shared_settings(find_part_type(kind.registry, old_type), find_part_type(kind.registry, new_type))
+    if shared is None:
+        return
+    dropped = {key: value for key, value in spec.items() if key != 'type' and key not in shared}
+    for key in dropped:
+        del spec[key]
+    if dropped:
+        listed = ', '.join(f'{key}={value!r}' for key, value in dropped.items())
         logging.getLogger('poseplug').warning(
-            '%s: %s starts with its own defaults; settings of %s left behind: %s',
-            '.'.join(path), new_type, old['type'], left,
-        )  # fmt: skip
+            '%s: %s starts with its defaults; dropped settings of %s: %s', '.'.join(path), new_type, old_type, listed
+        )
 
 
 def _find_shared_settings(old: Any, new: Any) -> set[str] | None:
-    """Settings that mean the same to both parts: those of a base class of both, and those that the new one must have.
+    """Settings that mean the same to both parts: those of a common base class, and those that the new part requires.
 
-    Not those that the new part inherits and declares `unused_settings`.
-
-    None when one of the types is unknown: then nothing is said about settings.
+    `unused_settings` of the new part are left out. None if one of the types is unknown: that error is reported later.
     """
     if old is None or new is None:
         return None
-    named = inspect_parameters(new)[0]
-    common = (
-        [c for c in list_constructor_classes(old) if c in new.__mro__]
-        if isinstance(old, type) and isinstance(new, type)
-        else []
-    )
-    shared = set(inspect_parameters(common[0])[0]) if common else set()
-    shared -= set(getattr(new, 'unused_settings', ()))
-    return {name for name, p in named.items() if p.default is p.empty or name in shared}
+    common: list[type] = []
+    if isinstance(old, type) and isinstance(new, type):
+        common = [c for c in list_constructor_classes(old) if c in new.__mro__]
+    inherited = set(inspect_parameters(common[0])[0]) if common else set()
+    inherited -= set(getattr(new, 'unused_settings', ()))
+    parameters = inspect_parameters(new)[0]
+    return {name for name, p in parameters.items() if p.default is p.empty or name in inherited}
 
 
 def _check_config(cfg: Config, options: Mapping[str, Any] | None = None, training: bool = False) -> None:
-    """Every key must be read, every `type` known, every argument fit its part; all findings are reported together."""
-    told = [
-        f'{locate_setting(cfg, path, options or {})}, {".".join(map(str, path))}: {message}'
-        for path, message in find_config_errors(cfg, training)
-    ]
-    if told:
-        raise ConfigError('\n'.join(told))
+    """Raise one ConfigError with every unknown key, unknown `type` and wrong argument, if there are any."""
+    messages = []
+    for path, message in find_config_errors(cfg, training):
+        location = locate_setting(cfg, path, options or {})
+        messages.append(f'{location}, {".".join(map(str, path))}: {message}')
+    if messages:
+        raise ConfigError('\n'.join(messages))

@@ -1,4 +1,4 @@
-"""Where a config says something: file and line, found in its syntax without running it."""
+"""File and line of the settings of a config, found in its syntax without running it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,17 @@ def locate_setting(cfg: Config, path: KeyPath, options: Mapping[str, Any]) -> st
 
 
 def list_config_files(file: Path) -> list[Path]:
-    """Return a Python config and the bases that it inherits from, nearest first; none for a data config."""
+    """List the files of a Python config.
+
+    Args:
+        file: of the config.
+
+    Returns:
+        The config, then each base, followed by the bases of that base; [] for a JSON or YAML config.
+
+    Raises:
+        ConfigError: a file is not Python, or no shipped config has the name of a base.
+    """
     if file.suffix != '.py':
         return []
     bases = [resolve_base(file, base) for base in list_base_names(file)]
@@ -47,17 +57,31 @@ def list_config_files(file: Path) -> list[Path]:
 
 
 def list_base_names(file: Path) -> list[str]:
-    """Return what a Python config gives as its `_base_`, where that is written as a literal."""
+    """List the bases of a Python config, as written in `_base_`.
+
+    Args:
+        file: of the config.
+
+    Returns:
+        Paths and names; [] where `_base_` is absent or not a literal.
+
+    Raises:
+        ConfigError: the file is not Python.
+    """
     assignment = _find_assignments(file).get('_base_')
     try:
         value = ast.literal_eval(assignment.value) if assignment is not None else []
-    except ValueError:  # computed when the file runs
+    except ValueError:  # not a literal: known only when the file runs
         value = []
     return [value] if isinstance(value, str) else list(value)
 
 
 def get_base_source(file: Path) -> str:
-    """Return the source of the assignment to `_base_` in a Python config, which must have one."""
+    """Return the source of the assignment to `_base_`.
+
+    Args:
+        file: of a Python config that has a base.
+    """
     source = file.read_text(encoding='utf-8')
     return ast.get_source_segment(source, _find_assignments(file)['_base_']) or ''
 
@@ -65,8 +89,14 @@ def get_base_source(file: Path) -> str:
 def parse_config_syntax(file: Path) -> ast.Module:
     """Parse a Python config without running it.
 
+    Args:
+        file: of the config.
+
+    Returns:
+        Its syntax tree.
+
     Raises:
-        ConfigError: it is not Python, or not UTF-8.
+        ConfigError: the file is not Python, or not UTF-8.
     """
     try:
         return ast.parse(file.read_text(encoding='utf-8'))
@@ -77,7 +107,14 @@ def parse_config_syntax(file: Path) -> ast.Module:
 
 
 def imports_modules(file: Path) -> bool:
-    """Return whether a config imports modules, by `import` or by `custom_imports`."""
+    """Return whether a Python config imports modules, by `import` or by `custom_imports`.
+
+    Args:
+        file: of the config.
+
+    Raises:
+        ConfigError: the file is not Python.
+    """
     statements = parse_config_syntax(file).body
     has_imports = any(isinstance(statement, ast.Import | ast.ImportFrom) for statement in statements)
     return has_imports or 'custom_imports' in _find_assignments(file)
@@ -94,7 +131,7 @@ def _find_assignments(file: Path) -> dict[str, ast.Assign]:
 
 
 def _find_line(file: Path, path: KeyPath) -> int | None:
-    """The line on which a file writes a nested setting, or None; names are followed to their assignments."""
+    """The line of a nested setting in a file, or None; a variable is followed to its assignment."""
     assignments = _find_assignments(file)
     node: Any = assignments.get(path[0])
     for key in path[1:]:
@@ -106,7 +143,7 @@ def _find_line(file: Path, path: KeyPath) -> int | None:
 
 
 def _get_child_node(node: Any, key: Any) -> Any:
-    """What a dict or list in the syntax holds at a key or index: `key=value` of a call, or the value itself."""
+    """The node at a key of a dict(...) call or a dict, or at an index of a list; None if there is none."""
     if isinstance(node, ast.Call):
         return next((k for k in node.keywords if k.arg == key), None)
     if isinstance(node, ast.Dict):
@@ -118,12 +155,19 @@ def _get_child_node(node: Any, key: Any) -> Any:
 
 
 def format_path(file: Path) -> str:
-    """Return a path, relative to the current folder if it is below that."""
+    """Return a path as text, relative to the current folder if the file is inside it."""
     current_folder, resolved = Path.cwd(), file.resolve()
     return str(resolved.relative_to(current_folder)) if resolved.is_relative_to(current_folder) else str(file)
 
 
 def find_used_names(file: Path) -> set[str]:
-    """Return the variables that a config uses."""
+    """Return the names of the variables that a Python config reads.
+
+    Args:
+        file: of the config.
+
+    Raises:
+        ConfigError: the file is not Python.
+    """
     nodes = ast.walk(parse_config_syntax(file))
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}

@@ -19,7 +19,10 @@ def get_shipped_folder() -> Path:
 
 @cache
 def list_configs() -> dict[str, Path]:
-    """Return the files of the shipped configs by name, sorted.
+    """List the shipped configs.
+
+    Returns:
+        Their files by name, sorted by name.
 
     Example:
         >>> list_configs()['hrnet_w32_coco_256x192'].parent.name
@@ -34,11 +37,11 @@ def find_config(path: str | Path) -> Path:
 
     Args:
         path: a file, or the name of a shipped config: 'hrnet_w32_coco_256x192' or 'hrnet/hrnet_w32_coco_256x192.py'.
-            A file of that path is preferred. 'poseplug::NAME' is always the shipped one, and may be a base such as
-            'poseplug::_base_/datasets/coco.py'.
+            An existing file is preferred to a shipped config. 'poseplug::NAME' is always a shipped one, and may be a
+            base such as 'poseplug::_base_/datasets/coco.py'.
 
     Raises:
-        ConfigError: there is neither; the message gives the closest name.
+        ConfigError: neither exists; the message has the closest name.
 
     Example:
         >>> find_config('cpm_lsp_lite').name
@@ -59,7 +62,7 @@ def resolve_base(file: Path, base: str) -> Path:
 
     Args:
         file: of the config.
-        base: a path beside it, or 'poseplug::NAME' for a shipped config.
+        base: a path relative to its folder, or 'poseplug::NAME' for a shipped config.
 
     Raises:
         ConfigError: no shipped config has that name.
@@ -68,7 +71,7 @@ def resolve_base(file: Path, base: str) -> Path:
 
 
 def _find_shipped(name: str) -> Path | None:
-    """The shipped config of a name or of a path below the folder of configs, with or without '.py'."""
+    """The shipped config of a name, or of a path in the folder of configs, with or without '.py'; None if absent."""
     by_name = list_configs().get(name.removesuffix('.py'))
     if by_name is not None or '/' not in name:
         return by_name
@@ -78,9 +81,11 @@ def _find_shipped(name: str) -> Path | None:
 
 
 def _describe_missing(text: str) -> str:
-    """The message for a config that is not there: the closest file beside it or shipped config."""
+    """The message for a config that does not exist, with the closest file in its folder or shipped config."""
     file = Path(text.removeprefix(_SCOPE))
     is_name = text.startswith(_SCOPE) or file.parent == Path('.')
-    beside = [p.name for p in file.parent.glob('*.py')] if file.parent.is_dir() else []
-    hint = suggest_closest(file.name, [*beside, *(list_configs() if is_name else ())])
+    candidates = [path.name for path in file.parent.glob('*.py')] if file.parent.is_dir() else []
+    if is_name:
+        candidates += list_configs()
+    hint = suggest_closest(file.name, candidates)
     return f'{text}: no such config' + (f'; {hint}' if hint else '')

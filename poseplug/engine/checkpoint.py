@@ -36,8 +36,8 @@ def save_checkpoint(
     Args:
         folder: the work dir.
         file_name: name of the file; an existing one is replaced.
-        content: is converted by `to_plain_data`.
-        step: training steps so far.
+        content: the values to save; `to_plain_data` converts them.
+        step: number of training steps so far.
         max_keep_ckpts: number of files to keep, in addition to the best one.
         is_best: whether this file is the best one, rather than the latest.
 
@@ -51,7 +51,7 @@ def save_checkpoint(
     torch.save(to_plain_data(content), buffer)
     data = buffer.getvalue()
     index = read_checkpoint_index(folder)
-    replaced = index.files.get(file_name)
+    replaced_entry = index.files.get(file_name)
     entry = IndexedCheckpoint(step, [zlib.crc32(data)])
     index.files[file_name] = entry
     index.best = file_name if is_best else index.best
@@ -59,16 +59,17 @@ def save_checkpoint(
     surplus = _find_surplus_files(index, max_keep_ckpts)
     index.files = {name: indexed for name, indexed in index.files.items() if name not in surplus}
     try:
-        if replaced:
-            # Whichever of the two files is there after an interruption, the index knows its checksum.
-            both = replace(entry, crc32=[*entry.crc32, *replaced.crc32])
-            _write_checkpoint_index(folder, replace(index, files={**index.files, file_name: both}))
+        if replaced_entry:
+            # An interruption can leave the old or the new file, so the index lists the checksums of both until then.
+            either_entry = replace(entry, crc32=[*entry.crc32, *replaced_entry.crc32])
+            _write_checkpoint_index(folder, replace(index, files={**index.files, file_name: either_entry}))
         write_atomically(folder / file_name, data)
         _write_checkpoint_index(folder, index)
     except OSError as error:
+        reason = error.strerror or error
         raise CheckpointError(
-            f'{folder / file_name} cannot be written: {error.strerror or error}; earlier checkpoints are whole. Make '
-            f'room or the folder writable, and go on with --resume'
+            f'{folder / file_name} cannot be written: {reason}; earlier checkpoints are intact. Free some space or '
+            f'make the folder writable, and continue with --resume'
         ) from error
     for name in surplus:
         (folder / name).unlink(missing_ok=True)
@@ -81,18 +82,20 @@ def _write_checkpoint_index(folder: Path, index: CheckpointIndex) -> None:
 
 def _find_surplus_files(index: CheckpointIndex, max_keep_ckpts: int) -> list[str]:
     """The oldest files beyond the `max_keep_ckpts` newest, without the best and the latest."""
-    names = sorted((name for name in index.files if name != index.best), key=lambda name: index.files[name].step)
-    return [name for name in names[: max(0, len(names) - max_keep_ckpts)] if name != index.latest]
+    candidates = [name for name in index.files if name != index.best]
+    candidates.sort(key=lambda name: index.files[name].step)
+    num_surplus = max(0, len(candidates) - max_keep_ckpts)
+    return [name for name in candidates[:num_surplus] if name != index.latest]
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what an interrupted save has left in a folder."""
+    """Remove the incomplete files that an interrupted save has left in a folder."""
     for partial in folder.glob('.*.partial'):
         partial.unlink(missing_ok=True)
 
 
 def to_plain_data(value: Any) -> Any:
-    """Convert a value to what loads with `weights_only=True` and an empty allow-list.
+    """Convert a value to plain data, which torch loads with `weights_only=True` and an empty allow-list.
 
     Args:
         value: tensors, NumPy numbers and arrays, Python's own values, and mappings, lists and tuples of them.
@@ -101,7 +104,7 @@ def to_plain_data(value: Any) -> Any:
         The same content as CPU tensors, numbers, strings, dicts, lists and tuples.
 
     Raises:
-        CheckpointError: something else is among them.
+        CheckpointError: the value contains an object of another type.
     """
     if isinstance(value, Tensor):
         return value.detach().cpu()
@@ -112,8 +115,8 @@ def to_plain_data(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: to_plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        plain = [to_plain_data(item) for item in value]
-        return tuple(plain) if type(value) is tuple else plain
+        plain_items = [to_plain_data(item) for item in value]
+        return tuple(plain_items) if type(value) is tuple else plain_items
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise CheckpointError(f'a checkpoint holds plain data only; found a {type(value).__name__}')

@@ -1,8 +1,8 @@
-"""Several processes that train one model: how they find each other, agree, and share evaluations.
+"""Several processes that train one model: their connection, common decisions, and divided evaluations.
 
-torchrun tells each process its rank by environment variables; without them there is one process. Values on the CPU are
-exchanged by gloo, gradients on GPUs by NCCL. How the processes share the training is a strategy
-(`poseplug.engine.strategy`).
+torchrun sets the rank of each process in environment variables; without them there is one process. gloo exchanges
+values on the CPU, NCCL gradients on GPUs. A strategy (`poseplug.engine.strategy`) divides the training among the
+processes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)  # until the slowest process arri
 
 
 def get_rank() -> int:
-    """Return the number of this process, from 0."""
+    """Return the index of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -43,7 +43,7 @@ def get_local_world_size() -> int:
 
 @contextmanager
 def process_group_context() -> Iterator[None]:
-    """Make one group of the processes that torchrun started, within this context; a single process needs none.
+    """Connect the processes that torchrun started within this context; a single process needs no connection.
 
     Raises:
         ConfigError: the processes do not find each other.
@@ -51,13 +51,12 @@ def process_group_context() -> Iterator[None]:
     if 'RANK' not in os.environ or dist.is_initialized():
         yield
         return
-    cuda = torch.cuda.is_available()
-    if cuda:
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     try:
-        dist.init_process_group(
-            'cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=_PROCESS_GROUP_TIMEOUT, **create_rendezvous()
-        )
+        backend = 'cpu:gloo,cuda:nccl' if has_gpu else 'gloo'
+        dist.init_process_group(backend, timeout=_PROCESS_GROUP_TIMEOUT, **create_rendezvous())
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f'RANK is set, but the processes cannot find each other ({error}); start them with torchrun'
@@ -69,11 +68,11 @@ def process_group_context() -> Iterator[None]:
 
 
 def create_rendezvous() -> dict[str, Any]:
-    """Find the other processes.
+    """Create the arguments with which torch finds the other processes.
 
-    torchrun keeps one store of addresses for all attempts of `--max-restarts`. Each attempt gets its own names there:
+    torchrun keeps one store of addresses for all attempts of `--max-restarts`. Each attempt has a prefix there, since
     otherwise a restarted process may call the address of a dead one. Several machines count their attempts separately,
-    so these share their names.
+    so all their attempts have the same prefix.
 
     Returns:
         The arguments `store`, `rank` and `world_size` of `torch.distributed.init_process_group`.
@@ -122,17 +121,18 @@ def run_on_main_process(function: Callable[[], None]) -> None:
         Exception: in the first process, what the function raised.
         ConfigError: in the others, if the function raised an error.
     """
-    error_of_main: Exception | None = None
+    main_error: Exception | None = None
     if get_rank() == 0:
         try:
             function()
         except Exception as error:
-            error_of_main = error
-    message = all_gather_objects(error_of_main and f'{type(error_of_main).__name__}: {error_of_main}')[0]
-    if error_of_main is not None:
-        raise error_of_main
-    if message:
-        raise ConfigError(f'the first process failed: {message}')
+            main_error = error
+    message = f'{type(main_error).__name__}: {main_error}' if main_error else None
+    main_message = all_gather_objects(message)[0]
+    if main_error is not None:
+        raise main_error
+    if main_message:
+        raise ConfigError(f'the first process failed: {main_message}')
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
@@ -141,12 +141,12 @@ def run_on_main_process(function: Callable[[], None]) -> None:
 class RankBatches(Sequence):
     """The batches of an evaluation for one process: every `world_size`-th one, starting at `rank`.
 
-    All processes have equally many, since they exchange every result. If one would have fewer, it repeats the first
-    batch, which `merge_rank_results` skips.
+    All processes have the same number of batches, since they exchange every result. A process that would have fewer
+    repeats the first batch, whose second result `merge_rank_results` skips.
 
     Args:
         batches: all batches.
-        rank: the number of this process.
+        rank: the index of this process.
         world_size: the number of processes.
     """
 
@@ -190,9 +190,10 @@ def broadcast_norm_statistics(model: nn.Module) -> None:
     if get_world_size() == 1:
         return
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    floats = [buffer for norm in norms for buffer in norm.buffers(recurse=False) if buffer.is_floating_point()]
-    if floats:
-        flat = torch.cat([b.flatten() for b in floats])
-        dist.broadcast(flat, src=0)
-        for buffer, values in zip(floats, flat.split([b.numel() for b in floats]), strict=True):
+    buffers = [buffer for norm in norms for buffer in norm.buffers(recurse=False) if buffer.is_floating_point()]
+    if buffers:
+        flat_statistics = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.broadcast(flat_statistics, src=0)
+        split_statistics = flat_statistics.split([buffer.numel() for buffer in buffers])
+        for buffer, values in zip(buffers, split_statistics, strict=True):
             buffer.copy_(values.view_as(buffer))

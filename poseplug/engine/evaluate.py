@@ -28,7 +28,7 @@ def evaluate(
             of every stage.
         loader: the batches (`poseplug.core.sample.Batch`).
         create_metrics: returns a new list of metrics; it is called once per stage.
-        all_stages: whether every stage of the head is measured, or the last one alone.
+        all_stages: whether every stage of the head is measured, or only the last one.
         undetected_records: annotated images that no batch contains since a detector found nothing in them
             (`PoseDataset.undetected_records`): all their instances count as missed.
         num_batches: for several processes, each with the loader of its own rank: the number of batches of all
@@ -45,7 +45,7 @@ def evaluate(
     if num_batches is not None:
         results = merge_rank_results(results, num_batches)
     for records, stages in results:
-        # how many stages a model has is known from its first prediction
+        # the number of a model's stages is known from its first prediction
         stage_metrics = stage_metrics or [create_metrics() for _ in stages]
         for stage_poses, metrics in zip(stages, stage_metrics, strict=True):
             _update_metrics(metrics, stage_poses, records)

@@ -38,13 +38,13 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
         if not any(_matches_pattern(pattern, n) for n in [*parameters, *norms.values()]):
             examples = ', '.join([*parameters][:4])
             raise ConfigError(f'freeze: {pattern!r} matches no parameter; names look like {examples}')
-    frozen = [n for n in parameters if any(_matches_pattern(p, n) for p in patterns)]
-    for name in frozen:
+    frozen_names = [n for n in parameters if any(_matches_pattern(p, n) for p in patterns)]
+    for name in frozen_names:
         parameters[name].requires_grad_(False)
     frozen_norms = [n for n, statistics in norms.items() if any(_matches_pattern(p, statistics) for p in patterns)]
-    num_values = sum(parameters[n].numel() for n in frozen)
+    num_values = sum(parameters[n].numel() for n in frozen_names)
     message = 'frozen: %d of %d parameter tensors (%s values) and the statistics of %d of %d batch norms'
-    _LOGGER.info(message, len(frozen), len(parameters), f'{num_values:,}', len(frozen_norms), len(norms))
+    _LOGGER.info(message, len(frozen_names), len(parameters), f'{num_values:,}', len(frozen_norms), len(norms))
     if not any(p.requires_grad for p in parameters.values()):
         raise ConfigError(f'freeze={list(patterns)!r} leaves no parameter to train; remove a pattern')
     return frozen_norms

@@ -47,7 +47,7 @@ from poseplug.evaluation.results import EvaluationResult
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
 from poseplug.files.weights import load_weights
 
-# None switches off a hook that mmengine's Runner adds by itself. docs/explanation/engine.md says what replaces it.
+# None switches off a hook that mmengine's Runner adds by default. Its replacement is in docs/explanation/engine.md.
 DEFAULT_HOOKS = dict(
     runtime_info=None,
     timer=None,
@@ -92,8 +92,8 @@ def _create_dataloader(dataset: PoseDataset, loader_cfg: Mapping[str, Any], trai
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_init_loader_worker,
-        # without a generator of its own, opening a loader would draw from torch's global one, and a resumed run, which
-        # opens one loader more, would no longer be exact
+        # Without this generator, opening a loader would draw from torch's global one. A resumed run opens one loader
+        # more, and would no longer be exact.
         generator=torch.Generator(),
     )
 
@@ -121,7 +121,7 @@ def _build_test_batch_sampler(
 def count_usable_cores() -> int:
     """Return the number of CPU cores that this process may use.
 
-    In a container or under a scheduler that is often fewer than the machine has.
+    In a container or under a scheduler this is often less than the number of cores of the machine.
     """
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
@@ -157,7 +157,7 @@ def build_dataloader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training run has reached.
+    """The result of a training run: its checkpoints and last scores.
 
     Attributes:
         work_dir: the folder of the run.
@@ -165,7 +165,7 @@ class TrainingResult:
         checkpoint: the newest checkpoint.
         best_checkpoint: the checkpoint of the highest score, if the config saves one (`SaveHook.save_best`).
         scores: of the last evaluation, by name; empty without one.
-        rank: the number of this process; of several processes the first, 0, writes the files.
+        rank: the index of this process; of several processes the first, 0, writes the files.
     """
 
     work_dir: Path
@@ -193,7 +193,8 @@ def train(
         resume: True continues the run in `work_dir` exactly; 'auto' does so if there is one and otherwise starts one.
         init: a file with initial weights, or `URL#sha256=DIGITS`, instead of the config's `init`.
         options: changes of a config file, by dotted key, such as `{'train_cfg.max_steps': 100}`.
-        overfit: train and evaluate on so many samples alone, without augmentation, as a check of the config.
+        overfit: the number of samples to train and evaluate on, without augmentation, as a check of the config. None
+            trains on all samples.
 
     Returns:
         Where the checkpoints are, and the last scores.
@@ -343,7 +344,7 @@ def _has_checkpoint(work_dir: Path) -> bool:
 
 
 def _prepare_work_dir(work_dir: Path, resume: bool) -> None:
-    """Create the folder of a run. It must hold a run to resume, and none otherwise: nothing is overwritten."""
+    """Create the folder of a run, or check that it holds a run to resume. A run is never overwritten."""
     if resume:
         find_latest_checkpoint(work_dir)
         return

@@ -37,7 +37,7 @@ class TrainLoop(BaseLoop):
 
     Args:
         runner: the runner; it provides the strategy, which computes the steps, and the hooks.
-        dataloader: the training batches, without end.
+        dataloader: yields training batches endlessly.
         max_steps: the number of steps; give either this or `max_epochs`.
         max_epochs: the number of epochs.
         val_interval: steps, or epochs with `max_epochs`, between evaluations; 0 evaluates at the end alone.
@@ -141,7 +141,7 @@ class TrainLoop(BaseLoop):
         """Update the weights once, and end the epoch if this was its last step.
 
         Args:
-            batches: as many as are accumulated. Hooks receive the last one as `data_batch`.
+            batches: the accumulated batches of the step. Hooks receive the last one as `data_batch`.
         """
         runner, self.step_batches = self.runner, batches
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])

@@ -35,8 +35,8 @@ class RuleOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         paramwise_cfg: the factors, a dict with any of these settings:
 
             `rules`: regular expression -> dict(lr_mult=..., decay_mult=...), factors of the learning rate and of the
-            weight decay. The first rule that matches a parameter's name counts; parameters without one keep the
-            optimizer's values. A rule that matches no parameter is an error, since it was meant for one.
+            weight decay. The first rule that matches a parameter's name applies; parameters without a rule keep the
+            optimizer's values. A rule that matches no parameter is an error.
 
             `layer_decay_rate`: the factor of the learning rate from one layer of the backbone to the one below it (Bao
             et al. 2022, arXiv:2106.08254). The backbone declares its depth as `num_layers` and the layer of a
@@ -66,8 +66,11 @@ class RuleOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> Any:
         """Build the optimizer wrapper for a model."""
-        bare: Any = model.module if is_model_wrapper(model) else model
-        groups = build_param_groups(bare, base_lr=self.base_lr, base_weight_decay=self.base_wd or 0.0, **self.settings)
+        estimator: Any = model.module if is_model_wrapper(model) else model
+        base_weight_decay = self.base_wd or 0.0
+        groups = build_param_groups(
+            estimator, base_lr=self.base_lr, base_weight_decay=base_weight_decay, **self.settings
+        )
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.optim_wrapper_cfg}, optimizer=optimizer)
 
@@ -119,7 +122,7 @@ def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> 
     unused = [rule for rule in rules if rule not in first_rules.values()]
     if unused:
         examples = ', '.join([*first_rules][:4])
-        raise ConfigError(f'optim_wrapper: the rule {unused[0]!r} fits no parameter; names look like {examples}')
+        raise ConfigError(f'optim_wrapper: the rule {unused[0]!r} matches no parameter; names look like {examples}')
     return {name: rules[rule] if rule is not None else {} for name, rule in first_rules.items()}
 
 
@@ -130,7 +133,7 @@ def _compute_layer_factors(model: nn.Module, layer_decay_rate: float) -> dict[st
     if not isinstance(num_layers, int) or not callable(get_layer_id):
         raise ConfigError(
             f'optim_wrapper.paramwise_cfg: layer_decay_rate={layer_decay_rate:g} needs a backbone with `num_layers` (a '
-            f'number) and `get_layer_id(name)`, which {type(backbone).__name__} lacks; leave layer_decay_rate out, or '
+            f'number) and `get_layer_id(name)`, which {type(backbone).__name__} lacks; remove layer_decay_rate, or '
             f'use rules'
         )
     if not 0 < layer_decay_rate <= 1:

@@ -81,8 +81,8 @@ class Runner(mmengine.runner.Runner):
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Log the machine and the versions. mmengine's own method also starts compilers to ask for their versions."""
-        about = f'poseplug {__version__}, torch {torch.__version__}, Python {platform.python_version()}'
-        self.logger.info('%s, %s, seed %s\n%s', about, platform.platform(), self.seed, self.config_text)
+        versions = f'poseplug {__version__}, torch {torch.__version__}, Python {platform.python_version()}'
+        self.logger.info('%s, %s, seed %s\n%s', versions, platform.platform(), self.seed, self.config_text)
 
     @property
     def bare_model(self) -> Any:
@@ -107,7 +107,7 @@ class Runner(mmengine.runner.Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        """Freeze parameters and build the strategy, in the place of mmengine's wrappers."""
+        """Freeze parameters and build the strategy, instead of mmengine's wrappers."""
         if self._freeze:
             self.frozen_norms = freezing.freeze_parameters(model, self._freeze)
         estimator: Any = model
@@ -139,34 +139,34 @@ class Runner(mmengine.runner.Runner):
             self.call_hook('after_run')
 
     def set_train_mode(self) -> None:
-        """Put the model into training mode, frozen batch norms aside."""
+        """Put the model into training mode, except frozen batch norms."""
         freezing.set_train_mode(self.bare_model, self.frozen_norms)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
-        """Multiply the learning rates by the samples of a step over those that they are stated for.
+        """Scale the learning rates linearly to the number of samples per step.
 
         Args:
             optim_wrapper: holds the optimizer.
-            auto_scale_lr: dict(base_batch_size=N), or None to leave the learning rates as they are.
+            auto_scale_lr: dict(base_batch_size=N), where N is the number of samples per step that the config's learning
+                rates are stated for; None keeps the learning rates.
 
         Raises:
             ConfigError: `auto_scale_lr` is wrong.
         """
         if not auto_scale_lr:
             return
-        base = auto_scale_lr.get('base_batch_size')
-        if not isinstance(base, int) or base < 1 or len(auto_scale_lr) > 1:
+        base_batch_size = auto_scale_lr.get('base_batch_size')
+        if not isinstance(base_batch_size, int) or base_batch_size < 1 or len(auto_scale_lr) > 1:
             raise ConfigError(f'auto_scale_lr is dict(base_batch_size=N), N at least 1; got {dict(auto_scale_lr)}')
-        samples = self.train_loop.samples_per_step
+        num_samples = self.train_loop.samples_per_step
+        scale = num_samples / base_batch_size
         for group in optim_wrapper.param_groups:
-            group['lr'] *= samples / base
-        size, world = self.train_loop.batch_sampler.batch_size, self.world_size
-        _LOGGER.info(
-            'learning rates x %g: %d samples a step (batch %d x %d accumulated x %d processes), stated for %d; '
-            'the largest is now %g',
-            samples / base, samples, size, self.accumulative_counts, world, base,
-            max(group['lr'] for group in optim_wrapper.optimizer.param_groups),
-        )  # fmt: skip
+            group['lr'] *= scale
+        max_lr = max(group['lr'] for group in optim_wrapper.optimizer.param_groups)
+        batch_size = self.train_loop.batch_sampler.batch_size
+        factors = f'batch {batch_size} x {self.accumulative_counts} accumulated x {self.world_size} processes'
+        message = 'learning rates x %g: %d samples a step (%s), stated for %d; the largest is now %g'
+        _LOGGER.info(message, scale, num_samples, factors, base_batch_size, max_lr)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build mmengine's schedules, with this run's number of steps per epoch."""
@@ -197,14 +197,14 @@ class Runner(mmengine.runner.Runner):
                 f'{filename} does not fit this config ({error}); resume with the config of the run, in {self.work_dir}'
             ) from error
         _LOGGER.info('resumed %s at step %s of %s', filename, self.iter, self.max_iters)
-        changed = _diff_config_lines(content['meta']['config'], self.config_text)
-        if changed:
-            _LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed))
+        changed_lines = _diff_config_lines(content['meta']['config'], self.config_text)
+        if changed_lines:
+            _LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed_lines))
 
     def _restore_checkpoint(self, content: dict[str, Any]) -> None:
-        for part, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
-            if part in content:
-                content[part] = self.strategy.distribute_weights(content[part], prefix)
+        for key, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
+            if key in content:
+                content[key] = self.strategy.distribute_weights(content[key], prefix)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
         optimizer = self.strategy.distribute_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
@@ -222,12 +222,12 @@ class Runner(mmengine.runner.Runner):
             _set_random_state(states[self.rank])
         else:
             message = (
-                'the run had %d processes and has %d now: what a network draws by itself (dropout) differs from there'
+                'the run had %d processes and has %d now: random numbers of the network (dropout) differ from here'
             )
             _LOGGER.info(message, len(states), self.world_size)
 
     def collect_checkpoint(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs, with the hooks' parts. All processes must call this."""
+        """Return everything that a resumed run needs, with the entries that hooks add. All processes must call this."""
         content = {
             'meta': {
                 'step': self.iter,
@@ -242,23 +242,24 @@ class Runner(mmengine.runner.Runner):
             'random_state': distributed.all_gather_objects(_get_random_state()),
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
-        gathered: dict[str, Any] = self.strategy.gather_state(content)
-        return gathered
+        full_content: dict[str, Any] = self.strategy.gather_state(content)
+        return full_content
 
 
 def _get_accumulative_counts(optim_wrapper: Any) -> int:
     """The number of batches of a step, from a config's optimizer wrapper."""
     count = optim_wrapper.get('accumulative_counts', 1)
     if not isinstance(count, int) or count < 1:
-        raise ConfigError(f'optim_wrapper.accumulative_counts is a whole number, 1 at least; got {count!r}')
+        raise ConfigError(f'optim_wrapper.accumulative_counts is an integer of at least 1; got {count!r}')
     return count
 
 
 def _diff_config_lines(old_text: str, new_text: str, max_lines: int = 3) -> list[str]:
     """The first lines of a config's text that the old one lacks, compared as text: neither is executed."""
-    old = set(old_text.splitlines())
-    new = [line.strip() for line in new_text.splitlines() if line not in old]
-    return [*new[:max_lines], f'{len(new) - max_lines} lines more'] if len(new) > max_lines else new
+    old_lines = set(old_text.splitlines())
+    new_lines = [line.strip() for line in new_text.splitlines() if line not in old_lines]
+    num_unlisted = len(new_lines) - max_lines
+    return [*new_lines[:max_lines], f'{num_unlisted} lines more'] if num_unlisted > 0 else new_lines
 
 
 def _get_random_state() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The types of what mmengine leaves untyped: what hooks and loops use of the runner, and configs."""
+"""Types for mmengine's untyped objects: the attributes of the runner that hooks and loops use, and configs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ConfigLike(Mapping[str, Any]):
 
 
 class RunnerLike(Protocol):
-    """What hooks and loops use of `poseplug.engine.runner.Runner`.
+    """The attributes and methods of `poseplug.engine.runner.Runner` that hooks and loops use.
 
     Attributes:
         iter, epoch: training steps and epochs so far.
         max_iters: steps of the whole run.
-        rank, world_size: the number of this process, and of all.
+        rank, world_size: the index of this process, and the number of processes.
         work_dir: the folder of the run.
         accumulative_counts: batches of a step.
     """
@@ -60,7 +60,7 @@ class RunnerLike(Protocol):
         ...
 
     def set_train_mode(self) -> None:
-        """Put the model into training mode, frozen batch norms aside."""
+        """Put the model into training mode, except frozen batch norms."""
         ...
 
     def collect_checkpoint(self) -> Mapping[str, Any]:

@@ -27,7 +27,9 @@ class QuadraticWarmupLR(LRSchedulerMixin, _ParamScheduler):
 
     def __init__(self, optimizer: Any, *args: Any, begin: int = 0, end: int = INF, **settings: Any):
         if not 0 <= begin < end < INF:
-            raise ConfigError(f'QuadraticWarmupLR: begin lies before end, and both are given; got {begin} and {end}')
+            raise ConfigError(
+                f'QuadraticWarmupLR: begin must be at least 0 and below end, and end finite; got {begin} and {end}'
+            )
         self.total_iters = end - begin
         super().__init__(optimizer, *args, begin=begin, end=end, **settings)
 

@@ -1,4 +1,4 @@
-"""Weights in parts: a model whose parameters are divided among processes (torch's `fully_shard`, FSDP2)."""
+"""Sharding: a model whose parameters are divided among processes (torch's `fully_shard`, FSDP2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poseplug.models.estimators.base import Estimator
 
 
 class ShardedModelTemplate(nn.Module):
-    """Stands for a sharded model where a copy of it is needed: `copy.deepcopy` of this returns a sharded copy.
+    """The source of copies of a sharded model: `copy.deepcopy` of this returns a sharded copy of the model.
 
     torch does not copy sharded modules, but averages of weights (EMA) begin as a copy.
 
@@ -29,7 +29,7 @@ class ShardedModelTemplate(nn.Module):
 
     def __init__(self, model: Estimator, meta_model: Estimator, wrap_classes: Sequence[str]):
         super().__init__()
-        # In a tuple they are no submodules, so this module has no weights of its own.
+        # Models in a tuple are not registered as submodules, so this module has no weights.
         self._models, self._wrap_classes = (model, meta_model), wrap_classes
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Estimator:
@@ -53,7 +53,7 @@ def shard_model(model: Estimator, wrap_classes: Sequence[str] = ()) -> ShardedMo
             gathered at once.
 
     Returns:
-        What copies of the model are made from.
+        The template from which the model is copied.
 
     Raises:
         ConfigError: the model has no module of a class in `wrap_classes`.
@@ -106,7 +106,10 @@ def shard_state_dict(state_dict: Mapping[str, Any], model: nn.Module, prefix: st
     Args:
         state_dict: tensors by name.
         model: the sharded model.
-        prefix: what the names have in front of the model's names.
+        prefix: the text before the model's names in `state_dict`.
+
+    Returns:
+        The weights by name; those of the model are sharded, others are unchanged.
     """
     model_tensors = model.state_dict()
     return {
@@ -118,14 +121,14 @@ def shard_state_dict(state_dict: Mapping[str, Any], model: nn.Module, prefix: st
 def shard_optimizer_state(state_dict: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Shard the whole state of an optimizer as its parameters are."""
     parameters: list[Tensor] = [parameter for group in optimizer.param_groups for parameter in group['params']]
-    sharded = {
+    sharded_state = {
         index: {
             name: _shard_like(value, parameters[int(index)]) if isinstance(value, Tensor) else value
             for name, value in values.items()
         }
         for index, values in state_dict['state'].items()
     }
-    return {**state_dict, 'state': sharded}
+    return {**state_dict, 'state': sharded_state}
 
 
 def _shard_like(tensor: Tensor, reference: Tensor) -> Tensor:

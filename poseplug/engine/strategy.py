@@ -1,11 +1,11 @@
-"""How the steps of a run are computed: in one process, or in several that share the samples or the weights.
+"""Computes the steps of a run: in one process, or in several that divide the samples or the weights.
 
-`TrainLoop.run_step` asks a strategy for everything that a training step does, in this order:
+`TrainLoop.run_step` calls a strategy for everything that a training step does, in this order:
 
     for batch in the batches of the step:
         losses = strategy.losses(batch)      # network and criterion, in mixed precision where the config asks for it
         strategy.backward(sum of the losses)
-    strategy.step()                          # finite? then clip the gradients and update the weights
+    strategy.step()                          # check that they are finite, clip the gradients, update the weights
 
 `EvalLoop` and `launch.test` predict by a strategy, too, so that a compiled network is used there as well.
 """
@@ -54,7 +54,7 @@ class SingleProcessStrategy:
 
     Attributes:
         drops_invalid_steps: whether steps with a loss or a gradient that is not finite leave the weights as they are.
-        step_dropped: whether that was so in the last step.
+        step_dropped: whether the last step was such a step.
     """
 
     def __init__(self, model: Estimator, compile_spec: CompileSpec = None):
@@ -67,7 +67,7 @@ class SingleProcessStrategy:
     # --- preparation --------------------------------------------------------------------------------------------------
 
     def prepare_model(self) -> None:
-        """Change the model to what this strategy trains. It is called before the optimizer is built."""
+        """Convert the model for this strategy. It is called before the optimizer is built."""
 
     def prepare_training(self, optim_wrapper: OptimWrapper) -> None:
         """Prepare the steps. It is called once, when the weights are loaded.
@@ -169,10 +169,10 @@ class SingleProcessStrategy:
         return stages
 
     def finish_prediction(self) -> None:
-        """Free what predictions have left in memory."""
+        """Free the memory that predictions still use."""
 
     def _call_compiled(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
-        """Call a function that runs the network, which is compiled in its first call, or runs uncompiled ever after."""
+        """Call a function that runs the network; from the first compile error on, the network runs uncompiled."""
         if not self.compile_spec:
             return function(batch)
         if not self._runs_uncompiled:
@@ -196,7 +196,7 @@ class SingleProcessStrategy:
 
         Args:
             state_dict: tensors by name.
-            prefix: what the names have in front of the model's names.
+            prefix: the text before the model's names in `state_dict`.
         """
         return dict(state_dict)
 
@@ -207,7 +207,7 @@ class SingleProcessStrategy:
         return dict(state_dict)
 
     def copy_source(self) -> nn.Module:
-        """Return what `copy.deepcopy` makes a copy of the model from, for averaged weights."""
+        """Return the module whose `copy.deepcopy` is a copy of the model, for averaged weights."""
         return self.model
 
 
@@ -255,7 +255,7 @@ class DDPStrategy(SingleProcessStrategy):
 
 
 class LossModule(nn.Module):
-    """An estimator whose forward pass computes its losses: what DistributedDataParallel averages the gradients of.
+    """An estimator whose forward pass computes its losses, for DistributedDataParallel to average their gradients.
 
     The losses are wrapped rather than the network, since their parameters are trained, too.
     """

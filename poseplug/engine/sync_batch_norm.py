@@ -1,7 +1,7 @@
 """Batch norm over the samples of all processes, which then normalize as one process with the whole batch.
 
-On GPUs that is torch's `nn.SyncBatchNorm`. It does not run on the CPU, where `CPUSyncBatchNorm` computes the same: the
-equality of several processes and one is a law of training that every machine can test.
+On GPUs that is torch's `nn.SyncBatchNorm`, which does not run on the CPU. `CPUSyncBatchNorm` computes the same there,
+so that machines without a GPU can test that several processes train as one does.
 """
 
 from __future__ import annotations

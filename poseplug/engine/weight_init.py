@@ -23,12 +23,12 @@ _MAX_LISTED_NAMES = 6  # in a report or message
 
 @dataclass
 class WeightLoadReport:
-    """What happened to every tensor of a part and of its file.
+    """Which tensors of a part and of its file were loaded, missing or not used.
 
     Attributes:
         part_name: the name of the part in the model, with dots.
         file: the file of weights.
-        prefix: what stands before the part's names in the file.
+        prefix: the text before the part's names in the file.
         loaded: the names of the tensors that were loaded.
         missing: the tensors of the part that the file lacks.
         unused: the tensors of the file that the part lacks.
@@ -104,7 +104,7 @@ def load_part_weights(
         model: the estimator.
         part_name: the name of the part, with dots, as in `model.named_modules()`.
         file: a .pth or .safetensors file, a work dir for its newest checkpoint, or `URL#sha256=DIGITS`.
-        prefix: what stands before the part's names in the file; by default `part_name.` if the file has such names,
+        prefix: the text before the part's names in the file; by default `part_name.` if the file has such names,
             else nothing.
         missing: 'error', or 'keep' to leave tensors that the file lacks as they were initialized.
         unused: 'ignore', or 'error' for tensors of the file that the part lacks, such as a classifier's.

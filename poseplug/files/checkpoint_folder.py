@@ -1,9 +1,9 @@
-"""Finds the checkpoints in the work dir of a run, and tells intact files from damaged ones.
+"""Finds the checkpoints in the work dir of a run, and detects damaged files.
 
 `checkpoints.json` beside the files names the latest and the best one, and records step and CRC-32 of each. A CRC-32
-detects what disks and interrupted copies do to a file. It is no protection against forgery, and neither would a
-stronger checksum be: whoever can change a file can change the index beside it. What protects from a forged file is that
-only plain data is read (`poseplug.files.weights`).
+detects damage by disks and interrupted copies. It does not detect forgery, and neither would a stronger checksum: an
+attacker who can change a file can change the index beside it. A forged file can do no harm because only plain data is
+read (`poseplug.files.weights`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _LOGGER = logging.getLogger('poseplug')
 
 @dataclass(frozen=True)
 class IndexedCheckpoint:
-    """What the index records of a file.
+    """The entry of a file in the index.
 
     Attributes:
-        step: training steps before the file was saved.
-        crc32: checksums that the file may have: several while it is being replaced, or if that was interrupted.
+        step: number of training steps before the file was saved.
+        crc32: checksums that the file may have. There are several while it is being replaced, or if that was
+            interrupted.
     """
 
     step: int
@@ -53,7 +54,7 @@ def read_checkpoint_index(folder: Path) -> CheckpointIndex:
         folder: a work dir.
 
     Returns:
-        The index; an empty one if there is none or it is damaged. Names of files in other folders are left out.
+        The index; an empty one if there is none or it is damaged. Entries of files in other folders are skipped.
     """
     try:
         content = json.loads((folder / CHECKPOINT_INDEX_FILE).read_text())
@@ -75,7 +76,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def find_latest_checkpoint(folder: Path) -> Path:
     """Find the newest intact checkpoint of a folder.
 
-    Damaged files that are passed over are logged.
+    Damaged files are skipped and logged.
 
     Args:
         folder: a work dir.
@@ -90,17 +91,17 @@ def find_latest_checkpoint(folder: Path) -> Path:
     for number, file in enumerate(files):
         if zipfile.is_zipfile(file) and is_intact(file):
             if number:
-                names = ', '.join(damaged.name for damaged in files[:number])
-                _LOGGER.warning('%s: passed over, damaged: %s; the newest whole one is %s', folder, names, file.name)
+                names = ', '.join(damaged_file.name for damaged_file in files[:number])
+                _LOGGER.warning('%s: passed over, damaged: %s; the newest intact one is %s', folder, names, file.name)
             return file
     raise CheckpointError(
-        f'{folder} holds no checkpoint to resume from (of {len(files)} files none is whole); '
+        f'{folder} holds no checkpoint to resume from (none of its {len(files)} checkpoint files is intact); '
         f'start without --resume or --init, or name the folder of another run'
     )
 
 
 def is_intact(path: Path) -> bool:
-    """Check that a file is as it was saved.
+    """Check that a file is as it was when it was saved.
 
     Args:
         path: a checkpoint.

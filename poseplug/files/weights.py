@@ -120,7 +120,7 @@ def adapt_state_dict(module: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Let submodules convert weights that were trained at another size, such as position embeddings.
 
     Args:
-        module: its submodules are asked for a method `adapt_weights(state_dict, prefix)`.
+        module: those of its submodules that have a method `adapt_weights(state_dict, prefix)` convert their weights.
         state_dict: weights by name, changed in place.
     """
     for name, submodule in module.named_modules():

@@ -1,4 +1,4 @@
-"""Lists the parts of a kind with where they come from."""
+"""Lists the parts of a kind with their origins: poseplug, an installed package or a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def list_part_origins(kind: str) -> list[tuple[str, str]]:
     offers = {(part.name, part.entry.module.partition('.')[0]) for part in offered}
     registered = [(name, registry.module_dict[name]) for name in registry.list_names()]
     origins = [(name, _describe_origin(part)) for name, part in registered if (name, _top_package(part)) not in offers]
-    return sorted(origins + [(part.name, f'{part.package}, {part.entry.value}') for part in offered])
+    origins += [(part.name, f'{part.package}, {part.entry.value}') for part in offered]
+    return sorted(origins)
 
 
 def _top_package(part: PartType) -> str:
@@ -40,7 +41,7 @@ def _top_package(part: PartType) -> str:
 
 
 def _describe_origin(part: PartType) -> str:
-    """Where a registered part was defined."""
+    """The file that defines a registered part, or its dotted name."""
     file = getattr(sys.modules.get(part.__module__), '__file__', None)
     if not file:
         return qualified_name(part)

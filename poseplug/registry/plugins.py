@@ -1,11 +1,11 @@
-"""Where registered parts come from: modules of poseplug, and entry points of installed packages.
+"""Imports the parts that registries hold: modules of poseplug, and entry points of installed packages.
 
 The group of an entry point is the kind of part, its name is the name of the part and its value is the object:
 
     [project.entry-points."poseplug.codec"]
     DiskOffset = "poseplug_offsets.disk_offset:DiskOffset"
 
-Entry points are read from the metadata of the packages: a package is imported when one of its parts is named.
+Entry points are read from the metadata of the packages. A package is imported when one of its parts is looked up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from poseplug.core.errors import PluginError
 
-# The packages and modules that hold the built-in parts; they are imported when the kind is first asked for.
+# The packages and modules of the built-in parts by kind; imported at the first lookup of a name of that kind.
 BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'model': ('poseplug.models',),
     'codec': ('poseplug.codecs',),
@@ -42,7 +42,7 @@ class PluginPart:
 
     Attributes:
         kind: of the part, such as 'codec'.
-        entry: its name and where it is; nothing is imported until `load`.
+        entry: its name, module and attribute; nothing is imported until `load`.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class PluginPart:
         """Import the package and return the object.
 
         Raises:
-            PluginError: the import fails; the message gives the package and the cause.
+            PluginError: the import fails; the message has the package and the cause.
         """
         try:
             return self.entry.load()
@@ -78,30 +78,41 @@ class PluginPart:
 
 
 def entry_point_group(kind: str) -> str:
-    """Return the group of entry points for a kind of part: 'poseplug.optimizer_wrapper' for 'optimizer wrapper'."""
+    """Return the group of entry points for a kind of part.
+
+    Example:
+        >>> entry_point_group('optimizer wrapper')
+        'poseplug.optimizer_wrapper'
+    """
     return f'poseplug.{kind.replace(" ", "_")}'
 
 
 @cache
 def list_plugin_parts(kind: str) -> tuple[PluginPart, ...]:
-    """Return the parts of a kind that installed packages offer, by name; nothing is imported.
+    """List the parts of a kind that installed packages offer; nothing is imported.
 
     Args:
         kind: such as 'codec'.
+
+    Returns:
+        The parts, sorted by name and package.
     """
     parts = [PluginPart(kind, entry) for entry in entry_points(group=entry_point_group(kind))]
     return tuple(sorted(parts, key=lambda part: (part.name, part.package)))
 
 
 def find_plugin_part(kind: str, name: str) -> PluginPart | None:
-    """Return the part that an installed package offers by a name, or None.
+    """Find the part of a name that an installed package offers.
 
     Args:
         kind: such as 'codec'.
         name: of the part.
 
+    Returns:
+        The part; None if no package offers one.
+
     Raises:
-        PluginError: several packages offer that name; the message gives them all.
+        PluginError: several packages offer that name; the message lists them.
     """
     parts = [part for part in list_plugin_parts(kind) if part.name == name]
     if len(parts) > 1:
@@ -117,13 +128,17 @@ def describe_packages() -> str:
     """List the installed packages that offer parts, for error messages."""
     kinds = (*BUILTIN_MODULES, 'optimizer', 'parameter scheduler')
     packages = {part.package for kind in kinds for part in list_plugin_parts(kind)}
-    return f'Installed plugins: {"; ".join(sorted(packages)) or "none"}'
+    listed = '; '.join(sorted(packages)) or 'none'
+    return f'Installed plugins: {listed}'
 
 
 def import_builtin_parts(kind: str) -> None:
     """Import the modules that hold the built-in parts of a kind, once.
 
-    A module that looks up a name of its own kind while it is imported sees the names that are registered by then.
+    A module that looks up a name of its kind during its import finds only the names registered until then.
+
+    Args:
+        kind: such as 'codec'.
     """
     for module in BUILTIN_MODULES.get(kind, ()):
         if module not in _imported_modules:

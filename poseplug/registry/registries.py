@@ -58,7 +58,7 @@ PartType = Callable[..., Any]  # a class or a function; calling it builds the pa
 
 
 class Registry(MMEngineRegistry):
-    """mmengine's registry, with lookups that explain themselves and values that cannot contradict a config.
+    """mmengine's registry, with helpful errors for unknown names, and parts built with values of other parts.
 
     Example:
         >>> METRICS.get('PCK').__name__
@@ -78,8 +78,8 @@ class Registry(MMEngineRegistry):
             key: a registered name, here or in mmengine's registry of the kind, or `package.module.Name`.
 
         Raises:
-            ConfigError: there is no such part; the message lists the names, with the closest first.
-            PluginError: the name is taken twice, or its package does not load.
+            ConfigError: there is no such part; the message has the closest name, then all names.
+            PluginError: two packages have a part of that name, or its package does not load.
         """
         part = self.find_part(key)
         if part is None:
@@ -90,11 +90,11 @@ class Registry(MMEngineRegistry):
         """Return the part of a name, or None.
 
         Args:
-            key: as in `get`. A dotted name is imported; any other is a registered one, or one that an installed
-                package offers, which is imported then.
+            key: as in `get`. The module of a dotted name is imported. If an installed package offers the name, that
+                package is imported.
 
         Raises:
-            PluginError: the name is taken twice, or its package does not load.
+            PluginError: two packages have a part of that name, or its package does not load.
         """
         self.import_from_location()
         if '.' not in key:
@@ -106,24 +106,24 @@ class Registry(MMEngineRegistry):
         return part if inspect.isclass(part) or inspect.isroutine(part) else None
 
     def list_names(self) -> list[str]:
-        """Return every registered name, sorted, without those of mmengine and of packages that were not imported."""
+        """Return the registered names, sorted, without those of mmengine and of packages that are not imported yet."""
         self.import_from_location()
         return sorted(self.module_dict)
 
     def describe_unknown(self, key: str) -> str:
-        """Compose the message for a name that is not registered: the closest names, all names, and where to get it."""
+        """Compose the message for a name that is not registered: the closest name, all names, installed plugins."""
         self.import_from_location()
         return describe_unknown_part(self, key)
 
     def as_part(self, value: object, module: str) -> PartType:
-        """Return the object of an entry point as this registry keeps it.
+        """Convert the object of an entry point to the class or function that is registered.
 
         Args:
             value: the object.
-            module: where the entry point finds it.
+            module: that contains it.
 
         Raises:
-            PluginError: it is neither a class nor a function.
+            PluginError: the object is neither a class nor a function.
         """
         if not callable(value):
             raise PluginError(f'a {self.name} is a class or a function; {module} has a value of {type(value).__name__}')
@@ -134,8 +134,11 @@ class Registry(MMEngineRegistry):
 
         Args:
             cfg: `dict(type=..., **settings)`; a part that is built already is returned as it is.
-            provided: values that other parts know, such as channels, strides or the skeleton; each is passed on if
-                the part's constructor accepts it.
+            provided: values of other parts, such as channels, strides or the skeleton; each is passed on if the
+                part's constructor accepts it.
+
+        Returns:
+            The part.
 
         Raises:
             ConfigError: `type` is unknown, a setting is unknown or missing, or the constructor refuses a value.
@@ -150,9 +153,8 @@ class Registry(MMEngineRegistry):
             return part(**arguments)
         except (TypeError, ValueError) as error:
             listed = ', '.join(f'{k}={v!r}' for k, v in settings.items()) or 'its defaults'
-            raise ConfigError(
-                f'{self.name} {name} cannot be built with {listed}: {type(error).__name__}: {error}'
-            ) from error
+            reason = f'{type(error).__name__}: {error}'
+            raise ConfigError(f'{self.name} {name} cannot be built with {listed}: {reason}') from error
 
     def resolve_type(self, part_type: Any, settings: Mapping[str, Any]) -> tuple[PartType, str]:
         """Return the class or function of a config's `type`, and its name.
@@ -172,18 +174,19 @@ class Registry(MMEngineRegistry):
         return part_type, part_type.__name__
 
     def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
-        """Register a part; a name may be taken again by a part of the same module and name, as in a notebook.
+        """Register a part; a part of the same module and name is replaced, as when a notebook cell is run again.
 
-        The built-in parts of the kind are imported before a part of another package, so that a clash is reported as
-        that package's.
+        The built-in parts of the kind are imported before a part of another package is registered, so that the error
+        of a name that both have names the other package as the second one.
         """
         if not qualified_name(module).startswith('poseplug.'):
             plugins.import_builtin_parts(self.name)
-        for name in module_name if isinstance(module_name, list) else [module_name or module.__name__]:
-            owner = self._module_dict.get(name)
-            if owner is not None and not force and qualified_name(owner) != qualified_name(module):
+        names = module_name if isinstance(module_name, list) else [module_name or module.__name__]
+        for name in names:
+            registered = self._module_dict.get(name)
+            if registered is not None and not force and qualified_name(registered) != qualified_name(module):
                 raise PluginError(
-                    f'{self.name} {name!r} is already registered by {qualified_name(owner)}; '
+                    f'{self.name} {name!r} is already registered by {qualified_name(registered)}; '
                     f'{qualified_name(module)} cannot take the name too. Rename one of them, or uninstall the package '
                     f'that you do not need'
                 )
@@ -191,30 +194,33 @@ class Registry(MMEngineRegistry):
 
 
 class SkeletonRegistry(Registry):
-    """Skeletons by name, as functions that return them; the object of an entry point may be the skeleton itself."""
+    """Registry of functions that return a skeleton; the object of an entry point may be a skeleton itself."""
 
     def as_part(self, value: object, module: str) -> PartType:
-        """Return a skeleton as the function that returns it, and a function as it is."""
+        """Convert a skeleton to a function that returns it; a function is returned as it is."""
         if not isinstance(value, Skeleton):
             return super().as_part(value, module)
 
         def get_skeleton_of_module() -> Skeleton:
             return value
 
-        # Errors and lists name the part by these.
+        # Error messages and `list_part_origins` show these as the origin of the skeleton.
         get_skeleton_of_module.__module__, get_skeleton_of_module.__qualname__ = module, value.name
         return get_skeleton_of_module
 
 
 def find_registered_part(registry: MMEngineRegistry, key: str) -> PartType | None:
-    """Return the part of a name in a registry, of ours or of mmengine, in its parents, or in an installed package.
+    """Find the part of a name in a registry, in its parents or in an installed package.
 
     Args:
-        registry: of the kind.
+        registry: of poseplug or of mmengine.
         key: a name without dots.
 
+    Returns:
+        The part; None if there is none.
+
     Raises:
-        PluginError: the name is taken twice; the message gives both. Or the package of the part does not load.
+        PluginError: two packages have a part of that name, or its package does not load.
     """
     registered = next((r.module_dict[key] for r in _list_ancestry(registry) if key in r.module_dict), None)
     offered = plugins.find_plugin_part(registry.name, key)
@@ -231,29 +237,29 @@ def find_registered_part(registry: MMEngineRegistry, key: str) -> PartType | Non
 
 
 def describe_unknown_part(registry: MMEngineRegistry, key: str) -> str:
-    """Compose the message for a name that a registry, of ours or of mmengine, does not have.
+    """Compose the message for a name that is not registered: the closest name, all names, installed plugins.
 
     Args:
-        registry: of the kind.
+        registry: of poseplug or of mmengine; the names of mmengine's are not listed.
         key: the unknown name.
     """
     offered = [part.name for part in plugins.list_plugin_parts(registry.name)]
-    own_names = registry.module_dict if isinstance(registry, Registry) else ()
-    names = sorted({*own_names, *offered})
+    registered = registry.module_dict if isinstance(registry, Registry) else ()
+    known = sorted({*registered, *offered})
     candidates = [*offered, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
     message = compose_message(
         f'{registry.name} {key!r} is not registered',
         suggest_closest(key, candidates),
         *(f'{key!r} is a {kind}' for kind in _list_other_kinds(registry, key)),
-        f'known: {", ".join(names)}' if names else '',
+        f'known: {", ".join(known)}' if known else '',
     )
     return f'{message}. Is its plugin installed? {plugins.describe_packages()}'
 
 
 def _register_plugin_part(registry: MMEngineRegistry, offered: plugins.PluginPart) -> PartType:
-    """Import what an installed package offers and register it by the name of the entry point."""
+    """Import the part of an installed package and register it by the name of the entry point."""
     value = offered.load()
-    part = registry.module_dict.get(offered.name)  # its module may have registered it on import
+    part = registry.module_dict.get(offered.name)  # its module may have registered the part during the import
     if part is None:
         part = registry.as_part(value, offered.entry.module) if isinstance(registry, Registry) else value
         registry.register_module(name=offered.name, module=part, force=True)
@@ -261,7 +267,7 @@ def _register_plugin_part(registry: MMEngineRegistry, offered: plugins.PluginPar
 
 
 def _top_package(module: str) -> str:
-    """The first name of a dotted one."""
+    """The package of a dotted module name."""
     return module.partition('.')[0]
 
 
@@ -274,14 +280,14 @@ def _list_ancestry(registry: MMEngineRegistry) -> list[MMEngineRegistry]:
 
 
 def _list_other_kinds(registry: MMEngineRegistry, key: str) -> list[str]:
-    """The names of the other registries that have a part of this name."""
+    """The other kinds of part that have this name."""
     others = [other for other in REGISTRIES.values() if other is not registry]
     offered = {other.name: [part.name for part in plugins.list_plugin_parts(other.name)] for other in others}
     return [other.name for other in others if key in other.module_dict or key in offered[other.name]]
 
 
 def qualified_name(part: PartType) -> str:
-    """Return module and name of a part, as `package.module.Name`."""
+    """Return the dotted name of a part, `package.module.Name`."""
     return f'{part.__module__}.{getattr(part, "__qualname__", type(part).__name__)}'
 
 
@@ -292,8 +298,8 @@ def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bo
         part: a class or a function.
 
     Returns:
-        The named parameters, and whether others are accepted too. A constructor that passes `**kwargs` on to its base
-        class has the parameters of that one as well.
+        The parameters by name, and whether the constructor accepts others too. If it has `**kwargs`, the parameters
+        of the base class's constructor are included.
     """
     parameters: dict[str, inspect.Parameter] = {}
     functions = [vars(c)['__init__'] for c in list_constructor_classes(part)] if inspect.isclass(part) else [part]
@@ -308,7 +314,7 @@ def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bo
 
 
 def list_constructor_classes(part: type) -> list[type]:
-    """Return the classes in the ancestry of a part that define a constructor, without those of torch and Python."""
+    """Return a part's class and base classes that define a constructor, without those of torch and Python."""
     foreign = ('torch.nn.modules', 'builtins', 'abc')
     return [c for c in part.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(foreign)]
 
@@ -325,7 +331,7 @@ def find_argument_errors(
         provided: the names of the values that other parts will provide.
 
     Returns:
-        A message by setting for each unknown one; the key '' has the message about missing ones.
+        A message for each unknown setting, by its name; the message about missing settings has the key ''.
     """
     parameters, accepts_others = inspect_parameters(part)
     accepted = ', '.join(n for n in parameters if n not in provided) or 'no settings'
@@ -337,19 +343,22 @@ def find_argument_errors(
     required = [n for n, p in parameters.items() if p.default is p.empty]
     missing = [n for n in required if n not in settings and n not in provided]
     if missing:
-        given = ', '.join(settings) or 'nothing'
-        errors[''] = f'{name} needs {", ".join(missing)}; given: {given}'
+        present = ', '.join(settings) or 'nothing'
+        errors[''] = f'{name} needs {", ".join(missing)}; given: {present}'
     return errors
 
 
 def merge_arguments(part: PartType, name: str, settings: dict[str, Any], provided: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings and provided values to the arguments of a part.
+    """Merge settings and provided values into the arguments of a part.
 
     Args:
         part: a class or a function.
         name: of the part, for the messages.
         settings: from the config.
-        provided: values that other parts know; those that the constructor does not accept are dropped.
+        provided: values of other parts; those that the constructor does not accept are dropped.
+
+    Returns:
+        The arguments by name.
 
     Raises:
         ConfigError: a setting is unknown or missing.
@@ -369,7 +378,7 @@ def merge_arguments(part: PartType, name: str, settings: dict[str, Any], provide
 
 
 def freeze_lists(value: Any) -> Any:
-    """Return a setting with its lists as tuples, at every depth, so that equal settings compare as equal."""
+    """Convert the lists in a setting to tuples, at every depth, so that a list and a tuple compare as equal."""
     if isinstance(value, Mapping):
         return {k: freeze_lists(v) for k, v in value.items()}
     return tuple(map(freeze_lists, value)) if isinstance(value, list | tuple) else value

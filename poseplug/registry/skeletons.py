@@ -1,4 +1,4 @@
-"""Skeletons by their registered names."""
+"""Looks up skeletons by name, and registers them."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_a_replaced_head_has_its_defaults_and_reports_the_dropped_settings(base,
     cfg = load_config(base, {'model.head.type': 'HeatmapHead'})
     assert cfg.model.head == dict(type='HeatmapHead')
     assert caplog.messages == [
-        'model.head: HeatmapHead starts with its own defaults; settings of CPMHead left behind: num_stages=2, '
+        'model.head: HeatmapHead starts with its defaults; dropped settings of CPMHead: num_stages=2, '
         "norm_cfg={'type': 'BN'}"
     ]
 

@@ -236,7 +236,7 @@ def test_training_reports_bad_input_in_one_message(case, command, corrupt):
     assert 'Traceback' not in message
     assert len(message.splitlines()) == 1
     assert CASES[corrupt] in message
-    assert re.match(r'config: |[A-Z][a-z]+Error: |[A-Z][a-z]+[A-Z][a-z]+Error: ', message)
+    assert re.match(r'[A-Z][a-z]+Error: |[A-Z][a-z]+[A-Z][a-z]+Error: ', message)
 
 
 @pytest.mark.parametrize('corrupt', CASES, ids=lambda f: f.__name__)

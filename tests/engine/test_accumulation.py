@@ -121,7 +121,7 @@ def test_the_loss_of_a_step_is_the_mean_of_its_batches():
 
 @pytest.mark.parametrize('count', [0, -1, 1.5, '2'])
 def test_accumulating_a_wrong_number_of_batches_is_an_error(tiny_config, tmp_path, count):
-    with pytest.raises(ConfigError, match='accumulative_counts is a whole number, 1 at least'):
+    with pytest.raises(ConfigError, match='accumulative_counts is an integer of at least 1'):
         launch.train(tiny_config(**{'optim_wrapper.accumulative_counts': count}), tmp_path)
 
 

@@ -41,7 +41,7 @@ def test_a_failed_write_leaves_the_earlier_files_and_nothing_else(tmp_path, monk
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, call, raise_no_space)
-    with pytest.raises(CheckpointError, match='No space left on device; earlier checkpoints are whole'):
+    with pytest.raises(CheckpointError, match='No space left on device; earlier checkpoints are intact'):
         save_checkpoint(tmp_path, 'step_0000002.pth', create_content(2), step=2, max_keep_ckpts=1)
     assert list_names(tmp_path) == names_before
     assert load_checkpoint(tmp_path)['meta']['step'] == 1
@@ -129,7 +129,7 @@ def test_a_truncated_file_outside_the_index_is_skipped_with_a_warning(tmp_path, 
     save_checkpoint(tmp_path, 'step_0000001.pth', create_content(1), step=1)
     (tmp_path / 'step_0000002.pth').write_bytes(data)
     assert find_latest_checkpoint(tmp_path).name == 'step_0000001.pth'
-    assert 'passed over, damaged: step_0000002.pth; the newest whole one is step_0000001.pth' in caplog.text
+    assert 'passed over, damaged: step_0000002.pth; the newest intact one is step_0000001.pth' in caplog.text
 
 
 def test_a_run_resumes_from_the_best_checkpoint_if_there_is_no_other(tmp_path):

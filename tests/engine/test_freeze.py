@@ -26,7 +26,7 @@ def find_changed(before, after):
 
 def test_frozen_weights_and_statistics_stay_and_all_others_change(tiny_config, tmp_path, caplog):
     cfg = tiny_config(val=True, freeze=BACKBONE, **{'train_cfg.val_interval': 2})
-    before, runner = initial_weights(cfg), launch.train(cfg, tmp_path)
+    before, runner = initial_weights(cfg), launch.run_training(cfg, tmp_path)
     content = load_checkpoint(tmp_path)
     for after in (runner.model.state_dict(), content['state_dict']):  # of the last step, and the averaged ones
         assert find_changed(before, after) == {n for n in after if not n.startswith('backbone.')}
@@ -39,13 +39,13 @@ def test_frozen_weights_and_statistics_stay_and_all_others_change(tiny_config, t
 
 def test_without_freezing_all_weights_change(tiny_config, tmp_path):
     cfg = tiny_config()
-    before, runner = initial_weights(cfg), launch.train(cfg, tmp_path)
+    before, runner = initial_weights(cfg), launch.run_training(cfg, tmp_path)
     assert find_changed(before, runner.model.state_dict()) == set(before)
 
 
 def test_weights_can_be_frozen_while_running_statistics_are_updated(tiny_config, tmp_path):
     cfg = tiny_config(freeze=[r'^backbone\..*(weight|bias)$'])
-    before, runner = initial_weights(cfg), launch.train(cfg, tmp_path)
+    before, runner = initial_weights(cfg), launch.run_training(cfg, tmp_path)
     names = {n for n in find_changed(before, runner.model.state_dict()) if n.startswith('backbone.')}
     assert names
     assert all('running_' in n or 'num_batches' in n for n in names)

@@ -116,9 +116,7 @@ def test_wrong_phases_are_refused(phases):
 
 def test_a_model_without_phases_is_an_error(tiny_config, tmp_path):
     cfg = tiny_config(custom_hooks=[dict(type='PhaseHook', phases={'1': dict(overlaps_power=1.0)})])
-    with pytest.raises(
-        ConfigError, match=f'{TopDown.__name__} has no phases .no method `set_phase`.; leave the hook out'
-    ):
+    with pytest.raises(ConfigError, match=f'{TopDown.__name__} has no phases .no method `set_phase`.; remove the hook'):
         launch.train(cfg, tmp_path)
 
 

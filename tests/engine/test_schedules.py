@@ -140,5 +140,5 @@ def test_the_learning_rate_of_rtmo_warms_up_quadratically_and_decays_twice(sched
 
 def test_a_warm_up_without_an_end_is_refused():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    with pytest.raises(ConfigError, match='begin lies before end'):
+    with pytest.raises(ConfigError, match='begin must be at least 0 and below end'):
         QuadraticWarmupLR(optimizer)

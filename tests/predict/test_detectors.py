@@ -11,8 +11,8 @@ from poseplug.core.boxes import box_iou
 from poseplug.core.errors import CheckpointError, ConfigError, ImageError, UnsafeFileError
 from poseplug.core.geometry import flip_matrix, transform_points
 from poseplug.data.sources.coco import CocoSource
-from poseplug.files.onnx_file import read_input_shapes
 from poseplug.files.images import read_image
+from poseplug.files.onnx_file import read_input_shapes
 from poseplug.predict import detectors
 from poseplug.predict.detected_boxes import LARGE_AREA_PX2, match_detected_boxes
 from poseplug.predict.detectors import (

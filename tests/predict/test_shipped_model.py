@@ -75,7 +75,7 @@ def test_a_changed_file_of_weights_is_refused(folder):
 @pytest.mark.parametrize('suffix', ['safetensors', 'json'])
 def test_a_missing_model_is_an_error_that_says_what_to_do(folder, suffix):
     (folder / f'{SHIPPED_MODEL_NAME}.{suffix}').unlink()
-    with pytest.raises(CheckpointError, match=rf'\.{suffix}.*name a config.*package_model\.py CONFIG CHECKPOINT'):
+    with pytest.raises(CheckpointError, match=rf'\.{suffix}.*name a config.*poseplug package_model CONFIG CHECKPOINT'):
         Predictor()
 
 

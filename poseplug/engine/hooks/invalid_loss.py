@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: they do not reach the weights, and stop the run or are counted."""
+"""Stops a run, or skips a step, if a loss or a gradient is not finite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CheckInvalidLossHook(Hook):
     def __init__(self, max_skipped_steps: int = 0) -> None:
         if not isinstance(max_skipped_steps, int) or max_skipped_steps < 0:
             raise ConfigError(
-                f'CheckInvalidLossHook: max_skipped_steps is how many steps may be left out, 0 or more; got '
+                f'CheckInvalidLossHook: max_skipped_steps is the number of steps that may be skipped, 0 or more; got '
                 f'{max_skipped_steps!r}'
             )
         self.max_skipped_steps, self.num_skipped_steps = max_skipped_steps, 0
@@ -66,14 +66,14 @@ class CheckInvalidLossHook(Hook):
         problem = f'step {runner.iter + 1}: {_describe_invalid_losses(outputs)}; the step was not taken'
         samples = _describe_samples(runner.train_loop.step_batches)
         if self.num_skipped_steps <= self.max_skipped_steps:
-            message = '%s (%d of %d that may be left out). Samples: %s'
+            message = '%s (%d of %d steps that may be skipped). Samples: %s'
             _LOGGER.warning(message, problem, self.num_skipped_steps, self.max_skipped_steps, samples)
             return
-        allowed = f', after {self.max_skipped_steps} that were left out' if self.max_skipped_steps else ''
+        earlier = f', after {self.max_skipped_steps} skipped steps' if self.max_skipped_steps else ''
         raise NonFiniteLossError(
-            f'{problem}{allowed}. The loss before it was {float(self.last_finite_loss):g}, and the checkpoints in '
+            f'{problem}{earlier}. The loss before it was {float(self.last_finite_loss):g}, and the checkpoints in '
             f'{runner.work_dir} are finite. Samples: {samples}. Look at them with poseplug dataset browse, or lower '
-            f'the learning rate; default_hooks.check_invalid_loss.max_skipped_steps=N leaves out up to N such steps'
+            f'the learning rate; default_hooks.check_invalid_loss.max_skipped_steps=N skips up to N such steps'
         )
 
     def before_save_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
@@ -96,5 +96,6 @@ def _describe_samples(batches: Sequence[Any]) -> str:
     """The first samples of a step's batches by source, id and epoch, and the number of further ones."""
     pairs = [pair for batch in batches for pair in zip(batch.records, batch.keys, strict=True)]
     names = [f'{record.source} {record.id} (epoch {key.epoch})' for record, key in pairs]
-    more = f' and {len(names) - _MAX_LISTED_SAMPLES} more' if len(names) > _MAX_LISTED_SAMPLES else ''
+    num_unlisted = len(names) - _MAX_LISTED_SAMPLES
+    more = f' and {num_unlisted} more' if num_unlisted > 0 else ''
     return ', '.join(names[:_MAX_LISTED_SAMPLES]) + more

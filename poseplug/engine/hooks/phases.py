@@ -1,4 +1,4 @@
-"""Training phases: what a model is trained for changes at some epochs."""
+"""Training phases: settings of a model, such as loss weights, that change at some epochs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger('poseplug')
 
 @HOOKS.register_module()
 class PhaseHook(Hook):
-    """Changes what a model is trained for at some epochs, by calling its method `set_phase`.
+    """Changes settings of a model, such as its loss weights, at some epochs by calling its method `set_phase`.
 
     The settings of a phase hold in all later ones, too, unless these change them; `loss_weights` are merged loss by
     loss. The phase follows from the epoch alone, so that a resumed run is in the same one.
@@ -48,8 +48,8 @@ class PhaseHook(Hook):
         model: Any = runner.bare_model
         if not hasattr(model, 'set_phase'):
             raise ConfigError(
-                f'PhaseHook changes what a model is trained for, but {type(model).__name__} has no phases (no method '
-                f'`set_phase`); leave the hook out'
+                f'PhaseHook sets the training phase of a model, but {type(model).__name__} has no phases (no method '
+                f'`set_phase`); remove the hook'
             )
         for epoch in sorted(self.phases):
             self._set_phase(runner, epoch)
@@ -63,7 +63,7 @@ class PhaseHook(Hook):
         self.phase_start = phase_start
 
     def _set_phase(self, runner: RunnerLike, epoch: int) -> Any:
-        """Apply the settings of an epoch; returns the model's phase."""
+        """Apply the settings of an epoch and return the model's phase."""
         model: Any = runner.bare_model
         try:
             return model.set_phase(**self.get_phase_settings(epoch))

@@ -79,7 +79,7 @@ class ProgressHook(Hook):
         self.wait_start_time = time.perf_counter()
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
-        """Write and log the scores of an evaluation; those of single keypoints or groups are left out."""
+        """Write and log the scores of an evaluation; those of single keypoints or groups are skipped."""
         if not metrics:
             return
         totals = {name: value for name, value in metrics.items() if '/' not in name}
@@ -119,7 +119,8 @@ class ProgressHook(Hook):
         }
         self._write_curve_line(line)
         if self.bar is not None:
-            self.bar.set_note(f'loss {losses.get("loss", 0):.4g}, {rate:.3g} samples/s')
+            total_loss = losses.get('loss', 0)
+            self.bar.set_note(f'loss {total_loss:.4g}, {rate:.3g} samples/s')
 
     def _write_curve_line(self, values: dict[str, Any]) -> None:
         """Append a line to the curve, and add its values to TensorBoard."""
@@ -148,9 +149,9 @@ def _average_over_ranks(losses: list[dict[str, float]]) -> dict[str, float]:
 def _truncate_curve(file: Path, step: int) -> None:
     """Drop lines of later steps, which a run resumed at `step` repeats, and lines that were cut off."""
     lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
-    valid = [line for line in lines if _parse_curve_step(line) <= step]
-    if valid != lines:
-        write_atomically(file, ''.join(valid).encode())
+    valid_lines = [line for line in lines if _parse_curve_step(line) <= step]
+    if valid_lines != lines:
+        write_atomically(file, ''.join(valid_lines).encode())
 
 
 def _parse_curve_step(line: str) -> float:

@@ -42,7 +42,7 @@ class SaveHook(Hook):
         self.last_saved_step: int | None = None
 
     def before_train(self, runner: RunnerLike) -> None:
-        """Remove what an interrupted save has left in the work dir."""
+        """Remove the incomplete files that an interrupted save has left in the work dir."""
         if runner.rank == 0:
             checkpoint.remove_partial_files(Path(runner.work_dir))
 
@@ -59,7 +59,7 @@ class SaveHook(Hook):
         self.save(runner)
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
-        """Save `best.pth` if the score `save_best` is higher than ever."""
+        """Save `best.pth` if the score `save_best` is the highest so far."""
         if self.save_best is None or not metrics:
             return
         if self.save_best not in metrics:
