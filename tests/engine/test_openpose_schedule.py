@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from poseplug.config.load import load_config
+from poseplug.core.weight_names import weight_name
 from poseplug.engine.optim import build_param_groups
 from poseplug.models.estimators.top_down import TopDown
 
@@ -22,7 +23,7 @@ def rates(request):
             backbone=dict(type='CPMVGGTrunk', vgg_channels=(4, 4, 4, 4), extra_channels=(4,)),
             head=dict(type='OpenPoseHead', num_stages=12, first_layers=((3, 4),), later_layers=((7, 4),)),
         )
-    names = {p: name for name, p in net.named_parameters()}
+    names = {parameter: weight_name(name) for name, parameter in net.named_parameters()}
     groups = build_param_groups(
         net, optim_wrapper.paramwise_cfg.rules, optim_wrapper.optimizer.lr, optim_wrapper.optimizer.weight_decay
     )

@@ -17,6 +17,7 @@ from poseplug.data.synthetic import write_coco
 from poseplug.engine import launch
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.loops import EvalLoop
+from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.evaluation.pck import PCK
 from poseplug.skeletons.coco import COCO
@@ -85,7 +86,9 @@ def test_they_are_missed_by_the_test_command_and_during_training_too(folder, mon
     expected = evaluate_perfect_model(build_dataset(folder, [0, 2]))
     assert evaluation.scores == expected
     training = SimpleNamespace(is_stop_requested=lambda: False)
-    runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=PerfectModel(), train_loop=training)
+    model = PerfectModel()
+    strategy = SingleProcessStrategy(model)
+    runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=model, strategy=strategy, train_loop=training)
     batches = launch.build_dataloader(cfg, 'test_dataloader', seed=0)
     assert EvalLoop(runner, batches, lambda: [OKSAP(COCO)]).run() == expected.values
 

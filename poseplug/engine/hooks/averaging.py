@@ -8,6 +8,8 @@ from mmengine.registry import MODELS
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.registry import HOOKS
 
+__all__ = ['EMAHook']
+
 
 @HOOKS.register_module()
 class EMAHook(mmengine.hooks.EMAHook):
