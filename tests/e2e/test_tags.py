@@ -43,7 +43,7 @@ def test_keypoints_are_grouped_from_head_and_trunk_outwards_with_the_published_l
     order = [net.skeleton.keypoints[k].split('_')[-1] for k in net.codec.keypoint_order_indices]
     assert order[7:] == ['hip'] * 2 + ['elbow'] * 2 + ['wrist'] * 2 + ['knee'] * 2 + ['ankle'] * 2
     assert cfg.model.loss.tags == dict(type='AssociativeEmbeddingLoss', loss_weight=1e-3)
-    assert net.flip_test
+    assert net.augmentation.flip_test
 
 
 @pytest.fixture

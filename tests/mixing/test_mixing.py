@@ -23,7 +23,7 @@ def train_and_predict(mix: matrix.Combination, estimator: str) -> None:
     assert grads
     assert all(torch.isfinite(g).all() for g in grads)
     torch.optim.SGD(net.parameters(), lr=1e-3).step()
-    (predictions,) = net.eval().predict(batch)
+    predictions = net.eval().predict(batch)
     assert len(predictions) == 2
     for poses in predictions:
         assert estimator not in matrix.TOP_DOWN or len(poses) == 1

@@ -78,5 +78,11 @@ def test_bytes_without_an_image_and_other_objects_are_named_by_their_index(predi
         predictor([good, good[:100]])
     with pytest.raises(ImageError, match=r'^image 0 is a list; give a path, the bytes of a file, or'):
         predictor([[1, 2]])
-    with pytest.raises(ImageError, match='put a single image into a list'):
-        predictor(good)
+    with pytest.raises(ImageError, match=r'^image 0: 100 bytes that are not a whole image'):
+        predictor(good[:100])
+
+
+def test_a_single_image_is_a_list_of_one(predictor, tiny_data):
+    good = sorted((tiny_data / 'images').glob('*.jpg'))[0].read_bytes()
+    (poses,) = predictor(good)
+    assert is_close(poses, predictor([good])[0])
