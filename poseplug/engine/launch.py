@@ -166,6 +166,11 @@ class TrainingResult:
         best_checkpoint: the checkpoint of the highest score, if the config saves one (`SaveHook.save_best`).
         scores: of the last evaluation, by name; empty without one.
         rank: the index of this process; of several processes the first, 0, writes the files.
+
+    Example:
+        >>> result = TrainingResult(Path('run'), steps=2, checkpoint=Path('run/step_0000002.pth'))
+        >>> result.checkpoint.name, dict(result.scores)
+        ('step_0000002.pth', {})
     """
 
     work_dir: Path
