@@ -13,6 +13,7 @@ VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'poseplug/core/version.py')
 OPTIONAL = {
     'tensorboard': ['tensorboard>=2.15'],
     'timm': ['timm>=1.0'],
+    'onnx': ['onnxruntime>=1.18'],
     'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
 }
 
@@ -68,23 +69,31 @@ setup(
     zip_safe=False,
     install_requires=[
         'torch>=2.6,<3',
-        'mmengine>=0.10.7,<0.11',
+        'mmengine>=0.10.7,<0.11',  # brings matplotlib (charts) and rich (progress bars)
         'mmcv-lite>=2.1,<3',
         'numpy>=2,<3',
         'opencv-python>=4.9,<6',
         'scipy>=1.11,<2',
-        'rich>=13,<16',
         'faster-coco-eval>=1.8,<2',
         'json-tricks>=3.17,<4',
         'safetensors>=0.4,<1',
-        'matplotlib>=3.8,<4',
+        'av>=14,<19',
     ],
     extras_require={
         **OPTIONAL,
         'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
         'xtcocotools': ['xtcocotools>=1.14'],
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10'],
-        'test': ['pytest>=8', 'hypothesis>=6', 'coverage>=7.10', 'ruff', 'mypy', 'import-linter>=2'],
+        'test': [
+            'pytest>=8',
+            'hypothesis>=6',
+            'coverage>=7.10',
+            'ruff',
+            'mypy',
+            'import-linter>=2',
+            'onnx>=1.16',
+            'onnxruntime>=1.18',
+        ],
     },
     entry_points={
         'console_scripts': ['poseplug = poseplug.__main__:main'],
