@@ -108,7 +108,7 @@ def build_response(predictor: Predictor, image_bytes: bytes) -> dict[str, Any]:
     Raises:
         ImageError: the bytes are no complete image.
     """
-    image = read_image_bytes(image_bytes, 'the image', apply_exif=True)
+    image = read_image_bytes(image_bytes, 'the image')
     (poses,) = predictor([image])
     heatmaps_url, note = _render_heatmaps(predictor, image, poses)
     result = {'width': image.shape[1], 'height': image.shape[0], 'instances': poses.to_dicts()}

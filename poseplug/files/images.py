@@ -43,13 +43,13 @@ _EXTRA_ROWS = 16  # the decoder takes from so many rows beyond the last one that
 _MIN_UNDECODED_ROWS = 64
 
 
-def read_image(path: Path, apply_exif: bool = False, byte_range: ByteRange | None = None) -> np.ndarray:
+def read_image(path: Path, apply_exif: bool = True, byte_range: ByteRange | None = None) -> np.ndarray:
     """Read an image file.
 
     Args:
         path: the file.
-        apply_exif: rotate and flip the image upright as its EXIF orientation says. Annotations are of the pixels as
-            stored, so by default these are returned.
+        apply_exif: rotate and flip the image upright as its EXIF orientation says and viewers show it; False for the
+            pixels as stored, which most annotation files mean.
         byte_range: the part of the file that is the image; None for the whole file.
 
     Returns:
@@ -61,13 +61,13 @@ def read_image(path: Path, apply_exif: bool = False, byte_range: ByteRange | Non
     return _get_oriented_pixels(LazyImage(path, byte_range=byte_range), apply_exif)
 
 
-def read_image_bytes(data: bytes, name: str = 'bytes', apply_exif: bool = False) -> np.ndarray:
+def read_image_bytes(data: bytes, name: str = 'bytes', apply_exif: bool = True) -> np.ndarray:
     """Read an image from the bytes of its file.
 
     Args:
         data: the content of an image file.
         name: what error messages call the image.
-        apply_exif: rotate and flip the image upright as its EXIF orientation says.
+        apply_exif: as in `read_image`.
 
     Returns:
         (H, W, 3) uint8 BGR.

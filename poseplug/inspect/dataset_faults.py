@@ -271,7 +271,7 @@ def draw_suspect_instance(suspect: SuspectInstance, skeleton: Skeleton) -> np.nd
     """
     record, index = suspect.record, suspect.instance_index
     try:
-        image = read_image(record.path, byte_range=record.byte_range)
+        image = read_image(record.path, apply_exif=False, byte_range=record.byte_range)
     except ImageError:
         image = np.full((64, 64, 3), 128, np.uint8)
     poses = Poses.from_annotations(record.instances.keypoints[[index]].astype(float), record.instances.visible[[index]])

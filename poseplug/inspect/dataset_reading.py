@@ -121,7 +121,7 @@ def read_all_images(statistics: SourceStatistics, num_workers: int) -> None:
 def _inspect_image(location: ImageLocation) -> tuple[tuple[int, int], bytes] | ImageError:
     """Size (width, height) and digest of an image, or why it cannot be read."""
     try:
-        image = read_image(location.path, byte_range=location.byte_range)
+        image = read_image(location.path, apply_exif=False, byte_range=location.byte_range)
     except ImageError as error:
         return error
     return (image.shape[1], image.shape[0]), hashlib.blake2b(image.tobytes(), digest_size=16).digest()

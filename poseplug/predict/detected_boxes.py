@@ -20,6 +20,7 @@ from poseplug.core.sample import Record
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoFormatSource
 from poseplug.files.atomic import write_atomically
+from poseplug.files.images import read_image
 from poseplug.predict.folders import IMAGE_SUFFIXES
 from poseplug.registry import SOURCES
 
@@ -89,14 +90,15 @@ def detect_boxes(images: Mapping[int, Path], detector: Any) -> list[dict[str, An
 
     Args:
         images: paths by image id.
-        detector: a detector that accepts paths, such as `OnnxDetector`.
+        detector: a detector, such as `OnnxDetector`.
 
     Returns:
         A dict for each box: image_id, category_id, bbox (x, y, width, height in px) and score.
     """
     results: list[dict[str, Any]] = []
     for image_id in track_progress(sorted(images), 'detecting', unit='image'):
-        (detections,) = detector([images[image_id]])
+        # The pixels as stored, which the annotations of a data set mean.
+        (detections,) = detector([read_image(images[image_id], apply_exif=False)])
         results += _detections_to_coco(image_id, detections)
     return results
 

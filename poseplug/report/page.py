@@ -398,7 +398,7 @@ def _render_caption(example: ReportExample) -> str:
 
 def _draw_comparison(example: ReportExample, skeleton: Skeleton) -> np.ndarray:
     """Annotation and prediction of one image, side by side."""
-    image = read_image(example.record.path, byte_range=example.record.byte_range)
+    image = read_image(example.record.path, apply_exif=False, byte_range=example.record.byte_range)
     annotated = Poses.from_annotations(example.record.instances.keypoints, example.record.instances.visible)
     drawings = [draw_poses(image, poses, skeleton) for poses in (annotated, example.poses)]
     height, width = drawings[0].shape[:2]

@@ -35,7 +35,7 @@ def build_config(root, **source):
 def detect(images):
     """Two boxes in every image, shifted by its mean color; none in a dark one."""
     detections = []
-    for image in map(read_image, images):
+    for image in images:
         shift = image.mean() / 100
         count = 2 * (shift > 0.5)
         boxes = np.array([[1.25, 2, 31.5, 44], [10, 12, 20, 22.125]]) + shift
@@ -63,7 +63,7 @@ def test_the_source_reads_the_boxes_that_were_written(data, tmp_path):
     assert not report.dropped
     assert len(records) == 3
     for record in records:
-        (detections,) = detect([record.path])
+        (detections,) = detect([read_image(record.path)])
         assert np.abs(record.instances.boxes - detections.boxes).max() <= 0.0101  # a corner and an extent, rounded
         assert np.allclose(record.instances.box_scores, [0.9, 0.12346])
 

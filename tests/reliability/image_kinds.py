@@ -149,6 +149,10 @@ def encode_with_alpha(mode: str) -> bytes:
     return encode_image('PNG', image)
 
 
+def is_near_upright(image: np.ndarray) -> bool:
+    return is_near(np.rot90(image))  # orientation 6 was turned clockwise
+
+
 def is_gray_scene(image: np.ndarray) -> bool:
     return np.array_equal(image[..., 1], np.asarray(draw_gray_scene()))
 
@@ -185,7 +189,10 @@ KINDS = (
     ),
     ImageKind('a JPEG file with two images (MPO)', lambda: encode_two_images('MPO'), READ, lambda p: is_near(p, 60)),
     ImageKind(
-        'EXIF: rotated by 90 degrees (6)', lambda: encode_image('JPEG', quality=95, exif=build_exif(6)), READ, is_near
+        'EXIF: rotated by 90 degrees (6)',
+        lambda: encode_image('JPEG', quality=95, exif=build_exif(6)),
+        READ,
+        is_near_upright,
     ),
     ImageKind(
         'EXIF: an orientation of 99', lambda: encode_image('JPEG', quality=95, exif=build_exif(99)), READ, is_near
