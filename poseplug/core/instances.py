@@ -6,7 +6,7 @@ Every array is always present. What a file leaves out is filled once, where the 
 
 from __future__ import annotations
 
-__all__ = ['NO_ANNOTATION_ID', 'IgnoredRegions', 'Instances', 'estimate_areas']
+__all__ = ['NO_ANNOTATION_ID', 'NO_STATED_COUNT', 'IgnoredRegions', 'Instances', 'estimate_areas']
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,6 +19,7 @@ from poseplug.core.geometry import scale_of_matrix, transform_points
 from poseplug.core.skeleton import Skeleton
 
 NO_ANNOTATION_ID = -1  # of an instance whose file has no ids
+NO_STATED_COUNT = -1  # of an instance whose file does not state how many of its keypoints count
 
 
 class _ArrayRows:
@@ -58,6 +59,8 @@ class Instances(_ArrayRows):
         annotation_ids: (N,) of the annotations in their file; `NO_ANNOTATION_ID` where the file has none.
         box_scores: (N,) of detected boxes; NaN where the box is not detected.
         segmentations: (N,) objects, see `poseplug.data.masks`; None where there is none.
+        stated_counts: (N,) number of keypoints that count in the data set's own evaluation, as its file states it;
+            `NO_STATED_COUNT` where it does not.
 
     Example:
         >>> points = np.array([[[10.0, 20.0], [40.0, 60.0]], [[5.0, 5.0], [0.0, 0.0]]])
@@ -80,6 +83,7 @@ class Instances(_ArrayRows):
     annotation_ids: np.ndarray
     box_scores: np.ndarray
     segmentations: np.ndarray
+    stated_counts: np.ndarray
 
     @classmethod
     def from_annotations(
@@ -95,6 +99,7 @@ class Instances(_ArrayRows):
         annotation_ids: np.ndarray | None = None,
         box_scores: np.ndarray | None = None,
         segmentations: np.ndarray | None = None,
+        stated_counts: np.ndarray | None = None,
     ) -> Instances:
         """Return instances with every array, those that are left out filled by rule.
 
@@ -109,6 +114,7 @@ class Instances(_ArrayRows):
             annotation_ids: (N,).
             box_scores: (N,).
             segmentations: (N,) objects.
+            stated_counts: (N,).
         """
         count = len(keypoints)
         if boxes is None:
@@ -132,6 +138,7 @@ class Instances(_ArrayRows):
             annotation_ids=_fill_missing(annotation_ids, (count,), NO_ANNOTATION_ID),
             box_scores=_fill_missing(box_scores, (count,), np.nan),
             segmentations=_fill_missing(segmentations, (count,), None),
+            stated_counts=_fill_missing(stated_counts, (count,), NO_STATED_COUNT),
         )
 
     @classmethod
@@ -218,6 +225,8 @@ class IgnoredRegions(_ArrayRows):
         areas: (M,) px².
         crowds: (M,) bool, which regions contain several instances.
         segmentations: (M,) objects, see `poseplug.data.masks`; None where there is none.
+        keypoints: (M,) objects, (K, 3) x, y and visibility of a crowd with annotated keypoints, by which metrics then
+            compare predictions with it; None for all others.
 
     Example:
         >>> regions = IgnoredRegions.from_annotations(np.array([[0.0, 0.0, 4.0, 5.0]]))
@@ -229,6 +238,7 @@ class IgnoredRegions(_ArrayRows):
     areas: np.ndarray
     crowds: np.ndarray
     segmentations: np.ndarray
+    keypoints: np.ndarray
 
     @classmethod
     def from_annotations(
@@ -237,6 +247,7 @@ class IgnoredRegions(_ArrayRows):
         areas: np.ndarray | None = None,
         crowds: np.ndarray | None = None,
         segmentations: np.ndarray | None = None,
+        keypoints: np.ndarray | None = None,
     ) -> IgnoredRegions:
         """Return regions with every array, those that are left out filled by rule.
 
@@ -245,12 +256,14 @@ class IgnoredRegions(_ArrayRows):
             areas: (M,) px²; by default those of the boxes.
             crowds: (M,) bool; by default every region is a crowd.
             segmentations: (M,) objects; by default none.
+            keypoints: (M,) objects; by default none.
         """
         return cls(
             boxes=boxes,
             areas=box_areas(boxes) if areas is None else areas,
             crowds=_fill_missing(crowds, (len(boxes),), True),
             segmentations=_fill_missing(segmentations, (len(boxes),), None),
+            keypoints=_fill_missing(keypoints, (len(boxes),), None),
         )
 
     @classmethod
@@ -259,13 +272,25 @@ class IgnoredRegions(_ArrayRows):
         return cls.from_annotations(np.zeros((0, 4)))
 
     def transform(self, matrix: np.ndarray) -> IgnoredRegions:
-        """Apply an affine matrix (3, 3) as `Instances.transform` does."""
+        """Apply an affine matrix (3, 3) as `Instances.transform` does; keypoints are left out, too."""
         return replace(
             self,
             boxes=transform_boxes(matrix, self.boxes),
             areas=self.areas * scale_of_matrix(matrix) ** 2,
             segmentations=np.full(len(self), None, dtype=object),
+            keypoints=np.full(len(self), None, dtype=object),
         )
+
+    def convert_keypoints(self, source: Skeleton, target: Skeleton) -> IgnoredRegions:
+        """Convert the keypoints of regions that have some to another skeleton, as `Instances.convert_keypoints`."""
+        if all(rows is None for rows in self.keypoints):
+            return self
+        converted = np.full(len(self), None, dtype=object)
+        for i, rows in enumerate(self.keypoints):
+            if rows is not None:
+                points, visible = target.convert_keypoints(source, rows[None, :, :2], rows[None, :, 2])
+                converted[i] = np.concatenate([points[0], visible[0, :, None]], axis=1)
+        return replace(self, keypoints=converted)
 
 
 def estimate_areas(boxes: np.ndarray) -> np.ndarray:

@@ -107,6 +107,7 @@ class Record:
         return replace(
             self,
             instances=self.instances.convert_keypoints(source, target),
+            ignored=self.ignored.convert_keypoints(source, target),
             annotated_keypoints=target.defined_keypoints(source),
             ground_truth=self.ground_truth and self.ground_truth.map_to_skeleton(source, target),
         )

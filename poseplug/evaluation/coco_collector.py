@@ -11,7 +11,7 @@ import numpy as np
 
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.instances import estimate_areas
+from poseplug.core.instances import NO_STATED_COUNT, estimate_areas
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
@@ -55,7 +55,9 @@ class CocoCollector:
         nms_mode: 'none', 'oks_nms' or 'soft_oks_nms'.
         nms_threshold: OKS above which one instance suppresses another.
         area_source: 'annotated', or 'box' for a fixed fraction of the annotated box.
-        min_visibility: Smallest visibility of a keypoint that counts; an instance without such a keypoint is ignored.
+        uncounted_keypoints: Names of keypoints that do not count when an instance without labeled keypoints is ignored;
+            the number that the file states (`Instances.stated_counts`) is used where there is one. None counts all
+            labeled keypoints, whatever the file states.
         metric_name: The metric that error messages name.
 
     Raises:
@@ -69,7 +71,7 @@ class CocoCollector:
         nms_mode: NmsMode = 'none',
         nms_threshold: float = 0.9,
         area_source: Literal['annotated', 'box'] = 'annotated',
-        min_visibility: int = 1,
+        uncounted_keypoints: Collection[str] | None = None,
         metric_name: str = 'OKSAP',
     ):
         if skeleton.sigmas is None:
@@ -80,7 +82,8 @@ class CocoCollector:
             raise ConfigError(f'{metric_name}: nms_threshold is an OKS, above 0 and up to 1; got {nms_threshold}')
         self.skeleton, self.sigmas = skeleton, np.array(skeleton.sigmas)
         self.score_mode, self.nms_mode, self.nms_threshold = score_mode, nms_mode, nms_threshold
-        self.area_source, self.min_visibility = area_source, min_visibility
+        self.area_source, self.uses_stated_counts = area_source, uncounted_keypoints is not None
+        self.counted_mask = np.array([name not in (uncounted_keypoints or ()) for name in skeleton.keypoints])
         self.records: dict[str, Record] = {}
         self.predictions: dict[str, list[PredictedInstances]] = {}
         self.predicted_subjects: set[tuple[str, int]] = set()
@@ -169,25 +172,34 @@ class CocoCollector:
             _build_coco_annotation(image_id, boxes[n], float(areas[n]), keypoints[n], int(counts[n])) for n in order
         ]
         no_keypoints = np.zeros((len(self.skeleton), 3))
-        for box, area, is_crowd in zip(*self._ignored_regions(record), strict=True):
-            region = _build_coco_annotation(image_id, box, float(area), no_keypoints, 0)
+        for box, area, is_crowd, region_keypoints in zip(*self._ignored_regions(record), strict=True):
+            # A crowd with keypoints is compared by these, as in the data sets' own evaluations.
+            values = no_keypoints if region_keypoints is None else region_keypoints.astype(float)
+            region = _build_coco_annotation(image_id, box, float(area), values, 0)
             annotations.append({**region, 'iscrowd': int(is_crowd)})
         return annotations
 
-    def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The boxes (M, 4) and areas (M,) of ignored regions, and which of them are crowds (M,)."""
+    def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The boxes (M, 4) and areas (M,) of ignored regions, which are crowds (M,), and their keypoints (M,)."""
         ignored = record.ignored
         areas = estimate_areas(ignored.boxes) if self.area_source == 'box' else ignored.areas
-        return ignored.boxes, areas, ignored.crowds
+        return ignored.boxes, areas, ignored.crowds, ignored.keypoints
 
     def _count_keypoints(self, record: Record) -> np.ndarray:
         """(N,) the number of keypoints that count; an instance without any is ignored."""
-        return (record.instances.visible >= self.min_visibility).sum(axis=1)
+        labeled_counts = (record.instances.visible[:, self.counted_mask] > 0).sum(axis=1)
+        if not self.uses_stated_counts:
+            return labeled_counts
+        stated_counts = record.instances.stated_counts
+        return np.where(stated_counts == NO_STATED_COUNT, labeled_counts, stated_counts)
 
     def _instance_areas(self, record: Record) -> np.ndarray:
         """(N,) px², estimated from the box where none is annotated."""
         instances = record.instances
-        return estimate_areas(instances.boxes) if self.area_source == 'box' else instances.areas
+        if self.area_source == 'annotated':
+            return instances.areas
+        # A source without areas has estimated them from the file's boxes, which may reach beyond the image.
+        return np.where(instances.has_area, estimate_areas(instances.boxes), instances.areas)
 
     def to_coco_results(self, record_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
         """Build the predictions in COCO's layout, sorted by score within an image, without suppressed ones.
@@ -270,10 +282,10 @@ class CocoCollector:
         """The number of annotated instances, regions or images that a note is about, and the note."""
         records = list(self.records.values())
         num_without_keypoints = sum(int((self._count_keypoints(record) == 0).sum()) for record in records)
-        adjective = 'visible' if self.min_visibility > 1 else 'labeled'
+        kind = 'labeled keypoint' if self.counted_mask.all() else 'labeled keypoint that counts'
         yield (
             num_without_keypoints,
-            f'{num_without_keypoints} annotated instances without a {adjective} keypoint are ignored',
+            f'{num_without_keypoints} annotated instances without a {kind} are ignored',
         )
         crowds = [is_crowd for record in records for is_crowd in self._ignored_regions(record)[2]]
         yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['CrowdPoseAP']
 
+from collections.abc import Sequence
 from typing import Literal
 
 from poseplug.core.errors import ConfigError
@@ -24,7 +25,9 @@ class CrowdPoseAP(Metric):
     """Average precision and recall over OKS 0.50 to 0.95, in percent, over all images and by their crowd index.
 
     As in the data set's own evaluation, the area of an instance is 0.53 x width x height of its box, whatever is
-    annotated, and instances without a visible keypoint are ignored (an occluded keypoint is not visible).
+    annotated, and instances without a labeled keypoint, visible or occluded, are ignored. Head and neck do not count
+    there (the file's `num_keypoints` counts without them), but they are part of OKS like all others. Predictions on a
+    crowd with annotated keypoints are compared with these, and are neither right nor wrong.
 
     Args:
         skeleton: The keypoints that are measured; it must have sigmas.
@@ -35,6 +38,8 @@ class CrowdPoseAP(Metric):
         crowd_index_bounds: The crowd indices where medium and hard images begin. The default is that of the data set's
             own code and thereby of the published numbers (Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py; also
             xtcocotools and faster-coco-eval); the text of the paper says 0.1 and 0.8.
+        uncounted_keypoints: Names of keypoints that alone do not make an instance count, where the file does not state
+            a number of keypoints.
 
     Example:
         >>> import numpy as np
@@ -60,6 +65,7 @@ class CrowdPoseAP(Metric):
         nms_mode: NmsMode = 'none',
         nms_threshold: float = 0.9,
         crowd_index_bounds: tuple[float, float] = (0.2, 0.8),
+        uncounted_keypoints: Sequence[str] = ('head_top', 'neck'),
     ):
         if not 0 <= crowd_index_bounds[0] < crowd_index_bounds[1] <= 1:
             raise ConfigError(
@@ -71,7 +77,7 @@ class CrowdPoseAP(Metric):
             nms_mode,
             nms_threshold,
             area_source='box',
-            min_visibility=2,
+            uncounted_keypoints=uncounted_keypoints,
             metric_name='CrowdPoseAP',
         )
         self.skeleton, self.evaluator = skeleton, get_oks_evaluator(evaluator, 'CrowdPoseAP')

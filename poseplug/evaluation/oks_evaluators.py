@@ -107,9 +107,7 @@ def _evaluate_with_xtcocotools(
             predictions = annotations.loadRes(results)
         else:  # loadRes refuses an empty list
             predictions = create_coco({**ground_truth, 'annotations': []})
-        # For 'keypoints_crowd' the area must come from the box, as in CrowdPose's own evaluation.
-        use_area = iou_type == 'keypoints'
-        return _run_coco_eval(COCOeval(annotations, predictions, iou_type, sigmas, use_area=use_area))
+        return _run_coco_eval(COCOeval(annotations, predictions, iou_type, sigmas, use_area=True))
 
 
 def _run_coco_eval(coco_eval: Any) -> PrecisionRecallTable:

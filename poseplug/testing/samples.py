@@ -43,8 +43,9 @@ SINGLE_KEYPOINT_SKELETON = Skeleton('one', ('nose',))
 
 _INSTANCE_ARRAYS = (
     'boxes', 'areas', 'centers', 'scales', 'head_sizes', 'annotation_ids', 'box_scores', 'segmentations',
+    'stated_counts',
 )  # fmt: skip
-_REGION_ARRAYS = ('boxes', 'areas', 'crowds', 'segmentations')
+_REGION_ARRAYS = ('boxes', 'areas', 'crowds', 'segmentations', 'keypoints')
 
 
 def _iter_input_positions(codec: Codec) -> Iterator[tuple[float, float]]:

@@ -68,10 +68,17 @@ def test_the_area_is_that_of_the_box_and_not_the_annotated_one():
     assert other.compute().values['AP'] == 0
 
 
-def test_instances_without_a_visible_keypoint_are_ignored_even_with_occluded_ones():
-    scores = evaluate((make_poses(1000), make_record('a', 0.5, visible=1)), (make_poses(), make_record('b', 0.5)))
-    assert has_note(scores, '1 annotated instances without a visible keypoint are ignored')
-    assert scores.values['AR'] == 100
+def test_occluded_keypoints_count_and_those_of_head_and_neck_alone_do_not():
+    """The number that a file states decides where there is one."""
+    flags = np.zeros((1, 17), int)
+    flags[0, :2] = 2
+    metric = CrowdPoseAP(COCO, uncounted_keypoints=('nose', 'left_eye'))
+    for name, visible, error, stated in (('a', 1, 1000, None), ('b', flags, 1000, None), ('c', flags, 0, [2])):
+        record = make_record(name, 0.5, visible, stated_counts=stated and np.array(stated))
+        metric.update(make_poses(error), record)
+    scores = metric.compute()
+    assert has_note(scores, '1 annotated instances without a labeled keypoint that counts are ignored')
+    assert scores.values['AR'] == 50  # a is missed, b is ignored, c is found
 
 
 def test_images_without_a_crowd_index_count_in_the_total_alone_and_are_noted():

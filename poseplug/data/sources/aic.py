@@ -3,7 +3,7 @@
 The official file is a list of images: `image_id` (the file name without .jpg), `human_annotations` (a box per person,
 x, y of two corners) and `keypoint_annotations` (14 times x, y, flag), both by the person's name. Its flags are 1
 visible, 2 not visible, 3 not in the image or impossible to guess; in the records these are 2, 1 and 0. It has no
-areas: its evaluation takes the box's.
+areas: its evaluation takes the box's, and so do the records of both kinds of file.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class AICSource(Source):
         file, image_folder = folder / self.ann_file, folder / self.image_folder
         content = read_json(file)
         if isinstance(content, dict):
-            return CocoReader(AIC, self.name, missing_images=self.missing_images).read(file, image_folder)
+            reader = CocoReader(AIC, self.name, missing_images=self.missing_images, use_box_areas=True)
+            return reader.read(file, image_folder)
         images = JsonRows.from_list(file, content, 'image', id_key='image_id')
         image_ids = check_image_names(images, 'image_id')
         images.check_unique('image_id', image_ids)
@@ -120,12 +121,14 @@ class _AICAnnotations:
     Attributes:
         image_indices: (N,) index of each person's image.
         boxes: (N, 4) xyxy in px, not below 0.
+        areas: (N,) px² of the boxes as they are in the file.
         keypoints: (N, 14, 2) in px, 0 where not labeled.
         visible: (N, 14) 0 not labeled, 1 occluded, 2 visible.
     """
 
     image_indices: np.ndarray
     boxes: np.ndarray
+    areas: np.ndarray
     keypoints: np.ndarray
     visible: np.ndarray
 
@@ -154,7 +157,8 @@ class _AICAnnotations:
         values = rows.read_lists('keypoints', 3 * count, expected).reshape(-1, count, 3)
         visible = _convert_flags(rows, values[..., 2])
         points = np.where(visible[..., None] > 0, values[..., :2], 0.0)
-        return cls(np.array(image_indices, dtype=np.int64), np.maximum(xyxy, 0), points, visible)
+        indices = np.array(image_indices, dtype=np.int64)
+        return cls(indices, np.maximum(xyxy, 0), box_areas(xyxy), points, visible)
 
     def build_record(self, rows: np.ndarray, ignored_rows: np.ndarray, path: Path, name: str, source: str) -> Record:
         """Build the record of one image from the rows of its people and of its ignored regions."""
@@ -163,7 +167,7 @@ class _AICAnnotations:
             self.keypoints[rows].astype(np.float32),
             self.visible[rows],
             boxes=boxes,
-            areas=box_areas(boxes),
+            areas=self.areas[rows],
             annotation_ids=rows + 1,  # the file has none: the number of the person in it
         )
         no_crowds = np.zeros(len(ignored_rows), dtype=bool)

@@ -15,7 +15,7 @@ import numpy as np
 
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, clip_boxes, enclose_keypoints, has_extent, xywh_to_xyxy
 from poseplug.core.errors import AnnotationError, ImageError
-from poseplug.core.instances import IgnoredRegions, Instances, estimate_areas
+from poseplug.core.instances import NO_STATED_COUNT, IgnoredRegions, Instances, estimate_areas
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.masks import parse_segmentation
@@ -46,6 +46,9 @@ class CocoReader:
         min_keypoints: instances with fewer labeled keypoints are dropped, and their boxes become ignored regions.
         keep_empty: also return records of images without instances.
         use_file_areas: use the areas of the file; else 0.53 of the box is the area (CrowdPose's rule).
+        use_box_areas: the whole box is the area, whatever the file says (AI Challenger's rule).
+        use_file_counts: the file's num_keypoints says which instances count in evaluation (CrowdPose's rule); else
+            those with a labeled keypoint do, and contradicting numbers are reported.
         num_size_checks: number of images, spread evenly, whose size is compared with the size that the file states.
         segmentations: also read the segmentations of instances and of ignored regions.
         file_keypoint_names: name in `skeleton` of keypoints that the file calls otherwise.
@@ -57,6 +60,8 @@ class CocoReader:
     min_keypoints: int = 1
     keep_empty: bool = False
     use_file_areas: bool = True
+    use_box_areas: bool = False
+    use_file_counts: bool = False
     num_size_checks: int = 64
     segmentations: bool = False
     file_keypoint_names: Mapping[str, str] = field(default_factory=dict)
@@ -167,12 +172,12 @@ class CocoReader:
         labeled = annotations.visible[selected] > 0
         # The border of an image is half a pixel beyond the centers of its outermost pixels.
         outside = ((keypoints < -0.5) | (keypoints > sizes[:, None] - 0.5)).any(axis=-1) & labeled
-        contradicted = annotations.stated_num_keypoints[selected] != annotations.num_labeled[selected]
-        notes = [
-            (outside.sum(), 'keypoints outside the image, counted as not labeled'),
-            (contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints'),
-        ]
-        if self.use_file_areas:
+        notes = [(outside.sum(), 'keypoints outside the image, counted as not labeled')]
+        if not self.use_file_counts:
+            stated = annotations.stated_counts[selected]
+            contradicted = (stated != NO_STATED_COUNT) & (stated != annotations.num_labeled[selected])
+            notes.append((contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints'))
+        if self.use_file_areas and not self.use_box_areas:
             without_area = selected & (annotations.areas <= 0)
             note = f'instances without an area, for which {AREA_FRACTION_OF_BOX} of the box counts'
             notes.append((without_area.sum(), note))
@@ -193,7 +198,9 @@ class CocoReader:
         instances = self._build_instances(annotations, segmentations)
         regions, region_is_known = annotations.compute_regions()
         region_areas = np.where(instances.areas > 0, instances.areas, box_areas(regions))
-        ignored_regions = IgnoredRegions.from_annotations(regions, region_areas, annotations.is_crowd, segmentations)
+        ignored_regions = IgnoredRegions.from_annotations(
+            regions, region_areas, annotations.is_crowd, segmentations, annotations.list_crowd_keypoints()
+        )
         instances_by_image = group_by_image(annotations.image_indices, selected, len(images.ids))
         ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
         annotated_keypoints, no_regions = np.ones(len(self.skeleton), dtype=bool), IgnoredRegions.empty()
@@ -223,13 +230,16 @@ class CocoReader:
             boxes=annotations.clipped_boxes,
             annotation_ids=annotations.ids,
             segmentations=segmentations,
+            stated_counts=annotations.stated_counts if self.use_file_counts else None,
         )
-        has_area = (annotations.areas > 0) & self.use_file_areas
+        has_area = (annotations.areas > 0) & self.use_file_areas | self.use_box_areas
         return replace(instances, areas=self._compute_areas(annotations), has_area=has_area)
 
     def _compute_areas(self, annotations: CocoAnnotations) -> np.ndarray:
-        """Return (N,) px²: the file's areas, or 0.53 of the boxes as they are in the file, not clipped."""
-        # The boxes of the file, not the clipped ones, as in CrowdPose's evaluation.
+        """Return (N,) px²: the file's areas, or areas of the boxes as they are in the file, not clipped."""
+        # The boxes of the file, not the clipped ones, as in the data sets' own evaluations.
+        if self.use_box_areas:
+            return box_areas(annotations.boxes)
         from_boxes = estimate_areas(annotations.boxes)
         if not self.use_file_areas:
             return from_boxes
@@ -312,7 +322,7 @@ class CocoAnnotations:
         keypoints: (N, K, 2) in px, 0 where not labeled.
         visible: (N, K) 0 not labeled, 1 occluded, 2 visible.
         num_labeled: (N,) number of labeled keypoints.
-        stated_num_keypoints: (N,) the same number as the file states it.
+        stated_counts: (N,) num_keypoints as the file states it, `NO_STATED_COUNT` where absent.
         areas: (N,) px² as in the file, 0 where absent.
     """
 
@@ -326,7 +336,7 @@ class CocoAnnotations:
     keypoints: np.ndarray
     visible: np.ndarray
     num_labeled: np.ndarray
-    stated_num_keypoints: np.ndarray
+    stated_counts: np.ndarray
     areas: np.ndarray
 
     @classmethod
@@ -355,8 +365,6 @@ class CocoAnnotations:
         judged = has_box & (image_indices >= 0)
         check_box_format(boxes[judged], sizes[judged], 'xywh', rows.file)
         keypoints, visible = _read_keypoints(rows, skeleton)
-        num_labeled = (visible > 0).sum(axis=1)
-        stated = rows.read_integers('num_keypoints', default=-1)  # absent: nothing to contradict
         return cls(
             ids=ids,
             image_indices=image_indices,
@@ -367,20 +375,29 @@ class CocoAnnotations:
             has_box=has_box,
             keypoints=keypoints,
             visible=visible,
-            num_labeled=num_labeled,
-            stated_num_keypoints=np.where(stated < 0, num_labeled, stated),
+            num_labeled=(visible > 0).sum(axis=1),
+            stated_counts=np.maximum(rows.read_integers('num_keypoints', default=NO_STATED_COUNT), NO_STATED_COUNT),
             areas=rows.read_numbers('area', 'a finite number', default=0.0, max_abs=_MAX_AREA_PX2),
         )
 
     def compute_regions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the region of every annotation: its clipped box, or the box around its labeled keypoints.
+        """Compute the region of every annotation: its box, or the box around its labeled keypoints.
+
+        Boxes are those of the file, not clipped: COCO's evaluation doubles them where predictions are ignored.
 
         Returns:
             (N, 4) xyxy in px, and (N,) bool, which regions are not empty.
         """
         keypoint_boxes = enclose_keypoints(self.keypoints, self.visible > 0)
-        regions = np.where(has_extent(self.clipped_boxes)[:, None], self.clipped_boxes, keypoint_boxes)
+        regions = np.where(has_extent(self.clipped_boxes)[:, None], self.boxes, keypoint_boxes)
         return regions, has_extent(regions)
+
+    def list_crowd_keypoints(self) -> np.ndarray:
+        """Return (N,) objects, (K, 3) x, y and visibility of crowds with labeled keypoints; None for all others."""
+        keypoints = np.full(len(self.ids), None, dtype=object)
+        for i in np.flatnonzero(self.is_crowd & (self.num_labeled > 0)):
+            keypoints[i] = np.concatenate([self.keypoints[i], self.visible[i, :, None]], axis=1)
+        return keypoints
 
 
 def _read_keypoints(rows: JsonRows, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:

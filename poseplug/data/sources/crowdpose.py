@@ -1,7 +1,8 @@
 """CrowdPose, from its official files in COCO's format (Li et al. 2019, arXiv:1812.00324).
 
 Its images carry `crowdIndex`, from 0 (alone) to 1 (in a crowd), by which the benchmark splits them into easy, medium
-and hard. Its annotations carry no area: 0.53 of the box is the area, as in its evaluation.
+and hard. Its annotations carry no area: 0.53 of the box is the area, as in its evaluation. Their `num_keypoints` counts
+the labeled keypoints without head and neck, visible or not, and people for whom it is 0 are ignored there.
 """
 
 from __future__ import annotations
@@ -30,4 +31,6 @@ class CrowdPoseSource(CocoFormatSource):
         "Get CrowdPose's images and its crowdpose_{train,val,trainval,test}.json, and put these into annotations/"
     )
     splits = {split: (f'annotations/crowdpose_{split}.json', 'images') for split in _SPLITS}
-    reader = CocoReader(CROWDPOSE, 'crowdpose', use_file_areas=False, file_keypoint_names=_FILE_KEYPOINT_NAMES)
+    reader = CocoReader(
+        CROWDPOSE, 'crowdpose', use_file_areas=False, use_file_counts=True, file_keypoint_names=_FILE_KEYPOINT_NAMES
+    )

@@ -44,6 +44,9 @@ class FLICSource(Source):
     Args:
         data_root: the data set's folder; None looks for it in POSEPLUG_DATA and the default folders.
         split: 'train', 'test' or 'all'.
+        ann_file: another annotation file, absolute or below `data_root`.
+        array_name: the struct array in it; 'flic_anno' in releases of the keypoints without the images.
+        image_folder: another folder of images, absolute or below `data_root`.
         missing_images: 'error' refuses a missing image, 'drop' leaves its people out and counts them.
 
     Raises:
@@ -58,16 +61,21 @@ class FLICSource(Source):
         self,
         data_root: str | Path | None = None,
         split: Literal['train', 'test', 'all'] = 'all',
+        ann_file: str | Path = 'examples.mat',
+        array_name: str = 'examples',
+        image_folder: str | Path = 'images',
         missing_images: Literal['error', 'drop'] = 'error',
     ):
         if split not in ('train', 'test', 'all'):
             raise AnnotationError(f"{self.name}: split is 'train', 'test' or 'all'; got {split!r}")
         self.data_root, self.split, self.missing_images = data_root, split, missing_images
+        self.ann_file, self.array_name, self.image_folder = str(ann_file), array_name, str(image_folder)
 
     def load(self) -> tuple[list[Record], SourceReport]:
-        folder = locate_dataset_folder(self.data_root, self.name, 'examples.mat', self.download_hint)
-        file, image_folder = folder / 'examples.mat', folder / 'images'
-        examples = [_FLICExample(file, i + 1, fields) for i, fields in enumerate(read_matlab_structs(file, 'examples'))]
+        folder = locate_dataset_folder(self.data_root, self.name, self.ann_file, self.download_hint)
+        file, image_folder = folder / self.ann_file, folder / self.image_folder
+        structs = read_matlab_structs(file, self.array_name)
+        examples = [_FLICExample(file, i + 1, fields) for i, fields in enumerate(structs)]
         if self.split != 'all':
             examples = [e for e in examples if e.read_flag(f'is{self.split}')]
         exists = find_existing_images(image_folder, [e.image_name for e in examples], self.missing_images, file)

@@ -21,7 +21,7 @@ import numpy as np
 
 from poseplug.core.boxes import has_extent
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.instances import Instances
+from poseplug.core.instances import NO_STATED_COUNT, Instances
 from poseplug.core.location import ByteRange
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport
@@ -125,7 +125,8 @@ class PackedSource(Source):
         keypoints, visible = _read_keypoints(rows, len(self.skeleton))
         columns = {name: _read_column(rows, name, width) for name, width in INSTANCE_COLUMNS.items()}
         segmentations = np.full(len(rows), None, dtype=object)
-        instances = Instances(keypoints=keypoints, visible=visible, segmentations=segmentations, **columns)
+        filled: dict[str, Any] = dict(segmentations=segmentations, stated_counts=np.full(len(rows), NO_STATED_COUNT))
+        instances = Instances(keypoints=keypoints, visible=visible, **filled, **columns)
         for i in range(len(rows)):
             yield Record(
                 path=self.data_root / names[i],

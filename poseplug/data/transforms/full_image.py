@@ -5,10 +5,12 @@ from __future__ import annotations
 __all__ = ['CenterOnInstance', 'FitImage', 'MaskIgnoredRegions', 'MultiScaleImage', 'RandomShift']
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from poseplug.core.boxes import clip_boxes
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, crop_matrix, image_center, translation_matrix
 from poseplug.core.sample import Sample
@@ -171,7 +173,11 @@ class MaskIgnoredRegions(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         view_size = sample.view_sizes[0] if sample.view_sizes else self.input_size
-        sample.mask = build_loss_mask(sample.record, sample.image_to_input, view_size)
+        ignored = sample.record.ignored
+        # Regions keep the boxes of their file, which may reach beyond the image; what lies outside it takes part.
+        ignored = replace(ignored, boxes=clip_boxes(ignored.boxes, np.array([sample.image_size])))
+        record = replace(sample.record, ignored=ignored)
+        sample.mask = build_loss_mask(record, sample.image_to_input, view_size)
         return sample
 
 

@@ -60,9 +60,45 @@ def test_one_record_per_image_with_boxes_and_keypoints_matched_by_the_persons_na
     assert [r.instances.annotation_ids.tolist() for r in records] == [[1, 2], [3]]
 
 
+def convert_to_coco(content, size=(60, 50)) -> dict:
+    """The same people in COCO's format, where flags are 2, 1 and 0 and a box is x, y, width, height."""
+    images, annotations = [], []
+    for n, image in enumerate(content, start=1):
+        images.append(dict(id=n, file_name=f'{image["image_id"]}.jpg', width=size[0], height=size[1]))
+        for name, (x1, y1, x2, y2) in image['human_annotations'].items():
+            rows = np.array(image['keypoint_annotations'][name]).reshape(-1, 3)
+            rows[:, 2] = np.array([0, 2, 1, 0])[rows[:, 2]]
+            person = dict(id=len(annotations) + 1, image_id=n, category_id=1, keypoints=rows.ravel().tolist())
+            annotations.append({**person, 'bbox': [x1, y1, x2 - x1, y2 - y1]})
+    return dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
+
+
+def list_areas(records) -> list[float]:
+    """The areas of all people and ignored regions."""
+    regions = [area for r in records for area in r.ignored.areas.tolist()]
+    return sorted([area for r in records for area in r.instances.areas.tolist()] + regions)
+
+
+@pytest.mark.parametrize('file_areas', [None, 5.0])
+def test_a_person_has_one_area_whatever_the_format_of_the_file(write_dataset, file_areas):
+    """Boxes that reach beyond the image and ignored people included; areas of the file are not those of AIC's rule."""
+    content = make_content()
+    content[1]['human_annotations']['human2'] = [30, 20, 80, 70]
+    content[1]['keypoint_annotations']['human2'] = make_keypoints(3)
+    coco = convert_to_coco(content)
+    for annotation in coco['annotations'] if file_areas else ():
+        annotation['area'] = file_areas
+    official, _ = AICSource(write_dataset(content)).load()
+    folder = write_dataset(coco, 'aic.json', 'photos')
+    converted, report = AICSource(folder, ann_file='aic.json', image_folder='photos').load()
+    assert list_areas(official) == list_areas(converted) == [600, 800, 840, 2500]
+    assert all(r.instances.has_area.all() for r in (*official, *converted))
+    assert not any('area' in note for note in report.notes)
+
+
 def test_areas_are_the_boxes(write_dataset):
     records, _ = AICSource(write_dataset(make_content())).load()
-    assert [r.instances.areas.tolist() for r in records] == [[600, 800], [750]]
+    assert [r.instances.areas.tolist() for r in records] == [[600, 800], [28 * 30]]
 
 
 def test_flags_1_2_and_3_are_visible_occluded_and_not_labeled(write_dataset):
@@ -102,7 +138,7 @@ def test_a_file_in_cocos_format_is_read_too(write_dataset):
     content = dict(images=images, annotations=[annotation], categories=[dict(id=1, name='person')])
     folder = write_dataset(content, 'aic.json', 'photos')
     (record,), _ = AICSource(folder, ann_file='aic.json', image_folder='photos').load()
-    assert (record.instances.areas.tolist(), record.instances.boxes.tolist()) == ([100], [[5, 10, 25, 40]])
+    assert (record.instances.areas.tolist(), record.instances.boxes.tolist()) == ([600], [[5, 10, 25, 40]])
     assert record.instances.keypoints[0, AIC.index('right_elbow')].tolist() == [11, 21]
 
 
