@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.geometry import Size
+from poseplug.core.geometry import CropRule, Size
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.grid import Grid
@@ -58,8 +58,12 @@ class Codec(ABC):
     Args:
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
+        match: whose crop, read-out and scores count, where they differ: 'poseplug'; 'mmpose', those of MMPose 1.x; or
+            'official', those of the code that the paper's authors released. Converted weights need those of the code
+            that trained them, to give its scores to the last digit.
 
     Attributes:
+        matches: the values of `match` that the codec offers.
         score_meaning: what the score of a keypoint means.
         tolerance: largest error of `decode(encode(x))` in input pixels, for a keypoint inside the input.
         field_kind: what a head must predict: 'maps', 'bins' (two classifications per keypoint), 'points', 'integral'
@@ -70,7 +74,7 @@ class Codec(ABC):
             channels, which `decode` accepts.
 
     Raises:
-        ConfigError: `input_size` is not two whole numbers above 0.
+        ConfigError: `input_size` is not two whole numbers above 0, or the codec has no such `match`.
 
     Example:
         >>> import poseplug
@@ -86,7 +90,9 @@ class Codec(ABC):
 
     skeleton: Skeleton
     input_size: Size
+    match: Literal['poseplug', 'mmpose', 'official'] = field(default='poseplug', kw_only=True)
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug',)
     score_meaning: ClassVar[str] = 'peak of the field, clipped to 0..1'
     tolerance: ClassVar[float] = 1.0
     field_kind: ClassVar[str] = 'maps'
@@ -98,6 +104,13 @@ class Codec(ABC):
         if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
             raise ConfigError(f'{type(self).__name__}: input_size is (width, height) in whole pixels; got {size}')
         object.__setattr__(self, 'input_size', size)
+        if self.match not in self.matches:
+            raise ConfigError(f'{type(self).__name__}: match is one of {", ".join(self.matches)}; got {self.match!r}')
+
+    @property
+    def crop_rule(self) -> CropRule:
+        """How a box meets the input, see `poseplug.core.geometry.fit_matrix`."""
+        return 'pixels' if self.match == 'poseplug' else 'released_hrnet'
 
     @property
     @abstractmethod

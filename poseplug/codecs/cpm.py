@@ -49,6 +49,7 @@ class CPMHeatmap(Heatmap):
     refine: Literal['none', 'quarter', 'dark', 'taylor'] = 'none'
     all_instances_first: bool = True
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug',)
     tolerance: ClassVar[float] = 5.7  # half of 8 px on both axes
 
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:

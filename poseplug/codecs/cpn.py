@@ -70,6 +70,7 @@ class CPNHeatmap(Heatmap):
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'second_peak'
     smoothing_kernel_size: int | None = 21
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug',)
     unused_settings: ClassVar[tuple[str, ...]] = _UNUSED_SETTINGS
     score_meaning: ClassVar[str] = '(value / 255 + 0.5) / 1.5, clipped to 0..1'
 

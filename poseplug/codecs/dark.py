@@ -7,7 +7,13 @@ __all__ = ['DARKHeatmap']
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 from poseplug.codecs.heatmap import Heatmap
+from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import CropRule
+from poseplug.fields.gaussians import reaches_grid
 from poseplug.registry import CODECS
 
 
@@ -24,6 +30,11 @@ class DARKHeatmap(Heatmap):
         input_size: (width, height) of the network's input in pixels.
         stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
             refine, blur_kernel_size, smoothing_kernel_size: as in `Heatmap`.
+        match: as in `Heatmap`; 'official' is DarkPose, whose grid is aligned, and which draws keypoints up to one cell
+            farther to the left of the heatmap, or above it.
+
+    Raises:
+        ConfigError: as in `Heatmap`, or the grid of DarkPose is not aligned.
 
     Example:
         >>> import torch
@@ -35,3 +46,22 @@ class DARKHeatmap(Heatmap):
     """
 
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'dark'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.match == 'official' and not self.aligned:
+            raise ConfigError(
+                "DARKHeatmap: the grid of match='official' is aligned; set aligned=True, or leave out match"
+            )
+
+    @property
+    def crop_rule(self) -> CropRule:
+        return 'released_dark' if self.match == 'official' else super().crop_rule
+
+    def mask_drawable(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
+        if self.match != 'official' or self.outside == 'empty':
+            return super().mask_drawable(keypoints, labeled)
+        # DarkPose cuts the end of the Gaussian to a whole number, towards 0: one between -1 and 0 still reaches cell 0.
+        cells = self.grid.to_cells(keypoints)
+        cells = torch.where((cells < 0) & (cells > -3 * self.sigma_cells - 2), 0.0, cells)
+        return labeled & reaches_grid(cells, self.grid.size, self.sigma_cells)

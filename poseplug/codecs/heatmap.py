@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
 from poseplug.fields.gaussians import (
     draw_gaussians,
@@ -33,6 +34,8 @@ HEATMAP_CHOICES = {
     'center': ('exact', 'cell'),
     'refine': REFINEMENTS,
 }
+_EMPTY_HEATMAP_CELLS = {'mmpose': -1.0, 'official': 0.0}  # x and y where no cell of a heatmap is positive
+_MMPOSE_KERNEL_SIZE = 11  # of MMPose's codecs, whatever their sigma
 
 
 @CODECS.register_module()
@@ -61,6 +64,9 @@ class Heatmap(MapCodec):
         refine: how a peak is refined between the cells: 'none', 'quarter', 'second_peak', 'taylor', 'dark' or 'udp'.
         blur_kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'; by default the one for `sigma_px`.
         smoothing_kernel_size: odd size in cells of a blur of the heatmaps before peaks are found; none by default.
+        match: 'mmpose' and 'official' (HRNet) crop as these do, refine peaks near the border by their rules, keep
+            scores as they are (they may exceed 1, or be negative), and put a keypoint without a positive cell in cell
+            -1 ('mmpose') or 0 ('official'). Kernels of 'mmpose' have 11 cells.
 
     Raises:
         ConfigError: for a setting that has no meaning, or that another one makes meaningless.
@@ -89,6 +95,7 @@ class Heatmap(MapCodec):
     blur_kernel_size: int | None = None
     smoothing_kernel_size: int | None = None
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose', 'official')
     tolerance: ClassVar[float] = 4.25  # 3 px on both axes: the corner beyond the last cell
 
     def __post_init__(self) -> None:
@@ -119,6 +126,10 @@ class Heatmap(MapCodec):
         if self.aligned:
             return Grid.from_corners(self.input_size, self.stride)
         return Grid.from_stride(self.input_size, self.stride, self.offset)
+
+    @property
+    def crop_rule(self) -> CropRule:
+        return choose_map_crop_rule(self.match, self.aligned)
 
     @property
     def sigma_cells(self) -> float:
@@ -180,15 +191,29 @@ class Heatmap(MapCodec):
         raw = self.check_grid_size(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
         heatmaps = blur_heatmaps(raw, self.smoothing_kernel_size) if self.smoothing_kernel_size else raw
         cells, values = get_heatmap_maximum(heatmaps)
-        kernel_size = self.blur_kernel_size or dark_kernel_size(self.sigma_cells)
-        refined = refine_keypoints(heatmaps, cells, self.refine, kernel_size)
+        refined = refine_keypoints(heatmaps, cells, self.refine, self.refinement_kernel_size, self.match)
+        if self.match != 'poseplug':
+            refined = torch.where((values > 0)[..., None], refined, _EMPTY_HEATMAP_CELLS[self.match])
         if self.smoothing_kernel_size:
             values = gather_at_cells(raw, cells)
         return keypoints_to_poses(self.grid.to_pixels(refined), self.score_peaks(values))
 
+    @property
+    def refinement_kernel_size(self) -> int:
+        """Odd size in cells of the smoothing of 'dark' and 'udp'."""
+        default = _MMPOSE_KERNEL_SIZE if self.match == 'mmpose' else dark_kernel_size(self.sigma_cells)
+        return self.blur_kernel_size or default
+
     def score_peaks(self, values: Tensor) -> Tensor:
-        """Convert the values of the heatmaps at their peaks to scores between 0 and 1."""
-        return values.clamp(0, 1)
+        """Convert the values of the heatmaps at their peaks to scores, between 0 and 1 unless `match` keeps them."""
+        return values.clamp(0, 1) if self.match == 'poseplug' else values
+
+
+def choose_map_crop_rule(match: str, aligned: bool) -> CropRule:
+    """Return how a box meets the input of a codec of maps, whose cells stand on its first and last pixels or do not."""
+    if match == 'poseplug':
+        return 'corners' if aligned else 'pixels'
+    return 'released_udp' if aligned else 'released_hrnet'
 
 
 def keypoints_to_poses(keypoints: Tensor, keypoint_scores: Tensor) -> Poses:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
@@ -35,6 +36,8 @@ class Integral(MapCodec):
         input_size: (width, height) of the network's input in pixels.
         stride: input pixels per cell.
         sigma_px: standard deviation of the Gaussian in input pixels.
+        match: 'mmpose' crops as MMPose does, puts cell g at `stride * g` px, so that the grid is not aligned, and gives
+            every keypoint the score 1.
 
     Raises:
         ConfigError: if `sigma_px` or `stride` is not positive, or the grid has a single cell.
@@ -47,6 +50,7 @@ class Integral(MapCodec):
 
     sigma_px: float = 8.0
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
     score_meaning: ClassVar[str] = "peak of the keypoint's distribution, as a fraction of the target's, clipped to 0..1"
     tolerance: ClassVar[float] = 0.01
     field_kind: ClassVar[str] = 'integral'
@@ -66,8 +70,14 @@ class Integral(MapCodec):
         return {**super().shapes, 'keypoints': (len(self.skeleton), 2)}
 
     @property
+    def aligned(self) -> bool:
+        """Whether the first and the last cell stand on the first and the last pixel."""
+        return self.match == 'poseplug'
+
+    @property
     def grid(self) -> Grid:
-        return Grid.from_corners(self.input_size, self.stride)
+        build_grid = Grid.from_corners if self.aligned else Grid.from_stride
+        return build_grid(self.input_size, self.stride)
 
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
         keypoints, labeled = select_subject(keypoints, visible, valid)
@@ -81,8 +91,11 @@ class Integral(MapCodec):
     def decode(self, fields: Fields) -> Poses:
         """Decode fractions (B, K, 2), scored by the heatmaps (B, K, H, W), to one instance per image."""
         peaks = self.check_grid_size(fields['heatmap']).flatten(2).amax(dim=2)
+        keypoints = denormalize_keypoints(fields['keypoints'], self.input_size)
+        if self.match == 'mmpose':
+            return keypoints_to_poses(keypoints, torch.ones_like(peaks))
         scores = (peaks / unit_sum_gaussian_peak(self.sigma_px / self.stride) ** 2).clamp(0, 1)
-        return keypoints_to_poses(denormalize_keypoints(fields['keypoints'], self.input_size), scores)
+        return keypoints_to_poses(keypoints, scores)
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the fields of a flipped input to those of the input."""

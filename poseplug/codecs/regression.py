@@ -29,6 +29,7 @@ class Regression(Codec):
     Args:
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
+        match: 'mmpose' crops as MMPose does.
 
     Example:
         >>> from poseplug.skeletons.coco import COCO
@@ -37,6 +38,7 @@ class Regression(Codec):
         [96.0, 128.0]
     """
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
     score_meaning: ClassVar[str] = '1, because a point carries no confidence'
     tolerance: ClassVar[float] = 0.01
     field_kind: ClassVar[str] = 'points'

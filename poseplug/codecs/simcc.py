@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['SimCC']
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar, Literal
@@ -45,6 +46,8 @@ class SimCC(Codec):
         refine: 'dark' refines the maximum between the bins.
         from_logits: whether the fields are decoded through a softmax, as the loss `KLDivergence` trains them; scores
             are then fractions of the highest probability that a target has.
+        match: 'mmpose' crops as MMPose does, keeps scores as they are, puts a keypoint without a positive bin in bin
+            -1, flips all bins, also those beyond the last pixel, and lets 'dark' take a step of any length.
 
     Raises:
         ConfigError: for a setting that has no meaning, or that another one makes meaningless.
@@ -64,6 +67,7 @@ class SimCC(Codec):
     refine: Literal['none', 'dark'] = 'none'
     from_logits: bool = False
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
     score_meaning: ClassVar[str] = 'the smaller of the maxima in x and y, clipped to 0..1'
     tolerance: ClassVar[float] = 0.71  # half a pixel on both axes with one bin per pixel; less with more
     field_kind: ClassVar[str] = 'bins'
@@ -104,7 +108,7 @@ class SimCC(Codec):
 
         There are `simcc_split_ratio - 1` bins beyond the last pixel, and none before the first.
         """
-        return 1 - self.simcc_split_ratio
+        return 0 if self.match == 'mmpose' else 1 - self.simcc_split_ratio
 
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
         keypoints, mask = select_subject(keypoints, visible, valid)
@@ -140,10 +144,21 @@ class SimCC(Codec):
         for name, sigma in zip('xy', self.sigmas_bins, strict=True):
             line = fields[name].softmax(dim=-1) if self.from_logits else fields[name]
             value, index = line.max(dim=-1)
-            step = _dark_step_1d(line, index, dark_kernel_size(sigma)) if self.refine == 'dark' else 0
-            positions.append((index + step) / self.simcc_split_ratio)
+            step = self._refine_bins(line, index, sigma) if self.refine == 'dark' else 0
+            positions.append(index + step)
             scores.append(value / self.max_target_probability(sigma) if self.from_logits else value)
-        return keypoints_to_poses(torch.stack(positions, dim=-1), torch.minimum(*scores).clamp(0, 1))
+        bins, score = torch.stack(positions, dim=-1), torch.minimum(*scores)
+        if self.match == 'mmpose':
+            bins = torch.where((score > 0)[..., None], bins, -1)
+        else:
+            score = score.clamp(0, 1)
+        return keypoints_to_poses(bins / self.simcc_split_ratio, score)
+
+    def _refine_bins(self, lines: Tensor, bins: Tensor, sigma_bins: float) -> Tensor:
+        """The offsets (B, K) in bins of the maxima (B, K) of lines (B, K, n) to those between the bins."""
+        kernel_size = dark_kernel_size(sigma_bins)
+        max_step = math.inf if self.match == 'mmpose' else kernel_size // 2
+        return _dark_step_1d(lines, bins, kernel_size, max_step)
 
     def max_target_probability(self, sigma_bins: float) -> float:
         """Return the probability of the keypoint's own bin in a target."""
@@ -152,7 +167,7 @@ class SimCC(Codec):
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the lines of a flipped input to those of the input."""
         x, y = (fields[name][:, self.flip_channels[name]] for name in 'xy')
-        x, num_spare = x.flip(-1), self.simcc_split_ratio - 1  # the bins beyond the last pixel keep their values
+        x, num_spare = x.flip(-1), -self.flip_shift  # the bins beyond the last pixel keep their values
         return {'x': torch.cat([x[..., num_spare:], x[..., x.shape[-1] - num_spare :]], dim=-1), 'y': y}
 
     @cached_property
@@ -160,12 +175,11 @@ class SimCC(Codec):
         return dict.fromkeys('xy', self.skeleton.flip_indices.tolist())
 
 
-def _dark_step_1d(lines: Tensor, bins: Tensor, kernel_size: int) -> Tensor:
+def _dark_step_1d(lines: Tensor, bins: Tensor, kernel_size: int, max_step: float) -> Tensor:
     """DARK's offset (B, K) in bins: smoothing by a Gaussian, then -f'/f'' of the logarithm.
 
     Of lines (B, K, n) and their maxima (B, K). The second difference takes steps of two bins. Beyond the ends the
-    smoothed line repeats its outermost bins. A step longer than the smoothing reaches, where a line has no summit, is
-    not taken.
+    smoothed line repeats its outermost bins. A step longer than `max_step`, where a line has no summit, is not taken.
     """
     smooth = _smooth_around_maxima(lines, bins, kernel_size)
     top = lines.gather(-1, bins[..., None])
@@ -175,7 +189,7 @@ def _dark_step_1d(lines: Tensor, bins: Tensor, kernel_size: int) -> Tensor:
     before_2, before, middle, after, after_2 = f.gather(-1, 2 + inside_bins - bins[..., None]).unbind(-1)
     curve = (after_2 - 2 * middle + before_2) / 4
     step = (before - after) / (2 * torch.where(curve == 0, 1.0, curve))
-    return torch.where((curve != 0) & (step.abs() <= kernel_size // 2), step, 0.0).float()
+    return torch.where((curve != 0) & (step.abs() <= max_step), step, 0.0).float()
 
 
 def _smooth_around_maxima(lines: Tensor, bins: Tensor, kernel_size: int) -> Tensor:

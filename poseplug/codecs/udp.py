@@ -17,15 +17,20 @@ from poseplug.codecs.heatmap import (
     HEATMAP_CHOICES,
     Heatmap,
     check_kernel_size,
+    choose_map_crop_rule,
     gather_at_cells,
     keypoints_to_poses,
     labeled_mask,
 )
 from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
 from poseplug.fields.grid import Grid
 from poseplug.fields.refine import blur_heatmaps, get_heatmap_maximum
 from poseplug.registry import CODECS
+
+_KERNEL_SIZE = 23  # MMPose's, of 11 cells on either side
+_OFFICIAL_KERNEL_SIZE, _OFFICIAL_OFFSET_KERNEL_SIZE = 15, 7  # of UDP-Pose
 
 
 @CODECS.register_module()
@@ -38,6 +43,8 @@ class UDPHeatmap(Heatmap):
         input_size: (width, height) of the network's input in pixels.
         stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
             refine, blur_kernel_size, smoothing_kernel_size: as in `Heatmap`.
+        match: as in `Heatmap`; 'official' is UDP-Pose, which smooths by 7 cells, reflects what lies beyond the border
+            and stretches the smoothed values from 0 to the peak.
 
     Example:
         >>> from poseplug.skeletons.coco import COCO
@@ -48,6 +55,11 @@ class UDPHeatmap(Heatmap):
     aligned: bool = True
     truncate: bool = True
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'udp'
+
+    @property
+    def refinement_kernel_size(self) -> int:
+        is_default = self.match == 'official' and not self.blur_kernel_size
+        return _OFFICIAL_OFFSET_KERNEL_SIZE if is_default else super().refinement_kernel_size
 
     tolerance: ClassVar[float] = 4.0  # at the border, where the published read-out leaves the map; inside 0.02
 
@@ -66,11 +78,13 @@ class UDPCombined(MapCodec):
         input_size: (width, height) of the network's input in pixels.
         stride: input pixels per cell.
         radius_factor: radius of the disk, as a fraction of the grid's longer side.
-        blur_kernel_size: odd size of the blur in cells.
+        blur_kernel_size: odd size of the blur of the disks in cells; 23 by default, 15 in UDP-Pose.
+        offset_blur_kernel_size: odd size of a blur of the offsets in cells; by default none, 7 in UDP-Pose.
         outside: whether a labeled keypoint too far outside for a disk counts as an 'empty' map, as published, or the
             loss is to 'ignore' it.
         instances: which instances of an image are drawn: the 'subject' alone, that is instance 0, the one a crop is
             about; or all, and each cell belongs to the 'nearest'.
+        match: as in `Heatmap`; 'official' is UDP-Pose.
 
     Raises:
         ConfigError: for a setting that has no meaning, or a disk that may lie between the cells.
@@ -82,15 +96,19 @@ class UDPCombined(MapCodec):
     """
 
     radius_factor: float = 0.0546875
-    blur_kernel_size: int = 23
+    blur_kernel_size: int | None = None
+    offset_blur_kernel_size: int | None = None
     outside: Literal['empty', 'ignore'] = 'empty'
     instances: Literal['subject', 'nearest'] = 'subject'
 
+    matches: ClassVar[tuple[str, ...]] = Heatmap.matches
     tolerance: ClassVar[float] = 0.01
+    aligned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_kernel_size(self, 'blur_kernel_size', self.blur_kernel_size)
+        for name in ('blur_kernel_size', 'offset_blur_kernel_size'):
+            check_kernel_size(self, name, getattr(self, name))
         if self.outside not in HEATMAP_CHOICES['outside']:
             raise ConfigError(f'UDPCombined: outside is one of {HEATMAP_CHOICES["outside"]}; got {self.outside!r}')
         if self.instances not in ('subject', 'nearest'):
@@ -109,6 +127,10 @@ class UDPCombined(MapCodec):
     @property
     def grid(self) -> Grid:
         return Grid.from_corners(self.input_size, self.stride)
+
+    @property
+    def crop_rule(self) -> CropRule:
+        return choose_map_crop_rule(self.match, self.aligned)
 
     @property
     def radius_cells(self) -> float:
@@ -163,11 +185,20 @@ class UDPCombined(MapCodec):
 
     def decode(self, fields: Fields) -> Poses:
         """Decode disks (B, K, H, W) and offsets (B, 2 K, H, W) to one instance per image, in input pixels."""
-        disks = blur_heatmaps(self.check_grid_size(fields['heatmap']), self.blur_kernel_size, reflect=True)
+        is_official = self.match == 'official'
+        kernel_size = self.blur_kernel_size or (_OFFICIAL_KERNEL_SIZE if is_official else _KERNEL_SIZE)
+        disks = blur_heatmaps(self.check_grid_size(fields['heatmap']), kernel_size, reflect=True)
         cells, values = get_heatmap_maximum(disks)
-        offsets = [gather_at_cells(fields['offset'][:, axis::2], cells) for axis in (0, 1)]
+        offset_kernel_size = self.offset_blur_kernel_size or (_OFFICIAL_OFFSET_KERNEL_SIZE if is_official else None)
+        offset = fields['offset']
+        if offset_kernel_size:
+            offset = blur_heatmaps(offset, offset_kernel_size, reflect=True)
+        if self.match != 'poseplug':
+            cells = torch.where((values > 0)[..., None], cells, 0)
+        offsets = [gather_at_cells(offset[:, axis::2], cells) for axis in (0, 1)]
         keypoints = cells + self.radius_cells * torch.stack(offsets, dim=-1)
-        return keypoints_to_poses(self.grid.to_pixels(keypoints), values.clamp(0, 1))
+        scores = values.clamp(0, 1) if self.match == 'poseplug' else values
+        return keypoints_to_poses(self.grid.to_pixels(keypoints), scores)
 
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:

@@ -53,7 +53,7 @@ PART_KINDS = {
     'model': PartKind(MODELS, ('skeleton',)),
     'backbone': PartKind(MODELS, ('input_size',)),
     'neck': PartKind(MODELS, ('in_channels', 'strides')),
-    'head': PartKind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size')),
+    'head': PartKind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size', 'aligned')),
     'loss': PartKind(MODELS, ('sigmas',)),
     'assigner': PartKind(MODELS, ('sigmas',)),
     'codec': PartKind(CODECS, ('skeleton',)),

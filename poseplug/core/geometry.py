@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 __all__ = [
+    'CROP_RULES',
+    'CropRule',
     'Size',
     'bounding_corners',
     'conjugate_about',
     'crop_matrix',
+    'fit_matrix',
     'flip_matrix',
     'image_center',
     'rotation_matrix',
@@ -17,11 +20,13 @@ __all__ = [
 ]
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 Size = tuple[int, int]
+CropRule = Literal['pixels', 'corners', 'released_hrnet', 'released_udp', 'released_dark']
+CROP_RULES: tuple[str, ...] = get_args(CropRule)
 
 
 def translation_matrix(dx: float, dy: float) -> np.ndarray:
@@ -73,6 +78,54 @@ def crop_matrix(center: np.ndarray | tuple[float, float], scale: float, input_si
     """
     center_to_origin = translation_matrix(-float(center[0]), -float(center[1]))
     matrix: np.ndarray = translation_matrix(*image_center(input_size)) @ scaling_matrix(scale) @ center_to_origin
+    return matrix
+
+
+def fit_matrix(center: np.ndarray, extent: np.ndarray, input_size: Size, crop_rule: CropRule = 'pixels') -> np.ndarray:
+    """Return the matrix of a crop that fits a box into the input, at the input's center.
+
+    The five rules differ by half a pixel of the input and by less than 1 % of the scale. Weights that were trained
+    under one of them see the pixels that they were trained for only under that rule.
+
+    Args:
+        center: (2,) x, y of the box's center in image pixels.
+        extent: (2,) width and height of the box in image pixels, padding included; at least 1 px of each counts.
+        input_size: (width, height) of the input in pixels.
+        crop_rule: how the box, enlarged to the input's aspect ratio, meets the input. Width w of the box and W of the
+            input stand for both axes:
+            'pixels': the centers coincide, and the scale is W / w.
+            'corners': the centers coincide, and the scale is (W - 1) / w, the smaller one of both axes.
+            'released_hrnet': the box's center lies at W / 2, half a pixel beside the input's center, and the scale is
+            W / w (SimpleBaseline, HRNet, MMPose).
+            'released_udp': as 'corners', but each axis has its own scale (UDP-Pose, and MMPose with `use_udp`).
+            'released_dark': the centers coincide, and the scale is (W - 1) / (w - 1) (DarkPose).
+
+    Returns:
+        (3, 3) from image to input pixels.
+
+    Example:
+        >>> center, extent = np.array([50.0, 40.0]), np.array([24.0, 16.0])
+        >>> fit_matrix(center, extent, (48, 64)) @ (50, 40, 1)
+        array([23.5, 31.5,  1. ])
+        >>> fit_matrix(center, extent, (48, 64), 'released_hrnet') @ (50, 40, 1)
+        array([24., 32.,  1.])
+    """
+    size = np.array(input_size, float)
+    available = size - 1 if crop_rule in ('corners', 'released_udp') else size
+    # An extent of at least 1 px: a single keypoint would be enlarged without limit.
+    extent = np.maximum(extent, 1.0)
+    scale = float((available / extent).min())
+    if crop_rule == 'released_udp':
+        full_extent = size / (size / extent).min()
+        scales = np.diag([*((size - 1) / full_extent), 1.0])
+    elif crop_rule == 'released_dark':
+        full_width = size[0] / scale
+        scales = scaling_matrix((size[0] - 1) / max(full_width - 1, 1.0))
+    else:
+        scales = scaling_matrix(scale)
+    target = size / 2 if crop_rule == 'released_hrnet' else np.array(image_center(input_size))
+    to_target = translation_matrix(float(target[0]), float(target[1]))
+    matrix: np.ndarray = to_target @ scales @ translation_matrix(-float(center[0]), -float(center[1]))
     return matrix
 
 

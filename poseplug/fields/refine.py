@@ -83,7 +83,9 @@ def count_strips(line_length: int) -> int:
     return max(n for n in range(1, 17) if line_length % n == 0 and (n == 1 or line_length // n >= 128))
 
 
-def refine_keypoints(heatmaps: Tensor, cells: Tensor, method: str, kernel_size: int = 11) -> Tensor:
+def refine_keypoints(
+    heatmaps: Tensor, cells: Tensor, method: str, kernel_size: int = 11, match: str = 'poseplug'
+) -> Tensor:
     """Refine peaks between the cells.
 
     Args:
@@ -91,12 +93,16 @@ def refine_keypoints(heatmaps: Tensor, cells: Tensor, method: str, kernel_size: 
         cells: (B, K, 2) x, y of the peaks, whole cells.
         method: one of `REFINEMENTS`.
         kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
+        match: whose rules count near the border, for 'quarter' and 'udp': 'poseplug', 'mmpose', or 'official' (HRNet
+            and UDP-Pose).
 
     Returns:
         (B, K, 2) x, y in cells.
     """
     if method == 'none':
         return cells.to(heatmaps)
+    if match != 'poseplug' and method in _MATCHED_STEPS:
+        return cells + _MATCHED_STEPS[method](heatmaps, cells, kernel_size, match)
     if method in _SMOOTHED_STEPS:
         return cells + _SMOOTHED_STEPS[method](heatmaps, cells, kernel_size)
     return cells + _UNSMOOTHED_STEPS[method](heatmaps, cells)
@@ -144,9 +150,47 @@ def _is_interior(heatmaps: Tensor, cells: Tensor, margin: int) -> Tensor:
 
 def _quarter_step(heatmaps: Tensor, cells: Tensor) -> Tensor:
     """A quarter of a cell towards the higher neighbor, on each axis that has neighbors on both sides."""
+    return _unbounded_quarter_step(heatmaps, cells) * _is_interior(heatmaps, cells, 1)
+
+
+def _unbounded_quarter_step(heatmaps: Tensor, cells: Tensor) -> Tensor:
+    """A quarter of a cell towards the higher neighbor; cells beyond the heatmap are 0."""
     near = gather_neighborhood(heatmaps, cells, 1)
     slope = torch.stack([near[1, 2] - near[1, 0], near[2, 1] - near[0, 1]], dim=-1)
-    return 0.25 * slope.sign() * _is_interior(heatmaps, cells, 1)
+    return 0.25 * slope.sign()
+
+
+def _matched_quarter_step(heatmaps: Tensor, cells: Tensor, kernel_size: int, match: str) -> Tensor:
+    """The quarter step of MMPose or of HRNet, which make none from cells that ours makes one from.
+
+    HRNet's peak has two cells before it and one behind it on both axes, or makes no step. In MMPose each axis counts by
+    itself, but a peak in the first column makes no step in y, and one in the first row none in x.
+    """
+    has_room = (cells >= 2) & (cells <= _last_cell(heatmaps) - 1)
+    if match == 'official':
+        has_room = has_room.all(dim=-1, keepdim=True)
+    else:
+        has_room = has_room & (cells.flip(-1) > 0)
+    return _unbounded_quarter_step(heatmaps, cells) * has_room
+
+
+def _matched_udp_step(heatmaps: Tensor, cells: Tensor, kernel_size: int, match: str) -> Tensor:
+    """UDP's offset as MMPose or UDP-Pose compute it: the whole heatmap is smoothed, and a step may have any length.
+
+    MMPose smooths with zeros beyond the border and scales by the largest value. UDP-Pose reflects, and stretches the
+    values from the smallest, which becomes 0, to the largest.
+    """
+    is_official = match == 'official'
+    smooth = blur_heatmaps(heatmaps.double(), kernel_size, reflect=is_official)
+    low = smooth.amin(dim=(2, 3), keepdim=True) if is_official else 0.0
+    scale = heatmaps.amax(dim=(2, 3), keepdim=True) / (smooth.amax(dim=(2, 3), keepdim=True) - low)
+    f = ((smooth - low) * scale).nan_to_num().clamp_(1e-3, 50.0).log_()
+    _, (columns, rows) = _neighbor_lines(heatmaps, cells, 1)  # the outermost cells are repeated beyond the border
+    indices = rows[:, None] * heatmaps.shape[-1] + columns  # (3, 3, B, K)
+    near = f.flatten(2).gather(2, indices.flatten(0, 1).movedim(0, -1)).movedim(-1, 0)
+    gx, gy, hxx, hyy, hxy = _apply_table(torch.from_numpy(_UDP_DIFFERENCES).to(f.device), near)
+    eps = 0.0 if is_official else _UDP_EPS
+    return _newton_step(gx, gy, hxx + eps, hxy, hyy + eps).to(heatmaps)
 
 
 def _dark_step(heatmaps: Tensor, cells: Tensor, kernel_size: int) -> Tensor:
@@ -238,6 +282,7 @@ _UDP_STENCILS = (  # of a 3x3 square, row by row: twice d/dx, d/dy, d²/dx², d�
 )
 _UDP_DIFFERENCES = 0.5 * np.array(_UDP_STENCILS)
 _SMOOTHED_STEPS = {'dark': _dark_step, 'udp': _udp_step}
+_MATCHED_STEPS = {'quarter': _matched_quarter_step, 'udp': _matched_udp_step}
 _UNSMOOTHED_STEPS = {'quarter': _quarter_step, 'taylor': _taylor_step, 'second_peak': _second_peak_step}
 REFINEMENTS = ('none', *_UNSMOOTHED_STEPS, *_SMOOTHED_STEPS)
 # OpenCV's fixed weights of small blurs, from the middle outwards, before they are divided by their sum.

@@ -3,9 +3,11 @@ import pytest
 import torch
 
 from poseplug.core.geometry import (
+    CROP_RULES,
     bounding_corners,
     conjugate_about,
     crop_matrix,
+    fit_matrix,
     flip_matrix,
     image_center,
     rotation_matrix,
@@ -91,3 +93,44 @@ def test_tensors_are_transformed_with_their_own_type_by_arrays_and_by_tensors():
     assert transformed.dtype == torch.float32
     assert torch.equal(transformed, transform_points(torch.from_numpy(matrix), points))
     np.testing.assert_allclose(transformed, transform_points(matrix, POINTS), rtol=1e-5)
+
+
+MMPOSE_CROPS = [  # input size, center, extent; scale and shift of x and y by get_warp_matrix and by get_udp_warp_matrix
+    ((192, 256), (323.95, 325.1), (263.725, 151.825), (0.728031, -139.845649, 0.728031, -108.682880),
+     (0.724239, -139.117310, 0.725187, -108.258369)),
+    ((192, 256), (31.03, 159.51), (211.625, 34.575), (0.907265, 67.847560, 0.907265, -16.717848),
+     (0.902540, 67.494186, 0.903721, -16.652569)),
+    ((288, 384), (179.63, 389.93), (450.1125, 424.0625), (0.639840, 29.065533, 0.639840, -57.492795),
+     (0.637618, 28.964611, 0.638174, -57.343105)),
+    ((256, 256), (226.68, 115.87), (441.325, 43.8), (0.580071, -3.490580, 0.580071, 60.787128),
+     (0.577805, -3.476944, 0.577805, 60.549678)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('size', 'center', 'extent', 'plain', 'udp'), MMPOSE_CROPS)
+def test_the_crops_of_mmpose_are_those_of_its_own_functions(size, center, extent, plain, udp):
+    """Computed by MMPose 1.3.2, whose corners are in single precision: hence 1e-4 px."""
+    for rule, numbers in (('released_hrnet', plain), ('released_udp', udp)):
+        matrix = fit_matrix(np.array(center), np.array(extent), size, rule)
+        expected = np.array([[numbers[0], 0, numbers[1]], [0, numbers[2], numbers[3]], [0, 0, 1]])
+        np.testing.assert_allclose(matrix, expected, atol=2e-4)
+
+
+def test_the_crop_of_hrnet_lies_half_a_pixel_beside_that_of_pixel_centers():
+    center, extent = np.array([50.3, 40.1]), np.array([20.0, 90.0])
+    shift = fit_matrix(center, extent, (48, 64), 'released_hrnet') - fit_matrix(center, extent, (48, 64))
+    np.testing.assert_allclose(shift, [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]], atol=1e-12)
+
+
+def test_the_crop_of_darkpose_goes_from_the_first_to_the_last_pixel_of_the_box_too():
+    """A box of 72 x 96 px fills 48 x 64 px: 71 steps between its pixels become 47."""
+    matrix = fit_matrix(np.array([100.0, 100.0]), np.array([72.0, 30.0]), (48, 64), 'released_dark')
+    np.testing.assert_allclose(transform_points(matrix, np.array([[64.5, 100.0], [135.5, 100.0]]))[:, 0], [0, 47])
+    assert matrix[1, 1] == pytest.approx(47 / 71)
+
+
+@pytest.mark.parametrize('rule', CROP_RULES)
+def test_a_box_without_extent_is_enlarged_to_one_pixel_at_most(rule):
+    matrix = fit_matrix(np.array([5.0, 5.0]), np.zeros(2), (48, 64), rule)
+    assert np.isfinite(matrix).all()
+    assert scale_of_matrix(matrix) <= 64

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.geometry import Size, crop_matrix, image_center
+from poseplug.core.geometry import CROP_RULES, CropRule, Size, crop_matrix, fit_matrix, image_center
 from poseplug.core.sample import Sample
 from poseplug.data.sources.limb_scale import CPM_MAGNIFICATION
 from poseplug.data.transforms.base import Transform
@@ -89,16 +89,25 @@ class CropBox(Transform):
         keypoint_padding: additional enlargement of the box around keypoints.
         use_udp: measure the input from the center of its first pixel to that of its last (UDP; Huang et al. 2020), not
             by its number of pixels.
+        crop_rule: how the box meets the input, one of `poseplug.core.geometry.CROP_RULES`; that of the codec where it
+            matches a released implementation.
     """
 
-    def __init__(self, input_size: Size, padding: float = 1.25, keypoint_padding: float = 1.25, use_udp: bool = False):
-        self.input_size, self.padding = input_size, padding
-        self.keypoint_padding, self.use_udp = keypoint_padding, use_udp
+    def __init__(
+        self,
+        input_size: Size,
+        padding: float = 1.25,
+        keypoint_padding: float = 1.25,
+        use_udp: bool = False,
+        crop_rule: CropRule | None = None,
+    ):
+        self.input_size, self.padding, self.keypoint_padding = input_size, padding, keypoint_padding
+        self.crop_rule = choose_crop_rule(use_udp, crop_rule)
 
     def __call__(self, sample: Sample) -> Sample:
         low, high, padding = self._find_box_corners(sample)
         center, extent = (low + high) / 2, (high - low) * padding
-        sample.image_to_input = _build_fit_matrix(center, extent, self.input_size, self.use_udp)
+        sample.image_to_input = fit_matrix(center, extent, self.input_size, self.crop_rule)
         return sample
 
     def _find_box_corners(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
@@ -129,7 +138,7 @@ class RandomHalfBody(Transform):
         prob: probability of a half body.
         num_keypoints_half_body: only subjects with more labeled keypoints than this become half bodies.
         padding: enlargement of the half's box.
-        use_udp: as in `CropBox`.
+        use_udp, crop_rule: as in `CropBox`.
     """
 
     def __init__(
@@ -139,9 +148,10 @@ class RandomHalfBody(Transform):
         num_keypoints_half_body: int = 8,
         padding: float = 1.5,
         use_udp: bool = False,
+        crop_rule: CropRule | None = None,
     ):
         self.input_size, self.prob, self.num_keypoints_half_body = input_size, prob, num_keypoints_half_body
-        self.padding, self.use_udp = padding, use_udp
+        self.padding, self.crop_rule = padding, choose_crop_rule(use_udp, crop_rule)
 
     def __call__(self, sample: Sample) -> Sample:
         labeled = sample.visible[0] > 0
@@ -154,15 +164,21 @@ class RandomHalfBody(Transform):
         if half.sum() > 1:  # a single keypoint has no extent; the crop then stays as it is
             points = sample.keypoints[0][half]
             extent = (points.max(axis=0) - points.min(axis=0)) * self.padding
-            sample.image_to_input = _build_fit_matrix(points.mean(axis=0), extent, self.input_size, self.use_udp)
+            sample.image_to_input = fit_matrix(points.mean(axis=0), extent, self.input_size, self.crop_rule)
         return sample
 
 
-def _build_fit_matrix(center: np.ndarray, extent: np.ndarray, input_size: Size, use_udp: bool = False) -> np.ndarray:
-    """Return the (3, 3) matrix that centers the input on `center` and fits `extent` (2,; image px) into it."""
-    # An extent of at least 1 px: a single keypoint would be enlarged without limit.
-    available = np.array(input_size) - 1 if use_udp else np.array(input_size)
-    return crop_matrix(center, float((available / np.maximum(extent, 1.0)).min()), input_size)
+def choose_crop_rule(use_udp: bool, crop_rule: CropRule | None) -> CropRule:
+    """Return the rule of a crop: the named one, or the one of the grid.
+
+    Raises:
+        ConfigError: there is no rule of that name.
+    """
+    if crop_rule is None:
+        return 'corners' if use_udp else 'pixels'
+    if crop_rule not in CROP_RULES:
+        raise ConfigError(f'crop_rule is one of {", ".join(CROP_RULES)}; got {crop_rule!r}')
+    return crop_rule
 
 
 @TRANSFORMS.register_module()

@@ -283,7 +283,8 @@ def _list_to_tuple(value: object) -> object:
 def _head_arguments(codec: Codec) -> dict[str, object]:
     """What a codec provides to the head that predicts its fields."""
     stride = codec.stride if isinstance(codec, MapCodec) else None
-    return dict(fields=codec.fields, stride=stride, shapes=codec.shapes, input_size=codec.input_size)
+    aligned = getattr(codec, 'aligned', True)
+    return dict(fields=codec.fields, stride=stride, shapes=codec.shapes, input_size=codec.input_size, aligned=aligned)
 
 
 def _feature_arguments(part: nn.Module) -> dict[str, object]:
