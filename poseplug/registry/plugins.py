@@ -23,6 +23,7 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'model': ('poseplug.models',),
     'codec': ('poseplug.codecs',),
     'source': ('poseplug.data.sources',),
+    'label format': ('poseplug.data.formats',),
     'transform': ('poseplug.data.transforms',),
     'dataset': ('poseplug.data.dataset',),
     'sampler': ('poseplug.data.samplers',),

@@ -11,6 +11,7 @@ __all__ = [
     'CODECS',
     'DATASETS',
     'HOOKS',
+    'LABEL_FORMATS',
     'LOOPS',
     'METRICS',
     'MODELS',
@@ -397,6 +398,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 CODECS = Registry('codec', scope='poseplug')
 SOURCES = Registry('source', scope='poseplug')
+LABEL_FORMATS = Registry('label format', scope='poseplug')
 SKELETONS = SkeletonRegistry('skeleton', scope='poseplug')
 
 REGISTRIES = {
@@ -413,6 +415,7 @@ REGISTRIES = {
         OPTIM_WRAPPER_CONSTRUCTORS,
         CODECS,
         SOURCES,
+        LABEL_FORMATS,
         SKELETONS,
     )
 }

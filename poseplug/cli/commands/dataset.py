@@ -1,6 +1,7 @@
-"""Manage data sets: verify, browse, prepare, pack, detect.
+"""Manage data sets: verify, convert, browse, prepare, pack, detect.
 
-poseplug dataset verify CONFIG
+poseplug dataset verify CONFIG|PATH
+poseplug dataset convert PATH OUT --to coco|yolo|csv
 poseplug dataset browse CONFIG --out sheet.jpg [--split train|val|test] [--num-samples 48] [--raw]
 poseplug dataset prepare synthetic --out DIR [--num-images N] [--format lsp|coco]
 poseplug dataset prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--data-root DIR]
@@ -16,6 +17,7 @@ from pathlib import Path
 from poseplug.cli.options import add_config_options
 
 _SPLITS = ('train', 'val', 'test')
+_MAX_LISTED_LABELS = 20
 
 
 def run(args: argparse.Namespace) -> None:
@@ -23,6 +25,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_verify(args: argparse.Namespace) -> None:
+    from poseplug.data.formats.convert import is_label_path
+
+    if is_label_path(args.config):
+        _verify_labels(args.config)
+        return
     from poseplug.config.load import load_config
     from poseplug.inspect import verify
     from poseplug.inspect.dataset_reading import abbreviate_names, read_datasets
@@ -37,6 +44,34 @@ def _run_verify(args: argparse.Namespace) -> None:
     if leaks or any(list(verify.find_problems(statistics)) for statistics in datasets):
         raise SystemExit(1)
     print('no problems found')
+
+
+def _verify_labels(path: Path) -> None:
+    """Describe the labels of a file or folder and what is wrong with them; exit code 1 on problems."""
+    from poseplug.data.formats.checks import find_label_problems
+    from poseplug.data.formats.convert import find_label_format
+
+    label_format = find_label_format(path)
+    has_problems = False
+    for part in label_format.list_parts(path):
+        labels = label_format.read(part)
+        problems = find_label_problems(labels)
+        lines = labels.describe()
+        lines += [f'  dropped: {label}' for label in labels.dropped[:_MAX_LISTED_LABELS]]
+        lines += [f'  ERROR: {problem}' for problem in problems]
+        print('\n'.join(lines))
+        has_problems |= bool(problems or labels.dropped)
+    if has_problems:
+        raise SystemExit(1)
+    print('no problems found')
+
+
+def _run_convert(args: argparse.Namespace) -> None:
+    from poseplug.data.formats.convert import convert_labels
+
+    labels, report = convert_labels(args.path, args.out, args.to, args.format, args.images)
+    lines = [*labels.describe(), *(f'  dropped: {label}' for label in labels.dropped), *report.describe()]
+    print('\n'.join(lines))
 
 
 def _run_browse(args: argparse.Namespace) -> None:
@@ -97,9 +132,14 @@ def _run_detect(args: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar='verify | browse | prepare | pack | detect')
+    commands = parser.add_subparsers(required=True, metavar='verify | convert | browse | prepare | pack | detect')
     _add_verify_arguments(
-        commands.add_parser('verify', help='count and check everything that a config reads; exit code 1 on problems')
+        commands.add_parser(
+            'verify', help='count and check what a config reads, or labels of any format; exit code 1 on problems'
+        )
+    )
+    _add_convert_arguments(
+        commands.add_parser('convert', help='write labels of any format as COCO, YOLO-pose or CSV, with their images')
     )
     _add_browse_arguments(commands.add_parser('browse', help='write a sheet of images with their skeletons'))
     _add_prepare_arguments(
@@ -111,8 +151,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('path', type=Path, help='the labels: a file or folder of any known format')
+    parser.add_argument('out', type=Path, metavar='OUT', help='the folder to create')
+    parser.add_argument('--to', choices=('coco', 'yolo', 'csv'), default='coco', help='format to write (default: coco)')
+    parser.add_argument('--format', metavar='NAME', help='format to read (default: what the files are)')
+    parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images (default: beside the labels)')
+    parser.set_defaults(run=_run_convert)
+
+
 def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument(
+        'config', type=Path, metavar='CONFIG|PATH', help='a config, or labels: a file or folder of any known format'
+    )
     parser.add_argument('--num-workers', type=int, default=2, help='threads that decode images (default: 2)')
     parser.set_defaults(run=_run_verify)
     add_config_options(parser)

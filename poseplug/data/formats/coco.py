@@ -1,0 +1,143 @@
+"""COCO keypoint files of any category, as files of labels: read as they are, and written with their images."""
+
+from __future__ import annotations
+
+__all__ = ['CocoFormat']
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
+from poseplug.files.atomic import write_atomically
+from poseplug.files.json_file import read_json
+from poseplug.registry import LABEL_FORMATS
+
+_REQUIRED_KEYS = ('images', 'annotations', 'categories')
+_UNSPLIT_NAME = 'all'  # of the file of a set without splits
+_IMAGE_FOLDERS = ('', 'images', '../images', '..', '../data')
+
+
+@LABEL_FORMATS.register_module(name='coco')
+class CocoFormat(LabelFormat):
+    """COCO: a JSON file of images, annotations and categories, or a folder with one such file or one per split.
+
+    The values are checked when the file is read for training, by `CocoSource`.
+    """
+
+    name = 'coco'
+    title = 'COCO keypoints'
+
+    def matches(self, path: Path) -> bool:
+        return bool(_find_files(path))
+
+    def list_parts(self, path: Path) -> list[Path]:
+        return _find_files(path)
+
+    def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
+        files = _find_files(path)
+        if not files:
+            raise AnnotationError(f'{path}: no JSON file with images, annotations and categories')
+        contents = [read_json(file) for file in files]
+        folder = image_folder or _find_image_folder(files[0], contents[0]['images'])
+        if len(files) == 1:
+            return LabeledImages(self.title, path, folder, contents[0])
+        return LabeledImages(self.title, path, folder, _merge_splits(files, contents))
+
+    def write(self, labels: LabeledImages, path: Path) -> WriteReport:
+        report = WriteReport(path)
+        content = labels.content
+        images = [*content['images']]
+        copy_images(labels.image_folder, (image['file_name'] for image in images), path / 'images')
+        splits = list(dict.fromkeys(image.get('split', '') for image in images)) or ['']
+        for split in splits:
+            chosen = [image for image in images if image.get('split', '') == split]
+            ids = {image['id'] for image in chosen}
+            annotations = [a for a in content['annotations'] if a['image_id'] in ids]
+            report.num_instances += len(annotations)
+            part = {**content, 'images': chosen, 'annotations': annotations}
+            name = split or _UNSPLIT_NAME
+            write_atomically(path / 'annotations' / f'{name}.json', json.dumps(part).encode())
+        return report
+
+
+def _find_files(path: Path) -> list[Path]:
+    """The COCO files of a folder and its folder 'annotations', or the file itself."""
+    if path.is_dir():
+        candidates = sorted(path.glob('*.json')) or sorted((path / 'annotations').glob('*.json'))
+    else:
+        candidates = [path] if path.suffix == '.json' else []
+    return [file for file in candidates if _is_coco(read_json(file))]
+
+
+def _is_coco(content: Any) -> bool:
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _REQUIRED_KEYS)
+
+
+def _find_image_folder(file: Path, images: list[Any]) -> Path:
+    """The folder that has a file's first image: beside the file, or one of the usual ones; beside it by default."""
+    names = [image['file_name'] for image in images[:1] if isinstance(image, dict) and 'file_name' in image]
+    folders = [*_IMAGE_FOLDERS, file.stem, f'../{file.stem}', f'../images/{file.stem}']
+    candidates = [(file.parent / folder).resolve() for folder in folders]
+    return next((folder for folder in candidates for name in names if (folder / name).is_file()), file.parent)
+
+
+def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Merge files of one data set, one per split; ids must not collide."""
+    categories = contents[0]['categories']
+    for file, content in zip(files, contents, strict=True):
+        if content['categories'] != categories:
+            raise AnnotationError(f'{file}: its categories differ from those of {files[0].name}; convert it alone')
+    merged: dict[str, Any] = {**contents[0], 'images': [], 'annotations': []}
+    for key in ('images', 'annotations'):
+        files_by_id: dict[Any, str] = {}
+        for file, content in zip(files, contents, strict=True):
+            for item in content[key]:
+                number = item.get('id')
+                other = files_by_id.setdefault(number, file.name)
+                if other != file.name:
+                    raise AnnotationError(f'{file}: id {number} of {key} is also in {other}; convert each file alone')
+            labeled = {'split': file.stem} if key == 'images' else {}
+            merged[key] += [{**item, **labeled} for item in content[key]]
+    return merged
+
+
+def copy_images(source: Path, names: Iterable[str], target: Path) -> None:
+    """Copy images, with the folders of their names.
+
+    Args:
+        source: the folder that the names start from.
+        names: of the images.
+        target: the folder to copy to.
+    """
+    for name in names:
+        copy_image(source / name, target / name)
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Copy an image, and create the folder of the copy.
+
+    Args:
+        source: the image.
+        target: the file to write.
+
+    Raises:
+        AnnotationError: the image cannot be read.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AnnotationError(f'{source}: {reason}; restore the image, or name its folder') from error
+
+
+def index_annotations(content: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """Return the annotations of COCO's object by the id of their image."""
+    by_image: dict[int, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
+    for annotation in content['annotations']:
+        by_image.setdefault(annotation['image_id'], []).append(annotation)
+    return by_image

@@ -1,0 +1,97 @@
+"""Finds the format of labels, and converts them from one format to another."""
+
+from __future__ import annotations
+
+__all__ = ['convert_labels', 'find_label_format', 'is_label_path', 'read_labels']
+
+import tempfile
+from pathlib import Path
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
+from poseplug.registry import LABEL_FORMATS
+
+
+def find_label_format(path: Path, name: str | None = None) -> LabelFormat:
+    """Find the format of a file or folder.
+
+    Args:
+        path: the file or folder.
+        name: of the format, if it is known.
+
+    Raises:
+        AnnotationError: the path does not exist, or is in none of the formats or in several.
+        ConfigError: there is no format of this name.
+    """
+    if not path.exists():
+        raise AnnotationError(f'{path}: no such file or folder')
+    if name is not None:
+        return LABEL_FORMATS.build(dict(type=name))
+    formats = [LABEL_FORMATS.build(dict(type=each)) for each in LABEL_FORMATS.list_names()]
+    matching = [each for each in formats if each.matches(path)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ', '.join(each.name for each in matching)
+        raise AnnotationError(f'{path} may be {names}; say which by --format')
+    known = ', '.join(f'{each.name} ({each.title})' for each in formats)
+    raise AnnotationError(f'{path} is in none of the formats that are known: {known}')
+
+
+def is_label_path(path: Path) -> bool:
+    """Return whether a path holds labels; otherwise it is a config, or does not exist.
+
+    Args:
+        path: of a file or folder.
+    """
+    if path.is_dir():
+        return True
+    if not path.is_file() or path.suffix == '.py':
+        return False
+    return any(LABEL_FORMATS.build(dict(type=name)).matches(path) for name in LABEL_FORMATS.list_names())
+
+
+def read_labels(path: Path, format_name: str | None = None, image_folder: Path | None = None) -> LabeledImages:
+    """Read the labels of a file or folder in any format.
+
+    Args:
+        path: the file or folder.
+        format_name: of the format; None finds it by what the files contain.
+        image_folder: the folder of the images; None looks where the format has them.
+
+    Raises:
+        AnnotationError: the format is not known, or the files are damaged.
+    """
+    return find_label_format(path, format_name).read(path, image_folder)
+
+
+def convert_labels(
+    path: Path,
+    out: Path,
+    target: str,
+    format_name: str | None = None,
+    image_folder: Path | None = None,
+) -> tuple[LabeledImages, WriteReport]:
+    """Convert labels to another format, with their images.
+
+    Args:
+        path: the file or folder to read.
+        out: the folder to create; it must not exist, or be empty.
+        target: name of the format to write: 'coco', 'yolo' or 'csv'.
+        format_name: of the format to read; None finds it.
+        image_folder: the folder of the images; None looks where the format has them.
+
+    Returns:
+        What was read, with what was dropped; and what was written, with what the format could not hold.
+
+    Raises:
+        AnnotationError: the files are damaged, `out` is not empty, or the format cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AnnotationError(f'{out} exists and is not an empty folder; name a new folder')
+    source, writer = find_label_format(path, format_name), find_label_format(path, target)
+    with tempfile.TemporaryDirectory() as extracted:
+        if image_folder is None and source.extract_images(path, Path(extracted)):
+            image_folder = Path(extracted)
+        labels = source.read(path, image_folder)
+        return labels, writer.write(labels, out)

@@ -1,0 +1,166 @@
+"""CVAT's own XML (version 1.1, for images and for videos): skeletons of named points, and loose points and boxes."""
+
+from __future__ import annotations
+
+__all__ = ['CvatFormat']
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.files.xml_file import XmlElement, read_xml
+from poseplug.registry import LABEL_FORMATS
+
+_FRAME_NAME = 'frame_{:06d}'  # CVAT's names of a video's frames, which it exports as .PNG or .jpg
+_FRAME_SUFFIXES = ('.PNG', '.png', '.jpg', '.jpeg')
+_IMAGE_FOLDERS = ('', 'images', 'images/train', 'images/default')
+_UNUSABLE_SHAPES = ('polygon', 'polyline', 'ellipse', 'cuboid', 'mask', 'points', 'box')
+
+
+@LABEL_FORMATS.register_module(name='cvat')
+class CvatFormat(LabelFormat):
+    """CVAT for images or for video, version 1.1: an annotations.xml, or the folder that contains it.
+
+    A skeleton is an instance. Its points that are `outside` are not labeled, those that are `occluded` are occluded.
+    CVAT's other export of keypoints, 'COCO Keypoints', is a COCO file.
+    """
+
+    name = 'cvat'
+    title = 'CVAT XML'
+
+    def matches(self, path: Path) -> bool:
+        file = _find_file(path)
+        return file is not None and read_xml(file).tag == 'annotations'
+
+    def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
+        file = _find_file(path)
+        if file is None:
+            raise AnnotationError(f'{path}: no annotations.xml, which an export of CVAT has')
+        root = read_xml(file)
+        if root.tag != 'annotations':
+            raise AnnotationError(f'{file}: CVAT writes an element <annotations>; found <{root.tag}>')
+        collector = LabelCollector(self.title, path, image_folder or file.parent)
+        keypoints = _read_skeletons(root)
+        if not keypoints:
+            raise AnnotationError(f'{file}: no label is a skeleton; keypoints are the points of skeletons in CVAT')
+        _CvatReader(collector, file, keypoints).add_all(root)
+        return collector.finish()
+
+
+def _find_file(path: Path) -> Path | None:
+    """The XML file itself, or the one of a folder."""
+    if path.is_file():
+        return path if path.suffix == '.xml' else None
+    file = path / 'annotations.xml'
+    return file if file.is_file() else None
+
+
+def _read_skeletons(root: XmlElement) -> dict[str, list[str]]:
+    """The names of the keypoints of every skeleton, from the labels or, without them, from the annotations."""
+    labels = list(root.iterate('label'))
+    parents = {label.find_text('name') for label in labels if label.find_text('type') == 'skeleton'}
+    keypoints: dict[str, list[str]] = {name: [] for name in parents}
+    for label in labels:
+        parent = label.find_text('parent')
+        if parent in keypoints:
+            keypoints[parent].append(label.find_text('name'))
+    labeled = [(_get_label(parent), skeleton) for parent in root.find_all('track') for skeleton in parent.children]
+    labeled += [(_get_label(shape), shape) for image in root.find_all('image') for shape in image.find_all('skeleton')]
+    for skeleton_name, skeleton in labeled:
+        names = keypoints.setdefault(skeleton_name, [])
+        names += [name for point in skeleton.find_all('points') if (name := _get_label(point)) not in names]
+    return {name: names for name, names in keypoints.items() if names}
+
+
+def _get_label(element: XmlElement) -> str:
+    return element.attributes.get('label', '')
+
+
+class _CvatReader:
+    """Adds the images and skeletons of a file."""
+
+    def __init__(self, collector: LabelCollector, file: Path, keypoints: dict[str, list[str]]):
+        self.collector, self.file, self.keypoints = collector, file, keypoints
+        self.category_ids = {name: collector.add_category(name, names) for name, names in keypoints.items()}
+
+    def add_all(self, root: XmlElement) -> None:
+        """Add the images, or the frames of tracks."""
+        for image in root.find_all('image'):
+            self._add_image(image)
+        for track in root.find_all('track'):
+            self._add_track(root, track)
+
+    def _add_image(self, image: XmlElement) -> None:
+        """Add an image with its skeletons; other shapes are counted as dropped."""
+        name = self._locate_image(image.attributes.get('name', ''))
+        size = (int(image.attributes.get('width', 0)), int(image.attributes.get('height', 0)))
+        shapes = [child for child in image.children if child.tag == 'skeleton']
+        if name is None:
+            for shape in shapes:
+                self._drop(shape, 'whose image is not in its folder')
+            return
+        values = {'split': subset} if (subset := image.attributes.get('subset')) else {}
+        image_id = self.collector.add_sized_image(name, size, **values)
+        for shape in image.children:
+            if shape.tag == 'skeleton':
+                self._add_skeleton(image_id, shape)
+            elif shape.tag in _UNUSABLE_SHAPES:
+                self._drop(shape, f'of type {shape.tag}, which is not part of a skeleton')
+
+    def _add_track(self, root: XmlElement, track: XmlElement) -> None:
+        """Add the skeletons of a video's track, one per frame."""
+        sizes = list(root.iterate('original_size'))
+        size = (int(sizes[0].find_text('width')), int(sizes[0].find_text('height'))) if sizes else None
+        for skeleton in track.find_all('skeleton'):
+            if skeleton.attributes.get('outside') == '1':
+                continue  # the track has ended, or the instance is out of sight
+            frame = int(skeleton.attributes.get('frame', 0))
+            names = (_FRAME_NAME.format(frame) + suffix for suffix in _FRAME_SUFFIXES)
+            name = next((located for each in names if (located := self._locate_image(each))), None)
+            if name is None or size is None:
+                self._drop(skeleton, 'whose image is not in its folder')
+                continue
+            image_id = self.collector.add_sized_image(name, size)
+            track_id = int(track.attributes.get('id', 0))
+            self._add_skeleton(image_id, skeleton, _get_label(track), {'track_id': track_id})
+
+    def _locate_image(self, name: str) -> str | None:
+        """The name of an image below the folder of the images; None if it is not there."""
+        candidates = [str(Path(folder, name)) for folder in _IMAGE_FOLDERS]
+        return next((c for c in candidates if (self.collector.labels.image_folder / c).is_file()), None)
+
+    def _add_skeleton(
+        self, image_id: int, skeleton: XmlElement, label: str = '', values: dict[str, int] | None = None
+    ) -> None:
+        """Add one instance."""
+        label = label or _get_label(skeleton)
+        names = self.keypoints[label]
+        table = np.zeros((len(names), 3))
+        for point, xy in self._iterate_points(skeleton):
+            k = names.index(_get_label(point))
+            if table[k, 2]:
+                self._drop(point, 'which is a second keypoint of its name')
+            else:
+                table[k] = [*xy, 1 if point.attributes.get('occluded') == '1' else 2]
+        if not table[:, 2].any():
+            self._drop(skeleton, 'without labeled keypoints')
+            return
+        self.collector.add_instance(image_id, self.category_ids[label], table, values=values)
+
+    def _iterate_points(self, skeleton: XmlElement) -> Iterator[tuple[XmlElement, list[float]]]:
+        """The labeled points of a skeleton with their positions in px."""
+        for point in skeleton.find_all('points'):
+            if point.attributes.get('outside') == '1':
+                continue
+            try:
+                x, y = map(float, point.attributes.get('points', '').split(';')[0].split(','))
+            except ValueError:
+                self._drop(point, 'without a position x,y')
+                continue
+            yield point, [x, y]
+
+    def _drop(self, element: XmlElement, cause: str) -> None:
+        self.collector.drop(self.file, f'line {element.line}', cause)

@@ -1,0 +1,205 @@
+"""Label Studio's JSON export: tasks with named keypoints and boxes, in percent of the image's size."""
+
+from __future__ import annotations
+
+__all__ = ['LabelStudioFormat']
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+
+import numpy as np
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.files.json_file import read_json
+from poseplug.registry import LABEL_FORMATS
+
+_UNNAMED_CATEGORY = 'object'  # of keypoints without a box
+_UPLOAD_PREFIX_DIGITS = 8  # Label Studio puts a random prefix before the name of an uploaded file: 1a2b3c4d-name.jpg
+
+
+@LABEL_FORMATS.register_module(name='label_studio')
+class LabelStudioFormat(LabelFormat):
+    """Label Studio: a JSON export (not JSON-MIN), or a folder that contains one.
+
+    A keypoint belongs to the box that is its parent (`parentID`) or that a relation connects to it; without either, to
+    the only box that contains it, or to the only instance of its image. Label Studio's COCO export is a COCO file.
+    """
+
+    name = 'label_studio'
+    title = 'Label Studio JSON'
+
+    def matches(self, path: Path) -> bool:
+        file = _find_file(path)
+        return file is not None
+
+    def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
+        file = _find_file(path)
+        if file is None:
+            raise AnnotationError(f'{path}: no JSON export of Label Studio, a list of tasks with data and annotations')
+        tasks = read_json(file)
+        collector = LabelCollector(self.title, path, image_folder or file.parent)
+        names = _list_keypoint_names(tasks)
+        if not names:
+            raise AnnotationError(f'{file}: no result is a keypoint (type keypointlabels)')
+        reader = _TaskReader(collector, file, names)
+        for i, task in enumerate(tasks, 1):
+            reader.add_task(i, task)
+        return collector.finish()
+
+
+def _find_file(path: Path) -> Path | None:
+    """The JSON file itself, or the only one of a folder that is a list of tasks."""
+    files = sorted(path.glob('*.json')) if path.is_dir() else [path]
+    return next((file for file in files if file.suffix == '.json' and _is_task_list(read_json(file))), None)
+
+
+def _is_task_list(content: Any) -> bool:
+    has_tasks = isinstance(content, list) and bool(content) and isinstance(content[0], dict)
+    return has_tasks and 'data' in content[0] and ('annotations' in content[0] or 'completions' in content[0])
+
+
+def _list_results(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results of a task's last annotation that was not cancelled."""
+    annotations = task.get('annotations') or task.get('completions') or []
+    done = [a for a in annotations if isinstance(a, dict) and not a.get('was_cancelled')]
+    results = done[-1].get('result') if done else None
+    return [result for result in results or [] if isinstance(result, dict)]
+
+
+def _get_labels(result: Mapping[str, Any]) -> list[str]:
+    """The labels of a result, as in value.keypointlabels."""
+    value = result.get('value') or {}
+    labels = value.get(str(result.get('type'))) or value.get('labels') or []
+    return [str(label) for label in labels]
+
+
+def _list_keypoint_names(tasks: list[dict[str, Any]]) -> list[str]:
+    """The names of the keypoints, in the order in which they come first."""
+    results = [r for task in tasks for r in _list_results(task) if r.get('type') == 'keypointlabels']
+    return list(dict.fromkeys(label for result in results for label in _get_labels(result)[:1]))
+
+
+def _read_pair(result: Mapping[str, Any], first: str, second: str) -> np.ndarray:
+    """Two numbers of a result, in percent."""
+    return np.array([result['value'][first], result['value'][second]], dtype=float)
+
+
+def _contains(box: Mapping[str, float], point: Mapping[str, float]) -> bool:
+    """Whether a point lies in a box."""
+    is_between = 0 <= point['x'] - box['x'] <= box['width']
+    return is_between and 0 <= point['y'] - box['y'] <= box['height']
+
+
+class _TaskReader:
+    """Adds the image and the instances of each task."""
+
+    def __init__(self, collector: LabelCollector, file: Path, keypoint_names: list[str]):
+        self.collector, self.file, self.keypoint_names = collector, file, keypoint_names
+        self._category_ids: dict[str, int] = {}
+
+    def add_task(self, number: int, task: Mapping[str, Any]) -> None:
+        """Add a task."""
+        results = _list_results(task)
+        position = f'task {number} (id {task.get("id")})'
+        labels = [r for r in results if r.get('type') in ('keypointlabels', 'rectanglelabels')]
+        for result in results:
+            if result not in labels and result.get('type') != 'relation':
+                self.collector.drop(self.file, position, f'of type {result.get("type")}, neither a keypoint nor a box')
+        name = self._locate_image(task.get('data'))
+        if name is None:
+            for _ in labels:
+                self.collector.drop(self.file, position, 'whose image is not in its folder')
+            return
+        image_id = self.collector.add_image(name, self.file, position)
+        if image_id is None:
+            return
+        usable = [r for r in labels if self._is_usable(r, position)]
+        for box, keypoints in self._group(usable, results, position):
+            self._add_instance(image_id, box, keypoints, position)
+
+    def _locate_image(self, data: Any) -> str | None:
+        """The image of a task, by the name in its address: with Label Studio's prefix, or without it."""
+        addresses = [str(value) for value in (data or {}).values()] if isinstance(data, dict) else []
+        for address in addresses:
+            parsed = urlparse(address)
+            # Local files are served as /data/local-files/?d=folder/name.jpg.
+            path = parse_qs(parsed.query).get('d', [unquote(parsed.path)])[0]
+            base = Path(path).name
+            prefix, dash, rest = base.partition('-')
+            names = [base, rest] if dash and len(prefix) == _UPLOAD_PREFIX_DIGITS else [base]
+            for name in (path.lstrip('/'), *names, *(f'images/{n}' for n in names)):
+                if name and '..' not in Path(name).parts and (self.collector.labels.image_folder / name).is_file():
+                    return name
+        return None
+
+    def _is_usable(self, result: Mapping[str, Any], position: str) -> bool:
+        """Whether a result has a label and finite numbers; otherwise it is counted as dropped."""
+        value = result.get('value') or {}
+        keys = ('x', 'y') if result.get('type') == 'keypointlabels' else ('x', 'y', 'width', 'height')
+        numbers = [value.get(key) for key in keys]
+        if not all(isinstance(v, int | float) and np.isfinite(v) for v in numbers):
+            self.collector.drop(self.file, position, 'without finite numbers')
+        elif not _get_labels(result):
+            self.collector.drop(self.file, position, 'without a label')
+        elif value.get('rotation') and result.get('type') == 'rectanglelabels':
+            self.collector.drop(self.file, position, 'which is a rotated box')
+        else:
+            return True
+        return False
+
+    def _group(
+        self, usable: list[dict[str, Any]], results: list[dict[str, Any]], position: str
+    ) -> list[tuple[dict[str, Any] | None, list[dict[str, Any]]]]:
+        """Group keypoints by their box."""
+        boxes = {str(r.get('id')): r for r in usable if r['type'] == 'rectanglelabels'}
+        parents = {str(r.get('id')): str(r['parentID']) for r in usable if r.get('parentID')}
+        for relation in (r for r in results if r.get('type') == 'relation'):
+            ends = [str(relation.get('from_id')), str(relation.get('to_id'))]
+            for child, parent in (ends, ends[::-1]):
+                if parent in boxes:
+                    parents.setdefault(child, parent)
+        groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for result in (r for r in usable if r['type'] == 'keypointlabels'):
+            parent = parents.get(str(result.get('id')), '')
+            candidates = [parent] if parent in boxes else self._find_boxes(boxes, result)
+            if len(candidates) == 1:
+                groups[candidates[0]].append(result)
+            elif not boxes:
+                groups[''].append(result)
+            else:
+                self.collector.drop(self.file, position, 'without a parent, in none or several of the boxes')
+        instances: list[tuple[dict[str, Any] | None, list[dict[str, Any]]]] = []
+        instances += [(box, groups[key]) for key, box in boxes.items()]
+        return instances + ([(None, groups[''])] if '' in groups else [])
+
+    @staticmethod
+    def _find_boxes(boxes: dict[str, dict[str, Any]], result: dict[str, Any]) -> list[str]:
+        """The boxes that contain a keypoint, or the only box."""
+        around = [key for key, box in boxes.items() if _contains(box['value'], result['value'])]
+        return around or (list(boxes) if len(boxes) == 1 else [])
+
+    def _add_instance(
+        self, image_id: int, box: dict[str, Any] | None, keypoints: list[dict[str, Any]], position: str
+    ) -> None:
+        """Add one instance."""
+        image = self.collector.labels.content['images'][image_id - 1]
+        to_px = np.array([image['width'], image['height']]) / 100.0
+        table = np.zeros((len(self.keypoint_names), 3))
+        for result in keypoints:
+            k = self.keypoint_names.index(_get_labels(result)[0])
+            if table[k, 2]:
+                self.collector.drop(self.file, position, 'which is a second keypoint of its name')
+                continue
+            is_occluded = any('occluded' in str(v).lower() for v in (result.get('meta') or {}).values())
+            table[k] = [*_read_pair(result, 'x', 'y') * to_px, 1 if is_occluded else 2]
+        xywh = None
+        if box is not None:
+            xywh = [*_read_pair(box, 'x', 'y') * to_px, *_read_pair(box, 'width', 'height') * to_px]
+        category = _get_labels(box)[0] if box is not None else _UNNAMED_CATEGORY
+        if category not in self._category_ids:
+            self._category_ids[category] = self.collector.add_category(category, self.keypoint_names)
+        self.collector.add_instance(image_id, self._category_ids[category], table, xywh)

@@ -1,0 +1,202 @@
+"""LabelMe folders: a JSON file per image with named points and boxes; `group_id` says what belongs to one instance."""
+
+from __future__ import annotations
+
+__all__ = ['LabelMeFormat']
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.files.json_file import describe_json_value, read_json
+from poseplug.registry import LABEL_FORMATS
+
+_UNNAMED_CATEGORY = 'object'  # of points without a box
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A shape of a LabelMe file.
+
+    Attributes:
+        position: in the file, as in 'shape 3'.
+        label: what the labeler called it.
+        kind: LabelMe's shape_type.
+        group: its group_id; None if it has none.
+        points: (N, 2) px.
+        is_occluded: whether a flag or the description says so.
+    """
+
+    position: str
+    label: str
+    kind: str
+    group: int | None
+    points: np.ndarray
+    is_occluded: bool
+
+    @property
+    def xywh(self) -> list[float]:
+        """The box around the points: x, y, width and height."""
+        low, high = self.points.min(axis=0), self.points.max(axis=0)
+        return [*low.tolist(), *(high - low).tolist()]
+
+    def contains(self, point: np.ndarray) -> bool:
+        """Whether a point lies in the box around this shape's points."""
+        return bool(((self.points.min(axis=0) <= point) & (point <= self.points.max(axis=0))).all())
+
+
+@LABEL_FORMATS.register_module(name='labelme')
+class LabelMeFormat(LabelFormat):
+    """LabelMe: a folder of JSON files, or one of them.
+
+    Points are keypoints, named by their label. A rectangle or polygon gives the box and the category of its instance.
+    Shapes of one `group_id` are one instance. Without a group, a point belongs to the only box that contains it, or to
+    the only instance of its image.
+    """
+
+    name = 'labelme'
+    title = 'LabelMe folder'
+
+    def matches(self, path: Path) -> bool:
+        file = next(iter(_list_files(path)), None)
+        return file is not None and _is_labelme(read_json(file))
+
+    def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
+        files = [(file, content) for file in _list_files(path) if _is_labelme(content := read_json(file))]
+        if not files:
+            raise AnnotationError(f'{path}: no LabelMe file, a JSON object with shapes and imagePath')
+        folder = image_folder or (path if path.is_dir() else path.parent)
+        collector = LabelCollector(self.title, path, folder)
+        shapes = {file: _read_shapes(collector, file, content) for file, content in files}
+        names = list(dict.fromkeys(s.label for each in shapes.values() for s in each if s.kind == 'point'))
+        if not names:
+            raise AnnotationError(f'{path}: no shape is a point; keypoints are points with a name as their label')
+        reader = _LabelMeReader(collector, names)
+        for file, content in files:
+            reader.add_file(file, content, shapes[file])
+        return collector.finish()
+
+
+def _list_files(path: Path) -> list[Path]:
+    """The JSON files of a folder and the folders below it, or the file itself."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob('*.json') if not file.name.startswith('.'))
+    return [path] if path.suffix == '.json' else []
+
+
+def _is_labelme(content: Any) -> bool:
+    return isinstance(content, dict) and 'shapes' in content and 'imagePath' in content
+
+
+def _read_shapes(collector: LabelCollector, file: Path, content: dict[str, Any]) -> list[_Shape]:
+    """Read the shapes of a file; those that cannot be used are counted as dropped."""
+    if not isinstance(content['shapes'], list):
+        raise AnnotationError(f'{file}: shapes is a list; found {describe_json_value(content["shapes"])}')
+    return [
+        shape
+        for i, item in enumerate(content['shapes'], 1)
+        if (shape := _read_shape(collector, file, f'shape {i}', item)) is not None
+    ]
+
+
+def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any) -> _Shape | None:
+    """Read one shape, or count it as dropped."""
+    if not isinstance(item, dict) or not isinstance(item.get('label'), str) or not item['label'].strip():
+        collector.drop(file, position, 'without a label')
+        return None
+    kind = item.get('shape_type', 'polygon')
+    if kind not in ('point', 'rectangle', 'polygon'):
+        collector.drop(file, position, f'of type {kind!r}, which is neither a point nor a box')
+        return None
+    try:
+        points = np.array(item.get('points'), dtype=float).reshape(-1, 2)
+    except (TypeError, ValueError):
+        collector.drop(file, position, 'without points of two numbers')
+        return None
+    if not len(points) or not np.isfinite(points).all():
+        collector.drop(file, position, 'without points of two numbers')
+        return None
+    group = item.get('group_id')
+    return _Shape(position, item['label'].strip(), kind, group, points, _is_occluded(item))
+
+
+def _is_occluded(item: dict[str, Any]) -> bool:
+    """Whether a flag of a shape, or its description, says that the keypoint is occluded."""
+    flags = item.get('flags')
+    flagged = isinstance(flags, dict) and any(flags.get(name) for name in ('occluded', 'hidden', 'invisible'))
+    return flagged or str(item.get('description') or '').strip().lower() in ('occluded', 'hidden')
+
+
+class _LabelMeReader:
+    """Builds instances from the shapes of each file."""
+
+    def __init__(self, collector: LabelCollector, keypoint_names: Sequence[str]):
+        self.collector, self.keypoint_names = collector, list(keypoint_names)
+        self._category_ids: dict[str, int] = {}
+
+    def add_file(self, file: Path, content: dict[str, Any], shapes: list[_Shape]) -> None:
+        """Add the image and the instances of a file."""
+        # imagePath may be a Windows path, and may lead out of the folder when only the labels were copied.
+        name = PureWindowsPath(str(content['imagePath'])).name
+        relative = (file.parent / name).relative_to(self.collector.labels.image_folder)
+        position = shapes[0].position if shapes else 'imagePath'
+        image_id = self.collector.add_image(str(relative), file, position)
+        if image_id is None:
+            for shape in shapes[1:]:
+                self.collector.drop(file, shape.position, 'whose image is not in its folder')
+            return
+        for group in self._group_shapes(file, shapes):
+            self._add_group(file, image_id, group)
+
+    def _group_shapes(self, file: Path, shapes: list[_Shape]) -> Iterator[list[_Shape]]:
+        """Group the shapes of one image to instances."""
+        groups: dict[Any, list[_Shape]] = defaultdict(list)
+        for i, shape in enumerate(shapes):
+            if shape.group is not None:
+                groups[shape.group].append(shape)
+            elif shape.kind != 'point':
+                groups[('box', i)].append(shape)
+        # Decided before any loose point joins, so that the order of the shapes does not matter.
+        boxes = {key: [s for s in group if s.kind != 'point'] for key, group in groups.items()}
+        loose = [shape for shape in shapes if shape.kind == 'point' and shape.group is None]
+        if not groups:
+            groups['image'] = []
+        for shape in loose:
+            around = [key for key, group in boxes.items() if any(box.contains(shape.points[0]) for box in group)]
+            candidates = around or list(groups)
+            if len(candidates) == 1:
+                groups[candidates[0]].append(shape)
+            else:
+                self.collector.drop(file, shape.position, 'without a group_id, in none or several of the boxes')
+        yield from groups.values()
+
+    def _add_group(self, file: Path, image_id: int, group: list[_Shape]) -> None:
+        """Add one instance."""
+        boxes = [shape for shape in group if shape.kind != 'point']
+        for extra in boxes[1:]:
+            self.collector.drop(file, extra.position, 'which is a second box of its instance')
+        table = np.zeros((len(self.keypoint_names), 3))
+        for shape in group:
+            if shape.kind != 'point':
+                continue
+            k = self.keypoint_names.index(shape.label)
+            if table[k, 2]:
+                self.collector.drop(file, shape.position, 'which is a second keypoint of its name')
+                continue
+            table[k] = [*shape.points[0], 1 if shape.is_occluded else 2]
+        if boxes or table[:, 2].any():
+            category = boxes[0].label if boxes else _UNNAMED_CATEGORY
+            box = boxes[0].xywh if boxes else None
+            self.collector.add_instance(image_id, self._get_category(category), table, box)
+
+    def _get_category(self, name: str) -> int:
+        """The id of a category, which is added when it comes first."""
+        if name not in self._category_ids:
+            self._category_ids[name] = self.collector.add_category(name, self.keypoint_names)
+        return self._category_ids[name]

@@ -1,0 +1,194 @@
+"""SLEAP's label files (.slp): an HDF5 file of skeletons, instances and points, which refers to frames of videos."""
+
+from __future__ import annotations
+
+__all__ = ['SleapFormat']
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.files.hdf5 import open_hdf5
+from poseplug.files.video_reader import VideoReader
+from poseplug.registry import LABEL_FORMATS
+
+_USER_INSTANCE = 0  # instance_type of what a person labeled; 1 is predicted
+_CENTERED_FORMAT = 1.1  # from this version on the center of the first pixel is (0, 0); before, its corner was
+_SYMMETRY = 2  # the type of a link between left and right; 1 is a limb
+
+
+@dataclass(frozen=True)
+class _SleapSkeleton:
+    """A skeleton of a file.
+
+    Attributes:
+        name: of the skeleton.
+        keypoints: names of its nodes.
+        limbs: pairs of node indices.
+        flip_indices: index of each node after a flip.
+    """
+
+    name: str
+    keypoints: list[str]
+    limbs: list[tuple[int, int]]
+    flip_indices: list[int]
+
+
+@LABEL_FORMATS.register_module(name='sleap')
+class SleapFormat(LabelFormat):
+    """SLEAP: a .slp file. Instances that a person labeled are read; predicted ones are counted as dropped.
+
+    The frames must be images: `poseplug dataset convert` extracts them from the videos or from the file itself.
+    """
+
+    name = 'sleap'
+    title = 'SLEAP labels'
+
+    def matches(self, path: Path) -> bool:
+        return path.suffix == '.slp'
+
+    def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
+        collector = LabelCollector(self.title, path, image_folder or path.parent)
+        with open_hdf5(path) as file:
+            _SleapReader(collector, path, file).add_all()
+        return collector.finish()
+
+    def extract_images(self, path: Path, folder: Path) -> int:
+        with open_hdf5(path) as file:
+            videos = _read_json_rows(file['videos_json'])
+            frames = file['frames'][()]
+            count = 0
+            for index, video in enumerate(videos):
+                numbers = sorted({int(n) for n in frames['frame_idx'][frames['video'] == index]})
+                count += _extract_frames(path, file, index, video, numbers, folder)
+        return count
+
+
+def _read_json_rows(rows: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a column of strings."""
+    return [json.loads(row) for row in rows[()]] if len(rows) else []
+
+
+def _name_frame(index: int, video: dict[str, Any], frame: int) -> str:
+    """The name of a frame's image: a folder per video, and the frame's number."""
+    filename = video.get('backend', {}).get('filename', '')
+    stem = PureWindowsPath(str(filename)).stem.strip('.') or 'video'
+    return f'{index:02d}_{stem}/{frame:06d}.png'
+
+
+def _extract_frames(path: Path, file: Any, index: int, video: dict[str, Any], numbers: list[int], folder: Path) -> int:
+    """Write the labeled frames of one video as images."""
+    count = 0
+    for number, pixels in _iterate_frames(path, file, index, video, numbers):
+        target = folder / _name_frame(index, video, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), pixels)
+        count += 1
+    return count
+
+
+def _iterate_frames(
+    path: Path, file: Any, index: int, video: dict[str, Any], numbers: list[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The labeled frames of one video, (H, W, 3) BGR: of the file itself, or of the video beside it."""
+    group = file.get(f'video{index}')
+    if group is not None and 'video' in group:
+        stored = group['frame_numbers'][()].tolist()
+        for number, encoded in zip(stored, group['video'], strict=False):
+            pixels = cv2.imdecode(np.asarray(encoded).astype(np.uint8), cv2.IMREAD_COLOR)
+            if pixels is not None:
+                yield int(number), pixels
+        return
+    filename = str(video.get('backend', {}).get('filename', ''))
+    candidates = [Path(filename), path.parent / PureWindowsPath(filename).name, path.parent / filename]
+    file_of_video = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if file_of_video is None:
+        return
+    for frame in VideoReader(file_of_video):
+        if frame.index in numbers:
+            yield frame.index, frame.image
+        if frame.index >= max(numbers, default=-1):
+            return
+
+
+class _SleapReader:
+    """Adds the labeled instances of a file."""
+
+    def __init__(self, collector: LabelCollector, path: Path, file: Any):
+        self.collector, self.path, self.file = collector, path, file
+        try:
+            metadata = file['metadata']
+            self.offset = 0.0 if float(metadata.attrs.get('format_id', 1.0)) >= _CENTERED_FORMAT else -0.5
+            self.skeletons = _read_skeletons(json.loads(metadata.attrs['json']))
+            self.videos = _read_json_rows(file['videos_json'])
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise AnnotationError(f'{path}: its skeletons cannot be read ({error}); save it again by SLEAP') from error
+        self.category_ids = [
+            collector.add_category(s.name, s.keypoints, s.limbs, s.flip_indices) for s in self.skeletons
+        ]
+
+    def add_all(self) -> None:
+        """Add the instances of all frames."""
+        frames, instances, points = (self.file[name][()] for name in ('frames', 'instances', 'points'))
+        for frame in frames:
+            name = _name_frame(int(frame['video']), self.videos[int(frame['video'])], int(frame['frame_idx']))
+            for row in range(int(frame['instance_id_start']), int(frame['instance_id_end'])):
+                instance, position = instances[row], f'instance {row}'
+                if instance['instance_type'] != _USER_INSTANCE:
+                    self.collector.drop(self.path, position, 'predicted, not labeled')
+                    continue
+                image_id = self.collector.add_image(name, self.path, position)
+                if image_id is not None:
+                    rows = points[int(instance['point_id_start']) : int(instance['point_id_end'])]
+                    self._add_instance(image_id, instance, rows, position)
+
+    def _add_instance(self, image_id: int, instance: Any, points: Any, position: str) -> None:
+        """Add one instance."""
+        skeleton = self.skeletons[int(instance['skeleton'])]
+        if len(points) != len(skeleton.keypoints):
+            self.collector.drop(self.path, position, f'with {len(points)} points, not those of its skeleton')
+            return
+        xy = np.stack([points['x'], points['y']], axis=1) + self.offset
+        flags = np.where(np.isfinite(xy).all(axis=1), np.where(points['visible'], 2, 1), 0)
+        if not flags.any():
+            self.collector.drop(self.path, position, 'without labeled keypoints')
+            return
+        keypoints = np.concatenate([np.nan_to_num(xy), flags[:, None]], axis=1)
+        track = int(instance['track'])
+        values = {'track_id': track} if track >= 0 else {}
+        self.collector.add_instance(image_id, self.category_ids[int(instance['skeleton'])], keypoints, values=values)
+
+
+def _read_skeletons(metadata: dict[str, Any]) -> list[_SleapSkeleton]:
+    """The skeletons of a file; nodes are numbered over the whole file."""
+    names = [str(node['name']) for node in metadata['nodes']]
+    return [_read_skeleton(skeleton, names) for skeleton in metadata['skeletons']]
+
+
+def _read_skeleton(skeleton: dict[str, Any], names: list[str]) -> _SleapSkeleton:
+    nodes = [int(node['id']) for node in skeleton['nodes']]
+    types: list[int] = []  # in the order in which they are written out; later links refer to them by their number
+    limbs: list[tuple[int, tuple[int, int]]] = []
+    flip_indices = list(range(len(nodes)))
+    for link in skeleton['links']:
+        kind = link['type']
+        if 'py/reduce' in kind:
+            types.append(int(kind['py/reduce'][1]['py/tuple'][0]))
+            link_type = types[-1]
+        else:
+            link_type = types[int(kind['py/id']) - 1]
+        a, b = nodes.index(int(link['source'])), nodes.index(int(link['target']))
+        if link_type == _SYMMETRY:
+            flip_indices[a], flip_indices[b] = b, a
+        else:
+            limbs.append((int(link.get('edge_insert_idx', len(limbs))), (a, b)))
+    ordered = [limb for _, limb in sorted(limbs)]
+    name = str(skeleton.get('graph', {}).get('name', 'skeleton'))
+    return _SleapSkeleton(name, [names[n] for n in nodes], ordered, flip_indices)

@@ -1,0 +1,131 @@
+"""Files of SLEAP and HDF5 tables of DeepLabCut, written here as those programs write them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.convert import convert_labels, read_labels
+from poseplug.files.pandas_table import parse_pickled_names
+from tests.data.formats import label_files
+from tests.data.formats.label_files import GECKOS, KEYPOINTS
+
+h5py = pytest.importorskip('h5py', reason='reads HDF5: pip install poseplug[hdf5]')
+
+_EDGE, _SYMMETRY = 1, 2
+
+
+def write_sleap(path, format_id=1.1, embedded=True):
+    """Write the geckos as SLEAP does, with the frames in the file."""
+    reduce = [{'py/type': 'sleap.skeleton.EdgeType'}]
+    links = [
+        dict(source=3, target=0, edge_insert_idx=0, type={'py/reduce': [*reduce, {'py/tuple': [_EDGE]}]}),
+        dict(source=1, target=2, type={'py/reduce': [*reduce, {'py/tuple': [_SYMMETRY]}]}),
+        dict(source=0, target=1, edge_insert_idx=1, type={'py/id': 1}),
+    ]
+    # The nodes of the file come in another order than those of the skeleton.
+    nodes = [dict(name=KEYPOINTS[i]) for i in (0, 1, 2, 3)]
+    skeleton = dict(graph=dict(name='gecko'), links=links, nodes=[dict(id=i) for i in (3, 2, 1, 0)])
+    frames, instances, points = [], [], []
+    for i, geckos in enumerate(GECKOS.values()):
+        start = len(instances)
+        for _, keypoints in geckos:
+            rows = [keypoints[k] for k in (3, 2, 1, 0)]
+            first = len(points)
+            points += [(x, y, flag == 2, True) if flag else (np.nan, np.nan, False, False) for x, y, flag in rows]
+            instances.append((len(instances), 0, i, 0, -1, -1, np.nan, first, len(points), 0))
+        frames.append((i, 0, 10 * i, start, len(instances)))
+    instances.append((len(instances), 1, 1, 0, -1, -1, 0.9, 0, 4, 0))
+    frames[1] = (1, 0, 10, 2, len(instances))
+    frame_type = [(n, 'u8') for n in ('frame_id', 'video', 'frame_idx', 'instance_id_start', 'instance_id_end')]
+    instance_type = [
+        ('instance_id', 'i8'), ('instance_type', 'u1'), ('frame_id', 'u8'), ('skeleton', 'u4'), ('track', 'i4'),
+        ('from_predicted', 'i8'), ('score', 'f4'), ('point_id_start', 'u8'), ('point_id_end', 'u8'),
+        ('tracking_score', 'f4'),
+    ]  # fmt: skip
+    point_type = [('x', 'f8'), ('y', 'f8'), ('visible', '?'), ('complete', '?')]
+    with h5py.File(path, 'w') as file:
+        metadata = file.create_group('metadata')
+        metadata.attrs['format_id'] = format_id
+        metadata.attrs['json'] = json.dumps(dict(version='2.0.0', nodes=nodes, skeletons=[skeleton]))
+        file['videos_json'] = [json.dumps(dict(backend=dict(filename='clips/walk.mp4')))]
+        file['frames'] = np.array(frames, frame_type)
+        file['instances'] = np.array(instances, instance_type)
+        file['points'] = np.array(points, point_type)
+        if embedded:
+            label_files.write_images(path.parent / 'frames')
+            kind = h5py.vlen_dtype(np.int8)
+            images = file.create_dataset('video0/video', (2,), kind)
+            for i, name in enumerate(GECKOS):
+                images[i] = np.frombuffer((path.parent / 'frames' / name).read_bytes(), np.int8)
+            file['video0/frame_numbers'] = [0, 10]
+    return path
+
+
+def test_sleap_frames_are_extracted_and_read(tmp_path):
+    labels, report = convert_labels(write_sleap(tmp_path / 'a.pkg.slp'), tmp_path / 'out', 'coco')
+    assert report.num_instances == 3
+    (category,) = labels.content['categories']
+    assert category['keypoints'] == ['tail', 'right_paw', 'left_paw', 'snout']
+    assert category['skeleton'] == [[1, 4], [4, 3]]
+    assert category['flip_indices'] == [0, 2, 1, 3]
+    expected = [points for geckos in GECKOS.values() for _, points in geckos]
+    for annotation, points in zip(labels.content['annotations'], expected, strict=True):
+        table = np.reshape(annotation['keypoints'], (-1, 3))
+        np.testing.assert_allclose(table, np.array([points[k] for k in (3, 2, 1, 0)]))
+    assert [label.cause for label in labels.dropped] == ['predicted, not labeled']
+    assert sorted(p.name for p in (tmp_path / 'out' / 'images').rglob('*.png')) == ['000000.png', '000010.png']
+
+
+def test_old_sleap_files_count_from_the_corner_of_the_first_pixel(tmp_path):
+    labels, _ = convert_labels(write_sleap(tmp_path / 'a.slp', format_id=1.0), tmp_path / 'out', 'coco')
+    x, y, _ = labels.content['annotations'][0]['keypoints'][:3]
+    assert (x, y) == (44 - 0.5, 36 - 0.5)
+
+
+def test_sleap_labels_without_their_video_are_counted(tmp_path):
+    labels = read_labels(write_sleap(tmp_path / 'a.slp', embedded=False))
+    assert labels.num_instances == 0
+    causes = [label.cause for label in labels.dropped]
+    assert causes.count('whose image is not in its folder') == 3
+    assert labels.num_labels == 4
+
+
+def pickle_columns(columns):
+    """Pickle [(1, columns)] by hand, as protocol 0 does without memo."""
+    body = ''.join('(' + ''.join(f'V{name}\n' for name in column) + 'ta' for column in columns)
+    return f'(lp0\n(L1L\n(lp1\n{body}ta.'.encode()
+
+
+def test_deeplabcut_tables_in_hdf5_equal_those_in_csv(tmp_path):
+    source = label_files.write_deeplabcut(tmp_path / 'data')
+    file = next(source.rglob('*.csv'))
+    rows = [line.split(',') for line in file.read_text().splitlines()]
+    columns = list(zip(*(row[3:] for row in rows[:4]), strict=True))
+    values = np.array([[float(cell or 'nan') for cell in row[3:]] for row in rows[4:]])
+    from_csv = read_labels(source).content
+    file.unlink()
+    with h5py.File(file.with_suffix('.h5'), 'w') as opened:
+        group = opened.create_group('df_with_missing')
+        group.attrs['non_index_axes'] = np.bytes_(pickle_columns(columns))
+        table = np.zeros(len(values), [('index', 'S40'), ('values_block_0', 'f8', (len(columns),))])
+        table['index'] = ['/'.join(row[:3]) for row in rows[4:]]
+        table['values_block_0'] = values
+        group['table'] = table
+    assert read_labels(source).content == from_csv
+
+
+def test_a_pickle_that_would_run_code_is_refused():
+    with pytest.raises(ValueError, match='GLOBAL'):
+        parse_pickled_names(b"cos\nsystem\n(S'echo'\ntR.")
+
+
+def test_damaged_files_are_refused(tmp_path):
+    (tmp_path / 'a.slp').write_bytes(b'no hdf5')
+    with pytest.raises(AnnotationError, match='no readable HDF5'):
+        read_labels(tmp_path / 'a.slp')
+    with h5py.File(tmp_path / 'b.slp', 'w') as file:
+        file.create_group('metadata').attrs['json'] = '{}'
+    with pytest.raises(AnnotationError, match='skeletons cannot be read'):
+        read_labels(tmp_path / 'b.slp')
