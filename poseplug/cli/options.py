@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from poseplug.core.errors import PoseplugError
 from poseplug.core.progress import StderrLogHandler
+
+_NEGATIVE_NUMBERS = re.compile(r'-\.?\d[^=]*,')  # several, separated by commas
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -100,6 +104,24 @@ def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None
     main(parser, module.run, argv)
 
 
+def protect_negative_numbers(text: str) -> str:
+    """Mark an argument such as '-5,10,60,140' as a value, which argparse would take for an option.
+
+    Example:
+        >>> protect_negative_numbers('-5,10,60,140'), protect_negative_numbers('--boxes')
+        (' -5,10,60,140', '--boxes')
+    """
+    # argparse takes single negative numbers for values, and everything with a blank; float() ignores the blank.
+    return f' {text}' if _NEGATIVE_NUMBERS.match(text) else text
+
+
+def escape_unprintable_text() -> None:
+    """Let stdout and stderr print characters that their encoding lacks, as in file names, by escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
 def main(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> None:
@@ -115,7 +137,8 @@ def main(
             after Ctrl+C; with code 141 if the reader of the output has gone.
         PoseplugError: the error itself, if POSEPLUG_TRACE=1 is set.
     """
-    args = parser.parse_args(argv)
+    escape_unprintable_text()
+    args = parser.parse_args([protect_negative_numbers(text) for text in (sys.argv[1:] if argv is None else argv)])
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[StderrLogHandler()])
     try:
         run(args)

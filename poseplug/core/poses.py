@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['Poses', 'read_poses_csv', 'write_poses_csv']
+__all__ = ['POSES_CSV_COLUMNS', 'Poses', 'read_poses_csv', 'write_poses_csv']
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -198,7 +198,7 @@ class Poses:
                 x, y = (round(float(v), 3) for v in poses.keypoints[n, k])
                 score = round(float(poses.keypoint_scores[n, k]), 4)
                 values = (image_name, n, keypoint_name, x, y, score)
-                yield dict(zip(_CSV_COLUMNS, values, strict=True))
+                yield dict(zip(POSES_CSV_COLUMNS, values, strict=True))
 
     def to_instance_data(self) -> Any:
         """Convert to mmengine's `InstanceData`, with the same field names."""
@@ -217,13 +217,14 @@ class Poses:
         return Poses(**results)
 
 
-_CSV_COLUMNS = ['image', 'instance', 'keypoint', 'x', 'y', 'score']
+POSES_CSV_COLUMNS = ['image', 'instance', 'keypoint', 'x', 'y', 'score']
 
 
 def write_poses_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write the rows of `Poses.to_rows` as a CSV file with a header."""
-    with open(path, 'w', newline='') as file:
-        writer = csv.DictWriter(file, _CSV_COLUMNS)
+    # Names that are no UTF-8 are written with escapes, so that the file can be read everywhere.
+    with open(path, 'w', newline='', encoding='utf-8', errors='backslashreplace') as file:
+        writer = csv.DictWriter(file, POSES_CSV_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 
@@ -243,7 +244,7 @@ def read_poses_csv(path: Path, skeleton: Skeleton) -> dict[str, Poses]:
     """
     instances_by_image: dict[str, dict[str, np.ndarray]] = {}
     try:
-        lines = list(csv.DictReader(Path(path).read_text().splitlines()))
+        lines = list(csv.DictReader(Path(path).read_text(encoding='utf-8-sig').splitlines()))
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f'{path} is not a readable CSV file: {error}') from error
     for line_number, row in enumerate(lines, start=2):
@@ -254,7 +255,7 @@ def read_poses_csv(path: Path, skeleton: Skeleton) -> dict[str, Poses]:
             keypoints = instances.setdefault(row['instance'], np.zeros((len(skeleton), 3)))
         except (KeyError, ValueError, TypeError, ConfigError) as error:
             raise AnnotationError(
-                f'{path}, line {line_number}: {error}; the columns are {", ".join(_CSV_COLUMNS)}'
+                f'{path}, line {line_number}: {error}; the columns are {", ".join(POSES_CSV_COLUMNS)}'
             ) from error
         keypoints[index] = values
     return {name: _poses_from_rows(list(instances.values())) for name, instances in instances_by_image.items()}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -23,11 +26,28 @@ def write_atomically(path: Path, data: bytes) -> None:
         ...     (Path(folder) / 'runs' / 'state.bin').read_bytes()
         b'new'
     """
+    with open_atomically(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that replaces another in one step at the end of the `with` block, or not at all after an error.
+
+    Args:
+        path: the file; its folder is created if needed.
+
+    Yields:
+        The new file, open for writing.
+
+    Raises:
+        OSError: the file cannot be written; the old one is unchanged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.partial')
     try:
         with open(partial, 'wb') as file:
-            file.write(data)
+            yield file
             file.flush()
             # The content must be on the disk before the name points to it.
             os.fsync(file.fileno())

@@ -24,6 +24,11 @@ from poseplug.files.image_headers import (
     reset_tiff_orientation,
 )
 
+# Suffixes of the formats that are read (`IMAGE_FORMATS`): those files of a folder are images
+IMAGE_SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.jif', '.pjpeg', '.pjp', '.mpo'),
+    *('.png', '.apng', '.webp', '.bmp', '.dib', '.gif', '.tif', '.tiff'),
+)
 REDUCED_DECODE_FLAGS = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,

@@ -106,12 +106,13 @@ def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
         The file's content.
 
     Raises:
-        CheckpointError: the file cannot be used, or its weights are those of another model.
+        CheckpointError: the file cannot be used, its weights are those of another model, or some are not finite.
         UnsafeFileError: the file holds more than plain data.
     """
     content = load_checkpoint(path)
     adapt_state_dict(module, content['state_dict'])
     check_state_dict(module, content['state_dict'], path)
+    check_finite_weights(content['state_dict'], path)
     module.load_state_dict(content['state_dict'])
     return content
 
@@ -152,6 +153,35 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
             f"{path} is not of the config's model ({len(expected)} tensors): {message}. Use the config it was trained "
             f'with'
         )
+
+
+def check_finite_weights(state_dict: Mapping[str, Any], path: Path | str) -> None:
+    """Check that weights are finite numbers, which those of a run that diverged are not.
+
+    Args:
+        state_dict: weights by name.
+        path: their file, for the message.
+
+    Raises:
+        CheckpointError: a weight is NaN or infinite.
+    """
+    names = [name for name, value in state_dict.items() if isinstance(value, Tensor) and not has_finite_values(value)]
+    if names:
+        raise CheckpointError(
+            f'{path}: {len(names)} of {len(state_dict)} tensors hold weights that are not finite (first: {names[0]}); '
+            f'the run that wrote it diverged, so use an earlier checkpoint'
+        )
+
+
+def has_finite_values(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are finite.
+
+    Example:
+        >>> has_finite_values(torch.tensor([1.0, float('nan')]))
+        False
+    """
+    # The sum is finite in all but rare cases, and takes a fraction of the time of a look at every number.
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def find_shape_mismatches(expected: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> list[str]:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ['ImageBoxes', 'check_detector', 'looks_like_xyxy', 'pair_images_with_boxes', 'parse_boxes', 'run_detector']
+__all__ = [
+    'ImageBoxes',
+    'check_batch_size',
+    'check_detector',
+    'looks_like_xyxy',
+    'pair_images_with_boxes',
+    'parse_boxes',
+    'run_detector',
+    'to_number_array',
+]
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from poseplug.core.boxes import BoxFormat, boxes_to_corners
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.data.sources.box_files import DetectedBoxes
+from poseplug.files.json_file import describe_json_value
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput
+from poseplug.predict.image_input import ImageInput, NamedImage
 
 ImageBoxes = ArrayLike | None  # (N, 4) of one image; None where the caller gives none
 _MAX_OVERHANG_FRACTION = 0.25  # of its size: a box that leaves the image by more is suspected to be in another format
@@ -59,7 +71,7 @@ def _is_single_image(images: Any) -> TypeGuard[ImageInput]:
     """Whether a value is one image; an array of more than three axes is a stack of images."""
     if isinstance(images, np.ndarray):
         return images.ndim <= 3
-    return isinstance(images, (str, Path, bytes, bytearray, memoryview))
+    return isinstance(images, (str, Path, bytes, bytearray, memoryview, NamedImage))
 
 
 def _zip_with_boxes(
@@ -97,8 +109,8 @@ def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], 
     if box_format not in ('xywh', 'xyxy'):
         raise ConfigError(f"box_format is 'xywh' or 'xyxy'; got {box_format!r}")
     try:
-        rows = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        rows = to_number_array(boxes)
+    except ValueError as error:
         raise AnnotationError(f'{name}: boxes are numbers, four per instance; {error}') from None
     rows = rows.reshape(0, 4) if rows.size == 0 else rows  # an empty list is an array of shape (0,)
     if rows.ndim != 2 or rows.shape[1] != 4:
@@ -109,6 +121,46 @@ def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], 
             numbers = ', '.join(f'{value:g}' for value in row)
             raise AnnotationError(f'{name}: box {n} ({numbers}) {problem}')
     return boxes_xyxy
+
+
+def to_number_array(values: Any) -> np.ndarray:
+    """Convert numbers to an array, without those that only look like numbers.
+
+    Args:
+        values: an array, nested lists, tensors of any device or precision, also with gradients, or lists of tensors.
+
+    Returns:
+        float64 array.
+
+    Raises:
+        ValueError: they are no numbers, too large for a float, or rows of different lengths.
+    """
+    try:
+        array = np.asarray(_detach_tensors(values))
+        if array.size and array.dtype.kind not in 'iuf':
+            raise ValueError(f'found {describe_json_value(values)}')
+        return array.astype(np.float64)
+    except (TypeError, OverflowError, RuntimeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _detach_tensors(values: Any) -> Any:
+    """Tensors, also in lists, as NumPy arrays; anything else as it is."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().double().cpu().numpy()
+    if isinstance(values, (list, tuple)) and any(isinstance(value, (list, tuple, torch.Tensor)) for value in values):
+        return [_detach_tensors(value) for value in values]
+    return values
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """Check the number of instances that go through the network at once.
+
+    Raises:
+        ConfigError: it is no whole number, or below 1.
+    """
+    if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ConfigError(f'batch_size is a whole number of at least 1; got {batch_size!r}')
 
 
 def _find_box_error(
@@ -199,7 +251,7 @@ def run_detector(detector: Detector, images: Sequence[np.ndarray]) -> list[Detec
 
 def _parse_detection(boxes: ArrayLike, scores: ArrayLike) -> DetectedBoxes:
     """The boxes and scores of one image as arrays; a ValueError if they do not belong together."""
-    detection = DetectedBoxes(np.asarray(boxes, dtype=np.float64), np.asarray(scores, dtype=np.float64))
+    detection = DetectedBoxes(to_number_array(boxes), to_number_array(scores))
     if detection.scores.shape != (len(detection.boxes),) or not np.isfinite(detection.scores).all():
         raise ValueError('not one finite score per box')
     return detection

@@ -20,8 +20,7 @@ from poseplug.core.sample import Record
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoFormatSource
 from poseplug.files.atomic import write_atomically
-from poseplug.files.images import read_image
-from poseplug.predict.folders import IMAGE_SUFFIXES
+from poseplug.files.images import IMAGE_SUFFIXES, read_image
 from poseplug.registry import SOURCES
 
 _PERSON_CATEGORY_ID = 1  # of COCO

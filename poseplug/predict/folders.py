@@ -1,200 +1,93 @@
-"""Prediction of images and videos from files and folders, with drawings and results: what poseplug predict does."""
+"""Prediction of images and videos to a folder of drawings and results: what poseplug predict does."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import csv
+import logging
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
 from poseplug.core.boxes import BoxFormat
-from poseplug.core.errors import AnnotationError, ConfigError, ImageError, PoseplugError, VideoError, suggest_closest
-from poseplug.core.poses import Poses, write_poses_csv
+from poseplug.core.errors import AnnotationError, ConfigError, ImageError, PoseplugError, VideoError
+from poseplug.core.poses import POSES_CSV_COLUMNS, Poses
 from poseplug.core.progress import track_progress
-from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.output_guard import InputGuard
 from poseplug.predict.box_checks import parse_boxes
+from poseplug.predict.image_input import NamedImage
+from poseplug.predict.input_files import InputListing, choose_output_names
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.result_records import build_result_header, make_names_unique
-from poseplug.predict.video import VIDEO_SUFFIXES, PredictionOptions, check_video, is_video, predict_video
+from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines
+from poseplug.predict.result_records import build_result_header
+from poseplug.predict.video import PredictionOptions, check_video, is_video, predict_video
 from poseplug.report.draw import draw_poses
 from poseplug.report.heatmaps import draw_heatmap_strips
 from poseplug.report.limb_fields import draw_grouping_sheet
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_LOGGER = logging.getLogger('poseplug')
 _MIN_IMAGES_FOR_PROGRESS = 20  # fewer images are predicted without a progress bar
 _MAX_REPORTED_ERRORS = 5
 _JPEG_QUALITY = 92
-_BOXES_FILE_FORMAT = 'a JSON file {image: [[x, y, w, h], ...], video: {"FRAME": [[x, y, w, h], ...]}}'
+_MAX_HELD_PIXELS = 2_000_000  # larger images are read again for their drawing, so that a batch of them fits in memory
+_INPUT_ERRORS = (ImageError, VideoError, AnnotationError)
 
 
-def split_arguments(inputs: Sequence[str]) -> tuple[tuple[str, str] | tuple[None, None], list[str]]:
-    """Split a command's arguments into (config, checkpoint) and inputs.
-
-    Args:
-        inputs: the positional arguments; if the first one ends in .py, it is a config and the next its checkpoint.
-
-    Raises:
-        ConfigError: a config without a checkpoint or without an input.
-
-    Example:
-        >>> split_arguments(['cpm.py', 'cpm.pth', 'a.jpg'])
-        (('cpm.py', 'cpm.pth'), ['a.jpg'])
-        >>> split_arguments(['a.jpg', 'b.jpg'])
-        ((None, None), ['a.jpg', 'b.jpg'])
-    """
-    if not inputs[0].endswith('.py'):
-        return (None, None), list(inputs)
-    if len(inputs) < 3:
-        raise ConfigError(f'after the config {inputs[0]} come its checkpoint and at least one image or video')
-    return (inputs[0], inputs[1]), list(inputs[2:])
-
-
-def list_input_files(inputs: Sequence[str | Path], out: Path) -> list[Path]:
-    """List images and videos, with folders replaced by the images and videos in them.
-
-    Args:
-        inputs: files and folders.
-        out: the output folder, which must not be one of the inputs.
-
-    Returns:
-        Every file once, in the order of the inputs; those of a folder sorted.
-
-    Raises:
-        ImageError: a folder is the output folder, or holds no image or video.
-    """
-    files: list[Path] = []
-    for path in map(Path, inputs):
-        files += _list_folder(path, out) if path.is_dir() else [path]
-    return list(dict.fromkeys(files))
-
-
-def _list_folder(folder: Path, out: Path) -> list[Path]:
-    if folder.resolve() == out.resolve():
-        raise ImageError(f'{out} holds the images; name another folder for --out')
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES or is_video(file))
-    if not files:
-        raise ImageError(f'{folder} holds no image or video ({", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)})')
-    return files
-
-
-def parse_boxes_option(values: Sequence[str] | None, files: Sequence[Path]) -> list[Any] | None:
-    """Parse the values of --boxes.
-
-    Args:
-        values: four numbers each, as text, for one image; or the path of one JSON file.
-        files: the images and videos.
-
-    Returns:
-        For each image its boxes (N, 4), for each video a dict of boxes by frame index; None without values.
-
-    Raises:
-        AnnotationError: a value is malformed, or a file has no boxes.
-    """
-    if not values:
-        return None
-    if len(values) == 1 and values[0].endswith('.json'):
-        return _read_boxes_file(Path(values[0]), files)
-    if len(files) != 1 or is_video(files[0]):
-        actual = f'{len(files)} files' if len(files) != 1 else f'the video {files[0]}'
-        raise AnnotationError(
-            f'--boxes x,y,w,h are the instances of one image, but the input is {actual}; name {_BOXES_FILE_FORMAT}'
-        )
-    return [[parse_box_text(text) for text in values]]
-
-
-def parse_box_text(text: str) -> list[float]:
-    """Parse four numbers that are separated by commas.
-
-    Raises:
-        AnnotationError: the text is anything else.
-
-    Example:
-        >>> parse_box_text('12,8,96,180')
-        [12.0, 8.0, 96.0, 180.0]
-    """
-    try:
-        numbers = [float(number) for number in text.split(',')]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 4:
-        raise AnnotationError(f'--boxes: {text!r} is not four numbers with commas between them, such as 12,8,96,180')
-    return numbers
-
-
-def _read_boxes_file(file: Path, files: Sequence[Path]) -> list[Any]:
-    """The boxes of every image and video from a JSON file, by their path as given or by their name."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise AnnotationError(f'{file}: {error}; expected {_BOXES_FILE_FORMAT}') from error
-    if not isinstance(content, dict):
-        raise AnnotationError(f'{file} holds a {type(content).__name__}, not {_BOXES_FILE_FORMAT}')
-    boxes = []
-    for path in files:
-        file_boxes = content.get(str(path), content.get(path.name))
-        if file_boxes is None:
-            hint = suggest_closest(path.name, content) or 'an empty list means no instances'
-            raise AnnotationError(f'{file} has no boxes for {path.name}; {hint}')
-        boxes.append(_parse_frame_boxes(file_boxes, f'{file}, {path.name}') if is_video(path) else file_boxes)
-    return boxes
-
-
-def _parse_frame_boxes(frame_boxes: Any, name: str) -> dict[int, Any]:
-    """The boxes of a video by frame index."""
-    if frame_boxes == []:
-        return {}
-    if not isinstance(frame_boxes, dict) or not all(key.isdecimal() for key in frame_boxes):
-        raise AnnotationError(f'{name}: the boxes of a video are {{"FRAME": [[x, y, w, h], ...]}}, frames from 0')
-    return {int(key): boxes for key, boxes in frame_boxes.items()}
-
-
-def check_options(files: Sequence[Path], out: Path, draw_heatmaps: bool) -> None:
-    """Refuse options that would overwrite an input or draw the heatmaps of a video.
+def check_options(files: Sequence[Path], draw_heatmaps: bool) -> None:
+    """Refuse to draw the heatmaps of a video.
 
     Args:
         files: the images and videos.
-        out: the output folder.
         draw_heatmaps: whether heatmaps are to be drawn.
 
     Raises:
-        ConfigError: an output would overwrite an input, or heatmaps are to be drawn of a video.
+        ConfigError: heatmaps are to be drawn of a video.
     """
-    output_stems = {f'{file.stem}_pose' for file in files}
     for file in files:
-        if file.stem in output_stems and file.resolve().parent == out.resolve():
-            raise ConfigError(f'{file} would be overwritten; name another folder for --out than {out}')
         if draw_heatmaps and is_video(file):
             raise ConfigError(f'--heatmaps draws the heatmaps of images, but {file} is a video; leave one of them out')
 
 
-def check_inputs(files: Sequence[Path], boxes: Sequence[Any] | None, box_format: BoxFormat) -> None:
-    """Open every input and check every box, so that all errors are reported before the work starts.
+def check_inputs(files: Sequence[Path], boxes: Sequence[Any] | None, box_format: BoxFormat) -> dict[Path, str]:
+    """Open every input and check every box, so that all errors are known before the work starts.
 
     Args:
         files: the images and videos.
         boxes: of each file, as `parse_boxes_option` returns them.
         box_format: 'xywh' or 'xyxy'.
 
-    Raises:
-        ImageError, VideoError, AnnotationError: inputs are missing or damaged, or boxes impossible; the message lists
-            the first five.
+    Returns:
+        What is wrong with each file that is missing or damaged, or whose boxes are impossible.
     """
-    errors: list[PoseplugError] = []
+    errors: dict[Path, str] = {}
     for index, path in enumerate(_with_progress(files, 'checking')):
         try:
             _check_input(path, None if boxes is None else boxes[index], box_format)
-        except (ImageError, VideoError, AnnotationError) as error:
-            errors.append(error)
-    if errors:
-        num_hidden = len(errors) - _MAX_REPORTED_ERRORS
-        more = f'\n(and {num_hidden} more)' if num_hidden > 0 else ''
-        raise type(errors[0])('\n'.join(map(str, errors[:_MAX_REPORTED_ERRORS])) + more)
+        except _INPUT_ERRORS as error:
+            errors[path] = f'{type(error).__name__}: {error}'
+    return errors
+
+
+def raise_input_errors(errors: Mapping[Path, str]) -> None:
+    """Raise one error for all files that `check_inputs` found fault with.
+
+    Raises:
+        ImageError, VideoError, AnnotationError: there is one; the message lists the first five.
+    """
+    if not errors:
+        return
+    name, _, first = next(iter(errors.values())).partition(': ')
+    error_types = {error_type.__name__: error_type for error_type in _INPUT_ERRORS}
+    others = [text.partition(': ')[2] for text in list(errors.values())[1:_MAX_REPORTED_ERRORS]]
+    num_hidden = len(errors) - _MAX_REPORTED_ERRORS
+    more = f'(and {num_hidden} more)' if num_hidden > 0 else ''
+    hint = '--skip-bad predicts the other files' if len(errors) > 1 else ''
+    raise error_types[name]('\n'.join(filter(None, [first, *others, more, hint])))
 
 
 def _check_input(path: Path, boxes: Any, box_format: BoxFormat) -> None:
@@ -214,71 +107,134 @@ def _with_progress(items: Any, title: str, total: int | None = None) -> Any:
 
 
 class PredictionWriter:
-    """Predicts images and videos and writes drawings and results to a folder.
+    """Predicts images and videos and writes drawings and results to a folder, in a `with` block.
 
-    `results.json` has the instances of all images; those of a video are in a file of its own, which it names.
+    Every result is in `results.jsonl.partial` as soon as it is known; at the end of the block, also after an error or
+    Ctrl-C, `results.json` is made from it. The instances of a video are in a file of its own, which both name.
 
     Args:
         predictor: of the images and frames.
+        listing: the images and videos.
         out: the output folder; it is created.
         options: how to predict and draw.
         draw_heatmaps: also draw the heatmaps of images, and the limb fields of a model that has them.
+        guard: recognizes the inputs, of which none is overwritten; None: those of the listing.
+        skip_bad: leave out files that cannot be read, and count them.
 
     Attributes:
         file_counts: number of files written so far, by kind.
+        num_done: number of images and videos whose results are written.
+        skipped: what is wrong with each file that was left out.
 
     Raises:
-        ConfigError: the folder or a file cannot be written.
+        ConfigError: the folder or a file cannot be written, a result file would overwrite an input, or the options do
+            not fit the model.
     """
 
-    def __init__(self, predictor: Predictor, out: Path, options: PredictionOptions, draw_heatmaps: bool = False):
-        self.predictor, self.out, self.options, self.draw_heatmaps = predictor, out, options, draw_heatmaps
-        self.image_results: list[dict[str, Any]] = []
-        self.video_results: list[dict[str, Any]] = []
-        self.csv_rows: list[dict[str, Any]] = []
+    def __init__(
+        self,
+        predictor: Predictor,
+        listing: InputListing,
+        out: Path,
+        options: PredictionOptions,
+        draw_heatmaps: bool = False,
+        guard: InputGuard | None = None,
+        skip_bad: bool = False,
+    ):
+        self.predictor, self.out, self.options = predictor, out, options
+        self.draw_heatmaps, self.skip_bad = draw_heatmaps, skip_bad
+        if draw_heatmaps:
+            predictor.check_heatmaps()
+        guard = guard or InputGuard(listing.files)
+        guard.check_outputs(out / f'{RESULTS_STEM}.{suffix}' for suffix in ('json', 'jsonl.partial', 'csv'))
+        self.names = dict(zip(listing.files, choose_output_names(listing, out, guard), strict=True))
         self.file_counts: Counter[str] = Counter()
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(f'{out}: {reason}; name another folder for --out') from error
+        self.num_done = 0
+        self.skipped: dict[Path, str] = {}
+        self.lines = ResultLines(out, build_result_header(predictor), dict(listing.unread_counts))
+        self._csv_file: PartialTextFile | None = None
+        self._csv_writer: csv.DictWriter[str] | None = None
+
+    def __enter__(self) -> PredictionWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lines.close(is_complete=kind is None)
+        self.file_counts['results.json'] = 1
+        if self._csv_file is not None:
+            self._csv_file.__exit__(None, None, None)
+            self.file_counts['results.csv'] = 1
+        if kind is not None:
+            _LOGGER.warning(
+                'ended early: %d of %d inputs are in %s', self.num_done, len(self.names), self.lines.json_file
+            )
+        elif self.skipped:
+            _LOGGER.warning(
+                'skipped: %d of %d inputs; %s lists them', len(self.skipped), len(self.names), self.lines.json_file
+            )
 
     def process_files(self, files: Sequence[Path], boxes: Sequence[Any] | None) -> Iterator[str]:
         """Predict and draw every image, then every video.
 
         Args:
-            files: the images and videos.
+            files: images and videos of the listing.
             boxes: of each file, as `parse_boxes_option` returns them.
 
         Yields:
             One line of text per file.
+
+        Raises:
+            ImageError, VideoError: a file cannot be read any more, and bad ones are not skipped.
         """
         boxes_by_file = {} if boxes is None else dict(zip(files, boxes, strict=True))
         images, videos = ([file for file in files if is_video(file) == kind] for kind in (False, True))
-        yield from self._process_images(images, None if boxes is None else [boxes_by_file[file] for file in images])
-        # 'results' is taken by results.json: a video of that name gets another one.
-        names = make_names_unique(['results', *(file.stem for file in videos)])[1:]
-        for file, name in zip(videos, names, strict=True):
-            yield self._process_video(file, name, boxes_by_file.get(file))
+        images = [file for file in images if file not in self.skipped]
+        videos = [file for file in videos if file not in self.skipped]
+        yield from self._process_images(images, boxes_by_file)
+        for file in videos:
+            try:
+                yield self._process_video(file, boxes_by_file.get(file))
+            except VideoError as error:
+                if not self.skip_bad:
+                    raise
+                self.skip_file(file, f'VideoError: {error}')
 
-    def _process_images(self, files: Sequence[Path], boxes: list[Any] | None) -> Iterator[str]:
-        options = self.options
-        stream = self.predictor.stream(files, boxes, options.batch_size, options.box_format)
-        names = make_names_unique([file.stem for file in files])
-        for i, poses in enumerate(_with_progress(stream, 'predicting', len(files))):
-            image = read_image(files[i])  # read again: the stream keeps one batch of images
-            drawn = draw_poses(image, poses, self.predictor.skeleton, options.threshold)
-            self._save_image(names[i], drawn, 'skeletons')
-            if self.draw_heatmaps:
-                image_boxes = None if boxes is None else boxes[i]
-                self._save_heatmaps(names[i], image, *self._select_heatmap_boxes(poses, image_boxes))
-            self._add_image_result(files[i], image, poses)
+    def skip_file(self, file: Path, reason: str) -> None:
+        """Leave a file out, with a warning and a line in the results."""
+        _LOGGER.warning('skipped: %s', reason)
+        self.skipped[file] = reason
+        self.lines.add_skipped(file, reason)
+
+    def _process_images(self, files: Sequence[Path], boxes_by_file: Mapping[Path, Any]) -> Iterator[str]:
+        reader = _ImageReader(self, files, boxes_by_file)
+        stream = self.predictor.stream_pairs(reader.read_pairs(), self.options.batch_size, self.options.box_format)
+        for poses in _with_progress(stream, 'predicting', len(files)):
+            file, image = reader.pop_image()
+            outputs = self._draw_image(file, image, poses, boxes_by_file.get(file))
+            self._add_image_result(file, image, poses, outputs)
             scores = ', '.join(f'{score:.3f}' for score in poses.instance_scores) or 'no instances'
-            yield f'{files[i]}: {self._image_file_name(names[i])}, score {scores}'
+            drawing = outputs['skeletons'] or 'not drawn'
+            yield f'{file}: {drawing}, score {scores}'
+        if reader.error is not None:
+            raise reader.error
 
-    def _process_video(self, file: Path, name: str, boxes: Any) -> str:
-        summary = predict_video(self.predictor, file, self.out / name, boxes, self.options)
-        self.video_results.append(summary)
+    def _draw_image(self, file: Path, image: np.ndarray, poses: Poses, boxes: Any) -> dict[str, Any]:
+        """Draw an image and, if asked for, its heatmaps; returns the names of the files by kind."""
+        name = self.names[file]
+        drawn = draw_poses(image, poses, self.predictor.skeleton, self.options.threshold)
+        outputs: dict[str, Any] = {'skeletons': self._save_image(name, drawn, 'skeletons')}
+        if self.draw_heatmaps:
+            outputs |= self._save_heatmaps(name, image, *self._select_heatmap_boxes(poses, boxes))
+        return outputs
+
+    def _process_video(self, file: Path, boxes: Any) -> str:
+        base = self.out / self.names[file]
+        base.parent.mkdir(parents=True, exist_ok=True)
+        summary = predict_video(self.predictor, file, base, boxes, self.options)
+        self.lines.add_video(summary)
+        self.num_done += 1
         self.file_counts['videos'] += 1
         files = summary['results'] if summary['video'] is None else f'{summary["video"]["file"]}, {summary["results"]}'
         return f'{file}: {files}, {summary["num_frames"]} frames, instances: {summary["num_instances"]}'
@@ -289,62 +245,87 @@ class PredictionWriter:
             return [] if poses.boxes is None else poses.boxes, 'xyxy'
         return boxes, self.options.box_format
 
-    def _save_heatmaps(self, name: str, image: np.ndarray, boxes: Any, box_format: BoxFormat) -> None:
+    def _save_heatmaps(self, name: str, image: np.ndarray, boxes: Any, box_format: BoxFormat) -> dict[str, list[str]]:
         """Draw the heatmaps, and limb fields if there are any, of every box or of the whole image."""
+        outputs: dict[str, list[str]] = {'heatmaps': []}
         for n, box in enumerate([None] if boxes is None else boxes):
             heatmap_stages = self.predictor.predict_heatmaps(image, box, box_format)
             number = '' if boxes is None or len(boxes) == 1 else f'_{n + 1}'
-            self._save_image(name, draw_heatmap_strips(heatmap_stages), 'heatmaps', f'_heatmaps{number}')
+            sheets = {'heatmaps': draw_heatmap_strips(heatmap_stages)}
             if heatmap_stages.limb_fields:
-                sheet = draw_grouping_sheet(heatmap_stages, self.predictor.model.codec)
-                self._save_image(name, sheet, 'limbs', f'_limbs{number}')
+                sheets['limbs'] = draw_grouping_sheet(heatmap_stages, self.predictor.model.codec)
+            for kind, sheet in sheets.items():
+                if file_name := self._save_image(name, sheet, kind, f'_{kind}{number}'):
+                    outputs.setdefault(kind, []).append(file_name)
+        return outputs
 
-    def _image_file_name(self, name: str, suffix: str = '_pose') -> str:
-        return f'{name}{suffix}.jpg'
-
-    def _save_image(self, name: str, image: np.ndarray, kind: str, suffix: str = '_pose') -> None:
-        success, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        file = self.out / self._image_file_name(name, suffix)
-        if not success:
-            raise ImageError(f'{file}: an image of {image.shape[1]}x{image.shape[0]} px cannot be written as JPEG')
-        self._write_file(file, data.tobytes())
-        self.file_counts[kind] += 1
-
-    def _write_file(self, file: Path, data: bytes) -> None:
+    def _save_image(self, name: str, image: np.ndarray, kind: str, suffix: str = '_pose') -> str | None:
+        """Write a drawing; returns its name, or None for one that no JPEG file can hold."""
+        file_name = f'{name}{suffix}.jpg'
+        file = self.out / file_name
         try:
-            file.write_bytes(data)
+            is_encoded, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        except cv2.error:  # a side of more than 65,535 px
+            is_encoded = False
+        if not is_encoded:
+            _LOGGER.warning('%s: not drawn, a JPEG file cannot have %d x %d px', file, image.shape[1], image.shape[0])
+            return None
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data.tobytes())
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(f'{file}: {reason}; name another folder for --out') from error
+        self.file_counts[kind] += 1
+        return file_name
 
-    def _add_image_result(self, file: Path, image: np.ndarray, poses: Poses) -> None:
-        self.image_results.append(
-            {
-                'file': str(file),
-                'width': image.shape[1],
-                'height': image.shape[0],
-                'instances': poses.to_dicts(),
-            }
-        )
-        self.csv_rows += poses.to_rows(str(file), self.predictor.skeleton)
-
-    def write_results(self) -> str:
-        """Write results.json, and results.csv of the images if the options say so; returns the JSON."""
-        header = build_result_header(self.predictor)
-        content = header | {'images': self.image_results, 'videos': self.video_results}
-        text = json.dumps(to_json_values(content), indent=1)
-        write_atomically(self.out / 'results.json', f'{text}\n'.encode())
-        self.file_counts['results.json'] = 1
-        if self.options.save_csv and self.image_results:
-            write_poses_csv(self.out / 'results.csv', self.csv_rows)
-            self.file_counts['results.csv'] = 1
-        return text
+    def _add_image_result(self, file: Path, image: np.ndarray, poses: Poses, outputs: Mapping[str, Any]) -> None:
+        self.lines.add_image(file, (image.shape[1], image.shape[0]), poses, outputs)
+        self.num_done += 1
+        if self.options.save_csv:
+            if self._csv_writer is None:
+                self._csv_file = PartialTextFile(self.out / f'{RESULTS_STEM}.csv')
+                self._csv_writer = csv.DictWriter(self._csv_file, POSES_CSV_COLUMNS)
+                self._csv_writer.writeheader()
+            self._csv_writer.writerows(poses.to_rows(str(file), self.predictor.skeleton))
 
     def describe_outputs(self) -> list[str]:
         """What was written, such as ['2 skeletons', '1 video', 'results.json']."""
         return [
             kind if kind.startswith('results') else _count_noun(count, kind) for kind, count in self.file_counts.items()
         ]
+
+
+class _ImageReader:
+    """Reads images ahead of their results, which are drawn on them; one that cannot be read ends the reading.
+
+    What was read before it is predicted all the same, so that the error costs no other result.
+    """
+
+    def __init__(self, writer: PredictionWriter, files: Iterable[Path], boxes_by_file: Mapping[Path, Any]):
+        self.writer, self.files, self.boxes_by_file = writer, files, boxes_by_file
+        self.pending: deque[tuple[Path, np.ndarray | None]] = deque()
+        self.error: PoseplugError | None = None
+
+    def read_pairs(self) -> Iterator[tuple[NamedImage, Any]]:
+        """Yield every image that can be read, and its boxes."""
+        for file in self.files:
+            try:
+                image = read_image(file)
+            except ImageError as error:
+                if not self.writer.skip_bad:
+                    self.error = error
+                    return
+                self.writer.skip_file(file, f'ImageError: {error}')
+                continue
+            is_held = image.shape[0] * image.shape[1] <= _MAX_HELD_PIXELS
+            self.pending.append((file, image if is_held else None))
+            yield NamedImage(file, image), self.boxes_by_file.get(file)
+
+    def pop_image(self) -> tuple[Path, np.ndarray]:
+        """Return path and pixels of the image whose result comes next."""
+        file, image = self.pending.popleft()
+        return file, read_image(file) if image is None else image
 
 
 def _count_noun(count: int, plural: str) -> str:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ['ImageInput', 'open_image']
+__all__ = ['ImageInput', 'NamedImage', 'open_image']
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from poseplug.core.errors import ImageError
 from poseplug.files.images import read_image, read_image_bytes
 
-ImageInput = str | Path | bytes | np.ndarray
+
+class NamedImage(NamedTuple):
+    """The pixels of an image that was opened by the caller.
+
+    Attributes:
+        path: of its file, or a name for messages.
+        pixels: (H, W, 3) uint8, BGR.
+    """
+
+    path: Path
+    pixels: np.ndarray
+
+
+ImageInput = str | Path | bytes | np.ndarray | NamedImage
 
 
 def open_image(image: ImageInput, index: int) -> tuple[Path, np.ndarray]:
@@ -27,6 +41,8 @@ def open_image(image: ImageInput, index: int) -> tuple[Path, np.ndarray]:
     Raises:
         ImageError: the file cannot be read, or the array has another type or shape.
     """
+    if isinstance(image, NamedImage):
+        return image
     if isinstance(image, (bytes, bytearray, memoryview)):
         return Path(f'image {index}'), read_image_bytes(bytes(image), f'image {index}')
     if isinstance(image, (str, Path)):

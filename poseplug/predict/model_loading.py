@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ['ModelFiles', 'ModelSource', 'get_default_device', 'list_models', 'load_model', 'resolve_model']
+__all__ = [
+    'ModelFiles',
+    'ModelSource',
+    'get_default_device',
+    'list_models',
+    'load_model',
+    'parse_device',
+    'resolve_model',
+]
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -41,6 +49,41 @@ def get_default_device() -> torch.device:
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
+def parse_device(device: str | torch.device | None) -> torch.device:
+    """Return a device that this machine has.
+
+    Args:
+        device: such as 'cpu', 'cuda:1' or 'mps'; None for `get_default_device`.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine has none.
+
+    Example:
+        >>> parse_device('cpu')
+        device(type='cpu')
+    """
+    if device is None:
+        return get_default_device()
+    try:
+        parsed = torch.device(device)
+        # A meta tensor has no numbers.
+        if parsed.type != 'meta':
+            torch.empty(1, device=parsed)
+            return parsed
+        reason = 'it computes no numbers'
+    except Exception as error:  # torch raises different ones by device, as where it was built without it
+        reason = str(error).strip().partition('\n')[0]
+    raise ConfigError(f'device {str(device)!r} cannot be used: {reason}; this machine has {", ".join(_list_devices())}')
+
+
+def _list_devices() -> list[str]:
+    """The names of the devices that this machine has."""
+    devices = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        devices.append('mps')
+    return devices
+
+
 def list_models(pattern: str = '*', with_weights: bool = False) -> list[str]:
     """List the models that come with poseplug.
 
@@ -77,7 +120,7 @@ def load_model(
         The estimator. Its `predict` takes a `Batch` of inputs; for images and files use `Predictor`.
 
     Raises:
-        ConfigError: the model is unknown, or has no weights of its own and was given none.
+        ConfigError: the model is unknown, or has no weights of its own and was given none; or there is no such device.
         CheckpointError: the weights cannot be read or do not fit the model.
 
     Example:
@@ -85,6 +128,7 @@ def load_model(
         >>> model.training, len(model.skeleton), model.codec.input_size
         (False, 14, (128, 128))
     """
+    torch_device = parse_device(device)
     files = resolve_model(model, weights)
     estimator = build_model(files.cfg)
     if not isinstance(estimator, Estimator):
@@ -92,7 +136,7 @@ def load_model(
             f'model.type is {type(estimator).__name__}, which is no estimator; give one that predicts poses'
         )
     load_weights(estimator, files.weights)
-    return estimator.to(torch.device(device) if device else get_default_device()).eval()
+    return estimator.to(torch_device).eval()
 
 
 def resolve_model(model: ModelSource | None, weights: str | Path | None) -> ModelFiles:

@@ -27,7 +27,14 @@ from poseplug.data.transforms.base import Transform
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
-from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes, run_detector
+from poseplug.predict.box_checks import (
+    ImageBoxes,
+    check_batch_size,
+    check_detector,
+    pair_images_with_boxes,
+    parse_boxes,
+    run_detector,
+)
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, open_image
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
@@ -51,11 +58,11 @@ class _OpenedImage(NamedTuple):
 class Predictor:
     """A model, its weights and its test pipeline; without arguments, those of the installed model.
 
-    An image without boxes is one instance, cropped by the config's test pipeline; an instance with a box is cropped by
-    `CropBox` instead. A model that finds instances by itself accepts whole images alone. With a `detector` an image
-    without boxes has the detected instances, whose scores follow COCO's protocol: box score times the mean of the
-    keypoint scores above 0.2. Batch norms are folded into the convolutions before them, so that `model` cannot be
-    trained further.
+    An image without boxes is one instance, cropped by the config's test pipeline, or as if its box were the whole image
+    where that pipeline crops boxes; an instance with a box is cropped by `CropBox`. A model that finds instances by
+    itself accepts whole images alone. With a `detector` an image without boxes has the detected instances, whose scores
+    follow COCO's protocol: box score times the mean of the keypoint scores above 0.2. Batch norms are folded into the
+    convolutions before them, so that `model` cannot be trained further.
 
     Args:
         model: a name of `list_models`, a config file or a loaded config; None for the installed model.
@@ -73,7 +80,7 @@ class Predictor:
     Raises:
         ConfigError: the model is unknown, has no weights, or its config no test pipeline; or the model finds instances
             by itself and was given a detector.
-        CheckpointError: the weights cannot be read or do not fit the model.
+        CheckpointError: the weights cannot be read, do not fit the model, or are not finite.
 
     Example:
         >>> import numpy as np
@@ -108,6 +115,7 @@ class Predictor:
         specs = _get_test_pipeline(cfg)
         self._image_pipeline = self._build_pipeline(specs)
         self._box_pipeline = self._build_pipeline([_replace_with_box_crop(spec) for spec in specs])
+        self._whole_image_is_box = any(transform.needs_annotation for transform in self._image_pipeline)
 
     @property
     def finds_instances(self) -> bool:
@@ -175,7 +183,9 @@ class Predictor:
             >>> len(stages)
             3
         """
-        return list(self._stream_stages(images, boxes, batch_size, box_format, all_stages=True))
+        check_batch_size(batch_size)
+        pairs = pair_images_with_boxes(images, boxes)
+        return list(self._stream_stages(pairs, batch_size, box_format, all_stages=True))
 
     def stream(
         self,
@@ -192,13 +202,13 @@ class Predictor:
             batch_size: as for a call.
             box_format: as for a call.
 
-        Yields:
-            The `Poses` of each image, in px of the image.
+        Returns:
+            An iterator over the `Poses` of each image, in px of the image.
 
         Raises:
             ImageError: an image cannot be read.
             AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes.
+            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
 
         Example:
             >>> import numpy as np
@@ -206,15 +216,36 @@ class Predictor:
             >>> [len(poses) for poses in Predictor(device='cpu').stream(frames, batch_size=2)]
             [1, 1, 1]
         """
-        for stages in self._stream_stages(images, boxes, batch_size, box_format, all_stages=False):
-            yield stages[-1]
+        return self.stream_pairs(pair_images_with_boxes(images, boxes), batch_size, box_format)
+
+    def stream_pairs(
+        self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'
+    ) -> Iterator[Poses]:
+        """Predict image by image, as `stream` does, where every image comes with its boxes.
+
+        Args:
+            pairs: an image, and its boxes or None; read as the predictions are.
+            batch_size: as for a call.
+            box_format: as for a call.
+
+        Returns:
+            An iterator over the `Poses` of each image, in px of the image.
+
+        Raises:
+            ImageError: an image cannot be read.
+            AnnotationError: a box is impossible.
+            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
+        """
+        check_batch_size(batch_size)
+        stages_by_image = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
+        return (stages[-1] for stages in stages_by_image)
 
     def _stream_stages(
-        self, images: Any, boxes: Any, batch_size: int, box_format: BoxFormat, all_stages: bool
+        self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat, all_stages: bool
     ) -> Iterator[list[Poses]]:
         """Yield for each image the poses of every stage, or those of the last stage alone."""
         group: list[list[Sample]] = []
-        for image_samples in self._stream_samples(images, boxes, batch_size, box_format):
+        for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
             group.append(image_samples)
             if sum(map(len, group)) >= self._input_batch_size(batch_size):
                 yield from self._predict_group(group, batch_size, all_stages)
@@ -222,10 +253,10 @@ class Predictor:
         yield from self._predict_group(group, batch_size, all_stages)
 
     def _stream_samples(
-        self, images: Any, boxes: Any, batch_size: int, box_format: BoxFormat
+        self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat
     ) -> Iterator[list[Sample]]:
         """Yield the network inputs of each image, one per instance; a detector gets a batch of images at once."""
-        pairs = enumerate(pair_images_with_boxes(images, boxes))
+        pairs = enumerate(image_pairs)
         num_read = 1 if self.detector is None else max(1, batch_size // CROPS_PER_IMAGE)
         while batch := list(islice(pairs, num_read)):
             yield from self._build_samples(
@@ -287,6 +318,8 @@ class Predictor:
 
     def _build_sample(self, image: _OpenedImage, box: np.ndarray | None, box_score: np.ndarray | None = None) -> Sample:
         """Pass one instance through the pipeline: its box (4,) as two corners, and its score (1,) if detected."""
+        if box is None and self._whole_image_is_box:
+            box = np.array([0.0, 0.0, *image.pixels.shape[1::-1]])
         keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
         visible = np.zeros(keypoints.shape[:2], np.uint8)
         boxes = None if box is None else box[None]
@@ -301,6 +334,19 @@ class Predictor:
         for transform in self._image_pipeline if box is None else self._box_pipeline:
             sample = transform(sample)
         return sample
+
+    def check_heatmaps(self) -> None:
+        """Check that the model predicts heatmaps.
+
+        Raises:
+            ConfigError: the model's codec has no heatmaps.
+        """
+        codec = self.model.codec
+        if not isinstance(codec, MapCodec) or 'heatmap' not in codec.fields:
+            field_names = ', '.join(codec.fields)
+            raise ConfigError(
+                f'{type(codec).__name__} predicts no heatmaps, one per keypoint; its fields are {field_names}'
+            )
 
     def predict_heatmaps(
         self, image: ImageInput, box: ArrayLike | None = None, box_format: BoxFormat = 'xywh'
@@ -328,6 +374,7 @@ class Predictor:
             >>> len(stages.heatmaps), stages.heatmaps[-1].shape  # 14 keypoints and the background
             (3, (15, 16, 16))
         """
+        self.check_heatmaps()
         opened = _OpenedImage(0, *open_image(image, 0), None if box is None else np.asarray(box)[None])
         (samples,) = self._build_samples([opened], box_format)
         if not samples:
@@ -335,11 +382,7 @@ class Predictor:
         sample = samples[0]
         batch = collate([sample])
         codec = self.model.postprocess.get_codec(batch.view_sizes[0]) if batch.view_sizes else self.model.codec
-        if not isinstance(codec, MapCodec) or 'heatmap' not in codec.fields:
-            field_names = ', '.join(codec.fields)
-            raise ConfigError(
-                f'{type(codec).__name__} predicts no heatmaps, one per keypoint; its fields are {field_names}'
-            )
+        assert isinstance(codec, MapCodec)
         stages = self.model.predict_fields(batch)[0]  # of the first view
         return HeatmapStages(
             image=sample.pixels,

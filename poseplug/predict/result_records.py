@@ -1,8 +1,7 @@
-"""The header of every result file, and names of results that do not collide."""
+"""The header of every result file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 
@@ -24,22 +23,3 @@ def build_result_header(predictor: Any) -> dict[str, Any]:
         'keypoint_names': list(skeleton.keypoints),
         'score_meaning': predictor.model.codec.score_meaning,
     }
-
-
-def make_names_unique(names: Sequence[str]) -> list[str]:
-    """Make names unique by appending `_2`, `_3`, ... to repeated ones.
-
-    Example:
-        >>> make_names_unique(['a', 'b', 'a'])
-        ['a', 'b', 'a_2']
-    """
-    used: set[str] = set()
-    unique_names = []
-    for name in names:
-        unique_name, count = name, 1
-        while unique_name in used:
-            count += 1
-            unique_name = f'{name}_{count}'
-        used.add(unique_name)
-        unique_names.append(unique_name)
-    return unique_names

@@ -18,31 +18,44 @@ import csv
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
 from poseplug.core.boxes import BoxFormat
-from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_reader import VideoFrame, VideoReader, format_ranges
 from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.predictor import Predictor
+from poseplug.predict.result_files import PartialTextFile
 from poseplug.predict.result_records import build_result_header
 from poseplug.predict.smoothing import OneEuroSettings, Smoother
 from poseplug.predict.tracking import InstanceGeometry, Tracker
 from poseplug.predict.video_writer import VideoWriter
 from poseplug.report.draw import EDGE_COLOR, TEXT_COLOR, draw_poses, scale_points
 
-VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mjpg', '.mjpeg', '.mpg', '.mpeg', '.wmv')
+VIDEO_SUFFIXES = (
+    '.mp4',
+    '.m4v',
+    '.mov',
+    '.avi',
+    '.mkv',
+    '.webm',
+    '.mjpg',
+    '.mjpeg',
+    '.mpg',
+    '.mpeg',
+    '.wmv',
+    '.ts',
+    '.flv',
+)
 _KEYPOINT_COLUMNS = ('keypoint', 'x', 'y', 'score')  # columns that are keys of `Poses.to_rows`
 _CSV_COLUMNS = ('frame', 'seconds', 'id', *_KEYPOINT_COLUMNS)
 _MIN_FRAMES_FOR_PROGRESS = 20  # shorter videos are predicted without a progress bar
@@ -194,37 +207,6 @@ def _with_progress(frame_poses: Iterable[FramePoses], title: str, total: int) ->
     return frame_poses if is_short else track_progress(frame_poses, title, total, unit='frame')
 
 
-class _PartialTextFile:
-    """A text file that is written line by line as FILE.partial and renamed when it is complete."""
-
-    def __init__(self, file: Path):
-        self.file, self.partial_file = file, file.with_name(f'{file.name}.partial')
-        with self._raise_write_errors():
-            # Line by line to the disk: a killed run leaves all lines of the batches before.
-            self.stream = open(self.partial_file, 'w', newline='', buffering=1)  # noqa: SIM115 it outlives this call
-
-    def write(self, text: str) -> None:
-        with self._raise_write_errors():
-            self.stream.write(text)
-
-    def __enter__(self) -> _PartialTextFile:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._raise_write_errors():
-            self.stream.close()
-            if kind is None:
-                self.partial_file.replace(self.file)
-
-    @contextmanager
-    def _raise_write_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(f'{self.partial_file}: {reason}; name another folder for --out') from error
-
-
 class _VideoOutputs:
     """The output files of a video; they are renamed to their final names when all frames are in."""
 
@@ -242,14 +224,14 @@ class _VideoOutputs:
         self.image_size = (first_frame.image.shape[1], first_frame.image.shape[0])
         self.num_frames, self.last_index, self.max_id = 0, -1, 0
         with ExitStack() as stack:
-            self.jsonl_file = stack.enter_context(_PartialTextFile(base.with_name(f'{base.name}.jsonl')))
+            self.jsonl_file = stack.enter_context(PartialTextFile(base.with_name(f'{base.name}.jsonl')))
             self.csv_writer = self._open_csv_writer(stack, base) if options.save_csv else None
             self.video_writer = self._open_video_writer(stack, base, first_frame) if options.draw_video else None
             self.exit_stack = stack.pop_all()
         self._write_line(self._build_header())
 
     def _open_csv_writer(self, stack: ExitStack, base: Path) -> csv.DictWriter[str]:
-        file = stack.enter_context(_PartialTextFile(base.with_name(f'{base.name}.csv')))
+        file = stack.enter_context(PartialTextFile(base.with_name(f'{base.name}.csv')))
         writer = csv.DictWriter(file, _CSV_COLUMNS)
         writer.writeheader()
         return writer

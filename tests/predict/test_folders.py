@@ -8,7 +8,8 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
-from poseplug.predict import folders
+from poseplug.files import output_guard
+from poseplug.predict import boxes_option, folders, input_files
 from tests.reliability import videos
 
 
@@ -65,53 +66,55 @@ def test_a_broken_image_is_reported_before_any_work(command, model, images, tmp_
 
 
 def test_a_config_is_followed_by_its_checkpoint():
-    assert folders.split_arguments(['a.jpg', 'b.jpg']) == ((None, None), ['a.jpg', 'b.jpg'])
-    assert folders.split_arguments(['c.py', 'w.pth', 'a.jpg']) == (('c.py', 'w.pth'), ['a.jpg'])
+    assert input_files.split_arguments(['a.jpg', 'b.jpg']) == ((None, None), ['a.jpg', 'b.jpg'])
+    assert input_files.split_arguments(['c.py', 'w.pth', 'a.jpg']) == (('c.py', 'w.pth'), ['a.jpg'])
     with pytest.raises(ConfigError, match='after the config c.py'):
-        folders.split_arguments(['c.py', 'a.jpg'])
+        input_files.split_arguments(['c.py', 'a.jpg'])
 
 
 def test_a_folder_stands_for_its_images_and_videos(tmp_path):
     for name in ('b.JPG', 'a.png', 'c.MP4', 'notes.txt'):
         (tmp_path / name).touch()
     out = tmp_path / 'out'
-    files = folders.list_input_files([tmp_path, tmp_path / 'a.png'], out)
-    assert [file.name for file in files] == ['a.png', 'b.JPG', 'c.MP4']
+    listing = input_files.list_input_files([tmp_path, tmp_path / 'a.png'], out)
+    assert [file.name for file in listing.files] == ['a.png', 'b.JPG', 'c.MP4']
+    assert listing.describe_unread() == '1 files of other formats were not read: 1 .txt'
     with pytest.raises(ImageError, match='another folder for --out'):
-        folders.list_input_files([tmp_path], tmp_path)
+        input_files.list_input_files([tmp_path], tmp_path)
     out.mkdir()
     with pytest.raises(ImageError, match='holds no image or video'):
-        folders.list_input_files([out], tmp_path)
+        input_files.list_input_files([out], tmp_path)
 
 
 def test_images_of_one_name_do_not_overwrite_each_other():
-    assert folders.make_names_unique(['a', 'b', 'a', 'a_2', 'a']) == ['a', 'b', 'a_2', 'a_2_2', 'a_3']
+    assert output_guard.make_names_unique(['a', 'b', 'a', 'a_2', 'a']) == ['a', 'b', 'a_2', 'a_2_2', 'a_3']
 
 
 def test_boxes_of_several_images_come_from_a_file(tmp_path, images):
     file = tmp_path / 'boxes.json'
     file.write_text(json.dumps({images[0].name: [[1, 2, 3, 4]], str(images[1]): []}))
-    assert folders.parse_boxes_option([str(file)], images) == [[[1, 2, 3, 4]], []]
+    assert boxes_option.parse_boxes_option([str(file)], images) == [[[1, 2, 3, 4]], []]
     with pytest.raises(AnnotationError, match='name a JSON file'):
-        folders.parse_boxes_option(['1,2,3,4'], images)
+        boxes_option.parse_boxes_option(['1,2,3,4'], images)
     file.write_text(json.dumps({images[0].name: []}))
     with pytest.raises(AnnotationError, match=f'no boxes for {images[1].name}'):
-        folders.parse_boxes_option([str(file)], images)
+        boxes_option.parse_boxes_option([str(file)], images)
     file.write_text('[1]')
     with pytest.raises(AnnotationError, match='holds a list'):
-        folders.parse_boxes_option([str(file)], images)
+        boxes_option.parse_boxes_option([str(file)], images)
 
 
 @pytest.mark.parametrize('text', ['1,2,3', 'a,b,c,d', '1 2 3 4'])
 def test_a_box_that_is_not_four_numbers_is_an_error_with_an_example(text):
     with pytest.raises(AnnotationError, match='12,8,96,180'):
-        folders.parse_box_text(text)
+        boxes_option.parse_box_text(text)
 
 
 def test_an_impossible_box_is_reported_before_any_work(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((50, 40, 3), np.uint8))
+    errors = folders.check_inputs([tmp_path / 'a.png'], [[[90, 90, 5, 5]]], 'xywh')
     with pytest.raises(AnnotationError, match='outside the image'):
-        folders.check_inputs([tmp_path / 'a.png'], [[[90, 90, 5, 5]]], 'xywh')
+        folders.raise_input_errors(errors)
 
 
 def test_images_and_videos_go_together(command, model, images, tmp_path):
@@ -173,16 +176,14 @@ def test_boxes_of_a_video_are_by_frame(tmp_path, malformed):
     file = tmp_path / 'boxes.json'
     file.write_text(json.dumps({'a.mp4': {'0': [[1, 2, 3, 4]], '12': []}, 'b.mp4': [], 'c.mp4': malformed}))
     clips = [tmp_path / f'{name}.mp4' for name in 'abc']
-    assert folders.parse_boxes_option([str(file)], clips[:2]) == [{0: [[1, 2, 3, 4]], 12: []}, {}]
+    assert boxes_option.parse_boxes_option([str(file)], clips[:2]) == [{0: [[1, 2, 3, 4]], 12: []}, {}]
     with pytest.raises(AnnotationError, match=r'c.mp4: the boxes of a video are {"FRAME"'):
-        folders.parse_boxes_option([str(file)], clips)
+        boxes_option.parse_boxes_option([str(file)], clips)
     with pytest.raises(AnnotationError, match='the input is the video .*; name a JSON file'):
-        folders.parse_boxes_option(['1,2,3,4'], clips[:1])
+        boxes_option.parse_boxes_option(['1,2,3,4'], clips[:1])
 
 
-def test_overwriting_an_input_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match='would be overwritten; name another folder'):
-        folders.check_options([tmp_path / 'a_pose.mp4', tmp_path / 'a.mp4'], tmp_path, False)
+def test_heatmaps_of_a_video_are_refused(tmp_path):
     with pytest.raises(ConfigError, match='--heatmaps draws the heatmaps of images, but .*a.mp4 is a video'):
-        folders.check_options([tmp_path / 'a.jpg', tmp_path / 'a.mp4'], tmp_path / 'out', True)
-    folders.check_options([tmp_path / 'a_pose.mp4', tmp_path / 'a.mp4'], tmp_path / 'out', False)
+        folders.check_options([tmp_path / 'a.jpg', tmp_path / 'a.mp4'], True)
+    folders.check_options([tmp_path / 'a_pose.mp4', tmp_path / 'a.mp4'], False)

@@ -7,6 +7,7 @@ Inputs are images, videos and folders of both; without CONFIG and CHECKPOINT, th
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
@@ -14,19 +15,25 @@ _DEFAULT_OUT = Path('work_dirs/predictions')
 
 def run(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
+    from poseplug.files.output_guard import InputGuard
     from poseplug.predict import folders
+    from poseplug.predict.boxes_option import parse_boxes_option
     from poseplug.predict.detectors import OnnxDetector
+    from poseplug.predict.input_files import list_input_files, split_arguments
+    from poseplug.predict.model_loading import parse_device
     from poseplug.predict.predictor import Predictor
     from poseplug.predict.smoothing import OneEuroSettings
     from poseplug.predict.video import PredictionOptions
 
-    (config, weights), inputs = folders.split_arguments(args.inputs)
-    files = folders.list_input_files(inputs, args.out)
-    boxes = folders.parse_boxes_option(args.boxes, files)
-    folders.check_options(files, args.out, args.heatmaps)
+    device = parse_device(args.device)
+    (config, weights), inputs = split_arguments(args.inputs)
+    listing = list_input_files(inputs, args.out, args.recursive)
+    if unread := listing.describe_unread():
+        logging.getLogger('poseplug').warning(unread)
+    boxes = parse_boxes_option(args.boxes, listing.files)
+    folders.check_options(listing.files, args.heatmaps)
     if args.boxes and args.detector:
         raise ConfigError('--boxes gives the boxes of instances, and --detector detects them; use one of the two')
-    folders.check_inputs(files, boxes, args.box_format)
     options = PredictionOptions(
         frame_interval=args.frame_interval,
         smoothing=OneEuroSettings() if args.smooth else None,
@@ -37,17 +44,33 @@ def run(args: argparse.Namespace) -> None:
         box_format=args.box_format,
     )
     detector = OnnxDetector(args.detector, args.detector_threshold) if args.detector else None
-    predictor = Predictor(config, weights, device=args.device, detector=detector)
-    writer = folders.PredictionWriter(predictor, args.out, options, args.heatmaps)
-    for report in writer.process_files(files, boxes):
-        if not args.json:
-            print(report, flush=True)
-    content = writer.write_results()
-    print(content if args.json else f'written to {args.out}: {", ".join(writer.describe_outputs())}')
+    predictor = Predictor(config, weights, device=device, detector=detector)
+    if boxes is not None and predictor.model.finds_instances:
+        raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
+    errors = folders.check_inputs(listing.files, boxes, args.box_format)
+    if not args.skip_bad or len(errors) == len(listing.files):
+        folders.raise_input_errors(errors)
+    guard = InputGuard([*listing.files, config, weights, args.detector, *(args.boxes or ())])
+    with folders.PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, args.skip_bad) as writer:
+        for file, reason in errors.items():
+            writer.skip_file(file, reason)
+        for report in writer.process_files(listing.files, boxes):
+            if not args.json:
+                print(report, flush=True)
+    if args.json:
+        print(writer.lines.json_file.read_text(encoding='utf-8').rstrip())
+    else:
+        print(f'written to {args.out}: {", ".join(writer.describe_outputs())}')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='+', metavar='[CONFIG CHECKPOINT] INPUTS', help='images, videos, or folders')
+    parser.add_argument('--recursive', action='store_true', help='read the folders in a folder, too')
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='skip files that cannot be read; results.json lists them (default: stop)',
+    )
     _add_instance_arguments(parser)
     _add_output_arguments(parser)
     parser.add_argument(
@@ -65,7 +88,11 @@ def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--detector', metavar='FILE.onnx', help='detect the people first, and predict each of them')
     parser.add_argument(
-        '--detector-threshold', type=float, default=0.4, metavar='S', help='minimum score of a box (default: 0.4)'
+        '--detector-threshold',
+        type=_parse_fraction,
+        default=0.4,
+        metavar='S',
+        help='minimum score of a box (default: 0.4)',
     )
 
 
@@ -93,7 +120,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-video', action='store_true', help='do not draw videos')
     parser.add_argument(
         '--keypoint-threshold',
-        type=float,
+        type=_parse_fraction,
         default=0.05,
         metavar='S',
         help='minimum score of a keypoint that is drawn (default: 0.05)',
@@ -104,4 +131,11 @@ def _parse_positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return number
+
+
+def _parse_fraction(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:  # false for NaN, too
+        raise argparse.ArgumentTypeError(f'{text} does not lie between 0 and 1')
     return number

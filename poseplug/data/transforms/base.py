@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['Transform']
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class Transform(ABC):
         >>> Darken().expand_half_extent(np.array([32.0, 32.0]), (64, 64)).tolist()  # it moves nothing
         [32.0, 32.0]
     """
+
+    needs_annotation: ClassVar[bool] = False  # whether the sample must say where its subject is, by a box or the like
 
     @abstractmethod
     def __call__(self, sample: Sample) -> Sample:

@@ -29,6 +29,8 @@ class CropByScale(Transform):
             released hourglass and HRNet).
     """
 
+    needs_annotation = True
+
     def __init__(self, input_size: Size, magnification_at_368: float = CPM_MAGNIFICATION, center_offset_y: float = 0.0):
         self.input_size, self.center_offset_y = input_size, center_offset_y
         self.magnification = magnification_at_368 * input_size[0] / 368
@@ -92,6 +94,8 @@ class CropBox(Transform):
         crop_rule: how the box meets the input, one of `poseplug.core.geometry.CROP_RULES`; that of the codec where it
             matches a released implementation.
     """
+
+    needs_annotation = True
 
     def __init__(
         self,
@@ -189,6 +193,8 @@ class TransformBySource(Transform):
         input_size: (width, height) of the input in px.
         transforms: the transform by name of the source ('lsp', 'lspet', ...), as config dicts.
     """
+
+    needs_annotation = True
 
     def __init__(self, input_size: Size, transforms: Mapping[str, Any]):
         self.transforms = {name: TRANSFORMS.build(t, input_size=input_size) for name, t in transforms.items()}

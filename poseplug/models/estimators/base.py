@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.codecs.base import Codec
+from poseplug.core.errors import CheckpointError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch
 from poseplug.core.skeleton import Skeleton
 from poseplug.core.weight_names import weight_name
+from poseplug.files.weights import has_finite_values
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.network import FieldNetwork, StageFields
 from poseplug.models.estimators.postprocess import Postprocess
@@ -131,9 +133,13 @@ class Estimator(nn.Module):
 
         Returns:
             The instances of each image, NumPy arrays in image px.
+
+        Raises:
+            CheckpointError: The predicted fields are not finite.
         """
         batch = batch.to(self.device)
         views = self.predict_fields(batch)
+        _check_finite_fields(views, batch)
         return self.decode_views([stages[-1] for stages in views], batch)
 
     @torch.inference_mode()
@@ -148,6 +154,7 @@ class Estimator(nn.Module):
         """
         batch = batch.to(self.device)
         views = self.predict_fields(batch)
+        _check_finite_fields(views, batch)
         return [self.decode_views(list(view_fields), batch) for view_fields in zip(*views, strict=True)]
 
     @torch.inference_mode()
@@ -180,6 +187,17 @@ class Estimator(nn.Module):
         return self.predict(batch)
 
     test_step = val_step
+
+
+def _check_finite_fields(views: list[list[StageFields]], batch: Batch) -> None:
+    """Check the fields of the last stage, in which decoders would find keypoints, or nobody, if they were NaN."""
+    if all(has_finite_values(field) for stages in views for field in stages[-1].values()):
+        return
+    images = f'{batch.records[0].path} or another image of its batch' if batch.records else 'the images'
+    raise CheckpointError(
+        f'the network predicts numbers that are not finite for {images}; its weights are damaged, or exceed the range '
+        f'of their precision'
+    )
 
 
 def _drop_roles_from_names(

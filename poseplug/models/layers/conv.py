@@ -285,10 +285,12 @@ class InputNorm(nn.Module):
             images: (B, H, W, 3), BGR, 0 to 255.
 
         Returns:
-            (B, 3, H, W), float32, in the order of the network.
+            (B, 3, H, W) in the order of the network and of the type of its weights.
         """
         pixels = images.permute(0, 3, 1, 2)
         # Images are BGR, as OpenCV reads them.
         if self.channel_order == 'rgb':
             pixels = pixels.flip(1)
-        return (pixels.float() - self.mean) / self.std
+        # In single precision at least; a network that was converted by `half()` receives halves.
+        dtype = torch.promote_types(torch.float32, self.mean.dtype)
+        return ((pixels.to(dtype) - self.mean) / self.std).to(self.mean.dtype)
