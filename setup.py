@@ -78,7 +78,7 @@ setup(
         'faster-coco-eval>=1.8,<2',
         'json-tricks>=3.17,<4',
         'safetensors>=0.4,<1',
-        'av>=14,<19',
+        'av>=18,<19',  # its index entries tell which packets of a damaged file are lost
     ],
     extras_require={
         **OPTIONAL,

@@ -1,60 +1,51 @@
-"""Video reading that keeps every frame's true number: unreadable frames are reported and shift no other."""
+"""Video files as frames with their numbers and true times; what cannot be read is counted and reported."""
 
 from __future__ import annotations
 
+__all__ = ['VideoReader', 'format_ranges', 'open_container']
+
 import logging
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 from poseplug.core.errors import VideoError
-from poseplug.files.avi_index import AviIndex, read_avi_index
-from poseplug.files.images import decode_image
+from poseplug.files.video_decoding import MAX_FPS, StreamDecoder, VideoFrame
 
-os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # FFmpeg would print a line for every damaged block
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
-_MJPEG_CODECS = (b'MJPG', b'mjpg')
-_MAX_FRAMES = 1 << 22  # 38 hours at 30 frames a second; a larger count in a header is damage
-_MAX_FPS = 100_000
-
-
-@dataclass(frozen=True)
-class VideoFrame:
-    """One frame of a video.
-
-    Attributes:
-        index: number of the frame, counted from 0; unreadable frames count, too.
-        seconds: time of the frame from the start of the video.
-        image: (H, W, 3) uint8, BGR.
-    """
-
-    index: int
-    seconds: float
-    image: np.ndarray
+# Only formats that hold their frames: a playlist, whatever its suffix, could name any other file or address.
+_FORMATS = (
+    '3g2,3gp,asf,avi,dv,flv,gif,h263,h264,hevc,ivf,jpeg_pipe,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,'
+    'mpjpeg,mxf,nut,obu,ogg,rm,vc1,webm,wtv,yuv4mpegpipe'
+)
+_MICROSECONDS = 1_000_000  # unit of the times of a whole file (FFmpeg's AV_TIME_BASE)
+_MIN_LOST_END_S = 1.0  # less may be the sound, which ends later, or the rounding of whoever wrote the file
 
 
 class VideoReader:
-    """Iterates over the readable frames of a video file, in order.
+    """Iterates over the readable frames of a video file's first video stream, in the order of presentation.
 
-    A full pass sets `missing_frames` and logs one warning that lists them. Iterating again reads the file anew.
+    Frames are numbered as they are decoded, and have the times of their time stamps; no rate is assumed. Frames that a
+    file hides (before the start of its edit list, or before time 0) are skipped and do not count. A full pass sets the
+    attributes from `num_frames` on, and logs a warning for each kind of trouble. Iterating again reads the file anew.
 
     Args:
-        path: a video file that OpenCV can open.
+        path: a video file that PyAV (FFmpeg) can decode.
 
     Attributes:
-        declared_frames: number of frames that the file declares; 0 where it does not.
-        fps: frames a second.
-        missing_frames: indices of the frames that could not be read, known after a full pass.
+        fps: frames a second that the file states; None where it does not, as in recordings of browsers.
+        declared_frames: number of frames that the file declares, for progress bars; 0 where it does not.
+        start_seconds: time at which the file's first stream starts.
+        num_frames: number of frames, with the missing ones.
+        missing_frames: numbers of the frames that could not be read.
+        damaged_frames: numbers of the frames that were decoded in spite of damage; their content may be wrong.
 
     Raises:
-        VideoError: the file is missing or is no readable video; in the iteration, it has no readable frame or has lost
-            a frame whose followers depend on it.
+        VideoError: the file is missing or is no readable video; in the iteration, it has no readable frame.
 
     Example:
         >>> for frame in VideoReader('walk.mp4'):  # doctest: +SKIP
@@ -65,79 +56,87 @@ class VideoReader:
         self.path = Path(path)
         if not self.path.is_file():
             raise VideoError(f'{self.path}: no such video; name a file')
-        self.capture: Any = cv2.VideoCapture(str(self.path))
-        self.declared_frames = _valid_frame_count(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.fps = float(self.capture.get(cv2.CAP_PROP_FPS))
-        if not self.capture.isOpened() or not 0 < self.fps <= _MAX_FPS:
-            raise self._read_error('is no video that can be read')
+        with self._open_container() as container:
+            stream = self._get_stream(container)
+            rate = stream.average_rate
+            self.fps = float(rate) if rate and 0 < rate <= MAX_FPS else None
+            self.declared_frames = stream.frames
+            self.declared_end_s = _get_declared_end(stream)
+            self.start_seconds = (container.start_time or 0) / _MICROSECONDS
+        self.num_frames = 0
         self.missing_frames: list[int] = []
+        self.damaged_frames: list[int] = []
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        read_indices: list[int] = []
-        avi = read_avi_index(self.path)
-        # Motion JPEG's frames are whole images: read from their chunks, a damaged one costs no other.
-        is_mjpeg = avi is not None and avi.codec in _MJPEG_CODECS
-        frames = self._read_chunks(avi) if avi is not None and is_mjpeg else self._decode_frames(avi)
-        for frame in frames:
-            read_indices.append(frame.index)
-            yield frame
-        if not read_indices:
+        with self._open_container() as container:
+            decoder = StreamDecoder(container, self._get_stream(container))
+            yield from decoder.read_frames()
+        clock = decoder.clock
+        if clock.num_frames == len(clock.missing_frames):
             raise self._read_error('has no frame that can be read')
-        num_frames = max(self.declared_frames, read_indices[-1] + 1)
-        self.missing_frames = sorted(set(range(num_frames)).difference(read_indices))
-        if self.missing_frames:
-            self._warn_missing_frames()
+        self.num_frames, self.missing_frames = clock.num_frames, clock.missing_frames
+        self.damaged_frames = decoder.damaged_frames
+        self._warn_troubles(decoder)
 
-    def _warn_missing_frames(self) -> None:
-        logging.getLogger('poseplug').warning(
-            '%s: %d of %d frames cannot be read: %s',
-            self.path,
-            len(self.missing_frames),
-            self.declared_frames,
-            format_ranges(self.missing_frames),
-        )
+    def _open_container(self) -> InputContainer:
+        import av
 
-    def _read_chunks(self, avi: AviIndex) -> Iterator[VideoFrame]:
-        """Frames of Motion JPEG, each decoded from its chunk of the file."""
-        self.declared_frames = max(avi.declared_frames, len(avi.chunks))
-        with open(self.path, 'rb') as file:
-            for index, chunk in enumerate(avi.chunks):
-                if chunk is None:
-                    continue
-                offset, size = chunk
-                file.seek(offset)
-                image = decode_image(file.read(size))
-                if image is not None:
-                    yield VideoFrame(index, index / self.fps, image)
+        try:
+            return open_container(self.path)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._read_error('is no video that can be read') from error
 
-    def _decode_frames(self, avi: AviIndex | None) -> Iterator[VideoFrame]:
-        """Frames from OpenCV, numbered by their time; where decoding stops early, it resumes behind the damage."""
-        if avi is not None and None in avi.chunks:
-            lost = avi.chunks.index(None)
-            raise self._read_error(f'has lost frame {lost}, so that those behind it have no number')
-        last_index, last_seconds, step = -1, -1.0, 1
-        self.capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-        while last_index < _MAX_FRAMES:
-            success, image = self.capture.read()
-            seconds = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            # A decoder that went back to a key frame returns some frames again: their time does not rise.
-            if success and seconds > last_seconds:
-                last_index = max(last_index + 1, round(seconds * self.fps))
-                last_seconds, step = seconds, 1
-                yield VideoFrame(last_index, seconds, image)
-            elif not success:
-                if last_index + step >= self.declared_frames:
-                    return
-                self.capture.set(cv2.CAP_PROP_POS_FRAMES, last_index + step)
-                step *= 2  # so that long damage is left after few attempts
+    def _get_stream(self, container: InputContainer) -> VideoStream:
+        """The first video stream that can be decoded and is not a cover image."""
+        from av.stream import Disposition
+
+        for stream in container.streams.video:
+            if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+                return stream
+        raise self._read_error('has no video stream that can be decoded')
+
+    def _warn_troubles(self, decoder: StreamDecoder) -> None:
+        """Log a warning for each kind of trouble in a pass."""
+        log, clock = logging.getLogger('poseplug'), decoder.clock
+        for indices, problem in (
+            (self.missing_frames, 'cannot be read'),
+            (self.damaged_frames, 'are damaged, and their content may be wrong'),
+        ):
+            if indices:
+                count, ranges = len(indices), format_ranges(indices)
+                log.warning('%s: %d of %d frames %s: %s', self.path, count, self.num_frames, problem, ranges)
+        if clock.num_retimed:
+            message = '%s: %d frames are not later than the frame before by their time stamps; they were put behind it'
+            log.warning(message, self.path, clock.num_retimed)
+        end_s = clock.last_seconds + clock.step_s
+        if self.declared_end_s - end_s > _MIN_LOST_END_S and not self.missing_frames:
+            message = '%s: the frames end at %.1f s, but the file states %.1f s; is it complete?'
+            log.warning(message, self.path, end_s, self.declared_end_s)
 
     def _read_error(self, problem: str) -> VideoError:
         return VideoError(f'{self.path} {problem}; fetch it again, or convert it: ffmpeg -i {self.path.name} anew.mp4')
 
 
-def _valid_frame_count(count: float) -> int:
-    """The frame count that a decoder reports, or 0 if it is impossible."""
-    return int(count) if 0 <= count <= _MAX_FRAMES else 0
+def open_container(path: Path) -> InputContainer:
+    """Open a video file of whatever name by PyAV, if it holds its frames itself.
+
+    Raises:
+        av.FFmpegError: the file is not such a video.
+    """
+    import av
+
+    av.logging.set_level(None)  # FFmpeg would print a line for every damaged block
+    # With 'file:' before it, a name such as 'a:b.mp4' does not mean a protocol.
+    return av.open(f'file:{path}', options={'format_whitelist': _FORMATS}, metadata_errors='replace')
+
+
+def _get_declared_end(stream: VideoStream) -> float:
+    """The time in seconds at which a Matroska stream ends by its tags, '00:00:02.500000000'; 0 without."""
+    hours, *rest = stream.metadata.get('DURATION', '0').split(':')
+    try:
+        return sum(float(part) * unit for part, unit in zip([hours, *rest], (3600, 60, 1), strict=False))
+    except ValueError:
+        return 0.0
 
 
 def format_ranges(numbers: Sequence[int], max_ranges: int = 8) -> str:

@@ -31,7 +31,8 @@ from poseplug.core.boxes import BoxFormat
 from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
 from poseplug.files.jsonable import to_json_values
-from poseplug.files.video_reader import VideoFrame, VideoReader, format_ranges
+from poseplug.files.video_decoding import VideoFrame
+from poseplug.files.video_reader import VideoReader, format_ranges
 from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_files import PartialTextFile
@@ -135,9 +136,9 @@ def predict_video(
         options: None for the defaults.
 
     Returns:
-        A summary: `file`, `num_frames`, `missing_frames` (`count` and `frames`), `num_instances` (the highest id),
-        `results` (name of the .jsonl file) and `video` (`file`, `num_frames`, `num_repeated`, `num_resized`; None
-        without a drawn video).
+        A summary: `file`, `num_frames`, `missing_frames` and `damaged_frames` (`count` and `frames` of each),
+        `num_instances` (the highest id), `results` (name of the .jsonl file) and `video` (`file`, `num_frames`,
+        `num_resized`, `encoder` and `sound`; None without a drawn video).
 
     Raises:
         VideoError: the video cannot be read, or the drawn one not written.
@@ -238,8 +239,8 @@ class _VideoOutputs:
 
     def _open_video_writer(self, stack: ExitStack, base: Path, first_frame: VideoFrame) -> VideoWriter:
         drawn = self._draw_frame(first_frame, Poses.empty(len(self.predictor.skeleton)))
-        fps = self.video.fps / self.options.frame_interval
-        return stack.enter_context(VideoWriter(base.with_name(f'{base.name}_pose'), fps, drawn))
+        drawn_base = base.with_name(f'{base.name}_pose')
+        return stack.enter_context(VideoWriter(drawn_base, drawn, self.video.path, self.video.start_seconds))
 
     def __enter__(self) -> _VideoOutputs:
         return self
@@ -261,7 +262,7 @@ class _VideoOutputs:
                 frame_columns = {'frame': frame.index, 'seconds': seconds, 'id': instance_id}
                 self.csv_writer.writerow(frame_columns | {name: row[name] for name in _KEYPOINT_COLUMNS})
         if self.video_writer is not None:
-            self.video_writer.write_frame(frame.index // self.options.frame_interval, self._draw_frame(frame, poses))
+            self.video_writer.write_frame(frame.seconds, self._draw_frame(frame, poses))
         self.num_frames, self.last_index = self.num_frames + 1, frame.index
         self.max_id = max(self.max_id, *(_get_instance_id(poses, n) for n in range(len(poses))), 0)
 
@@ -290,7 +291,7 @@ class _VideoOutputs:
 
     def warn_unused_boxes(self, boxes: FrameBoxes | None) -> None:
         """Log a warning that lists boxes of frames that do not exist."""
-        last_index = max(self.last_index, self.video.declared_frames - 1)
+        last_index = max(self.last_index, self.video.num_frames - 1)
         unused = sorted(index for index in boxes or () if index > last_index)
         if unused:
             logging.getLogger('poseplug').warning(
@@ -299,24 +300,28 @@ class _VideoOutputs:
 
     def summarize_outputs(self) -> dict[str, Any]:
         """What was read and written; see `predict_video`."""
-        missing = self.video.missing_frames
-        missing_ranges = format_ranges(missing) if missing else ''
         return {
             'file': str(self.video.path),
             'num_frames': self.num_frames,
-            'missing_frames': {'count': len(missing), 'frames': missing_ranges},
+            'missing_frames': _summarize_frames(self.video.missing_frames),
+            'damaged_frames': _summarize_frames(self.video.damaged_frames),
             'num_instances': self.max_id,
             'results': self.jsonl_file.file.name,
             'video': None if self.video_writer is None else _summarize_video(self.video_writer),
         }
 
 
+def _summarize_frames(indices: list[int]) -> dict[str, Any]:
+    return {'count': len(indices), 'frames': format_ranges(indices) if indices else ''}
+
+
 def _summarize_video(writer: VideoWriter) -> dict[str, Any]:
     return {
         'file': writer.file.name,
         'num_frames': writer.num_frames,
-        'num_repeated': writer.num_repeated,
         'num_resized': writer.num_resized,
+        'encoder': writer.encoder,
+        'sound': writer.sound,
     }
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, ConfigError, VideoError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
-from poseplug.files.video_reader import VideoFrame, VideoReader
+from poseplug.files.video_decoding import VideoFrame
+from poseplug.files.video_reader import VideoReader
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.smoothing import OneEuroSettings
 from poseplug.predict.video import PredictionOptions, check_video, predict_video, select_frames, track_frames
@@ -71,12 +73,11 @@ def read_lines(folder, name='clip'):
     return header, frames
 
 
-def read_drawn_indices(file):
-    """The indices that a drawn video's frames show, and its frame rate; it was enlarged by 3."""
-    capture, indices = cv2.VideoCapture(str(file)), []
-    while (read := capture.read())[0]:
-        indices.append(videos.decode_frame_number(cv2.resize(read[1], (videos.WIDTH, videos.HEIGHT))))
-    return indices, capture.get(cv2.CAP_PROP_FPS)
+def read_drawn_frames(file):
+    """The indices that a drawn video's frames show, and their seconds; it was enlarged by 3."""
+    frames = list(VideoReader(file))
+    small = [cv2.resize(frame.image, (videos.WIDTH, videos.HEIGHT)) for frame in frames]
+    return [videos.decode_frame_number(image) for image in small], [frame.seconds for frame in frames]
 
 
 @pytest.mark.parametrize('name', [n for n, case in videos.CASES.items() if case.lost_frames is not None])
@@ -91,13 +92,11 @@ def test_every_frame_of_any_video_has_a_line_with_its_index_and_a_drawing_at_its
     assert [frame['seconds'] for frame in frames] == pytest.approx([n / 25 for n in readable])
     wrong = [f['index'] for f in frames if f['instances'][0]['keypoints'][0][0] != 10 * f['index']]
     assert set(wrong) <= set(case.unreadable_frames)
-    drawn, fps = read_drawn_indices(tmp_path / 'clip_pose.mp4')
-    expected = [max(m for m in readable if m <= n) for n in range(readable[-1] + 1)]
-    assert fps == 25
-    assert len(drawn) == len(expected)
-    assert all(a == b for a, b in zip(drawn, expected, strict=True) if b not in case.unreadable_frames)
+    drawn, seconds = read_drawn_frames(tmp_path / 'clip_pose.mp4')
+    assert seconds == pytest.approx([n / 25 for n in readable], abs=1e-4)
+    assert all(a == b for a, b in zip(drawn, readable, strict=True) if b not in case.unreadable_frames)
     assert summary['missing_frames']['count'] == len(case.lost_frames)
-    assert summary['video']['num_repeated'] == len(expected) - len(readable)
+    assert summary['damaged_frames']['count'] == len(case.unreadable_frames)
 
 
 def test_the_first_line_describes_the_others(clip, tmp_path):
@@ -159,7 +158,7 @@ def test_a_run_that_fails_keeps_the_frames_before(clip, tmp_path):
     }  # fmt: skip
     lines = (tmp_path / 'clip.jsonl.partial').read_text().splitlines()
     assert [json.loads(line)['index'] for line in lines[1:]] == [*range(31)]
-    assert read_drawn_indices(tmp_path / 'clip_pose.partial.mp4')[0] == [*range(31)]
+    assert read_drawn_frames(tmp_path / 'clip_pose.partial.mp4')[0] == [*range(31)]
     predict_video(FakePredictor(), clip, tmp_path / 'clip', options=PredictionOptions(save_csv=True))
     assert {f.name for f in tmp_path.iterdir()} == {'clip.avi', 'clip.jsonl', 'clip.csv', 'clip_pose.mp4'}
 
@@ -170,12 +169,14 @@ def test_a_first_frame_that_cannot_be_predicted_leaves_nothing_behind(clip, tmp_
     assert [f.name for f in tmp_path.iterdir()] == ['clip.avi']
 
 
-def test_one_of_n_frames_is_predicted_and_shown_n_times_as_long(clip, tmp_path):
+def test_one_of_n_frames_is_predicted_and_shown_until_the_next(clip, tmp_path):
     predict_video(FakePredictor(), clip, tmp_path / 'clip', options=PredictionOptions(frame_interval=8))
     header, frames = read_lines(tmp_path)
     assert header['frame_interval'] == 8
     assert [frame['index'] for frame in frames] == [0, 8, 16, 24, 32, 40, 48]
-    assert read_drawn_indices(tmp_path / 'clip_pose.mp4') == ([0, 8, 16, 24, 32, 40, 48], 25 / 8)
+    drawn, seconds = read_drawn_frames(tmp_path / 'clip_pose.mp4')
+    assert drawn == [0, 8, 16, 24, 32, 40, 48]
+    assert seconds == pytest.approx([0.32 * n for n in range(7)])
 
 
 def test_where_the_nth_frame_is_lost_the_next_one_is_selected():
@@ -240,37 +241,169 @@ def test_a_file_that_cannot_be_written_is_an_error(clip, tmp_path):
         predict_video(FakePredictor(), clip, tmp_path / 'clip')
 
 
-def test_where_mpeg4_cannot_be_written_the_video_is_motion_jpeg(tmp_path):
-    wide = np.zeros((16, 20_000, 3), np.uint8)
-    with VideoWriter(tmp_path / 'wide', 25, wide) as writer:
-        writer.write_frame(0, wide)
-    assert writer.file.name == 'wide.avi'
-    assert [f.name for f in tmp_path.iterdir()] == ['wide.avi']
-
-
-@pytest.mark.parametrize(('folder', 'fps'), [('absent', 25), ('.', 90_000)])
-def test_a_video_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path, folder, fps):
-    with pytest.raises(VideoError, match=r'as mp4v or MJPG; use --frame-interval N, another --out, or .*--no-video'):
-        VideoWriter(tmp_path / folder / 'drawn', fps, np.zeros((20, 20, 3), np.uint8))
+def test_a_video_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(VideoError, match=r'drawn\.partial\.mp4: no video of 20x20 px .* \(No such file .*--no-video'):
+        VideoWriter(tmp_path / 'absent/drawn', np.zeros((20, 20, 3), np.uint8))
 
 
 def test_frames_that_do_not_reach_the_disk_are_an_error(tmp_path):
     frame = np.zeros((20, 20, 3), np.uint8)
-    writer = VideoWriter(tmp_path / 'drawn', 25, frame)
-    writer.writer.release()
+    writer = VideoWriter(tmp_path / 'drawn', frame)
     for index in range(2):
-        writer.write_frame(index, frame)
-    with pytest.raises(VideoError, match='0 of 2 frames were written; is the disk full'):
+        writer.write_frame(index / 25, frame)
+    writer.num_frames += 1
+    with pytest.raises(VideoError, match='2 of 3 frames were written; is the disk full'):
         writer.__exit__(None, None, None)
+
+
+def test_a_full_disk_is_an_error(tmp_path):
+    frame = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    (tmp_path / 'drawn.partial.mp4').symlink_to('/dev/full')
+
+    def write_frames():
+        with VideoWriter(tmp_path / 'drawn', frame) as writer:
+            for index in range(40):
+                writer.write_frame(index / 25, frame)
+
+    with pytest.raises(VideoError, match=r'drawn\.partial\.mp4: no video .*No space left on device'):
+        write_frames()
 
 
 def test_a_drawn_video_of_odd_size_loses_no_column_and_accepts_frames_of_another_size(tmp_path):
     frame = np.zeros((121, 161, 3), np.uint8)
-    with VideoWriter(tmp_path / 'drawn', 25, frame) as writer:
+    with VideoWriter(tmp_path / 'drawn', frame) as writer:
         writer.write_frame(0, frame)
-        writer.write_frame(2, np.full((60, 60, 3), 255, np.uint8))
-    assert (writer.size, writer.num_repeated, writer.num_resized, writer.num_frames) == ((162, 122), 1, 1, 3)
-    capture = cv2.VideoCapture(str(writer.file))
-    frames = [capture.read()[1] for _ in range(3)]
-    assert [f.shape for f in frames] == [(122, 162, 3)] * 3
-    assert [int(f[61, 81].mean()) > 200 for f in frames] == [False, False, True]
+        writer.write_frame(0.08, np.full((60, 60, 3), 255, np.uint8))
+    assert (writer.size, writer.num_resized, writer.num_frames) == ((162, 122), 1, 2)
+    frames = list(VideoReader(writer.file))
+    assert [f.image.shape for f in frames] == [(122, 162, 3)] * 2
+    assert [int(f.image[61, 81].mean()) > 200 for f in frames] == [False, True]
+
+
+def test_a_drawn_video_larger_than_h264_allows_is_reduced(tmp_path):
+    wide = np.zeros((16, 20_000, 3), np.uint8)
+    with VideoWriter(tmp_path / 'wide', wide) as writer:
+        writer.write_frame(0, wide)
+    assert (writer.size, writer.num_resized) == ((8192, 8), 1)
+
+
+def test_a_drawn_video_is_what_browsers_play(tmp_path):
+    """H.264 with a color sample for 2 x 2 pixels, in an MP4 file whose index is before the frames."""
+    colors = np.zeros((48, 64, 3), np.uint8)
+    colors[:, :32], colors[:, 32:] = (200, 30, 20), (20, 60, 220)
+    with VideoWriter(tmp_path / 'drawn', colors) as writer:
+        for index in range(30):
+            writer.write_frame(index / 25, colors)
+    assert writer.encoder == 'libx264'
+    data = writer.file.read_bytes()
+    assert 0 < data.index(b'moov') < data.index(b'mdat')
+    with av.open(str(writer.file)) as container:
+        (stream,) = container.streams
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ('h264', 'yuv420p')
+        assert stream.average_rate == 25
+    image = next(iter(VideoReader(writer.file))).image.astype(int)
+    assert np.abs(image[4:-4, 4:28] - colors[4:-4, 4:28]).max() < 12
+    assert np.abs(image[4:-4, 36:-4] - colors[4:-4, 36:-4]).max() < 12
+
+
+def test_without_an_encoder_of_h264_the_video_is_mpeg4_and_a_warning_says_so(tmp_path, monkeypatch, caplog):
+    create = av.CodecContext.create
+
+    def create_other(name, mode):
+        if 'h264' in name or '264' in name:
+            raise av.codec.codec.UnknownCodecError(name)
+        return create(name, mode)
+
+    monkeypatch.setattr(av, 'CodecContext', SimpleNamespace(create=create_other))
+    frame = np.zeros((20, 20, 3), np.uint8)
+    with VideoWriter(tmp_path / 'drawn', frame) as writer:
+        writer.write_frame(0, frame)
+    assert writer.encoder == 'mpeg4'
+    assert 'PyAV has no H.264 encoder here; the video is MPEG-4 (mpeg4), which browsers do not play' in caplog.text
+    assert len(list(VideoReader(writer.file))) == 1
+
+
+# --- times and sound --------------------------------------------------------------------------------------------------
+
+
+def write_clip_with_sound(path, encoder, rate=44_100, start=0.0, num_channels=2):
+    """A video of 2 s whose sound is silent but for the second from 0.5 to 1.5 s."""
+    with av.open(str(path), 'w') as container:
+        video = container.add_stream('libvpx' if path.suffix == '.webm' else 'mpeg4', rate=25)
+        video.width, video.height, video.pix_fmt = videos.WIDTH, videos.HEIGHT, 'yuv420p'
+        sound = container.add_stream(encoder, rate=rate, layout='stereo' if num_channels == 2 else 'mono')
+        wave = 8000 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
+        wave[: rate // 2], wave[3 * rate // 2 :] = 0, 0
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(videos.draw_numbered_frame(number), format='bgr24')
+            frame.pts = number + round(25 * start)
+            container.mux(video.encode(frame))
+            samples = wave[number * rate // 25 : (number + 1) * rate // 25].astype(np.int16)
+            packed = np.repeat(samples, num_channels)[None]
+            audio = av.AudioFrame.from_ndarray(packed, format='s16', layout=sound.layout.name)
+            audio.sample_rate, audio.pts = rate, number * rate // 25 + round(rate * start)
+            container.mux(sound.encode(audio))
+        for stream in (video, sound):
+            container.mux(stream.encode(None))
+    return path
+
+
+def find_loud_times(path):
+    """From when to when the sound of a file is loud, in s."""
+    with av.open(str(path)) as container:
+        loud = []
+        for frame in container.decode(audio=0):
+            samples = frame.to_ndarray().astype(float)
+            samples = samples.reshape(-1, frame.layout.nb_channels) if samples.shape[0] == 1 else samples.T
+            is_loud = np.abs(samples[:, 0]) > 0.05 * (32768 if np.abs(samples).max() > 2 else 1)
+            loud += (frame.time + np.flatnonzero(is_loud) / frame.sample_rate).tolist()
+    return min(loud), max(loud)
+
+
+@pytest.mark.parametrize(('name', 'encoder', 'rate', 'sound'), [
+    ('clip.mp4', 'aac', 44_100, 'aac'), ('clip.avi', 'libmp3lame', 44_100, 'mp3'),
+    ('clip.mkv', 'libopus', 48_000, 'opus'), ('clip.webm', 'libopus', 48_000, 'opus'),
+    ('clip.ts', 'aac', 48_000, 'aac'), ('clip.mkv', 'flac', 44_100, 'flac'), ('clip.mov', 'pcm_s16le', 44_100, 'aac'),
+    ('clip.avi', 'pcm_s16le', 11_000, 'aac'), ('clip.mkv', 'ac3', 48_000, 'aac'),
+])  # fmt: skip
+def test_a_drawn_video_keeps_the_sound_at_its_time(tmp_path, name, encoder, rate, sound):
+    write_clip_with_sound(tmp_path / name, encoder, rate, start=2.0 if name.endswith('mkv') else 0.0)
+    summary = predict_video(FakePredictor(), tmp_path / name, tmp_path / 'drawn')
+    assert (summary['video']['sound'], summary['video']['num_frames']) == (sound, 50)
+    drawn, seconds = read_drawn_frames(tmp_path / 'drawn_pose.mp4')
+    assert drawn == [*range(50)]
+    source = [frame.seconds for frame in VideoReader(tmp_path / name)]
+    assert np.array(seconds) - seconds[0] == pytest.approx(np.array(source) - source[0], abs=1e-4)
+    first, last = find_loud_times(tmp_path / 'drawn_pose.mp4')
+    assert first - seconds[0] == pytest.approx(0.5, abs=0.06)
+    assert last - seconds[0] == pytest.approx(1.5, abs=0.06)
+
+
+def test_one_of_n_frames_keeps_the_whole_sound(tmp_path):
+    write_clip_with_sound(tmp_path / 'clip.mp4', 'aac', num_channels=1)
+    predict_video(FakePredictor(), tmp_path / 'clip.mp4', tmp_path / 'drawn', options=PredictionOptions(10))
+    assert read_drawn_frames(tmp_path / 'drawn_pose.mp4')[0] == [0, 10, 20, 30, 40]
+    assert find_loud_times(tmp_path / 'drawn_pose.mp4') == pytest.approx((0.5, 1.5), abs=0.06)
+
+
+def test_sound_that_cannot_be_copied_is_left_out_with_a_warning(tmp_path, monkeypatch, caplog):
+    write_clip_with_sound(tmp_path / 'clip.mp4', 'aac')
+
+    def fail(*_):
+        raise ValueError('broken')
+
+    monkeypatch.setattr('poseplug.predict.video_sound.SoundCopier.write_until', fail)
+    summary = predict_video(FakePredictor(), tmp_path / 'clip.mp4', tmp_path / 'drawn')
+    assert summary['video']['sound'] is None
+    assert 'drawn_pose.mp4: the sound cannot be copied (broken)' in caplog.text
+    assert read_drawn_frames(tmp_path / 'drawn_pose.mp4')[0] == [*range(50)]
+
+
+def test_a_drawn_video_of_a_variable_rate_shows_every_frame_at_its_time(tmp_path):
+    times = np.cumsum(np.random.default_rng(1).integers(5, 200, 50)) / 1000
+    videos.mux_video(tmp_path / 'clip.mkv', 'mpeg4', times, ticks_per_second=1000)
+    predict_video(FakePredictor(), tmp_path / 'clip.mkv', tmp_path / 'clip')
+    assert [frame['seconds'] for frame in read_lines(tmp_path)[1]] == pytest.approx(list(times))
+    drawn, seconds = read_drawn_frames(tmp_path / 'clip_pose.mp4')
+    assert drawn == [*range(50)]
+    assert np.array(seconds) - seconds[0] == pytest.approx(times - times[0], abs=1e-4)
