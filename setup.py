@@ -63,7 +63,13 @@ setup(
     packages=[*find_packages(include=['poseplug', 'poseplug.*']), 'poseplug.configs'],
     package_dir={'poseplug.configs': 'configs'},  # found by name: poseplug.config.shipped
     package_data={
-        'poseplug': ['py.typed', 'weights/*.safetensors', 'weights/*.json', 'weights/README.md'],
+        'poseplug': [
+            'py.typed',
+            'weights/*.safetensors',
+            'weights/*.json',
+            'weights/README.md',
+            'skeletons/data/*.json',
+        ],
         'poseplug.configs': ['*/*.py', '_base_/*/*.py'],
     },
     include_package_data=False,
