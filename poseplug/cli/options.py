@@ -11,11 +11,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from poseplug.core.errors import PoseplugError
+from poseplug.core.errors import ConfigError, PoseplugError
 from poseplug.core.progress import StderrLogHandler
+from poseplug.files.output_guard import check_outputs
 
+# The arguments that name what a command writes; every other argument that names a file names an input.
+OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table')
 _NEGATIVE_NUMBERS = re.compile(r'-\.?\d[^=]*,')  # several, separated by commas
 
 
@@ -104,6 +108,24 @@ def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None
     main(parser, module.run, argv)
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse an output that is one of the files which the other arguments name."""
+    inputs: list[str | Path] = []
+    for name, value in vars(args).items():
+        values = value if isinstance(value, list) else [value]
+        if name not in OUTPUT_ARGUMENTS:
+            inputs += [path for path in values if isinstance(path, (str, Path))]
+    options_by_output: dict[str, str] = {}
+    for name in OUTPUT_ARGUMENTS:
+        output = getattr(args, name, None)
+        if not isinstance(output, (str, Path)):
+            continue
+        check_outputs(inputs, [Path(output)], f'--{name}')
+        first_option = options_by_output.setdefault(os.path.realpath(output), name)
+        if first_option != name:
+            raise ConfigError(f'--{first_option} and --{name} both name {output}; give each a file of its own')
+
+
 def protect_negative_numbers(text: str) -> str:
     """Mark an argument such as '-5,10,60,140' as a value, which argparse would take for an option.
 
@@ -141,6 +163,7 @@ def main(
     args = parser.parse_args([protect_negative_numbers(text) for text in (sys.argv[1:] if argv is None else argv)])
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[StderrLogHandler()])
     try:
+        _check_outputs(args)
         run(args)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ['OUTPUT_NAMES', 'ExportedModel', 'Runtime', 'import_export_package']
 
 import json
+import threading
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import gettempdir
@@ -72,11 +74,17 @@ class ExportedModel:
             ImageError: the array has another type or shape.
         """
         width, height = self.settings['input_size']
+        if not isinstance(images, np.ndarray):
+            raise ImageError(
+                f'the exported model takes an array (B, {height}, {width}, 3); got a {type(images).__name__}'
+            )
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
             raise ImageError(
                 f'the exported model takes uint8 of (B, {height}, {width}, 3), letterboxed; got {images.dtype} of '
                 f'{images.shape}'
             )
+        if not len(images):
+            return self._build_empty_poses()
         outputs = self.runtime_session.run(images)
         return Poses(
             keypoints=outputs['keypoints'],
@@ -85,6 +93,11 @@ class ExportedModel:
             image_indices=outputs['image_indices'],
             boxes=outputs['boxes'],
         )
+
+    def _build_empty_poses(self) -> Poses:
+        """The poses of no images."""
+        poses = Poses.empty(len(self.settings['keypoint_names']))
+        return replace(poses, image_indices=np.zeros(0, np.int64), boxes=np.zeros((0, 4), np.float32))
 
     def operator_seconds(self) -> dict[str, float]:
         """Return the seconds spent by kind of operator, of a model that was loaded with `profile`."""
@@ -121,7 +134,7 @@ class _OnnxRuntimeSession:
 
 
 class _OpenVinoSession:
-    """A model that OpenVINO compiled for the CPU, for one request at a time."""
+    """A model that OpenVINO compiled for the CPU, with a request for each thread."""
 
     def __init__(self, file: str, threads: int | None, profile: bool):
         core = import_export_package('openvino').Core()
@@ -131,7 +144,8 @@ class _OpenVinoSession:
         options['PERF_COUNT'] = profile
         if threads:
             options['INFERENCE_NUM_THREADS'] = threads
-        self.infer_request = core.compile_model(network, 'CPU', options).create_infer_request()
+        self.compiled_model = core.compile_model(network, 'CPU', options)
+        self.thread_data = threading.local()
         self.metadata = network.get_rt_info(['framework', 'poseplug']).astype(str)
         self.seconds_by_operator: dict[str, float] = {}
         self.profile = profile
@@ -140,8 +154,12 @@ class _OpenVinoSession:
         return self.metadata
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = self.infer_request.infer({'images': images})
-        for node in self.infer_request.profiling_info if self.profile else ():
+        # A request is busy until it has its result: threads that shared one would be refused.
+        request = getattr(self.thread_data, 'request', None)
+        if request is None:
+            request = self.thread_data.request = self.compiled_model.create_infer_request()
+        outputs = request.infer({'images': images})
+        for node in request.profiling_info if self.profile else ():
             seconds, kind = node.real_time.total_seconds(), node.node_type
             self.seconds_by_operator[kind] = self.seconds_by_operator.get(kind, 0.0) + seconds
         return {name: np.array(outputs[name]) for name in OUTPUT_NAMES}

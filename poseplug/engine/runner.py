@@ -23,6 +23,7 @@ from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, pars
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.atomic import write_atomically
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
+from poseplug.files.output_guard import InputGuard
 from poseplug.files.weights import check_state_dict, load_checkpoint
 
 _LOGGER = logging.getLogger('poseplug')
@@ -74,10 +75,17 @@ class Runner(mmengine.runner.Runner):
         return self.cfg.pretty_text
 
     def dump_config(self) -> None:
-        """Write the whole config, bases and options included, into the work dir, under the config's own file name."""
+        """Write the whole config, bases and options included, into the work dir, under the config's own file name.
+
+        Where that is the config itself, `_run` is appended to the name.
+        """
         if self.rank == 0:
-            name = Path(self.cfg.filename or 'config.py').name
-            write_atomically(Path(self.work_dir) / name, self.config_text.encode())
+            source = Path(self.cfg.filename or 'config.py')
+            file = Path(self.work_dir) / source.name
+            # A config in the work dir keeps its comments and bases.
+            if InputGuard([source]).find_input(file):
+                file = file.with_stem(f'{file.stem}_run')
+            write_atomically(file, self.config_text.encode())
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Log the machine and the versions. mmengine's own method also starts compilers to ask for their versions."""

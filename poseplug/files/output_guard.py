@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from poseplug.core.errors import ConfigError
 
@@ -87,6 +88,39 @@ def check_outputs(inputs: Iterable[str | Path | None], outputs: Iterable[Path | 
         ConfigError: an output would overwrite an input.
     """
     InputGuard(inputs).check_outputs(outputs, option)
+
+
+def check_dataset_outputs(cfg: Mapping[str, Any], outputs: Iterable[Path | None], option: str = '--out') -> None:
+    """Check that no output of a command overwrites a file of a data set that its config reads.
+
+    Args:
+        cfg: a loaded config.
+        outputs: the files that are to be written; None is skipped.
+        option: that names them, for the message.
+
+    Raises:
+        ConfigError: an output exists in the folder of a data set (`data_root`).
+    """
+    roots = [os.path.realpath(root) for root in _iter_data_roots(dict(cfg.items()))]
+    for output in filter(None, outputs):
+        path = os.path.realpath(output)
+        root = next((root for root in roots if path.startswith(os.path.join(root, ''))), None)
+        if root is not None and os.path.isfile(path):
+            raise ConfigError(
+                f'{output} would be overwritten, but it is a file of the data set in {root}; name another file for '
+                f'{option}'
+            )
+
+
+def _iter_data_roots(value: Any) -> Iterator[str]:
+    """Every setting `data_root` of a config."""
+    if isinstance(value, Mapping):
+        if isinstance(root := value.get('data_root'), (str, Path)):
+            yield str(root)
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _iter_data_roots(item)
 
 
 def fold_name(name: str) -> str:

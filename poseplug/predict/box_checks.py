@@ -13,7 +13,7 @@ __all__ = [
     'to_number_array',
 ]
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import zip_longest
 from numbers import Integral
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from poseplug.core.boxes import BoxFormat, boxes_to_corners
-from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.files.json_file import describe_json_value
 from poseplug.predict.detectors import Detector
@@ -48,6 +48,7 @@ def pair_images_with_boxes(
 
     Raises:
         AnnotationError: the numbers of images and of boxes differ.
+        ImageError: the images are none.
 
     Example:
         >>> list(pair_images_with_boxes(['a.jpg', 'b.jpg'], None))
@@ -57,10 +58,14 @@ def pair_images_with_boxes(
     """
     if _is_single_image(images):
         return iter([(images, boxes)])
+    if not isinstance(images, Iterable) or isinstance(images, Mapping):
+        raise ImageError(f'images are one image or several; got a {type(images).__name__}')
     several = cast('Iterable[ImageInput]', images)
     if boxes is None:
         return ((image, None) for image in several)
-    if isinstance(images, Sequence) and isinstance(boxes, Sequence) and len(images) != len(boxes):
+    if not isinstance(boxes, Iterable):
+        raise AnnotationError(f'boxes are one entry per image; got a {type(boxes).__name__}')
+    if isinstance(images, Sized) and isinstance(boxes, Sized) and len(images) != len(boxes):
         raise AnnotationError(
             f'{len(images)} images were given boxes for {len(boxes)}; give each image its own (N, 4), or None'
         )

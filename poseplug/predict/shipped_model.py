@@ -16,6 +16,7 @@ from poseplug.config.build import build_model, require_setting
 from poseplug.config.load import load_config
 from poseplug.core.errors import CheckpointError
 from poseplug.files.atomic import write_atomically
+from poseplug.files.output_guard import check_outputs
 from poseplug.files.weights import load_weights
 from poseplug.registry.registries import freeze_lists
 from poseplug.registry.skeletons import get_skeleton
@@ -48,10 +49,13 @@ def package_model(
         Paths of the weights and of the card.
 
     Raises:
+        ConfigError: one of the files would overwrite the config or the checkpoint.
         CheckpointError: the checkpoint does not fit the config, or a weight exceeds the range of float16.
     """
     from safetensors.torch import save
 
+    weights, card = Path(out_dir) / f'{name}.safetensors', Path(out_dir) / f'{name}.json'
+    check_outputs([config, checkpoint], [weights, card])
     cfg = load_config(config)
     model = build_model(cfg)
     load_weights(model, checkpoint)
@@ -69,7 +73,6 @@ def package_model(
         'bytes': len(data),
         'sha256': hashlib.sha256(data).hexdigest(),
     }
-    weights, card = Path(out_dir) / f'{name}.safetensors', Path(out_dir) / f'{name}.json'
     write_atomically(weights, data)
     write_atomically(card, (json.dumps(card_content, indent=1) + '\n').encode())
     return weights, card

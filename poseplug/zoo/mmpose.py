@@ -21,6 +21,7 @@ from torch.torch_version import TorchVersion as Version
 
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError, compose_message, suggest_closest
 from poseplug.files.atomic import write_atomically
+from poseplug.files.output_guard import check_outputs
 from poseplug.files.weights import adapt_state_dict, check_state_dict, load_checkpoint
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
@@ -205,7 +206,7 @@ def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: b
         The report, with path and SHA-256 of the new file.
 
     Raises:
-        ConfigError: `out` has another ending.
+        ConfigError: `out` has another ending, or is the foreign checkpoint.
         UnsafeFileError: the checkpoint holds more than plain data and is not trusted.
         CheckpointError: it does not fit the config's model, or is of a network that poseplug does not have.
     """
@@ -215,6 +216,7 @@ def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: b
 
     if out.suffix != '.safetensors':
         raise ConfigError(f'--out {out}: converted weights are a .safetensors file; name it {out.stem}.safetensors')
+    check_outputs([source], [out])
     content = read_foreign_checkpoint(source, trust)
     with torch.random.fork_rng(devices=[]):  # building draws initial weights from the global generator
         model = build_model(cfg)

@@ -76,9 +76,11 @@ def _run_convert(args: argparse.Namespace) -> None:
 
 def _run_browse(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
+    from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.browse import build_contact_sheet, write_contact_sheet
 
     cfg = load_config(args.config, args.cfg_options)
+    check_dataset_outputs(cfg, [args.out])
     sheet = build_contact_sheet(cfg, args.split, args.num_samples, args.raw, args.epoch)
     write_contact_sheet(sheet, args.out)
     print(f'written: {args.out}')
@@ -114,6 +116,7 @@ def _run_pack(args: argparse.Namespace) -> None:
 
 def _run_detect(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
+    from poseplug.files.output_guard import check_outputs
     from poseplug.predict import detected_boxes
     from poseplug.predict.detectors import OnnxDetector
 
@@ -124,6 +127,7 @@ def _run_detect(args: argparse.Namespace) -> None:
         images = detected_boxes.index_images_by_id((record.id, record.path) for record in records)
     else:
         images = detected_boxes.list_numbered_images(args.input)
+    check_outputs(images.values(), [args.out])
     results = detected_boxes.detect_boxes(images, detector)
     detected_boxes.write_detections(results, args.out)
     print(f'written: {args.out}, {len(results):,} boxes in {len(images):,} images')

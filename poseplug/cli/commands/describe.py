@@ -25,8 +25,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _write_model_table(folder: Path, file: Path) -> None:
+    from poseplug.files.output_guard import check_outputs
     from poseplug.inspect.model_table import render_models_page
 
+    check_outputs(folder.rglob('*.py'), [file], '--table')
     text = '\n'.join(render_models_page(folder)) + '\n'
     file.write_text(text)
     print(f'written: {file}')

@@ -15,9 +15,13 @@ from poseplug.cli.options import add_config_options
 def run(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.engine import launch, results
+    from poseplug.files.output_guard import check_dataset_outputs, check_outputs
     from poseplug.registry.skeletons import get_skeleton
 
     cfg = load_config(args.config, args.cfg_options)
+    page = args.report / 'report.html' if args.report else None
+    check_outputs([args.config, args.checkpoint], [page], '--report')
+    check_dataset_outputs(cfg, [args.out, page], '--out or --report')
     evaluation = launch.test(cfg, args.checkpoint)
     skeleton = get_skeleton(cfg['skeleton'])
     print(results.format_score_table(evaluation, skeleton))
