@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from poseplug.cli.detector_options import add_detector_options, build_detector
 from poseplug.cli.options import main
 
 PAGE = Path(__file__).with_name('web.html')
@@ -17,10 +18,9 @@ PAGE = Path(__file__).with_name('web.html')
 def run(args: argparse.Namespace) -> None:
     """Build the predictor and serve the page until Ctrl-C."""
     from poseplug.deploy.server import serve_predictor
-    from poseplug.predict.detectors import OnnxDetector
     from poseplug.predict.predictor import Predictor
 
-    detector = OnnxDetector(args.detector) if args.detector else None
+    detector = build_detector(args)
     predictor = Predictor(args.config, args.checkpoint, detector=detector)
     serve_predictor(predictor, PAGE, args.host, args.port)
 
@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--config', metavar='C', help='a config, with --checkpoint')
     add('--checkpoint', metavar='W', help='the weights of that config')
     add('--detector', metavar='FILE.onnx', help='finds the people of an image, each of whom is predicted')
+    add_detector_options(parser)
     return parser
 
 

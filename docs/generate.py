@@ -25,7 +25,13 @@ MODEL_KINDS = {
     'Losses': 'losses',
     'Assigners': 'assigners',
 }
-OTHER_KINDS = {'Codecs': 'CODECS', 'Sources': 'SOURCES', 'Transforms': 'TRANSFORMS', 'Metrics': 'METRICS'}
+OTHER_KINDS = {
+    'Codecs': 'CODECS',
+    'Sources': 'SOURCES',
+    'Transforms': 'TRANSFORMS',
+    'Metrics': 'METRICS',
+    'Detector families': 'DETECTOR_FAMILIES',
+}
 ENGINE_KINDS = {
     'Data sets': 'DATASETS',
     'Hooks': 'HOOKS',

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from poseplug.registry.registries import (
         CODECS,
         DATASETS,
+        DETECTOR_FAMILIES,
         HOOKS,
         LOOPS,
         METRICS,
@@ -88,7 +89,7 @@ _NAMES_BY_MODULE = {
     'poseplug.predict.model_loading': 'list_models load_model',
     'poseplug.predict.predictor': 'Predictor',
     'poseplug.registry.registries': (
-        'CODECS DATASETS HOOKS LOOPS METRICS MODELS '
+        'CODECS DATASETS DETECTOR_FAMILIES HOOKS LOOPS METRICS MODELS '
         'OPTIM_WRAPPERS OPTIM_WRAPPER_CONSTRUCTORS SAMPLERS SKELETONS SOURCES TRANSFORMS'
     ),
     'poseplug.registry.skeletons': 'get_skeleton register_skeleton',
@@ -99,6 +100,7 @@ _MODULES_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() f
 __all__ = [
     'CODECS',
     'DATASETS',
+    'DETECTOR_FAMILIES',
     'HOOKS',
     'LOOPS',
     'METRICS',

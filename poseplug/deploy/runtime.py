@@ -9,13 +9,13 @@ import threading
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any, Literal
 
 import numpy as np
 
 from poseplug.core.errors import CheckpointError, ConfigError, ImageError
 from poseplug.core.poses import Poses
+from poseplug.files.onnx_session import create_onnx_session
 
 Runtime = Literal['onnxruntime', 'openvino']
 
@@ -109,11 +109,7 @@ class _OnnxRuntimeSession:
 
     def __init__(self, file: str, threads: int | None, profile: bool):
         runtime = import_export_package('onnxruntime')
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads, options.enable_profiling = threads or 0, profile
-        options.log_severity_level = 3  # errors only
-        options.profile_file_prefix = str(Path(gettempdir()) / 'poseplug')
-        self.session = runtime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
+        self.session = create_onnx_session(runtime, file, threads, profile)
 
     def read_metadata(self) -> str:
         return self.session.get_modelmeta().custom_metadata_map['poseplug']

@@ -3,6 +3,7 @@
 from poseplug.registry.registries import (
     CODECS,
     DATASETS,
+    DETECTOR_FAMILIES,
     HOOKS,
     LABEL_FORMATS,
     LOOPS,
@@ -22,6 +23,7 @@ from poseplug.registry.registries import (
 __all__ = [
     'CODECS',
     'DATASETS',
+    'DETECTOR_FAMILIES',
     'HOOKS',
     'LABEL_FORMATS',
     'LOOPS',

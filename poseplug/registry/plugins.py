@@ -33,6 +33,7 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'optimizer wrapper': ('poseplug.engine.optim',),
     'optimizer constructor': ('poseplug.engine.optim',),
     'skeleton': ('poseplug.skeletons',),
+    'detector family': ('poseplug.predict.detector_families',),
 }
 _imported_modules: set[str] = set()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     'CODECS',
     'DATASETS',
+    'DETECTOR_FAMILIES',
     'HOOKS',
     'LABEL_FORMATS',
     'LOOPS',
@@ -400,6 +401,7 @@ CODECS = Registry('codec', scope='poseplug')
 SOURCES = Registry('source', scope='poseplug')
 LABEL_FORMATS = Registry('label format', scope='poseplug')
 SKELETONS = SkeletonRegistry('skeleton', scope='poseplug')
+DETECTOR_FAMILIES = Registry('detector family', scope='poseplug')
 
 REGISTRIES = {
     registry.name: registry
@@ -417,6 +419,7 @@ REGISTRIES = {
         SOURCES,
         LABEL_FORMATS,
         SKELETONS,
+        DETECTOR_FAMILIES,
     )
 }
 

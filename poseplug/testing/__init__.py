@@ -12,6 +12,7 @@ Each contract needs one factory, `build_part`; everything else that may be set i
 from poseplug.testing.backbone import BackboneContract
 from poseplug.testing.base import Contract
 from poseplug.testing.codec import CodecContract
+from poseplug.testing.detector_family import DetectorFamilyContract
 from poseplug.testing.export import DecodeModule, ExportContract
 from poseplug.testing.head import HeadContract
 from poseplug.testing.loss import LossContract
@@ -41,6 +42,7 @@ __all__ = [
     'CodecContract',
     'Contract',
     'DecodeModule',
+    'DetectorFamilyContract',
     'ExportContract',
     'HeadContract',
     'LossContract',

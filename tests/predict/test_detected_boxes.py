@@ -11,7 +11,6 @@ from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoSource
 from poseplug.files.images import read_image
-from poseplug.predict import detectors
 from poseplug.predict.detected_boxes import (
     describe_recall,
     detect_boxes,
@@ -21,7 +20,7 @@ from poseplug.predict.detected_boxes import (
     write_detections,
 )
 from poseplug.testing import create_annotated_record
-from tests.predict.test_detectors import BrightAreaNetwork
+from tests.predict.detector_families.onnx_files import write_bright_area_file
 
 
 def build_config(root, **source):
@@ -124,14 +123,18 @@ def test_a_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
         write_detections([], tmp_path / 'file/detections.json')
 
 
-def test_the_command_writes_the_boxes_of_a_set(command, data, monkeypatch, tmp_path):
-    monkeypatch.setattr(detectors, '_load_network', lambda file: (BrightAreaNetwork(), (64, 64)))
-    out = tmp_path / 'detections.json'
-    arguments = ('dataset', 'detect', data / 'val2017', '--detector', 'x.onnx', '--out', out)
+def test_the_command_writes_the_boxes_of_a_set(command, data, tmp_path):
+    file, out = write_bright_area_file(tmp_path / 'bright.onnx', level=0.0), tmp_path / 'detections.json'
+    arguments = ('dataset', 'detect', data / 'val2017', '--detector', file, '--out', out)
+    arguments += ('--detector-family', 'CornerBoxes', '--detector-fill', 0)
     code, printed, _ = command(*arguments)
-    assert (code, printed) == (0, f'written: {out}, 3 boxes in 3 images\n')
+    assert code == 0
+    assert printed.splitlines()[0].startswith('detector bright.onnx: CornerBoxes, run by')
+    assert printed.splitlines()[1].startswith('detector boxes: 3 in 3 images (0 without). Candidates: 3;')
+    assert printed.splitlines()[2:] == [f'written: {out}, 3 boxes in 3 images']
     results = json.loads(out.read_text())
     assert {result['category_id'] for result in results} == {1}
     assert [result['image_id'] for result in results] == sorted(list_numbered_images(data / 'val2017'))
     _, printed, _ = command(*arguments, '--score-threshold', 0.95)
-    assert printed == f'written: {out}, 0 boxes in 3 images\n'
+    assert 'boxes: 0 in 3 images (3 without)' in printed
+    assert printed.endswith(f'written: {out}, 0 boxes in 3 images\n')

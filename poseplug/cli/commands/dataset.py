@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from poseplug.cli.detector_options import add_detector_options, build_detector
 from poseplug.cli.options import add_config_options
 
 _SPLITS = ('train', 'val', 'test')
@@ -118,9 +119,9 @@ def _run_detect(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.files.output_guard import check_outputs
     from poseplug.predict import detected_boxes
-    from poseplug.predict.detectors import OnnxDetector
 
-    detector = OnnxDetector(args.detector, args.score_threshold, args.nms_threshold)
+    detector = build_detector(args, args.score_threshold, args.nms_threshold)
+    print(f'detector {detector.description}', flush=True)
     records = []
     if args.input.suffix == '.py':
         records = detected_boxes.load_split_records(load_config(args.input, args.cfg_options), args.split)
@@ -130,6 +131,7 @@ def _run_detect(args: argparse.Namespace) -> None:
     check_outputs(images.values(), [args.out])
     results = detected_boxes.detect_boxes(images, detector)
     detected_boxes.write_detections(results, args.out)
+    print(f'detector {detector.describe_funnel()}')
     print(f'written: {args.out}, {len(results):,} boxes in {len(images):,} images')
     if records:
         print(detected_boxes.describe_recall(records, results))
@@ -225,8 +227,9 @@ def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--nms-threshold',
         type=float,
-        default=0.6,
-        help='IoU above which the box with the lower score is dropped (default: 0.6)',
+        metavar='IOU',
+        help="above which the box with the lower score is dropped (default: the family's)",
     )
+    add_detector_options(parser)
     parser.set_defaults(run=_run_detect)
     add_config_options(parser)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
+
+from poseplug.cli.detector_options import add_detector_options, build_detector
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 
@@ -18,7 +21,6 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.files.output_guard import InputGuard
     from poseplug.predict import folders
     from poseplug.predict.boxes_option import parse_boxes_option
-    from poseplug.predict.detectors import OnnxDetector
     from poseplug.predict.input_files import list_input_files, split_arguments
     from poseplug.predict.model_loading import parse_device
     from poseplug.predict.predictor import Predictor
@@ -43,7 +45,10 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         box_format=args.box_format,
     )
-    detector = OnnxDetector(args.detector, args.detector_threshold) if args.detector else None
+    report_stream = sys.stderr if args.json else sys.stdout
+    detector = build_detector(args, args.detector_threshold)
+    if detector is not None:
+        print(f'detector {detector.description}', file=report_stream, flush=True)
     predictor = Predictor(config, weights, device=device, detector=detector)
     if boxes is not None and predictor.model.finds_instances:
         raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
@@ -57,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
         for report in writer.process_files(listing.files, boxes):
             if not args.json:
                 print(report, flush=True)
+    if detector is not None:
+        print(f'detector {detector.describe_funnel()}', file=report_stream)
     if args.json:
         print(writer.lines.json_file.read_text(encoding='utf-8').rstrip())
     else:
@@ -94,6 +101,7 @@ def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='minimum score of a box (default: 0.4)',
     )
+    add_detector_options(parser)
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:

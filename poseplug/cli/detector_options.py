@@ -1,0 +1,110 @@
+"""Options of the commands that run a detector: how its file is fed and read, and what it detects."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from poseplug.core.errors import ConfigError
+
+_RESIZE_MODES = ('letterbox', 'letterbox_corner', 'stretch')
+_CHANNEL_ORDERS = ('rgb', 'bgr')
+_RUNTIMES = ('onnxruntime', 'opencv')
+
+
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a detector, besides its file and thresholds, to a command.
+
+    Args:
+        parser: of the command.
+    """
+    group = parser.add_argument_group('detector', 'what its file does not say; the family knows the rest')
+    group.add_argument(
+        '--detector-family',
+        metavar='NAME',
+        help='such as NanoDet, YOLOX, RTMDet, Ultralytics, RFDETR or RTDETR (default: recognized)',
+    )
+    group.add_argument(
+        '--detector-class',
+        type=_parse_names,
+        metavar='CLASS,...',
+        help='classes to detect, by index or name (default: person)',
+    )
+    group.add_argument(
+        '--detector-mean',
+        type=_parse_three_numbers,
+        metavar='M,M,M',
+        help='subtracted from the channels, for values of 0 to 255',
+    )
+    group.add_argument(
+        '--detector-std', type=_parse_three_numbers, metavar='S,S,S', help='the channels are then divided by it'
+    )
+    group.add_argument('--detector-channels', choices=_CHANNEL_ORDERS, help='order of the channels')
+    group.add_argument('--detector-resize', choices=_RESIZE_MODES, help='how an image fills the input')
+    group.add_argument('--detector-fill', type=int, metavar='V', help='value beside a letterboxed image, 0 to 255')
+    group.add_argument(
+        '--detector-size',
+        type=_parse_size,
+        metavar='W,H',
+        help='input of a file that takes any size (default: 640,640)',
+    )
+    group.add_argument(
+        '--detector-runtime', choices=_RUNTIMES, help='what runs the file (default: onnxruntime if it is installed)'
+    )
+
+
+def build_detector(args: argparse.Namespace, *thresholds: float | None) -> Any:
+    """Build the `OnnxDetector` that the options describe.
+
+    Args:
+        args: of the command, with the detector's file as `args.detector`.
+        thresholds: of the scores, and for suppression; the detector's defaults without them.
+
+    Returns:
+        The detector; None without a file.
+
+    Raises:
+        ConfigError: there are options of a detector, but no file.
+    """
+    settings = dict(
+        classes=args.detector_class,
+        family=args.detector_family,
+        mean=args.detector_mean,
+        std=args.detector_std,
+        channel_order=args.detector_channels,
+        resize=args.detector_resize,
+        fill=args.detector_fill,
+        input_size=args.detector_size,
+        runtime=args.detector_runtime,
+    )
+    if args.detector is None:
+        if any(value is not None for value in settings.values()):
+            raise ConfigError('there are options of a detector, but no detector; name its file by --detector')
+        return None
+    from poseplug.predict.detectors import OnnxDetector
+
+    return OnnxDetector(args.detector, *thresholds, **settings)
+
+
+def _parse_names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f'{text!r} names no class; write indices or names, such as person or 0,16')
+    return names
+
+
+def _parse_three_numbers(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(number) for number in text.split(','))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise argparse.ArgumentTypeError(f'{text!r} is not three numbers with commas between them, such as 0,0,0')
+    return numbers
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    parts = text.replace('x', ',').split(',')
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a width and a height in px, such as 640,640')
+    return int(parts[0]), int(parts[1])
