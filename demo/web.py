@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.detector_options import add_detector_options, build_detector
+from poseplug.cli.detector_options import add_detector_options, build_optional_detector
 from poseplug.cli.options import main
 
 PAGE = Path(__file__).with_name('web.html')
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.deploy.server import serve_predictor
     from poseplug.predict.predictor import Predictor
 
-    detector = build_detector(args)
+    detector = build_optional_detector(args)
     predictor = Predictor(args.config, args.checkpoint, detector=detector)
     serve_predictor(predictor, PAGE, args.host, args.port)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from poseplug.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poseplug.predict.detectors import OnnxDetector
 
 _RESIZE_MODES = ('letterbox', 'letterbox_corner', 'stretch')
 _CHANNEL_ORDERS = ('rgb', 'bgr')
@@ -53,20 +56,40 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_detector(args: argparse.Namespace, *thresholds: float | None) -> Any:
+def build_detector(
+    args: argparse.Namespace, threshold: float = 0.4, nms_threshold: float | None = None
+) -> OnnxDetector:
     """Build the `OnnxDetector` that the options describe.
 
     Args:
         args: of the command, with the detector's file as `args.detector`.
-        thresholds: of the scores, and for suppression; the detector's defaults without them.
+        threshold: as in `OnnxDetector`.
+        nms_threshold: as in `OnnxDetector`.
+    """
+    from poseplug.predict.detectors import OnnxDetector
 
-    Returns:
-        The detector; None without a file.
+    return OnnxDetector(args.detector, threshold, nms_threshold, **_collect_settings(args))
+
+
+def build_optional_detector(args: argparse.Namespace, threshold: float = 0.4) -> OnnxDetector | None:
+    """Build the `OnnxDetector` that the options describe, if they name a file.
+
+    Args:
+        args: of the command, with the detector's file as `args.detector`, or None.
+        threshold: as in `OnnxDetector`.
 
     Raises:
         ConfigError: there are options of a detector, but no file.
     """
-    settings = dict(
+    if args.detector is not None:
+        return build_detector(args, threshold)
+    if any(value is not None for value in _collect_settings(args).values()):
+        raise ConfigError('there are options of a detector, but no detector; name its file by --detector')
+    return None
+
+
+def _collect_settings(args: argparse.Namespace) -> dict[str, Any]:
+    return dict(
         classes=args.detector_class,
         family=args.detector_family,
         mean=args.detector_mean,
@@ -77,13 +100,6 @@ def build_detector(args: argparse.Namespace, *thresholds: float | None) -> Any:
         input_size=args.detector_size,
         runtime=args.detector_runtime,
     )
-    if args.detector is None:
-        if any(value is not None for value in settings.values()):
-            raise ConfigError('there are options of a detector, but no detector; name its file by --detector')
-        return None
-    from poseplug.predict.detectors import OnnxDetector
-
-    return OnnxDetector(args.detector, *thresholds, **settings)
 
 
 def _parse_names(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from poseplug.cli.detector_options import add_detector_options, build_detector
+from poseplug.cli.detector_options import add_detector_options, build_optional_detector
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         box_format=args.box_format,
     )
     report_stream = sys.stderr if args.json else sys.stdout
-    detector = build_detector(args, args.detector_threshold)
+    detector = build_optional_detector(args, args.detector_threshold)
     if detector is not None:
         print(f'detector {detector.description}', file=report_stream, flush=True)
     predictor = Predictor(config, weights, device=device, detector=detector)
