@@ -20,7 +20,7 @@ SECTIONS = {
     'Train and test': 'train test TrainingResult EvaluationResult',
     'Skeletons': 'Skeleton get_skeleton register_skeleton',
     'Data structures': 'Record Instances IgnoredRegions Sample Batch Targets Grid MetricResult SourceReport',
-    'Base classes of parts': 'Codec MapCodec Head Metric Source Transform',
+    'Base classes of parts': 'Codec MapCodec Head Metric PipelineStage Source Transform',
 }
 HEADER = """# Python API
 

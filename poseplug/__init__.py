@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from poseplug.core.sample import Batch, Record, Sample
     from poseplug.core.skeleton import Skeleton
     from poseplug.data.sources.base import Source, SourceReport
-    from poseplug.data.transforms.base import Transform
+    from poseplug.data.transforms.base import PipelineStage, Transform
     from poseplug.deploy.runtime import ExportedModel
     from poseplug.engine.launch import TrainingResult, test, train
     from poseplug.evaluation.base import Metric, MetricResult
@@ -76,7 +76,7 @@ _NAMES_BY_MODULE = {
     'poseplug.core.sample': 'Batch Record Sample',
     'poseplug.core.skeleton': 'Skeleton',
     'poseplug.data.sources.base': 'Source SourceReport',
-    'poseplug.data.transforms.base': 'Transform',
+    'poseplug.data.transforms.base': 'PipelineStage Transform',
     'poseplug.deploy.runtime': 'ExportedModel',
     'poseplug.engine.launch': 'TrainingResult test train',
     'poseplug.evaluation.base': 'Metric MetricResult',
@@ -132,6 +132,7 @@ __all__ = [
     'MismatchError',
     'NonFiniteLossError',
     'OnnxDetector',
+    'PipelineStage',
     'PluginError',
     'PoseplugError',
     'Poses',

@@ -16,6 +16,7 @@ from torch import Tensor
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import CropRule, Size
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_counts, check_number, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.grid import Grid
 
@@ -100,10 +101,8 @@ class Codec(ABC):
     relative_fields: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        size = tuple(self.input_size)
-        if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-            raise ConfigError(f'{type(self).__name__}: input_size is (width, height) in whole pixels; got {size}')
-        object.__setattr__(self, 'input_size', size)
+        check_sizes(type(self).__name__, input_size=self.input_size)
+        object.__setattr__(self, 'input_size', tuple(self.input_size))
         if self.match not in self.matches:
             raise ConfigError(f'{type(self).__name__}: match is one of {", ".join(self.matches)}; got {self.match!r}')
 
@@ -203,6 +202,11 @@ class MapCodec(Codec):
     """
 
     stride: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(type(self).__name__, stride=self.stride)
+        check_number(type(self).__name__, 'stride', self.stride, 1, max(self.input_size))
 
     @property
     @abstractmethod

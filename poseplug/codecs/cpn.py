@@ -10,8 +10,9 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from poseplug.codecs.base import Targets
-from poseplug.codecs.heatmap import Heatmap, check_kernel_size, labeled_mask
+from poseplug.codecs.heatmap import Heatmap, labeled_mask
 from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.setting_checks import check_counts, check_kernel_sizes
 from poseplug.fields.gaussians import draw_blurred_cells, merge_heatmaps
 from poseplug.registry import CODECS
 
@@ -77,10 +78,11 @@ class CPNHeatmap(Heatmap):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, 'kernel_sizes', tuple(self.kernel_sizes))
-        if not self.kernel_sizes:
-            raise ConfigError('CPNHeatmap: kernel_sizes has one size per level of the pyramid; got none')
-        for kernel_size in self.kernel_sizes:
-            check_kernel_size(self, 'kernel_sizes', kernel_size)
+        check_kernel_sizes('CPNHeatmap', kernel_sizes=self.kernel_sizes)
+        check_counts('CPNHeatmap', coarse_min_visibility=self.coarse_min_visibility)
+        if self.coarse_min_visibility > 2:
+            visibility = self.coarse_min_visibility
+            raise ConfigError(f'CPNHeatmap: coarse_min_visibility is 1 (occluded) or 2 (visible); got {visibility!r}')
         for setting in fields(self):
             if setting.name in self.unused_settings and getattr(self, setting.name) != setting.default:
                 raise ConfigError(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from poseplug.codecs.base import Codec, Fields, Targets
 from poseplug.codecs.heatmap import labeled_mask
-from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_counts, check_number, check_probabilities
 from poseplug.grouping.nms import nms_mask
 from poseplug.registry import CODECS
 
@@ -63,12 +63,9 @@ class DenseInstances(Codec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        thresholds_fit = 0 <= self.score_threshold < 1 and 0 <= self.nms_threshold <= 1
-        if not thresholds_fit or min(self.nms_pre, self.max_instances) < 1:
-            raise ConfigError(
-                'DenseInstances: score_threshold and nms_threshold are within 0 and 1, nms_pre and max_instances at '
-                f'least 1; got {self.score_threshold}, {self.nms_threshold}, {self.nms_pre}, {self.max_instances}'
-            )
+        check_number('DenseInstances', 'score_threshold', self.score_threshold, 0, 1, below=True)
+        check_probabilities('DenseInstances', nms_threshold=self.nms_threshold)
+        check_counts('DenseInstances', nms_pre=self.nms_pre, max_instances=self.max_instances)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_kernel_sizes, check_number
 from poseplug.fields.gaussians import (
     draw_gaussians,
     draw_thresholded_gaussians,
@@ -104,10 +105,13 @@ class Heatmap(MapCodec):
         for name, choices in HEATMAP_CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f'{codec_name}: {name} is one of {choices}; got {getattr(self, name)!r}')
-        if self.sigma_px <= 0 or self.stride <= 0:
-            raise ConfigError(f'{codec_name}: sigma_px and stride are positive; got {self.sigma_px}, {self.stride}')
+        longer_side = max(self.input_size)
+        check_number(codec_name, 'sigma_px', self.sigma_px, 0, longer_side, above=True)
+        check_number(codec_name, 'offset', self.offset, -longer_side, longer_side)
+        check_number(codec_name, 'min_value', self.min_value, 0, 1, below=True)
         for name in ('blur_kernel_size', 'smoothing_kernel_size'):
-            check_kernel_size(self, name, getattr(self, name))
+            if getattr(self, name) is not None:
+                check_kernel_sizes(codec_name, **{name: getattr(self, name)})
         if self.aligned and self.offset:
             raise ConfigError(
                 f'{codec_name}: an aligned grid starts at pixel 0, which leaves offset={self.offset:g} without effect. '
@@ -232,16 +236,6 @@ def gather_at_cells(heatmaps: Tensor, cells: Tensor) -> Tensor:
     """Return the values (B, K) of heatmaps (B, K, H, W) at one cell each (B, K, 2; x, y)."""
     indices = cells[..., 1] * heatmaps.shape[-1] + cells[..., 0]
     return heatmaps.flatten(2).gather(2, indices[..., None])[..., 0]
-
-
-def check_kernel_size(codec: MapCodec, setting: str, kernel_size: int | None) -> None:
-    """Check that a blur has a middle cell.
-
-    Raises:
-        ConfigError: if `kernel_size` is even or below 3.
-    """
-    if kernel_size is not None and (kernel_size < 3 or kernel_size % 2 == 0):
-        raise ConfigError(f'{type(codec).__name__}: {setting} is odd and at least 3; got {kernel_size}')
 
 
 def labeled_mask(visible: Tensor, valid: Tensor | None) -> Tensor:

@@ -15,8 +15,8 @@ from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import keypoints_to_poses
 from poseplug.codecs.regression import denormalize_keypoints, flip_normalized_keypoints, normalize_keypoints
 from poseplug.codecs.subject import select_subject
-from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_number
 from poseplug.fields.gaussians import draw_gaussians
 from poseplug.fields.grid import Grid
 from poseplug.registry import CODECS
@@ -57,9 +57,8 @@ class Integral(MapCodec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sigma_px <= 0 or self.stride <= 0:
-            raise ConfigError(f'Integral: sigma_px and stride are positive; got {self.sigma_px}, {self.stride}')
         self.grid  # noqa: B018 - fails here for an input of a single cell
+        check_number('Integral', 'sigma_px', self.sigma_px, 0, max(self.input_size), above=True)
 
     @property
     def fields(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ from poseplug.codecs.heatmap import Heatmap, labeled_mask
 from poseplug.codecs.multi_instance import build_heatmap_codec, concat_image_poses, select_central_instances
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_number
 from poseplug.fields.grid import Grid
 from poseplug.fields.limbs import encode_limb_fields
 from poseplug.fields.peaks import PEAK_REFINEMENTS
@@ -89,8 +90,7 @@ class PAF(MapCodec):
         super().__post_init__()
         if self.limb_merge not in ('mean', 'last'):
             raise ConfigError(f"PAF: limb_merge is one of ('mean', 'last'); got {self.limb_merge!r}")
-        if not self.width_cells > 0:
-            raise ConfigError(f'PAF: width_cells is positive; got {self.width_cells}')
+        check_number('PAF', 'width_cells', self.width_cells, 0, max(self.input_size), above=True)
         if self.peak_refinement not in PEAK_REFINEMENTS:
             raise ConfigError(
                 f'PAF: peaks are refined by one of {PEAK_REFINEMENTS}; got {self.peak_refinement!r}. Set refine'

@@ -19,10 +19,12 @@ from poseplug.codecs.integral import unit_sum_gaussian_peak
 from poseplug.codecs.subject import select_subject
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_counts, check_number
 from poseplug.fields.gaussians import gaussian_inplace
 from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
 from poseplug.registry import CODECS
 
+_MAX_SPLIT_RATIO = 16  # bins per pixel: papers use up to 3
 _CHOICES = {'smoothing_type': ('gaussian', 'standard'), 'center': ('bin', 'exact'), 'refine': ('none', 'dark')}
 
 
@@ -79,15 +81,14 @@ class SimCC(Codec):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f'SimCC: {name} is one of {choices}; got {getattr(self, name)!r}')
-        if not isinstance(self.simcc_split_ratio, int) or self.simcc_split_ratio < 1:
-            raise ConfigError(
-                'SimCC: simcc_split_ratio is a whole number of bins per pixel, at least 1; got '
-                f'{self.simcc_split_ratio}'
-            )
-        if len(self.sigmas_bins) != 2 or min(self.sigmas_bins) <= 0:
+        check_counts('SimCC', simcc_split_ratio=self.simcc_split_ratio)
+        check_number('SimCC', 'simcc_split_ratio', self.simcc_split_ratio, 1, _MAX_SPLIT_RATIO)
+        if len(self.sigmas_bins) != 2:
             raise ConfigError(f'SimCC: sigma is positive, one number or one for x and one for y; got {self.sigma}')
-        if not 0 <= self.label_smooth_weight < 1:
-            raise ConfigError(f'SimCC: label_smooth_weight is from 0 to below 1; got {self.label_smooth_weight}')
+        max_sigma = self.simcc_split_ratio * max(self.input_size)
+        for sigma in self.sigmas_bins:
+            check_number('SimCC', 'sigma', sigma, 0, max_sigma, above=True)
+        check_number('SimCC', 'label_smooth_weight', self.label_smooth_weight, 0, 1, below=True)
         if self.label_smooth_weight and self.smoothing_type != 'standard':
             raise ConfigError(
                 "SimCC: label_smooth_weight changes nothing here; leave it out, or set smoothing_type='standard'"

@@ -16,7 +16,6 @@ from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import (
     HEATMAP_CHOICES,
     Heatmap,
-    check_kernel_size,
     choose_map_crop_rule,
     gather_at_cells,
     keypoints_to_poses,
@@ -25,6 +24,7 @@ from poseplug.codecs.heatmap import (
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_kernel_sizes, check_number
 from poseplug.fields.grid import Grid
 from poseplug.fields.refine import blur_heatmaps, get_heatmap_maximum
 from poseplug.registry import CODECS
@@ -108,7 +108,9 @@ class UDPCombined(MapCodec):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ('blur_kernel_size', 'offset_blur_kernel_size'):
-            check_kernel_size(self, name, getattr(self, name))
+            if getattr(self, name) is not None:
+                check_kernel_sizes('UDPCombined', **{name: getattr(self, name)})
+        check_number('UDPCombined', 'radius_factor', self.radius_factor, 0, 1, above=True)
         if self.outside not in HEATMAP_CHOICES['outside']:
             raise ConfigError(f'UDPCombined: outside is one of {HEATMAP_CHOICES["outside"]}; got {self.outside!r}')
         if self.instances not in ('subject', 'nearest'):

@@ -15,12 +15,13 @@ import torch
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.core.geometry import Size
 from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.setting_checks import check_counts, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.main_instances import select_center_instances
 from poseplug.data.sources.base import Source, SourceReport
-from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.base import Transform, build_pipeline
 from poseplug.files.images import ImageCache
-from poseplug.registry import DATASETS, SOURCES, TRANSFORMS
+from poseplug.registry import DATASETS, SOURCES
 from poseplug.registry.skeletons import get_skeleton
 
 _DATA_MODES = ('topdown', 'bottomup', 'bottomup_centered')
@@ -57,7 +58,8 @@ class PoseDataset:
         image_cache: the decoded images.
 
     Raises:
-        ConfigError: `data_mode` is unknown, or `limit` is not between 1 and the number of samples.
+        ConfigError: `data_mode` is unknown, `limit` is not between 1 and the number of samples, another number is out
+            of range, or two transforms stand in the wrong order.
         AnnotationError: no instances are left, or a source labels left and right from another point of view
             (person-centric or observer-centric) than `skeleton`.
     """
@@ -79,8 +81,13 @@ class PoseDataset:
             raise ConfigError(
                 f"PoseDataset: data_mode is 'topdown', 'bottomup' or 'bottomup_centered'; got {data_mode!r}"
             )
+        check_sizes('PoseDataset', input_size=input_size)
+        counts = dict(
+            seed=seed, image_cache_size=image_cache_size, max_skipped=max_skipped, min_instances=min_instances
+        )
+        check_counts('PoseDataset', min_count=0, **counts)
         self.skeleton, self.seed, self.min_instances = get_skeleton(skeleton), seed, min_instances
-        self.pipeline = [TRANSFORMS.build(t, input_size=input_size) for t in pipeline]
+        self.pipeline = build_pipeline(pipeline, input_size=input_size)
         self.records: list[Record] = []
         self.reports: list[SourceReport] = []
         undetected: list[tuple[int, Record]] = []  # with the number of samples before each

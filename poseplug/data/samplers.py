@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ['EpochBatchSampler', 'MultiSourceBatchSampler', 'SequentialBatchSampler']
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.sample import SampleKey
+from poseplug.core.setting_checks import check_counts
 
 
 class EpochBatchSampler:
@@ -25,6 +27,9 @@ class EpochBatchSampler:
         rank: index of this process; rank r takes every `world_size`-th sample of the global batch, from the r-th on.
         world_size: number of processes.
 
+    Raises:
+        ConfigError: the number of samples, of samples per batch or of processes is below 1.
+
     Example:
         >>> batches = iter(EpochBatchSampler(num_samples=3, batch_size=2))
         >>> [[key.epoch for key in next(batches)] for _ in range(3)]
@@ -34,6 +39,7 @@ class EpochBatchSampler:
     def __init__(
         self, num_samples: int, batch_size: int, seed: int = 0, start_step: int = 0, rank: int = 0, world_size: int = 1
     ):
+        check_counts('EpochBatchSampler', num_samples=num_samples, batch_size=batch_size, world_size=world_size)
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.start_step, self.rank, self.world_size = start_step, rank, world_size
 
@@ -74,7 +80,7 @@ class MultiSourceBatchSampler:
         world_size: number of processes.
 
     Raises:
-        ConfigError: a ratio is not positive, or names a source that the data does not have.
+        ConfigError: `batch_size` is below 1, or a ratio is not positive or names a source that the data does not have.
 
     Example:
         >>> sources = ['lsp'] * 100 + ['coco'] * 4
@@ -95,7 +101,8 @@ class MultiSourceBatchSampler:
     ):
         names = np.array(sources)
         unknown = sorted(set(source_ratios) - set(sources))
-        if unknown or not source_ratios or min(source_ratios.values()) <= 0:
+        check_counts('MultiSourceBatchSampler', batch_size=batch_size)
+        if unknown or not source_ratios or not all(0 < ratio < math.inf for ratio in source_ratios.values()):
             available = ', '.join(sorted(set(sources)))
             raise ConfigError(
                 f'source_ratios are positive numbers by source; the data has {available}; got {dict(source_ratios)}'

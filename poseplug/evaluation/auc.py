@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
+from poseplug.core.setting_checks import check_counts, check_positive
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
 from poseplug.evaluation.distance_collector import DistanceCollector, InstanceMode, nanmean, pck_per_keypoint
@@ -58,8 +58,8 @@ class AUC(Metric):
         instances: InstanceMode = 'subject',
     ):
         check_choice('AUC', 'rule', rule, ('trapezoid', 'left'))
-        if not (max_threshold > 0 and num_steps > 0):
-            raise ConfigError(f'AUC: max_threshold and num_steps are above 0; got {max_threshold} and {num_steps}')
+        check_positive('AUC', max_threshold=max_threshold)
+        check_counts('AUC', num_steps=num_steps)
         self.collector = DistanceCollector(skeleton, normalizer, instances, 'AUC')
         self.skeleton, self.rule = skeleton, rule
         self.thresholds = np.linspace(0, max_threshold, num_steps + 1)

@@ -14,6 +14,7 @@ from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.instances import NO_STATED_COUNT, estimate_areas
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
+from poseplug.core.setting_checks import check_number
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import check_choice, check_keypoint_count
 from poseplug.evaluation.oks_evaluators import MAX_DETECTIONS
@@ -78,8 +79,7 @@ class CocoCollector:
             raise ConfigError(f'skeleton {skeleton.name!r} has no sigmas, which OKS needs; give it one per keypoint')
         check_choice(metric_name, 'score_mode', score_mode, ('instance', 'bbox_keypoint'))
         check_choice(metric_name, 'nms_mode', nms_mode, ('none', 'oks_nms', 'soft_oks_nms'))
-        if not 0 < nms_threshold <= 1:
-            raise ConfigError(f'{metric_name}: nms_threshold is an OKS, above 0 and up to 1; got {nms_threshold}')
+        check_number(metric_name, 'nms_threshold', nms_threshold, 0, 1, above=True)
         self.skeleton, self.sigmas = skeleton, np.array(skeleton.sigmas)
         self.score_mode, self.nms_mode, self.nms_threshold = score_mode, nms_mode, nms_threshold
         self.area_source, self.uses_stated_counts = area_source, uncounted_keypoints is not None

@@ -7,9 +7,9 @@ __all__ = ['CrowdPoseAP']
 from collections.abc import Sequence
 from typing import Literal
 
-from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
+from poseplug.core.setting_checks import check_intervals
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.evaluation.coco_collector import CocoCollector, NmsMode, ScoreMode
@@ -67,10 +67,7 @@ class CrowdPoseAP(Metric):
         crowd_index_bounds: tuple[float, float] = (0.2, 0.8),
         uncounted_keypoints: Sequence[str] = ('head_top', 'neck'),
     ):
-        if not 0 <= crowd_index_bounds[0] < crowd_index_bounds[1] <= 1:
-            raise ConfigError(
-                f'CrowdPoseAP: crowd_index_bounds are two rising crowd indices from 0 to 1; got {crowd_index_bounds}'
-            )
+        check_intervals('CrowdPoseAP', 0, 1, crowd_index_bounds=crowd_index_bounds)
         self.collector = CocoCollector(
             skeleton,
             score_mode,

@@ -12,6 +12,7 @@ import numpy as np
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
+from poseplug.core.setting_checks import check_positive_lists
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
 from poseplug.evaluation.distance_collector import (
@@ -74,6 +75,7 @@ class PCKh(Metric):
     ):
         check_choice('PCKh', 'average', average, _AVERAGE_DESCRIPTIONS)
         check_choice('PCKh', 'head_size', head_size, ('annotated', 'keypoints'))
+        check_positive_lists('PCKh', thresholds=thresholds)
         rule = 'head' if head_size == 'annotated' else 'head_keypoints'
         self.collector = DistanceCollector(skeleton, rule, instances, 'PCKh')
         self.skeleton, self.thresholds, self.average = skeleton, tuple(thresholds), average

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.setting_checks import check_counts, check_not_negative, check_number, check_probabilities
 
 _CHOICES = {
     'matching': ('greedy', 'hungarian'),
@@ -78,10 +79,12 @@ class PAFRules:
                 raise ConfigError(f'parser: {name} is one of {choices}; got {getattr(self, name)!r}')
         if self.num_samples != 'length' and not (isinstance(self.num_samples, int) and self.num_samples >= 2):
             raise ConfigError(f"parser: num_samples is an int of at least 2, or 'length'; got {self.num_samples!r}")
-        if not 0 <= self.min_sample_fraction < 1:
-            raise ConfigError(
-                f'parser: min_sample_fraction is a fraction from 0 to below 1; got {self.min_sample_fraction}'
-            )
+        check_number('parser', 'min_sample_fraction', self.min_sample_fraction, 0, 1, below=True)
+        for name in ('peak_threshold', 'paf_threshold', 'short_limb_fraction', 'min_mean_score'):
+            check_probabilities('parser', **{name: getattr(self, name)})
+        for name in ('min_peak_distance_px', 'merge_distance_ratio'):
+            check_not_negative('parser', **{name: getattr(self, name)})
+        check_counts('parser', max_peaks=self.max_peaks, min_keypoints=self.min_keypoints)
         if self.fallback is not None and self.fallback not in PAF_PRESETS:
             raise ConfigError(
                 f'parser: fallback is the name of a preset, one of {", ".join(PAF_PRESETS)}; got {self.fallback!r}'

@@ -27,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.errors import MismatchError
 from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_counts, check_kernel_sizes, check_number, check_positive
 from poseplug.fields.peaks import Peaks, find_local_maxima, refine_peaks, select_top_peaks
 from poseplug.fields.refine import find_line_maxima
 from poseplug.grouping.paf import ParseResult
@@ -62,13 +63,10 @@ class TagRules:
     fill_missing: bool = True
 
     def __post_init__(self) -> None:
-        if self.nms_kernel_size < 3 or self.nms_kernel_size % 2 == 0:
-            raise ConfigError(f'tags: nms_kernel_size is odd and at least 3, in cells; got {self.nms_kernel_size}')
-        if self.keypoint_threshold < 0:
-            raise ConfigError(f'tags: keypoint_threshold is not negative; got {self.keypoint_threshold}')
-        for name in ('top_k', 'tag_threshold', 'max_instances'):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f'tags: {name} is positive; got {getattr(self, name)}')
+        check_kernel_sizes('tags', nms_kernel_size=self.nms_kernel_size)
+        check_number('tags', 'keypoint_threshold', self.keypoint_threshold, 0, 1, below=True)
+        check_counts('tags', top_k=self.top_k, max_instances=self.max_instances)
+        check_positive('tags', tag_threshold=self.tag_threshold)
 
 
 class TagGroups(NamedTuple):

@@ -23,7 +23,7 @@ from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch, Record, Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.data.dataset import mask_outside_keypoints
-from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.base import Transform, build_pipeline
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
@@ -38,7 +38,6 @@ from poseplug.predict.box_checks import (
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, open_image
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
-from poseplug.registry import TRANSFORMS
 from poseplug.registry.skeletons import get_skeleton
 
 # Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
@@ -123,7 +122,7 @@ class Predictor:
         return bool(self.model.finds_instances) or self.detector is not None
 
     def _build_pipeline(self, specs: Sequence[Any]) -> list[Transform]:
-        return [TRANSFORMS.build(spec, input_size=self.model.codec.input_size) for spec in specs]
+        return build_pipeline(specs, input_size=self.model.codec.input_size)
 
     def __call__(
         self,

@@ -71,9 +71,9 @@ def test_heatmaps_are_decoded_as_published_and_scores_are_two_thirds_of_the_publ
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'kernel_sizes': ()}, 'one size per level'),
-        ({'kernel_sizes': (11, 8)}, 'kernel_sizes is odd and at least 3; got 8'),
-        ({'smoothing_kernel_size': 2}, 'smoothing_kernel_size is odd'),
+        ({'kernel_sizes': ()}, 'kernel_sizes is a list of odd numbers'),
+        ({'kernel_sizes': (11, 8)}, r'kernel_sizes is a list of odd numbers from 3 on; got \(11, 8\)'),
+        ({'smoothing_kernel_size': 2}, 'smoothing_kernel_size is an odd number from 3 on; got 2'),
         ({'sigma_px': 4.0}, 'sigma_px changes nothing here'),
         ({'background': True}, 'background changes nothing here'),
     ],

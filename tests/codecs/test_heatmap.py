@@ -44,9 +44,9 @@ def test_decode_undoes_encode_within_the_declared_tolerance_up_to_the_border():
         ({'unlabeled': 'zero'}, 'unlabeled'),
         ({'outside': 'zero'}, 'outside'),
         ({'refine': 'darker'}, 'refine'),
-        ({'sigma_px': 0.0}, 'sigma_px and stride are positive'),
-        ({'blur_kernel_size': 4}, 'blur_kernel_size is odd'),
-        ({'smoothing_kernel_size': 1}, 'smoothing_kernel_size is odd'),
+        ({'sigma_px': 0.0}, 'sigma_px is a number above 0 and up to .*; got 0.0'),
+        ({'blur_kernel_size': 4}, 'blur_kernel_size is an odd number'),
+        ({'smoothing_kernel_size': 1}, 'smoothing_kernel_size is an odd number'),
         ({'center': 'middle'}, 'center'),
     ],
 )

@@ -310,7 +310,7 @@ def test_a_score_is_the_sum_of_peaks_and_limbs_over_the_number_of_both():
     ('settings', 'message'),
     [
         (dict(limb_merge='sum'), 'limb_merge is one of'),
-        (dict(width_cells=0.0), 'width_cells is positive'),
+        (dict(width_cells=0.0), 'width_cells is a number above 0'),
         (dict(instances='sum'), 'instances is one of'),
         (dict(parser='openpos'), "no parser 'openpos'; closest: 'openpose'"),
         (dict(refine='second_peak'), 'refined by one of'),

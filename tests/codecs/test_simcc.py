@@ -149,9 +149,9 @@ def test_half_precision_lines_are_decoded_as_their_full_precision_copies():
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        (dict(simcc_split_ratio=0), 'whole number of bins per pixel, at least 1; got 0'),
-        (dict(simcc_split_ratio=1.5), 'whole number of bins per pixel'),
-        (dict(sigma=0), 'sigma is positive'),
+        (dict(simcc_split_ratio=0), 'simcc_split_ratio is a whole number from 1 on; got 0'),
+        (dict(simcc_split_ratio=1.5), 'simcc_split_ratio is a whole number'),
+        (dict(sigma=0), 'sigma is a number above 0'),
         (dict(sigma=(1, 2, 3)), r'one number or one for x and one for y; got \(1, 2, 3\)'),
         (dict(smoothing_type='box'), r"smoothing_type is one of \('gaussian', 'standard'\); got 'box'"),
         (dict(refine='quarter'), 'refine is one of'),

@@ -219,8 +219,8 @@ def test_instances_are_grouped_from_head_and_trunk_outwards():
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        (dict(nms_kernel_size=4), 'nms_kernel_size is odd'),
-        (dict(max_instances=0), 'max_instances is positive'),
+        (dict(nms_kernel_size=4), 'nms_kernel_size is an odd number'),
+        (dict(max_instances=0), 'max_instances is a whole number from 1 on; got 0'),
         (dict(keypoint_order=('nose',)), "keypoint_order names each keypoint of 'coco' once"),
         (dict(heatmap_codec=dict(type='Heatmap', instances='add')), "instances='add'.*instances='max'"),
         (dict(heatmap_codec=dict(type='CPNHeatmap')), 'CPNHeatmap'),

@@ -54,7 +54,7 @@ def test_the_bounds_of_medium_and_hard_are_a_setting():
     pairs = ((make_poses(), make_record('a', 0.15)), (make_poses(1000), make_record('b', 0.3)))
     assert evaluate(*pairs).values['AP_easy'] == 100
     assert 'AP_easy' not in evaluate(*pairs, crowd_index_bounds=(0.1, 0.8)).values
-    with pytest.raises(ConfigError, match='two rising crowd indices'):
+    with pytest.raises(ConfigError, match='crowd_index_bounds is two numbers from 0 to 1'):
         evaluate(crowd_index_bounds=(0.8, 0.1))
 
 

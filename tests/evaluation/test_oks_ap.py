@@ -266,7 +266,7 @@ def test_invalid_settings_are_refused():
         OKSAP(COCO, score_mode='box')
     with pytest.raises(ConfigError, match="nms_mode is one of 'none', 'oks_nms', 'soft_oks_nms'; got True"):
         OKSAP(COCO, nms_mode=True)
-    with pytest.raises(ConfigError, match='nms_threshold is an OKS, above 0 and up to 1; got 0'):
+    with pytest.raises(ConfigError, match='nms_threshold is a number above 0 and up to 1; got 0'):
         OKSAP(COCO, nms_threshold=0)
 
 

@@ -20,11 +20,22 @@ from poseplug.core.geometry import (
     translation_matrix,
 )
 from poseplug.core.sample import Sample
-from poseplug.data.transforms.base import Transform
+from poseplug.core.setting_checks import (
+    MAX_ENLARGEMENT,
+    MIN_ENLARGEMENT,
+    check_colors,
+    check_counts,
+    check_intervals,
+    check_kernel_sizes,
+    check_number,
+    check_probabilities,
+)
+from poseplug.data.transforms.base import PipelineStage, Transform
 from poseplug.registry import TRANSFORMS
 
 _MAX_NORMAL_DEVIATIONS = 3.0  # a normal draw has no limit; packs are cut for this many standard deviations (99.7 %)
 _BLUR_METHODS = ('mean', 'median')
+_MAX_LOG2_GROWTH = 2.0  # a crop four times as large, and as small; at the limit of the draw 16 times
 
 
 @TRANSFORMS.register_module()
@@ -36,7 +47,12 @@ class RandomScaleRotate(Transform):
         scale_factor: smallest and largest enlargement.
         degrees: largest angle, clockwise and counterclockwise.
         shift_factor: standard deviation of a normal shift on either axis, as a fraction of the input's size.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
+
+    stage = PipelineStage.GEOMETRY
 
     def __init__(
         self,
@@ -45,6 +61,9 @@ class RandomScaleRotate(Transform):
         degrees: float = 40.0,
         shift_factor: float = 0.0,
     ):
+        check_intervals('RandomScaleRotate', MIN_ENLARGEMENT, MAX_ENLARGEMENT, scale_factor=scale_factor)
+        check_number('RandomScaleRotate', 'degrees', degrees, 0, 180)
+        check_probabilities('RandomScaleRotate', shift_factor=shift_factor)
         self.input_size, self.scale_factor = input_size, scale_factor
         self.degrees, self.shift_factor = degrees, shift_factor
 
@@ -78,7 +97,12 @@ class NormalScaleRotate(Transform):
         shift_factor: standard deviation of a shift on either axis, as a fraction of the crop's size; the limit is twice
             as much.
         shift_prob: probability of a shift.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
+
+    stage = PipelineStage.GEOMETRY
 
     def __init__(
         self,
@@ -90,6 +114,15 @@ class NormalScaleRotate(Transform):
         shift_factor: float = 0.0,
         shift_prob: float = 0.3,
     ):
+        if log2_scale:
+            check_number('NormalScaleRotate', 'scale_factor', scale_factor, 0, _MAX_LOG2_GROWTH)
+        else:
+            # From 1 on the smallest draws would turn the image inside out.
+            check_number('NormalScaleRotate', 'scale_factor', scale_factor, 0, 1, below=True)
+        check_number('NormalScaleRotate', 'degrees', degrees, 0, 180)
+        check_probabilities(
+            'NormalScaleRotate', rotate_prob=rotate_prob, shift_factor=shift_factor, shift_prob=shift_prob
+        )
         self.input_size, self.scale_factor, self.log2_scale = input_size, scale_factor, log2_scale
         self.degrees, self.rotate_prob = degrees, rotate_prob
         self.shift_factor, self.shift_prob = shift_factor, shift_prob
@@ -131,9 +164,15 @@ class RandomFlip(Transform):
     Args:
         input_size: (width, height) of the input in px.
         prob: probability of a flip.
+
+    Raises:
+        ConfigError: `prob` is no probability.
     """
 
+    stage = PipelineStage.GEOMETRY
+
     def __init__(self, input_size: Size, prob: float = 0.5):
+        check_probabilities('RandomFlip', prob=prob)
         self.input_size, self.prob = input_size, prob
 
     def __call__(self, sample: Sample) -> Sample:
@@ -155,9 +194,15 @@ class RandomColor(Transform):
         contrast: largest relative change of the contrast about mid-gray.
         brightness: largest shift of the brightness, as a fraction of its range.
         channel_gain: largest relative change of a channel's contrast.
+
+    Raises:
+        ConfigError: a setting is not from 0 to 1.
     """
 
+    stage = PipelineStage.INPUT
+
     def __init__(self, contrast: float = 0.3, brightness: float = 0.15, channel_gain: float = 0.15):
+        check_probabilities('RandomColor', contrast=contrast, brightness=brightness, channel_gain=channel_gain)
         self.contrast, self.brightness, self.channel_gain = contrast, brightness, channel_gain
 
     def __call__(self, sample: Sample) -> Sample:
@@ -187,14 +232,16 @@ class RandomBlur(Transform):
         kernel_sizes: sides of the square in px, of which one is drawn; odd numbers from 3.
 
     Raises:
-        ConfigError: the method is unknown, or a kernel size is even or below 3.
+        ConfigError: the method is unknown, a kernel size is even or below 3, or `prob` is no probability.
     """
+
+    stage = PipelineStage.INPUT
 
     def __init__(self, prob: float = 0.1, method: str = 'mean', kernel_sizes: Sequence[int] = (3, 5, 7)):
         if method not in _BLUR_METHODS:
             raise ConfigError(f'RandomBlur: method is one of {", ".join(_BLUR_METHODS)}; got {method!r}')
-        if not kernel_sizes or any(size < 3 or size % 2 == 0 for size in kernel_sizes):
-            raise ConfigError(f'RandomBlur: kernel_sizes are odd numbers of pixels from 3; got {tuple(kernel_sizes)}')
+        check_probabilities('RandomBlur', prob=prob)
+        check_kernel_sizes('RandomBlur', kernel_sizes=kernel_sizes)
         self.prob, self.method, self.kernel_sizes = prob, method, tuple(kernel_sizes)
 
     def __call__(self, sample: Sample) -> Sample:
@@ -223,8 +270,10 @@ class RandomErase(Transform):
         fill: color (BGR, 0 to 255) of the rectangles, or 'noise' for random pixels.
 
     Raises:
-        ConfigError: `fill` is another word.
+        ConfigError: `fill` is another word, or a setting is out of range.
     """
+
+    stage = PipelineStage.INPUT
 
     def __init__(
         self,
@@ -235,6 +284,11 @@ class RandomErase(Transform):
     ):
         if isinstance(fill, str) and fill != 'noise':
             raise ConfigError(f"RandomErase: fill is a color (BGR, 0 to 255) or 'noise'; got {fill!r}")
+        if not isinstance(fill, str):
+            check_colors('RandomErase', fill=fill)
+        check_probabilities('RandomErase', prob=prob)
+        check_counts('RandomErase', max_holes=max_holes)
+        check_intervals('RandomErase', 0, 1, hole_size_range=hole_size_range)
         self.prob, self.max_holes, self.hole_size_range, self.fill = prob, max_holes, hole_size_range, fill
 
     def __call__(self, sample: Sample) -> Sample:

@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
-__all__ = ['Transform']
+__all__ = ['PipelineStage', 'Transform', 'TransformContainer', 'build_pipeline']
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from itertools import product
+from typing import Any, ClassVar
 
 import numpy as np
 
+from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size
 from poseplug.core.sample import Sample
+from poseplug.registry import TRANSFORMS
+
+
+class PipelineStage(IntEnum):
+    """What a transform changes, in the order in which the transforms of a pipeline stand.
+
+    Attributes:
+        description: what a transform of that stage does, for messages.
+
+    Example:
+        >>> PipelineStage.CROP < PipelineStage.WARP
+        True
+    """
+
+    IMAGE = 0, 'replaces the image'
+    CROP = 1, 'crops the image'
+    PART_CROP = 2, 'crops a part'
+    GEOMETRY = 3, 'changes the crop'
+    VIEWS = 4, 'adds views'
+    MASK = 5, 'draws the loss mask'
+    WARP = 6, 'warps the image'
+    INPUT = 7, 'changes the warped input'
+
+    description: str
+
+    def __new__(cls, value: int, description: str) -> PipelineStage:
+        """Return the stage of a number."""
+        stage = int.__new__(cls, value)
+        stage._value_, stage.description = value, description
+        return stage
+
+
+# A crop replaces the matrix and a warp the input, so that what an earlier one did would be lost.
+_SINGLE_STAGES = (PipelineStage.CROP, PipelineStage.WARP)
 
 
 class Transform(ABC):
     """One change of one sample. Every random number comes from `sample.rng`, so that the sample's key determines it.
+
+    Attributes:
+        stage: what it changes, which says where it may stand in a pipeline; None: anywhere.
 
     Example:
         >>> class Darken(Transform):
@@ -25,6 +66,7 @@ class Transform(ABC):
         [32.0, 32.0]
     """
 
+    stage: ClassVar[PipelineStage | None] = None
     needs_annotation: ClassVar[bool] = False  # whether the sample must say where its subject is, by a box or the like
 
     @abstractmethod
@@ -37,6 +79,10 @@ class Transform(ABC):
         Returns:
             The changed sample.
         """
+
+    def list_alternatives(self) -> list[list[Transform]]:
+        """Return the sequences of transforms of which one is applied to a sample: by default this transform alone."""
+        return [[self]]
 
     def expand_half_extent(self, half_extent: np.ndarray, input_size: Size) -> np.ndarray:
         """Return how much of the input before this transform can appear within an extent after it.
@@ -51,3 +97,66 @@ class Transform(ABC):
             (2,) half the extent before the transform, in the same unit.
         """
         return half_extent
+
+
+class TransformContainer(Transform):
+    """A transform that applies one of several lists of other transforms."""
+
+    @abstractmethod
+    def list_branches(self) -> list[Sequence[Transform]]:
+        """Return the lists of transforms, of which one is applied to a sample."""
+
+    def list_alternatives(self) -> list[list[Transform]]:
+        return [sequence for branch in self.list_branches() for sequence in _list_sequences(branch)]
+
+
+def build_pipeline(specs: Sequence[Transform | Mapping[str, Any]], **provided: Any) -> list[Transform]:
+    """Build the transforms of a pipeline, and check their order.
+
+    Args:
+        specs: the transforms in order, built or as config dicts.
+        provided: values of other parts, such as `input_size`, for the transforms that take them.
+
+    Returns:
+        The transforms.
+
+    Raises:
+        ConfigError: a transform is unknown or its settings are wrong, or two transforms stand in the wrong order.
+
+    Example:
+        >>> specs = [dict(type="CropBox"), dict(type="Warp"), dict(type="RandomFlip")]
+        >>> build_pipeline(specs, input_size=(64, 64))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        poseplug.core.errors.ConfigError: ...put it before Warp
+    """
+    pipeline = [TRANSFORMS.build(spec, **provided) for spec in specs]
+    for sequence in _list_sequences(pipeline):
+        _check_order(sequence)
+    return pipeline
+
+
+def _list_sequences(pipeline: Sequence[Transform]) -> list[list[Transform]]:
+    """Every sequence of transforms that a sample may pass."""
+    # Parts of other packages may be plain functions.
+    alternatives = [t.list_alternatives() if isinstance(t, Transform) else [[t]] for t in pipeline]
+    return [[t for part in parts for t in part] for parts in product(*alternatives)]
+
+
+def _check_order(sequence: Sequence[Transform]) -> None:
+    """Raise if a transform stands after one whose work it would undo or miss."""
+    staged = [(t.stage, type(t).__name__) for t in sequence if isinstance(t, Transform) and t.stage is not None]
+    for i, (stage, name) in enumerate(staged):
+        for earlier_stage, earlier_name in staged[:i]:
+            if stage == earlier_stage and stage in _SINGLE_STAGES:
+                raise ConfigError(
+                    f'pipeline: each of {earlier_name} and {name} {stage.description}, which undoes the first; leave '
+                    f'one of them out'
+                )
+            # The mask follows from the matrix alone: it may be drawn before or after the warp.
+            is_late_mask = stage == PipelineStage.MASK and earlier_stage >= PipelineStage.WARP
+            if stage < earlier_stage and not is_late_mask:
+                raise ConfigError(
+                    f'pipeline: {name} ({stage.description}) stands after {earlier_name} '
+                    f'({earlier_stage.description}); put it before {earlier_name}'
+                )

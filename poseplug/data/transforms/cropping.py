@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +12,12 @@ import numpy as np
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.geometry import CROP_RULES, CropRule, Size, crop_matrix, fit_matrix, image_center
 from poseplug.core.sample import Sample
+from poseplug.core.setting_checks import check_counts, check_enlargements, check_number, check_probabilities
 from poseplug.data.sources.limb_scale import CPM_MAGNIFICATION
-from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.base import PipelineStage, Transform, TransformContainer
 from poseplug.registry import TRANSFORMS
+
+_PERSON_HEIGHT_PX = 200.0  # of a person of scale 1
 
 
 @TRANSFORMS.register_module()
@@ -27,11 +30,17 @@ class CropByScale(Transform):
             to the width in others. The default is CPM's.
         center_offset_y: image px, times the person's scale, by which the position is moved down (15 for MPII in the
             released hourglass and HRNet).
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
 
+    stage = PipelineStage.CROP
     needs_annotation = True
 
     def __init__(self, input_size: Size, magnification_at_368: float = CPM_MAGNIFICATION, center_offset_y: float = 0.0):
+        check_enlargements('CropByScale', magnification_at_368=magnification_at_368)
+        check_number('CropByScale', 'center_offset_y', center_offset_y, -_PERSON_HEIGHT_PX, _PERSON_HEIGHT_PX)
         self.input_size, self.center_offset_y = input_size, center_offset_y
         self.magnification = magnification_at_368 * input_size[0] / 368
 
@@ -59,12 +68,16 @@ class LetterboxImage(Transform):
         side: 'height': the image's height fills it. 'longer': the side that reaches the input's border first does.
 
     Raises:
-        ConfigError: `side` is another word.
+        ConfigError: `side` is another word, or `fill_fraction` is out of range.
     """
+
+    stage = PipelineStage.CROP
 
     def __init__(self, input_size: Size, fill_fraction: float = 0.8, side: Literal['height', 'longer'] = 'height'):
         if side not in ('height', 'longer'):
             raise ConfigError(f"LetterboxImage: side is 'height' or 'longer'; got {side!r}")
+        # Above 1 the image's border is cut off.
+        check_enlargements('LetterboxImage', fill_fraction=fill_fraction)
         self.input_size, self.fill_fraction, self.side = input_size, fill_fraction, side
 
     def __call__(self, sample: Sample) -> Sample:
@@ -93,8 +106,12 @@ class CropBox(Transform):
             by its number of pixels.
         crop_rule: how the box meets the input, one of `poseplug.core.geometry.CROP_RULES`; that of the codec where it
             matches a released implementation.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
 
+    stage = PipelineStage.CROP
     needs_annotation = True
 
     def __init__(
@@ -105,6 +122,7 @@ class CropBox(Transform):
         use_udp: bool = False,
         crop_rule: CropRule | None = None,
     ):
+        check_enlargements('CropBox', padding=padding, keypoint_padding=keypoint_padding)
         self.input_size, self.padding, self.keypoint_padding = input_size, padding, keypoint_padding
         self.crop_rule = choose_crop_rule(use_udp, crop_rule)
 
@@ -143,7 +161,12 @@ class RandomHalfBody(Transform):
         num_keypoints_half_body: only subjects with more labeled keypoints than this become half bodies.
         padding: enlargement of the half's box.
         use_udp, crop_rule: as in `CropBox`.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
+
+    stage = PipelineStage.PART_CROP
 
     def __init__(
         self,
@@ -154,6 +177,9 @@ class RandomHalfBody(Transform):
         use_udp: bool = False,
         crop_rule: CropRule | None = None,
     ):
+        check_probabilities('RandomHalfBody', prob=prob)
+        check_counts('RandomHalfBody', min_count=0, num_keypoints_half_body=num_keypoints_half_body)
+        check_enlargements('RandomHalfBody', padding=padding)
         self.input_size, self.prob, self.num_keypoints_half_body = input_size, prob, num_keypoints_half_body
         self.padding, self.crop_rule = padding, choose_crop_rule(use_udp, crop_rule)
 
@@ -186,7 +212,7 @@ def choose_crop_rule(use_udp: bool, crop_rule: CropRule | None) -> CropRule:
 
 
 @TRANSFORMS.register_module()
-class TransformBySource(Transform):
+class TransformBySource(TransformContainer):
     """Applies another transform to the samples of each source, usually the one that crops.
 
     Args:
@@ -198,6 +224,9 @@ class TransformBySource(Transform):
 
     def __init__(self, input_size: Size, transforms: Mapping[str, Any]):
         self.transforms = {name: TRANSFORMS.build(t, input_size=input_size) for name, t in transforms.items()}
+
+    def list_branches(self) -> list[Sequence[Transform]]:
+        return [[transform] for transform in self.transforms.values()]
 
     def __call__(self, sample: Sample) -> Sample:
         source = sample.record.source

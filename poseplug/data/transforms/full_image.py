@@ -14,8 +14,14 @@ from poseplug.core.boxes import clip_boxes
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, crop_matrix, image_center, translation_matrix
 from poseplug.core.sample import Sample
+from poseplug.core.setting_checks import (
+    check_counts,
+    check_enlargement_lists,
+    check_enlargements,
+    check_probabilities,
+)
 from poseplug.data.masks import build_loss_mask
-from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.base import PipelineStage, Transform
 from poseplug.registry import TRANSFORMS
 
 _RESIZE_SIDES = ('height', 'longer', 'shorter')
@@ -39,6 +45,8 @@ class FitImage(Transform):
         ConfigError: a setting is out of range.
     """
 
+    stage = PipelineStage.CROP
+
     def __init__(
         self,
         input_size: Size,
@@ -48,10 +56,9 @@ class FitImage(Transform):
     ):
         if side not in _RESIZE_SIDES:
             raise ConfigError(f'FitImage: side is one of {_RESIZE_SIDES}; got {side!r}')
-        if size_divisor < 1 or (max_side is not None and max_side < size_divisor):
-            raise ConfigError(
-                f'FitImage: size_divisor is 1 px or more, and max_side is not below it; got {size_divisor}, {max_side}'
-            )
+        check_counts('FitImage', size_divisor=size_divisor)
+        if max_side is not None:
+            check_counts('FitImage', min_count=size_divisor, max_side=max_side)
         self.input_size, self.side, self.size_divisor, self.max_side = input_size, side, size_divisor, max_side
 
     def __call__(self, sample: Sample) -> Sample:
@@ -80,14 +87,14 @@ class MultiScaleImage(Transform):
         size_divisor: both sides of every view are multiples of it, in px.
 
     Raises:
-        ConfigError: a setting is not positive.
+        ConfigError: a setting is out of range.
     """
 
+    stage = PipelineStage.VIEWS
+
     def __init__(self, input_size: Size, scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0), size_divisor: int = 32):
-        if not scales or min(scales) <= 0 or size_divisor < 1:
-            raise ConfigError(
-                f'MultiScaleImage: scales and size_divisor are positive; got {tuple(scales)} and {size_divisor}'
-            )
+        check_enlargement_lists('MultiScaleImage', scales=scales)
+        check_counts('MultiScaleImage', size_divisor=size_divisor)
         self.input_size, self.scales, self.size_divisor = input_size, tuple(scales), size_divisor
 
     def __call__(self, sample: Sample) -> Sample:
@@ -114,14 +121,14 @@ class CenterOnInstance(Transform):
         height_fraction: height of the box as a fraction of the input's height (Cao et al. 2017: 0.6).
 
     Raises:
-        ConfigError: `height_fraction` is not positive.
+        ConfigError: `height_fraction` is out of range.
     """
 
+    stage = PipelineStage.CROP
+
     def __init__(self, input_size: Size, height_fraction: float = 0.6):
-        if not height_fraction > 0:
-            raise ConfigError(
-                f"CenterOnInstance: height_fraction is a positive fraction of the input's height; got {height_fraction}"
-            )
+        # Above 1 the input shows a part of the instance.
+        check_enlargements('CenterOnInstance', height_fraction=height_fraction)
         self.input_size, self.height_fraction = input_size, height_fraction
 
     def __call__(self, sample: Sample) -> Sample:
@@ -143,9 +150,15 @@ class RandomShift(Transform):
     Args:
         input_size: (width, height) of the input in px.
         shift_factor: largest shift as a fraction of the input's size (Cao et al. 2017: 40 px of 368).
+
+    Raises:
+        ConfigError: `shift_factor` is not from 0 to 1.
     """
 
+    stage = PipelineStage.GEOMETRY
+
     def __init__(self, input_size: Size, shift_factor: float = 40 / 368):
+        check_probabilities('RandomShift', shift_factor=shift_factor)
         self.input_size, self.shift_factor = input_size, shift_factor
 
     def __call__(self, sample: Sample) -> Sample:
@@ -167,6 +180,8 @@ class MaskIgnoredRegions(Transform):
     Args:
         input_size: (width, height) of the input in px.
     """
+
+    stage = PipelineStage.MASK
 
     def __init__(self, input_size: Size):
         self.input_size = input_size

@@ -20,8 +20,9 @@ from poseplug.core.geometry import (
 )
 from poseplug.core.instances import IgnoredRegions, Instances
 from poseplug.core.sample import Sample
+from poseplug.core.setting_checks import MAX_ENLARGEMENT, MIN_ENLARGEMENT, check_intervals, check_probabilities
 from poseplug.data.mosaic_image import ImageMosaic, Tile
-from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.base import PipelineStage, Transform
 from poseplug.registry import TRANSFORMS
 
 _HALF_PIXEL = 0.5  # px from the center of the first pixel to the border of the image
@@ -65,9 +66,16 @@ class Mosaic(MixImageTransform):
         prob: probability of a mosaic; a sample stays as it is otherwise.
         center_range: smallest and largest position of the point, in both axes, as a fraction of the input's size from
             the mosaic's corner.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
 
+    stage = PipelineStage.IMAGE
+
     def __init__(self, input_size: Size, prob: float = 1.0, center_range: tuple[float, float] = (0.5, 1.5)):
+        check_probabilities('Mosaic', prob=prob)
+        check_intervals('Mosaic', 0, 2, center_range=center_range)
         self.input_size, self.prob, self.center_range = input_size, prob, center_range
 
     def __call__(self, sample: Sample) -> Sample:
@@ -97,15 +105,22 @@ class MixUp(MixImageTransform):
     """Blends another image over the first with equal weight; the instances of both stay.
 
     The other image fits the input, is enlarged at random, flipped in half of the cases, and put at a random position
-    within the input or covering it. Stands after every transform of the first image's matrix.
+    within the input or covering it. Stands after the transform that crops or fits the first image.
 
     Args:
         input_size: (width, height) of the input in px.
         prob: probability of a blend; a sample stays as it is otherwise.
         ratio_range: smallest and largest enlargement of the other image.
+
+    Raises:
+        ConfigError: a setting is out of range.
     """
 
+    stage = PipelineStage.GEOMETRY  # what moves the first image afterwards, as a flip, moves both
+
     def __init__(self, input_size: Size, prob: float = 1.0, ratio_range: tuple[float, float] = (0.8, 1.6)):
+        check_probabilities('MixUp', prob=prob)
+        check_intervals('MixUp', MIN_ENLARGEMENT, MAX_ENLARGEMENT, ratio_range=ratio_range)
         self.input_size, self.prob, self.ratio_range = input_size, prob, ratio_range
 
     def __call__(self, sample: Sample) -> Sample:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size
 from poseplug.core.sample import Sample
-from poseplug.data.transforms.base import Transform
+from poseplug.core.setting_checks import check_counts
+from poseplug.data.transforms.base import Transform, TransformContainer, build_pipeline
 from poseplug.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class PipelineSwitch(Transform):
+class PipelineSwitch(TransformContainer):
     """Applies some transforms to the samples of the first epochs, and others to those of later epochs.
 
     The epoch is that of the sample's key. So a resumed run switches at the same sample, even with workers that load
@@ -30,7 +30,7 @@ class PipelineSwitch(Transform):
         later_transforms: transforms from that epoch on.
 
     Raises:
-        ConfigError: `switch_epoch` is negative.
+        ConfigError: `switch_epoch` is negative, or transforms stand in the wrong order.
     """
 
     def __init__(
@@ -40,11 +40,13 @@ class PipelineSwitch(Transform):
         first_transforms: Sequence[Mapping[str, Any]],
         later_transforms: Sequence[Mapping[str, Any]] = (),
     ):
-        if switch_epoch < 0:
-            raise ConfigError(f'PipelineSwitch: switch_epoch is 0 or later; got {switch_epoch}')
+        check_counts('PipelineSwitch', min_count=0, switch_epoch=switch_epoch)
         self.switch_epoch = switch_epoch
-        self.first_transforms = [TRANSFORMS.build(t, input_size=input_size) for t in first_transforms]
-        self.later_transforms = [TRANSFORMS.build(t, input_size=input_size) for t in later_transforms]
+        self.first_transforms = build_pipeline(first_transforms, input_size=input_size)
+        self.later_transforms = build_pipeline(later_transforms, input_size=input_size)
+
+    def list_branches(self) -> list[Sequence[Transform]]:
+        return [self.first_transforms, self.later_transforms]
 
     def __call__(self, sample: Sample) -> Sample:
         # The key's epoch, not a counter of calls: workers read ahead into the next epoch.

@@ -22,9 +22,10 @@ from poseplug.core.geometry import (
     translation_matrix,
 )
 from poseplug.core.sample import Sample
+from poseplug.core.setting_checks import check_colors, check_enlargement_lists
 from poseplug.data.collate import stack_padded
 from poseplug.data.mosaic_image import ImageMosaic
-from poseplug.data.transforms.base import Transform
+from poseplug.data.transforms.base import PipelineStage, Transform
 from poseplug.files.images import REDUCED_DECODE_FLAGS, LazyImage
 from poseplug.registry import TRANSFORMS
 
@@ -41,9 +42,15 @@ class MultiScaleCrop(Transform):
     Args:
         input_size: (width, height) of the input in px.
         scales: enlargement of each view.
+
+    Raises:
+        ConfigError: a scale is out of range.
     """
 
+    stage = PipelineStage.VIEWS
+
     def __init__(self, input_size: Size, scales: Sequence[float]):
+        check_enlargement_lists('MultiScaleCrop', scales=scales)
         self.input_size, self.scales = input_size, scales
 
     def __call__(self, sample: Sample) -> Sample:
@@ -67,8 +74,10 @@ class Warp(Transform):
             large images only: half the size still costs 85 % of the whole, because the entropy code must be read.
 
     Raises:
-        ConfigError: the interpolation is unknown.
+        ConfigError: the interpolation is unknown, or `fill_color` is no color.
     """
+
+    stage = PipelineStage.WARP
 
     def __init__(
         self,
@@ -79,6 +88,7 @@ class Warp(Transform):
     ):
         if interpolation not in _INTERPOLATION_FLAGS:
             raise ConfigError(f'Warp: interpolation is one of {", ".join(_INTERPOLATION_FLAGS)}; got {interpolation!r}')
+        check_colors('Warp', fill_color=fill_color)
         self.input_size, self.fill_color, self.reduced_decoding = input_size, tuple(fill_color), reduced_decoding
         self.interpolation_flag = _INTERPOLATION_FLAGS[interpolation]
 

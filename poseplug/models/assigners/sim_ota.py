@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from poseplug.core.boxes import aligned_box_iou
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_counts, check_not_negative, check_positive, check_positive_lists
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances, compute_keypoint_oks
 from poseplug.registry import MODELS
 
@@ -51,12 +52,17 @@ class SimOTA(Assigner):
     ):
         if sigmas is None:
             raise ConfigError('SimOTA compares keypoints by OKS, but the skeleton has no sigmas; add sigmas to it')
+        check_positive_lists('SimOTA', sigmas=sigmas)
         cost_weights = tuple(cost_weights)
-        if center_from not in ('keypoints', 'box') or candidate_topk < 1 or len(cost_weights) != 3:
+        if center_from not in ('keypoints', 'box') or len(cost_weights) != 3:
             raise ConfigError(
-                f"SimOTA: center_from is 'keypoints' or 'box', candidate_topk at least 1, and cost_weights has three "
-                f'values; got {center_from=}, {candidate_topk=}, {cost_weights=}'
+                f"SimOTA: center_from is 'keypoints' or 'box', and cost_weights has three values; got {center_from=}, "
+                f'{cost_weights=}'
             )
+        check_positive('SimOTA', center_radius=center_radius)
+        check_counts('SimOTA', candidate_topk=candidate_topk)
+        for weight in cost_weights:
+            check_not_negative('SimOTA', cost_weights=weight)
         self.sigmas = torch.tensor(tuple(sigmas), dtype=torch.float32)
         self.center_radius, self.center_from = center_radius, center_from
         self.candidate_topk, self.cost_weights = candidate_topk, cost_weights

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_not_negative
 from poseplug.models.losses.base import expand_weight
 from poseplug.registry import MODELS
 
@@ -35,9 +35,7 @@ class AssociativeEmbeddingLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, push_loss_factor: float = 0.5):
         super().__init__()
-        for name, value in (('loss_weight', loss_weight), ('push_loss_factor', push_loss_factor)):
-            if value < 0:
-                raise ConfigError(f'AssociativeEmbeddingLoss: {name} is not negative; got {value}')
+        check_not_negative('AssociativeEmbeddingLoss', loss_weight=loss_weight, push_loss_factor=push_loss_factor)
         self.loss_weight, self.push_loss_factor = loss_weight, push_loss_factor
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

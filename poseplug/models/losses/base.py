@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ['LossSpec', 'LossTable', 'apply_weight', 'check_positive', 'expand_weight', 'weighted_mean', 'weighted_sum']
+__all__ = ['LossSpec', 'LossTable', 'apply_weight', 'expand_weight', 'weighted_mean', 'weighted_sum']
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,21 +57,6 @@ def weighted_sum(terms: Tensor, weight: Tensor | None) -> Tensor:
         One number; 0 for an empty batch.
     """
     return apply_weight(terms, weight).sum()
-
-
-def check_positive(part: str, **settings: float) -> None:
-    """Check that settings of a loss are positive and finite.
-
-    Args:
-        part: Name of the loss, for the message.
-        settings: The settings by name.
-
-    Raises:
-        ConfigError: One of them is not.
-    """
-    for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise ConfigError(f'{part}: {name} is a positive number; got {value}')
 
 
 class LossTable(nn.Module):

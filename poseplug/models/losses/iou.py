@@ -7,6 +7,7 @@ __all__ = ['SquaredIoULoss']
 from torch import Tensor, nn
 
 from poseplug.core.boxes import aligned_box_iou
+from poseplug.core.setting_checks import check_not_negative
 from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
@@ -23,6 +24,7 @@ class SquaredIoULoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('SquaredIoULoss', loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -7,7 +7,8 @@ __all__ = ['JensenShannon', 'KLDivergence']
 import torch
 from torch import Tensor, nn
 
-from poseplug.models.losses.base import check_positive, weighted_mean
+from poseplug.core.setting_checks import check_not_negative, check_positive
+from poseplug.models.losses.base import weighted_mean
 from poseplug.registry import MODELS
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -31,6 +32,7 @@ class KLDivergence(nn.Module):
 
     def __init__(self, beta: float = 1.0, label_softmax: bool = False, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('KLDivergence', loss_weight=loss_weight)
         check_positive('KLDivergence', beta=beta)
         self.beta, self.label_softmax, self.loss_weight = beta, label_softmax, loss_weight
 
@@ -66,6 +68,7 @@ class JensenShannon(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('JensenShannon', loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from poseplug.core.setting_checks import check_not_negative, check_positive
 from poseplug.models.layers.dcc import KeypointDistributions
-from poseplug.models.losses.base import check_positive, weighted_sum
+from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
 MIN_LIKELIHOOD = 1e-4  # added to the likelihood before its logarithm, which bounds the loss of an outlier
@@ -41,6 +42,7 @@ class MLECCLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, min_relative_sigma: float = 1e-3):
         super().__init__()
+        check_not_negative('MLECCLoss', loss_weight=loss_weight)
         check_positive('MLECCLoss', min_relative_sigma=min_relative_sigma)
         self.loss_weight, self.min_relative_sigma = loss_weight, min_relative_sigma
 
@@ -88,6 +90,7 @@ class BinDivergence(nn.Module):
 
     def __init__(self, relative_sigma: float = 0.05, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('BinDivergence', loss_weight=loss_weight)
         check_positive('BinDivergence', relative_sigma=relative_sigma)
         self.relative_sigma, self.loss_weight = relative_sigma, loss_weight
 

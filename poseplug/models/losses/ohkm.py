@@ -7,6 +7,7 @@ __all__ = ['OHKMLoss']
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_counts, check_not_negative
 from poseplug.models.losses.base import apply_weight
 from poseplug.registry import MODELS
 
@@ -27,8 +28,8 @@ class OHKMLoss(nn.Module):
 
     def __init__(self, topk: int = 8, loss_weight: float = 1.0):
         super().__init__()
-        if topk < 1:
-            raise ConfigError(f'OHKMLoss counts at least one keypoint per image; got {topk=}')
+        check_not_negative('OHKMLoss', loss_weight=loss_weight)
+        check_counts('OHKMLoss', topk=topk)
         self.topk, self.loss_weight = topk, loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

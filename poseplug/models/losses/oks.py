@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_not_negative, check_positive_lists
 from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
@@ -33,8 +34,10 @@ class OKSLoss(nn.Module):
 
     def __init__(self, sigmas: Sequence[float] | None, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('OKSLoss', loss_weight=loss_weight)
         if sigmas is None:
             raise ConfigError('OKSLoss needs the sigmas of the keypoints, which the skeleton lacks; add sigmas to it')
+        check_positive_lists('OKSLoss', sigmas=sigmas)
         self.loss_weight = loss_weight
         self.register_buffer('sigmas', torch.tensor(tuple(sigmas), dtype=torch.float32), persistent=False)
 

@@ -7,7 +7,8 @@ __all__ = ['L1Loss', 'SmoothL1Loss', 'WingLoss']
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poseplug.models.losses.base import check_positive, weighted_mean
+from poseplug.core.setting_checks import check_not_negative, check_positive
+from poseplug.models.losses.base import weighted_mean
 from poseplug.registry import MODELS
 
 
@@ -21,6 +22,7 @@ class L1Loss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('L1Loss', loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -53,6 +55,7 @@ class SmoothL1Loss(nn.Module):
 
     def __init__(self, beta: float = 1.0, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('SmoothL1Loss', loss_weight=loss_weight)
         check_positive('SmoothL1Loss', beta=beta)
         self.beta, self.loss_weight = beta, loss_weight
 
@@ -89,6 +92,7 @@ class WingLoss(nn.Module):
 
     def __init__(self, omega: float = 10.0, epsilon: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('WingLoss', loss_weight=loss_weight)
         check_positive('WingLoss', omega=omega, epsilon=epsilon)
         self.omega, self.epsilon, self.loss_weight = omega, epsilon, loss_weight
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.setting_checks import check_counts, check_not_negative
 from poseplug.models.losses.base import weighted_mean
 from poseplug.registry import MODELS
 
@@ -39,6 +40,7 @@ class RLELoss(nn.Module):
 
     def __init__(self, num_layers: int = 6, hidden_channels: int = 64, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('RLELoss', loss_weight=loss_weight)
         self.flow, self.loss_weight = RealNVP(num_layers, hidden_channels), loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -85,7 +87,8 @@ class RealNVP(nn.Module):
 
     def __init__(self, num_layers: int = 6, hidden_channels: int = 64):
         super().__init__()
-        if num_layers < 2 or num_layers % 2:
+        check_counts('RLELoss', num_layers=num_layers, hidden_channels=hidden_channels)
+        if num_layers % 2:
             raise ConfigError(f'RLELoss: layers come in pairs, one for x and one for y; got {num_layers=}')
         self.scales = nn.ModuleList(_build_coupling_mlp(hidden_channels) for _ in range(num_layers))
         self.moves = nn.ModuleList(_build_coupling_mlp(hidden_channels) for _ in range(num_layers))

@@ -6,6 +6,7 @@ __all__ = ['MeanSquaredError', 'SumSquaredError']
 
 from torch import Tensor, nn
 
+from poseplug.core.setting_checks import check_not_negative
 from poseplug.models.losses.base import apply_weight, expand_weight
 from poseplug.registry import MODELS
 
@@ -46,6 +47,7 @@ class MeanSquaredError(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0, skip_empty_channel: bool = False):
         super().__init__()
+        check_not_negative('MeanSquaredError', loss_weight=loss_weight)
         self.loss_weight, self.skip_empty_channel = loss_weight, skip_empty_channel
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

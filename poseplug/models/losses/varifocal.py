@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poseplug.core.setting_checks import check_not_negative, check_probabilities
 from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
@@ -28,6 +29,9 @@ class VarifocalLoss(nn.Module):
 
     def __init__(self, alpha: float = 0.75, gamma: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('VarifocalLoss', loss_weight=loss_weight)
+        check_probabilities('VarifocalLoss', alpha=alpha)
+        check_not_negative('VarifocalLoss', gamma=gamma)
         self.alpha, self.gamma, self.loss_weight = alpha, gamma, loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -58,6 +62,7 @@ class BinaryCrossEntropy(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
+        check_not_negative('BinaryCrossEntropy', loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(self, predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

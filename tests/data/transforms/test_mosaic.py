@@ -175,7 +175,7 @@ def test_transforms_switch_at_an_epoch():
     switch = PipelineSwitch(SIZE, 3, [dict(type='Mosaic')], later_transforms=[dict(type='LetterboxImage')])
     assert isinstance(transform_sample(switch, epoch=2).image, ImageMosaic)
     assert not isinstance(transform_sample(switch, epoch=3).image, ImageMosaic)
-    with pytest.raises(ConfigError, match='switch_epoch is 0 or later'):
+    with pytest.raises(ConfigError, match='switch_epoch is a whole number from 0 on'):
         PipelineSwitch(SIZE, -1, [])
 
 

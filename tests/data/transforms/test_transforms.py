@@ -10,6 +10,7 @@ from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.geometry import rotation_matrix, scaling_matrix, transform_points, translation_matrix
 from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.collate import collate
+from poseplug.data.transforms.base import build_pipeline
 from poseplug.files.images import LazyImage
 from poseplug.registry import TRANSFORMS
 from poseplug.skeletons.lsp import LSP
@@ -243,12 +244,71 @@ def test_a_sample_that_a_transform_cannot_serve_is_an_error(kind, settings, erro
 @pytest.mark.parametrize(('kind', 'settings', 'message'), [
     ('LetterboxImage', dict(side='wide'), "side is 'height' or 'longer'; got 'wide'"),
     ('RandomBlur', dict(method='gauss'), "method is one of mean, median; got 'gauss'"),
-    ('RandomBlur', dict(kernel_sizes=(3, 4)), r'kernel_sizes are odd numbers of pixels from 3; got \(3, 4\)'),
+    ('RandomBlur', dict(kernel_sizes=(3, 4)), r'kernel_sizes is a list of odd numbers from 3 on; got \(3, 4\)'),
     ('Warp', dict(interpolation='lanczos'), "interpolation is one of linear, cubic, area; got 'lanczos'"),
 ])  # fmt: skip
 def test_a_setting_that_does_not_exist_is_an_error(kind, settings, message):
     with pytest.raises(ConfigError, match=message):
         build(kind, **settings)
+
+
+FLIP, SHIFT, MIX = dict(type='RandomFlip', prob=1.0), dict(type='RandomShift'), dict(type='MixUp')
+CROP, WARP, COLOR = dict(type='CropBox'), dict(type='Warp'), dict(type='RandomColor')
+LETTERBOX, MASK = dict(type='LetterboxImage'), dict(type='MaskIgnoredRegions')
+VIEWS, HALF = dict(type='MultiScaleCrop', scales=(1.0, 0.5)), dict(type='RandomHalfBody')
+SWITCH = dict(type='PipelineSwitch', switch_epoch=1, first_transforms=[SHIFT, MIX])
+BY_SOURCE = dict(type='TransformBySource', transforms=dict(lsp=LETTERBOX, mpii=CROP))
+
+
+@pytest.mark.parametrize(('steps', 'second', 'first'), [
+    ([CROP, WARP, FLIP], 'RandomFlip', 'Warp'),
+    ([CROP, WARP, dict(type='RandomScaleRotate')], 'RandomScaleRotate', 'Warp'),
+    ([CROP, WARP, HALF], 'RandomHalfBody', 'Warp'),
+    ([WARP, CROP], 'CropBox', 'Warp'),
+    ([FLIP, CROP, WARP], 'CropBox', 'RandomFlip'),  # the crop would discard the flip of the pixels
+    ([CROP, FLIP, HALF, WARP], 'RandomHalfBody', 'RandomFlip'),
+    ([CROP, COLOR, WARP], 'Warp', 'RandomColor'),
+    ([CROP, VIEWS, SHIFT, WARP], 'RandomShift', 'MultiScaleCrop'),  # it would move the first view alone
+    ([CROP, MASK, SHIFT, WARP], 'RandomShift', 'MaskIgnoredRegions'),
+    ([CROP, WARP, MASK, SHIFT], 'RandomShift', 'Warp'),
+    ([LETTERBOX, dict(type='Mosaic'), WARP], 'Mosaic', 'LetterboxImage'),
+    ([MIX, LETTERBOX, WARP], 'LetterboxImage', 'MixUp'),
+    ([LETTERBOX, WARP, SWITCH], 'RandomShift', 'Warp'),
+    ([SWITCH, LETTERBOX, WARP], 'LetterboxImage', 'RandomShift'),
+    ([FLIP, BY_SOURCE, WARP], 'LetterboxImage', 'RandomFlip'),
+])  # fmt: skip
+def test_a_pipeline_in_another_order_is_an_error_that_names_both(steps, second, first):
+    with pytest.raises(
+        ConfigError, match=rf'pipeline: {second} \(.*\) stands after {first} \(.*\); put it before {first}'
+    ):
+        build_pipeline(steps, input_size=SIZE)
+
+
+@pytest.mark.parametrize(('steps', 'names'), [
+    ([CROP, LETTERBOX, WARP], 'CropBox and LetterboxImage'),
+    ([BY_SOURCE, CROP, WARP], 'LetterboxImage and CropBox'),
+    ([CROP, WARP, COLOR, WARP], 'Warp and Warp'),
+])  # fmt: skip
+def test_a_second_crop_or_warp_is_an_error(steps, names):
+    with pytest.raises(ConfigError, match=f'each of {names} .* leave one of them out|Warp .* stands after RandomColor'):
+        build_pipeline(steps, input_size=SIZE)
+
+
+@pytest.mark.parametrize('steps', [
+    [CROP, HALF, FLIP, SHIFT, WARP, COLOR],
+    [LETTERBOX, SHIFT, FLIP, MASK, WARP],
+    [LETTERBOX, SHIFT, FLIP, WARP, MASK],
+    [LETTERBOX, SWITCH, WARP, COLOR, dict(type='RandomErase')],
+    [BY_SOURCE, FLIP, VIEWS, WARP],
+    [WARP],
+], ids=str)  # fmt: skip
+def test_a_pipeline_in_order_is_built(steps):
+    assert len(build_pipeline(steps, input_size=SIZE)) == len(steps)
+
+
+def test_a_transform_of_another_package_stands_anywhere():
+    steps = [CROP, WARP, lambda sample: sample]
+    assert build_pipeline(steps, input_size=SIZE)[-1] is steps[-1]
 
 
 def test_the_warp_is_bicubic_where_asked():

@@ -106,5 +106,5 @@ def test_an_image_without_instances_has_zero_loss_and_a_gradient():
 
 @pytest.mark.parametrize('settings', [dict(loss_weight=-1.0), dict(push_loss_factor=-0.5)])
 def test_a_negative_factor_is_an_error(settings):
-    with pytest.raises(ConfigError, match=f'{next(iter(settings))} is not negative; got -'):
+    with pytest.raises(ConfigError, match=f'{next(iter(settings))} is a number from 0 on; got -'):
         AssociativeEmbeddingLoss(**settings)

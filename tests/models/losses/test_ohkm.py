@@ -53,5 +53,5 @@ def test_a_topk_above_the_number_of_channels_is_an_error():
 
 
 def test_a_topk_of_zero_is_an_error():
-    with pytest.raises(ConfigError, match='at least one keypoint per image; got topk=0'):
+    with pytest.raises(ConfigError, match='topk is a whole number from 1 on; got 0'):
         OHKMLoss(topk=0)
