@@ -21,7 +21,8 @@ from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.models.heads.base import Head
 from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry
-from poseplug.registry.registries import inspect_parameters, qualified_name
+from poseplug.registry.registries import qualified_name
+from poseplug.registry.wiring import inspect_parameters
 from poseplug.testing import (
     SMALL_SKELETON,
     BackboneContract,

@@ -19,6 +19,7 @@ from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_counts, check_number, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.grid import Grid
+from poseplug.registry.wiring import Slot
 
 Fields = Mapping[str, Tensor]
 
@@ -65,6 +66,9 @@ class Codec(ABC):
 
     Attributes:
         matches: the values of `match` that the codec offers.
+        needs: settings that other parts provide.
+        gives: names of its attributes that other parts may need.
+        slots: settings that hold other parts.
         score_meaning: what the score of a keypoint means.
         tolerance: largest error of `decode(encode(x))` in input pixels, for a keypoint inside the input.
         field_kind: what a head must predict: 'maps', 'bins' (two classifications per keypoint), 'points', 'integral'
@@ -94,6 +98,9 @@ class Codec(ABC):
     match: Literal['poseplug', 'mmpose', 'official'] = field(default='poseplug', kw_only=True)
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug',)
+    needs: ClassVar[tuple[str, ...]] = ('skeleton',)
+    gives: ClassVar[tuple[str, ...]] = ('fields', 'shapes', 'input_size')
+    slots: ClassVar[Mapping[str, Slot]] = {}
     score_meaning: ClassVar[str] = 'peak of the field, clipped to 0..1'
     tolerance: ClassVar[float] = 1.0
     field_kind: ClassVar[str] = 'maps'
@@ -202,6 +209,8 @@ class MapCodec(Codec):
     """
 
     stride: int = 4
+
+    gives: ClassVar[tuple[str, ...]] = (*Codec.gives, 'stride')
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -97,6 +97,9 @@ class Heatmap(MapCodec):
     smoothing_kernel_size: int | None = None
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose', 'official')
+    # As the codec of the keypoints in PAF and Tags, it has their input and stride; elsewhere these are settings.
+    needs: ClassVar[tuple[str, ...]] = ('skeleton', 'input_size', 'stride', 'instances')
+    gives: ClassVar[tuple[str, ...]] = (*MapCodec.gives, 'aligned')
     tolerance: ClassVar[float] = 4.25  # 3 px on both axes: the corner beyond the last cell
 
     def __post_init__(self) -> None:

@@ -52,6 +52,7 @@ class Integral(MapCodec):
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
     score_meaning: ClassVar[str] = "peak of the keypoint's distribution, as a fraction of the target's, clipped to 0..1"
+    gives: ClassVar[tuple[str, ...]] = (*MapCodec.gives, 'aligned')
     tolerance: ClassVar[float] = 0.01
     field_kind: ClassVar[str] = 'integral'
 

@@ -18,6 +18,9 @@ from poseplug.core.poses import Poses
 from poseplug.fields.peaks import Peaks
 from poseplug.grouping.paf import ParseResult
 from poseplug.registry import CODECS
+from poseplug.registry.wiring import Slot
+
+HEATMAP_CODEC_SLOT = Slot('codec', ('skeleton', 'input_size', 'stride', 'instances'))
 
 
 def build_heatmap_codec(owner: MapCodec, spec: Any, instances: str, defaults: Mapping[str, Any]) -> Heatmap:

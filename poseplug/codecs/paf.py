@@ -14,7 +14,12 @@ from torch import Tensor
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import Heatmap, labeled_mask
-from poseplug.codecs.multi_instance import build_heatmap_codec, concat_image_poses, select_central_instances
+from poseplug.codecs.multi_instance import (
+    HEATMAP_CODEC_SLOT,
+    build_heatmap_codec,
+    concat_image_poses,
+    select_central_instances,
+)
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_number
@@ -25,6 +30,7 @@ from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
 from poseplug.grouping.paf import ParseResult, check_paf_fields, parse_paf_batch
 from poseplug.grouping.paf_rules import PAFRules, get_paf_rules
 from poseplug.registry import CODECS
+from poseplug.registry.wiring import Slot
 
 # Settings of the heatmap codec, unless its config says otherwise.
 _HEATMAP_DEFAULTS = dict(background=True, unlabeled='empty', outside='empty')
@@ -85,6 +91,7 @@ class PAF(MapCodec):
 
     tolerance: ClassVar[float] = 5.7
     groups_instances: ClassVar[bool] = True
+    slots: ClassVar[Mapping[str, Slot]] = {'heatmap_codec': HEATMAP_CODEC_SLOT}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['Tags']
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import Heatmap, labeled_mask
-from poseplug.codecs.multi_instance import build_heatmap_codec, select_central_instances
+from poseplug.codecs.multi_instance import HEATMAP_CODEC_SLOT, build_heatmap_codec, select_central_instances
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.fields.gaussians import round_to_cells
@@ -22,6 +23,7 @@ from poseplug.fields.grid import Grid
 from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
 from poseplug.grouping.tags import TagParseResult, TagRules, parse_tags
 from poseplug.registry import CODECS
+from poseplug.registry.wiring import Slot
 
 # Settings of the heatmap codec, unless its config says otherwise.
 _HEATMAP_DEFAULTS = dict(unlabeled='empty', outside='empty')
@@ -80,6 +82,7 @@ class Tags(MapCodec):
 
     tolerance: ClassVar[float] = 4.25  # that of the heatmap codec
     groups_instances: ClassVar[bool] = True
+    slots: ClassVar[Mapping[str, Slot]] = {'heatmap_codec': HEATMAP_CODEC_SLOT}
     relative_fields: ClassVar[frozenset[str]] = frozenset({'tags'})
 
     def __post_init__(self) -> None:

@@ -1,98 +1,60 @@
-"""Checks of a config: which registry builds which key, and every setting that does not fit."""
+"""Checks of a config: every setting that no part accepts, and every type that is not registered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import Registry as MMEngineRegistry
 
-from poseplug.config.locations import KeyPath, find_used_names, list_config_files
+from poseplug.config.locations import KeyPath, find_base_variables, find_unread_names, list_config_files
+from poseplug.config.settings import CONFIG_SETTINGS, CONFIG_SLOTS, TRAINING_SLOTS
 from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
-from poseplug.registry import (
-    CODECS,
-    DATASETS,
-    HOOKS,
-    LOOPS,
-    METRICS,
-    MODELS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
-    OPTIM_WRAPPERS,
-    SOURCES,
-    TRANSFORMS,
-    Registry,
-)
-from poseplug.registry.registries import (
-    PartType,
-    describe_unknown_part,
-    find_argument_errors,
-    find_registered_part,
-)
+from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, Registry, get_registry
+from poseplug.registry.registries import describe_unknown_part, find_registered_part
+from poseplug.registry.wiring import PartType, Slot, find_argument_errors, get_slots
 
 
-class PartKind(NamedTuple):
-    """The parts below a key of a config.
+class PartSpec(NamedTuple):
+    """The settings of a part in a config.
 
     Attributes:
-        registry: builds them.
-        provided: names of the arguments that other parts provide.
-        external_settings: settings in the same dict that are not for the part's constructor.
-        default_type: the part of a dict without `type`; None: such a dict is not a part.
+        path: the keys and indices that lead to them.
+        settings: of the part; a value that is not a dict is an error.
+        slot: the setting that holds the part.
     """
 
-    registry: MMEngineRegistry
-    provided: tuple[str, ...] = ()
-    external_settings: tuple[str, ...] = ()
-    default_type: str | None = None
+    path: KeyPath
+    settings: Any
+    slot: Slot
 
+    @property
+    def type(self) -> Any:
+        """The type of the part: a name, a class or a function; None if it has none."""
+        key = next(key for key in reversed(self.path) if isinstance(key, str))
+        return self.slot.get_type(self.settings, key) if isinstance(self.settings, Mapping) else None
 
-PART_KINDS = {
-    'model': PartKind(MODELS, ('skeleton',)),
-    'backbone': PartKind(MODELS, ('input_size',)),
-    'neck': PartKind(MODELS, ('in_channels', 'strides')),
-    'head': PartKind(MODELS, ('in_channels', 'strides', 'fields', 'stride', 'shapes', 'input_size', 'aligned')),
-    'loss': PartKind(MODELS, ('sigmas',)),
-    'assigner': PartKind(MODELS, ('sigmas',)),
-    'codec': PartKind(CODECS, ('skeleton',)),
-    'heatmap_codec': PartKind(CODECS, ('skeleton', 'input_size', 'stride', 'instances')),
-    'dataset': PartKind(DATASETS, ('skeleton', 'input_size', 'seed')),
-    'sources': PartKind(SOURCES),
-    'pipeline': PartKind(TRANSFORMS, ('input_size',)),
-    'val_evaluator': PartKind(METRICS, ('skeleton',)),
-    'test_evaluator': PartKind(METRICS, ('skeleton',)),
-}
-_DATALOADER_KEYS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-_CORE_KEYS = ('model', *_DATALOADER_KEYS, 'val_evaluator', 'test_evaluator')
-TRAINING_KEYS = ('train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks')
-_TRAINING_SWITCHES = ('init', 'freeze', 'compile', 'auto_scale_lr')
-KNOWN_KEYS = {*_CORE_KEYS, *TRAINING_KEYS, *_TRAINING_SWITCHES, 'skeleton', 'seed', 'overfit_steps', 'custom_imports'}
-_DATALOADER_SETTINGS = ('batch_size', 'num_workers', 'source_ratios', 'dataset')
-_INPUT_NORM_SETTINGS = ('mean', 'std', 'channel_order')
+    @property
+    def kind_name(self) -> str:
+        """What messages call the part, such as 'a codec'."""
+        name = self.slot.kind if isinstance(self.slot.kind, str) else str(self.path[-1])
+        return f'an {name}' if name[0] in 'aeiou' else f'a {name}'
 
+    def find_class(self) -> PartType | None:
+        """Find the class or function of the part; None if it is not registered.
 
-@cache
-def get_training_part_kinds() -> dict[str, PartKind]:
-    """Return the kinds of part that only training builds, by key.
+        Raises:
+            PluginError: the type is registered twice, or its package does not load.
+        """
+        return find_part_type(self.registry, self.type) if self.type is not None else None
 
-    The training engine is imported, which checking the other keys does not need.
-    """
-    from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
-
-    import poseplug.engine.schedules  # noqa: F401 - registers ours
-
-    return {
-        'train_cfg': PartKind(LOOPS, ('runner', 'dataloader'), default_type='TrainLoop'),
-        'optim_wrapper': PartKind(OPTIM_WRAPPERS, ('optimizer',), ('constructor', 'paramwise_cfg', 'optimizer')),
-        'optimizer': PartKind(OPTIMIZERS, ('params',)),
-        'param_scheduler': PartKind(
-            PARAM_SCHEDULERS, ('optimizer', 'param_name'), ('convert_to_iter_based', 'epoch_length')
-        ),
-        'default_hooks': PartKind(HOOKS, (), ('priority',)),
-        'custom_hooks': PartKind(HOOKS, (), ('priority',)),
-    }
+    @property
+    def registry(self) -> MMEngineRegistry | None:
+        """The registry of the part's kind; None for settings of a class that no registry has."""
+        return get_registry(self.slot.kind) if isinstance(self.slot.kind, str) else None
 
 
 def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[KeyPath, str]]:
@@ -105,60 +67,38 @@ def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[Ke
     Yields:
         Key path and message of each error. The settings below a wrong key are not checked.
     """
-    yield from _find_unread_keys(cfg)
-    yield from _find_dataloader_errors(cfg)
-    yield from _find_dict_errors(cfg)
+    yield from _find_unread_settings(cfg)
+    yield from _find_skipping_tests(cfg)
     yield from _find_skeleton_errors(cfg.get('skeleton'))
     if not isinstance(cfg.get('seed', 0), int):
         yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
     constructor = get_setting(cfg, ['optim_wrapper', 'constructor'])
     if training and constructor and find_part_type(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
         yield ('optim_wrapper', 'constructor'), describe_missing_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor)
-    part_kinds = {**PART_KINDS, **get_training_part_kinds()} if training else PART_KINDS
-    wrong_keys: list[KeyPath] = []
-    for path, spec, kind in iter_parts(cfg, part_kinds):
-        if not any(path[: len(key)] == key for key in wrong_keys):
-            errors = list(_find_part_errors(path, spec, kind))
-            wrong_keys += [key for key, _ in errors if key != path]
-            yield from errors
+    for part in iter_parts(cfg, [key for key in CONFIG_SLOTS if training or key not in TRAINING_SLOTS]):
+        yield from _find_part_errors(part)
 
 
-def _find_dataloader_errors(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
-    """Unknown settings of dataloaders, and data sets for tests that may skip images."""
-    for key in _DATALOADER_KEYS:
-        yield from _find_unknown_keys((key,), cfg.get(key), _DATALOADER_SETTINGS, 'a loader has')
+def _find_unread_settings(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Top-level settings that nothing reads: misspelt ones, and variables that their own file does not use."""
+    files = list_config_files(Path(cfg.filename)) if cfg.filename else []
+    names = {name for file in files for name in find_unread_names(file)} if files else set(cfg)
+    names -= {name for file in files for name in find_base_variables(file)}
+    for name in sorted(names - set(CONFIG_SETTINGS)):
+        if not name.startswith('_'):
+            hint = suggest_closest(name, CONFIG_SETTINGS) or f'a config has: {", ".join(CONFIG_SETTINGS)}'
+            remedy = 'a variable that only other files use begins with _'
+            yield (name,), compose_message(f'nothing reads {name!r}', hint, remedy if files else '')
+
+
+def _find_skipping_tests(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Data sets for tests that may skip images."""
     for key in ('val_dataloader', 'test_dataloader'):
         if get_setting(cfg, [key, 'dataset', 'max_skipped']):
             yield (
                 (key, 'dataset', 'max_skipped'),
                 'an image left out of a test would be missing from its results; leave max_skipped=0',
             )
-
-
-def _find_dict_errors(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
-    """Unknown settings of dicts that no registry builds."""
-    input_norm = get_setting(cfg.get('model'), ['input_norm'])
-    yield from _find_unknown_keys(('model', 'input_norm'), input_norm, _INPUT_NORM_SETTINGS, 'input_norm has')
-    auto_scale_lr = cfg.get('auto_scale_lr')
-    yield from _find_unknown_keys(('auto_scale_lr',), auto_scale_lr, ('base_batch_size',), 'auto_scale_lr has')
-
-
-def _find_unread_keys(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
-    """Top-level keys that are close to a known one: any other unknown key is a variable of the config."""
-    files = list_config_files(Path(cfg.filename)) if cfg.filename else []
-    used = {name for file in files for name in find_used_names(file)}
-    for key in set(cfg) - KNOWN_KEYS - used:
-        hint = suggest_closest(key, KNOWN_KEYS, cutoff=0.8)
-        if hint:
-            yield (key,), f'nothing reads {key!r}; {hint}'
-
-
-def _find_unknown_keys(path: KeyPath, spec: Any, known: Sequence[str], subject: str) -> Iterator[tuple[KeyPath, str]]:
-    """Keys of a plain dict that are not known; `subject` begins the message, such as 'a loader has'."""
-    for key in spec if isinstance(spec, Mapping) else ():
-        if key not in known:
-            hint = suggest_closest(key, known)
-            yield (*path, key), compose_message(f'{subject} no setting {key!r}', hint, f'known: {", ".join(known)}')
 
 
 def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
@@ -172,24 +112,32 @@ def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
         yield ('skeleton',), str(error)
 
 
-def _find_part_errors(path: KeyPath, spec: Mapping[str, Any], kind: PartKind) -> Iterator[tuple[KeyPath, str]]:
+def _find_part_errors(part: PartSpec) -> Iterator[tuple[KeyPath, str]]:
     """The errors in the type and the settings of one part."""
-    name = spec.get('type', kind.default_type)
+    if not isinstance(part.settings, Mapping):
+        yield part.path, f"{part.kind_name} is written as dict(type='Name', ...); got {part.settings!r}"
+        return
+    if part.type is None:
+        known = ', '.join(part.slot.default_types)
+        remedy = f'only {known} have a default one' if known else ''
+        yield part.path, compose_message(f"{part.kind_name} needs a 'type'; got {dict(part.settings)}", remedy)
+        return
     try:
-        part = find_part_type(kind.registry, name)
+        part_class = part.find_class()
     except PluginError as error:
-        yield (*path, 'type'), str(error)
+        yield (*part.path, 'type'), str(error)
         return
-    if part is None:
-        yield (*path, 'type'), describe_missing_part(kind.registry, name)
+    if part_class is None:
+        assert part.registry is not None
+        yield (*part.path, 'type'), describe_missing_part(part.registry, part.type)
         return
-    for key in PART_KINDS:
-        if isinstance(spec.get(key), str | int | float):
-            yield (*path, key), f"a {key} is written as dict(type='Name', ...); got {spec[key]!r}"
-    settings = {k: v for k, v in spec.items() if k != 'type' and k not in kind.external_settings}
-    part_name = name if isinstance(name, str) else name.__name__
-    for key, message in find_argument_errors(part, part_name, settings, kind.provided).items():
-        yield (*path, key) if key else path, message
+    has_type = part.registry is not None
+    external = ('type', *part.slot.builder_settings, *part.slot.builder_slots) if has_type else ()
+    settings = {key: value for key, value in part.settings.items() if key not in external}
+    name = part.type if isinstance(part.type, str) else getattr(part.type, '__name__', str(part.type))
+    part_name = name if has_type else str(part.path[-1])
+    for key, message in find_argument_errors(part_class, part_name, settings, part.slot.provides).items():
+        yield (*part.path, key) if key else part.path, message
 
 
 def find_part_type(registry: MMEngineRegistry, name: Any) -> PartType | None:
@@ -228,39 +176,45 @@ def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
     return describe_unknown_part(registry, name)
 
 
-def iter_parts(
-    cfg: Mapping[str, Any], part_kinds: Mapping[str, PartKind]
-) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
-    """Iterate over the dicts of a config that registries build, outer ones first.
+def iter_parts(cfg: Mapping[str, Any], keys: Iterable[str]) -> Iterator[PartSpec]:
+    """Iterate over the parts of a config, outer ones first.
 
-    A dict inside a part is of the part's kind unless `part_kinds` has its key. A dict below a key that ends in `_cfg`
-    is a setting that the part interprets, and no part.
+    Parts in a part are those of the slots that it declares; the parts in one that is not registered are left out.
 
     Args:
         cfg: the config.
-        part_kinds: kinds of part by key.
-
-    Yields:
-        Key path, dict and kind of each part.
+        keys: the top-level settings whose parts are needed.
     """
-    for key in (*_CORE_KEYS, *TRAINING_KEYS):
+    for key in keys:
         if key in cfg:
-            yield from _iter_parts_below(cfg[key], (key,), part_kinds.get(key), part_kinds)
+            yield from _iter_slot(cfg[key], (key,), CONFIG_SLOTS[key])
 
 
-def _iter_parts_below(
-    value: Any, path: KeyPath, kind: PartKind | None, part_kinds: Mapping[str, PartKind]
-) -> Iterator[tuple[KeyPath, dict[str, Any], PartKind]]:
-    """The parts in a value, which is of a kind unless a key inside says otherwise."""
-    if isinstance(value, dict):
-        if kind and ('type' in value or kind.default_type):
-            yield path, value, kind
-        for key, setting in value.items():
-            inherited_kind = None if str(key).endswith('_cfg') else kind
-            yield from _iter_parts_below(setting, (*path, key), part_kinds.get(key, inherited_kind), part_kinds)
-    elif isinstance(value, list | tuple):
+def _iter_slot(value: Any, path: KeyPath, slot: Slot) -> Iterator[PartSpec]:
+    """The parts in the value of a slot."""
+    if isinstance(value, list | tuple):
         for index, element in enumerate(value):
-            yield from _iter_parts_below(element, (*path, index), kind, part_kinds)
+            yield from _iter_slot(element, (*path, index), slot)
+    elif isinstance(value, Mapping) and slot.by_name and 'type' not in value:
+        for name, element in value.items():
+            yield from _iter_slot(element, (*path, name), replace(slot, by_name=False))
+    elif isinstance(value, Mapping | str | int | float):
+        part = PartSpec(path, value, slot)
+        yield part
+        for key, inner_slot in _list_inner_slots(part).items():
+            if key in part.settings:
+                yield from _iter_slot(part.settings[key], (*path, key), inner_slot)
+
+
+def _list_inner_slots(part: PartSpec) -> dict[str, Slot]:
+    """The slots of the parts in a part."""
+    if not isinstance(part.settings, Mapping):
+        return {}
+    try:
+        part_class = part.find_class()
+    except PluginError:  # `_find_part_errors` reports it
+        part_class = None
+    return {**part.slot.builder_slots, **get_slots(part_class)}
 
 
 def get_setting(cfg: Any, path: Sequence[Any]) -> Any:

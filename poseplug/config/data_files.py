@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,28 @@ _IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a n
 _MAX_BASE_DEPTH = 10  # a base of a base has depth 2; bases that refer to each other end here
 
 
-def load_data_config(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Load a JSON or YAML config with its bases.
+@dataclass(frozen=True)
+class ConfigLayer:
+    """The settings of one file of a config.
+
+    Attributes:
+        file: the file.
+        settings: of the file alone, without those of its bases.
+    """
+
+    file: Path
+    settings: dict[str, Any]
+
+
+def list_data_layers(path: Path, depth: int = 0) -> list[ConfigLayer]:
+    """Read a JSON or YAML config and its bases.
 
     Args:
         path: of the config; its bases are JSON or YAML files, too.
         depth: 0 for the config itself, 1 for its bases, 2 for bases of those.
 
     Returns:
-        The settings, merged with those of the bases.
+        The layers, bases first.
 
     Raises:
         UnsafeFileError: the config names modules to import, or a Python file as its base or as a teacher's config.
@@ -35,11 +49,57 @@ def load_data_config(path: Path, depth: int = 0) -> dict[str, Any]:
         raise ConfigError(f'{format_path(path)} is not a config: it holds no settings by name')
     _check_runs_no_code(content, path)
     bases = content.pop('_base_', [])
-    merged: dict[str, Any] = {}
+    layers: list[ConfigLayer] = []
     for base in [bases] if isinstance(bases, str) else bases:
         _check_base(base, path, depth)
-        merged = _merge_settings(merged, load_data_config(path.parent / base, depth + 1))
-    return _merge_settings(merged, content)
+        layers += list_data_layers(path.parent / base, depth + 1)
+    return [*layers, ConfigLayer(path, content)]
+
+
+def load_data_config(path: Path) -> dict[str, Any]:
+    """Load a JSON or YAML config with its bases, without looking up its parts.
+
+    Args:
+        path: of the config.
+
+    Returns:
+        The settings, merged with those of the bases.
+
+    Raises:
+        UnsafeFileError: as in `list_data_layers`.
+        ConfigError: as in `list_data_layers`.
+    """
+    merged: dict[str, Any] = {}
+    for layer in list_data_layers(path):
+        merged = merge_dicts(merged, layer.settings)
+    return merged
+
+
+def merge_dicts(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings into others; no dict of either is in the result.
+
+    Args:
+        base: the settings that are overridden.
+        override: the settings that override them. A dict with `_delete_` replaces that of the base as a whole.
+
+    Returns:
+        The merged settings, without `_delete_`.
+    """
+    result = {key: _copy_value(value) for key, value in base.items() if key not in override}
+    for key, value in override.items():
+        base_value = base.get(key)
+        if isinstance(value, Mapping) and isinstance(base_value, Mapping) and not value.get('_delete_'):
+            result[key] = merge_dicts(base_value, value)
+        else:
+            result[key] = _copy_value(value)
+    return result
+
+
+def _copy_value(value: Any) -> Any:
+    """A value with new dicts, without `_delete_` at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _copy_value(v) for key, v in value.items() if key != '_delete_'}
+    return [_copy_value(v) for v in value] if isinstance(value, list) else value
 
 
 def _check_runs_no_code(content: dict[str, Any], path: Path) -> None:
@@ -116,25 +176,6 @@ def parse_plain_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(' '.join(str(error).split())) from error
-
-
-def _merge_settings(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a base, replaced by those of a config; dicts are merged unless the config's has `_delete_`."""
-    result = dict(base)
-    for key, value in override.items():
-        base_value = result.get(key)
-        if isinstance(value, dict) and isinstance(base_value, Mapping) and not value.get('_delete_'):
-            result[key] = _merge_settings(base_value, value)
-        else:
-            result[key] = _strip_delete_marks(value)
-    return result
-
-
-def _strip_delete_marks(value: Any) -> Any:
-    """A value without `_delete_` at any depth."""
-    if isinstance(value, dict):
-        return {key: _strip_delete_marks(v) for key, v in value.items() if key != '_delete_'}
-    return value
 
 
 # --- Python configs ---------------------------------------------------------------------------------------------------

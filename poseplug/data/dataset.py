@@ -7,7 +7,7 @@ __all__ = ['PoseDataset', 'mask_outside_keypoints']
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from poseplug.core.setting_checks import check_counts, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.main_instances import select_center_instances
 from poseplug.data.sources.base import Source, SourceReport
-from poseplug.data.transforms.base import Transform, build_pipeline
+from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline
 from poseplug.files.images import ImageCache
 from poseplug.registry import DATASETS, SOURCES
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import Slot
 
 _DATA_MODES = ('topdown', 'bottomup', 'bottomup_centered')
 
@@ -63,6 +64,9 @@ class PoseDataset:
         AnnotationError: no instances are left, or a source labels left and right from another point of view
             (person-centric or observer-centric) than `skeleton`.
     """
+
+    needs = ('skeleton', 'input_size', 'seed')
+    slots: ClassVar = {'sources': Slot('source'), 'pipeline': PIPELINE_SLOT}
 
     def __init__(
         self,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 __all__ = [
-    'DEFAULT_HOOKS',
     'TrainingResult',
     'build_dataloader',
     'build_overfit_config',
     'count_usable_cores',
     'get_default_work_dir',
-    'merge_default_hooks',
     'run_training',
     'test',
     'train',
@@ -33,6 +31,7 @@ from torch.utils.data import DataLoader
 
 from poseplug.config.build import build_dataset, build_metrics, build_model, require_setting
 from poseplug.config.load import load_config
+from poseplug.config.settings import DataloaderSettings, merge_default_hooks, parse_settings
 from poseplug.core.errors import ConfigError
 from poseplug.core.progress import track_progress
 from poseplug.data.collate import collate
@@ -47,17 +46,6 @@ from poseplug.evaluation.results import EvaluationResult
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
 from poseplug.files.weights import load_weights
 
-# None switches off a hook that mmengine's Runner adds by default. Its replacement is in docs/explanation/engine.md.
-DEFAULT_HOOKS = dict(
-    runtime_info=None,
-    timer=None,
-    sampler_seed=None,
-    logger=None,
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='SaveHook'),
-    progress=dict(type='ProgressHook'),
-    check_invalid_loss=dict(type='CheckInvalidLossHook'),
-)
 _LOGGER = logging.getLogger('poseplug')
 _RUN_NUMBERS = itertools.count(1)  # mmengine keeps one logger per run name, so every run needs its own name
 _MULTI_SCALE_TRANSFORMS = ('MultiScaleCrop', 'MultiScaleImage')
@@ -71,24 +59,20 @@ def _get_default_device() -> str:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def _create_dataloader(dataset: PoseDataset, loader_cfg: Mapping[str, Any], train: bool, seed: int = 0) -> DataLoader:
-    """The loader of a data set with the `batch_size`, `num_workers` and `source_ratios` of the config's loader."""
-    batch_size = int(loader_cfg.get('batch_size', 1))
-    num_workers = int(loader_cfg.get('num_workers', 0))
-    if batch_size < 1 or num_workers < 0:
-        raise ConfigError(f'a loader needs batch_size >= 1 and num_workers >= 0; got {batch_size} and {num_workers}')
+def _create_dataloader(dataset: PoseDataset, settings: DataloaderSettings, train: bool, seed: int = 0) -> DataLoader:
+    """The loader of a data set."""
     batch_sampler: Any
     if train:
-        batch_sampler = _build_train_batch_sampler(dataset, batch_size, loader_cfg.get('source_ratios'), seed)
+        batch_sampler = _build_train_batch_sampler(dataset, settings.batch_size, settings.source_ratios, seed)
     else:
-        batch_sampler = _build_test_batch_sampler(dataset, batch_size)
+        batch_sampler = _build_test_batch_sampler(dataset, settings.batch_size)
     # more workers than cores only wait for each other; the processes of one machine divide its cores
     max_workers = max(1, count_usable_cores() // distributed.get_local_world_size())
     samples: Any = dataset
     return DataLoader(
         samples,
         batch_sampler=batch_sampler,
-        num_workers=min(num_workers, max_workers),
+        num_workers=min(settings.num_workers, max_workers),
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_init_loader_worker,
@@ -148,8 +132,9 @@ def build_dataloader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
     loader_cfg = require_setting(cfg, key)
     if 'dataset' not in loader_cfg:
         raise ConfigError(f"{key} has no 'dataset'; add {key}.dataset")
-    dataset = build_dataset(cfg, loader_cfg['dataset'], seed=seed)
-    return _create_dataloader(dataset, loader_cfg, key.startswith('train'), seed)
+    settings = parse_settings(DataloaderSettings, key, loader_cfg)
+    dataset = build_dataset(cfg, settings.dataset, seed=seed)
+    return _create_dataloader(dataset, settings, key.startswith('train'), seed)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -315,32 +300,6 @@ def _log_start(runner: Runner, work_dir: Path) -> None:
         device = f'{runner.world_size} x {device}'
     num_samples = len(runner.train_loop.dataloader.dataset)
     _LOGGER.info('training on %s: %d samples, %d steps, in %s', device, num_samples, runner.max_iters, work_dir)
-
-
-def merge_default_hooks(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a config's `default_hooks` into `DEFAULT_HOOKS`.
-
-    Args:
-        overrides: hook settings by hook name. Settings without a 'type' change the default hook of that name, those
-            with one replace it or add another, and None switches it off.
-
-    Returns:
-        The settings of all hooks by name, None for a hook that is off.
-
-    Raises:
-        ConfigError: settings without a 'type' under a name that has no default hook.
-    """
-    hooks: dict[str, Any] = {name: dict(spec) if spec else None for name, spec in DEFAULT_HOOKS.items()}
-    for name, spec in overrides.items():
-        if spec is None:
-            hooks[name] = None
-            continue
-        default = {} if 'type' in spec else hooks.get(name) or {}
-        hooks[name] = {**default, **spec}
-        if 'type' not in hooks[name]:
-            known = ', '.join(n for n, s in DEFAULT_HOOKS.items() if s)
-            raise ConfigError(f"default_hooks.{name} has no 'type' and is no default hook; default hooks: {known}")
-    return hooks
 
 
 def _has_checkpoint(work_dir: Path) -> bool:

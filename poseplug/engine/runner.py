@@ -13,6 +13,7 @@ import mmengine.runner
 import torch
 from torch import nn
 
+from poseplug.config.settings import AutoScaleSettings, parse_settings
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.version import __version__
 from poseplug.engine import distributed, schedules  # noqa: F401 - schedules are named by configs
@@ -163,9 +164,7 @@ class Runner(mmengine.runner.Runner):
         """
         if not auto_scale_lr:
             return
-        base_batch_size = auto_scale_lr.get('base_batch_size')
-        if not isinstance(base_batch_size, int) or base_batch_size < 1 or len(auto_scale_lr) > 1:
-            raise ConfigError(f'auto_scale_lr is dict(base_batch_size=N), N at least 1; got {dict(auto_scale_lr)}')
+        base_batch_size = parse_settings(AutoScaleSettings, 'auto_scale_lr', auto_scale_lr).base_batch_size
         num_samples = self.train_loop.samples_per_step
         scale = num_samples / base_batch_size
         for group in optim_wrapper.param_groups:

@@ -6,9 +6,9 @@ from typing import Any
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
-from mmengine.registry import PARAM_SCHEDULERS
 
 from poseplug.core.errors import ConfigError
+from poseplug.registry import PARAM_SCHEDULERS
 
 
 @PARAM_SCHEDULERS.register_module()

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['Metric', 'MetricResult', 'check_choice', 'check_keypoint_count', 'to_percent']
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
+from poseplug.registry.wiring import Slot
 
 
 @dataclass
@@ -61,6 +62,9 @@ class Metric(ABC):
         >>> metric.compute().values
         {'instances': 0.0}
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('skeleton',)
+    slots: ClassVar[Mapping[str, Slot]] = {}
 
     skeleton: Skeleton
     lower_is_better: ClassVar[bool] = False

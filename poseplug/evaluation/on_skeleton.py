@@ -14,6 +14,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.registry import METRICS
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import Slot
 
 
 @METRICS.register_module()
@@ -47,6 +48,8 @@ class OnSkeleton(Metric):
         >>> metric.compute().values['EPE']
         5.0
     """
+
+    slots = {'metric': Slot('metric', ('skeleton',))}
 
     def __init__(self, target_skeleton: Skeleton | str, metric: Metric | Mapping[str, Any], skeleton: Skeleton):
         self.model_skeleton, self.skeleton = skeleton, get_skeleton(target_skeleton)

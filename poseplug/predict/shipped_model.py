@@ -18,8 +18,8 @@ from poseplug.core.errors import CheckpointError
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
 from poseplug.files.weights import load_weights
-from poseplug.registry.registries import freeze_lists
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import freeze_lists
 
 SHIPPED_MODEL_DIR = Path(__file__).parent.parent / 'weights'
 SHIPPED_MODEL_NAME = 'cpm_lsp_lite'

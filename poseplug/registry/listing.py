@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from poseplug.registry.plugins import list_plugin_parts
-from poseplug.registry.registries import PartType, get_registry, qualified_name
+from poseplug.registry.registries import get_registry, qualified_name
+from poseplug.registry.wiring import PartType
 
 
 def list_part_origins(kind: str) -> list[tuple[str, str]]:

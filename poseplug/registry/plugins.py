@@ -31,7 +31,9 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'hook': ('poseplug.engine.hooks',),
     'loop': ('poseplug.engine.loops',),
     'optimizer wrapper': ('poseplug.engine.optim',),
+    'optimizer': (),  # torch's, which mmengine registers
     'optimizer constructor': ('poseplug.engine.optim',),
+    'parameter scheduler': ('poseplug.engine.schedules',),
     'skeleton': ('poseplug.skeletons',),
     'detector family': ('poseplug.predict.detector_families',),
 }
@@ -128,8 +130,7 @@ def find_plugin_part(kind: str, name: str) -> PluginPart | None:
 
 def describe_packages() -> str:
     """List the installed packages that offer parts, for error messages."""
-    kinds = (*BUILTIN_MODULES, 'optimizer', 'parameter scheduler')
-    packages = {part.package for kind in kinds for part in list_plugin_parts(kind)}
+    packages = {part.package for kind in BUILTIN_MODULES for part in list_plugin_parts(kind)}
     listed = '; '.join(sorted(packages)) or 'none'
     return f'Installed plugins: {listed}'
 

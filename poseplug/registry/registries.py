@@ -18,27 +18,23 @@ __all__ = [
     'MODELS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
+    'OPTIMIZERS',
+    'PARAM_SCHEDULERS',
     'REGISTRIES',
     'SAMPLERS',
     'SKELETONS',
     'SOURCES',
     'TRANSFORMS',
-    'PartType',
     'Registry',
     'SkeletonRegistry',
     'describe_unknown_part',
-    'find_argument_errors',
     'find_registered_part',
-    'freeze_lists',
     'get_registry',
-    'inspect_parameters',
-    'list_constructor_classes',
-    'merge_arguments',
     'qualified_name',
 ]
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
@@ -49,14 +45,15 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
+from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry as MMEngineRegistry
 
-from poseplug.core.errors import ConfigError, MismatchError, PluginError, compose_message, suggest_closest
+from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry import plugins
-
-PartType = Callable[..., Any]  # a class or a function; calling it builds the part
+from poseplug.registry.wiring import PartType, merge_arguments
 
 
 class Registry(MMEngineRegistry):
@@ -136,8 +133,8 @@ class Registry(MMEngineRegistry):
 
         Args:
             cfg: `dict(type=..., **settings)`; a part that is built already is returned as it is.
-            provided: values of other parts, such as channels, strides or the skeleton; each is passed on if the
-                part's constructor accepts it.
+            provided: values of other parts, such as channels, strides or the skeleton; each is passed on if the part
+                needs it.
 
         Returns:
             The part.
@@ -293,99 +290,6 @@ def qualified_name(part: PartType) -> str:
     return f'{part.__module__}.{getattr(part, "__qualname__", type(part).__name__)}'
 
 
-def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Inspect the constructor of a part.
-
-    Args:
-        part: a class or a function.
-
-    Returns:
-        The parameters by name, and whether the constructor accepts others too. If it has `**kwargs`, the parameters
-        of the base class's constructor are included.
-    """
-    parameters: dict[str, inspect.Parameter] = {}
-    functions = [vars(c)['__init__'] for c in list_constructor_classes(part)] if inspect.isclass(part) else [part]
-    for function in functions:
-        signature = inspect.signature(function).parameters
-        for name, parameter in signature.items():
-            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name != 'self':
-                parameters.setdefault(name, parameter)
-        if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
-            return parameters, False
-    return parameters, bool(functions)
-
-
-def list_constructor_classes(part: type) -> list[type]:
-    """Return a part's class and base classes that define a constructor, without those of torch and Python."""
-    foreign = ('torch.nn.modules', 'builtins', 'abc')
-    return [c for c in part.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(foreign)]
-
-
-def find_argument_errors(
-    part: PartType, name: str, settings: Mapping[str, Any], provided: Iterable[str]
-) -> dict[str, str]:
-    """Check settings against the constructor of a part.
-
-    Args:
-        part: a class or a function.
-        name: of the part, for the messages.
-        settings: from the config.
-        provided: the names of the values that other parts will provide.
-
-    Returns:
-        A message for each unknown setting, by its name; the message about missing settings has the key ''.
-    """
-    parameters, accepts_others = inspect_parameters(part)
-    accepted = ', '.join(n for n in parameters if n not in provided) or 'no settings'
-    unknown = [] if accepts_others else [k for k in settings if k not in parameters]
-    errors = {}
-    for key in unknown:
-        hint = suggest_closest(key, parameters)
-        errors[key] = compose_message(f'{name} has no argument {key!r}', hint, f'it takes: {accepted}')
-    required = [n for n, p in parameters.items() if p.default is p.empty]
-    missing = [n for n in required if n not in settings and n not in provided]
-    if missing:
-        present = ', '.join(settings) or 'nothing'
-        errors[''] = f'{name} needs {", ".join(missing)}; given: {present}'
-    return errors
-
-
-def merge_arguments(part: PartType, name: str, settings: dict[str, Any], provided: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings and provided values into the arguments of a part.
-
-    Args:
-        part: a class or a function.
-        name: of the part, for the messages.
-        settings: from the config.
-        provided: values of other parts; those that the constructor does not accept are dropped.
-
-    Returns:
-        The arguments by name.
-
-    Raises:
-        ConfigError: a setting is unknown or missing.
-        MismatchError: a setting contradicts a provided value.
-    """
-    errors = find_argument_errors(part, name, settings, provided)
-    if errors:
-        raise ConfigError('\n'.join(errors.values()))
-    accepted = {key: value for key, value in provided.items() if key in inspect_parameters(part)[0]}
-    for key, value in accepted.items():
-        if key in settings and freeze_lists(settings[key]) != freeze_lists(value):
-            raise MismatchError(
-                f'{name} is given {key}={settings[key]!r} in the config, but the part it is connected to has '
-                f'{key}={value!r}; leave {key} out of the config'
-            )
-    return {**settings, **accepted}
-
-
-def freeze_lists(value: Any) -> Any:
-    """Convert the lists in a setting to tuples, at every depth, so that a list and a tuple compare as equal."""
-    if isinstance(value, Mapping):
-        return {k: freeze_lists(v) for k, v in value.items()}
-    return tuple(map(freeze_lists, value)) if isinstance(value, list | tuple) else value
-
-
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='poseplug')
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='poseplug')
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='poseplug')
@@ -397,6 +301,8 @@ OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=MMENGINE_OPTIM_WRAPPERS, s
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, scope='poseplug'
 )
+OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='poseplug')
+PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS, scope='poseplug')
 CODECS = Registry('codec', scope='poseplug')
 SOURCES = Registry('source', scope='poseplug')
 LABEL_FORMATS = Registry('label format', scope='poseplug')
@@ -415,6 +321,8 @@ REGISTRIES = {
         LOOPS,
         OPTIM_WRAPPERS,
         OPTIM_WRAPPER_CONSTRUCTORS,
+        OPTIMIZERS,
+        PARAM_SCHEDULERS,
         CODECS,
         SOURCES,
         LABEL_FORMATS,

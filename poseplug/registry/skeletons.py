@@ -10,7 +10,7 @@ from typing import Any
 from poseplug.core.errors import ConfigError
 from poseplug.core.skeleton import Skeleton, merge_skeletons
 from poseplug.registry import SKELETONS
-from poseplug.registry.registries import freeze_lists, merge_arguments
+from poseplug.registry.wiring import freeze_lists, merge_arguments
 
 
 def get_skeleton(spec: Skeleton | str | Mapping[str, Any]) -> Skeleton:

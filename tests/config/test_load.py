@@ -46,11 +46,12 @@ seed = 'x'
 """
 ERRORS = """
 typos.py:4, model.head.num_satges: CPMHead has no argument 'num_satges'; closest: 'num_stages'
-typos.py:6, model.input_norm.men: input_norm has no setting 'men'; closest: 'mean'
+typos.py:6, model.input_norm.men: input_norm has no argument 'men'; closest: 'mean'
+typos.py:6, model.input_norm: input_norm needs mean, std; given: men
 typos.py:7, model.hed: TopDown has no argument 'hed'; closest: 'head'
 typos.py:9, train_dataloader.dataset.pipeline.0.type: transform 'LetterboxImag' is not registered; closest: 'LetterboxImage'
 typos.py:10, train_dataloder: nothing reads 'train_dataloder'; closest: 'train_dataloader'
-typos.py:12, train_dataloader.batch_sise: a loader has no setting 'batch_sise'; closest: 'batch_size'
+typos.py:12, train_dataloader.batch_sise: train_dataloader has no argument 'batch_sise'; closest: 'batch_size'
 typos.py:15, train_dataloader.dataset.sources.0.splti: LSPSource has no argument 'splti'; closest: 'split'
 typos.py:16, train_dataloader.dataset.pipeline.1.transforms.lsp.pading: CropBox has no argument 'pading'; closest: 'padding'
 typos.py:19, custom_hooks.0.type: hook 'EMAHok' is not registered; closest: 'EMAHook'
@@ -147,6 +148,121 @@ def test_a_file_that_is_not_a_config_is_an_error(base, text, message):
 
 def test_a_missing_config_has_a_closest_one(base):
     assert get_error('bas.py') == "bas.py: no such config; closest: 'base.py'"
+
+
+TRAINING = """
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9))
+param_scheduler = [dict(type='StepLR', step_size=3)]
+train_cfg = dict(max_steps=4)
+"""
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        (
+            "default_hooks = dict(checkpoint=dict(best='x'))",
+            "checkpoint.best: SaveHook has no argument 'best'; closes",
+        ),
+        ('default_hooks = dict(chekpoint=dict(interval=2))', "default_hooks.chekpoint: a hook needs a 'type'; got"),
+        ("default_hooks = dict(own=dict(type='EMAHook', momntum=1))", "own.momntum: EMAHook has no argument 'momntum'"),
+        ("default_hooks = 'progress'", "default_hooks: a hook is written as dict(type='Name', ...); got 'progress'"),
+        (
+            "custom_hooks = [dict(type='PhaseHook', phase={})]",
+            "0.phase: PhaseHook has no argument 'phase'",
+        ),
+        (
+            "custom_hooks = [dict(type='LoggerHook', intervall=1)]",
+            "intervall: LoggerHook has no argument 'intervall'",
+        ),
+        ("param_scheduler = [dict(type='StepLR', step=1)]", "param_scheduler.0.step: StepLR has no argument 'step'"),
+        (
+            "param_scheduler = [dict(type='QuadraticWarmupLR', last=1)]",
+            "last: QuadraticWarmupLR has no argument 'last'",
+        ),
+        ('param_scheduler = [dict(step_size=1)]', "param_scheduler.0: a parameter scheduler needs a 'type'; got"),
+        ('optim_wrapper = dict(optimizer=dict(learning=1))', "optimizer.learning: SGD has no argument 'learning'"),
+        ('optim_wrapper = dict(clip_grad=dict(norm=1))', "clip_grad.norm: clip_grad has no argument 'norm'; closes"),
+        (
+            'optim_wrapper = dict(acumulative_counts=2)',
+            "counts: OptimWrapper has no argument 'acumulative_",
+        ),
+        ('optim_wrapper = dict(optimizer=dict(_delete_=True, lr=1))', "an optimizer needs a 'type'; got {'lr': 1}"),
+        ('auto_scale_lr = dict(batch=2)', "auto_scale_lr.batch: auto_scale_lr has no argument 'batch'"),
+        ("visualizer = dict(type='Visualizer')", "visualizer: nothing reads 'visualizer'; a config has: model, train_"),
+        ('train_pipelin = []', "train_pipelin: nothing reads 'train_pipelin'"),
+    ],
+)
+def test_a_misspelt_setting_of_training_is_an_error_with_file_and_line(base, line, message):
+    base.write_text(BASE + TRAINING)
+    Path('child.py').write_text(f"_base_ = 'base.py'\n{line}\n")
+    error = get_error('child.py').splitlines()[0]
+    assert error.startswith('child.py:2, ')
+    assert message in error
+
+
+def test_a_variable_that_its_own_file_does_not_read_is_an_error_unless_it_begins_with_an_underscore(base):
+    base.write_text(BASE + 'steps = 3\n_note = steps\n')
+    Path('child.py').write_text("_base_ = 'base.py'\nsteps = 4\n")
+    assert get_error('child.py').startswith("child.py:2, steps: nothing reads 'steps'")
+    Path('child.py').write_text("_base_ = 'base.py'\n_steps = 4\n")
+    assert [key for key in load_config('child.py') if key not in ('model', 'skeleton')] == []
+
+
+def test_a_key_of_a_data_config_that_nothing_reads_is_an_error(base):
+    Path('own.json').write_text('{"skeleton": "lsp", "train_dataloder": {}, "_note": "x"}')
+    assert get_error('own.json').startswith("own.json, train_dataloder: nothing reads 'train_dataloder'; closest")
+
+
+def test_a_variable_of_a_base_is_read_by_its_name(base):
+    base.write_text(BASE + 'stages = 4\n')
+    Path('child.py').write_text("_base_ = 'base.py'\nmodel = dict(head=dict(num_stages=_base_.stages))\n")
+    assert load_config('child.py').model.head.num_stages == 4
+
+
+def test_two_bases_that_set_the_same_are_an_error(base):
+    Path('other.py').write_text('model = dict()\n')
+    Path('child.py').write_text("_base_ = ['base.py', 'other.py']\n")
+    assert 'base.py and' in get_error('child.py')
+    assert "other.py both set 'model'" in get_error('child.py')
+
+
+def test_a_child_that_changes_a_type_keeps_what_both_parts_inherit_and_reports_what_it_drops(base, caplog):
+    Path('child.py').write_text(
+        "_base_ = 'base.py'\nmodel = dict(codec=dict(type='Heatmap', stride=8), head=dict(type='HeatmapHead'))\n"
+    )
+    cfg = load_config('child.py')
+    assert cfg.model.codec == dict(type='Heatmap', input_size=(64, 64), sigma_px=9.0, refine='dark', stride=8)
+    assert cfg.model.head == dict(type='HeatmapHead')
+    assert caplog.messages == [
+        'child.py, model.head: HeatmapHead starts with its defaults; dropped settings of CPMHead: num_stages=2, '
+        "norm_cfg={'type': 'BN'}"
+    ]
+
+
+def test_a_child_keeps_its_own_settings_of_the_old_parts_names(base):
+    Path('child.py').write_text(
+        "_base_ = 'base.py'\nmodel = dict(head=dict(type='HourglassHead', num_stacks=1, norm_cfg=dict(type='BN')))\n"
+    )
+    cfg = load_config('child.py')
+    assert cfg.model.head == dict(type='HourglassHead', num_stacks=1, norm_cfg=dict(type='BN'))
+
+
+def test_a_child_that_deletes_a_part_is_not_warned(base, caplog):
+    Path('child.py').write_text("_base_ = 'base.py'\nmodel = dict(head=dict(_delete_=True, type='HeatmapHead'))\n")
+    assert load_config('child.py').model.head == dict(type='HeatmapHead')
+    assert caplog.messages == []
+
+
+def test_another_estimator_keeps_parts_loss_and_flip_test(base, caplog):
+    base.write_text(BASE.replace("supervision='last'", "supervision='last', flip_test=True, loss=dict(type='L1Loss')"))
+    teacher = "teacher=dict(config='base.py', weights='base.pth')"
+    Path('child.py').write_text(f"_base_ = 'base.py'\nmodel = dict(type='DistilledTopDown', {teacher})\n")
+    model, old = load_config('child.py').model, load_config(base).model
+    assert {key: value for key, value in model.items() if key not in ('type', 'teacher')} == {
+        key: value for key, value in old.items() if key != 'type'
+    }
+    assert caplog.messages == []
 
 
 def test_a_variable_of_a_config_is_not_a_misspelt_key(base):

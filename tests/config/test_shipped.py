@@ -77,11 +77,11 @@ def test_a_config_of_a_user_builds_on_a_shipped_one_by_name():
 @pytest.mark.parametrize('base', ['poseplug::cpm_lsp_lite', 'poseplug::cpm/cpm_lsp_lite.py'])
 def test_a_base_of_a_base_may_be_a_shipped_config_and_errors_have_the_users_file_and_line(base):
     Path('below').mkdir()
-    Path('below/mine.py').write_text(f"_base_ = (\n    '{base}'\n)\nfolder = '{{{{ fileDirname }}}}'\nseed = 3\n")
+    Path('below/mine.py').write_text(f"_base_ = (\n    '{base}'\n)\ninit = '{{{{ fileDirname }}}}'\nseed = 3\n")
     Path('mine.py').write_text("_base_ = 'below/mine.py'\nmodel = dict(\n    head=dict(num_stages=2))\n")
     cfg = load_config('mine.py')
     assert (cfg.seed, cfg.model.head.num_stages, cfg.model.backbone.type) == (3, 2, 'CPMVGGTrunk')
-    assert cfg.folder == str(Path('below').resolve())
+    assert cfg.init == str(Path('below').resolve())
     Path('mine.py').write_text("_base_ = 'below/mine.py'\nmodel = dict(\n    head=dict(num_satges=2))\n")
     with pytest.raises(ConfigError, match=r"^mine.py:3, model.head.num_satges: .*closest: 'num_stages'"):
         load_config('mine.py')

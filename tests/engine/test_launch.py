@@ -2,9 +2,9 @@
 
 import pytest
 
+from poseplug.config.settings import DEFAULT_HOOKS, merge_default_hooks
 from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
-from poseplug.engine.launch import DEFAULT_HOOKS, merge_default_hooks
 
 
 def test_a_config_file_is_trained_and_tested_by_two_calls(tiny_config, tmp_path, monkeypatch):

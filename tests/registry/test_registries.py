@@ -6,7 +6,7 @@ from torch import nn
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.core.errors import ConfigError, MismatchError, PluginError
 from poseplug.registry import CODECS, HOOKS, METRICS, MODELS, REGISTRIES, Registry
-from poseplug.registry.registries import find_argument_errors, freeze_lists, inspect_parameters
+from poseplug.registry.wiring import find_argument_errors, freeze_lists, inspect_parameters
 from poseplug.testing import SMALL_SKELETON
 
 

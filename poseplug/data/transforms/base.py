@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['PipelineStage', 'Transform', 'TransformContainer', 'build_pipeline']
+__all__ = ['PIPELINE_SLOT', 'PipelineStage', 'Transform', 'TransformContainer', 'build_pipeline']
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,9 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size
 from poseplug.core.sample import Sample
 from poseplug.registry import TRANSFORMS
+from poseplug.registry.wiring import Slot
+
+PIPELINE_SLOT = Slot('transform', ('input_size',), by_name=True)
 
 
 class PipelineStage(IntEnum):
@@ -68,6 +71,7 @@ class Transform(ABC):
 
     stage: ClassVar[PipelineStage | None] = None
     needs_annotation: ClassVar[bool] = False  # whether the sample must say where its subject is, by a box or the like
+    needs: ClassVar[tuple[str, ...]] = PIPELINE_SLOT.provides
 
     @abstractmethod
     def __call__(self, sample: Sample) -> Sample:

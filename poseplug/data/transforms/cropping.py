@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from poseplug.core.geometry import CROP_RULES, CropRule, Size, crop_matrix, fit_
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import check_counts, check_enlargements, check_number, check_probabilities
 from poseplug.data.sources.limb_scale import CPM_MAGNIFICATION
-from poseplug.data.transforms.base import PipelineStage, Transform, TransformContainer
+from poseplug.data.transforms.base import PIPELINE_SLOT, PipelineStage, Transform, TransformContainer
 from poseplug.registry import TRANSFORMS
 
 _PERSON_HEIGHT_PX = 200.0  # of a person of scale 1
@@ -221,6 +221,7 @@ class TransformBySource(TransformContainer):
     """
 
     needs_annotation = True
+    slots: ClassVar = {'transforms': PIPELINE_SLOT}
 
     def __init__(self, input_size: Size, transforms: Mapping[str, Any]):
         self.transforms = {name: TRANSFORMS.build(t, input_size=input_size) for name, t in transforms.items()}

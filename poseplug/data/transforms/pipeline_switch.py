@@ -5,14 +5,14 @@ from __future__ import annotations
 __all__ = ['PipelineSwitch']
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from poseplug.core.geometry import Size
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import check_counts
-from poseplug.data.transforms.base import Transform, TransformContainer, build_pipeline
+from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, TransformContainer, build_pipeline
 from poseplug.registry import TRANSFORMS
 
 
@@ -32,6 +32,8 @@ class PipelineSwitch(TransformContainer):
     Raises:
         ConfigError: `switch_epoch` is negative, or transforms stand in the wrong order.
     """
+
+    slots: ClassVar = {'first_transforms': PIPELINE_SLOT, 'later_transforms': PIPELINE_SLOT}
 
     def __init__(
         self,

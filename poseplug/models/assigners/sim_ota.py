@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['SimOTA']
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class SimOTA(Assigner):
     Raises:
         ConfigError: The skeleton has no sigmas, or a setting is out of its range.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('sigmas',)
 
     def __init__(
         self,

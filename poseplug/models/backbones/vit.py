@@ -63,6 +63,8 @@ class ViT(nn.Module):
         ConfigError: A setting is out of its range, or two settings exclude each other.
     """
 
+    needs = ('input_size',)
+
     def __init__(
         self,
         input_size: Size,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ['Estimator', 'OptimizerWrapper']
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.core.weight_names import weight_name
 from poseplug.files.weights import has_finite_values
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
-from poseplug.models.estimators.network import FieldNetwork, StageFields
+from poseplug.models.estimators.network import NETWORK_SLOTS, FieldNetwork, StageFields
 from poseplug.models.estimators.postprocess import Postprocess
+from poseplug.registry.wiring import Slot
 
 
 class OptimizerWrapper(Protocol):
@@ -59,6 +61,17 @@ class Estimator(nn.Module):
         >>> isinstance(model, Estimator), model.finds_instances, model.network.num_stages
         (True, False, 3)
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('skeleton',)
+    # What a config keeps where it changes the type of its estimator.
+    common_settings: ClassVar[tuple[str, ...]] = (
+        *NETWORK_SLOTS,
+        'loss',
+        'supervision',
+        'flip_test',
+        'channels_last',
+    )
+    slots: ClassVar[Mapping[str, Slot]] = {**NETWORK_SLOTS, 'loss': Slot('model', by_name=True)}
 
     def __init__(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ['DistilledTopDown']
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from poseplug.models.estimators.top_down import check_top_down_codec
 from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import Slot
 
 
 class Teacher:
@@ -100,6 +102,8 @@ class DistilledTopDown(Estimator):
         ConfigError: A setting is unknown or wrong.
         MismatchError: Two parts, or student and teacher, do not fit each other.
     """
+
+    slots: ClassVar[Mapping[str, Slot]] = {**Estimator.slots, 'distill_loss': Slot('model')}
 
     def __init__(
         self,

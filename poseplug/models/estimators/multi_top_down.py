@@ -6,7 +6,7 @@ __all__ = ['MultiTopDown']
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from poseplug.models.layers.conv import InputNorm
 from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import Slot
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class DecoderSettings:
     neck: PartConfig | None = None
     loss: LossSpec | Sequence[LossSpec] | None = None
     supervision: Supervision = 'all'
+
+    slots: ClassVar[Mapping[str, Slot]] = {name: Estimator.slots[name] for name in ('codec', 'head', 'neck', 'loss')}
 
 
 class Decoder(nn.Module):
@@ -247,6 +250,8 @@ class MultiTopDown(Estimator):
         ConfigError: A setting is unknown or wrong, or a decoder's skeleton is not part of the union.
         MismatchError: Two parts do not fit each other.
     """
+
+    slots: ClassVar[Mapping[str, Slot]] = {**Estimator.slots, 'decoders': Slot(DecoderSettings, by_name=True)}
 
     network: MultiHeadNetwork
 

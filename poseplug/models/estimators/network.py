@@ -20,9 +20,19 @@ from poseplug.models.heads.base import Head
 from poseplug.models.layers.conv import InputNorm
 from poseplug.registry import CODECS, MODELS
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import Slot
 
 PartConfig = Mapping[str, object]
 StageFields = dict[str, Tensor]
+_FEATURE_VALUES = ('in_channels', 'strides')
+# The parts of a network, and what is provided to them: the codec's grid and the feature maps of the part before.
+NETWORK_SLOTS: Mapping[str, Slot] = {
+    'codec': Slot('codec', ('skeleton',)),
+    'input_norm': Slot(InputNorm),
+    'backbone': Slot('model', ('input_size',)),
+    'neck': Slot('model', _FEATURE_VALUES),
+    'head': Slot('model', (*_FEATURE_VALUES, 'fields', 'stride', 'shapes', 'input_size', 'aligned')),
+}
 IMAGENET_NORM: PartConfig = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), channel_order='rgb')
 
 
@@ -218,7 +228,7 @@ def build_network(
         ConfigError: A setting is unknown or wrong, or a part does not declare its feature maps.
         MismatchError: Two parts do not fit each other.
     """
-    built_backbone: nn.Module = MODELS.build(backbone, input_size=codec.input_size)
+    built_backbone: nn.Module = MODELS.build(backbone, **NETWORK_SLOTS['backbone'].select(_list_codec_values(codec)))
     built_neck, built_head = build_neck_and_head(codec, built_backbone, head, neck)
     return Network(InputNorm(**input_norm), built_backbone, built_neck, built_head, channels_last)  # type: ignore[arg-type]
 
@@ -243,11 +253,12 @@ def build_neck_and_head(
     """
     built_neck, features = None, backbone
     if neck is not None:
-        built_neck = features = _build_connected_part(neck, type(backbone).__name__, **_feature_arguments(backbone))
+        values = NETWORK_SLOTS['neck'].select(_list_feature_values(backbone))
+        built_neck = features = _build_connected_part(neck, type(backbone).__name__, **values)
     _check_field_kind(codec, head)
     provider_names = f'{type(features).__name__} and {type(codec).__name__}'
-    arguments = {**_feature_arguments(features), **_head_arguments(codec)}
-    built_head = _build_connected_part(head, provider_names, **arguments)
+    values = NETWORK_SLOTS['head'].select({**_list_feature_values(features), **_list_codec_values(codec)})
+    built_head = _build_connected_part(head, provider_names, **values)
     assert isinstance(built_head, Head)
     _check_grid(codec, built_head, type(features).__name__)
     codec.check_stages(type(built_head).__name__, built_head.num_stages)
@@ -280,14 +291,12 @@ def _list_to_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, Sequence) else value
 
 
-def _head_arguments(codec: Codec) -> dict[str, object]:
-    """What a codec provides to the head that predicts its fields."""
-    stride = codec.stride if isinstance(codec, MapCodec) else None
-    aligned = getattr(codec, 'aligned', True)
-    return dict(fields=codec.fields, stride=stride, shapes=codec.shapes, input_size=codec.input_size, aligned=aligned)
+def _list_codec_values(codec: Codec) -> dict[str, object]:
+    """What a codec gives to the parts of the network; one without a grid has no stride, and is aligned."""
+    return {'stride': None, 'aligned': True, **{name: getattr(codec, name) for name in codec.gives}}
 
 
-def _feature_arguments(part: nn.Module) -> dict[str, object]:
+def _list_feature_values(part: nn.Module) -> dict[str, object]:
     """The channels and strides that a backbone or neck declares for its feature maps."""
     missing = [n for n in ('out_channels', 'strides') if not hasattr(part, n)]
     if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['OneStage']
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -16,13 +17,14 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.models.assigners.base import Assigner
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.base import Estimator
-from poseplug.models.estimators.network import IMAGENET_NORM, PartConfig, build_codec, build_network
+from poseplug.models.estimators.network import IMAGENET_NORM, NETWORK_SLOTS, PartConfig, build_codec, build_network
 from poseplug.models.estimators.one_stage_criterion import OneStageCriterion, TrainingPhase
 from poseplug.models.estimators.postprocess import DensePostprocess
 from poseplug.models.estimators.random_resize import SizeRange, resize_batch_randomly
 from poseplug.models.losses.base import LossSpec
 from poseplug.registry import CODECS, MODELS
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import Slot
 
 
 @MODELS.register_module()
@@ -51,6 +53,9 @@ class OneStage(Estimator):
         ConfigError: A setting is unknown or wrong.
         MismatchError: Two parts do not fit each other.
     """
+
+    common_settings: ClassVar[tuple[str, ...]] = (*NETWORK_SLOTS, 'channels_last')
+    slots: ClassVar[Mapping[str, Slot]] = {**NETWORK_SLOTS, **OneStageCriterion.slots}
 
     criterion: OneStageCriterion
 

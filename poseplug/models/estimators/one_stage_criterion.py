@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from poseplug.models.estimators.network import PartConfig, StageFields
 from poseplug.models.layers.dcc import KeypointDistributions
 from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS
+from poseplug.registry.wiring import Slot
 
 _DEFAULT_LOSS_WEIGHTS = dict(score=1.0, box=5.0, visible=1.0, proxy=30.0, keypoints=1.0, raw_box=0.0)
 _DEFAULT_LOSSES: Mapping[str, PartConfig] = dict(
@@ -89,6 +90,11 @@ class OneStageCriterion(nn.Module):
     Raises:
         ConfigError: A loss is unknown, or the proxy target is unknown or unsuitable for the head.
     """
+
+    slots: ClassVar[Mapping[str, Slot]] = {
+        'assigner': Slot('model', ('sigmas',)),
+        'loss': Slot('model', ('sigmas',), by_name=True),
+    }
 
     def __init__(
         self,

@@ -16,8 +16,8 @@ from poseplug.core.errors import MismatchError
 class Head(nn.Module):
     """A network part that predicts fields.
 
-    Other parts provide the following arguments to its constructor; a head declares those that it needs, and no config
-    repeats them. A head may keep them as attributes of the same name: one that was built by hand is then checked
+    Other parts provide the following arguments to its constructor. A head declares in `needs` those that it has, and no
+    config repeats them. A head may keep them as attributes of the same name: one that was built by hand is then checked
     against the parts that it is combined with.
 
     - `in_channels`, `strides`: of every feature map, from the backbone or the neck;
@@ -36,6 +36,7 @@ class Head(nn.Module):
 
     Example:
         >>> class PointwiseHead(Head):
+        ...     needs = ('in_channels', 'strides', 'fields')
         ...     def __init__(self, in_channels, strides, fields):
         ...         super().__init__()
         ...         self.stride = strides[-1]
@@ -48,6 +49,7 @@ class Head(nn.Module):
         torch.Size([1, 15, 46, 46])
     """
 
+    needs: ClassVar[tuple[str, ...]]
     num_stages: int = 1
     stride: float
     uses_centers: ClassVar[bool] = False

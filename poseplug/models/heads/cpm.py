@@ -49,6 +49,7 @@ class CPMHead(Head):
         MismatchError: No feature map has the codec's stride.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
     uses_centers: ClassVar[bool] = True
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['CPNHead']
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,8 @@ class CPNHead(Head):
         ConfigError: There is no level, or `channels` is odd.
         MismatchError: All feature maps are finer than the codec.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

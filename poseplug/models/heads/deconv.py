@@ -6,6 +6,7 @@ __all__ = ['DeconvHead']
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -37,6 +38,8 @@ class DeconvHead(Head):
         MismatchError: No number of doublings leads to the codec's stride, or `deconv_out_channels` is no list of this
             length.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

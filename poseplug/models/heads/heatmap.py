@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['HeatmapHead']
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -52,6 +53,8 @@ class HeatmapHead(Head):
     Raises:
         MismatchError: No feature map has the codec's stride.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['HourglassHead']
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class HourglassHead(Head):
         ConfigError: A number is too small, or `channels` is odd.
         MismatchError: No feature map has the codec's stride.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

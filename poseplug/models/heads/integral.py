@@ -45,6 +45,7 @@ class IntegralHead(Head):
         MismatchError: The fields have other shapes, or no number of doublings leads to the codec's stride.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes', 'input_size', 'stride', 'aligned')
     field_kinds: ClassVar[tuple[str, ...]] = ('integral', 'points')
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['LightweightOpenPoseHead']
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -42,6 +42,8 @@ class LightweightOpenPoseHead(Head):
         ConfigError: There is no stage or no block.
         MismatchError: No feature map has the codec's stride.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

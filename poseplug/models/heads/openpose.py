@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['OpenPoseHead']
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,8 @@ class OpenPoseHead(Head):
         ConfigError: There is no stage.
         MismatchError: No feature map has the codec's stride.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['PAFStagesHead']
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class PAFStagesHead(Head):
         ConfigError: A number of stages or blocks is 0.
         MismatchError: No feature map has the codec's stride.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class RLEHead(Head):
         MismatchError: A field has another shape.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes')
     field_kinds: ClassVar[tuple[str, ...]] = ('points',)
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], shapes: Mapping[str, tuple[int, ...]]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['RTMOHead']
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -52,6 +52,8 @@ class RTMOHead(OneStageHead):
     Raises:
         MismatchError: The feature maps differ in channels, or have an odd number of them.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes', 'input_size')
 
     def __init__(
         self,

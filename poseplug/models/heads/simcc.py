@@ -40,6 +40,7 @@ class SimCCHead(Head):
         MismatchError: The fields are no bins, or the stride of the feature map does not divide the input.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes', 'input_size')
     field_kinds: ClassVar[tuple[str, ...]] = ('bins',)
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['SimpleHead']
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +30,8 @@ class SimpleHead(Head):
     Raises:
         MismatchError: The last feature map is finer than the codec.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'fields', 'stride')
 
     def __init__(
         self,

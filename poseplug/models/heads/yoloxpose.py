@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['YOLOXPoseHead']
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -39,6 +39,7 @@ class YOLOXPoseHead(OneStageHead):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes')
     TOWER_OUTPUTS = dict(score=('score',), box=('raw',), joints=('proxy', 'visible'))  # keys are parameter names
 
     def __init__(

@@ -30,6 +30,7 @@ class OKSLoss(nn.Module):
         ConfigError: The skeleton has no sigmas.
     """
 
+    needs = ('sigmas',)
     sigmas: Tensor
 
     def __init__(self, sigmas: Sequence[float] | None, loss_weight: float = 1.0):

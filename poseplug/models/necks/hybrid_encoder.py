@@ -44,6 +44,8 @@ class HybridEncoder(nn.Module):
         MismatchError: There are less than two levels, or a stride is not twice the one before.
     """
 
+    needs = ('in_channels', 'strides')
+
     def __init__(
         self,
         in_channels: Sequence[int],
