@@ -83,12 +83,13 @@ def check_candidates(candidates: Candidates, threshold: float, input_size: Size)
         CheckpointError: a value is not finite, a score not between 0 and 1, or a box of a high score is implausible.
     """
     boxes, class_scores = candidates.boxes, candidates.class_scores
-    if not np.isfinite(boxes).all() or not np.isfinite(class_scores).all():
+    best_scores = class_scores.max(axis=1, initial=0.0)
+    low, high = float(class_scores.min(initial=0.0)), float(best_scores.max(initial=0.0))  # NaN if a score is NaN
+    if not np.isfinite([low, high]).all() or not np.isfinite(boxes).all():
         raise CheckpointError('some of its boxes or scores are no finite numbers')
-    low, high = (float(value(class_scores, initial=0.0)) for value in (np.min, np.max))
     if low < -_SCORE_TOLERANCE or high > 1 + _SCORE_TOLERANCE:
         raise CheckpointError(f'its scores are from {low:.3g} to {high:.3g}, but scores are from 0 to 1')
-    judged = boxes[class_scores.max(axis=1, initial=0.0) >= max(threshold, np.finfo(float).tiny)]
+    judged = boxes[(best_scores >= threshold) & (best_scores > 0)]
     if not len(judged):
         return
     broken = int((judged[:, 2:] < judged[:, :2]).any(axis=1).sum())
@@ -139,7 +140,8 @@ def select_detections(
     scores = class_scores[:, known].max(axis=1, initial=0.0)
     # A class that an image lacks has a score of exactly 0 where a network gives labels: 0 is no detection.
     confident = (scores >= threshold) & (scores > 0)
-    others = ~confident & (np.delete(class_scores, known, axis=1).max(axis=1, initial=0.0) >= max(threshold, 1e-9))
+    best_scores = class_scores.max(axis=1, initial=0.0)
+    others = ~confident & (best_scores >= threshold) & (best_scores > 0)
     corners = transform_points(np.linalg.inv(image_to_input), candidates.boxes.reshape(-1, 2, 2))
     boxes = clip_boxes(corners.reshape(-1, 4), np.array([image_size]))
     is_large = (boxes[:, 2:] - boxes[:, :2] >= _MIN_BOX_SIZE_PX).all(axis=1)

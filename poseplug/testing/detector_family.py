@@ -111,7 +111,8 @@ class DetectorFamilyContract(Contract):
         candidates = family.read(self.info, outputs, self.input_size)
         assert candidates is not None, 'the family does not read the outputs of encode_boxes'
         assert candidates.boxes.shape == (len(candidates.class_scores), 4)
-        assert candidates.boxes.dtype == candidates.class_scores.dtype == np.float64
+        assert candidates.boxes.dtype == np.float64
+        assert candidates.class_scores.dtype in (np.float32, np.float64)
         return candidates
 
     def _assert_boxes_near(self, candidates: Candidates, tolerance_px: float) -> None:

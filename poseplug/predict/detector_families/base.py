@@ -102,8 +102,10 @@ class DetectorFamily:
 
 
 def build_candidates(boxes: np.ndarray, class_scores: np.ndarray, overlap: bool) -> Candidates:
-    """Build candidates of boxes (N, 4; xyxy) and scores (N, C) of any floating type, in double precision."""
-    class_scores = np.asarray(class_scores, np.float64)
+    """Build candidates of boxes (N, 4; xyxy) and scores (N, C), both of any floating type."""
+    # Only half precision is converted: a table of 8,400 x 80 scores in double precision costs 2 ms an image.
+    if class_scores.dtype == np.float16:
+        class_scores = class_scores.astype(np.float32)
     return Candidates(np.asarray(boxes, np.float64), class_scores, overlap, class_scores.shape[1])
 
 

@@ -131,7 +131,7 @@ def _read_queries(outputs: Mapping[str, np.ndarray], input_size: Size) -> Candid
 
 def _build_query_candidates(boxes: np.ndarray, class_scores: np.ndarray, input_size: Size) -> Candidates:
     """Build candidates of boxes relative to the input and logits, or scores if none is negative."""
-    scores = np.asarray(class_scores, np.float64)
+    scores = class_scores
     # Logits of classes that are absent are far below 0; some exporters apply the sigmoid inside the file.
     if scores.size and scores.min() < 0:
         scores = expit(scores)

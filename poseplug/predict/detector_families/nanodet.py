@@ -122,5 +122,5 @@ def decode_nanodet_boxes(distance_logits: np.ndarray, grid: tuple[np.ndarray, np
     centers, strides = grid
     logits = distance_logits.reshape(len(distance_logits), 4, NANODET_BINS)
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    distances = strides * (weights @ np.arange(NANODET_BINS)) / weights.sum(axis=-1)
+    distances = strides * (weights @ np.arange(NANODET_BINS, dtype=weights.dtype)) / weights.sum(axis=-1)
     return np.concatenate([centers - distances[:, :2], centers + distances[:, 2:]], axis=1)

@@ -104,7 +104,7 @@ class YOLOv5(DetectorFamily):
         return len(shapes) == 1 and len(shape) == 2 and shape[0] in num_anchors and shape[1] > 5
 
     def read(self, info: OnnxGraphInfo, outputs: Mapping[str, np.ndarray], input_size: Size) -> Candidates | None:
-        rows = np.asarray(next(iter(outputs.values())), np.float64)
+        rows = next(iter(outputs.values()))
         if len(outputs) != 1 or rows.ndim != 2 or rows.shape[1] <= 5:
             return None
         return build_candidates(cxcywh_to_xyxy(rows[:, :4]), rows[:, 4:5] * rows[:, 5:], overlap=True)

@@ -50,10 +50,10 @@ class YOLOX(DetectorFamily):
     def read(self, info: OnnxGraphInfo, outputs: Mapping[str, np.ndarray], input_size: Size) -> Candidates | None:
         if len(outputs) > 1:
             return read_mmdeploy_outputs(outputs)
-        rows = np.asarray(next(iter(outputs.values())), np.float64)
+        rows = next(iter(outputs.values()))
         if rows.ndim != 2 or rows.shape[1] <= _NUM_BOX_COLUMNS:
             return None
-        boxes = _decode_boxes(rows[:, :4], input_size)
+        boxes = _decode_boxes(np.asarray(rows[:, :4], np.float64), input_size)
         return build_candidates(boxes, rows[:, 4:5] * rows[:, _NUM_BOX_COLUMNS:], overlap=True)
 
 
