@@ -1,6 +1,6 @@
 """Measure a checkpoint on a config's test set.
 
-poseplug test CONFIG CHECKPOINT [--out FILE] [--report DIR]
+poseplug test CONFIG CHECKPOINT [--out FILE] [--report DIR] [--predictions FILE.jsonl]
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from poseplug.cli.options import add_config_options
 def run(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.engine import launch, results
+    from poseplug.evaluation.prediction_file import write_predictions
     from poseplug.files.output_guard import check_dataset_outputs, check_outputs
     from poseplug.registry.skeletons import get_skeleton
 
     cfg = load_config(args.config, args.cfg_options)
     page = args.report / 'report.html' if args.report else None
     check_outputs([args.config, args.checkpoint], [page], '--report')
-    check_dataset_outputs(cfg, [args.out, page], '--out or --report')
+    check_dataset_outputs(cfg, [args.out, page, args.predictions], '--out, --report or --predictions')
     evaluation = launch.test(cfg, args.checkpoint)
     skeleton = get_skeleton(cfg['skeleton'])
     print(results.format_score_table(evaluation, skeleton))
     print(results.format_evaluation_summary(evaluation))
+    if args.predictions:
+        write_predictions(args.predictions, evaluation.predictions, skeleton, args.config.stem)
+        print(f'written: {args.predictions}')
     if args.report:
         print(f'written: {_write_report_page(args, cfg, evaluation, skeleton)}')
     if args.out:
@@ -58,4 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', type=Path, help='a .pth or .safetensors file, or a work dir for its newest')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write scores and curves as JSON')
     parser.add_argument('--report', type=Path, metavar='DIR', help='write a page with images and curves there')
+    parser.add_argument(
+        '--predictions', type=Path, metavar='FILE.jsonl', help='write every image with its predictions, for compare'
+    )
     add_config_options(parser)

@@ -1,0 +1,77 @@
+"""Compare test runs: errors by kind, with intervals and paired differences.
+
+poseplug compare A.jsonl [B.jsonl ...] [--out DIR]
+The files are those that `poseplug test --predictions FILE` writes. With one file its errors are explained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.evaluation.prediction_file import read_predictions
+    from poseplug.files.output_guard import check_outputs
+    from poseplug.inspect.compare import compare_predictions
+
+    outputs = [args.out / name for name in ('comparison.md', 'errors.svg')] if args.out else []
+    check_outputs(args.files, outputs, '--out')
+    results = [read_predictions(file) for file in args.files]
+    comparison = compare_predictions(results)
+    lines = _format_comparison(comparison)
+    if len(results) == 1:
+        lines += _format_errors(results[0])
+    print('\n'.join(lines))
+    if args.out:
+        print(f'written: {_write_files(comparison, lines, outputs)}')
+
+
+def _format_comparison(comparison: Any) -> list[str]:
+    """A Markdown table of the measures, one column per result, then the differences."""
+    names = comparison.names
+    lines = [f'{comparison.num_images:,} images; percent with 95 % intervals over images']
+    if comparison.num_left_out:
+        lines.append(f'{comparison.num_left_out:,} images are left out: not all results have them')
+    heads = [*names, *(f'{name} - {names[0]}' for name in names[1:])]
+    lines += ['', f'| measure | {" | ".join(heads)} |', '|---' * (len(heads) + 1) + '|']
+    for measure, values in comparison.values.items():
+        cells = [*map(str, values), *map(str, comparison.differences[measure][1:])]
+        lines.append(f'| {measure} | {" | ".join(cells)} |')
+    return lines
+
+
+def _format_errors(result: Any) -> list[str]:
+    """Tables of the errors of one result by group, and of the calibration of its scores."""
+    from poseplug.evaluation.keypoint_errors import ERROR_KINDS, collect_keypoint_errors
+    from poseplug.inspect.compare import calibrate_scores, summarize_errors
+
+    errors = collect_keypoint_errors(result)
+    lines = ['', f'| percent of | {" | ".join(ERROR_KINDS)} |', '|---' * (len(ERROR_KINDS) + 1) + '|']
+    for name, intervals in summarize_errors(errors, result.skeleton.keypoints).items():
+        lines.append(f'| {name} | {" | ".join(map(str, intervals))} |')
+    rows, calibration_error = calibrate_scores(errors)
+    lines += ['', '| mean score | fraction right | keypoints |', '|---|---|---|']
+    lines += [f'| {score:.3f} | {fraction:.3f} | {count:,} |' for score, fraction, count in rows]
+    return [*lines, '', f'expected calibration error of the scores: {calibration_error:.3f}']
+
+
+def _write_files(comparison: Any, lines: list[str], outputs: list[Path]) -> str:
+    """Write the tables and a chart of the errors."""
+    from poseplug.evaluation.keypoint_errors import ERROR_KINDS
+    from poseplug.files.atomic import write_atomically
+    from poseplug.report.charts import render_bar_chart, save_svg
+
+    table, chart = outputs
+    write_atomically(table, '\n'.join([*lines, '']).encode())
+    bars = [(kind, name, i) for kind in ERROR_KINDS for i, name in enumerate(comparison.names)]
+    labels = [f'{kind}, {name}' for kind, name, _ in bars]
+    values = [comparison.values[kind][i].value for kind, _, i in bars]
+    save_svg(render_bar_chart('Keypoints by kind of error', labels, values, unit=' %'), chart)
+    return f'{table}, {chart}'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the tables and a chart')

@@ -1,0 +1,190 @@
+"""The predictions of a test run as a file: JSON lines, one per image, with what is annotated there.
+
+The first line describes the keypoints. Every other line is an image: its `annotated` instances (keypoints as x, y and
+visibility, box, area) and its `predicted` ones (keypoints as x, y and score, score, and `subject`, the index of the
+annotated instance whose box was given; absent where the model found the instances itself).
+"""
+
+from __future__ import annotations
+
+__all__ = ['ImagePredictions', 'PredictionFile', 'read_predictions', 'write_predictions']
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poseplug.core.errors import AnnotationError
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.files.atomic import write_atomically
+from poseplug.files.jsonable import to_json_values
+
+_FORMAT = 'poseplug predictions'
+_VERSION = 1
+NO_SUBJECT = -1
+
+
+@dataclass(eq=False)
+class ImagePredictions:
+    """One image of a test: N annotated and M predicted instances, in px of the image.
+
+    Attributes:
+        image: of the file, with the id in its source.
+        annotated: (N, K, 2).
+        visible: (N, K) 0 not labeled, 1 occluded, 2 visible.
+        areas: (N,) px².
+        predicted: (M, K, 2).
+        keypoint_scores: (M, K).
+        scores: (M,).
+        subjects: (M,) index of the annotated instance whose box was given; `NO_SUBJECT` for others.
+    """
+
+    image: str
+    annotated: np.ndarray
+    visible: np.ndarray
+    areas: np.ndarray
+    predicted: np.ndarray
+    keypoint_scores: np.ndarray
+    scores: np.ndarray
+    subjects: np.ndarray
+
+
+@dataclass
+class PredictionFile:
+    """The predictions of a test run.
+
+    Attributes:
+        name: of the run, for tables.
+        skeleton: the keypoints.
+        images: one entry per image.
+    """
+
+    name: str
+    skeleton: Skeleton
+    images: list[ImagePredictions] = field(default_factory=list)
+
+
+def write_predictions(
+    path: Path, predictions: Iterable[tuple[Record, Poses]], skeleton: Skeleton, name: str = ''
+) -> None:
+    """Write the predictions of a test run.
+
+    Args:
+        path: the file.
+        predictions: every record with its predicted instances (`EvaluationResult.predictions`).
+        skeleton: the keypoints.
+        name: of the run, for tables.
+    """
+    header = dict(
+        format=_FORMAT,
+        version=_VERSION,
+        name=name,
+        skeleton=skeleton.name,
+        keypoints=skeleton.keypoints,
+        flip_pairs=skeleton.flip_pairs,
+        sigmas=skeleton.sigmas,
+        centric=skeleton.centric,
+    )
+    lines = [header, *(_to_row(records) for records in _group_by_image(predictions).values())]
+    text = ''.join(f'{json.dumps(to_json_values(line))}\n' for line in lines)
+    write_atomically(path, text.encode())
+
+
+def _group_by_image(predictions: Iterable[tuple[Record, Poses]]) -> dict[tuple[str, str, str], list[Any]]:
+    """The records and predictions of each image; a top-down test has a record for every instance."""
+    images: dict[tuple[str, str, str], list[Any]] = {}
+    for record, poses in predictions:
+        images.setdefault((record.source, record.id, str(record.location)), []).append((record, poses))
+    return images
+
+
+def _to_row(records: list[tuple[Record, Poses]]) -> dict[str, Any]:
+    """The line of one image."""
+    first = records[0][0]
+    instances = (first.ground_truth or first).instances
+    annotated = [
+        dict(keypoints=np.column_stack([points, visible]), box=box, area=area, annotation_id=annotation_id)
+        for points, visible, box, area, annotation_id in zip(
+            instances.keypoints,
+            instances.visible,
+            instances.boxes,
+            instances.areas,
+            instances.annotation_ids,
+            strict=True,
+        )
+    ]
+    predicted = []
+    for record, poses in records:
+        # Only a top-down test on annotated boxes has several records of one image.
+        is_subject = len(records) > 1 and record.ground_truth is None and len(poses) == 1
+        subject = _find_instance(instances, record.instances) if is_subject else NO_SUBJECT
+        arrays = poses.numpy()
+        for points, scores, score in zip(arrays.keypoints, arrays.keypoint_scores, arrays.instance_scores, strict=True):
+            row = dict(keypoints=np.column_stack([points, scores]), score=score)
+            predicted.append(row if subject == NO_SUBJECT else {**row, 'subject': subject})
+    return dict(image=f'{first.path.name} ({first.source} {first.id})', annotated=annotated, predicted=predicted)
+
+
+def _find_instance(instances: Any, others: Any) -> int:
+    """The index among `instances` of the first of `others`, which are the same instances in another order."""
+    is_same = (instances.boxes == others.boxes[0]).all(axis=1)
+    is_same &= (instances.keypoints == others.keypoints[0]).all(axis=(1, 2))
+    return int(np.argmax(is_same))
+
+
+def read_predictions(path: Path) -> PredictionFile:
+    """Read the predictions of a test run.
+
+    Args:
+        path: a file that `poseplug test --predictions` wrote.
+
+    Raises:
+        AnnotationError: the file cannot be read, or is another file.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+        header = lines[0]
+        if header['format'] != _FORMAT or header['version'] != _VERSION:
+            raise ValueError(f'format {header["format"]!r}, version {header["version"]!r}')
+        skeleton = Skeleton(
+            name=header['skeleton'],
+            keypoints=tuple(header['keypoints']),
+            flip_pairs=tuple((a, b) for a, b in header['flip_pairs']),
+            sigmas=tuple(header['sigmas']) if header['sigmas'] else None,
+            centric=header['centric'],
+        )
+        images = [_parse_row(line, len(skeleton)) for line in lines[1:]]
+    except OSError as error:
+        reason = error.strerror or error
+        raise AnnotationError(f'{path}: {reason}; write it by poseplug test --predictions FILE') from error
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise AnnotationError(
+            f'{path} has no predictions of poseplug ({error}); write it by poseplug test --predictions FILE'
+        ) from error
+    return PredictionFile(header['name'] or path.stem, skeleton, images)
+
+
+def _parse_row(row: dict[str, Any], num_keypoints: int) -> ImagePredictions:
+    """One image of a file."""
+    annotated = _stack([item['keypoints'] for item in row['annotated']], num_keypoints)
+    predicted = _stack([item['keypoints'] for item in row['predicted']], num_keypoints)
+    return ImagePredictions(
+        image=row['image'],
+        annotated=annotated[..., :2],
+        visible=annotated[..., 2],
+        areas=np.array([item['area'] for item in row['annotated']], dtype=float),
+        predicted=predicted[..., :2],
+        keypoint_scores=predicted[..., 2],
+        scores=np.array([item['score'] for item in row['predicted']], dtype=float),
+        subjects=np.array([item.get('subject', NO_SUBJECT) for item in row['predicted']], dtype=int),
+    )
+
+
+def _stack(tables: list[Any], num_keypoints: int) -> np.ndarray:
+    """Tables (K, 3) as one array (N, K, 3); a missing number is NaN."""
+    return np.array(tables, dtype=float).reshape(-1, num_keypoints, 3)

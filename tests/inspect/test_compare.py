@@ -1,0 +1,147 @@
+"""Comparing the predictions of test runs, from files to the table."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poseplug.cli.commands import compare
+from poseplug.core.errors import AnnotationError, MismatchError
+from poseplug.core.instances import Instances
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
+from poseplug.core.skeleton import Skeleton
+from poseplug.evaluation.keypoint_errors import collect_keypoint_errors
+from poseplug.evaluation.prediction_file import NO_SUBJECT, read_predictions, write_predictions
+from poseplug.inspect.compare import calibrate_scores, compare_predictions
+
+SKELETON = Skeleton('three', ('a', 'b', 'c'), sigmas=(0.05, 0.05, 0.05))
+NUM_IMAGES = 40
+
+
+def build_records(num_instances=1):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(100, 400, (NUM_IMAGES, num_instances, 3, 2)).astype(np.float32)
+    visible = np.full((num_instances, 3), 2)
+    boxes = np.array([[0.0, 0.0, 100.0 + i, 100.0] for i in range(num_instances)])
+    areas = np.full(num_instances, 10_000.0)
+    return [
+        Record(Path(f'{i}.jpg'), str(i), Instances.from_annotations(p, visible, boxes=boxes, areas=areas), source='set')
+        for i, p in enumerate(points)
+    ]
+
+
+def predict(points, offset=0.0, score=0.9):
+    points = np.asarray(points, dtype=np.float32) + offset
+    scores = np.full(points.shape[:2], score, dtype=np.float32)
+    return Poses(points, scores, scores.mean(axis=1), np.zeros(len(points), dtype=int))
+
+
+def write_run(path, offset, num_images=NUM_IMAGES, name='', skeleton=SKELETON):
+    records = build_records()[:num_images]
+    pairs = [(record, predict(record.instances.keypoints, offset)) for record in records]
+    write_predictions(path, pairs, skeleton, name)
+    return path
+
+
+def test_a_file_keeps_what_was_predicted(tmp_path):
+    records = build_records()
+    file = read_predictions(write_run(tmp_path / 'a.jsonl', 3.0, name='first'))
+    assert file.name == 'first'
+    assert file.skeleton == SKELETON
+    assert len(file.images) == NUM_IMAGES
+    np.testing.assert_allclose(file.images[5].annotated, records[5].instances.keypoints, rtol=1e-6)
+    np.testing.assert_allclose(file.images[5].predicted, records[5].instances.keypoints + 3, rtol=1e-6)
+    assert file.images[5].areas.tolist() == [10_000.0]
+
+
+def test_the_records_of_a_top_down_test_become_one_image(tmp_path):
+    pairs = []
+    for record in build_records(num_instances=3):
+        for i in (2, 0, 1):
+            pairs.append((record.put_first(i), predict(record.instances.keypoints[[i]], 100.0 * i)))
+    write_predictions(tmp_path / 'a.jsonl', pairs, SKELETON)
+    image = read_predictions(tmp_path / 'a.jsonl').images[7]
+    assert len(image.annotated) == len(image.predicted) == 3
+    # The first record's order counts: instance 2 first. Every prediction knows the instance whose box it was made in.
+    offsets = image.predicted - image.annotated[image.subjects]
+    np.testing.assert_allclose(offsets[:, 0, 0], [200, 0, 100], atol=1e-3)
+
+
+def test_one_instance_per_image_needs_no_subject(tmp_path):
+    assert read_predictions(write_run(tmp_path / 'a.jsonl', 0.0)).images[0].subjects.tolist() == [NO_SUBJECT]
+
+
+def test_a_shift_of_all_keypoints_is_found_with_its_interval(tmp_path):
+    results = [read_predictions(write_run(tmp_path / f'{n}.jsonl', n, name='run')) for n in (0.0, 2.0)]
+    comparison = compare_predictions(results)
+    assert comparison.names == ['run', 'run_2']
+    # A shift of 2 px in x and y is d² = 8: exp(-8 / 200).
+    difference = comparison.differences['mean OKS'][1]
+    np.testing.assert_allclose(difference, 100 * (np.exp(-0.04) - 1), atol=1e-3)
+    assert comparison.values['good'][1].value == 100
+
+
+def test_only_common_images_are_compared_and_the_others_are_counted(tmp_path):
+    results = [read_predictions(write_run(tmp_path / f'{n}.jsonl', 0.0, n)) for n in (30, 40)]
+    comparison = compare_predictions(results)
+    assert (comparison.num_images, comparison.num_left_out) == (30, 10)
+
+
+def test_other_keypoints_and_other_annotations_are_refused(tmp_path):
+    first = read_predictions(write_run(tmp_path / 'a.jsonl', 0.0))
+    other_skeleton = Skeleton('other', ('a', 'b', 'd'), sigmas=(0.05,) * 3)
+    other = read_predictions(write_run(tmp_path / 'b.jsonl', 0.0, skeleton=other_skeleton))
+    with pytest.raises(MismatchError, match='different keypoints'):
+        compare_predictions([first, other])
+    changed = read_predictions(tmp_path / 'a.jsonl')
+    changed.images[3].annotated[0, 0, 0] += 1
+    with pytest.raises(MismatchError, match='other annotations'):
+        compare_predictions([first, changed])
+    changed.images = []
+    with pytest.raises(MismatchError, match='no image in common'):
+        compare_predictions([first, changed])
+
+
+@pytest.mark.parametrize('text', ['', '{}', 'no json', '{"format": "poseplug predictions", "version": 99}'])
+def test_other_files_are_refused(tmp_path, text):
+    (tmp_path / 'a.jsonl').write_text(text)
+    with pytest.raises(AnnotationError, match='poseplug test --predictions'):
+        read_predictions(tmp_path / 'a.jsonl')
+    with pytest.raises(AnnotationError, match='No such file'):
+        read_predictions(tmp_path / 'absent.jsonl')
+
+
+def test_calibration_compares_scores_with_what_is_right(tmp_path):
+    records = build_records()
+    # One of three keypoints lies 300 px away in half of the images; all scores are 0.75.
+    pairs = []
+    for i, record in enumerate(records):
+        points = record.instances.keypoints.copy()
+        points[:, 2] += 300.0 * (i % 2)
+        pairs.append((record, predict(points, score=0.75)))
+    write_predictions(tmp_path / 'a.jsonl', pairs, SKELETON)
+    rows, error = calibrate_scores(collect_keypoint_errors(read_predictions(tmp_path / 'a.jsonl')))
+    assert rows == [(0.75, pytest.approx(5 / 6), 3 * NUM_IMAGES)]
+    assert error == pytest.approx(5 / 6 - 0.75)
+
+
+def test_the_command_prints_and_writes_tables(tmp_path, capsys):
+    files = [write_run(tmp_path / f'{n}.jsonl', n) for n in (0.0, 20.0)]
+    compare.run(argparse.Namespace(files=files, out=tmp_path / 'out'))
+    printed = capsys.readouterr().out
+    assert '| measure | 0.0 | 20.0 | 20.0 - 0.0 |' in printed
+    assert '| good | 100.00 [100.00, 100.00] | 0.00' in printed
+    assert (tmp_path / 'out' / 'comparison.md').read_text() in printed
+    assert '<svg' in (tmp_path / 'out' / 'errors.svg').read_text()
+    compare.run(argparse.Namespace(files=files[:1], out=None))
+    explained = capsys.readouterr().out
+    assert '| a | 100.00' in explained
+    assert 'expected calibration error' in explained
+
+
+def test_the_first_line_names_the_keypoints(tmp_path):
+    header = json.loads(write_run(tmp_path / 'a.jsonl', 0.0).read_text().splitlines()[0])
+    assert header['keypoints'] == ['a', 'b', 'c']
