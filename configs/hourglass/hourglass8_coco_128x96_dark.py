@@ -9,12 +9,3 @@ _base_ = ['./hourglass8_coco_128x96.py']
 model = dict(
     codec=dict(_delete_=True, type='DARKHeatmap', aligned=True, input_size=(96, 128), sigma_px=8.0, blur_kernel_size=11)
 )
-train_pipeline = [
-    dict(type='CropBox', use_udp=True),
-    dict(type='NormalScaleRotate', scale_factor=0.3, degrees=40),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-test_pipeline = [dict(type='CropBox', use_udp=True), dict(type='Warp')]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -7,13 +7,3 @@ AP on COCO val2017, flip test: not trained yet (published: AP 75.6 with boxes of
 _base_ = ['./hrnet_w32_coco_256x192.py']
 
 model = dict(codec=dict(_delete_=True, type='DARKHeatmap', aligned=True, input_size=(192, 256), sigma_px=8.0))
-train_pipeline = [
-    dict(type='CropBox', use_udp=True),
-    dict(type='RandomHalfBody', use_udp=True),
-    dict(type='NormalScaleRotate', scale_factor=0.35, degrees=45),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-test_pipeline = [dict(type='CropBox', use_udp=True), dict(type='Warp')]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -17,12 +17,10 @@ model = dict(
     flip_test=True,
 )
 train_pipeline = [
-    dict(type='CropBox', use_udp=True),
-    dict(type='RandomHalfBody', use_udp=True),
+    dict(type='CropBox'),
+    dict(type='RandomHalfBody'),
     dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40),
     dict(type='RandomFlip'),
     dict(type='Warp'),
 ]
-test_pipeline = [dict(type='CropBox', use_udp=True), dict(type='Warp')]
 train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

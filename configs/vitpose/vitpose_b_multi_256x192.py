@@ -16,12 +16,12 @@ model = dict(
     ),
 )
 crop_box, crop_by_scale = (
-    dict(type='CropBox', use_udp=True),
+    dict(type='CropBox'),
     dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
 )
 train_pipeline = [
     dict(type='TransformBySource', transforms=dict(coco=crop_box, aic=crop_box, mpii=crop_by_scale)),
-    dict(type='RandomHalfBody', use_udp=True),
+    dict(type='RandomHalfBody'),
     dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40),
     dict(type='RandomFlip'),
     dict(type='Warp'),

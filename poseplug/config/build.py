@@ -11,10 +11,10 @@ from torch import nn
 
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
-from poseplug.core.geometry import Size
+from poseplug.core.geometry import CropRule, Size
 from poseplug.core.skeleton import Skeleton
 from poseplug.files.weights import load_weights
-from poseplug.registry import DATASETS, METRICS, MODELS
+from poseplug.registry import CODECS, DATASETS, METRICS, MODELS
 from poseplug.registry.skeletons import get_skeleton
 
 
@@ -79,7 +79,7 @@ def build_teacher(spec: Mapping[str, Any]) -> nn.Module:
 
 
 def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0, **overrides: Any) -> Any:
-    """Build a data set with the skeleton and the input size of a config.
+    """Build a data set with the skeleton of a config, and the input size and the crop rule of its codec.
 
     Args:
         cfg: with `model` and `skeleton`.
@@ -95,7 +95,8 @@ def build_dataset(cfg: Mapping[str, Any], spec: Mapping[str, Any], seed: int = 0
         AnnotationError: the data are missing or damaged.
     """
     skeleton = get_skeleton(require_setting(cfg, 'skeleton'))
-    return DATASETS.build({**spec, **overrides}, skeleton=skeleton, input_size=get_input_size(cfg), seed=seed)
+    provided = dict(input_size=get_input_size(cfg), crop_rule=get_crop_rule(cfg))
+    return DATASETS.build({**spec, **overrides}, skeleton=skeleton, seed=seed, **provided)
 
 
 def get_input_size(cfg: Mapping[str, Any]) -> Size:
@@ -110,12 +111,36 @@ def get_input_size(cfg: Mapping[str, Any]) -> Size:
     Raises:
         ConfigError: no codec has an `input_size`.
     """
-    model = require_setting(cfg, 'model')
-    codecs = [part.get('codec') for part in (model, *(model.get('decoders') or {}).values())]
-    sizes = [tuple(codec['input_size']) for codec in codecs if codec and codec.get('input_size')]
-    if not sizes:
-        raise ConfigError('model.codec has no input_size, (width, height) in pixels')
-    return sizes[0]
+    input_size: Size = tuple(_find_codec(cfg)[0]['input_size'])
+    return input_size
+
+
+def get_crop_rule(cfg: Mapping[str, Any]) -> CropRule:
+    """Return how a box meets the model's input, as its codec says.
+
+    Args:
+        cfg: with `model` and `skeleton`.
+
+    Returns:
+        A rule of `poseplug.core.geometry.fit_matrix`.
+
+    Raises:
+        ConfigError: no codec has an `input_size`, or a setting of the codec is wrong.
+    """
+    spec, skeleton = _find_codec(cfg)
+    codec = CODECS.build(spec, skeleton=get_skeleton(skeleton))
+    rule: CropRule = codec.crop_rule
+    return rule
+
+
+def _find_codec(cfg: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    """The config of the model's codec, or that of its first decoder, and its skeleton."""
+    model, skeleton = require_setting(cfg, 'model'), require_setting(cfg, 'skeleton')
+    for part in (model, *(model.get('decoders') or {}).values()):
+        codec = part.get('codec')
+        if codec and codec.get('input_size'):
+            return codec, part.get('skeleton') or skeleton
+    raise ConfigError('model.codec has no input_size, (width, height) in pixels')
 
 
 def build_metrics(specs: Any, skeleton: Skeleton) -> list[Any]:

@@ -31,7 +31,7 @@ class DataloaderSettings:
     num_workers: int = 0
     source_ratios: Mapping[str, float] | None = None
 
-    slots: ClassVar = {'dataset': Slot('dataset', ('skeleton', 'input_size', 'seed'))}
+    slots: ClassVar = {'dataset': Slot('dataset', ('skeleton', 'input_size', 'crop_rule', 'seed'))}
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.num_workers < 0:

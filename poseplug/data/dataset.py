@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
-from poseplug.core.geometry import Size
+from poseplug.core.geometry import CropRule, Size
 from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.setting_checks import check_counts, check_sizes
 from poseplug.core.skeleton import Skeleton
@@ -37,7 +37,8 @@ class PoseDataset:
 
     Args:
         sources: one source or several, built or as config dicts; their records follow each other in this order.
-        pipeline: the transforms of a sample, in order; those that take an `input_size` receive that of the data set.
+        pipeline: the transforms of a sample, in order; those that take an `input_size` or a `crop_rule` receive those
+            of the data set.
         skeleton: the keypoints of every sample: a skeleton, its registered name, or a dict of its fields.
         input_size: (width, height) of the network's input in px.
         data_mode: 'topdown': one sample per instance, which is instance 0 of the sample. 'bottomup': one sample per
@@ -50,6 +51,8 @@ class PoseDataset:
         max_skipped: number of samples with an unreadable image that are skipped; one more is an error. The next
             readable sample replaces a skipped one, and all other samples keep their index. For training only.
         min_instances: leave out images with fewer annotated instances.
+        crop_rule: how the box of an instance meets the input, see `poseplug.core.geometry.fit_matrix`; provided by the
+            codec.
 
     Attributes:
         records: one `Record` per sample, its subject first.
@@ -65,7 +68,7 @@ class PoseDataset:
             (person-centric or observer-centric) than `skeleton`.
     """
 
-    needs = ('skeleton', 'input_size', 'seed')
+    needs = ('skeleton', 'input_size', 'crop_rule', 'seed')
     slots: ClassVar = {'sources': Slot('source'), 'pipeline': PIPELINE_SLOT}
 
     def __init__(
@@ -80,6 +83,7 @@ class PoseDataset:
         image_cache_size: int = 0,
         max_skipped: int = 0,
         min_instances: int = 0,
+        crop_rule: CropRule = 'pixels',
     ):
         if data_mode not in _DATA_MODES:
             raise ConfigError(
@@ -91,7 +95,7 @@ class PoseDataset:
         )
         check_counts('PoseDataset', min_count=0, **counts)
         self.skeleton, self.seed, self.min_instances = get_skeleton(skeleton), seed, min_instances
-        self.pipeline = build_pipeline(pipeline, input_size=input_size)
+        self.pipeline = build_pipeline(pipeline, input_size=input_size, crop_rule=crop_rule)
         self.records: list[Record] = []
         self.reports: list[SourceReport] = []
         undetected: list[tuple[int, Record]] = []  # with the number of samples before each

@@ -122,7 +122,8 @@ class Predictor:
         return bool(self.model.finds_instances) or self.detector is not None
 
     def _build_pipeline(self, specs: Sequence[Any]) -> list[Transform]:
-        return build_pipeline(specs, input_size=self.model.codec.input_size)
+        codec = self.model.codec
+        return build_pipeline(specs, input_size=codec.input_size, crop_rule=codec.crop_rule)
 
     def __call__(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from poseplug.config.build import build_model
+from poseplug.config.build import build_model, get_crop_rule
 from poseplug.config.load import load_config
 from poseplug.files.weights import load_weights
 from poseplug.models.estimators.network import predict_from_features
@@ -50,7 +50,7 @@ def test_the_configs_on_the_page_build(text, tmp_path):
     with torch.device('meta'):
         model = build_model(cfg)
     assert model.codec.input_size == (192, 256)
-    assert cfg.test_dataloader.dataset.pipeline[0].get('use_udp', False) == getattr(model.codec, 'aligned', False)
+    assert get_crop_rule(cfg) == ('corners' if getattr(model.codec, 'aligned', False) else 'pixels')
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ class CropByScale(Transform):
             to the width in others. The default is CPM's.
         center_offset_y: image px, times the person's scale, by which the position is moved down (15 for MPII in the
             released hourglass and HRNet).
+        crop_rule: as in `CropBox`; 'corners' is as 'pixels', since no box is fitted.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -38,10 +39,17 @@ class CropByScale(Transform):
     stage = PipelineStage.CROP
     needs_annotation = True
 
-    def __init__(self, input_size: Size, magnification_at_368: float = CPM_MAGNIFICATION, center_offset_y: float = 0.0):
+    def __init__(
+        self,
+        input_size: Size,
+        magnification_at_368: float = CPM_MAGNIFICATION,
+        center_offset_y: float = 0.0,
+        crop_rule: CropRule = 'pixels',
+    ):
         check_enlargements('CropByScale', magnification_at_368=magnification_at_368)
         check_number('CropByScale', 'center_offset_y', center_offset_y, -_PERSON_HEIGHT_PX, _PERSON_HEIGHT_PX)
         self.input_size, self.center_offset_y = input_size, center_offset_y
+        self.crop_rule: CropRule = 'pixels' if crop_rule == 'corners' else check_crop_rule(crop_rule)
         self.magnification = magnification_at_368 * input_size[0] / 368
 
     def __call__(self, sample: Sample) -> Sample:
@@ -54,7 +62,8 @@ class CropByScale(Transform):
                 f'Use LetterboxImage or CropBox'
             )
         center = sample.subject_center + (0.0, self.center_offset_y * scale)
-        sample.image_to_input = crop_matrix(center, self.magnification / scale, self.input_size)
+        extent = np.array(self.input_size) * (scale / self.magnification)
+        sample.image_to_input = fit_matrix(center, extent, self.input_size, self.crop_rule)
         return sample
 
 
@@ -102,10 +111,7 @@ class CropBox(Transform):
         input_size: (width, height) of the input in px.
         padding: enlargement of the box.
         keypoint_padding: additional enlargement of the box around keypoints.
-        use_udp: measure the input from the center of its first pixel to that of its last (UDP; Huang et al. 2020), not
-            by its number of pixels.
-        crop_rule: how the box meets the input, one of `poseplug.core.geometry.CROP_RULES`; that of the codec where it
-            matches a released implementation.
+        crop_rule: how the box meets the input, see `poseplug.core.geometry.fit_matrix`; provided by the codec.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -119,12 +125,11 @@ class CropBox(Transform):
         input_size: Size,
         padding: float = 1.25,
         keypoint_padding: float = 1.25,
-        use_udp: bool = False,
-        crop_rule: CropRule | None = None,
+        crop_rule: CropRule = 'pixels',
     ):
         check_enlargements('CropBox', padding=padding, keypoint_padding=keypoint_padding)
         self.input_size, self.padding, self.keypoint_padding = input_size, padding, keypoint_padding
-        self.crop_rule = choose_crop_rule(use_udp, crop_rule)
+        self.crop_rule = check_crop_rule(crop_rule)
 
     def __call__(self, sample: Sample) -> Sample:
         low, high, padding = self._find_box_corners(sample)
@@ -160,7 +165,7 @@ class RandomHalfBody(Transform):
         prob: probability of a half body.
         num_keypoints_half_body: only subjects with more labeled keypoints than this become half bodies.
         padding: enlargement of the half's box.
-        use_udp, crop_rule: as in `CropBox`.
+        crop_rule: as in `CropBox`.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -174,14 +179,13 @@ class RandomHalfBody(Transform):
         prob: float = 0.3,
         num_keypoints_half_body: int = 8,
         padding: float = 1.5,
-        use_udp: bool = False,
-        crop_rule: CropRule | None = None,
+        crop_rule: CropRule = 'pixels',
     ):
         check_probabilities('RandomHalfBody', prob=prob)
         check_counts('RandomHalfBody', min_count=0, num_keypoints_half_body=num_keypoints_half_body)
         check_enlargements('RandomHalfBody', padding=padding)
         self.input_size, self.prob, self.num_keypoints_half_body = input_size, prob, num_keypoints_half_body
-        self.padding, self.crop_rule = padding, choose_crop_rule(use_udp, crop_rule)
+        self.padding, self.crop_rule = padding, check_crop_rule(crop_rule)
 
     def __call__(self, sample: Sample) -> Sample:
         labeled = sample.visible[0] > 0
@@ -198,14 +202,12 @@ class RandomHalfBody(Transform):
         return sample
 
 
-def choose_crop_rule(use_udp: bool, crop_rule: CropRule | None) -> CropRule:
-    """Return the rule of a crop: the named one, or the one of the grid.
+def check_crop_rule(crop_rule: CropRule) -> CropRule:
+    """Return the rule of a crop.
 
     Raises:
         ConfigError: there is no rule of that name.
     """
-    if crop_rule is None:
-        return 'corners' if use_udp else 'pixels'
     if crop_rule not in CROP_RULES:
         raise ConfigError(f'crop_rule is one of {", ".join(CROP_RULES)}; got {crop_rule!r}')
     return crop_rule
@@ -218,13 +220,15 @@ class TransformBySource(TransformContainer):
     Args:
         input_size: (width, height) of the input in px.
         transforms: the transform by name of the source ('lsp', 'lspet', ...), as config dicts.
+        crop_rule: as in `CropBox`.
     """
 
     needs_annotation = True
     slots: ClassVar = {'transforms': PIPELINE_SLOT}
 
-    def __init__(self, input_size: Size, transforms: Mapping[str, Any]):
-        self.transforms = {name: TRANSFORMS.build(t, input_size=input_size) for name, t in transforms.items()}
+    def __init__(self, input_size: Size, transforms: Mapping[str, Any], crop_rule: CropRule = 'pixels'):
+        provided = dict(input_size=input_size, crop_rule=crop_rule)
+        self.transforms = {name: TRANSFORMS.build(t, **provided) for name, t in transforms.items()}
 
     def list_branches(self) -> list[Sequence[Transform]]:
         return [[transform] for transform in self.transforms.values()]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from poseplug.core.geometry import Size
+from poseplug.core.geometry import CropRule, Size
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import check_counts
 from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, TransformContainer, build_pipeline
@@ -28,6 +28,7 @@ class PipelineSwitch(TransformContainer):
         switch_epoch: the first epoch, counted from 0, of the later transforms.
         first_transforms: transforms of the epochs before.
         later_transforms: transforms from that epoch on.
+        crop_rule: as in `CropBox`; provided by the codec.
 
     Raises:
         ConfigError: `switch_epoch` is negative, or transforms stand in the wrong order.
@@ -41,11 +42,13 @@ class PipelineSwitch(TransformContainer):
         switch_epoch: int,
         first_transforms: Sequence[Mapping[str, Any]],
         later_transforms: Sequence[Mapping[str, Any]] = (),
+        crop_rule: CropRule = 'pixels',
     ):
         check_counts('PipelineSwitch', min_count=0, switch_epoch=switch_epoch)
         self.switch_epoch = switch_epoch
-        self.first_transforms = build_pipeline(first_transforms, input_size=input_size)
-        self.later_transforms = build_pipeline(later_transforms, input_size=input_size)
+        provided = dict(input_size=input_size, crop_rule=crop_rule)
+        self.first_transforms = build_pipeline(first_transforms, **provided)
+        self.later_transforms = build_pipeline(later_transforms, **provided)
 
     def list_branches(self) -> list[Sequence[Transform]]:
         return [self.first_transforms, self.later_transforms]

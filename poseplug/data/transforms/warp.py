@@ -13,6 +13,7 @@ import numpy as np
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import (
+    CropRule,
     Size,
     conjugate_about,
     image_center,
@@ -68,10 +69,12 @@ class Warp(Transform):
     Args:
         input_size: (width, height) of the input in px.
         interpolation: 'linear', 'cubic' or 'area', as OpenCV has them.
-        fill_color: color (BGR, 0 to 255) of what lies outside the image.
+        fill_color: color (BGR, 0 to 255) of what lies outside the image; by default gray, or black where `crop_rule` is
+            that of a released code.
         reduced_decoding: decode a JPEG file at 1/2, 1/4 or 1/8 of its size where even that is no coarser than the
             input. The pixels become means of blocks, smoother than linear interpolation that skips pixels. It pays for
             large images only: half the size still costs 85 % of the whole, because the entropy code must be read.
+        crop_rule: as in `CropBox`; provided by the codec.
 
     Raises:
         ConfigError: the interpolation is unknown, or `fill_color` is no color.
@@ -83,11 +86,14 @@ class Warp(Transform):
         self,
         input_size: Size,
         interpolation: str = 'linear',
-        fill_color: Sequence[int] = (128, 128, 128),
+        fill_color: Sequence[int] | None = None,
         reduced_decoding: bool = False,
+        crop_rule: CropRule = 'pixels',
     ):
         if interpolation not in _INTERPOLATION_FLAGS:
             raise ConfigError(f'Warp: interpolation is one of {", ".join(_INTERPOLATION_FLAGS)}; got {interpolation!r}')
+        if fill_color is None:  # released codes warp with OpenCV's default, black
+            fill_color = (0, 0, 0) if crop_rule.startswith('released') else (128, 128, 128)
         check_colors('Warp', fill_color=fill_color)
         self.input_size, self.fill_color, self.reduced_decoding = input_size, tuple(fill_color), reduced_decoding
         self.interpolation_flag = _INTERPOLATION_FLAGS[interpolation]

@@ -415,9 +415,9 @@ def test_the_lower_body_is_hips_knees_and_ankles():
     assert names == {f'{side}_{part}' for side in ('left', 'right') for part in ('hip', 'knee', 'ankle')}
 
 
-def test_with_udp_a_box_goes_from_the_first_pixel_to_the_last():
+def test_on_an_aligned_grid_a_box_goes_from_the_first_pixel_to_the_last():
     box = np.array([[10.0, 20.0, 58.0, 84.0]])
-    sample = build('CropBox', padding=1.0, use_udp=True)(make_sample([(10, 10)], boxes=box))
+    sample = build('CropBox', padding=1.0, crop_rule='corners')(make_sample([(10, 10)], boxes=box))
     top, bottom = transform_points(sample.image_to_input, np.array([[34.0, 20.0], [34.0, 84.0]]))
     np.testing.assert_allclose([top[1], bottom[1]], [0, SIZE[1] - 1])
 
@@ -504,3 +504,36 @@ def test_a_position_moves_down_by_a_number_of_pixels_times_the_scale():
     transform = build('CropByScale', magnification_at_368=2.0, center_offset_y=15)
     matrix = transform(make_sample([(10, 10)], **fields)).image_to_input
     np.testing.assert_allclose(transform_points(matrix, np.array([30.0, 47.5])), (np.array(SIZE) - 1) / 2)
+
+
+RELEASED_CROPS = [
+    ('pixels', 15.5, 128),
+    ('corners', 15.5, 128),
+    ('released_hrnet', 16.0, 0),
+    ('released_dark', 15.5, 0),
+]
+
+
+@pytest.mark.parametrize(('crop_rule', 'center_x', 'fill'), RELEASED_CROPS)
+@pytest.mark.parametrize('crop', [dict(type='CropBox'), dict(type='CropByScale')])
+def test_a_crop_follows_the_rule_of_the_codec_and_released_codes_pad_with_black(crop_rule, center_x, fill, crop):
+    provided = dict(input_size=(32, 48), crop_rule=crop_rule)
+    boxes, scales = np.array([[10.0, 20.0, 58.0, 84.0]]), np.array([0.3])
+    sample = make_sample([(34, 52)], boxes=boxes, scales=scales, centers=np.array([[34.0, 52.0]]))
+    sample = TRANSFORMS.build(crop, **provided)(sample)
+    assert transform_points(sample.image_to_input, np.array([34.0, 52.0]))[0] == pytest.approx(center_x)
+    sample.image_to_input = translation_matrix(1000, 0) @ sample.image_to_input
+    assert (TRANSFORMS.build(dict(type='Warp'), **provided)(sample).inputs == fill).all()
+
+
+def test_nested_transforms_receive_the_rule_of_the_crop():
+    provided = dict(input_size=(32, 48), crop_rule='released_udp')
+    by_source = TRANSFORMS.build(dict(type='TransformBySource', transforms=dict(lsp=dict(type='CropBox'))), **provided)
+    switch = dict(type='PipelineSwitch', switch_epoch=1, first_transforms=[dict(type='CropBox')])
+    assert by_source.transforms['lsp'].crop_rule == 'released_udp'
+    assert TRANSFORMS.build(switch, **provided).first_transforms[0].crop_rule == 'released_udp'
+
+
+def test_a_crop_rule_without_a_meaning_is_an_error():
+    with pytest.raises(ConfigError, match='crop_rule is one of pixels, corners, released_hrnet'):
+        TRANSFORMS.build(dict(type='CropBox', crop_rule='udp'), input_size=(32, 48))
