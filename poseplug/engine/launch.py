@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader
 
 from poseplug.config.build import build_dataset, build_metrics, build_model, require_setting
 from poseplug.config.load import load_config
+from poseplug.config.matching import match_weights
 from poseplug.config.settings import DataloaderSettings, merge_default_hooks, parse_settings
 from poseplug.core.errors import ConfigError
 from poseplug.core.progress import track_progress
@@ -416,7 +417,7 @@ def test(
         >>> sorted(result.values)[:3]
         ['AUC@0.2', 'PCK@0.1', 'PCK@0.1/ankle']
     """
-    cfg = _open_config(config, options, training=False)
+    cfg: Any = match_weights(_open_config(config, options, training=False), weights)
     model: Any = build_model(cfg)
     load_weights(model, weights)
     model.to(_get_default_device()).eval()

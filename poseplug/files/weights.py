@@ -95,6 +95,27 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f'{path} is damaged or no safetensors file ({error})') from error
 
 
+def read_weight_metadata(path: Path | str) -> dict[str, str]:
+    """Read what a safetensors file says about its weights.
+
+    Args:
+        path: as for `load_checkpoint`.
+
+    Returns:
+        Its metadata; none for another file, or one that cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
+    if path.suffix != '.safetensors' or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, 'pt') as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):  # `load_weights` refuses the file, and says why
+        return {}
+
+
 def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
     """Load all weights of a file into a module.
 

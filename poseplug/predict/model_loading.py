@@ -21,6 +21,7 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
+from poseplug.config.matching import match_weights
 from poseplug.config.shipped import list_configs
 from poseplug.core.errors import ConfigError
 from poseplug.files.weights import load_weights
@@ -140,7 +141,7 @@ def load_model(
 
 
 def resolve_model(model: ModelSource | None, weights: str | Path | None) -> ModelFiles:
-    """Find the config and the weights of a model.
+    """Find the config and the weights of a model; converted weights set the config's `model.codec.match`.
 
     Args:
         model: a name of `list_models`, a config file or a loaded config; None for the installed model.
@@ -157,6 +158,7 @@ def resolve_model(model: ModelSource | None, weights: str | Path | None) -> Mode
         raise ConfigError('weights alone do not say which model they belong to; give a config and its checkpoint')
     else:
         cfg = load_config(model) if isinstance(model, (str, Path)) else model
+    cfg = match_weights(cfg, weights)
     config_name = Path(getattr(cfg, 'filename', None) or weights).stem
     return ModelFiles(cfg, weights, f'{config_name}, {Path(weights).name}')
 

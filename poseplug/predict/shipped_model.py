@@ -14,6 +14,7 @@ from torch import Tensor
 
 from poseplug.config.build import build_model, require_setting
 from poseplug.config.load import load_config
+from poseplug.config.matching import match_weights
 from poseplug.core.errors import CheckpointError
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
@@ -56,7 +57,7 @@ def package_model(
 
     weights, card = Path(out_dir) / f'{name}.safetensors', Path(out_dir) / f'{name}.json'
     check_outputs([config, checkpoint], [weights, card])
-    cfg = load_config(config)
+    cfg = match_weights(load_config(config), checkpoint)
     model = build_model(cfg)
     load_weights(model, checkpoint)
     tensors = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}

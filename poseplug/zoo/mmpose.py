@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion as Version
 
+from poseplug.config.matching import MATCH_KEY
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError, compose_message, suggest_closest
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
@@ -89,11 +90,13 @@ class CheckpointLayout:
         name: what the files are, for messages.
         name_pattern: regular expression that is found in a name of such a file, and of no layout listed before.
         rules: (pattern of a whole name, name of the model); the first match counts.
+        match: whose crops, read-outs and scores the weights were trained for: the value of the codec's setting.
     """
 
     name: str
     name_pattern: str
     rules: _RenameRules
+    match: str = 'mmpose'
 
 
 _CHECKPOINT_LAYOUTS = (
@@ -131,6 +134,7 @@ _CHECKPOINT_LAYOUTS = (
             (r'final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
             (r'((?:conv|bn|layer|transition|stage)\d\..+)', r'backbone.\1'),
         ),
+        'official',
     ),
 )
 _INCOMPATIBLE_NETWORKS = (
@@ -177,12 +181,15 @@ class ConversionReport:
     Attributes:
         layout: name of the file's layout.
         entries: one for each name in the file, and one for each tensor of the model that no name fills.
+        match: whose crops, read-outs and scores the weights were trained for, '' where the model's codec offers no
+            such setting.
         out_file: the written file, once there is one.
         sha256: of the written file.
     """
 
     layout: str
     entries: list[ConversionEntry] = field(default_factory=list)
+    match: str = ''
     out_file: str = ''
     sha256: str = ''
 
@@ -190,11 +197,14 @@ class ConversionReport:
         num_filled = sum(len(entry.targets) for entry in self.entries)
         num_ignored = sum(not entry.targets for entry in self.entries)
         num_read = sum(bool(entry.name) for entry in self.entries)
-        return f'names of {self.layout}: {num_read} read, {num_ignored} ignored; {num_filled} tensors filled'
+        match = f'; used with match={self.match!r}' if self.match else ''
+        return f'names of {self.layout}: {num_read} read, {num_ignored} ignored; {num_filled} tensors filled{match}'
 
 
 def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False) -> ConversionReport:
     """Convert a foreign checkpoint to a .safetensors file for the model of a config.
+
+    The file's metadata say whose crops, read-outs and scores the weights were trained for; what loads it follows them.
 
     Args:
         source: the foreign checkpoint.
@@ -221,11 +231,27 @@ def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: b
     with torch.random.fork_rng(devices=[]):  # building draws initial weights from the global generator
         model = build_model(cfg)
     state, report = convert_state_dict(model, content['state_dict'], source)
+    report.match = _choose_match(model, report.layout)
     report.entries += [ConversionEntry(name, [], reason='not weights') for name in content if name != 'state_dict']
-    data = save({name: value.contiguous() for name, value in state.items()})
+    metadata = {MATCH_KEY: report.match} if report.match else None
+    data = save({name: value.contiguous() for name, value in state.items()}, metadata)
     write_atomically(out, data)
     report.out_file, report.sha256 = str(out), hashlib.sha256(data).hexdigest()
     return report
+
+
+def _choose_match(model: nn.Module, layout_name: str) -> str:
+    """Whose conventions the model's codec shall follow for weights of a layout; '' if it does not offer them.
+
+    Raises:
+        ConfigError: another setting of the codec contradicts them.
+    """
+    match = next(layout.match for layout in _CHECKPOINT_LAYOUTS if layout.name == layout_name)
+    codec: Any = getattr(model, 'codec', None)
+    if match not in getattr(codec, 'matches', ()):
+        return ''
+    replace(codec, match=match)
+    return match
 
 
 def write_conversion_report(report: ConversionReport, path: Path) -> None:

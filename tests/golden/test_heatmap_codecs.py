@@ -6,6 +6,7 @@ Files are found by pattern; their arrays tell the numbers of keypoints, cells an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ from poseplug.core.skeleton import Skeleton
 
 Numbers = dict[str, np.ndarray]
 KERNEL_SIZE = 11
+ROUNDING = 4 * 2.0**-24  # of a sum of a few numbers in single precision, relative to their sizes
 ENCODERS = {
     'enc_msra_dark': DARKHeatmap,
     'enc_msra': MSRAHeatmap,
@@ -140,10 +142,50 @@ class DecodedFile:
     def logarithm_exists(self, reach: int, min_value: float) -> np.ndarray:
         """(B, K) whether the blurred cells around the peak, scaled to the map's own peak, are above `min_value`."""
         exists = self.positive.copy()
-        for (i, k), (x, y) in zip(np.ndindex(exists.shape), self.largest_cells(self.maps).reshape(-1, 2), strict=True):
+        for (i, k), (x, y) in self.peaks():
             near = self.blurred[i, k, max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
             exists[i, k] &= bool((near * self.maps[i, k].max() > min_value * self.blurred[i, k].max()).all())
         return exists
+
+    def peaks(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Case and keypoint of every map, and x and y of its largest cell."""
+        cells = self.largest_cells(self.maps)
+        for index in np.ndindex(cells.shape[:2]):
+            yield index, tuple(cells[index].tolist())
+
+    def step_errors(self, spacing: int) -> np.ndarray:
+        """(B, K) by how many cells single precision may move a refined peak whose curvatures have steps of `spacing`.
+
+        A step is -H⁻¹g, of differences of logarithms. An error e of each logarithm changes it by up to
+        e |H⁻¹| (1 + 4 |step|): each entry of g has two logarithms of weight 1/2, and each of H four of weight 1 or 2.
+        """
+        return np.array([self._step_error(*peak, spacing) for peak in self.peaks()]).reshape(self.maps.shape[:2])
+
+    def _step_error(self, index: tuple[int, int], cell: tuple[int, int], spacing: int) -> float:
+        x, y = cell
+        blurred, sizes = (
+            np.pad(blur_heatmap(np.asarray(m, np.float64)), spacing, mode='edge')
+            for m in (self.maps[index], np.abs(self.maps[index]))
+        )
+        near, size = (m[y : y + 2 * spacing + 1, x : x + 2 * spacing + 1] for m in (blurred, sizes))
+        if not (near > 0).all():
+            return np.inf
+        # Values of either sign cancel out in a blur, whose rounding is a fraction of the sum of their sizes.
+        log_error = ROUNDING * (size / near).max() + ROUNDING * np.abs(np.log(near)).max()
+        f, c = np.log(near), spacing
+        second = [(f[c, 2 * c] - 2 * f[c, c] + f[c, 0]) / c**2, (f[2 * c, c] - 2 * f[c, c] + f[0, c]) / c**2]
+        if spacing == 1:
+            mixed = (f[2, 2] - f[2, 1] - f[1, 2] + 2 * f[1, 1] - f[0, 1] - f[1, 0] + f[0, 0]) / 2
+            slope = [(f[1, 2] - f[1, 0]) / 2, (f[2, 1] - f[0, 1]) / 2]
+        else:
+            mixed = (f[3, 3] - f[3, 1] - f[1, 3] + f[1, 1]) / 4
+            slope = [(f[2, 3] - f[2, 1]) / 2, (f[3, 2] - f[1, 2]) / 2]
+        hessian = np.array([[second[0], mixed], [mixed, second[1]]])
+        smallest = np.abs(np.linalg.eigvalsh(hessian)).min()
+        if smallest == 0:
+            return np.inf
+        step = np.linalg.norm(np.linalg.solve(hessian, slope))
+        return log_error / smallest * (1 + 4 * step)
 
 
 def blur_heatmap(heatmap: np.ndarray) -> np.ndarray:
@@ -169,33 +211,61 @@ def test_quarter_steps_are_those_of_mmpose_but_for_two_rows_and_columns(golden):
         np.testing.assert_allclose(file.scores, file.expected_scores.clip(0, 1), atol=1e-6)
 
 
+def assert_within(actual: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) -> None:
+    """Assert that keypoints (N, 2) differ by at most a tolerance (N,) each, and 1e-4, which is decoding's own."""
+    excess = np.abs(actual - expected).max(-1) - np.maximum(tolerance, 1e-4)
+    assert (excess <= 0).all(), f'{(excess > 0).sum()} of {len(excess)}, by up to {excess.max():.1e} px'
+
+
 def test_dark_decodes_as_mmpose_wherever_the_logarithm_exists(golden):
-    """Elsewhere a blurred cell beside the peak is not positive: both clamp it, and both numbers are arbitrary."""
+    """Elsewhere a blurred cell beside the peak is not positive: both clamp it, and both numbers are arbitrary.
+    Differences are rounding, which moves a peak farther the flatter its top is."""
     for file in decode_files(golden, DARKHeatmap, 'msra_dark'):
         exists = file.logarithm_exists(2, 0.0)
         assert exists.mean() > 0.5
-        np.testing.assert_allclose(file.keypoints[exists], file.expected_keypoints[exists], atol=1e-4)
+        tolerance = 4 * file.step_errors(2)[exists]
+        assert (tolerance < 1e-3).mean() > 0.75
+        assert_within(file.keypoints[exists], file.expected_keypoints[exists], tolerance)
         np.testing.assert_allclose(file.scores, file.expected_scores.clip(0, 1), atol=1e-6)
 
 
 def test_udp_decodes_as_mmpose_wherever_the_logarithm_exists(golden):
     """In MMPose cells become pixels by n / (cells - 1), although n - 1 px lie between the first and the last of n
     pixels; an all-zero map yields NaN; and in a map without a summit the keypoint moves any distance. Here such peaks
-    stay. A step of several cells is ill-posed: it is as inexact as it is long."""
+    stay. Differences are rounding, which moves a peak farther the flatter its top is."""
     for file in decode_files(golden, UDPHeatmap, 'udp'):
         inputs = np.array(file.codec.input_size)
         last = np.array(file.codec.grid.size) - 1
         cells, expected = file.keypoints / (inputs - 1) * last, file.expected_keypoints / inputs * last
         step = np.abs(expected - file.largest_cells(file.maps)).max(-1)
         exists = file.logarithm_exists(1, 1e-3)
-        long = exists & (step > KERNEL_SIZE // 2)
-        same = exists & ~long
+        errors = file.step_errors(1)
+        long = exists & (step > KERNEL_SIZE // 2 + errors)
+        same = exists & (step < KERNEL_SIZE // 2 - errors)
         assert same.mean() > 0.5
-        errors = np.abs(cells - expected).max(-1) * 4
-        assert (errors[same] <= 1e-4 * np.maximum(1, step[same] ** 2)).all()
+        assert (4 * errors[same] < 1e-3).mean() > 0.85
+        assert_within(4 * cells[same], 4 * expected[same], 4 * errors[same])
         np.testing.assert_allclose(cells[long], file.largest_cells(file.maps)[long], atol=1e-5)
         assert np.isfinite(file.keypoints).all()
         np.testing.assert_allclose(file.scores, file.expected_scores.clip(0, 1), atol=1e-6)
+
+
+def test_matched_read_outs_are_those_of_mmpose_near_the_border_and_in_empty_maps_too(golden):
+    """Without an exception but what rounding can do, and the maps for which MMPose's UDP gives NaN or a random cell."""
+    for file in decode_files(golden, MSRAHeatmap, 'msra', match='mmpose'):
+        np.testing.assert_allclose(file.keypoints, file.expected_keypoints, atol=1e-4)
+        np.testing.assert_array_equal(file.scores, file.expected_scores)
+    for file in decode_files(golden, DARKHeatmap, 'msra_dark', match='mmpose'):
+        exists = file.logarithm_exists(2, 0.0) | ~file.positive
+        tolerance = np.where(file.positive, 4 * file.step_errors(2), 0)[exists]
+        assert_within(file.keypoints[exists], file.expected_keypoints[exists], tolerance)
+        np.testing.assert_array_equal(file.scores, file.expected_scores)
+    for file in decode_files(golden, UDPHeatmap, 'udp', match='mmpose'):
+        inputs, last = np.array(file.codec.input_size), np.array(file.codec.grid.size) - 1
+        cells, expected = file.keypoints / (inputs - 1) * last, file.expected_keypoints / inputs * last
+        exists = file.logarithm_exists(1, 1e-3)
+        assert_within(4 * cells[exists], 4 * expected[exists], 4 * file.step_errors(1)[exists])
+        np.testing.assert_array_equal(file.scores, file.expected_scores)
 
 
 def test_blurred_quarter_steps_are_those_of_mmpose_once_a_cell_is_where_it_was_drawn(golden):

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError
-from poseplug.files.weights import load_weights
+from poseplug.files.weights import load_weights, read_weight_metadata
+from poseplug.predict.predictor import Predictor
 from poseplug.zoo.mmpose import (
     IGNORED_GLOBALS,
     convert_checkpoint,
@@ -295,6 +296,40 @@ def test_a_converted_file_fits_the_model_and_its_report_has_every_name(foreign_f
     assert targets['backbone.conv1.weight'] == ['backbone.conv1.weight']
     assert {name for name in targets if not targets[name]} == {'meta', 'message_hub', 'optimizer'}
     assert (content['out_file'], len(content['sha256'])) == (str(out), 64)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'head', 'codec', 'rules', 'match', 'crop_rule'),
+    [
+        (HRNET, 'HeatmapHead', 'Heatmap', TO_MMPOSE, 'mmpose', 'released_hrnet'),
+        (HRNET, 'HeatmapHead', 'MSRAHeatmap', TO_OFFICIAL, 'official', 'released_hrnet'),
+        (VIT, 'DeconvHead', 'UDPHeatmap', TO_VITPOSE, 'mmpose', 'released_udp'),
+        (CSPNEXT, 'RTMCCHead', 'SimCC', TO_RTMPOSE, 'mmpose', 'released_hrnet'),
+    ],
+)
+def test_converted_weights_are_used_by_the_conventions_of_their_code(
+    tmp_path, backbone, head, codec, rules, match, crop_rule
+):
+    """load_model sets the codec, and the predictor crops by its rule, around black."""
+    model, cfg = random_model(backbone, head, codec), build_config(backbone, head, codec)
+    torch.save(dict(state_dict=to_foreign(model, rules)), tmp_path / 'theirs.pth')
+    report = convert_checkpoint(tmp_path / 'theirs.pth', cfg, tmp_path / 'ours.safetensors')
+    assert report.match == match
+    assert str(report).endswith(f'used with match={match!r}')
+    cfg['test_dataloader'] = dict(dataset=dict(pipeline=[dict(type='CropBox'), dict(type='Warp')]))
+    predictor = Predictor(cfg, tmp_path / 'ours.safetensors', device='cpu')
+    assert predictor.model.codec.match == match
+    crop, warp = predictor._box_pipeline
+    assert (crop.crop_rule, warp.fill_color) == (crop_rule, (0, 0, 0))
+
+
+def test_weights_whose_codec_has_one_convention_name_none(tmp_path):
+    cfg = build_config(HRNET, 'HeatmapHead', 'CPMHeatmap')
+    cfg['model']['codec']['stride'] = 4
+    torch.save(dict(state_dict=to_foreign(build_model(cfg))), tmp_path / 'theirs.pth')
+    report = convert_checkpoint(tmp_path / 'theirs.pth', cfg, tmp_path / 'ours.safetensors')
+    assert report.match == ''
+    assert read_weight_metadata(tmp_path / 'ours.safetensors') == {}
 
 
 def test_the_output_is_safetensors(tmp_path):

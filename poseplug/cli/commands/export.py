@@ -20,11 +20,13 @@ def run(args: argparse.Namespace) -> None:
 
     from poseplug.config.build import build_model
     from poseplug.config.load import load_config
+    from poseplug.config.matching import match_weights
     from poseplug.deploy.export import export_onnx, max_output_differences
     from poseplug.deploy.runtime import ExportedModel
     from poseplug.files.weights import load_weights
 
-    model: Any = build_model(load_config(args.config, args.cfg_options)).eval()
+    cfg = match_weights(load_config(args.config, args.cfg_options), args.checkpoint)
+    model: Any = build_model(cfg).eval()
     load_weights(model, args.checkpoint)
     file = export_onnx(model, args.out)
     print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB')
