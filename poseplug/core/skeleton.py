@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ['KeypointPair', 'LimbStep', 'Skeleton', 'merge_skeletons']
+__all__ = ['LimbStep', 'Skeleton', 'merge_skeletons']
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from poseplug.core.errors import ConfigError, suggest_closest
-
-KeypointPair = tuple[str, str]
+from poseplug.core.skeleton_checks import KeypointPair, check_skeleton_fields, infer_flip_pairs
 
 
 class LimbStep(NamedTuple):
@@ -41,7 +41,8 @@ class Skeleton:
         name: under which it is registered.
         keypoints: the K names, in the order of the arrays.
         limbs: pairs of keypoints, in the order of the channels of limb fields.
-        flip_pairs: the left-right pairs that flipping an image exchanges.
+        flip_pairs: the left-right pairs that flipping an image exchanges; without any, those that the names of the
+            keypoints imply ('left_eye' and 'right_eye'), with a line in the log.
         torso: the two keypoints whose distance normalizes PCK.
         head: the two keypoints whose distance normalizes PCKh.
         sigmas: the OKS constants, one per keypoint.
@@ -53,7 +54,8 @@ class Skeleton:
         derived_keypoints: keypoints that are the mean of others, for data sets that do not annotate them.
 
     Raises:
-        ConfigError: a name occurs twice or is unknown, or the numbers of keypoints and sigmas differ.
+        ConfigError: a name occurs twice or is unknown, a keypoint is paired with itself or with two others, or sigmas
+            are not one positive number per keypoint.
 
     Example:
         >>> skeleton = Skeleton('face', ('left_eye', 'right_eye', 'nose'), flip_pairs=(('left_eye', 'right_eye'),))
@@ -75,21 +77,12 @@ class Skeleton:
     derived_keypoints: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        num_keypoints = len(self.keypoints)
-        if len(set(self.keypoints)) != num_keypoints or not self.keypoints:
-            raise ConfigError(f'skeleton {self.name!r} needs keypoints with distinct names; got {self.keypoints}')
-        for keypoint in self._list_used_names():
-            self.index(keypoint)
-        paired = [keypoint for pair in self.flip_pairs for keypoint in pair]
-        if len(set(paired)) != len(paired):
-            raise ConfigError(
-                f'skeleton {self.name!r}: flip_pairs contain a keypoint more than once; got {self.flip_pairs}'
-            )
-        if self.sigmas is not None and len(self.sigmas) != num_keypoints:
-            raise ConfigError(
-                f'skeleton {self.name!r} has {num_keypoints} keypoints but {len(self.sigmas)} sigmas; '
-                f'give one sigma per keypoint'
-            )
+        check_skeleton_fields(vars(self))
+        if not self.flip_pairs and (flip_pairs := infer_flip_pairs(self.keypoints)):
+            object.__setattr__(self, 'flip_pairs', flip_pairs)
+            listed = ', '.join(f'{left} - {right}' for left, right in flip_pairs)
+            message = 'skeleton %r has no flip_pairs; taken from the names of its keypoints: %s'
+            logging.getLogger('poseplug').info(message, self.name, listed)
         self._check_grouping_order()
 
     def __len__(self) -> int:
@@ -108,12 +101,6 @@ class Skeleton:
             hint = suggest_closest(keypoint, self.keypoints) or 'it has'
             raise ConfigError(f'skeleton {self.name!r} has no keypoint {keypoint!r}; {hint} {self.keypoints}')
         return self.keypoints.index(keypoint)
-
-    def _list_used_names(self) -> list[str]:
-        """The keypoint names that the other fields use."""
-        pairs = [*self.limbs, *self.flip_pairs, *filter(None, (self.torso, self.head))]
-        members = [keypoint for group in (*pairs, *self.groups.values()) for keypoint in group]
-        return [*members, *self.derived_keypoints]
 
     def _check_grouping_order(self) -> None:
         """Raise unless `grouping_order` contains every limb once and `redundant_limbs` are limbs, in any direction."""

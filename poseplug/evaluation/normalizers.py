@@ -11,7 +11,8 @@ import numpy as np
 from poseplug.core.errors import ConfigError
 from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
-from poseplug.core.skeleton import KeypointPair, Skeleton
+from poseplug.core.skeleton import Skeleton
+from poseplug.core.skeleton_checks import KeypointPair
 from poseplug.evaluation.base import check_choice
 
 _BOX_NORMALIZERS = {

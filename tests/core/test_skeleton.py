@@ -8,6 +8,7 @@ import pytest
 
 from poseplug.core.errors import ConfigError, PluginError
 from poseplug.core.skeleton import Skeleton
+from poseplug.core.skeleton_checks import infer_flip_pairs
 from poseplug.registry import SKELETONS
 from poseplug.registry.skeletons import get_skeleton, register_skeleton
 from poseplug.testing import SMALL_SKELETON
@@ -66,6 +67,9 @@ def test_a_dict_of_fields_is_a_skeleton_with_its_lists_as_tuples():
     assert get_skeleton(spec).groups == {'both': ('a', 'b')}
 
 
+THREE = dict(name='x', keypoints=['a', 'b', 'c'])
+
+
 @pytest.mark.parametrize(
     ('spec', 'message'),
     [
@@ -77,6 +81,29 @@ def test_a_dict_of_fields_is_a_skeleton_with_its_lists_as_tuples():
             'flip_pairs contain a keypoint more than once',
         ),
         (dict(name='x', keypoints=['a', 'b'], sigmas=[0.1]), '2 keypoints but 1 sigmas'),
+        (dict(name='x', keypoints=3), 'needs keypoints with distinct names, a list as in .*; got 3'),
+        (dict(name='x', keypoints='abc'), "got 'abc'"),
+        (dict(name='x', keypoints=['a', 1]), 'distinct names'),
+        (dict(name='x', keypoints=['Left Eye', 'left_eye']), "'Left Eye' and 'left_eye' are the same"),
+        (dict(THREE, flip_pairs=[(0, 1)]), "flip_pairs has names .*, not indices; got 0; write 'a' if"),
+        (
+            dict(THREE, flip_pairs=[('a', 'b', 'c')]),
+            r"flip_pairs has pairs of two keypoint names; got \('a', 'b', 'c'\)",
+        ),
+        (dict(THREE, flip_pairs=[('a', 'a')]), "flip_pairs has a pair of 'a' with itself"),
+        (dict(THREE, flip_pairs=5), 'flip_pairs is a list of pairs'),
+        (dict(THREE, limbs=[('a', 'a')]), "limbs has a pair of 'a' with itself"),
+        (dict(THREE, limbs=['ab']), "limbs has pairs of two keypoint names; got 'ab'"),
+        (dict(THREE, torso=('a',)), 'torso has pairs of two keypoint names'),
+        (dict(THREE, torso='a'), 'torso has pairs of two keypoint names'),
+        (dict(THREE, head=('a', 'a')), "head has a pair of 'a' with itself"),
+        (dict(THREE, centric='viewer'), "centric is 'person' or 'observer'; got 'viewer'"),
+        (dict(THREE, groups=dict(arm='a')), 'groups is a dict with lists of keypoint names'),
+        *(
+            (dict(THREE, sigmas=[0.1, 0.1, sigma]), f'sigmas are .*; got {sigma!r} for keypoint 2')
+            for sigma in (0, -0.1, float('nan'), float('inf'), '0.1', None, True, 25)
+        ),
+        (dict(THREE, sigmas=0.1), 'sigmas is a list of one positive number per keypoint; got 0.1'),
         (dict(name='x', keypoint=['a']), "a skeleton has no argument 'keypoint'; closest: 'keypoints'"),
         (17, 'a skeleton is a name, a dict of its fields or a Skeleton; got int'),
         ('lps', "skeleton 'lps' is not registered; closest: 'lsp'"),
@@ -111,3 +138,31 @@ def test_a_skeleton_merged_with_itself_has_no_more_keypoints_and_left_must_mean_
     assert get_skeleton('lsp+lsp').keypoints == get_skeleton('lsp').keypoints
     with pytest.raises(ConfigError, match=r"'lsp' is person-centric, 'flic' is observer-centric: left and right"):
         get_skeleton('lsp+flic')
+
+
+@pytest.mark.parametrize('names', [
+    ('left_eye', 'right_eye', 'nose'), ('Left Eye', 'Right Eye', 'Nose'), ('eye-L', 'eye-R', 'nose'),
+    ('leftEye', 'rightEye', 'nose'), ('lefteye', 'righteye', 'nose'), ('L_Eye', 'R_Eye', 'Nose'),
+    ('eye.left', 'eye.right', 'n'),
+])  # fmt: skip
+def test_flip_pairs_follow_from_left_and_right_in_the_names_and_are_reported(names, caplog):
+    with caplog.at_level('INFO', logger='poseplug'):
+        skeleton = Skeleton('face', names)
+    assert skeleton.flip_pairs == (names[:2],)
+    assert skeleton.flip_indices.tolist() == [1, 0, 2]
+    assert (
+        f"skeleton 'face' has no flip_pairs; taken from the names of its keypoints: {names[0]} - {names[1]}"
+        in caplog.text
+    )
+
+
+def test_names_without_sides_imply_no_flip_pairs():
+    assert Skeleton('tail', ('tail_left_1', 'tail_right_2', 'bright', 'cleft')).flip_pairs == ()
+
+
+@pytest.mark.parametrize('name', SKELETONS.list_names())
+def test_the_names_of_a_registered_skeleton_imply_no_other_flip_pairs(name):
+    """Numbered keypoints imply none; where names have sides, the pairs are those that were written down."""
+    skeleton = get_skeleton(name)
+    implied = {frozenset(pair) for pair in infer_flip_pairs(skeleton.keypoints)}
+    assert implied <= {frozenset(pair) for pair in skeleton.flip_pairs}

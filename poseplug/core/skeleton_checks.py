@@ -1,0 +1,182 @@
+"""Checks of what users write in a skeleton, and the left-right pairs that the names of its keypoints imply."""
+
+from __future__ import annotations
+
+__all__ = ['KeypointPair', 'check_skeleton_fields', 'infer_flip_pairs', 'normalize_keypoint_name']
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+
+KeypointPair = tuple[str, str]
+
+_CENTRICS = ('person', 'observer')
+_SIDES = {'left': 'right', 'l': 'r'}
+
+
+def normalize_keypoint_name(name: str) -> str:
+    """Return a keypoint's name without case, blanks, hyphens and underscores, by which names are compared.
+
+    Example:
+        >>> normalize_keypoint_name('Right Shoulder') == normalize_keypoint_name('right_shoulder')
+        True
+    """
+    return re.sub(r'[\s_-]+', '', name).lower()
+
+
+def infer_flip_pairs(keypoints: Sequence[str]) -> tuple[KeypointPair, ...]:
+    """Infer the left-right pairs of keypoints from their names.
+
+    Args:
+        keypoints: the names, with `left` and `right`, or `l` and `r`, as a word: 'left_eye', 'Eye-R', 'leftEye'.
+
+    Returns:
+        Pairs of names, left first.
+
+    Example:
+        >>> infer_flip_pairs(['nose', 'left_eye', 'right_eye', 'rightEar'])
+        (('left_eye', 'right_eye'),)
+    """
+    names_by_words = {_split_words(name): name for name in keypoints}
+    # 'lefteye' is one word: it counts where no words say more.
+    if not any(side in words for words in names_by_words for side in ('left', 'l')):
+        names_by_words = {tuple(re.split('(left)|(right)', normalize_keypoint_name(n))): n for n in keypoints}
+        names_by_words = {tuple(filter(None, words)): name for words, name in names_by_words.items()}
+    pairs = []
+    for words, name in names_by_words.items():
+        flipped = tuple(_SIDES.get(word, word) for word in words)
+        if flipped != words and flipped in names_by_words:
+            pairs.append((name, names_by_words[flipped]))
+    return tuple(pairs)
+
+
+def _split_words(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case: 'leftEye', 'Left eye' and 'left_eye' are the same two."""
+    spaced = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', ' ', name)
+    return tuple(re.split(r'[\s_.-]+', spaced.lower()))
+
+
+def check_skeleton_fields(fields: Mapping[str, Any]) -> None:
+    """Check the fields of a skeleton before anything is derived from them.
+
+    Args:
+        fields: of `Skeleton`, by name.
+
+    Raises:
+        ConfigError: one of them is not what it should be; the message has the field, what was found and the remedy.
+    """
+    owner = f'skeleton {fields["name"]!r}'
+    keypoints = fields['keypoints']
+    _check_keypoint_names(owner, keypoints)
+    for setting in ('limbs', 'flip_pairs', 'grouping_order', 'redundant_limbs'):
+        pairs = fields[setting]
+        if not _is_sequence(pairs):
+            raise ConfigError(f'{owner}: {setting} is a list of pairs of keypoint names; got {pairs!r}')
+        for pair in pairs:
+            _check_pair(owner, setting, pair, keypoints)
+    for setting in ('torso', 'head'):
+        if fields[setting] is not None:
+            _check_pair(owner, setting, fields[setting], keypoints)
+    for setting in ('groups', 'derived_keypoints'):
+        _check_name_lists(owner, setting, fields[setting], keypoints)
+    if fields['centric'] not in _CENTRICS:
+        raise ConfigError(f"{owner}: centric is 'person' or 'observer'; got {fields['centric']!r}")
+    _check_flip_pairs(owner, fields['flip_pairs'])
+    _check_sigmas(owner, fields['sigmas'], len(keypoints))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _check_keypoint_names(owner: str, keypoints: Any) -> None:
+    """Raise unless keypoints are distinct names, also without case, blanks and hyphens."""
+    is_named = _is_sequence(keypoints) and all(isinstance(k, str) and k.strip() for k in keypoints)
+    if not is_named or not keypoints:
+        raise ConfigError(
+            f"{owner} needs keypoints with distinct names, a list as in ['nose', 'left_eye']; got {keypoints!r}"
+        )
+    first: dict[str, str] = {}
+    for name in keypoints:
+        other = first.setdefault(normalize_keypoint_name(name), name)
+        if len([k for k in keypoints if k == name]) > 1 or other != name:
+            raise ConfigError(
+                f'{owner} needs keypoints with distinct names; {other!r} and {name!r} are the same without case, '
+                f'blanks, hyphens and underscores'
+            )
+
+
+def _check_pair(owner: str, setting: str, pair: Any, keypoints: Sequence[str]) -> None:
+    """Raise unless a pair is two different names of keypoints."""
+    names = list(pair) if _is_sequence(pair) else []
+    if len(names) != 2:
+        raise ConfigError(f'{owner}: {setting} has pairs of two keypoint names; got {pair!r}')
+    for name in names:
+        _check_name(owner, setting, name, keypoints)
+    if names[0] == names[1]:
+        raise ConfigError(f'{owner}: {setting} has a pair of {names[0]!r} with itself; name two keypoints')
+
+
+def _check_name(owner: str, setting: str, name: Any, keypoints: Sequence[str]) -> None:
+    """Raise unless a name is that of a keypoint."""
+    if isinstance(name, str):
+        if name not in keypoints:
+            hint = suggest_closest(name, keypoints) or 'it has'
+            raise ConfigError(f'{owner} has no keypoint {name!r}; {hint} {tuple(keypoints)}. See {setting}')
+        return
+    remedy = ''
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(keypoints):
+        remedy = f'write {keypoints[name]!r} if the first keypoint has the index 0'
+    raise ConfigError(compose_message(f'{owner}: {setting} has names of keypoints, not indices; got {name!r}', remedy))
+
+
+def _check_name_lists(owner: str, setting: str, lists: Any, keypoints: Sequence[str]) -> None:
+    """Raise unless a value is lists of keypoint names by name."""
+    if not isinstance(lists, Mapping) or not all(_is_sequence(names) and names for names in lists.values()):
+        raise ConfigError(f'{owner}: {setting} is a dict with lists of keypoint names; got {lists!r}')
+    if setting == 'groups':
+        for name in (name for names in lists.values() for name in names):
+            _check_name(owner, setting, name, keypoints)
+    else:
+        for name in lists:
+            _check_name(owner, setting, name, keypoints)
+
+
+def _check_flip_pairs(owner: str, flip_pairs: Sequence[KeypointPair]) -> None:
+    """Raise unless a flip that is done twice leaves every keypoint where it was."""
+    partners: dict[str, str] = {}
+    for first, second in flip_pairs:
+        for name, partner in ((first, second), (second, first)):
+            if name in partners:
+                raise ConfigError(
+                    f'{owner}: flip_pairs contain a keypoint more than once: {name!r} with {partners[name]!r} and with '
+                    f'{partner!r}. Leave one of the pairs out'
+                )
+            partners[name] = partner
+
+
+def _check_sigmas(owner: str, sigmas: Any, num_keypoints: int) -> None:
+    """Raise unless sigmas are one positive number per keypoint."""
+    if sigmas is None:
+        return
+    if not _is_sequence(sigmas) and not isinstance(sigmas, np.ndarray):
+        raise ConfigError(f'{owner}: sigmas is a list of one positive number per keypoint; got {sigmas!r}')
+    if len(sigmas) != num_keypoints:
+        raise ConfigError(
+            f'{owner} has {num_keypoints} keypoints but {len(sigmas)} sigmas; give one sigma per keypoint'
+        )
+    for k, sigma in enumerate(sigmas):
+        is_number = isinstance(sigma, Real) and not isinstance(sigma, bool)
+        # OKS divides by the squared sigma: NaN and 0 would make every score NaN.
+        if not is_number or not 0 < float(sigma) < math.inf:
+            raise ConfigError(f'{owner}: sigmas are positive numbers; got {sigma!r} for keypoint {k}')
+        if float(sigma) > 1:
+            raise ConfigError(
+                f'{owner}: sigmas are fractions of the size of an instance, below 1; got {sigma!r} for keypoint {k}'
+            )
