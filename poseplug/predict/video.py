@@ -336,7 +336,8 @@ def _draw_instance_ids(canvas: np.ndarray, poses: Poses, scale: int, threshold: 
     instances = InstanceGeometry.from_poses(poses, threshold)
     font_scale = max(canvas.shape[:2]) / _TEXT_SCALE_SIDE_PX
     for n in np.flatnonzero(instances.areas > 0).tolist():
-        x, y = scale_points(instances.boxes[n, :2], scale)
+        # A box may begin far outside; its id stays visible, and within OpenCV's integers.
+        x, y = np.clip(scale_points(instances.boxes[n, :2], scale), 0, canvas.shape[1::-1])
         text = str(_get_instance_id(poses, n))
         top = round(24 * font_scale)  # so that the text of an instance at the upper border stays visible
         origin = (round(float(x)), max(round(float(y)) - 3, top))

@@ -8,7 +8,6 @@ __all__ = [
     'MIN_SIDE_PX',
     'SHEET_COLOR',
     'SIDE_COLORS',
-    'SUBPIXEL_BITS',
     'TEXT_COLOR',
     'Color',
     'draw_contact_sheet',
@@ -20,7 +19,6 @@ __all__ = [
     'limb_side',
     'limb_width_px',
     'scale_points',
-    'to_fixed_point',
     'to_uint8',
 ]
 
@@ -34,6 +32,7 @@ import numpy as np
 from poseplug.core.errors import ImageError, MismatchError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
+from poseplug.report.strokes import draw_box, draw_dot, draw_line
 
 Color = tuple[int, int, int]  # BGR
 
@@ -42,8 +41,6 @@ SIDE_COLORS: dict[str, Color] = {'left': (40, 150, 255), 'right': (255, 170, 40)
 EDGE_COLOR: Color = (20, 20, 20)
 SHEET_COLOR: Color = (32, 32, 32)
 TEXT_COLOR: Color = (225, 225, 225)
-SUBPIXEL_BITS = 4  # fractional bits of a point: OpenCV draws at sixteenths of a pixel
-_MAX_COORDINATE_PX = 1 << 14  # points farther out are drawn there
 MIN_SIDE_PX = 480  # longer side from which on a skeleton looks crisp
 CAPTION_HEIGHT_PX = 20  # below an image of a sheet
 _SHEET_GAP_PX = 4
@@ -95,8 +92,7 @@ def draw_poses(
         mask = _drawn_keypoint_mask(poses, index, threshold)
         _draw_instance(canvas, points, mask, skeleton, sides, limb_width_px(points[mask], canvas))
     for box in [] if poses.boxes is None else poses.boxes:
-        low, high = scale_points(np.asarray(box, dtype=float).reshape(2, 2), factor)
-        cv2.rectangle(canvas, to_fixed_point(low), to_fixed_point(high), TEXT_COLOR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+        draw_box(canvas, scale_points(np.asarray(box, dtype=float).reshape(2, 2), factor), TEXT_COLOR)
     return canvas
 
 
@@ -107,12 +103,12 @@ def _draw_instance(
     limbs = [(a, b) for a, b in skeleton.limb_indices if drawn_mask[a] and drawn_mask[b]]
     radius = max(2, round(0.9 * width_px))
     for a, b in limbs:
-        _draw_line(canvas, points[a], points[b], EDGE_COLOR, width_px + 2)
+        draw_line(canvas, points[a], points[b], EDGE_COLOR, width_px + 2)
     for a, b in limbs:
-        _draw_line(canvas, points[a], points[b], SIDE_COLORS[limb_side(sides[a], sides[b])], width_px)
+        draw_line(canvas, points[a], points[b], SIDE_COLORS[limb_side(sides[a], sides[b])], width_px)
     for k in np.flatnonzero(drawn_mask):
-        _draw_dot(canvas, points[k], EDGE_COLOR, radius + 1)
-        _draw_dot(canvas, points[k], SIDE_COLORS[sides[k]], radius)
+        draw_dot(canvas, points[k], EDGE_COLOR, radius + 1)
+        draw_dot(canvas, points[k], SIDE_COLORS[sides[k]], radius)
 
 
 def _drawn_keypoint_mask(poses: Poses, instance_index: int, threshold: float) -> np.ndarray:
@@ -311,18 +307,3 @@ def enlarge_image(image: np.ndarray, min_side_px: int) -> tuple[np.ndarray, int]
 def scale_points(points: np.ndarray, factor: float) -> np.ndarray:
     """Convert points (..., 2) of an image to pixels of the image enlarged by `factor`; centers sit on integers."""
     return (points + 0.5) * factor - 0.5
-
-
-def to_fixed_point(point: np.ndarray) -> tuple[int, int]:
-    """Convert a point (2,) in pixels to what OpenCV expects: Python integers, in sixteenths of a pixel."""
-    x, y = np.clip(point, -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX)
-    return round(float(x) * (1 << SUBPIXEL_BITS)), round(float(y) * (1 << SUBPIXEL_BITS))
-
-
-def _draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, color: Color, width_px: int) -> None:
-    cv2.line(canvas, to_fixed_point(a), to_fixed_point(b), color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
-
-
-def _draw_dot(canvas: np.ndarray, point: np.ndarray, color: Color, radius_px: float) -> None:
-    radius = round(radius_px * (1 << SUBPIXEL_BITS))
-    cv2.circle(canvas, to_fixed_point(point), radius, color, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)

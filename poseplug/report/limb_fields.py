@@ -22,12 +22,10 @@ from poseplug.grouping.limb_scores import PeakPairs, enumerate_peak_pairs, find_
 from poseplug.report.draw import (
     EDGE_COLOR,
     SIDE_COLORS,
-    SUBPIXEL_BITS,
     TEXT_COLOR,
     draw_contact_sheet,
     draw_poses,
     keypoint_sides,
-    to_fixed_point,
     to_uint8,
 )
 from poseplug.report.heatmaps import (
@@ -37,6 +35,7 @@ from poseplug.report.heatmaps import (
     resize_matrix,
     warp_field_to_image,
 )
+from poseplug.report.strokes import draw_dot, draw_line
 
 if TYPE_CHECKING:
     from poseplug.core.skeleton import Skeleton
@@ -153,8 +152,7 @@ def draw_peaks(
     for point, score, channel in zip(points, peaks.scores, peaks.channels, strict=True):
         radius = full_radius * float(np.sqrt(np.clip(score, 0.05, 1)))
         for color, extra in ((EDGE_COLOR, 1), (SIDE_COLORS[sides[int(channel)]], 0)):
-            fixed_radius = round((radius + extra) * (1 << SUBPIXEL_BITS))
-            cv2.circle(canvas, to_fixed_point(point), fixed_radius, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+            draw_dot(canvas, point, color, radius + extra)
     return canvas
 
 
@@ -192,8 +190,7 @@ def draw_candidate_limbs(
         start, end = int(pairs.start_peaks[i]), int(pairs.end_peaks[i])
         width = 3 * thin if matched_pairs and (start, end) in matched_pairs else thin
         color = tuple(int(c) for c in colors[i])
-        ends = to_fixed_point(points[start]), to_fixed_point(points[end])
-        cv2.line(canvas, *ends, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
+        draw_line(canvas, points[start], points[end], color, width)
     if len(pairs) <= _MAX_LABELED_CANDIDATES:
         _write_scores(canvas, pairs, scores, points)
     return canvas

@@ -1,8 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from poseplug.core.errors import ImageError, MismatchError
 from poseplug.core.poses import Poses
@@ -10,13 +8,11 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.report.draw import (
     CAPTION_HEIGHT_PX,
     SIDE_COLORS,
-    SUBPIXEL_BITS,
     draw_contact_sheet,
     draw_poses,
     keypoint_sides,
     limb_side,
     limb_width_px,
-    to_fixed_point,
     to_uint8,
 )
 from poseplug.skeletons.coco import COCO
@@ -128,13 +124,6 @@ def test_nothing_is_drawn_without_instances():
 def test_poses_of_another_skeleton_are_an_error_with_both_counts():
     with pytest.raises(MismatchError, match=r"2 keypoints but skeleton 'lsp' has 14"):
         draw_poses(gray_image(), build_poses([(1, 1), (2, 2)]), LSP)
-
-
-@given(st.floats(-5000, 5000), st.floats(-5000, 5000))
-def test_a_point_is_exact_to_half_a_sixteenth_of_a_pixel(x, y):
-    point = to_fixed_point(np.array([x, y], np.float64))
-    assert all(type(v) is int for v in point)
-    assert np.abs(np.array(point) / (1 << SUBPIXEL_BITS) - (x, y)).max() <= 1 / 32
 
 
 def test_any_image_becomes_bgr_bytes():
