@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ['OneEuroFilter', 'OneEuroSettings', 'Smoother', 'smoothing_factor']
+__all__ = ['OneEuroFilter', 'OneEuroSmoother', 'Smoother', 'smoothing_factor']
 
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.predict.tracking import InstanceGeometry
+from poseplug.registry import SMOOTHERS
 
 _MAX_FILTER_AGE_S = 10.0  # an id that was not seen for so long does not return: its filter is dropped
 _MIN_SIZE_PX = 1.0  # of an instance, so that a degenerate box does not divide by zero
@@ -80,46 +82,13 @@ class OneEuroFilter:
         return np.where(visible[:, None], self.smoothed, points)
 
 
-@dataclass(frozen=True)
-class OneEuroSettings:
-    """Settings of the one-euro filter.
+class Smoother(ABC):
+    """Smooths the keypoints of a video, frame by frame: the interface of smoothers.
 
-    Attributes:
-        min_cutoff: cutoff frequency at rest, in Hz; lower values smooth more.
-        beta: increase of the cutoff frequency, in Hz per instance size per second; higher values lag less.
-        d_cutoff: cutoff frequency of the speed, in Hz.
+    A smoother is registered in `SMOOTHERS` and built anew for every video.
     """
 
-    min_cutoff: float = 1.0
-    beta: float = 5.0
-    d_cutoff: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (self.min_cutoff > 0 and self.beta >= 0 and self.d_cutoff > 0):
-            raise ConfigError(f'{self}: cutoffs are positive frequencies in Hz, and beta is not negative')
-
-
-class Smoother:
-    """Smooths the keypoints of a video frame by frame, with one filter per instance id.
-
-    With the default settings, noise of 1 % of the instance size at 30 frames a second falls to 1 / 5.6 from frame to
-    frame at rest, and a keypoint that moves one size per second lags 27 ms (docs/lab/prediction.md).
-
-    Args:
-        settings: of the filters; None for the defaults.
-        threshold: keypoints with a lower score stay as they are and do not update the filter.
-
-    Example:
-        >>> smooth = Smoother(OneEuroSettings(beta=2))
-        >>> poses = Poses(np.zeros((1, 14, 2)), np.ones((1, 14)), np.ones(1), ids=np.array([1]))
-        >>> smooth(poses, seconds=0.0).keypoints.shape
-        (1, 14, 2)
-    """
-
-    def __init__(self, settings: OneEuroSettings | None = None, threshold: float = 0.05):
-        self.settings, self.threshold = settings or OneEuroSettings(), threshold
-        self.filters: dict[int, OneEuroFilter] = {}
-
+    @abstractmethod
     def __call__(self, poses: Poses, seconds: float) -> Poses:
         """Smooth the instances of the next frame.
 
@@ -128,20 +97,54 @@ class Smoother:
             seconds: time of the frame, later than that of the frame before.
 
         Returns:
-            The poses with smoothed keypoints.
+            The poses as NumPy arrays, with smoothed keypoints.
 
         Raises:
             ConfigError: the poses have no ids.
         """
+
+
+@SMOOTHERS.register_module()
+class OneEuroSmoother(Smoother):
+    """Smooths the keypoints of a video frame by frame, with one one-euro filter per instance id.
+
+    With the default settings, noise of 1 % of the instance size at 30 frames a second falls to 1 / 5.6 from frame to
+    frame at rest, and a keypoint that moves one size per second lags 27 ms (docs/lab/prediction.md).
+
+    Args:
+        min_cutoff: cutoff frequency at rest, in Hz; lower values smooth more.
+        beta: increase of the cutoff frequency, in Hz per instance size per second; higher values lag less.
+        d_cutoff: cutoff frequency of the speed, in Hz.
+        threshold: keypoints with a lower score stay as they are and do not update the filter.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+
+    Example:
+        >>> smooth = OneEuroSmoother(beta=2)
+        >>> poses = Poses(np.zeros((1, 14, 2)), np.ones((1, 14)), np.ones(1), ids=np.array([1]))
+        >>> smooth(poses, seconds=0.0).keypoints.shape
+        (1, 14, 2)
+    """
+
+    def __init__(self, min_cutoff: float = 1.0, beta: float = 5.0, d_cutoff: float = 1.0, threshold: float = 0.05):
+        if not (min_cutoff > 0 and beta >= 0 and d_cutoff > 0):
+            settings = f'min_cutoff={min_cutoff}, beta={beta}, d_cutoff={d_cutoff}'
+            raise ConfigError(f'{settings}: cutoffs are positive frequencies in Hz, and beta is not negative')
+        self.min_cutoff, self.beta, self.d_cutoff, self.threshold = min_cutoff, beta, d_cutoff, threshold
+        self.filters: dict[int, OneEuroFilter] = {}
+
+    def __call__(self, poses: Poses, seconds: float) -> Poses:
+        """Smooth the instances of the next frame; see `Smoother`."""
         if poses.ids is None:
-            raise ConfigError('only instances with ids can be smoothed; assign them by a Tracker first')
+            raise ConfigError('only instances with ids can be smoothed; assign them by a tracker first')
         poses = poses.numpy()
         instances = InstanceGeometry.from_poses(poses, self.threshold)
         points = np.array(poses.keypoints, dtype=np.float32)
         self._drop_old_filters(seconds)
         for n, instance_id in enumerate(np.asarray(poses.ids).tolist()):
             if instance_id not in self.filters:
-                self.filters[instance_id] = self._create_filter(points.shape[1])
+                self.filters[instance_id] = OneEuroFilter(points.shape[1], self.min_cutoff, self.beta, self.d_cutoff)
             size_px = max(float(np.sqrt(instances.areas[n])), _MIN_SIZE_PX)
             smooth = self.filters[instance_id]
             points[n] = smooth(points[n].astype(float), instances.visible[n], seconds, size_px)
@@ -153,7 +156,3 @@ class Smoother:
             for instance_id, one_euro in self.filters.items()
             if seconds - one_euro.last_seconds.max() <= _MAX_FILTER_AGE_S
         }
-
-    def _create_filter(self, num_keypoints: int) -> OneEuroFilter:
-        settings = self.settings
-        return OneEuroFilter(num_keypoints, settings.min_cutoff, settings.beta, settings.d_cutoff)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ['InstanceGeometry', 'Track', 'Tracker', 'box_similarity']
+__all__ = ['InstanceGeometry', 'SimilarityTracker', 'Track', 'Tracker', 'box_similarity']
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 import torch
 
 from poseplug.core.boxes import box_areas, box_iou, enclose_keypoints
-from poseplug.core.errors import VideoError
+from poseplug.core.errors import ConfigError, VideoError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.grouping.oks import oks
+from poseplug.registry import TRACKERS
 
 # Sizes are square roots of areas, so that all of this holds for any resolution.
 _BOX_MARGIN_FRACTION = 0.1  # a box around keypoints gains this fraction of its longer side on every side
@@ -113,6 +115,7 @@ class Track:
         id: unique number, from 1.
         geometry: of this one instance.
         seconds: time at which it was last seen.
+        frame: number of the processed frame in which it was last seen.
         velocity: (2,) px/s, running mean; 0 after one detection.
         num_hits: number of its detections.
     """
@@ -120,6 +123,7 @@ class Track:
     id: int
     geometry: InstanceGeometry
     seconds: float
+    frame: int
     velocity: np.ndarray
     num_hits: int = 1
 
@@ -127,8 +131,8 @@ class Track:
         """Return the expected displacement (2,) in px since it was last seen: it decelerates and comes to rest."""
         return self.velocity * _VELOCITY_DECAY_S * (1 - math.exp((self.seconds - seconds) / _VELOCITY_DECAY_S))
 
-    def update(self, geometry: InstanceGeometry, seconds: float) -> Track:
-        """Return the track after a new detection (one instance) at a time."""
+    def update(self, geometry: InstanceGeometry, seconds: float, frame: int) -> Track:
+        """Return the track after a new detection (one instance) in a frame and at its time."""
         visible_in_both = (self.geometry.visible & geometry.visible)[0]
         if visible_in_both.any():
             displacement = (geometry.keypoints - self.geometry.keypoints)[0, visible_in_both].mean(axis=0)
@@ -137,47 +141,78 @@ class Track:
         elapsed_s = seconds - self.seconds
         weight = elapsed_s / (elapsed_s + _VELOCITY_AVERAGE_S) if self.num_hits > 1 else 1.0
         velocity = self.velocity + weight * (displacement / elapsed_s - self.velocity)
-        return Track(self.id, geometry, seconds, velocity, self.num_hits + 1)
+        return Track(self.id, geometry, seconds, frame, velocity, self.num_hits + 1)
 
 
-class Tracker:
-    """Assigns ids to the instances of a video frame by frame: whole numbers from 1, none used twice.
+class Tracker(ABC):
+    """Assigns ids to the instances of a video, frame by frame: the interface of trackers.
+
+    A tracker is registered in `TRACKERS` and built anew for every video, with the video's `skeleton` if its constructor
+    takes one.
+    """
+
+    @abstractmethod
+    def __call__(self, poses: Poses, seconds: float) -> Poses:
+        """Assign ids to the instances of the next frame.
+
+        Args:
+            poses: of the frame, in px.
+            seconds: time of the frame, later than that of the frame before.
+
+        Returns:
+            The poses as NumPy arrays, with `ids` (N,), whole numbers from 1; a tracker may drop instances.
+        """
+
+
+@TRACKERS.register_module()
+class SimilarityTracker(Tracker):
+    """Assigns every detection to the track that it resembles: ids are whole numbers from 1, none used twice.
 
     Every track is expected where it was heading. Detections are assigned to tracks so that the sum of similarities is
     the largest (Hungarian algorithm); a track that was not seen weighs less, the longer. The similarity is the mean of
     OKS and box similarity, or the latter alone for a skeleton without OKS constants; both become more tolerant with the
-    elapsed time. Seconds count, not frames, so that lost or skipped frames need no settings.
+    elapsed time. Frames that are lost or skipped need no settings: an unseen track is dropped when both `max_age` and
+    `min_frames` are over.
 
     Args:
         skeleton: of the instances.
-        max_age: seconds after which an unseen track is dropped.
-        min_similarity: of a detection and a track, for a match.
+        max_age: seconds for which an unseen track is remembered.
+        min_frames: number of processed frames for which it is remembered at least, however far apart they are.
+        min_similarity: of a detection and a track, for a match; 0 to 1.
         threshold: keypoints with a lower score do not count.
+        num_instances: the known number of instances: of each frame those with the highest scores are kept, and their
+            ids are 1 to `num_instances`. None if the number is not known.
+
+    Raises:
+        ConfigError: a setting is out of its range.
 
     Example:
         >>> from poseplug.registry.skeletons import get_skeleton
-        >>> track = Tracker(get_skeleton('coco'))
+        >>> track = SimilarityTracker(get_skeleton('coco'))
         >>> points = np.random.default_rng(0).uniform(0, 100, (2, 17, 2))
         >>> poses = Poses(points + [[[200, 0]], [[0, 0]]], np.ones((2, 17)), np.ones(2))
         >>> track(poses, seconds=0.0).ids.tolist()  # numbered from left to right
         [2, 1]
     """
 
-    def __init__(self, skeleton: Skeleton, max_age: float = 1.0, min_similarity: float = 0.2, threshold: float = 0.05):
-        self.max_age, self.min_similarity, self.threshold = max_age, min_similarity, threshold
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        max_age: float = 3.0,
+        min_frames: int = 3,
+        min_similarity: float = 0.2,
+        threshold: float = 0.05,
+        num_instances: int | None = None,
+    ):
+        _check_settings(max_age, min_frames, min_similarity, num_instances)
+        self.max_age, self.min_frames, self.min_similarity = max_age, min_frames, min_similarity
+        self.threshold, self.num_instances = threshold, num_instances
         self.sigmas = None if skeleton.sigmas is None else torch.tensor(skeleton.sigmas, dtype=torch.float32)
         self.tracks: list[Track] = []
-        self.last_seconds, self.num_ids = -math.inf, 0
+        self.last_seconds, self.num_ids, self.num_frames = -math.inf, 0, 0
 
     def __call__(self, poses: Poses, seconds: float) -> Poses:
-        """Assign ids to the instances of the next frame.
-
-        Args:
-            poses: of the frame, in px.
-            seconds: time of the frame.
-
-        Returns:
-            The poses as NumPy arrays, with `ids` (N,).
+        """Assign ids to the instances of the next frame; see `Tracker`.
 
         Raises:
             VideoError: the frame is not later than the one before.
@@ -185,17 +220,25 @@ class Tracker:
         if not seconds > self.last_seconds:
             raise VideoError(
                 f'a frame at {seconds:g} s came after one at {self.last_seconds:g} s; pass the frames of a video in '
-                f'order, and create a Tracker for each video'
+                f'order, and create a tracker for each video'
             )
         poses = poses.numpy()
+        if self.num_instances is not None and len(poses) > self.num_instances:
+            poses = poses[np.sort(np.argsort(-poses.instance_scores, kind='stable')[: self.num_instances])]
         instances = InstanceGeometry.from_poses(poses, self.threshold)
         ids = np.zeros(len(poses), dtype=int)
-        self.tracks = [track for track in self.tracks if seconds - track.seconds <= self.max_age]
+        self.num_frames += 1
+        self.tracks = [track for track in self.tracks if self._is_remembered(track, seconds)]
         if self.tracks and len(ids):
             self._match_tracks(instances, ids, seconds)
         self._start_tracks(instances, ids, seconds)
         self.last_seconds = seconds
         return replace(poses, ids=ids)
+
+    def _is_remembered(self, track: Track, seconds: float) -> bool:
+        """Whether a track may still be matched in the current frame."""
+        is_recent = seconds - track.seconds <= self.max_age or self.num_frames - track.frame <= self.min_frames
+        return is_recent or self.num_instances is not None
 
     def _match_tracks(self, instances: InstanceGeometry, ids: np.ndarray, seconds: float) -> None:
         """Assign the ids of tracks to the best-matching instances, in place."""
@@ -203,12 +246,36 @@ class Tracker:
 
         similarity = self.compute_similarity(instances, seconds)
         unseen_s = np.array([self.last_seconds - track.seconds for track in self.tracks])
-        weights = np.exp(-unseen_s / _LOST_DECAY_S)[:, None]
+        # Exponents below -80 would be 0, and the match of a track that was not seen for long would be worth nothing.
+        weights = np.exp(np.maximum(-unseen_s / _LOST_DECAY_S, -80))[:, None]
         worth = np.where(similarity >= self.min_similarity, similarity * weights, 0)
         for row, column in zip(*linear_sum_assignment(worth, maximize=True), strict=True):
             if worth[row, column] > 0:
-                ids[column] = self.tracks[row].id
-                self.tracks[row] = self.tracks[row].update(instances[[column]], seconds)
+                self._continue_track(row, column, instances, ids, seconds)
+        if self.num_instances is not None:
+            self._match_nearest(instances, ids, seconds)
+
+    def _match_nearest(self, instances: InstanceGeometry, ids: np.ndarray, seconds: float) -> None:
+        """Assign the ids that are left to the nearest instances, where the number of instances is known, in place."""
+        from scipy.optimize import linear_sum_assignment
+
+        assert self.num_instances is not None
+        rows = [row for row, track in enumerate(self.tracks) if track.id not in ids]
+        columns = np.flatnonzero(ids == 0)
+        num_free = self.num_instances - self.num_ids  # ids that were never assigned are left for other instances
+        if len(columns) <= num_free or not rows:
+            return
+        starts = np.stack([_box_centers(self.tracks[row].geometry)[0] for row in rows])
+        distances = np.linalg.norm(starts[:, None] - _box_centers(instances)[columns][None], axis=-1)
+        pairs = sorted(zip(*linear_sum_assignment(distances), strict=True), key=lambda pair: distances[pair])
+        for row, column in pairs[: len(columns) - num_free]:
+            self._continue_track(rows[row], int(columns[column]), instances, ids, seconds)
+
+    def _continue_track(
+        self, row: int, column: int, instances: InstanceGeometry, ids: np.ndarray, seconds: float
+    ) -> None:
+        ids[column] = self.tracks[row].id
+        self.tracks[row] = self.tracks[row].update(instances[[column]], seconds, self.num_frames)
 
     def _start_tracks(self, instances: InstanceGeometry, ids: np.ndarray, seconds: float) -> None:
         """Assign new ids to the instances without one, from left to right, in place."""
@@ -217,7 +284,7 @@ class Tracker:
         for index in left_to_right:
             self.num_ids += 1
             ids[index] = self.num_ids
-            self.tracks.append(Track(self.num_ids, instances[[index]], seconds, np.zeros(2)))
+            self.tracks.append(Track(self.num_ids, instances[[index]], seconds, self.num_frames, np.zeros(2)))
 
     def compute_similarity(self, instances: InstanceGeometry, seconds: float) -> np.ndarray:
         """Compute the similarity of T tracks and the N instances of a frame.
@@ -246,3 +313,22 @@ class Tracker:
         points, other_points = (torch.from_numpy(g.keypoints).float() for g in (expected, instances))
         visible, other_visible = torch.from_numpy(expected.visible), torch.from_numpy(instances.visible)
         return oks(points, other_points, torch.from_numpy(areas).float(), self.sigmas, visible, other_visible).numpy()
+
+
+def _box_centers(instances: InstanceGeometry) -> np.ndarray:
+    """Centers (N, 2) of boxes in px."""
+    centers: np.ndarray = (instances.boxes[:, :2] + instances.boxes[:, 2:]) / 2
+    return centers
+
+
+def _check_settings(max_age: float, min_frames: int, min_similarity: float, num_instances: int | None) -> None:
+    """Refuse settings of a tracker that are out of their range."""
+    problems = {
+        f'max_age={max_age!r}: expected seconds, 0 or more': not max_age >= 0,
+        f'min_frames={min_frames!r}: expected a number of frames, 0 or more': min_frames < 0,
+        f'min_similarity={min_similarity!r}: expected 0 to 1': not 0 <= min_similarity <= 1,
+        f'num_instances={num_instances!r}: expected at least 1': num_instances is not None and num_instances < 1,
+    }
+    wrong = [problem for problem, is_wrong in problems.items() if is_wrong]
+    if wrong:
+        raise ConfigError(f'the tracker has {"; ".join(wrong)}')

@@ -7,6 +7,8 @@ __all__ = [
     'FrameBoxes',
     'FramePoses',
     'PredictionOptions',
+    'build_smoother',
+    'build_tracker',
     'check_video',
     'is_video',
     'predict_video',
@@ -19,7 +21,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ import numpy as np
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
+from poseplug.core.skeleton import Skeleton
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader, format_ranges
@@ -37,9 +40,10 @@ from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_files import PartialTextFile
 from poseplug.predict.result_records import build_result_header
-from poseplug.predict.smoothing import OneEuroSettings, Smoother
+from poseplug.predict.smoothing import Smoother
 from poseplug.predict.tracking import InstanceGeometry, Tracker
 from poseplug.predict.video_writer import VideoWriter
+from poseplug.registry import SMOOTHERS, TRACKERS
 from poseplug.report.draw import EDGE_COLOR, TEXT_COLOR, draw_poses, scale_points
 
 VIDEO_SUFFIXES = (
@@ -72,7 +76,8 @@ class PredictionOptions:
 
     Attributes:
         frame_interval: one of every so many frames of a video is predicted.
-        smoothing: settings of the one-euro filter; None for no smoothing.
+        tracker: config of the tracker, `dict(type=..., **settings)`.
+        smoother: config of the smoother, `dict(type=..., **settings)`; None for no smoothing.
         draw_video: write a video with the drawn poses.
         save_csv: write a table of all keypoints.
         threshold: keypoints with a lower score are not drawn.
@@ -81,7 +86,8 @@ class PredictionOptions:
     """
 
     frame_interval: int = 1
-    smoothing: OneEuroSettings | None = None
+    tracker: Mapping[str, Any] = field(default_factory=lambda: {'type': 'SimilarityTracker'})
+    smoother: Mapping[str, Any] | None = None
     draw_video: bool = True
     save_csv: bool = False
     threshold: float = 0.05
@@ -145,7 +151,7 @@ def predict_video(
         ConfigError: another file cannot be written.
 
     Example:
-        >>> options = PredictionOptions(smoothing=OneEuroSettings(beta=2))
+        >>> options = PredictionOptions(smoother=dict(type='OneEuroSmoother', beta=2))
         >>> predict_video(predictor, Path('walk.mp4'), Path('drawn/walk'), options=options)  # doctest: +SKIP
     """
     options, video = options or PredictionOptions(), VideoReader(file)
@@ -179,14 +185,16 @@ def track_frames(
         predictor: of the frames.
         frames: in order.
         boxes: (N, 4) by frame index; None to predict without boxes.
-        options: batch size, box format and smoothing.
+        options: batch size, box format, tracker and smoother.
 
     Yields:
         Each frame and its poses with ids, in px of the frame.
     """
     has_many = predictor.finds_instances or boxes is not None
-    identify: Callable[[Poses, float], Poses] = Tracker(predictor.skeleton) if has_many else _assign_single_id
-    smooth = Smoother(options.smoothing) if options.smoothing else None
+    identify: Callable[[Poses, float], Poses] = _assign_single_id
+    if has_many:
+        identify = build_tracker(options.tracker, predictor.skeleton)
+    smooth = build_smoother(options.smoother) if options.smoother else None
     frames = iter(frames)
     while batch := list(islice(frames, options.batch_size)):
         batch_boxes = None if boxes is None else [boxes.get(frame.index, []) for frame in batch]
@@ -195,6 +203,30 @@ def track_frames(
         for frame, frame_poses in zip(batch, predictions, strict=True):
             poses = identify(frame_poses.numpy(), frame.seconds)
             yield frame, smooth(poses, frame.seconds) if smooth else poses
+
+
+def build_tracker(config: Mapping[str, Any], skeleton: Skeleton) -> Tracker:
+    """Build a tracker from its config.
+
+    Args:
+        config: `dict(type=..., **settings)`.
+        skeleton: of the instances.
+
+    Raises:
+        ConfigError: there is no such tracker, or a setting is wrong.
+    """
+    tracker: Tracker = TRACKERS.build(config, skeleton=skeleton)
+    return tracker
+
+
+def build_smoother(config: Mapping[str, Any]) -> Smoother:
+    """Build a smoother from its config, `dict(type=..., **settings)`.
+
+    Raises:
+        ConfigError: there is no such smoother, or a setting is wrong.
+    """
+    smoother: Smoother = SMOOTHERS.build(config)
+    return smoother
 
 
 def _assign_single_id(poses: Poses, seconds: float) -> Poses:
@@ -278,14 +310,15 @@ class _VideoOutputs:
 
     def _build_header(self) -> dict[str, Any]:
         """The content of the first line."""
-        smoothing, (width, height) = self.options.smoothing, self.image_size
+        width, height = self.image_size
         video_header = {
             'file': str(self.video.path),
             'width': width,
             'height': height,
             'fps': self.video.fps,
             'frame_interval': self.options.frame_interval,
-            'smoothing': asdict(smoothing) if smoothing else None,
+            'tracker': self.options.tracker if self.draws_ids else None,
+            'smoother': self.options.smoother,
         }
         return build_result_header(self.predictor) | video_header
 

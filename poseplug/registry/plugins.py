@@ -34,6 +34,8 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'optimizer': (),  # torch's, which mmengine registers
     'optimizer constructor': ('poseplug.engine.optim',),
     'parameter scheduler': ('poseplug.engine.schedules',),
+    'tracker': ('poseplug.predict.tracking',),
+    'smoother': ('poseplug.predict.smoothing',),
     'skeleton': ('poseplug.skeletons',),
     'detector family': ('poseplug.predict.detector_families',),
 }

@@ -23,7 +23,9 @@ __all__ = [
     'REGISTRIES',
     'SAMPLERS',
     'SKELETONS',
+    'SMOOTHERS',
     'SOURCES',
+    'TRACKERS',
     'TRANSFORMS',
     'Registry',
     'SkeletonRegistry',
@@ -306,6 +308,8 @@ PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDUL
 CODECS = Registry('codec', scope='poseplug')
 SOURCES = Registry('source', scope='poseplug')
 LABEL_FORMATS = Registry('label format', scope='poseplug')
+TRACKERS = Registry('tracker', scope='poseplug')
+SMOOTHERS = Registry('smoother', scope='poseplug')
 SKELETONS = SkeletonRegistry('skeleton', scope='poseplug')
 DETECTOR_FAMILIES = Registry('detector family', scope='poseplug')
 
@@ -326,6 +330,8 @@ REGISTRIES = {
         CODECS,
         SOURCES,
         LABEL_FORMATS,
+        TRACKERS,
+        SMOOTHERS,
         SKELETONS,
         DETECTOR_FAMILIES,
     )

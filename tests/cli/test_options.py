@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 
+from poseplug.cli.commands import predict
 from poseplug.cli.options import parse_cfg_option
 
 
@@ -34,3 +35,16 @@ def test_a_value_is_a_literal_as_in_configs_or_else_a_string_and_is_never_run(te
 def test_an_option_without_key_or_value_is_an_error(text):
     with pytest.raises(argparse.ArgumentTypeError, match='is not KEY=VALUE'):
         parse_cfg_option(text)
+
+
+def test_tracking_options_become_settings_of_the_tracker():
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    config = predict._get_tracker_config(parser.parse_args(['a.mp4']))
+    assert config == {'type': 'SimilarityTracker'}
+    given = parser.parse_args(
+        ['a.mp4', '--track-max-age', '9.5', '--track-min-frames', '0', '--track-num-instances', '2']
+    )
+    assert predict._get_tracker_config(given) == {
+        'type': 'SimilarityTracker', 'max_age': 9.5, 'min_frames': 0, 'num_instances': 2
+    }  # fmt: skip

@@ -136,7 +136,7 @@ def test_images_and_videos_go_together(command, model, images, tmp_path):
     assert (video['results'], video['num_frames'], video['num_instances']) == ('results_2.jsonl', 17, 1)
     lines = [json.loads(line) for line in (out / 'results_2.jsonl').read_text().splitlines()]
     assert [line['index'] for line in lines[1:] if line['instances']] == [3]
-    assert (lines[0]['frame_interval'], lines[0]['smoothing']['min_cutoff']) == (3, 1.0)
+    assert (lines[0]['frame_interval'], lines[0]['smoother']['type']) == (3, 'OneEuroSmoother')
     assert (out / 'results_2.csv').is_file()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.predict.smoothing import OneEuroSettings, Smoother, smoothing_factor
+from poseplug.predict.smoothing import OneEuroSmoother, smoothing_factor
 
 SIZE = 100.0  # px: the square root of the box's area
 BOX = np.array([[0, 0, SIZE, SIZE]])
@@ -13,7 +13,7 @@ BOX = np.array([[0, 0, SIZE, SIZE]])
 
 def smooth_frames(frames, times, scores=None, **settings):
     """The keypoints (T, K, 2) of one instance through the filter."""
-    smoother = Smoother(OneEuroSettings(**settings))
+    smoother = OneEuroSmoother(**settings)
     scores = np.ones(frames.shape[:2]) if scores is None else scores
     poses = (
         Poses(p[None], s[None], np.ones(1), boxes=BOX, ids=np.array([1])) for p, s in zip(frames, scores, strict=True)
@@ -89,7 +89,7 @@ def test_keypoints_that_score_low_are_unchanged_and_do_not_update_the_filter():
 
 def test_every_id_has_its_own_filter_in_any_order():
     one, other = np.zeros((1, 2, 2)), np.full((1, 2, 2), 400.0)
-    smoother = Smoother()
+    smoother = OneEuroSmoother()
     for step, ids in enumerate(([1, 2], [2, 1], [1, 2])):
         points = np.concatenate([one if n == 1 else other for n in ids])
         poses = Poses(points, np.ones((2, 2)), np.ones(2), boxes=np.tile(BOX, (2, 1)), ids=np.array(ids))
@@ -121,11 +121,11 @@ def test_a_filter_is_remembered_while_one_keypoint_is_visible():
 
 def test_empty_poses_stay_empty():
     empty = Poses(np.zeros((0, 3, 2)), np.zeros((0, 3)), np.zeros(0), ids=np.zeros(0, int))
-    assert len(Smoother()(empty, 0.0)) == 0
+    assert len(OneEuroSmoother()(empty, 0.0)) == 0
 
 
 def test_impossible_settings_and_instances_without_ids_are_refused():
     with pytest.raises(ConfigError, match='cutoffs are positive'):
-        OneEuroSettings(min_cutoff=0)
-    with pytest.raises(ConfigError, match='by a Tracker first'):
-        Smoother()(Poses(np.zeros((1, 3, 2)), np.ones((1, 3)), np.ones(1)), 0.0)
+        OneEuroSmoother(min_cutoff=0)
+    with pytest.raises(ConfigError, match='by a tracker first'):
+        OneEuroSmoother()(Poses(np.zeros((1, 3, 2)), np.ones((1, 3)), np.ones(1)), 0.0)

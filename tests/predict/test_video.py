@@ -18,7 +18,6 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.smoothing import OneEuroSettings
 from poseplug.predict.video import PredictionOptions, check_video, predict_video, select_frames, track_frames
 from poseplug.predict.video_writer import VideoWriter
 from tests.reliability import videos
@@ -104,7 +103,7 @@ def test_the_first_line_describes_the_others(clip, tmp_path):
         FakePredictor(),
         clip,
         tmp_path / 'clip',
-        options=PredictionOptions(smoothing=OneEuroSettings(beta=3), draw_video=False),
+        options=PredictionOptions(smoother=dict(type='OneEuroSmoother', beta=3), draw_video=False),
     )
     assert read_lines(tmp_path)[0] == {
         'model': 'fake',
@@ -117,7 +116,8 @@ def test_the_first_line_describes_the_others(clip, tmp_path):
         'height': 120,
         'fps': 25,
         'frame_interval': 1,
-        'smoothing': {'min_cutoff': 1.0, 'beta': 3, 'd_cutoff': 1.0},
+        'tracker': None,
+        'smoother': {'type': 'OneEuroSmoother', 'beta': 3},
     }
     assert {f.name for f in tmp_path.iterdir()} == {'clip.avi', 'clip.jsonl'}
 
@@ -209,7 +209,10 @@ def test_a_table_has_one_row_per_keypoint_with_the_index_of_its_frame(clip, tmp_
 
 def test_smoothed_keypoints_are_drawn_and_written(clip, tmp_path):
     predict_video(
-        FakePredictor(), clip, tmp_path / 'clip', options=PredictionOptions(smoothing=OneEuroSettings(beta=0))
+        FakePredictor(),
+        clip,
+        tmp_path / 'clip',
+        options=PredictionOptions(smoother=dict(type='OneEuroSmoother', beta=0)),
     )
     x = np.array([frame['instances'][0]['keypoints'][0][0] for frame in read_lines(tmp_path)[1]])
     assert x[0] == 0

@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from poseplug.cli.detector_options import add_detector_options, build_optional_detector
 
@@ -24,8 +25,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.predict.input_files import list_input_files, split_arguments
     from poseplug.predict.model_loading import parse_device
     from poseplug.predict.predictor import Predictor
-    from poseplug.predict.smoothing import OneEuroSettings
-    from poseplug.predict.video import PredictionOptions
+    from poseplug.predict.video import PredictionOptions, build_smoother, build_tracker
 
     device = parse_device(args.device)
     (config, weights), inputs = split_arguments(args.inputs)
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError('--boxes gives the boxes of instances, and --detector detects them; use one of the two')
     options = PredictionOptions(
         frame_interval=args.frame_interval,
-        smoothing=OneEuroSettings() if args.smooth else None,
+        tracker=_get_tracker_config(args),
+        smoother={'type': args.smoother} if args.smooth else None,
         draw_video=not args.no_video,
         save_csv=args.csv,
         threshold=args.keypoint_threshold,
@@ -49,7 +50,10 @@ def run(args: argparse.Namespace) -> None:
     detector = build_optional_detector(args, args.detector_threshold)
     if detector is not None:
         print(f'detector {detector.description}', file=report_stream, flush=True)
+    if options.smoother:
+        build_smoother(options.smoother)
     predictor = Predictor(config, weights, device=device, detector=detector)
+    build_tracker(options.tracker, predictor.skeleton)
     if boxes is not None and predictor.model.finds_instances:
         raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
     errors = folders.check_inputs(listing.files, boxes, args.box_format)
@@ -80,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_instance_arguments(parser)
     _add_output_arguments(parser)
+    _add_tracking_arguments(parser)
     parser.add_argument(
         '--batch-size', type=_parse_positive_int, default=32, help='instances per forward pass (default: 32)'
     )
@@ -125,6 +130,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         help='predict one of N frames of a video (default: 1)',
     )
     parser.add_argument('--smooth', action='store_true', help='smooth the keypoints of videos (one-euro filter)')
+    parser.add_argument('--smoother', default='OneEuroSmoother', metavar='NAME', help='another smoother for --smooth')
     parser.add_argument('--no-video', action='store_true', help='do not draw videos')
     parser.add_argument(
         '--keypoint-threshold',
@@ -133,6 +139,36 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='minimum score of a keypoint that is drawn (default: 0.05)',
     )
+
+
+def _add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('ids of the instances in videos')
+    group.add_argument('--tracker', default='SimilarityTracker', metavar='NAME', help='another tracker')
+    group.add_argument(
+        '--track-max-age', type=float, metavar='S', help='remember an unseen instance for S seconds (default: 3)'
+    )
+    group.add_argument(
+        '--track-min-frames',
+        type=int,
+        metavar='N',
+        help='remember it for N processed frames at least, however far apart they are (default: 3)',
+    )
+    group.add_argument(
+        '--track-min-similarity', type=float, metavar='S', help='0 to 1, of a match (default: 0.2); 0 matches any two'
+    )
+    group.add_argument(
+        '--track-num-instances',
+        type=_parse_positive_int,
+        metavar='N',
+        help='the known number of instances: keep the N best of each frame, with ids from 1 to N',
+    )
+
+
+def _get_tracker_config(args: argparse.Namespace) -> dict[str, Any]:
+    """The tracker's config from the arguments; settings that are not given keep its defaults."""
+    prefix = 'track_'
+    given = {name: value for name, value in vars(args).items() if name.startswith(prefix) and value is not None}
+    return {'type': args.tracker, **{name.removeprefix(prefix): value for name, value in given.items()}}
 
 
 def _parse_positive_int(text: str) -> int:
