@@ -205,3 +205,13 @@ def test_an_interrupt_loses_no_finished_result(tmp_path):
     assert num_drawn - 1 <= len(results['images']) <= num_drawn
     assert len(results['images']) >= 8
     assert not lines.exists()
+
+
+def test_an_image_that_no_jpeg_file_can_hold_has_results_without_a_drawing(command, tmp_path):
+    file = write_image(tmp_path / 'wide.png', np.full((20, 66_000, 3), 90, np.uint8))
+    code, printed, error = command('predict', file, '--out', tmp_path / 'out', '--device', 'cpu')
+    assert code == 0
+    assert 'wide.png: not drawn' in printed
+    assert 'a JPEG file cannot have 66000 x 20 px' in error
+    (result,) = read_results(tmp_path / 'out')['images']
+    assert (len(result['instances']), result['outputs']) == (1, {'skeletons': None})
