@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from poseplug.predict.detectors import Detector, OnnxDetector
     from poseplug.predict.model_loading import list_models, load_model
     from poseplug.predict.predictor import Predictor
+    from poseplug.predict.result import Result
     from poseplug.registry.registries import (
         CODECS,
         DATASETS,
@@ -88,6 +89,7 @@ _NAMES_BY_MODULE = {
     'poseplug.predict.detectors': 'Detector OnnxDetector',
     'poseplug.predict.model_loading': 'list_models load_model',
     'poseplug.predict.predictor': 'Predictor',
+    'poseplug.predict.result': 'Result',
     'poseplug.registry.registries': (
         'CODECS DATASETS DETECTOR_FAMILIES HOOKS LOOPS METRICS MODELS '
         'OPTIM_WRAPPERS OPTIM_WRAPPER_CONSTRUCTORS SAMPLERS SKELETONS SOURCES TRANSFORMS'
@@ -138,6 +140,7 @@ __all__ = [
     'Poses',
     'Predictor',
     'Record',
+    'Result',
     'Sample',
     'Skeleton',
     'Source',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['POSES_CSV_COLUMNS', 'Poses', 'read_poses_csv', 'write_poses_csv']
+__all__ = ['POSES_CSV_COLUMNS', 'POSE_ARRAYS', 'Poses', 'read_poses_csv', 'write_poses_csv']
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -204,17 +204,20 @@ class Poses:
         """Convert to mmengine's `InstanceData`, with the same field names."""
         from mmengine.structures import InstanceData
 
-        return InstanceData(**{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+        return InstanceData(**{n: v for n in POSE_ARRAYS if (v := getattr(self, n)) is not None})
 
     @classmethod
     def from_instance_data(cls, data: Any) -> Poses:
         """Return the instances of an `InstanceData` that has fields of these names."""
-        return cls(**{f.name: data.get(f.name) for f in fields(cls)})
+        return cls(**{name: data.get(name) for name in POSE_ARRAYS})
 
     def _map_arrays(self, function: Callable[[Any], Any]) -> Poses:
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {name: getattr(self, name) for name in POSE_ARRAYS}
         results: dict[str, Any] = {n: None if a is None else function(a) for n, a in arrays.items()}
-        return Poses(**results)
+        return replace(self, **results)  # of the same class, with what else that has
+
+
+POSE_ARRAYS = tuple(field.name for field in fields(Poses))  # the arrays of poses, by name
 
 
 POSES_CSV_COLUMNS = ['image', 'instance', 'keypoint', 'x', 'y', 'score']

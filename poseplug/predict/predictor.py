@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = ['CROPS_PER_IMAGE', 'Predictor']
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +20,9 @@ from poseplug.codecs.base import MapCodec
 from poseplug.config.build import require_setting
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.geometry import Size
 from poseplug.core.instances import Instances
-from poseplug.core.poses import Poses
+from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.sample import Batch, Record, Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.data.dataset import mask_outside_keypoints
@@ -38,6 +41,7 @@ from poseplug.predict.box_checks import (
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, open_image
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
+from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
 
 # Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
@@ -52,6 +56,23 @@ class _OpenedImage(NamedTuple):
     path: Path
     pixels: np.ndarray
     boxes: ImageBoxes
+    source: ImageInput
+    read_ms: float = 0.0
+
+
+@dataclass
+class _ImageSamples:
+    """The network inputs of an image, one per instance, and what its result says of it; without its pixels."""
+
+    position: int
+    path: Path
+    image_size: Size
+    source: ImageInput
+    samples: list[Sample]
+    speed: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
 
 class Predictor:
@@ -131,7 +152,7 @@ class Predictor:
         boxes: ArrayLike | Sequence[ImageBoxes] | None = None,
         batch_size: int = 32,
         box_format: BoxFormat = 'xywh',
-    ) -> list[Poses]:
+    ) -> list[Result]:
         """Predict the instances of images.
 
         Args:
@@ -144,7 +165,8 @@ class Predictor:
             box_format: 'xywh' (x, y of the upper left corner, width, height) or 'xyxy' (x, y of two corners).
 
         Returns:
-            One `Poses` per image, in px of the image, in the order of the images; a list of one for a single image.
+            One `Result` per image: its `Poses` in px of the image, with exports and drawings. In the order of the
+            images; a list of one for a single image.
 
         Raises:
             ImageError: an image cannot be read.
@@ -185,7 +207,7 @@ class Predictor:
         """
         check_batch_size(batch_size)
         pairs = pair_images_with_boxes(images, boxes)
-        return list(self._stream_stages(pairs, batch_size, box_format, all_stages=True))
+        return [stages for _, stages in self._stream_stages(pairs, batch_size, box_format, all_stages=True)]
 
     def stream(
         self,
@@ -193,7 +215,7 @@ class Predictor:
         boxes: ArrayLike | Iterable[ImageBoxes] | None = None,
         batch_size: int = 32,
         box_format: BoxFormat = 'xywh',
-    ) -> Iterator[Poses]:
+    ) -> Iterator[Result]:
         """Predict image by image and hold one batch of images in memory.
 
         Args:
@@ -203,7 +225,7 @@ class Predictor:
             box_format: as for a call.
 
         Returns:
-            An iterator over the `Poses` of each image, in px of the image.
+            An iterator over the `Result` of each image, in px of the image.
 
         Raises:
             ImageError: an image cannot be read.
@@ -220,7 +242,7 @@ class Predictor:
 
     def stream_pairs(
         self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'
-    ) -> Iterator[Poses]:
+    ) -> Iterator[Result]:
         """Predict image by image, as `stream` does, where every image comes with its boxes.
 
         Args:
@@ -229,7 +251,7 @@ class Predictor:
             box_format: as for a call.
 
         Returns:
-            An iterator over the `Poses` of each image, in px of the image.
+            An iterator over the `Result` of each image, in px of the image.
 
         Raises:
             ImageError: an image cannot be read.
@@ -237,14 +259,27 @@ class Predictor:
             ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
         """
         check_batch_size(batch_size)
-        stages_by_image = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
-        return (stages[-1] for stages in stages_by_image)
+        predictions = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
+        return (self._build_result(image, stages[-1]) for image, stages in predictions)
+
+    def _build_result(self, image: _ImageSamples, poses: Poses) -> Result:
+        arrays = {name: getattr(poses, name) for name in POSE_ARRAYS}
+        return Result(
+            **arrays,
+            skeleton=self.skeleton,
+            path=image.path,
+            image_size=image.image_size,
+            read_pixels=partial(_read_pixels, image.source, image.position),
+            index=image.position,
+            speed=image.speed,
+            model_name=self.name,
+        )
 
     def _stream_stages(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat, all_stages: bool
-    ) -> Iterator[list[Poses]]:
-        """Yield for each image the poses of every stage, or those of the last stage alone."""
-        group: list[list[Sample]] = []
+    ) -> Iterator[tuple[_ImageSamples, list[Poses]]]:
+        """Yield each image and its poses of every stage, or those of the last stage alone."""
+        group: list[_ImageSamples] = []
         for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
             group.append(image_samples)
             if sum(map(len, group)) >= self._input_batch_size(batch_size):
@@ -254,31 +289,36 @@ class Predictor:
 
     def _stream_samples(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat
-    ) -> Iterator[list[Sample]]:
+    ) -> Iterator[_ImageSamples]:
         """Yield the network inputs of each image, one per instance; a detector gets a batch of images at once."""
         pairs = enumerate(image_pairs)
         num_read = 1 if self.detector is None else max(1, batch_size // CROPS_PER_IMAGE)
         while batch := list(islice(pairs, num_read)):
-            yield from self._build_samples(
-                [_OpenedImage(index, *open_image(image, index), image_boxes) for index, (image, image_boxes) in batch],
-                box_format,
-            )
+            yield from self._build_samples([_open_image(*pair, index) for index, pair in batch], box_format)
 
-    def _build_samples(self, images: Sequence[_OpenedImage], box_format: BoxFormat) -> Iterator[list[Sample]]:
+    def _build_samples(self, images: Sequence[_OpenedImage], box_format: BoxFormat) -> Iterator[_ImageSamples]:
         """Yield the network inputs of each image, one per instance; without boxes and detector an image is one."""
+        start = time.perf_counter()
         undetected = [image.pixels for image in images if image.boxes is None]
         detections = iter(run_detector(self.detector, undetected) if self.detector and undetected else ())
+        detect_ms = _elapsed_ms(start) / max(1, len(undetected))
         for image in images:
+            start = time.perf_counter()
+            speed = {'read': image.read_ms}
             if image.boxes is not None:
                 if self.model.finds_instances:
                     name = type(self.model).__name__
                     raise ConfigError(f'{name} finds instances in whole images by itself; leave boxes out')
-                yield self._build_box_samples(image, image.boxes, box_format)
+                samples = self._build_box_samples(image, image.boxes, box_format)
             elif self.detector is not None:
                 detection = next(detections)
-                yield self._build_box_samples(image, detection.boxes, 'xyxy', detection.scores)
+                speed['detect'] = detect_ms
+                samples = self._build_box_samples(image, detection.boxes, 'xyxy', detection.scores)
             else:
-                yield [self._build_sample(image, None)]
+                samples = [self._build_sample(image, None)]
+            speed['prepare'] = _elapsed_ms(start)
+            image_size = (image.pixels.shape[1], image.pixels.shape[0])
+            yield _ImageSamples(image.position, image.path, image_size, image.source, samples, speed)
 
     def _build_box_samples(
         self, image: _OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
@@ -291,22 +331,27 @@ class Predictor:
             for n, box in enumerate(boxes_xyxy)
         ]
 
-    def _predict_group(self, group: list[list[Sample]], batch_size: int, all_stages: bool) -> Iterator[list[Poses]]:
-        """Predict some images, given as the samples of each; yields the stages of each image."""
-        samples = [sample for image_samples in group for sample in image_samples]
+    def _predict_group(
+        self, group: list[_ImageSamples], batch_size: int, all_stages: bool
+    ) -> Iterator[tuple[_ImageSamples, list[Poses]]]:
+        """Predict some images, given as the samples of each; yields each image and its stages."""
+        start_time = time.perf_counter()
+        samples = [sample for image in group for sample in image.samples]
         predictions: list[tuple[Poses, ...]] = []
         for batch_samples in _group_by_input_size(samples, self._input_batch_size(batch_size)):
             predictions += zip(*self._predict_batch(collate(batch_samples), all_stages), strict=True)
+        sample_ms = _elapsed_ms(start_time) / max(1, len(samples))
         num_stages = self.model.network.num_stages if all_stages else 1
         start = 0
-        for image_samples in group:
-            image_predictions = predictions[start : start + len(image_samples)]
-            start += len(image_samples)
+        for image in group:
+            image_predictions = predictions[start : start + len(image)]
+            image.speed['predict'] = sample_ms * len(image)
+            start += len(image)
             image_stages = (
                 _concat_image_poses([stages[t] for stages in image_predictions], len(self.skeleton))
                 for t in range(num_stages)
             )
-            yield [_attach_boxes(poses, image_samples) for poses in image_stages]
+            yield image, [_attach_boxes(poses, image.samples) for poses in image_stages]
 
     def _predict_batch(self, batch: Batch, all_stages: bool) -> list[list[Poses]]:
         """The poses of a batch by stage, then by sample."""
@@ -375,11 +420,11 @@ class Predictor:
             (3, (15, 16, 16))
         """
         self.check_heatmaps()
-        opened = _OpenedImage(0, *open_image(image, 0), None if box is None else np.asarray(box)[None])
-        (samples,) = self._build_samples([opened], box_format)
-        if not samples:
+        opened = _open_image(image, None if box is None else [box], 0)
+        (image_samples,) = self._build_samples([opened], box_format)
+        if not len(image_samples):
             raise AnnotationError('the detector finds no instance in the image; give a box')
-        sample = samples[0]
+        sample = image_samples.samples[0]
         batch = collate([sample])
         codec = self.model.postprocess.get_codec(batch.view_sizes[0]) if batch.view_sizes else self.model.codec
         assert isinstance(codec, MapCodec)
@@ -393,6 +438,23 @@ class Predictor:
             grid=codec.grid,
             limb_fields=_stages_to_numpy(stages, 'paf'),
         )
+
+
+def _open_image(image: ImageInput, boxes: ImageBoxes, position: int) -> _OpenedImage:
+    """Open an image, and measure how long that takes."""
+    start = time.perf_counter()
+    path, pixels = open_image(image, position)
+    return _OpenedImage(position, path, pixels, boxes, image, _elapsed_ms(start))
+
+
+def _read_pixels(source: ImageInput, position: int) -> np.ndarray:
+    """The pixels of an image as it was given."""
+    return open_image(source, position)[1]
+
+
+def _elapsed_ms(start: float) -> float:
+    """Milliseconds since a time of `time.perf_counter`."""
+    return 1000 * (time.perf_counter() - start)
 
 
 def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
@@ -430,9 +492,9 @@ def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Pose
         return Poses.empty(num_keypoints)
     parts = [poses.numpy() for poses in poses_list]
     arrays: dict[str, Any] = {}
-    for field in fields(Poses):
-        values = [getattr(poses, field.name) for poses in parts]
-        arrays[field.name] = None if any(value is None for value in values) else np.concatenate(values)
+    for name in POSE_ARRAYS:
+        values = [getattr(poses, name) for poses in parts]
+        arrays[name] = None if any(value is None for value in values) else np.concatenate(values)
     return Poses(**{**arrays, 'image_indices': None})
 
 

@@ -1,0 +1,141 @@
+"""Instances of an image in the forms of other tools: COCO, tables, OpenPose, YOLO-pose and LabelMe."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from poseplug.core.boxes import enclose_keypoints, xyxy_to_xywh
+from poseplug.core.errors import ConfigError
+from poseplug.core.poses import POSES_CSV_COLUMNS, Poses
+from poseplug.core.skeleton import Skeleton
+
+_OPENPOSE_VERSION = 1.3
+_LABELME_VERSION = '5.0.1'
+_DATAFRAME_PACKAGES = ('pandas', 'polars')
+
+
+def add_coco_boxes(records: list[dict[str, Any]], poses: Poses) -> list[dict[str, Any]]:
+    """Add `bbox` (x, y, width, height, rounded to 2 digits) to COCO result records, where the poses have boxes."""
+    if poses.boxes is None:
+        return records
+    boxes = xyxy_to_xywh(np.asarray(poses.boxes, dtype=float)).round(2).tolist()
+    return [{**record, 'bbox': box} for record, box in zip(records, boxes, strict=True)]
+
+
+def format_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Format rows of `Poses.to_rows` as a table with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, POSES_CSV_COLUMNS, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def build_dataframe(rows: Sequence[dict[str, Any]]) -> Any:
+    """Build a data frame of pandas or polars from rows of `Poses.to_rows`.
+
+    Raises:
+        ConfigError: neither is installed.
+    """
+    package = next((name for name in _DATAFRAME_PACKAGES if find_spec(name)), None)
+    if package is None:
+        raise ConfigError('a data frame needs pandas or polars, of which none is installed; pip install pandas')
+    columns = {name: [row[name] for row in rows] for name in POSES_CSV_COLUMNS}  # typed also without rows
+    return import_module(package).DataFrame(columns)
+
+
+def build_openpose(poses: Poses, skeleton: Skeleton, target: Skeleton | None = None) -> dict[str, Any]:
+    """Build the content of an OpenPose JSON file.
+
+    Args:
+        poses: N instances.
+        skeleton: of the poses.
+        target: whose keypoints and order are written; None for those of the poses.
+
+    Returns:
+        `version` and `people`, each with `person_id` ([-1] if not tracked) and `pose_keypoints_2d`: x, y and score of
+        every keypoint in one list.
+    """
+    if target is not None:
+        names = list(skeleton.keypoints)
+        poses = poses.select_keypoints(np.array([names.index(n) if n in names else -1 for n in target.keypoints]))
+    arrays = np.concatenate([poses.keypoints, np.asarray(poses.keypoint_scores)[..., None]], axis=-1)
+    values = arrays.reshape(len(poses), 3 * arrays.shape[1]).astype(float).round(4).tolist()
+    ids = np.full(len(poses), -1) if poses.ids is None else np.asarray(poses.ids)
+    people = [
+        {'person_id': [int(person_id)], 'pose_keypoints_2d': row} for person_id, row in zip(ids, values, strict=True)
+    ]
+    return {'version': _OPENPOSE_VERSION, 'people': people}
+
+
+def get_label_boxes(poses: Poses, threshold: float) -> np.ndarray:
+    """Return the boxes (N, 4), two corners in px: those of the poses, or around the keypoints that score enough."""
+    if poses.boxes is not None:
+        return np.asarray(poses.boxes, dtype=float)
+    mask = np.asarray(poses.keypoint_scores) >= threshold
+    return enclose_keypoints(np.asarray(poses.keypoints, dtype=float), mask)
+
+
+def format_yolo(poses: Poses, image_size: tuple[int, int], class_id: int, threshold: float) -> str:
+    """Format instances as lines of a YOLO-pose label file.
+
+    Args:
+        poses: N instances, in px.
+        image_size: (width, height).
+        class_id: of the instances.
+        threshold: keypoints that score less, or lie outside the image, are 0 0 0; others have the flag 2.
+    """
+    size = np.array(image_size, dtype=float)
+    corners = get_label_boxes(poses, threshold).reshape(-1, 2, 2).clip(0, size)
+    boxes = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / np.tile(size, 2)
+    lines = []
+    for n, box in enumerate(boxes):
+        points = np.asarray(poses.keypoints[n], dtype=float) / size
+        is_labeled = (np.asarray(poses.keypoint_scores[n]) >= threshold) & ((points >= 0) & (points <= 1)).all(axis=1)
+        words = [str(class_id), *(f'{value:.6f}' for value in box)]
+        for (x, y), labeled in zip(points, is_labeled, strict=True):
+            words += [f'{x:.6f}', f'{y:.6f}', '2'] if labeled else ['0', '0', '0']
+        lines.append(' '.join(words) + '\n')
+    return ''.join(lines)
+
+
+def build_labelme(
+    poses: Poses, skeleton: Skeleton, image_name: str, image_size: tuple[int, int], threshold: float
+) -> dict[str, Any]:
+    """Build the content of a LabelMe file: a rectangle and points per instance, which share a `group_id`.
+
+    Args:
+        poses: N instances, in px.
+        skeleton: of the poses; the keypoints' names are the labels.
+        image_name: name of the image beside the file.
+        image_size: (width, height).
+        threshold: keypoints that score less are left out.
+    """
+    shapes = []
+    for n, box in enumerate(get_label_boxes(poses, threshold)):
+        shapes.append(_build_shape('person', n, 'rectangle', box.reshape(2, 2)))
+        for name, point, score in zip(skeleton.keypoints, poses.keypoints[n], poses.keypoint_scores[n], strict=True):
+            if score >= threshold:
+                shapes.append(_build_shape(name, n, 'point', np.asarray(point)[None]))
+    return {
+        'version': _LABELME_VERSION,
+        'flags': {},
+        'shapes': shapes,
+        'imagePath': image_name,
+        'imageData': None,
+        'imageHeight': image_size[1],
+        'imageWidth': image_size[0],
+    }
+
+
+def _build_shape(label: str, group_id: int, shape_type: str, points: np.ndarray) -> dict[str, Any]:
+    """One shape of a LabelMe file."""
+    positions = points.astype(float).round(2).tolist()
+    return {'label': label, 'points': positions, 'group_id': group_id, 'shape_type': shape_type, 'flags': {}}
