@@ -6,11 +6,11 @@ __all__ = ['CROPS_PER_IMAGE', 'Predictor']
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +20,10 @@ from poseplug.codecs.base import MapCodec
 from poseplug.config.build import require_setting
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.geometry import Size
 from poseplug.core.instances import Instances
 from poseplug.core.poses import POSE_ARRAYS, Poses
-from poseplug.core.sample import Batch, Record, Sample, SampleKey
+from poseplug.core.sample import Batch, Sample
 from poseplug.data.collate import collate
-from poseplug.data.dataset import mask_outside_keypoints
-from poseplug.data.transforms.base import Transform, build_pipeline
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
@@ -35,44 +32,22 @@ from poseplug.predict.box_checks import (
     check_batch_size,
     check_detector,
     pair_images_with_boxes,
-    parse_boxes,
-    run_detector,
 )
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, open_image
+from poseplug.predict.input_samples import (
+    ImageSamples,
+    OpenedImage,
+    SampleBuilder,
+    elapsed_ms,
+    get_test_pipeline,
+    open_with_boxes,
+)
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
 from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
 
-# Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
-_WHOLE_IMAGE_TRANSFORMS = ('LetterboxImage', 'CropByScale', 'TransformBySource')
 CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, for a detector or a model that finds instances
-
-
-class _OpenedImage(NamedTuple):
-    """An image and its boxes, with its position among the caller's images."""
-
-    position: int
-    path: Path
-    pixels: np.ndarray
-    boxes: ImageBoxes
-    source: ImageInput
-    read_ms: float = 0.0
-
-
-@dataclass
-class _ImageSamples:
-    """The network inputs of an image, one per instance, and what its result says of it; without its pixels."""
-
-    position: int
-    path: Path
-    image_size: Size
-    source: ImageInput
-    samples: list[Sample]
-    speed: dict[str, float]
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
 
 class Predictor:
@@ -132,19 +107,12 @@ class Predictor:
             is_contiguous = channels_last is False
             self.model.network.set_memory_format(torch.contiguous_format if is_contiguous else torch.channels_last)
         self.skeleton = get_skeleton(require_setting(cfg, 'skeleton'))
-        specs = _get_test_pipeline(cfg)
-        self._image_pipeline = self._build_pipeline(specs)
-        self._box_pipeline = self._build_pipeline([_replace_with_box_crop(spec) for spec in specs])
-        self._whole_image_is_box = any(transform.needs_annotation for transform in self._image_pipeline)
+        self._sample_builder = SampleBuilder(self.skeleton, get_test_pipeline(cfg), self.model.codec)
 
     @property
     def finds_instances(self) -> bool:
         """Whether the instances of an image without boxes are found, by the model or by the detector."""
         return bool(self.model.finds_instances) or self.detector is not None
-
-    def _build_pipeline(self, specs: Sequence[Any]) -> list[Transform]:
-        codec = self.model.codec
-        return build_pipeline(specs, input_size=codec.input_size, crop_rule=codec.crop_rule)
 
     def __call__(
         self,
@@ -262,7 +230,7 @@ class Predictor:
         predictions = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
         return (self._build_result(image, stages[-1]) for image, stages in predictions)
 
-    def _build_result(self, image: _ImageSamples, poses: Poses) -> Result:
+    def _build_result(self, image: ImageSamples, poses: Poses) -> Result:
         arrays = {name: getattr(poses, name) for name in POSE_ARRAYS}
         return Result(
             **arrays,
@@ -277,9 +245,9 @@ class Predictor:
 
     def _stream_stages(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat, all_stages: bool
-    ) -> Iterator[tuple[_ImageSamples, list[Poses]]]:
+    ) -> Iterator[tuple[ImageSamples, list[Poses]]]:
         """Yield each image and its poses of every stage, or those of the last stage alone."""
-        group: list[_ImageSamples] = []
+        group: list[ImageSamples] = []
         for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
             group.append(image_samples)
             if sum(map(len, group)) >= self._input_batch_size(batch_size):
@@ -289,58 +257,31 @@ class Predictor:
 
     def _stream_samples(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat
-    ) -> Iterator[_ImageSamples]:
+    ) -> Iterator[ImageSamples]:
         """Yield the network inputs of each image, one per instance; a detector gets a batch of images at once."""
         pairs = enumerate(image_pairs)
         num_read = 1 if self.detector is None else max(1, batch_size // CROPS_PER_IMAGE)
         while batch := list(islice(pairs, num_read)):
-            yield from self._build_samples([_open_image(*pair, index) for index, pair in batch], box_format)
+            opened = [open_with_boxes(image, image_boxes, index) for index, (image, image_boxes) in batch]
+            yield from self._build_samples(opened, box_format)
 
-    def _build_samples(self, images: Sequence[_OpenedImage], box_format: BoxFormat) -> Iterator[_ImageSamples]:
-        """Yield the network inputs of each image, one per instance; without boxes and detector an image is one."""
-        start = time.perf_counter()
-        undetected = [image.pixels for image in images if image.boxes is None]
-        detections = iter(run_detector(self.detector, undetected) if self.detector and undetected else ())
-        detect_ms = _elapsed_ms(start) / max(1, len(undetected))
-        for image in images:
-            start = time.perf_counter()
-            speed = {'read': image.read_ms}
-            if image.boxes is not None:
-                if self.model.finds_instances:
-                    name = type(self.model).__name__
-                    raise ConfigError(f'{name} finds instances in whole images by itself; leave boxes out')
-                samples = self._build_box_samples(image, image.boxes, box_format)
-            elif self.detector is not None:
-                detection = next(detections)
-                speed['detect'] = detect_ms
-                samples = self._build_box_samples(image, detection.boxes, 'xyxy', detection.scores)
-            else:
-                samples = [self._build_sample(image, None)]
-            speed['prepare'] = _elapsed_ms(start)
-            image_size = (image.pixels.shape[1], image.pixels.shape[0])
-            yield _ImageSamples(image.position, image.path, image_size, image.source, samples, speed)
-
-    def _build_box_samples(
-        self, image: _OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
-    ) -> list[Sample]:
-        """The network inputs of an image with boxes (N, 4), and their scores (N,) if they were detected."""
-        image_size = (image.pixels.shape[1], image.pixels.shape[0])
-        boxes_xyxy = parse_boxes(boxes, box_format, image_size, str(image.path))
-        return [
-            self._build_sample(image, box, None if scores is None else scores[n : n + 1])
-            for n, box in enumerate(boxes_xyxy)
-        ]
+    def _build_samples(self, images: Sequence[OpenedImage], box_format: BoxFormat) -> Iterator[ImageSamples]:
+        """Check that boxes fit the model, and yield the network inputs of each image."""
+        if self.model.finds_instances and any(image.boxes is not None for image in images):
+            name = type(self.model).__name__
+            raise ConfigError(f'{name} finds instances in whole images by itself; leave boxes out')
+        return self._sample_builder.build_samples(images, box_format, self.detector)
 
     def _predict_group(
-        self, group: list[_ImageSamples], batch_size: int, all_stages: bool
-    ) -> Iterator[tuple[_ImageSamples, list[Poses]]]:
+        self, group: list[ImageSamples], batch_size: int, all_stages: bool
+    ) -> Iterator[tuple[ImageSamples, list[Poses]]]:
         """Predict some images, given as the samples of each; yields each image and its stages."""
         start_time = time.perf_counter()
         samples = [sample for image in group for sample in image.samples]
         predictions: list[tuple[Poses, ...]] = []
         for batch_samples in _group_by_input_size(samples, self._input_batch_size(batch_size)):
             predictions += zip(*self._predict_batch(collate(batch_samples), all_stages), strict=True)
-        sample_ms = _elapsed_ms(start_time) / max(1, len(samples))
+        sample_ms = elapsed_ms(start_time) / max(1, len(samples))
         num_stages = self.model.network.num_stages if all_stages else 1
         start = 0
         for image in group:
@@ -360,25 +301,6 @@ class Predictor:
     def _input_batch_size(self, batch_size: int) -> int:
         """How many inputs go through the network at once."""
         return max(1, batch_size // CROPS_PER_IMAGE) if self.model.finds_instances else batch_size
-
-    def _build_sample(self, image: _OpenedImage, box: np.ndarray | None, box_score: np.ndarray | None = None) -> Sample:
-        """Pass one instance through the pipeline: its box (4,) as two corners, and its score (1,) if detected."""
-        if box is None and self._whole_image_is_box:
-            box = np.array([0.0, 0.0, *image.pixels.shape[1::-1]])
-        keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
-        visible = np.zeros(keypoints.shape[:2], np.uint8)
-        boxes = None if box is None else box[None]
-        centers = None if box is None else box.reshape(1, 2, 2).mean(axis=1)
-        instances = Instances.from_annotations(keypoints, visible, boxes=boxes, centers=centers, box_scores=box_score)
-        record = Record(image.path, image.path.name, instances)
-        # A random transform of the pipeline draws the same numbers in every run.
-        rng = np.random.Generator(np.random.Philox(key=[0, image.position]))
-        visible_inside = mask_outside_keypoints(record, image.pixels.shape[1::-1])
-        key = SampleKey(0, image.position)
-        sample = Sample(record, self.skeleton, image.pixels, rng, key, keypoints, visible_inside)
-        for transform in self._image_pipeline if box is None else self._box_pipeline:
-            sample = transform(sample)
-        return sample
 
     def check_heatmaps(self) -> None:
         """Check that the model predicts heatmaps.
@@ -420,7 +342,7 @@ class Predictor:
             (3, (15, 16, 16))
         """
         self.check_heatmaps()
-        opened = _open_image(image, None if box is None else [box], 0)
+        opened = open_with_boxes(image, None if box is None else np.asarray(box)[None], 0)
         (image_samples,) = self._build_samples([opened], box_format)
         if not len(image_samples):
             raise AnnotationError('the detector finds no instance in the image; give a box')
@@ -440,21 +362,9 @@ class Predictor:
         )
 
 
-def _open_image(image: ImageInput, boxes: ImageBoxes, position: int) -> _OpenedImage:
-    """Open an image, and measure how long that takes."""
-    start = time.perf_counter()
-    path, pixels = open_image(image, position)
-    return _OpenedImage(position, path, pixels, boxes, image, _elapsed_ms(start))
-
-
 def _read_pixels(source: ImageInput, position: int) -> np.ndarray:
     """The pixels of an image as it was given."""
     return open_image(source, position)[1]
-
-
-def _elapsed_ms(start: float) -> float:
-    """Milliseconds since a time of `time.perf_counter`."""
-    return 1000 * (time.perf_counter() - start)
 
 
 def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
@@ -469,21 +379,6 @@ def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[
         same_size = list(group)
         for first in range(0, len(same_size), max_count):
             yield same_size[first : first + max_count]
-
-
-def _get_test_pipeline(cfg: Mapping[str, Any]) -> Sequence[Any]:
-    """The transforms of a config's test data."""
-    try:
-        pipeline: Sequence[Any] = require_setting(cfg, 'test_dataloader')['dataset']['pipeline']
-        return pipeline
-    except KeyError as error:
-        raise ConfigError(f'test_dataloader has no {error}; add the pipeline that crops images for the model') from None
-
-
-def _replace_with_box_crop(spec: Any) -> Any:
-    """Return a transform of the test pipeline, or `CropBox` in place of one that crops whole images."""
-    is_whole_image = isinstance(spec, Mapping) and spec.get('type') in _WHOLE_IMAGE_TRANSFORMS
-    return dict(type='CropBox') if is_whole_image else spec
 
 
 def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Poses:

@@ -1,0 +1,164 @@
+"""Network inputs from images and boxes, by the test pipeline of a config."""
+
+from __future__ import annotations
+
+__all__ = ['ImageSamples', 'OpenedImage', 'SampleBuilder', 'elapsed_ms', 'get_test_pipeline', 'open_with_boxes']
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from poseplug.codecs.base import Codec
+from poseplug.config.build import require_setting
+from poseplug.core.boxes import BoxFormat
+from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import Size
+from poseplug.core.instances import Instances
+from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.skeleton import Skeleton
+from poseplug.data.dataset import mask_outside_keypoints
+from poseplug.data.transforms.base import build_pipeline
+from poseplug.predict.box_checks import ImageBoxes, parse_boxes, run_detector
+from poseplug.predict.detectors import Detector
+from poseplug.predict.image_input import ImageInput, open_image
+
+# Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
+_WHOLE_IMAGE_TRANSFORMS = ('LetterboxImage', 'CropByScale', 'TransformBySource')
+
+
+class OpenedImage(NamedTuple):
+    """An image and its boxes, with its position among the caller's images."""
+
+    position: int
+    path: Path
+    pixels: np.ndarray
+    boxes: ImageBoxes
+    source: ImageInput
+    read_ms: float = 0.0
+
+
+@dataclass
+class ImageSamples:
+    """The network inputs of an image, one per instance, and what its result says of it; without its pixels."""
+
+    position: int
+    path: Path
+    image_size: Size
+    source: ImageInput
+    samples: list[Sample]
+    speed: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+class SampleBuilder:
+    """Turns images and boxes into the inputs of a network.
+
+    Args:
+        skeleton: of the model.
+        specs: the transforms of the config's test pipeline.
+        codec: of the model, which has the size of the network's input and the rule of the crop.
+    """
+
+    def __init__(self, skeleton: Skeleton, specs: Sequence[Any], codec: Codec):
+        self.skeleton = skeleton
+        provided = {'input_size': codec.input_size, 'crop_rule': codec.crop_rule}
+        self.image_pipeline = build_pipeline(specs, **provided)
+        self.box_pipeline = build_pipeline([_replace_with_box_crop(spec) for spec in specs], **provided)
+        self.whole_image_is_box = any(transform.needs_annotation for transform in self.image_pipeline)
+
+    def build_samples(
+        self, images: Sequence[OpenedImage], box_format: BoxFormat, detector: Detector | None
+    ) -> Iterator[ImageSamples]:
+        """Yield the network inputs of each image, one per instance; without boxes and detector an image is one.
+
+        Args:
+            images: with or without boxes.
+            box_format: of the boxes.
+            detector: finds the boxes of images without; None for none.
+
+        Raises:
+            AnnotationError: a box is impossible.
+            ConfigError: the detector returns something else than boxes and scores.
+        """
+        start = time.perf_counter()
+        undetected = [image.pixels for image in images if image.boxes is None]
+        detections = iter(run_detector(detector, undetected) if detector and undetected else ())
+        detect_ms = elapsed_ms(start) / max(1, len(undetected))
+        for image in images:
+            start = time.perf_counter()
+            speed = {'read': image.read_ms}
+            if image.boxes is not None:
+                samples = self._build_box_samples(image, image.boxes, box_format)
+            elif detector is not None:
+                detection = next(detections)
+                speed['detect'] = detect_ms
+                samples = self._build_box_samples(image, detection.boxes, 'xyxy', detection.scores)
+            else:
+                samples = [self._build_sample(image, None)]
+            speed['prepare'] = elapsed_ms(start)
+            image_size = (image.pixels.shape[1], image.pixels.shape[0])
+            yield ImageSamples(image.position, image.path, image_size, image.source, samples, speed)
+
+    def _build_box_samples(
+        self, image: OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
+    ) -> list[Sample]:
+        """The network inputs of an image with boxes (N, 4), and their scores (N,) if they were detected."""
+        image_size = (image.pixels.shape[1], image.pixels.shape[0])
+        boxes_xyxy = parse_boxes(boxes, box_format, image_size, str(image.path))
+        return [
+            self._build_sample(image, box, None if scores is None else scores[n : n + 1])
+            for n, box in enumerate(boxes_xyxy)
+        ]
+
+    def _build_sample(self, image: OpenedImage, box: np.ndarray | None, box_score: np.ndarray | None = None) -> Sample:
+        """Pass one instance through the pipeline: its box (4,) as two corners, and its score (1,) if detected."""
+        if box is None and self.whole_image_is_box:
+            box = np.array([0.0, 0.0, *image.pixels.shape[1::-1]])
+        keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
+        visible = np.zeros(keypoints.shape[:2], np.uint8)
+        boxes = None if box is None else box[None]
+        centers = None if box is None else box.reshape(1, 2, 2).mean(axis=1)
+        instances = Instances.from_annotations(keypoints, visible, boxes=boxes, centers=centers, box_scores=box_score)
+        record = Record(image.path, image.path.name, instances)
+        # A random transform of the pipeline draws the same numbers in every run.
+        rng = np.random.Generator(np.random.Philox(key=[0, image.position]))
+        visible_inside = mask_outside_keypoints(record, image.pixels.shape[1::-1])
+        key = SampleKey(0, image.position)
+        sample = Sample(record, self.skeleton, image.pixels, rng, key, keypoints, visible_inside)
+        for transform in self.image_pipeline if box is None else self.box_pipeline:
+            sample = transform(sample)
+        return sample
+
+
+def open_with_boxes(image: ImageInput, boxes: ImageBoxes, position: int) -> OpenedImage:
+    """Open an image, and measure how long that takes."""
+    start = time.perf_counter()
+    path, pixels = open_image(image, position)
+    return OpenedImage(position, path, pixels, boxes, image, elapsed_ms(start))
+
+
+def elapsed_ms(start: float) -> float:
+    """Milliseconds since a time of `time.perf_counter`."""
+    return 1000 * (time.perf_counter() - start)
+
+
+def get_test_pipeline(cfg: Mapping[str, Any]) -> Sequence[Any]:
+    """The transforms of a config's test data."""
+    try:
+        pipeline: Sequence[Any] = require_setting(cfg, 'test_dataloader')['dataset']['pipeline']
+        return pipeline
+    except KeyError as error:
+        raise ConfigError(f'test_dataloader has no {error}; add the pipeline that crops images for the model') from None
+
+
+def _replace_with_box_crop(spec: Any) -> Any:
+    """Return a transform of the test pipeline, or `CropBox` in place of one that crops whole images."""
+    is_whole_image = isinstance(spec, Mapping) and spec.get('type') in _WHOLE_IMAGE_TRANSFORMS
+    return dict(type='CropBox') if is_whole_image else spec
