@@ -69,10 +69,10 @@ def build_openpose(poses: Poses, skeleton: Skeleton, target: Skeleton | None = N
     arrays = np.concatenate([poses.keypoints, np.asarray(poses.keypoint_scores)[..., None]], axis=-1)
     values = arrays.reshape(len(poses), 3 * arrays.shape[1]).astype(float).round(4).tolist()
     ids = np.full(len(poses), -1) if poses.ids is None else np.asarray(poses.ids)
-    people = [
+    persons = [
         {'person_id': [int(person_id)], 'pose_keypoints_2d': row} for person_id, row in zip(ids, values, strict=True)
     ]
-    return {'version': _OPENPOSE_VERSION, 'people': people}
+    return {'version': _OPENPOSE_VERSION, 'people': persons}
 
 
 def get_label_boxes(poses: Poses, threshold: float) -> np.ndarray:
