@@ -84,6 +84,7 @@ setup(
         'faster-coco-eval>=1.8,<2',
         'json-tricks>=3.17,<4',
         'safetensors>=0.4,<1',
+        'pillow>=10,<14',  # animated images; matplotlib requires it, too
         'av>=18,<19',  # its index entries tell which packets of a damaged file are lost
     ],
     extras_require={

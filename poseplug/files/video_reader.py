@@ -40,6 +40,7 @@ class VideoReader:
         fps: frames a second that the file states; None where it does not, as in recordings of browsers.
         declared_frames: number of frames that the file declares, for progress bars; 0 where it does not.
         start_seconds: time at which the file's first stream starts.
+        has_sound: whether the file has an audio stream.
         num_frames: number of frames, with the missing ones.
         missing_frames: numbers of the frames that could not be read.
         damaged_frames: numbers of the frames that were decoded in spite of damage; their content may be wrong.
@@ -62,6 +63,7 @@ class VideoReader:
             self.fps = float(rate) if rate and 0 < rate <= MAX_FPS else None
             self.declared_frames = stream.frames
             self.declared_end_s = _get_declared_end(stream)
+            self.has_sound = bool(container.streams.audio)
             self.start_seconds = (container.start_time or 0) / _MICROSECONDS
         self.num_frames = 0
         self.missing_frames: list[int] = []

@@ -33,6 +33,7 @@ from poseplug.core.boxes import BoxFormat
 from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
 from poseplug.core.skeleton import Skeleton
+from poseplug.files.animations import AnimationReader, is_animation, open_clip
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader, format_ranges
@@ -96,13 +97,13 @@ class PredictionOptions:
 
 
 def is_video(file: Path) -> bool:
-    """Whether the suffix of a file is a video's.
+    """Whether a file is a video by its suffix, or an animated image.
 
     Example:
         >>> is_video(Path('walk.MP4'))
         True
     """
-    return file.suffix.lower() in VIDEO_SUFFIXES
+    return file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)
 
 
 def check_video(file: Path, boxes: FrameBoxes | None, box_format: BoxFormat) -> None:
@@ -117,7 +118,7 @@ def check_video(file: Path, boxes: FrameBoxes | None, box_format: BoxFormat) -> 
         VideoError: the video cannot be read.
         AnnotationError: a box is impossible.
     """
-    frame = next(iter(VideoReader(file)))
+    frame = next(iter(open_clip(file)))
     image_size = (frame.image.shape[1], frame.image.shape[0])
     for index, frame_boxes in (boxes or {}).items():
         parse_boxes(frame_boxes, box_format, image_size, f'{file}, frame {index}')
@@ -154,7 +155,7 @@ def predict_video(
         >>> options = PredictionOptions(smoother=dict(type='OneEuroSmoother', beta=2))
         >>> predict_video(predictor, Path('walk.mp4'), Path('drawn/walk'), options=options)  # doctest: +SKIP
     """
-    options, video = options or PredictionOptions(), VideoReader(file)
+    options, video = options or PredictionOptions(), open_clip(file)
     predictions = track_frames(predictor, select_frames(video, options.frame_interval), boxes, options)
     # The first frame is predicted before any file is opened: an error leaves nothing behind.
     first = next(predictions)
@@ -246,7 +247,7 @@ class _VideoOutputs:
     def __init__(
         self,
         predictor: Predictor,
-        video: VideoReader,
+        video: VideoReader | AnimationReader,
         base: Path,
         first_frame: VideoFrame,
         has_boxes: bool,
@@ -272,7 +273,8 @@ class _VideoOutputs:
     def _open_video_writer(self, stack: ExitStack, base: Path, first_frame: VideoFrame) -> VideoWriter:
         drawn = self._draw_frame(first_frame, Poses.empty(len(self.predictor.skeleton)))
         drawn_base = base.with_name(f'{base.name}_pose')
-        return stack.enter_context(VideoWriter(drawn_base, drawn, self.video.path, self.video.start_seconds))
+        sound_source = self.video.path if self.video.has_sound else None
+        return stack.enter_context(VideoWriter(drawn_base, drawn, sound_source, self.video.start_seconds))
 
     def __enter__(self) -> _VideoOutputs:
         return self

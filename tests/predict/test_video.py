@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, ConfigError, VideoError
@@ -18,7 +19,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.video import PredictionOptions, check_video, predict_video, select_frames, track_frames
+from poseplug.predict.video import PredictionOptions, check_video, is_video, predict_video, select_frames, track_frames
 from poseplug.predict.video_writer import VideoWriter
 from tests.reliability import videos
 
@@ -410,3 +411,18 @@ def test_a_drawn_video_of_a_variable_rate_shows_every_frame_at_its_time(tmp_path
     drawn, seconds = read_drawn_frames(tmp_path / 'clip_pose.mp4')
     assert drawn == [*range(50)]
     assert np.array(seconds) - seconds[0] == pytest.approx(times - times[0], abs=1e-4)
+
+
+def test_an_animated_image_is_predicted_as_a_clip(tmp_path):
+    images = [Image.fromarray(videos.draw_numbered_frame(n)[..., ::-1].copy()) for n in range(6)]
+    images[0].save(
+        tmp_path / 'clip.webp', save_all=True, append_images=images[1:], duration=[50, 250] * 3, lossless=True
+    )
+    assert is_video(tmp_path / 'clip.webp')
+    summary = predict_video(FakePredictor(), tmp_path / 'clip.webp', tmp_path / 'clip')
+    assert [frame['seconds'] for frame in read_lines(tmp_path)[1]] == pytest.approx([0, 0.05, 0.3, 0.35, 0.6, 0.65])
+    assert read_drawn_frames(tmp_path / 'clip_pose.mp4') == (
+        [*range(6)],
+        pytest.approx([0, 0.05, 0.3, 0.35, 0.6, 0.65]),
+    )
+    assert (summary['num_frames'], summary['video']['sound']) == (6, None)
