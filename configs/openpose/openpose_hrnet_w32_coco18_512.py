@@ -10,7 +10,7 @@ _base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/hrnet.py'
 dark_heatmap = dict(type='DARKHeatmap', background=True)
 model = dict(
     type='BottomUp',
-    codec=dict(type='PAF', input_size=(512, 512), stride=4, heatmap_codec=dark_heatmap, parser='lightweight'),
+    codec=dict(type='PAF', input_size=(512, 512), stride=4, heatmap_codec=dark_heatmap, parser='merging'),
     backbone=dict(type='HRNet', width=32),
     head=dict(type='HeatmapHead'),
     loss=dict(type='SumSquaredError'),

@@ -10,7 +10,7 @@ _base_ = ['../_base_/datasets/coco_bottom_up.py', '../_base_/schedules/adamw_600
 data_root = 'data/synthetic_people'
 model = dict(
     type='BottomUp',
-    codec=dict(type='PAF', input_size=(256, 256), stride=4, parser=dict(preset='lightweight')),
+    codec=dict(type='PAF', input_size=(256, 256), stride=4, parser=dict(preset='merging')),
     backbone=dict(type='Hourglass', num_stacks=1, channels=64),
     head=dict(type='HeatmapHead'),
     loss=dict(type='MeanSquaredError', loss_weight=1000.0),

@@ -26,7 +26,8 @@ from poseplug.fields.refine import REFINEMENTS, gather_neighborhood, refine_keyp
 
 CENTROID = 'centroid'
 PEAK_REFINEMENTS = (CENTROID, *(m for m in REFINEMENTS if m != 'second_peak'))  # that one assumes one peak per heatmap
-_MIN_PEAK_DISTANCE_CELLS = 2  # two peaks of a heatmap are never neighbors, so that a smaller distance drops nothing
+# Two peaks of a heatmap are never neighbors, so that a smaller distance drops nothing; by number of neighbors.
+_MIN_PEAK_DISTANCE_CELLS = {8: 2.0, 4: 1.0}
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ def find_peaks(
     kernel_size: int = 11,
     min_distance_cells: float = 0.0,
     raw_heatmaps: Tensor | None = None,
+    num_neighbors: int = 8,
+    by_columns: bool = False,
 ) -> Peaks:
-    """Find the cells that exceed a threshold and their eight neighbors.
+    """Find the cells that exceed a threshold and their neighbors.
 
     Of equal neighbors the first counts, row by row. A cell at the border can be a peak.
 
@@ -75,6 +78,8 @@ def find_peaks(
         kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
         min_distance_cells: a peak closer than this to an earlier kept one of its heatmap is dropped.
         raw_heatmaps: (B, K, H, W) from which scores are taken, where `heatmaps` were smoothed.
+        num_neighbors: 8, or the 4 beside, above and below a cell; see `find_local_maxima`.
+        by_columns: whether the earlier of two close peaks is that of the column farther left, not of the row above.
 
     Returns:
         The peaks by image, keypoint, row and column.
@@ -82,9 +87,11 @@ def find_peaks(
     heatmaps = heatmaps.contiguous()
     height, width = heatmaps.shape[-2:]
     size = height * width
-    indices = select_top_peaks(heatmaps.flatten(), find_local_maxima(heatmaps, threshold), size, max_peaks)
-    if min_distance_cells > _MIN_PEAK_DISTANCE_CELLS:
-        indices = _drop_close_peaks(indices, width, size, min_distance_cells)
+    indices = select_top_peaks(
+        heatmaps.flatten(), find_local_maxima(heatmaps, threshold, num_neighbors), size, max_peaks
+    )
+    if min_distance_cells > _MIN_PEAK_DISTANCE_CELLS[num_neighbors]:
+        indices = _drop_close_peaks(indices, width, size, min_distance_cells, by_columns)
     channels, inside = indices.div(size, rounding_mode='floor'), indices % size
     cells = torch.stack([inside % width, inside.div(width, rounding_mode='floor')], dim=-1)
     scores = (heatmaps if raw_heatmaps is None else raw_heatmaps.contiguous()).flatten()[indices]
@@ -94,16 +101,17 @@ def find_peaks(
     return Peaks(table[:, :2].astype(np.float32), table[:, 2].astype(np.float32), table[:, 3].astype(np.int64))
 
 
-def find_local_maxima(heatmaps: Tensor, threshold: float) -> Tensor:
-    """Find the cells that exceed a threshold and their eight neighbors.
+def find_local_maxima(heatmaps: Tensor, threshold: float, num_neighbors: int = 8) -> Tensor:
+    """Find the cells that exceed a threshold and their neighbors.
 
     Args:
         heatmaps: (B, K, H, W).
         threshold: a peak is larger than this.
+        num_neighbors: 8, of which equal ones are one peak, the first row by row; or the 4 beside, above and below a
+            cell, of which equal ones are none.
 
     Returns:
-        The indices (M,) of the peaks in the flattened heatmaps, in ascending order. Of equal neighbors only the first,
-        row by row, is a peak.
+        The indices (M,) of the peaks in the flattened heatmaps, in ascending order.
     """
     # Only the few cells above the threshold are compared, with one neighbor after the other, and those that are no
     # peaks are dropped at once: 0.5 ms for 17 heatmaps of 128 x 128 cells and three peaks each, against 2.7 ms if all
@@ -114,10 +122,13 @@ def find_local_maxima(heatmaps: Tensor, threshold: float) -> Tensor:
     padded_size = padded_height * padded_width
     indices = _find_indices_above(padded, threshold)
     values = padded[indices]
-    for step in (padded_width + 1, padded_width, padded_width - 1, 1):  # back to the earlier neighbors, and forward
+    is_strict = num_neighbors == 4
+    steps = (padded_width, 1) if is_strict else (padded_width + 1, padded_width, padded_width - 1, 1)
+    for step in steps:  # back to the earlier neighbors, and forward
         is_peak = values > padded[indices - step]
         indices, values = indices[is_peak], values[is_peak]
-        is_peak = values >= padded[indices + step]
+        later = padded[indices + step]
+        is_peak = values > later if is_strict else values >= later
         indices, values = indices[is_peak], values[is_peak]
     channels, inside = indices.div(padded_size, rounding_mode='floor'), indices % padded_size
     rows, columns = inside.div(padded_width, rounding_mode='floor') - 1, inside % padded_width - 1
@@ -225,12 +236,15 @@ def cubic_weights(scale: int, reach: int) -> np.ndarray:
     return np.where(distance <= 1, inner, np.where(distance < 2, outer, 0.0))
 
 
-def _drop_close_peaks(indices: Tensor, width: int, cells_per_heatmap: int, min_distance_cells: float) -> Tensor:
+def _drop_close_peaks(
+    indices: Tensor, width: int, cells_per_heatmap: int, min_distance_cells: float, by_columns: bool
+) -> Tensor:
     """The indices (M,) without peaks closer than `min_distance_cells` to an earlier kept one of their heatmap."""
     channels, inside = np.divmod(indices.cpu().numpy(), cells_per_heatmap)
     points = np.stack([inside % width, inside // width], axis=1)
     keep = np.ones(len(points), dtype=bool)
-    for group in np.split(np.arange(len(points)), np.flatnonzero(np.diff(channels)) + 1):
+    order = np.lexsort((points[:, 1], points[:, 0], channels)) if by_columns else np.arange(len(points))
+    for group in np.split(order, np.flatnonzero(np.diff(channels)) + 1):
         close = np.linalg.norm(points[group][:, None] - points[group][None], axis=-1) < min_distance_cells
         for i in np.flatnonzero(np.tril(close, -1).any(axis=1)):
             keep[group[i]] = not (close[i, :i] & keep[group[:i]]).any()

@@ -20,6 +20,7 @@ class InstanceAssembler:
         instances: the peak of each keypoint of each instance, -1 where it is missing; an instance that was merged into
             another one is an empty list.
         score_sums: sum of the scores of the peaks and limbs of each instance.
+        redundant_counts: number of peaks of each instance that redundant limbs added and that do not count.
         peak_owners: the instance of each peak, or -1.
     """
 
@@ -32,6 +33,7 @@ class InstanceAssembler:
         self.peak_owners = [-1] * len(peaks)
         self.instances: list[list[int]] = []
         self.score_sums: list[float] = []
+        self.redundant_counts: list[int] = []
 
     def add_limbs(self, step: LimbStep, limbs: list[ScoredLimb]) -> None:
         """Add the limbs of one kind to the instances.
@@ -62,10 +64,23 @@ class InstanceAssembler:
                 self.start_instance(step, start, end, score)
             else:
                 self.attach_keypoint(start_owner, step.end, end, score)
+        elif self.rules.redundant_peaks == 'any':
+            self.fill_missing_ends(step, start, end)
         elif start_owner >= 0 and end_owner < 0:
             self.attach_keypoint(start_owner, step.end, end, None)
         elif end_owner >= 0 and start_owner < 0:
             self.attach_keypoint(end_owner, step.start, start, None)
+
+    def fill_missing_ends(self, step: LimbStep, start: int, end: int) -> None:
+        """Add either end of a limb to every instance that has the other end and lacks it; the peak does not count."""
+        for instance, peaks in enumerate(self.instances):
+            if peaks[step.start] == start and peaks[step.end] < 0:
+                peaks[step.end] = end
+            elif peaks[step.end] == end and peaks[step.start] < 0:
+                peaks[step.start] = start
+            else:
+                continue
+            self.redundant_counts[instance] += 1
 
     def attach_by_either_end(
         self, step: LimbStep, start: int, end: int, score: float, start_owner: int, end_owner: int
@@ -97,6 +112,7 @@ class InstanceAssembler:
                 self.peak_owners[peak] = len(self.instances)
         self.instances.append(peak_indices)
         self.score_sums.append(score_sum)
+        self.redundant_counts.append(0)
 
     def start_single_instances(self, keypoints: Iterable[int]) -> None:
         """Start an instance of one keypoint for every peak of these keypoints that no instance has."""
@@ -161,6 +177,10 @@ class InstanceAssembler:
         peak_indices = np.array([self.instances[n] for n in remaining], dtype=int).reshape(-1, self.num_keypoints)
         return peak_indices, np.array([self.score_sums[n] for n in remaining])
 
+    def get_redundant_counts(self) -> np.ndarray:
+        """Return the number (N,) of keypoints of the instances that do not count, since redundant limbs added them."""
+        return np.array([self.redundant_counts[n] for n, indices in enumerate(self.instances) if indices], dtype=int)
+
 
 def _reverse_limbs(limbs: list[ScoredLimb]) -> list[ScoredLimb]:
     """The same limbs from their other end."""
@@ -181,7 +201,12 @@ def _relative_distances(peak_indices: np.ndarray, cells: np.ndarray) -> np.ndarr
 
 
 def select_valid_instances(
-    peak_indices: np.ndarray, score_sums: np.ndarray, skeleton: Skeleton, rules: PAFRules, counts: Counter[str]
+    peak_indices: np.ndarray,
+    score_sums: np.ndarray,
+    skeleton: Skeleton,
+    rules: PAFRules,
+    counts: Counter[str],
+    redundant_counts: np.ndarray | int = 0,
 ) -> np.ndarray:
     """Check which instances fulfill the rules.
 
@@ -191,13 +216,14 @@ def select_valid_instances(
         skeleton: of the keypoints.
         rules: what counts as an instance.
         counts: receives the number of dropped instances, each under the first rule that it breaks.
+        redundant_counts: (N,) number of keypoints of each instance that do not count.
 
     Returns:
         (N,) bool, which instances to keep.
     """
     has_peak = peak_indices >= 0
     feet = skeleton.feet & (not rules.count_feet)
-    num_body, num_keypoints = (has_peak & ~feet).sum(axis=1), has_peak.sum(axis=1)
+    num_body, num_keypoints = ((has_peak & mask).sum(axis=1) - redundant_counts for mask in (~feet, True))
     min_keypoints = min(rules.min_keypoints, len(skeleton))
     min_score_sums = rules.min_mean_score * np.maximum(num_keypoints, 1)
     causes = {

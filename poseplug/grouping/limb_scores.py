@@ -84,7 +84,7 @@ def find_limbs(
     for num_samples in _SCREENING_SAMPLES:
         remaining = np.flatnonzero(lines.passes_screening(num_samples, rules) | (lines.lengths < short_length))
         lines, pairs = lines[remaining], pairs[remaining]
-    scores, num_passed = lines.integrate_field(rules.paf_threshold)
+    scores, num_passed = lines.integrate_field(rules.paf_threshold, rules.score_samples == 'all')
     runs_along_field = num_passed >= lines.min_passed_samples(rules)
     scores = np.where(runs_along_field, scores, rules.paf_threshold + 1e-6)
     if rules.length_prior:
@@ -160,13 +160,19 @@ class _PairLines:
         passes: np.ndarray = failures <= allowed_failures
         return passes
 
-    def integrate_field(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean (M,) of the samples of each line that exceed the threshold, and their number (M,)."""
+    def integrate_field(self, threshold: float, averages_all: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean (M,) of the samples of each line that exceed the threshold, and their number (M,).
+
+        With `averages_all` the mean is that of all samples.
+        """
         steps = np.arange(self.sample_counts.max(initial=2), dtype=np.float32)[:, None]
         projections = self.project_field(np.minimum(steps / (self.sample_counts - 1), 1))
         values = projections / np.maximum(self.lengths, _MIN_LENGTH_CELLS)
-        exceeds = (values > threshold) & (steps < self.sample_counts)
+        is_sample = steps < self.sample_counts
+        exceeds = (values > threshold) & is_sample
         num_passed = exceeds.sum(axis=0)
+        if averages_all:
+            return (values * is_sample).sum(axis=0) / self.sample_counts, num_passed
         return (values * exceeds).sum(axis=0) / np.maximum(num_passed, 1), num_passed
 
     def project_field(self, fractions: np.ndarray) -> np.ndarray:

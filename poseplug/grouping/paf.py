@@ -179,6 +179,8 @@ def parse_paf_batch(
         kernel_size,
         rules.min_peak_distance_px / stride,
         raw_heatmaps,
+        rules.peak_neighbors,
+        rules.peak_order == 'columns',
     )
     vectors = paf.cpu().numpy()
     results = [
@@ -227,7 +229,8 @@ def assemble_instances(
     peak_indices, score_sums = assembler.to_arrays()
     counts = Counter({'peaks': len(peaks), 'pairs': len(pairs), 'limbs': sum(map(len, matched))})
     counts['instances grouped'] = len(peak_indices)
-    valid = select_valid_instances(peak_indices, score_sums, skeleton, rules, counts)
+    redundant_counts = assembler.get_redundant_counts()
+    valid = select_valid_instances(peak_indices, score_sums, skeleton, rules, counts, redundant_counts)
     # The score is the sum over the peaks and limbs of an instance, over the number of both in the skeleton.
     scores = np.clip(score_sums[valid] / (len(skeleton) + len(skeleton.limbs)), 0, 1)
     order = np.argsort(-scores, kind='stable')

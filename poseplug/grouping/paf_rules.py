@@ -1,8 +1,10 @@
 """Rules for grouping peaks and limb fields into instances, and the rules of released parsers by name.
 
 'openpose' is the OpenPose library, 'matlab' the authors' COCO evaluation, 'lightweight' the reimplementation for small
-devices (Osokin 2018, arXiv:1811.12004). 'complete' is poseplug's own: it keeps every instance, even one of a single
-keypoint, for metrics that count those too. The presets that end in '_mpi' have the thresholds of the MPI model.
+devices (Osokin 2018, arXiv:1811.12004), 'pytorch_openpose' Hzzone's port to Python. 'paper' is the text (Cao et al.
+2017): the mean of the field over all samples, and the Hungarian matching. 'merging' and 'complete' are poseplug's own:
+limbs join by either end and merge instances, whatever their length; 'complete' keeps every instance, even one of a
+single keypoint, for metrics that count those too. The presets that end in '_mpi' have the thresholds of the MPI model.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ _CHOICES = {
     'matching': ('greedy', 'hungarian'),
     'assign_by': ('start', 'either'),
     'single_peaks': ('none', 'unpaired', 'all'),
+    'peak_neighbors': (8, 4),
+    'peak_order': ('rows', 'columns'),
+    'score_samples': ('passed', 'all'),
+    'redundant_peaks': ('unassigned', 'any'),
 }
 
 
@@ -26,13 +32,17 @@ class PAFRules:
     """What counts as a peak, as a limb and as an instance; the `parser` setting of the codec PAF.
 
     Args:
-        peak_threshold: a peak is larger than this and than its eight neighbors.
+        peak_threshold: a peak is larger than this and than its neighbors.
+        peak_neighbors: 8, of which equal ones make one peak; or the 4 beside, above and below a cell, which all are
+            smaller than a peak.
         max_peaks: the highest peaks kept of each keypoint.
         min_peak_distance_px: a peak closer than this to an earlier kept one of its keypoint is dropped; input pixels.
+        peak_order: which peak is the earlier one: by 'rows', or by 'columns'.
         num_samples: samples of the limb field along a pair of peaks; 'length' takes sqrt(5 max(|dx|, |dy|)) of them,
             dx and dy in input pixels, but at least 5 and at most 25.
         paf_threshold: a sample counts if the field along the pair exceeds this.
-        min_sample_fraction: a pair is a limb if more than this fraction of its samples count; its score is their mean.
+        min_sample_fraction: a pair is a limb if more than this fraction of its samples count.
+        score_samples: the score of a limb is the mean of the samples that 'passed' the threshold, or of 'all'.
         length_prior: lower the score of limbs that are longer than half of the field's height, by
             1 - half of the height / length; a score that falls to 0 is no limb.
         short_limb_fraction: a pair that fails is a limb of score `paf_threshold` + 1e-6 if it is shorter than this
@@ -41,6 +51,10 @@ class PAFRules:
             pair left, 'hungarian' the pairs of the largest sum.
         assign_by: 'start' adds a limb to the instance that has its start peak, or starts an instance; 'either' adds
             it to the instance that has either end, and merges two instances that have no keypoint in common.
+        redundant_peaks: what a redundant limb may add with `assign_by='start'`: a peak that is 'unassigned', which then
+            counts as others do; or 'any', also one of another instance, to every instance that has the limb's other
+            end and lacks it. Such a peak adds nothing to the score, nor to the number of keypoints that an instance
+            needs.
         single_peaks: peaks that start an instance of one keypoint: 'none', 'unpaired' for those of a limb whose other
             keypoint has no peak at all, or 'all' that no instance has in the end.
         merge_distance_ratio: instances without a keypoint in common are merged, nearest first, if their nearest
@@ -57,15 +71,19 @@ class PAFRules:
     """
 
     peak_threshold: float = 0.05
+    peak_neighbors: Literal[8, 4] = 8
     max_peaks: int = 127
     min_peak_distance_px: float = 0.0
+    peak_order: Literal['rows', 'columns'] = 'rows'
     num_samples: int | Literal['length'] = 'length'
     paf_threshold: float = 0.05
     min_sample_fraction: float = 0.95
+    score_samples: Literal['passed', 'all'] = 'passed'
     length_prior: bool = False
     short_limb_fraction: float = 0.0
     matching: Literal['greedy', 'hungarian'] = 'greedy'
     assign_by: Literal['start', 'either'] = 'start'
+    redundant_peaks: Literal['unassigned', 'any'] = 'unassigned'
     single_peaks: Literal['none', 'unpaired', 'all'] = 'unpaired'
     merge_distance_ratio: float = 0.0
     min_keypoints: int = 3
@@ -77,6 +95,8 @@ class PAFRules:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f'parser: {name} is one of {choices}; got {getattr(self, name)!r}')
+        if self.redundant_peaks == 'any' and self.assign_by != 'start':
+            raise ConfigError("parser: redundant_peaks='any' needs assign_by='start', where no instances are merged")
         if self.num_samples != 'length' and not (isinstance(self.num_samples, int) and self.num_samples >= 2):
             raise ConfigError(f"parser: num_samples is an int of at least 2, or 'length'; got {self.num_samples!r}")
         check_number('parser', 'min_sample_fraction', self.min_sample_fraction, 0, 1, below=True)
@@ -114,9 +134,29 @@ PAF_PRESETS['matlab'] = PAFRules(
     count_feet=True,
 )
 PAF_PRESETS['matlab_mpi'] = replace(PAF_PRESETS['matlab'], paf_threshold=0.01)
-PAF_PRESETS['lightweight'] = replace(PAF_PRESETS['matlab'], length_prior=False)
+PAF_PRESETS['merging'] = replace(PAF_PRESETS['matlab'], length_prior=False)
+PAF_PRESETS['lightweight'] = replace(
+    PAF_PRESETS['merging'],
+    max_peaks=10**6,  # all of them
+    peak_neighbors=4,
+    peak_order='columns',
+    assign_by='start',
+    redundant_peaks='any',
+    single_peaks='none',
+)
+PAF_PRESETS['pytorch_openpose'] = replace(
+    PAF_PRESETS['matlab'],
+    min_peak_distance_px=0.0,
+    score_samples='all',
+    single_peaks='none',
+    min_keypoints=4,
+    min_mean_score=0.4,
+)
+PAF_PRESETS['paper'] = replace(
+    PAF_PRESETS['merging'], paf_threshold=0.0, min_sample_fraction=0.0, matching='hungarian', score_samples='all'
+)
 PAF_PRESETS['complete'] = replace(
-    PAF_PRESETS['lightweight'],
+    PAF_PRESETS['merging'],
     num_samples='length',
     min_sample_fraction=0.9,
     single_peaks='all',

@@ -22,6 +22,8 @@ TABLE = {
     'matlab': (0.1, 6.0, 10, 0.05, 0.8, 3, 0.2, True),
     'matlab_mpi': (0.1, 6.0, 10, 0.01, 0.8, 3, 0.2, True),
     'lightweight': (0.1, 6.0, 10, 0.05, 0.8, 3, 0.2, False),
+    'pytorch_openpose': (0.1, 0.0, 10, 0.05, 0.8, 4, 0.4, True),
+    'paper': (0.1, 6.0, 10, 0.0, 0.0, 3, 0.2, False),
 }
 
 
@@ -49,6 +51,10 @@ def test_a_dict_changes_a_preset():
         ({'min_keypoint': 2}, "no rule 'min_keypoint'; closest: 'min_keypoints'"),
         ({'matching': 'best'}, 'matching is one of'),
         ({'assign_by': 'end'}, 'assign_by is one of'),
+        ({'peak_neighbors': 6}, 'peak_neighbors is one of'),
+        ({'peak_order': 'x'}, 'peak_order is one of'),
+        ({'score_samples': 'some'}, 'score_samples is one of'),
+        (dict(preset='matlab', redundant_peaks='any'), "redundant_peaks='any' needs assign_by='start'"),
         ({'single_peaks': 'some'}, 'single_peaks is one of'),
         ({'num_samples': 1}, 'num_samples is an int of at least 2'),
         ({'min_sample_fraction': 1.0}, 'below 1; got 1.0'),
