@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--host', default='127.0.0.1', help='another address lets others in (default: 127.0.0.1, this machine alone)')
     add('--config', metavar='C', help='a config, with --checkpoint')
     add('--checkpoint', metavar='W', help='the weights of that config')
-    add('--detector', metavar='FILE.onnx', help='finds the people of an image, each of whom is predicted')
+    add('--detector', metavar='FILE.onnx|MODEL', help='finds the people of an image, each of whom is predicted')
     add_detector_options(parser)
     return parser
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from poseplug.models.estimators.base import Estimator
     from poseplug.models.heads.base import Head
     from poseplug.predict.detectors import Detector, OnnxDetector
+    from poseplug.predict.keypoint_boxes import PoseDetector
     from poseplug.predict.model_loading import list_models, load_model
     from poseplug.predict.predictor import Predictor
     from poseplug.predict.result import Result
@@ -87,6 +88,7 @@ _NAMES_BY_MODULE = {
     'poseplug.models.estimators.base': 'Estimator',
     'poseplug.models.heads.base': 'Head',
     'poseplug.predict.detectors': 'Detector OnnxDetector',
+    'poseplug.predict.keypoint_boxes': 'PoseDetector',
     'poseplug.predict.model_loading': 'list_models load_model',
     'poseplug.predict.predictor': 'Predictor',
     'poseplug.predict.result': 'Result',
@@ -136,6 +138,7 @@ __all__ = [
     'OnnxDetector',
     'PipelineStage',
     'PluginError',
+    'PoseDetector',
     'PoseplugError',
     'Poses',
     'Predictor',

@@ -9,6 +9,7 @@ from poseplug.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from poseplug.predict.detectors import OnnxDetector
+    from poseplug.predict.keypoint_boxes import PoseDetector
 
 _RESIZE_MODES = ('letterbox', 'letterbox_corner', 'stretch')
 _CHANNEL_ORDERS = ('rgb', 'bgr')
@@ -27,6 +28,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='such as NanoDet, YOLOX, RTMDet, Ultralytics, RFDETR or RTDETR (default: recognized)',
     )
+    group.add_argument('--detector-weights', metavar='FILE', help='of a pose model that is the detector')
     group.add_argument(
         '--detector-class',
         type=_parse_names,
@@ -58,32 +60,49 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 
 def build_detector(
     args: argparse.Namespace, threshold: float = 0.4, nms_threshold: float | None = None
-) -> OnnxDetector:
-    """Build the `OnnxDetector` that the options describe.
+) -> OnnxDetector | PoseDetector:
+    """Build the detector that the options describe: of an ONNX file, or a pose model.
 
     Args:
-        args: of the command, with the detector's file as `args.detector`.
+        args: of the command, with the file or the model as `args.detector`.
         threshold: as in `OnnxDetector`.
         nms_threshold: as in `OnnxDetector`.
+
+    Raises:
+        ConfigError: an option is for the other kind of detector.
     """
-    from poseplug.predict.detectors import OnnxDetector
+    settings = _collect_settings(args)
+    if '://' in args.detector or args.detector.lower().endswith('.onnx'):
+        from poseplug.predict.detectors import OnnxDetector
 
-    return OnnxDetector(args.detector, threshold, nms_threshold, **_collect_settings(args))
+        if args.detector_weights is not None:
+            raise ConfigError(
+                f'--detector-weights are those of a pose model as the detector, but {args.detector} is an ONNX file'
+            )
+        return OnnxDetector(args.detector, threshold, nms_threshold, **settings)
+    if any(value is not None for value in (nms_threshold, *settings.values())):
+        raise ConfigError(
+            f'{args.detector} is no ONNX file (.onnx) but a pose model as the detector, which takes --detector-weights '
+            f'and a threshold alone'
+        )
+    from poseplug.predict.keypoint_boxes import PoseDetector
+
+    return PoseDetector(args.detector, args.detector_weights, threshold, getattr(args, 'device', None))
 
 
-def build_optional_detector(args: argparse.Namespace, threshold: float = 0.4) -> OnnxDetector | None:
-    """Build the `OnnxDetector` that the options describe, if they name a file.
+def build_optional_detector(args: argparse.Namespace, threshold: float = 0.4) -> OnnxDetector | PoseDetector | None:
+    """Build the detector that the options describe, if they name one.
 
     Args:
-        args: of the command, with the detector's file as `args.detector`, or None.
+        args: of the command, with the file or the model as `args.detector`, or None.
         threshold: as in `OnnxDetector`.
 
     Raises:
-        ConfigError: there are options of a detector, but no file.
+        ConfigError: there are options of a detector, but none is named; or an option is for the other kind.
     """
     if args.detector is not None:
         return build_detector(args, threshold)
-    if any(value is not None for value in _collect_settings(args).values()):
+    if any(value is not None for value in (args.detector_weights, *_collect_settings(args).values())):
         raise ConfigError('there are options of a detector, but no detector; name its file by --detector')
     return None
 

@@ -38,6 +38,7 @@ from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader, format_ranges
 from poseplug.predict.box_checks import parse_boxes
+from poseplug.predict.keypoint_boxes import follow_frames
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_files import PartialTextFile
 from poseplug.predict.result_records import build_result_header
@@ -82,6 +83,7 @@ class PredictionOptions:
         draw_video: write a video with the drawn poses.
         save_csv: write a table of all keypoints.
         threshold: keypoints with a lower score are not drawn.
+        detector_interval: a detector runs on one of every so many predicted frames; in between, boxes follow the poses.
         batch_size: instances that go through the network at once.
         box_format: 'xywh' or 'xyxy', of boxes that are given.
     """
@@ -92,6 +94,7 @@ class PredictionOptions:
     draw_video: bool = True
     save_csv: bool = False
     threshold: float = 0.05
+    detector_interval: int = 1
     batch_size: int = 32
     box_format: BoxFormat = 'xywh'
 
@@ -197,6 +200,10 @@ def track_frames(
         identify = build_tracker(options.tracker, predictor.skeleton)
     smooth = build_smoother(options.smoother) if options.smoother else None
     frames = iter(frames)
+    if options.detector_interval > 1 and boxes is None and predictor.detector is not None:
+        for frame, poses in follow_frames(predictor, frames, options.detector_interval, identify):
+            yield frame, smooth(poses, frame.seconds) if smooth else poses
+        return
     while batch := list(islice(frames, options.batch_size)):
         batch_boxes = None if boxes is None else [boxes.get(frame.index, []) for frame in batch]
         images = [frame.image for frame in batch]

@@ -220,7 +220,9 @@ def _add_pack_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('input', type=Path, metavar='CONFIG | FOLDER', help='a config, or a folder of numbered images')
-    parser.add_argument('--detector', required=True, metavar='FILE', help='an ONNX file, or URL#sha256=DIGITS')
+    parser.add_argument(
+        '--detector', required=True, metavar='FILE', help='an ONNX file, URL#sha256=DIGITS, or a pose model'
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help="the boxes, in COCO's result format")
     parser.add_argument('--split', choices=_SPLITS, default='test', help='of a config (default: test)')
     parser.add_argument('--score-threshold', type=float, default=0.2, help='minimum score of a box (default: 0.2)')

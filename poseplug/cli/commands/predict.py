@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
         draw_video=not args.no_video,
         save_csv=args.csv,
         threshold=args.keypoint_threshold,
+        detector_interval=args.detector_interval,
         batch_size=args.batch_size,
         box_format=args.box_format,
     )
@@ -98,13 +99,24 @@ def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--box-format', choices=('xywh', 'xyxy'), default='xywh', help='meaning of the four numbers (default: xywh)'
     )
-    parser.add_argument('--detector', metavar='FILE.onnx', help='detect the people first, and predict each of them')
+    parser.add_argument(
+        '--detector',
+        metavar='FILE.onnx|MODEL',
+        help='detect the people first, and predict each of them; a pose model finds them by itself',
+    )
     parser.add_argument(
         '--detector-threshold',
         type=_parse_fraction,
         default=0.4,
         metavar='S',
         help='minimum score of a box (default: 0.4)',
+    )
+    parser.add_argument(
+        '--detector-interval',
+        type=_parse_positive_int,
+        default=1,
+        metavar='N',
+        help='detect in one of N frames of a video, and follow the poses in between (default: 1)',
     )
     add_detector_options(parser)
 
