@@ -121,6 +121,7 @@ SETTINGS = {
     'OnSkeleton': dict(target_skeleton=SMALL_SKELETON, metric=dict(type='PCK')),
     'PCK': {},
     'PCKh': dict(head_size='keypoints'),
+    'WholeBodyAP': dict(parts=dict(nose=('nose',), hands=('left_hand', 'right_hand'))),
     'MaskIgnoredRegions': {},
     'NormalScaleRotate': dict(shift_factor=0.1),
     'CropBox': {},
@@ -157,6 +158,7 @@ SOURCE_FILES = {
     'AICSource': 'write_aic',
     'CocoSource': 'write_coco',
     'CrowdPoseSource': 'write_crowdpose',
+    'CocoWholeBodySource': 'write_coco_wholebody',
     'FLICSource': 'write_flic',
     'LSPSource': 'write_lsp',
     'LSPETSource': 'write_lspet',
@@ -474,6 +476,18 @@ def write_pack(folder: Path) -> None:
 
 def write_crowdpose(folder: Path) -> None:
     write_coco_format(folder, 'annotations/crowdpose_train.json', 14, crowdIndex=0.5)
+
+
+def write_coco_wholebody(folder: Path) -> None:
+    """COCO's annotations with further lists of keypoints, whose third number is a confidence."""
+    file = folder / 'annotations/coco_wholebody_train_v1.0.json'
+    write_coco_format(folder, 'annotations/coco_wholebody_train_v1.0.json', 17)
+    (folder / 'images').rename(folder / 'train2017')
+    content = json.loads(file.read_text())
+    for annotation in content['annotations']:
+        for key, count in dict(foot_kpts=6, face_kpts=68, lefthand_kpts=21).items():  # without the other hand
+            annotation[key] = [v for k in range(count) for v in (5 + k % 30, 8 + k % 40, 0.5 * (k % 2))]
+    file.write_text(json.dumps(content))
 
 
 def write_aic(folder: Path) -> None:

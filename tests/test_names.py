@@ -35,7 +35,7 @@ ALLOWED = {
 # File name -> the one meaning that all files of that name have. Files of commands are named after what they command.
 FILE_NAMES = {
     'base': 'the base class of the parts in that folder',
-    **dict.fromkeys(('aic', 'coco', 'crowdpose', 'flic', 'lsp', 'mpii'), 'the data set'),
+    **dict.fromkeys(('aic', 'coco', 'coco_wholebody', 'crowdpose', 'flic', 'lsp', 'mpii'), 'the data set'),
     **dict.fromkeys(('cpm', 'cpn', 'hourglass', 'integral', 'one_stage', 'paf', 'rle', 'simcc', 'tags'), 'the method'),
     'heatmap': 'keypoints as heatmaps',
     'network': 'the parts from pixels to fields',

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ['build_dataset', 'build_metrics', 'build_model', 'build_teacher', 'get_input_size', 'require_setting']
+__all__ = [
+    'build_dataset',
+    'build_evaluator',
+    'build_metrics',
+    'build_model',
+    'build_teacher',
+    'get_input_size',
+    'require_setting',
+]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,6 +149,26 @@ def _find_codec(cfg: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
         if codec and codec.get('input_size'):
             return codec, part.get('skeleton') or skeleton
     raise ConfigError('model.codec has no input_size, (width, height) in pixels')
+
+
+def build_evaluator(cfg: Mapping[str, Any], split: str, skeleton: Skeleton) -> list[Any]:
+    """Build the metrics of a config's split, and check that the skeleton has what they need (torso, sigmas, head).
+
+    Args:
+        cfg: with `val_evaluator` or `test_evaluator`; PCK by default.
+        split: 'val' or 'test'.
+        skeleton: of the model.
+
+    Raises:
+        ConfigError: a setting is wrong, or the skeleton lacks what a metric needs.
+    """
+    key = f'{split}_evaluator'
+    specs = cfg.get(key)
+    try:
+        return build_metrics(specs or dict(type='PCK'), skeleton)
+    except ConfigError as error:
+        default = '' if specs else ' (not set: PCK)'
+        raise ConfigError(f'{key}{default}: {error}; or set another {key}') from error
 
 
 def build_metrics(specs: Any, skeleton: Skeleton) -> list[Any]:

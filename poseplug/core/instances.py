@@ -227,6 +227,7 @@ class IgnoredRegions(_ArrayRows):
         segmentations: (M,) objects, see `poseplug.data.masks`; None where there is none.
         keypoints: (M,) objects, (K, 3) x, y and visibility of a crowd with annotated keypoints, by which metrics then
             compare predictions with it; None for all others.
+        annotation_ids: (M,) of the annotations in their file; `NO_ANNOTATION_ID` where the file has none.
 
     Example:
         >>> regions = IgnoredRegions.from_annotations(np.array([[0.0, 0.0, 4.0, 5.0]]))
@@ -239,6 +240,7 @@ class IgnoredRegions(_ArrayRows):
     crowds: np.ndarray
     segmentations: np.ndarray
     keypoints: np.ndarray
+    annotation_ids: np.ndarray
 
     @classmethod
     def from_annotations(
@@ -248,6 +250,7 @@ class IgnoredRegions(_ArrayRows):
         crowds: np.ndarray | None = None,
         segmentations: np.ndarray | None = None,
         keypoints: np.ndarray | None = None,
+        annotation_ids: np.ndarray | None = None,
     ) -> IgnoredRegions:
         """Return regions with every array, those that are left out filled by rule.
 
@@ -257,6 +260,7 @@ class IgnoredRegions(_ArrayRows):
             crowds: (M,) bool; by default every region is a crowd.
             segmentations: (M,) objects; by default none.
             keypoints: (M,) objects; by default none.
+            annotation_ids: (M,); by default none.
         """
         return cls(
             boxes=boxes,
@@ -264,6 +268,7 @@ class IgnoredRegions(_ArrayRows):
             crowds=_fill_missing(crowds, (len(boxes),), True),
             segmentations=_fill_missing(segmentations, (len(boxes),), None),
             keypoints=_fill_missing(keypoints, (len(boxes),), None),
+            annotation_ids=_fill_missing(annotation_ids, (len(boxes),), NO_ANNOTATION_ID),
         )
 
     @classmethod

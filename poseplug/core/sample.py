@@ -6,7 +6,7 @@ visible. Boxes are x and y of two corners in px.
 
 from __future__ import annotations
 
-__all__ = ['Batch', 'DeferredImage', 'Record', 'Sample', 'SampleKey']
+__all__ = ['Batch', 'DeferredImage', 'ImageKey', 'Record', 'Sample', 'SampleKey']
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -37,6 +37,22 @@ class SampleKey(NamedTuple):
     sample_index: int
 
 
+class ImageKey(NamedTuple):
+    """What tells the images of a data set apart; their ids may collide where it has several sources.
+
+    Attributes:
+        source_index: of the image's source in the data set, from 0.
+        source: name of the data set.
+        id: of the image, unique in its source.
+        path: of the image file.
+    """
+
+    source_index: int
+    source: str
+    id: str
+    path: Path
+
+
 class DeferredImage(Protocol):
     """An image whose pixels are produced when they are needed: a file to decode, or a mosaic to draw."""
 
@@ -64,6 +80,7 @@ class Record:
         crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1; None where the data set has none.
         ground_truth: the annotated record of the image, if this one holds detected instances.
         byte_range: the part of the file that is the image; None: the whole file.
+        source_index: of the source in a data set of several, from 0.
 
     Example:
         >>> points = np.array([[[10.0, 20.0], [40.0, 60.0]]])
@@ -81,6 +98,7 @@ class Record:
     crowd_index: float | None = None
     ground_truth: Record | None = None
     byte_range: ByteRange | None = None
+    source_index: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.annotated_keypoints):
@@ -91,6 +109,11 @@ class Record:
     def location(self) -> ImageLocation:
         """Where the image is stored."""
         return ImageLocation(self.path, self.byte_range)
+
+    @property
+    def key(self) -> ImageKey:
+        """What tells the image apart from all others of a data set, which may have several sources."""
+        return ImageKey(self.source_index, self.source, self.id, Path(self.path))
 
     def put_first(self, index: int) -> Record:
         """Return the same image with one instance first: the subject of a top-down sample."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ['PoseDataset', 'mask_outside_keypoints']
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -119,7 +121,11 @@ class PoseDataset:
         num_left_out = len(records) - len(selected)
         if num_left_out:
             report.notes.append(f'{num_left_out:,} images with fewer than {self.min_instances} instances left out')
+        source_index = len(self.reports) - 1
+        _check_image_ids(records, report)
         mapped = [r.map_to_skeleton(source.skeleton, self.skeleton) for r in selected]
+        if source_index:  # 0 is the default
+            mapped = [_set_source_index(r, source_index) for r in mapped]
         if data_mode == 'bottomup':
             self.records += mapped
             return []
@@ -241,6 +247,20 @@ class PoseDataset:
     def _draw_sample(self, epoch: int, rng: np.random.Generator) -> Sample:
         """Draw a sample before its transforms, for mosaics and mixtures."""
         return self.load_raw_sample(SampleKey(epoch, int(rng.integers(len(self)))))
+
+
+def _check_image_ids(records: list[Record], report: SourceReport) -> None:
+    """Refuses a source two of whose images have one id: their instances would be measured as those of one image."""
+    if len({record.id for record in records}) < len(records):
+        counts = Counter(record.id for record in records)
+        name, count = counts.most_common(1)[0]
+        raise AnnotationError(f'{report.file}: {count} images have the id {name!r}; a source needs one id per image')
+
+
+def _set_source_index(record: Record, source_index: int) -> Record:
+    """Return the record with the index of its source, by which metrics tell equal ids of two sources apart."""
+    ground_truth = record.ground_truth and replace(record.ground_truth, source_index=source_index)
+    return replace(record, source_index=source_index, ground_truth=ground_truth)
 
 
 def mask_outside_keypoints(record: Record, image_size: Size) -> np.ndarray:

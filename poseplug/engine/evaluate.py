@@ -9,8 +9,8 @@ from typing import Any
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.engine.distributed import merge_rank_results
-from poseplug.evaluation.base import Metric, MetricResult
-from poseplug.evaluation.results import EvaluationResult, merge_metric_results
+from poseplug.evaluation.base import Metric
+from poseplug.evaluation.results import EvaluationResult, compute_metrics
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
         no_poses = Poses.empty(record.instances.keypoints.shape[1])
         for metrics in stage_metrics:
             _update_metrics(metrics, [no_poses], [record])
-    stage_scores = [_compute_scores(metrics) for metrics in stage_metrics or [create_metrics()]]
+    stage_scores = [compute_metrics(metrics) for metrics in stage_metrics or [create_metrics()]]
     seconds = time.perf_counter() - start_time
     return EvaluationResult(stage_scores[-1], stage_scores if all_stages else [], predictions, seconds)
 
@@ -64,8 +64,3 @@ def _update_metrics(metrics: Iterable[Metric], poses: Iterable[Poses], records: 
     for image_poses, record in zip(poses, records, strict=True):
         for metric in metrics:
             metric.update(image_poses, record)
-
-
-def _compute_scores(metrics: Iterable[Metric]) -> MetricResult:
-    """The results of several metrics as one."""
-    return merge_metric_results([metric.compute() for metric in metrics])

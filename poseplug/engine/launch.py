@@ -20,7 +20,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +29,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from poseplug.config.build import build_dataset, build_metrics, build_model, require_setting
+from poseplug.config.build import build_dataset, build_evaluator, build_model, require_setting
 from poseplug.config.load import load_config
 from poseplug.config.matching import match_weights
 from poseplug.config.settings import DataloaderSettings, merge_default_hooks, parse_settings
@@ -43,7 +43,7 @@ from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner import Runner
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.strategy import SingleProcessStrategy
-from poseplug.evaluation.results import EvaluationResult
+from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
 from poseplug.files.weights import load_weights
 
@@ -149,7 +149,7 @@ class TrainingResult:
         work_dir: the folder of the run.
         steps: the number of training steps, those before a resume included.
         checkpoint: the newest checkpoint.
-        best_checkpoint: the checkpoint of the highest score, if the config saves one (`SaveHook.save_best`).
+        best_checkpoint: the checkpoint of the best score, if the config saves one (`SaveHook.save_best`).
         scores: of the last evaluation, by name; empty without one.
         rank: the index of this process; of several processes the first, 0, writes the files.
 
@@ -258,6 +258,7 @@ def _run_training(cfg: ConfigLike, work_dir: Path, resume: bool | Literal['auto'
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
     model = build_model(cfg).to(_get_default_device())
+    _check_evaluators(cfg, model)
     loops: dict[str, Any] = dict(
         train_dataloader=build_dataloader(cfg, 'train_dataloader', seed),
         train_cfg={'type': 'TrainLoop', **require_setting(cfg, 'train_cfg')},
@@ -332,13 +333,19 @@ def _build_val_settings(cfg: ConfigLike, model: Any, seed: int) -> dict[str, Any
     if cfg.get('val_dataloader') is None:
         return {}
     loader = build_dataloader(cfg, 'val_dataloader', seed)
-    evaluator = _get_metrics_factory(cfg, 'val_evaluator', model)
+    evaluator = functools.partial(build_evaluator, cfg, 'val', model.skeleton)
     return dict(val_dataloader=loader, val_cfg=dict(type='EvalLoop'), val_evaluator=evaluator)
 
 
-def _get_metrics_factory(cfg: ConfigLike, key: str, model: Any) -> Callable[[], list[Any]]:
-    """A function that builds a new list of the metrics of a config; PCK by default."""
-    return functools.partial(build_metrics, cfg.get(key, dict(type='PCK')), model.skeleton)
+def _check_evaluators(cfg: ConfigLike, model: Any) -> None:
+    """Check what metrics need of the skeleton before anything is trained: an error in training, a warning for tests."""
+    if cfg.get('val_dataloader') is not None:
+        build_evaluator(cfg, 'val', model.skeleton)
+    if cfg.get('test_dataloader') is not None:
+        try:
+            build_evaluator(cfg, 'test', model.skeleton)
+        except ConfigError as error:
+            _LOGGER.warning('the result cannot be tested with this config: %s', error)
 
 
 # --- overfitting and testing ------------------------------------------------------------------------------------------
@@ -419,16 +426,19 @@ def test(
     """
     cfg: Any = match_weights(_open_config(config, options, training=False), weights)
     model: Any = build_model(cfg)
+    create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
+    create_metrics()  # what they need of the skeleton is checked before anything is read
     load_weights(model, weights)
     model.to(_get_default_device()).eval()
     strategy = SingleProcessStrategy(model, cfg.get('compile'))
     strategy.compile_network()
     loader = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     dataset: Any = loader.dataset
+    list_possible_scores(create_metrics, dataset.records, 'test_evaluator')
     result = evaluate(
         strategy,
         track_progress(loader, 'testing', unit='batch'),
-        _get_metrics_factory(cfg, 'test_evaluator', model),
+        create_metrics,
         all_stages=True,
         undetected_records=getattr(dataset, 'undetected_records', ()),
     )

@@ -21,8 +21,8 @@ from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.engine.signals import StopSignalHandler
 from poseplug.engine.strategy import SingleProcessStrategy, parse_distributed_cfg
-from poseplug.evaluation.base import Metric
-from poseplug.evaluation.results import EvaluationResult
+from poseplug.evaluation.base import Metric, MetricResult
+from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.registry import LOOPS
 
 _LOGGER = logging.getLogger('poseplug')
@@ -221,6 +221,12 @@ class EvalLoop(BaseLoop):
         evaluator: a function that returns a new list of metrics.
         all_stages: whether every stage of the head is measured.
         phase: the name of the hook points, such as 'val' for `before_val` and `after_val_epoch`.
+
+    Attributes:
+        result: of the last evaluation; None before the first, and after one that a signal stopped.
+
+    Raises:
+        ConfigError: a metric can measure none of the annotated samples.
     """
 
     def __init__(
@@ -234,6 +240,21 @@ class EvalLoop(BaseLoop):
         super().__init__(runner, dataloader)
         self.create_metrics, self.all_stages, self.phase = evaluator, all_stages, phase
         self.result: EvaluationResult | None = None
+        self.find_scores()  # before the first step, so that a metric that the data do not suit costs no training
+
+    def find_scores(self, name: str | None = None) -> MetricResult | None:
+        """Find out which scores evaluations will return, see `list_possible_scores`.
+
+        Args:
+            name: of a score that is looked for.
+
+        Returns:
+            The scores by name; None where that is not known.
+        """
+        records = getattr(self.dataloader.dataset, 'records', ())
+        if not records:
+            return None
+        return list_possible_scores(self.create_metrics, records, f'{self.phase}_evaluator', name)
 
     def run(self) -> dict[str, float] | None:
         """Evaluate once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,25 @@ def format_evaluation_summary(evaluation: EvaluationResult) -> str:
     return '\n'.join([*evaluation.source_reports, *evaluation.scores.notes, speed])
 
 
+def create_output_folder(folder: Path, target: Path, option: str) -> None:
+    """Create a folder of results, and check that something can be written there.
+
+    Args:
+        folder: the folder.
+        target: what the user named: the folder, or a file in it.
+        option: by which it was named, such as '--out'.
+
+    Raises:
+        ConfigError: it cannot be created, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f'{target}: {reason}; name another {option}') from error
+
+
 def write_evaluation(path: Path, evaluation: EvaluationResult, skeleton: Skeleton, run_info: Mapping[str, Any]) -> None:
     """Write the scores of every stage with their curves as a JSON file.
 
@@ -94,6 +114,7 @@ def write_evaluation(path: Path, evaluation: EvaluationResult, skeleton: Skeleto
     """
     content = {
         **evaluation.scores.to_dict(),
+        'lower_is_better': sorted(evaluation.scores.lower_is_better),
         'stages': [stage.values for stage in evaluation.stage_scores],
         'centric': _get_label_convention(skeleton),
         'skeleton': skeleton.name,

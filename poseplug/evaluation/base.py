@@ -26,6 +26,8 @@ class MetricResult:
         values: Scores by name, such as `{'PCK@0.2': 84.3, 'PCK@0.2/wrist': 71.0}`.
         curves: Curves by name, each as the lists of x and y.
         notes: Sentences on what was excluded and why.
+        lower_is_better: Names of the scores of which a smaller value is a better one; all scores of a metric that is
+            `Metric.lower_is_better` are added.
 
     Example:
         >>> MetricResult({'PCK@0.2': 84.3}).to_dict()
@@ -35,6 +37,7 @@ class MetricResult:
     values: dict[str, float] = field(default_factory=dict)
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    lower_is_better: frozenset[str] = frozenset()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as dicts, lists and numbers, as they are written to a file."""
@@ -47,7 +50,9 @@ class Metric(ABC):
 
     Attributes:
         skeleton: The keypoints that are measured.
-        lower_is_better: Whether a smaller value is a better one.
+        lower_is_better: Whether a smaller value of every score is a better one; a metric of which this holds for some
+            scores names them in `MetricResult.lower_is_better`.
+        label: Tells its scores apart from those of another metric of its kind in one list; by default its position.
 
     Example:
         >>> class NumInstances(Metric):
@@ -67,7 +72,8 @@ class Metric(ABC):
     slots: ClassVar[Mapping[str, Slot]] = {}
 
     skeleton: Skeleton
-    lower_is_better: ClassVar[bool] = False
+    lower_is_better: bool = False
+    label: str = ''
 
     @abstractmethod
     def update(self, predictions: Poses, record: Record) -> None:
@@ -82,6 +88,15 @@ class Metric(ABC):
     @abstractmethod
     def compute(self) -> MetricResult:
         """Return the scores over everything that was added."""
+
+    @property
+    def kind(self) -> type:
+        """The class whose scores these are: metrics of one kind in one list are told apart by labels."""
+        return type(self)
+
+    def describe(self) -> str:
+        """Return what the metric is, for messages and notes."""
+        return type(self).__name__
 
 
 def to_percent(fraction: float | np.floating) -> float:

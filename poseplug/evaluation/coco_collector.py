@@ -11,9 +11,9 @@ import numpy as np
 
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.instances import NO_STATED_COUNT, estimate_areas
+from poseplug.core.instances import NO_ANNOTATION_ID, NO_STATED_COUNT, estimate_areas
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
+from poseplug.core.sample import ImageKey, Record
 from poseplug.core.setting_checks import check_number
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import check_choice, check_keypoint_count
@@ -31,16 +31,18 @@ class PredictedInstances:
 
     Attributes:
         keypoints: (N, K, 2) px.
+        keypoint_scores: (N, K).
         instance_scores: (N,).
         areas: (N,) px² of their boxes.
     """
 
     keypoints: np.ndarray
+    keypoint_scores: np.ndarray
     instance_scores: np.ndarray
     areas: np.ndarray
 
     def __getitem__(self, index: Any) -> PredictedInstances:
-        return PredictedInstances(self.keypoints[index], self.instance_scores[index], self.areas[index])
+        return PredictedInstances(**{name: array[index] for name, array in vars(self).items()})
 
 
 class CocoCollector:
@@ -84,17 +86,17 @@ class CocoCollector:
         self.score_mode, self.nms_mode, self.nms_threshold = score_mode, nms_mode, nms_threshold
         self.area_source, self.uses_stated_counts = area_source, uncounted_keypoints is not None
         self.counted_mask = np.array([name not in (uncounted_keypoints or ()) for name in skeleton.keypoints])
-        self.records: dict[str, Record] = {}
-        self.predictions: dict[str, list[PredictedInstances]] = {}
-        self.predicted_subjects: set[tuple[str, int]] = set()
+        self.records: dict[ImageKey, Record] = {}
+        self.predictions: dict[ImageKey, list[PredictedInstances]] = {}
+        self.predicted_subjects: set[tuple[ImageKey, int]] = set()
         self.drop_counts: Counter[str] = Counter()
 
     def update(self, predictions: Poses, record: Record) -> None:
         """Add the instances predicted for an image, or for the subject of one of its crops."""
         check_keypoint_count(self.skeleton, predictions, record)
         annotations = record.ground_truth or record
-        self.records.setdefault(annotations.id, annotations)
-        predicted = self.predictions.setdefault(annotations.id, [])
+        self.records.setdefault(annotations.key, annotations)
+        predicted = self.predictions.setdefault(annotations.key, [])
         if self._is_repeated_subject(predictions, record):
             self.drop_counts['of an annotated instance that was predicted before'] += 1
         elif len(predictions):
@@ -104,7 +106,7 @@ class CocoCollector:
         """Whether this crop's subject was predicted before, as where a sampler pads its last batch."""
         if len(predictions) != 1 or not record.instances.has_annotation_id[:1].any():
             return False
-        subject = (record.id, int(record.instances.annotation_ids[0]))
+        subject = (record.key, int(record.instances.annotation_ids[0]))
         repeated = subject in self.predicted_subjects
         self.predicted_subjects.add(subject)
         return repeated
@@ -122,7 +124,7 @@ class CocoCollector:
             boxes = _select_predicted(record.instances.boxes, predictions, record)
         if predictions.boxes is not None:
             boxes = np.asarray(predictions.boxes, float)
-        return PredictedInstances(keypoints, scores, box_areas(boxes))
+        return PredictedInstances(keypoints, np.asarray(predictions.keypoint_scores, float), scores, box_areas(boxes))
 
     def _remove_non_finite(self, instances: PredictedInstances) -> PredictedInstances:
         """Remove and count instances with a coordinate or a score that is not finite."""
@@ -133,21 +135,21 @@ class CocoCollector:
         return instances[finite]
 
     @property
-    def image_ids(self) -> dict[str, int]:
-        """The COCO image id of every record id: 1, 2, ... in an order that does not depend on that of the updates."""
-        record_ids = sorted(self.records, key=lambda record_id: (len(record_id), record_id))  # numbers ascend
-        return {record_id: image_id for image_id, record_id in enumerate(record_ids, start=1)}
+    def image_ids(self) -> dict[ImageKey, int]:
+        """The COCO image id of every image: 1, 2, ... in an order that does not depend on that of the updates."""
+        keys = sorted(self.records, key=lambda key: (key.source_index, len(key.id), key))  # so that numbers ascend
+        return {key: image_id for image_id, key in enumerate(keys, start=1)}
 
-    def to_coco_dataset(self, record_ids: Collection[str] | None = None) -> dict[str, Any]:
+    def to_coco_dataset(self, keys: Collection[ImageKey] | None = None) -> dict[str, Any]:
         """Build the annotations in COCO's layout.
 
         Args:
-            record_ids: The images to include; all by default.
+            keys: The images to include; all by default.
         """
-        image_ids = self._select_image_ids(record_ids)
+        image_ids = self._select_image_ids(keys)
         annotations: list[dict[str, Any]] = []
-        for record_id, image_id in image_ids.items():
-            annotations += self._build_annotations(self.records[record_id], image_id)
+        for key, image_id in image_ids.items():
+            annotations += self._build_annotations(self.records[key], image_id)
         return {
             'info': {},
             'images': [{'id': image_id} for image_id in image_ids.values()],
@@ -155,18 +157,22 @@ class CocoCollector:
             'categories': [{'id': 1, 'name': 'person', 'keypoints': list(self.skeleton.keypoints)}],
         }
 
-    def _select_image_ids(self, record_ids: Collection[str] | None) -> dict[str, int]:
-        """The image ids of some records, or of all."""
-        if record_ids is None:
+    def _select_image_ids(self, keys: Collection[ImageKey] | None) -> dict[ImageKey, int]:
+        """The image ids of some images, or of all."""
+        if keys is None:
             return self.image_ids
-        return {record_id: image_id for record_id, image_id in self.image_ids.items() if record_id in record_ids}
+        selected = set(keys)
+        return {key: image_id for key, image_id in self.image_ids.items() if key in selected}
 
     def _build_annotations(self, record: Record, image_id: int) -> list[dict[str, Any]]:
-        """An image's instances, sorted by box and keypoints, then its ignored regions in the record's order."""
+        """An image's instances and ignored regions, by annotation id, or else by box and the regions last.
+
+        Sorted, so that scores do not depend on the order of a record's instances. Where several ignored annotations fit
+        a prediction, the evaluators take the first, so that the order decides; that of ids is the files' own.
+        """
         instances = record.instances
         keypoints = np.concatenate([instances.keypoints, instances.visible[..., None]], axis=-1).astype(float)
         boxes, areas, counts = instances.boxes, self._instance_areas(record), self._count_keypoints(record)
-        # Sorted, so that scores do not depend on the order of a record's instances.
         order = sorted(range(len(keypoints)), key=lambda n: (*boxes[n], *keypoints[n].ravel()))
         annotations = [
             _build_coco_annotation(image_id, boxes[n], float(areas[n]), keypoints[n], int(counts[n])) for n in order
@@ -177,7 +183,10 @@ class CocoCollector:
             values = no_keypoints if region_keypoints is None else region_keypoints.astype(float)
             region = _build_coco_annotation(image_id, box, float(area), values, 0)
             annotations.append({**region, 'iscrowd': int(is_crowd)})
-        return annotations
+        ids = [*instances.annotation_ids[order].tolist(), *record.ignored.annotation_ids.tolist()]
+        if NO_ANNOTATION_ID in ids:
+            return annotations
+        return [annotations[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
 
     def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The boxes (M, 4) and areas (M,) of ignored regions, which are crowds (M,), and their keypoints (M,)."""
@@ -201,30 +210,31 @@ class CocoCollector:
         # A source without areas has estimated them from the file's boxes, which may reach beyond the image.
         return np.where(instances.has_area, estimate_areas(instances.boxes), instances.areas)
 
-    def to_coco_results(self, record_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+    def to_coco_results(
+        self, keys: Collection[ImageKey] | None = None, keypoint_scores: bool = False
+    ) -> list[dict[str, Any]]:
         """Build the predictions in COCO's layout, sorted by score within an image, without suppressed ones.
 
         Args:
-            record_ids: The images to include; all by default.
+            keys: The images to include; all by default.
+            keypoint_scores: Include the scores of keypoints; by default they are 1, since OKS does not use them and one
+                of the evaluators drops instances whose scores are 0.
         """
         results: list[dict[str, Any]] = []
-        for record_id, image_id in self._select_image_ids(record_ids).items():
-            instances = self.select_predictions(record_id)
-            # Keypoint scores are 1: OKS does not use them, and one of the evaluators drops instances that score 0.
-            ones = np.ones(instances.keypoints.shape[:2])
-            results += Poses(instances.keypoints, ones, instances.instance_scores).to_coco(image_id, digits=None)
+        for key, image_id in self._select_image_ids(keys).items():
+            instances = self.select_predictions(key)
+            scores = instances.keypoint_scores if keypoint_scores else np.ones(instances.keypoints.shape[:2])
+            results += Poses(instances.keypoints, scores, instances.instance_scores).to_coco(image_id, digits=None)
         return results
 
-    def select_predictions(self, record_id: str) -> PredictedInstances:
+    def select_predictions(self, key: ImageKey) -> PredictedInstances:
         """Return an image's predicted instances after non-maximum suppression, highest score first."""
-        parts = self.predictions[record_id]
+        parts = self.predictions[key]
         if not parts:
-            return PredictedInstances(np.zeros((0, len(self.skeleton), 2)), np.zeros(0), np.zeros(0))
-        instances = PredictedInstances(
-            keypoints=np.concatenate([part.keypoints for part in parts]),
-            instance_scores=np.concatenate([part.instance_scores for part in parts]),
-            areas=np.concatenate([part.areas for part in parts]),
-        )
+            no_scores = np.zeros((0, len(self.skeleton)))
+            return PredictedInstances(np.zeros((0, len(self.skeleton), 2)), no_scores, np.zeros(0), np.zeros(0))
+        names = vars(parts[0])
+        instances = PredictedInstances(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
         def sort_key(n: int) -> tuple[float, ...]:  # keypoints break ties, whatever the order of updates
             return (-instances.instance_scores[n], *instances.keypoints[n].ravel())
@@ -254,9 +264,7 @@ class CocoCollector:
 
     def _iter_prediction_notes(self) -> Iterator[tuple[int, str]]:
         """The number of predicted instances or images that a note is about, and the note."""
-        selected_counts = {
-            record_id: len(self.select_predictions(record_id).instance_scores) for record_id in self.records
-        }
+        selected_counts = {key: len(self.select_predictions(key).instance_scores) for key in self.records}
         num_predicted = sum(len(part.instance_scores) for parts in self.predictions.values() for part in parts)
         num_suppressed = num_predicted - sum(selected_counts.values())
         suppression = f'{self.nms_mode} at threshold {self.nms_threshold:g}'
@@ -270,8 +278,8 @@ class CocoCollector:
             f'{sum(excesses)} predicted instances beyond the {MAX_DETECTIONS} highest-scoring of an image do not count '
             f'({len(excesses)} images)',
         )
-        empty = [record_id for record_id, count in selected_counts.items() if not count]
-        num_missed = sum(int((self._count_keypoints(self.records[record_id]) > 0).sum()) for record_id in empty)
+        empty = [key for key, count in selected_counts.items() if not count]
+        num_missed = sum(int((self._count_keypoints(self.records[key]) > 0).sum()) for key in empty)
         yield (
             len(empty),
             f'{len(empty)} of {len(selected_counts)} images have no predicted instance: their {num_missed} annotated '

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
+from poseplug.core.sample import ImageKey, Record
 from poseplug.core.setting_checks import check_intervals
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult
@@ -87,30 +87,30 @@ class CrowdPoseAP(Metric):
         """Return the nine numbers as fractions, -1 where no instance is annotated in such images."""
         table = self._evaluate_images(None)
         stats = {name: table.summarize(*COCO_STATS[name]) for name in _OVERALL_STATS}
-        for difficulty, record_ids in self.split_by_crowd_index().items():
-            ap = self._evaluate_images(record_ids).summarize('AP') if record_ids else -1.0
+        for difficulty, keys in self.split_by_crowd_index().items():
+            ap = self._evaluate_images(keys).summarize('AP') if keys else -1.0
             stats[f'AP_{difficulty}'] = ap
         return stats
 
-    def split_by_crowd_index(self) -> dict[str, list[str]]:
-        """Return the record ids of easy, medium and hard images; images without a crowd index are in none."""
+    def split_by_crowd_index(self) -> dict[str, list[ImageKey]]:
+        """Return the keys of easy, medium and hard images; images without a crowd index are in none."""
         medium_bound, hard_bound = self.crowd_index_bounds
-        splits: dict[str, list[str]] = {'easy': [], 'medium': [], 'hard': []}
-        for record_id, record in self.collector.records.items():
+        splits: dict[str, list[ImageKey]] = {'easy': [], 'medium': [], 'hard': []}
+        for key, record in self.collector.records.items():
             if record.crowd_index is None:
                 continue
             if record.crowd_index < medium_bound:
-                splits['easy'].append(record_id)
+                splits['easy'].append(key)
             elif record.crowd_index < hard_bound:
-                splits['medium'].append(record_id)
+                splits['medium'].append(key)
             else:
-                splits['hard'].append(record_id)
+                splits['hard'].append(key)
         return splits
 
-    def _evaluate_images(self, record_ids: list[str] | None) -> PrecisionRecallTable:
+    def _evaluate_images(self, keys: list[ImageKey] | None) -> PrecisionRecallTable:
         """The precision and recall over some images, or over all."""
-        dataset = self.collector.to_coco_dataset(record_ids)
-        results = self.collector.to_coco_results(record_ids)
+        dataset = self.collector.to_coco_dataset(keys)
+        results = self.collector.to_coco_results(keys)
         return self.evaluator(dataset, results, self.collector.sigmas, 'keypoints_crowd')
 
     def compute(self) -> MetricResult:

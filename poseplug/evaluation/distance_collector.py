@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
+from poseplug.core.sample import ImageKey, Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import check_choice, check_keypoint_count
 from poseplug.evaluation.normalizers import NormalizerRule, SizeNormalizer
@@ -37,7 +37,7 @@ class DistanceCollector:
         check_choice(metric_name, 'instances', instances, ('subject', 'all'))
         self.skeleton, self.instances = skeleton, instances
         self.normalizer = SizeNormalizer.from_rule(skeleton, normalizer, metric_name)
-        self.images: dict[str, tuple[Record, list[np.ndarray]]] = {}
+        self.images: dict[ImageKey, tuple[Record, list[np.ndarray]]] = {}
         self.rows: list[tuple[str, _DistanceRow]] = []
 
     def update(self, predictions: Poses, record: Record) -> None:
@@ -46,7 +46,7 @@ class DistanceCollector:
         keypoints = np.asarray(predictions.numpy().keypoints, float)
         if self.instances == 'all':
             annotations = record.ground_truth or record
-            predicted = self.images.setdefault(annotations.id, (annotations, []))[1]
+            predicted = self.images.setdefault(annotations.key, (annotations, []))[1]
             if len(keypoints):
                 predicted.append(keypoints)
         elif len(record.instances):
@@ -67,12 +67,12 @@ class DistanceCollector:
     def _iter_rows(self) -> Iterator[tuple[str, _DistanceRow]]:
         """The row of every measured instance, with the id of its image."""
         yield from self.rows
-        for image_id, (record, parts) in sorted(self.images.items()):
+        for key, (record, parts) in sorted(self.images.items()):
             predicted = np.concatenate(parts) if parts else np.zeros((0, len(self.skeleton), 2))
             matches = _match_instances(record, predicted)
             for index in range(len(record.instances)):
                 matched_keypoints = predicted[matches[index]] if index in matches else None
-                yield image_id, self._measure_instance(record, index, matched_keypoints)
+                yield key.id, self._measure_instance(record, index, matched_keypoints)
 
     def normalize_distances(self) -> tuple[np.ndarray, list[str]]:
         """Divide all distances by the sizes of their instances.

@@ -60,7 +60,14 @@ class OnSkeleton(Metric):
                 f'{skeleton.name!r} of model and data lacks; set target_skeleton to one whose keypoints it has'
             )
         self.metric: Metric = METRICS.build(metric, skeleton=self.skeleton)
-        self.lower_is_better = self.metric.lower_is_better  # type: ignore[misc]
+        self.lower_is_better, self.label = self.metric.lower_is_better, self.skeleton.name
+
+    @property
+    def kind(self) -> type:
+        return self.metric.kind
+
+    def describe(self) -> str:
+        return f'{self.metric.describe()} on the skeleton {self.skeleton.name!r}'
 
     def update(self, predictions: Poses, record: Record) -> None:
         indices = self.skeleton.indices_in(self.model_skeleton)

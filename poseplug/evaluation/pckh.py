@@ -34,7 +34,10 @@ _AVERAGE_DESCRIPTIONS = {
 class PCKh(Metric):
     """Percentage of keypoints within a fraction of the head's size.
 
-    Two rules of the mean are in use, and their results differ; a note names the one that was used.
+    Two rules of the mean are in use, and their results differ; a note names the one that was used. Two rows are called
+    head in tables: the mean of the group 'head', neck and head top (MPII's own program), and the head top alone (HRNet,
+    MMPose and most papers). Both are reported, as `PCKh@0.5/head` and `PCKh@0.5/head_top`. What HRNet's code prints as
+    Mean@0.1 is measured at 0.11.
 
     Args:
         skeleton: The keypoints that are measured.
@@ -113,8 +116,19 @@ class PCKh(Metric):
             result.values[name] = to_percent(_average_pck(included_distances, threshold, self.average))
             for group, fraction in average_by_group(self.skeleton, pck_per_keypoint(distances, threshold)):
                 result.values[f'{name}/{group}'] = to_percent(fraction)
+            self._add_head_top(result, name, pck_per_keypoint(distances, threshold))
         result.notes.append(f'PCKh is {_AVERAGE_DESCRIPTIONS[self.average]}{self._describe_exclusions()}')
         return result
+
+    def _add_head_top(self, result: MetricResult, name: str, fractions: np.ndarray) -> None:
+        """Add the head top alone, which most tables call head, where the group 'head' has further keypoints."""
+        members = self.skeleton.groups.get('head', ())
+        head_top = self.skeleton.head[1] if self.skeleton.head else ''
+        if head_top in members and len(members) > 1:
+            result.values[f'{name}/{head_top}'] = to_percent(fractions[self.skeleton.index(head_top)])
+            note = f'head is the mean of {" and ".join(members)} (the rule of MPII); most tables print {head_top} alone'
+            if note not in result.notes:
+                result.notes.append(note)
 
     def _describe_exclusions(self) -> str:
         """The end of the note: which keypoints are not part of the mean."""

@@ -1,14 +1,22 @@
-"""The result of a test run."""
+"""The result of a test run, and of several metrics together."""
 
 from __future__ import annotations
 
-__all__ = ['EvaluationResult', 'merge_metric_results']
+__all__ = ['EvaluationResult', 'compute_metrics', 'list_possible_scores']
 
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from poseplug.core.errors import ConfigError, PoseplugError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
-from poseplug.evaluation.base import MetricResult
+from poseplug.evaluation.base import Metric, MetricResult
+
+_NUM_TRIED_RECORDS = 256  # enough for every kind of score of the usual data sets, in a fraction of a second
 
 
 @dataclass
@@ -40,11 +48,108 @@ class EvaluationResult:
         return self.scores.values
 
 
-def merge_metric_results(metric_results: list[MetricResult]) -> MetricResult:
-    """Merge the results of several metrics into one."""
-    merged = MetricResult()
-    for result in metric_results:
-        merged.values.update(result.values)
-        merged.curves.update(result.curves)
-        merged.notes += result.notes
+def compute_metrics(metrics: Sequence[Metric]) -> MetricResult:
+    """Compute several metrics, and merge their results.
+
+    Metrics of one kind, and metrics that return scores or curves of one name, are kept apart: their names begin with a
+    label and a colon, such as 'coco:AP' and 'lsp:AP'. The label is the metric's own (`Metric.label`); where it has none
+    or shares it, the label is its position in the list, from 1.
+
+    Args:
+        metrics: in the order of the config.
+
+    Returns:
+        The scores of all metrics; a note per label says which metric it means.
+    """
+    return _merge_results(metrics, [metric.compute() for metric in metrics])
+
+
+def _merge_results(metrics: Sequence[Metric], results: Sequence[MetricResult]) -> MetricResult:
+    labels = _label_metrics(metrics, results)
+    merged, lower_is_better = MetricResult(), set[str]()
+    for metric, result, label in zip(metrics, results, labels, strict=True):
+        prefix = f'{label}:' if label else ''
+        merged.values.update({f'{prefix}{name}': value for name, value in result.values.items()})
+        merged.curves.update({f'{prefix}{name}': curve for name, curve in result.curves.items()})
+        merged.notes += [f'{prefix} {note}' if prefix else note for note in result.notes]
+        if prefix:
+            merged.notes.append(f'{prefix} marks the scores of {metric.describe()}')
+        names = result.values if metric.lower_is_better else result.lower_is_better
+        lower_is_better |= {f'{prefix}{name}' for name in names}
+    merged.lower_is_better = frozenset(lower_is_better)
     return merged
+
+
+def _label_metrics(metrics: Sequence[Metric], results: Sequence[MetricResult]) -> list[str]:
+    """The label of every metric; empty for one whose scores cannot be mistaken for another's."""
+    metrics_of_kind = Counter(metric.kind for metric in metrics)
+    names = [{*result.values, *result.curves} for result in results]
+    metrics_of_name = Counter(name for metric_names in names for name in metric_names)
+    ambiguous = [
+        metrics_of_kind[metric.kind] > 1 or any(metrics_of_name[name] > 1 for name in metric_names)
+        for metric, metric_names in zip(metrics, names, strict=True)
+    ]
+    metrics_of_label = Counter(metric.label for metric, needed in zip(metrics, ambiguous, strict=True) if needed)
+    labels = []
+    for position, (metric, needed) in enumerate(zip(metrics, ambiguous, strict=True), start=1):
+        is_unique = metric.label and metrics_of_label[metric.label] == 1
+        label = metric.label if is_unique else str(position)
+        labels.append(label if needed else '')
+    return labels
+
+
+def list_possible_scores(
+    create_metrics: Callable[[], list[Metric]], records: Sequence[Record], config_key: str, name: str | None = None
+) -> MetricResult | None:
+    """Find out which scores metrics will return, by measuring the annotations as if they were predictions.
+
+    So what a metric needs of the data, such as head sizes, is checked before anything is trained or predicted.
+
+    Args:
+        create_metrics: returns a new list of metrics.
+        records: those that will be measured; some of them, spread evenly, are tried, and all if these do not suffice.
+        config_key: the setting that error messages name, such as 'val_evaluator'.
+        name: of a score that is looked for; all records are tried before it is found missing.
+
+    Returns:
+        The scores by name; their values mean nothing. None if a metric of a plugin cannot be tried this way.
+
+    Raises:
+        ConfigError: a metric can measure none of the records.
+    """
+    for tried in (_spread_evenly(records, _NUM_TRIED_RECORDS), records):
+        metrics = create_metrics()
+        try:
+            _measure_annotations(metrics, tried)
+            results = [metric.compute() for metric in metrics]
+        except PoseplugError:
+            raise
+        except Exception as error:  # of a plugin: it may need more of a prediction than an annotation has
+            cause = f'{type(error).__name__}: {error}'
+            logging.getLogger('poseplug').warning('%s cannot be tried on annotations (%s)', config_key, cause)
+            return None
+        failures = [(metric, result) for metric, result in zip(metrics, results, strict=True) if not result.values]
+        scores = _merge_results(metrics, results)
+        if not failures and (name is None or name in scores.values or len(tried) == len(records)):
+            return scores
+    metric, result = failures[0]
+    reason = '; '.join(result.notes) or 'it returns no score'
+    raise ConfigError(
+        f'{config_key}: {metric.describe()} can measure none of the {len(records):,} annotated samples: {reason}. '
+        f'Choose another metric, or settings that suit the data'
+    )
+
+
+def _spread_evenly(records: Sequence[Record], count: int) -> list[Record]:
+    """At most `count` of the records, from the first to the last."""
+    indices = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
+    return [records[i] for i in indices]
+
+
+def _measure_annotations(metrics: Sequence[Metric], records: Sequence[Record]) -> None:
+    """Pass the first annotated instance of every record to the metrics, as the prediction of the record."""
+    for record in records:
+        annotated = (record.ground_truth or record).instances
+        poses = Poses.from_annotations(annotated.keypoints[:1], annotated.visible[:1])
+        for metric in metrics:
+            metric.update(poses, record)

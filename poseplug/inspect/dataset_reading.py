@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from poseplug.core.errors import ImageError
+from poseplug.config.check import get_setting
+from poseplug.core.errors import ConfigError, ImageError
 from poseplug.core.location import ImageLocation
 from poseplug.core.progress import track_progress
 from poseplug.core.sample import Record
@@ -74,6 +75,7 @@ def read_datasets(cfg: Mapping[str, Any], num_workers: int = 2) -> list[SourceSt
 
     Raises:
         AnnotationError: A data set is missing or damaged; the source says which one.
+        ConfigError: The config names no source.
     """
     loaded = [(title, source, *source.load()) for title, source in _build_config_sources(cfg)]
     datasets = [SourceStatistics(title, report, source.skeleton, records) for title, source, records, report in loaded]
@@ -87,12 +89,19 @@ def _build_config_sources(cfg: Mapping[str, Any]) -> list[tuple[str, Any]]:
     splits_by_name: dict[str, list[str]] = {}
     source_cfgs: dict[str, Any] = {}
     for split in _SPLITS:
-        loader = cfg.get(f'{split}_dataloader')
-        sources = loader['dataset']['sources'] if loader else []
+        sources = get_setting(cfg, [f'{split}_dataloader', 'dataset', 'sources']) or []
         for source_cfg in sources if isinstance(sources, Sequence) else [sources]:
             name = _describe_source(source_cfg)
             source_cfgs[name] = source_cfg
             splits_by_name.setdefault(name, []).append(split)
+    if not source_cfgs:
+        name = getattr(cfg, 'filename', None) or 'the config'
+        keys = ', '.join(f'{split}_dataloader' for split in _SPLITS)
+        present = ', '.join(map(str, cfg)) or 'nothing'
+        raise ConfigError(
+            f'{name} names no data: a config has {keys} with dataset.sources, this file has {present}. Name a config '
+            f'of poseplug; the data set itself is a source in it'
+        )
     return [
         (f'{", ".join(splits_by_name[name])}: {name}', SOURCES.build(source_cfg))
         for name, source_cfg in source_cfgs.items()

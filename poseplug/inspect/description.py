@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.codecs.base import Codec, MapCodec
+from poseplug.config.build import build_evaluator
 from poseplug.core.skeleton import Skeleton
 from poseplug.inspect.complexity import (
     COUNTED_OPERATIONS,
@@ -31,7 +32,10 @@ def describe_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `config`, `estimator`, `parameters`, `macs` (multiply-adds of one image), `counted_operations`,
-        `receptive_field` (px of each stage), `parts`, `skeleton`, `codec`, `shapes` and `loaders`.
+        `receptive_field` (px of each stage), `parts`, `skeleton`, `codec`, `shapes`, `loaders` and `metrics`.
+
+    Raises:
+        ConfigError: A part or a metric cannot be built, for example since the skeleton lacks what the metric needs.
     """
     model = build_without_teacher_weights(cfg)
     trace, receptive_fields = trace_forward(model), compute_receptive_fields(model)
@@ -54,6 +58,11 @@ def describe_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         'codec': _describe_codec(model.codec),
         'shapes': _describe_shapes(model, trace),
         'loaders': {name: loader for name, loader in loaders.items() if loader},
+        'metrics': {
+            name: [metric.describe() for metric in build_evaluator(cfg, name, model.skeleton)]
+            for name, loader in loaders.items()
+            if loader and name != 'train'
+        },
     }
     return description
 
@@ -150,6 +159,8 @@ def _build_flow_tree(description: Mapping[str, Any]) -> Any:
     loaders = tree.add('[bold]loader[/bold]  bytes of a file -> image (rows, columns, 3), uint8, BGR')
     for name, loader in description['loaders'].items():
         loaders.add(f'{name}: {_format_loader(loader, shapes["image"])}')
+    for name, metrics in description['metrics'].items():
+        loaders.add(f'{name} is measured by {", ".join(metrics)}')
     tree.add(f'[bold]input[/bold]  {_format_shape(shapes["input"])}, normalized on the device')
     for name in ('backbone', 'neck'):
         if name in shapes:

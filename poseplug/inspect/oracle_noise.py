@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poseplug.config.build import build_metrics, build_model
+from poseplug.config.build import build_evaluator, build_model
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch
@@ -70,7 +70,7 @@ def evaluate_oracle(cfg: Any, noise_std: float = 0.0, seed: int = 0) -> Evaluati
     """
     model: Any = build_model(cfg).eval()
     batches = launch.build_dataloader(cfg, 'test_dataloader', seed)
-    create_metrics = functools.partial(build_metrics, cfg.test_evaluator, model.skeleton)
+    create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
     return evaluate(OraclePredictor(model, noise_std, seed), batches, create_metrics)
 
 

@@ -23,6 +23,7 @@ from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.dataset import mask_outside_keypoints
 from poseplug.data.transforms.base import build_pipeline
+from poseplug.files.images import read_image
 from poseplug.predict.box_checks import ImageBoxes, parse_boxes, run_detector
 from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, open_image
@@ -133,6 +134,23 @@ class SampleBuilder:
         key = SampleKey(0, image.position)
         sample = Sample(record, self.skeleton, image.pixels, rng, key, keypoints, visible_inside)
         for transform in self.image_pipeline if box is None else self.box_pipeline:
+            sample = transform(sample)
+        return sample
+
+    def build_record_sample(self, record: Record) -> Sample:
+        """Pass an annotated record through the config's own pipeline, as its tests do.
+
+        Args:
+            record: its image is read as stored, as the data set reads it.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        pixels = read_image(record.path, apply_exif=False, byte_range=record.byte_range)
+        rng = np.random.Generator(np.random.Philox(key=[0, 0]))
+        visible = mask_outside_keypoints(record, pixels.shape[1::-1])
+        sample = Sample(record, self.skeleton, pixels, rng, SampleKey(0, 0), record.instances.keypoints, visible)
+        for transform in self.image_pipeline:
             sample = transform(sample)
         return sample
 

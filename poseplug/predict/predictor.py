@@ -22,7 +22,7 @@ from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.instances import Instances
 from poseplug.core.poses import POSE_ARRAYS, Poses
-from poseplug.core.sample import Batch, Sample
+from poseplug.core.sample import Batch, Record, Sample
 from poseplug.data.collate import collate
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
@@ -309,7 +309,7 @@ class Predictor:
             ConfigError: the model's codec has no heatmaps.
         """
         codec = self.model.codec
-        if not isinstance(codec, MapCodec) or 'heatmap' not in codec.fields:
+        if not self.has_heatmaps:
             field_names = ', '.join(codec.fields)
             raise ConfigError(
                 f'{type(codec).__name__} predicts no heatmaps, one per keypoint; its fields are {field_names}'
@@ -346,7 +346,31 @@ class Predictor:
         (image_samples,) = self._build_samples([opened], box_format)
         if not len(image_samples):
             raise AnnotationError('the detector finds no instance in the image; give a box')
-        sample = image_samples.samples[0]
+        return self._predict_sample_heatmaps(image_samples.samples[0])
+
+    def predict_record_heatmaps(self, record: Record) -> HeatmapStages:
+        """Predict the heatmaps of an annotated record at every stage, cropped as in the config's tests.
+
+        Args:
+            record: its first instance is the subject of a model that predicts one instance.
+
+        Returns:
+            As `predict_heatmaps`.
+
+        Raises:
+            ImageError: the image cannot be read.
+            ConfigError: the model's codec has no heatmaps.
+        """
+        self.check_heatmaps()
+        return self._predict_sample_heatmaps(self._sample_builder.build_record_sample(record))
+
+    @property
+    def has_heatmaps(self) -> bool:
+        """Whether the model predicts heatmaps, one per keypoint."""
+        codec = self.model.codec
+        return isinstance(codec, MapCodec) and 'heatmap' in codec.fields
+
+    def _predict_sample_heatmaps(self, sample: Sample) -> HeatmapStages:
         batch = collate([sample])
         codec = self.model.postprocess.get_codec(batch.view_sizes[0]) if batch.view_sizes else self.model.codec
         assert isinstance(codec, MapCodec)

@@ -16,7 +16,7 @@ __all__ = [
 
 import base64
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -99,7 +99,7 @@ def write_html_report(
     evaluation: EvaluationResult,
     skeleton: Skeleton,
     curve_file: str | Path | None = None,
-    predict_heatmaps: Callable[[Path], HeatmapStages] | None = None,
+    predict_heatmaps: Callable[[Record], HeatmapStages] | None = None,
     images: Sequence[tuple[str, np.ndarray]] = (),
     run_info: Mapping[str, Any] | None = None,
     num_examples: int = 6,
@@ -113,7 +113,7 @@ def write_html_report(
         evaluation: Scores, scores of every stage and predictions, as `poseplug.engine.evaluate` returns them.
         skeleton: The skeleton of annotations and predictions.
         curve_file: A run's `curve.jsonl`.
-        predict_heatmaps: Returns the heatmaps of an image file, such as `Predictor.fields`.
+        predict_heatmaps: Returns the heatmaps of a record, such as `Predictor.predict_record_heatmaps`.
         images: Captions, and further images (H, W, 3; BGR).
         run_info: What the reader should know about the run: command, time, config, parameters.
         num_examples: Number of images in each group: best, median, worst, random.
@@ -249,6 +249,7 @@ def _describe_centric(skeleton: Skeleton) -> str:
 def _render_score_tables(evaluation: EvaluationResult, skeleton: Skeleton, headline_metric: str | None) -> str:
     """A row for each keypoint and a column for each stage of the headline score, then the other totals."""
     stages = list(evaluation.stage_scores) or [evaluation.scores]
+    lower_is_better = evaluation.scores.lower_is_better
     columns = [f'stage {t + 1}' for t in range(len(stages))] if evaluation.stage_scores else ['last stage']
 
     def stage_values(name: str) -> list[float]:
@@ -261,23 +262,32 @@ def _render_score_tables(evaluation: EvaluationResult, skeleton: Skeleton, headl
         rows = [(keypoint, stage_values(prefix + keypoint)) for keypoint in keypoints]
         rows.append(('total', stage_values(headline_metric)))
         caption = f'{headline_metric} by keypoint, {skeleton.centric}-centric'
-        tables += _render_score_table(caption, ['keypoint', *columns], rows, last_is_total=True)
+        lower_rows = [name for name, _ in rows] if headline_metric in lower_is_better else ()
+        tables += _render_score_table(caption, ['keypoint', *columns], rows, lower_rows, last_is_total=True)
     others = [name for name in _select_total_values(evaluation.scores) if name != headline_metric]
     if others:
         caption = f'Other scores, {skeleton.centric}-centric'
-        tables += _render_score_table(caption, ['score', *columns], [(name, stage_values(name)) for name in others])
+        rows = [(name, stage_values(name)) for name in others]
+        tables += _render_score_table(caption, ['score', *columns], rows, lower_is_better)
     return tables
 
 
 def _render_score_table(
-    caption: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]], last_is_total: bool = False
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float]]],
+    lower_rows: Container[str],
+    last_is_total: bool = False,
 ) -> str:
-    """Named rows of numbers; the highest of several in a row is marked."""
+    """Named rows of numbers; the best of several in a row is marked, which is the lowest in `lower_rows`."""
     header = ''.join(f'<th>{escape(column)}</th>' for column in columns)
     body = ''
     for index, (name, values) in enumerate(rows):
-        highest = max((v for v in values if math.isfinite(v)), default=None) if len(values) > 1 else None
-        cells = ''.join(_render_score_cell(value, is_best=value == highest) for value in values)
+        finite = [value for value in values if math.isfinite(value)]
+        best = None
+        if len(values) > 1 and finite:
+            best = min(finite) if name in lower_rows else max(finite)
+        cells = ''.join(_render_score_cell(value, is_best=value == best) for value in values)
         mark = ' class="sum"' if last_is_total and index == len(rows) - 1 else ''
         body += f'<tr{mark}><td>{escape(name.replace("_", " "))}</td>{cells}</tr>'
     return f'<div class="wide"><table><caption>{escape(caption)}</caption><tr>{header}</tr>{body}</table></div>'
@@ -294,8 +304,10 @@ def _render_charts(evaluation: EvaluationResult, curve_file: str | Path | None, 
     charts = [] if curve_file is None else build_learning_charts(read_curve(curve_file))
     if evaluation.scores.curves:
         charts.append(build_pck_chart(evaluation.scores))
-    if len(stages) > 1 and any('mean' in scores.curves for scores in stages):
-        charts.append(build_stage_chart(stages))
+    # A metric's label may stand before the name, as in 'coco:mean'.
+    mean_curves = [name for name in evaluation.scores.curves if name.rpartition(':')[2] == 'mean']
+    if len(stages) > 1:
+        charts += [build_stage_chart(stages, name) for name in mean_curves]
     rendered = [render_line_chart(chart) for chart in charts]
     if len(stages) > 1 and headline_metric is not None:
         names = [f'stage {t + 1}' for t in range(len(stages))]
@@ -392,14 +404,16 @@ def _render_prediction_grid(examples: Sequence[ReportExample], skeleton: Skeleto
 
 def _render_caption(example: ReportExample) -> str:
     """The name of an image with its own score, as HTML."""
+    name = f'{example.record.source} {example.record.id}'.strip()  # ids of two sources may be equal
     score = 'not measured' if example.score is None else f'PCK@0.2 {_format_score(example.score)}'
-    return f'{escape(example.group)}: <b>{score}</b> <span class="soft">{escape(example.record.id)}</span>'
+    return f'{escape(example.group)}: <b>{score}</b> <span class="soft">{escape(name)}</span>'
 
 
 def _draw_comparison(example: ReportExample, skeleton: Skeleton) -> np.ndarray:
     """Annotation and prediction of one image, side by side."""
     image = read_image(example.record.path, apply_exif=False, byte_range=example.record.byte_range)
-    annotated = Poses.from_annotations(example.record.instances.keypoints, example.record.instances.visible)
+    instances = (example.record.ground_truth or example.record).instances
+    annotated = Poses.from_annotations(instances.keypoints, instances.visible)
     drawings = [draw_poses(image, poses, skeleton) for poses in (annotated, example.poses)]
     height, width = drawings[0].shape[:2]
     factor = min(1.0, MIN_SIDE_PX / max(height, width))
@@ -408,7 +422,9 @@ def _draw_comparison(example: ReportExample, skeleton: Skeleton) -> np.ndarray:
     return np.hstack([left, np.full((size[1], _PAIR_GAP_PX, 3), 128, np.uint8), right])
 
 
-def _render_heatmap_strips(examples: Sequence[ReportExample], predict_heatmaps: Callable[[Path], HeatmapStages]) -> str:
+def _render_heatmap_strips(
+    examples: Sequence[ReportExample], predict_heatmaps: Callable[[Record], HeatmapStages]
+) -> str:
     """All keypoints stage by stage, for the first image of each group."""
     if not examples:
         return ''
@@ -417,7 +433,7 @@ def _render_heatmap_strips(examples: Sequence[ReportExample], predict_heatmaps: 
     for example in examples:
         first_examples.setdefault(example.group, example)
     for example in first_examples.values():
-        strips = draw_heatmap_strips(predict_heatmaps(example.record.path), height_px=_STRIP_HEIGHT_PX)
+        strips = draw_heatmap_strips(predict_heatmaps(example.record), height_px=_STRIP_HEIGHT_PX)
         strips_tag = _render_image_tag(strips, example.record.id)
         content += f'<h3>{_render_caption(example)}</h3><div class="wide">{strips_tag}</div>'
     return content

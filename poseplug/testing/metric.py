@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['MetricContract']
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult
+from poseplug.evaluation.results import compute_metrics
 from poseplug.testing.base import Contract
 from poseplug.testing.samples import SMALL_SKELETON, create_test_record
 
@@ -23,8 +25,8 @@ class MetricContract(Contract):
 
     Attributes:
         skeleton: Skeleton of the metric under test.
-        perfect_value: What a perfect prediction scores in every value. By default 0 where the metric is
-            `lower_is_better`, else 100.
+        perfect_value: What a perfect prediction scores in every value. By default 0 where a lower score is better
+            (`Metric.lower_is_better`, or `MetricResult.lower_is_better` for single scores), else 100.
 
     Example:
         >>> from poseplug.evaluation.pck import PCK
@@ -52,28 +54,40 @@ class MetricContract(Contract):
         metric = self.build_part(self.skeleton)
         for poses, record in pairs:
             metric.update(poses, record)
-        return metric.compute()
+        return compute_metrics([metric])
 
     def test_a_perfect_prediction_has_the_best_score(self) -> None:
         pairs = [(_copy_annotations(record), record) for record in self.create_records()]
         result = self.compute_scores(pairs)
         assert result.values
-        default = 0.0 if self.build_part(self.skeleton).lower_is_better else 100.0
-        assert set(result.values.values()) == {default if self.perfect_value is None else self.perfect_value}
+        for name, value in result.values.items():
+            default = 0.0 if name in result.lower_is_better else 100.0
+            assert value == (default if self.perfect_value is None else self.perfect_value), name
 
     def test_the_order_of_images_does_not_matter(self) -> None:
         pairs = [(_perturb_keypoints(record, i), record) for i, record in enumerate(self.create_records())]
         assert self.compute_scores(pairs).values == pytest.approx(self.compute_scores(pairs[::-1]).values)
 
     def test_a_prediction_far_away_scores_worse_than_one_nearby(self) -> None:
+        """The direction of a score is the one that the metric declares: the best checkpoint is chosen by it."""
         near, far = (
-            self.compute_scores(
-                [(_perturb_keypoints(record, 0, px), record) for record in self.create_records()]
-            ).values
+            self.compute_scores([(_perturb_keypoints(record, 0, px), record) for record in self.create_records()])
             for px in (1.0, 500.0)
         )
-        sign = -1 if self.build_part(self.skeleton).lower_is_better else 1
-        assert all(sign * far[name] < sign * near[name] for name in near if name in far)
+        for name in near.values.keys() & far.values.keys():
+            best, worst = sorted((near.values[name], far.values[name]), reverse=name not in near.lower_is_better)
+            assert (near.values[name], far.values[name]) == (best, worst), f'{name}: is a lower score a better one?'
+            assert best != worst, name
+
+    def test_names_of_lower_scores_are_those_of_scores(self) -> None:
+        result = self.compute_scores([(_copy_annotations(record), record) for record in self.create_records()])
+        assert result.lower_is_better <= set(result.values)
+
+    def test_images_of_one_id_from_two_sources_are_not_merged(self) -> None:
+        """The scores are those of images with ids of their own."""
+        pairs = [(_perturb_keypoints(record, i), record) for i, record in enumerate(self.create_records())]
+        collided = [(poses, replace(record, id='1', source_index=i)) for i, (poses, record) in enumerate(pairs)]
+        assert self.compute_scores(collided).values == pytest.approx(self.compute_scores(pairs).values)
 
     def test_scores_are_finite_and_serializable(self) -> None:
         pairs = [(_perturb_keypoints(record, i), record) for i, record in enumerate(self.create_records())]

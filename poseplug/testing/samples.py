@@ -45,7 +45,7 @@ _INSTANCE_ARRAYS = (
     'boxes', 'areas', 'centers', 'scales', 'head_sizes', 'annotation_ids', 'box_scores', 'segmentations',
     'stated_counts',
 )  # fmt: skip
-_REGION_ARRAYS = ('boxes', 'areas', 'crowds', 'segmentations', 'keypoints')
+_REGION_ARRAYS = ('boxes', 'areas', 'crowds', 'segmentations', 'keypoints', 'annotation_ids')
 
 
 def _iter_input_positions(codec: Codec) -> Iterator[tuple[float, float]]:
@@ -219,7 +219,9 @@ def change_record(record: Record, **changes: Any) -> Record:
 
 def list_record_values(record: Record) -> dict[str, Any]:
     """Lists the values of a record by field, with the arrays of its instances and regions, for comparison."""
-    values = {**vars(record), 'instances': vars(record.instances), 'ignored': vars(record.ignored)}
+    # NumPy compares lists element by element, but not arrays whose elements are arrays.
+    ignored = {**vars(record.ignored), 'keypoints': list(record.ignored.keypoints)}
+    values = {**vars(record), 'instances': vars(record.instances), 'ignored': ignored}
     if record.ground_truth is not None:
         values['ground_truth'] = list_record_values(record.ground_truth)
     return values

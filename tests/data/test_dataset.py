@@ -35,10 +35,10 @@ def image_file(tmp_path):
     return path
 
 
-def make_record(path, points) -> Record:
+def make_record(path, points, name='') -> Record:
     """A record of one instance per point, with all keypoints there."""
     keypoints = np.tile(np.reshape(points, (-1, 1, 2)).astype(np.float32), (1, 14, 1))
-    return create_annotated_record(path, path.name, keypoints, np.full((len(points), 14), 2, np.uint8), 'given')
+    return create_annotated_record(path, name or path.name, keypoints, np.full((len(points), 14), 2, np.uint8), 'given')
 
 
 PIPELINE = [dict(type='LetterboxImage', fill_fraction=1.0, side='longer'), dict(type='Warp')]
@@ -84,7 +84,7 @@ def test_every_instance_is_the_first_of_a_sample_and_an_image_is_one_sample(imag
 
 
 def test_images_with_fewer_instances_than_required_are_left_out_and_counted(image_file, caplog):
-    records = [make_record(image_file, [(10, 10)] * count) for count in (1, 2, 0, 3)]
+    records = [make_record(image_file, [(10, 10)] * count, f'{count}') for count in (1, 2, 0, 3)]
     with caplog.at_level('INFO', logger='poseplug'):
         crowded = build_from_records(records, min_instances=2, data_mode='bottomup')
     assert [len(r.instances) for r in crowded.records] == [2, 3]

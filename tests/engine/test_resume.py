@@ -83,7 +83,7 @@ def test_the_curve_of_a_resumed_run_has_every_step_once(tiny_config, tmp_path, i
 def test_the_best_score_is_restored_by_a_resume(tiny_config, tmp_path, monkeypatch, interrupt_and_resume):
     """Scores 3, 9, 5, 7 at steps 1 to 4; killed at step 3: the 7 after the resume is not the best."""
     scores = iter([3.0, 9.0, 5.0, 5.0, 7.0, 1.0, 2.0])
-    monkeypatch.setattr('poseplug.engine.evaluate.merge_metric_results', lambda _: create_result(next(scores)))
+    monkeypatch.setattr('poseplug.engine.evaluate.compute_metrics', lambda _: create_result(next(scores)))
     hooks = dict(checkpoint=dict(type='SaveHook', interval=2, save_best='PCK@0.2'))
     cfg = tiny_config(val=True, **{'default_hooks': hooks, 'train_cfg.val_interval': 1})
     interrupt_and_resume(cfg, tmp_path, 3)

@@ -183,7 +183,7 @@ def test_suppression_uses_the_detectors_box_the_predicted_one_or_the_keypoints()
     metric.update(make_poses(keypoints), record)
     metric.update(make_poses(keypoints), change_record(make_crop(record, 0.5), boxes=np.array([[0, 0, 10, 20.0]])))
     metric.update(make_poses(keypoints, boxes=np.array([[0, 0, 3, 4.0]])), make_crop(record, 0.5))
-    assert sorted(metric.collector.select_predictions('a').areas) == pytest.approx([12, 200, extent_area])
+    assert sorted(metric.collector.select_predictions(record.key).areas) == pytest.approx([12, 200, extent_area])
 
 
 def test_ignored_regions_and_instances_without_keypoints_do_not_count_and_are_noted():

@@ -224,10 +224,33 @@ def test_a_missing_data_set_is_an_error_that_says_how_to_get_it(command, tmp_pat
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (('mpii3d',), "there is no data set 'mpii3d' to prepare; known: synthetic, aic, coco, crowdpose, flic, lsp, lspet"),
+    (('mpii3d',), "there is no data set 'mpii3d' to prepare; known: synthetic, aic, coco, coco_wholebody, crowdpose, "
+     'flic, lsp, lspet'),
     (('synthetic',), 'prepare synthetic needs --out DIR'),
 ])  # fmt: skip
 def test_a_data_set_that_cannot_be_prepared_is_an_error(command, arguments, message):
     code, _, error = command('dataset', 'prepare', *arguments)
     assert code == 2
     assert message in error
+
+
+NO_SOURCES = dict(type='PoseDataset', sources=[], pipeline=[], skeleton='lsp')
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('settings.yaml', 'images: 5\nfolder: a\n', "nothing reads 'images'"),
+        ('settings.json', '{"images": 5}', "nothing reads 'images'"),
+        ('skeleton.py', 'skeleton = "lsp"\n', 'names no data: a config has train_dataloader, '),
+        ('loader.py', 'train_dataloader = dict(batch_size=4)\n', 'train_dataloader needs dataset'),
+        ('no_source.py', f'test_dataloader = dict(dataset={NO_SOURCES})\n', 'this file has test_dataloader. Name a'),
+    ],
+)
+@pytest.mark.parametrize('words', [('dataset', 'verify'), ('doctor',)], ids=['verify', 'doctor'])
+def test_a_file_that_names_no_data_is_an_error(command, tmp_path, name, content, message, words):
+    (tmp_path / name).write_text(content)
+    code, out, err = command(*words, tmp_path / name)
+    assert code == 2
+    assert message in err
+    assert 'no problems found' not in out

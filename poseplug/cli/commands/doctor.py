@@ -1,7 +1,8 @@
-"""Check the environment and the data of a config, with remedies.
+"""Check the environment, and metrics and data of a config, with remedies.
 
 poseplug doctor [CONFIG] [--html FILE.html] [--max-drawn 50] [--cfg-options KEY=VALUE ...]
-The exit code is 1 for problems of the environment; suspicious annotations are only reported.
+The exit code is 1 for problems of the environment and for metrics that cannot measure the data; suspicious annotations
+are only reported.
 """
 
 from __future__ import annotations
@@ -17,26 +18,29 @@ def run(args: argparse.Namespace) -> None:
 
     environment_findings = check_environment()
     print('environment', *environment_findings, sep='\n')
-    if args.config is not None:
-        _report_data_findings(args, environment_findings)
-    if any(finding.is_fault for finding in environment_findings):
+    metric_findings = [] if args.config is None else _report_config_findings(args, environment_findings)
+    if any(finding.is_fault for finding in (*environment_findings, *metric_findings)):
         raise SystemExit(1)
 
 
-def _report_data_findings(args: argparse.Namespace, environment_findings: list) -> None:
+def _report_config_findings(args: argparse.Namespace, environment_findings: list) -> list:
+    """Print what is found about metrics and data; returns the findings about metrics."""
     from poseplug.config.load import load_config
     from poseplug.inspect.dataset_faults import collect_dataset_findings, find_suspect_instances, write_doctor_page
     from poseplug.inspect.dataset_reading import read_datasets
+    from poseplug.inspect.metric_checks import check_metrics
 
-    datasets = [
-        (statistics, find_suspect_instances(statistics))
-        for statistics in read_datasets(load_config(args.config, args.cfg_options), args.num_workers)
-    ]
+    cfg = load_config(args.config, args.cfg_options)
+    metric_findings = check_metrics(cfg)
+    if metric_findings:
+        print('\nmetrics', *metric_findings, sep='\n')
+    datasets = [(statistics, find_suspect_instances(statistics)) for statistics in read_datasets(cfg, args.num_workers)]
     for statistics, suspects in datasets:
         print(f'\n{statistics.title}', *collect_dataset_findings(statistics, suspects), sep='\n')
     if args.html is not None:
-        write_doctor_page(args.html, environment_findings, datasets, args.max_drawn)
+        write_doctor_page(args.html, [*environment_findings, *metric_findings], datasets, args.max_drawn)
         print(f'\nwritten: {args.html}')
+    return metric_findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,19 +23,25 @@ def run(args: argparse.Namespace) -> None:
     page = args.report / 'report.html' if args.report else None
     check_outputs([args.config, args.checkpoint], [page], '--report')
     check_dataset_outputs(cfg, [args.out, page, args.predictions], '--out, --report or --predictions')
+    if args.out:  # before the work, since it may fail
+        results.create_output_folder(args.out.parent, args.out, '--out')
+    if args.report:
+        results.create_output_folder(args.report, args.report, '--report')
+    if args.predictions:
+        results.create_output_folder(args.predictions.parent, args.predictions, '--predictions')
     evaluation = launch.test(cfg, args.checkpoint)
     skeleton = get_skeleton(cfg['skeleton'])
     print(results.format_score_table(evaluation, skeleton))
     print(results.format_evaluation_summary(evaluation))
+    if args.out:  # before the others, which need more that may fail
+        run_info = dict(config=args.config, checkpoint=args.checkpoint)
+        results.write_evaluation(args.out, evaluation, skeleton, run_info)
+        print(f'written: {args.out}')
     if args.predictions:
         write_predictions(args.predictions, evaluation.predictions, skeleton, args.config.stem)
         print(f'written: {args.predictions}')
     if args.report:
         print(f'written: {_write_report_page(args, cfg, evaluation, skeleton)}')
-    if args.out:
-        run_info = dict(config=args.config, checkpoint=args.checkpoint)
-        results.write_evaluation(args.out, evaluation, skeleton, run_info)
-        print(f'written: {args.out}')
 
 
 def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skeleton: Any) -> Path:
@@ -44,7 +50,7 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
     from poseplug.report.page import write_html_report
 
     folder = args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent
-    curve = folder / 'curve.jsonl'
+    curve, predictor = folder / 'curve.jsonl', Predictor(cfg, args.checkpoint)
     run_info = dict(config=args.config, checkpoint=args.checkpoint, seconds=f'{evaluation.seconds:.1f}')
     return write_html_report(
         args.report / 'report.html',
@@ -52,7 +58,7 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
         evaluation,
         skeleton,
         curve_file=curve if curve.is_file() else None,
-        predict_heatmaps=Predictor(cfg, args.checkpoint).predict_heatmaps,
+        predict_heatmaps=predictor.predict_record_heatmaps if predictor.has_heatmaps else None,
         run_info=run_info,
     )
 

@@ -6,7 +6,7 @@ as x, y, flag, area, iscrowd) and `categories`. docs/reference/messages.md lists
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class CocoReader:
         num_size_checks: number of images, spread evenly, whose size is compared with the size that the file states.
         segmentations: also read the segmentations of instances and of ignored regions.
         file_keypoint_names: name in `skeleton` of keypoints that the file calls otherwise.
+        part_sizes: number of keypoints in further lists of an annotation, by key, which follow those of `keypoints`;
+            their third number is a confidence, above 0 for a labeled keypoint, which counts as visible.
     """
 
     skeleton: Skeleton
@@ -65,6 +67,7 @@ class CocoReader:
     num_size_checks: int = 64
     segmentations: bool = False
     file_keypoint_names: Mapping[str, str] = field(default_factory=dict)
+    part_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, file: Path, image_folder: Path) -> tuple[list[Record], SourceReport]:
         """Read the records of a file.
@@ -105,7 +108,7 @@ class CocoReader:
         image_rows = JsonRows.from_list(file, content['images'], 'image')
         images = CocoImages.from_rows(image_rows, image_folder, self.missing_images)
         rows = JsonRows.from_list(file, content['annotations'], 'annotation')
-        annotations = CocoAnnotations.from_rows(rows, images, self.skeleton)
+        annotations = CocoAnnotations.from_rows(rows, images, self.skeleton, self.part_sizes)
         segmentations = _read_segmentations(rows) if self.segmentations else None
         _check_image_sizes(images, image_folder, self.num_size_checks, file)
         selected, ignored = self._select_annotations(annotations, images, category_id, report)
@@ -127,8 +130,9 @@ class CocoReader:
             )
         index = names.index(_PERSON_CATEGORY)
         file_names = rows.items[index].get('keypoints')
-        if file_names is not None and self._translate_keypoint_names(file_names) != list(self.skeleton.keypoints):
-            expected = f'the {len(self.skeleton)} keypoints {", ".join(self.skeleton.keypoints)}'
+        names = self.skeleton.keypoints[: len(self.skeleton) - sum(self.part_sizes.values())]
+        if file_names is not None and self._translate_keypoint_names(file_names) != list(names):
+            expected = f'the {len(names)} keypoints {", ".join(names)}'
             raise rows.value_error(index, 'keypoints', expected)
         return int(rows.read_integers('id')[index])
 
@@ -173,7 +177,7 @@ class CocoReader:
         # The border of an image is half a pixel beyond the centers of its outermost pixels.
         outside = ((keypoints < -0.5) | (keypoints > sizes[:, None] - 0.5)).any(axis=-1) & labeled
         notes = [(outside.sum(), 'keypoints outside the image, counted as not labeled')]
-        if not self.use_file_counts:
+        if not self.use_file_counts and not self.part_sizes:
             stated = annotations.stated_counts[selected]
             contradicted = (stated != NO_STATED_COUNT) & (stated != annotations.num_labeled[selected])
             notes.append((contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints'))
@@ -199,7 +203,12 @@ class CocoReader:
         regions, region_is_known = annotations.compute_regions()
         region_areas = np.where(instances.areas > 0, instances.areas, box_areas(regions))
         ignored_regions = IgnoredRegions.from_annotations(
-            regions, region_areas, annotations.is_crowd, segmentations, annotations.list_crowd_keypoints()
+            regions,
+            region_areas,
+            annotations.is_crowd,
+            segmentations,
+            annotations.list_crowd_keypoints(),
+            annotations.ids,
         )
         instances_by_image = group_by_image(annotations.image_indices, selected, len(images.ids))
         ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
@@ -340,13 +349,16 @@ class CocoAnnotations:
     areas: np.ndarray
 
     @classmethod
-    def from_rows(cls, rows: JsonRows, images: CocoImages, skeleton: Skeleton) -> CocoAnnotations:
+    def from_rows(
+        cls, rows: JsonRows, images: CocoImages, skeleton: Skeleton, part_sizes: Mapping[str, int]
+    ) -> CocoAnnotations:
         """Read and check the annotations of a file.
 
         Args:
             rows: the entries of `annotations`.
             images: the images that the file lists.
             skeleton: the keypoints of an annotation, in order.
+            part_sizes: as of `CocoReader`.
 
         Raises:
             AnnotationError: a value is not what it should be, an id comes twice, or the boxes are not x, y, width,
@@ -364,7 +376,7 @@ class CocoAnnotations:
         # Only boxes whose image has a known size can show their format.
         judged = has_box & (image_indices >= 0)
         check_box_format(boxes[judged], sizes[judged], 'xywh', rows.file)
-        keypoints, visible = _read_keypoints(rows, skeleton)
+        keypoints, visible = _read_all_keypoints(rows, skeleton, part_sizes)
         return cls(
             ids=ids,
             image_indices=image_indices,
@@ -400,17 +412,36 @@ class CocoAnnotations:
         return keypoints
 
 
-def _read_keypoints(rows: JsonRows, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Read keypoints (N, K, 2), 0 where not labeled, and flags (N, K): 0 not labeled, 1 occluded, 2 visible."""
-    count = len(skeleton)
+def _read_all_keypoints(
+    rows: JsonRows, skeleton: Skeleton, part_sizes: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read `keypoints` and the lists of `part_sizes`: keypoints (N, K, 2), 0 if not labeled, and flags (N, K)."""
+    num_first = len(skeleton) - sum(part_sizes.values())
+    parts = [_read_keypoints(rows, skeleton.keypoints[:num_first])]
+    parts += [_read_part_keypoints(rows, key, count) for key, count in part_sizes.items()]
+    keypoints, visible = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+    return keypoints, visible
+
+
+def _read_part_keypoints(rows: JsonRows, key: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read the keypoints of a part, whose third number is a confidence, as `_read_all_keypoints` returns them."""
+    expected = f'{3 * count} finite numbers, x, y and confidence of {count} keypoints'
+    values = rows.read_lists(key, 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
+    labeled = values[..., 2] > 0
+    return np.where(labeled[..., None], values[..., :2], 0.0), np.where(labeled, 2, 0).astype(np.uint8)
+
+
+def _read_keypoints(rows: JsonRows, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Read `keypoints`, whose third number is a flag: 0 not labeled, 1 occluded, 2 visible."""
+    count = len(names)
     expected = f'{3 * count} finite numbers, x, y and flag of {count} keypoints'
     values = rows.read_lists('keypoints', 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
     wrong = ~np.isin(values[..., 2], (0, 1, 2))
     if wrong.any():
         i, k = np.argwhere(wrong)[0]
         raise AnnotationError(
-            f'{rows.file}: {rows.describe_row(int(i))}: the flag of keypoint {skeleton.keypoints[k]!r} is 0, 1 or 2; '
-            f'found {values[i, k, 2]:g}. {FIX_FILE_HINT}'
+            f'{rows.file}: {rows.describe_row(int(i))}: the flag of keypoint {names[k]!r} is 0, 1 or 2; found '
+            f'{values[i, k, 2]:g}. {FIX_FILE_HINT}'
         )
     visible = values[..., 2].astype(np.uint8)
     return np.where(visible[..., None] > 0, values[..., :2], 0.0), visible

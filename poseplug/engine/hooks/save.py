@@ -4,16 +4,21 @@ from __future__ import annotations
 
 __all__ = ['SaveHook']
 
+import logging
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
 
-from poseplug.core.errors import ConfigError, suggest_closest
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.engine import checkpoint
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE
 from poseplug.registry import HOOKS
+
+_LOGGER = logging.getLogger('poseplug')
 
 
 @HOOKS.register_module()
@@ -23,11 +28,13 @@ class SaveHook(Hook):
     Args:
         interval: steps between checkpoints, or epochs if the training loop counts these. The last step is saved, too.
         max_keep_ckpts: the number of newest checkpoints to keep, at least 1; `best.pth` is kept in addition.
-        save_best: the name of a score, such as 'PCK@0.2'. When an evaluation raises it, the weights (the averaged ones
-            where there are) are saved as `best.pth`. None saves no best checkpoint.
+        save_best: the name of a score, such as 'PCK@0.2'. When an evaluation improves it, the weights (the averaged
+            ones where there are) are saved as `best.pth`. The metric says whether a lower score is a better one. None
+            saves no best checkpoint.
 
     Raises:
-        ConfigError: a number is below 1, or no metric returns the score `save_best`.
+        ConfigError: a number is below 1, or no metric returns the score `save_best`: before the first step where the
+            scores can be found out from the annotations, else at the first evaluation.
     """
 
     priority = 'LOWEST'
@@ -38,11 +45,12 @@ class SaveHook(Hook):
                 f'SaveHook: interval and max_keep_ckpts are at least 1; got {interval} and {max_keep_ckpts}'
             )
         self.interval, self.max_keep_ckpts, self.save_best = interval, max_keep_ckpts, save_best
-        self.best_score = float('-inf')
+        self.best_score: float | None = None
         self.last_saved_step: int | None = None
 
     def before_train(self, runner: RunnerLike) -> None:
-        """Remove the incomplete files that an interrupted save has left in the work dir."""
+        """Check `save_best`, and remove the incomplete files that an interrupted save has left in the work dir."""
+        self._check_score_name(runner)
         if runner.rank == 0:
             checkpoint.remove_partial_files(Path(runner.work_dir))
 
@@ -59,24 +67,53 @@ class SaveHook(Hook):
         self.save(runner)
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
-        """Save `best.pth` if the score `save_best` is the highest so far."""
+        """Save `best.pth` if the score `save_best` is the best so far."""
         if self.save_best is None or not metrics:
             return
         if self.save_best not in metrics:
-            scores = ', '.join(n for n in metrics if '/' not in n)
-            hint = suggest_closest(self.save_best, metrics) or f'there are {scores}'
-            raise ConfigError(f'SaveHook: no score is called save_best={self.save_best!r}; {hint}')
-        if metrics[self.save_best] > self.best_score:
+            raise self._name_error(metrics)
+        result = None if runner.val_loop is None else runner.val_loop.result
+        is_lower_better = result is not None and self.save_best in result.scores.lower_is_better
+        if self._is_better(metrics[self.save_best], is_lower_better):
             self.best_score = metrics[self.save_best]
             self._write(runner, BEST_CHECKPOINT_FILE)
 
+    def _is_better(self, score: float, is_lower_better: bool) -> bool:
+        """Whether a score is better than the best one so far; a score that is not finite never is."""
+        if not math.isfinite(score):
+            return False
+        if self.best_score is None:
+            return True
+        return score < self.best_score if is_lower_better else score > self.best_score
+
+    def _check_score_name(self, runner: RunnerLike) -> None:
+        """Check before the first step that evaluations will return the score `save_best`."""
+        if self.save_best is None:
+            return
+        if runner.val_loop is None:
+            _LOGGER.warning('save_best=%r saves nothing: the config has no val_dataloader', self.save_best)
+            return
+        scores = runner.val_loop.find_scores(self.save_best)
+        if scores is not None and self.save_best not in scores.values:
+            raise self._name_error(scores.values)
+
+    def _name_error(self, scores: Mapping[str, float]) -> ConfigError:
+        """The error of a score that no metric returns, with the names of those that there are."""
+        totals = ', '.join(name for name in scores if '/' not in name) or 'none'
+        hint = suggest_closest(str(self.save_best), scores)
+        message = f'SaveHook: no score is called save_best={self.save_best!r}'
+        return ConfigError(compose_message(message, hint, f'val_evaluator returns {totals}'))
+
     def before_save_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
-        checkpoint['meta']['best_score'] = self.best_score
+        checkpoint['meta'].update(best_score=self.best_score, best_score_name=self.save_best)
 
     def after_load_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
-        """Restore the best score of a resumed run, so that a lower one does not replace `best.pth`."""
+        """Restore the best score of a resumed run, so that a worse one does not replace `best.pth`."""
         if runner.is_resumed:
-            self.best_score = checkpoint['meta'].get('best_score', self.best_score)
+            meta = checkpoint['meta']
+            # The best value of another score says nothing about this one.
+            if meta.get('best_score_name', self.save_best) == self.save_best:
+                self.best_score = meta.get('best_score')
             self.last_saved_step = checkpoint['meta']['step']
 
     def save(self, runner: RunnerLike) -> None:
