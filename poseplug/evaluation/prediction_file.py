@@ -19,7 +19,7 @@ import numpy as np
 
 from poseplug.core.errors import AnnotationError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
+from poseplug.core.sample import ImageKey, Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.files.atomic import write_atomically
 from poseplug.files.jsonable import to_json_values
@@ -95,11 +95,11 @@ def write_predictions(
     write_atomically(path, text.encode())
 
 
-def _group_by_image(predictions: Iterable[tuple[Record, Poses]]) -> dict[tuple[str, str, str], list[Any]]:
+def _group_by_image(predictions: Iterable[tuple[Record, Poses]]) -> dict[ImageKey, list[Any]]:
     """The records and predictions of each image; a top-down test has a record for every instance."""
-    images: dict[tuple[str, str, str], list[Any]] = {}
+    images: dict[ImageKey, list[Any]] = {}
     for record, poses in predictions:
-        images.setdefault((record.source, record.id, str(record.location)), []).append((record, poses))
+        images.setdefault(record.key, []).append((record, poses))
     return images
 
 
@@ -127,7 +127,10 @@ def _to_row(records: list[tuple[Record, Poses]]) -> dict[str, Any]:
         for points, scores, score in zip(arrays.keypoints, arrays.keypoint_scores, arrays.instance_scores, strict=True):
             row = dict(keypoints=np.column_stack([points, scores]), score=score)
             predicted.append(row if subject == NO_SUBJECT else {**row, 'subject': subject})
-    return dict(image=f'{first.path.name} ({first.source} {first.id})', annotated=annotated, predicted=predicted)
+    image = f'{first.path.name} ({first.source} {first.id})'
+    if first.source_index:  # ids of several sources may be equal
+        image = f'{image} of source {first.source_index + 1}'
+    return dict(image=image, annotated=annotated, predicted=predicted)
 
 
 def _find_instance(instances: Any, others: Any) -> int:

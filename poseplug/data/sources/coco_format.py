@@ -130,9 +130,9 @@ class CocoReader:
             )
         index = names.index(_PERSON_CATEGORY)
         file_names = rows.items[index].get('keypoints')
-        names = self.skeleton.keypoints[: len(self.skeleton) - sum(self.part_sizes.values())]
-        if file_names is not None and self._translate_keypoint_names(file_names) != list(names):
-            expected = f'the {len(names)} keypoints {", ".join(names)}'
+        keypoints = self.skeleton.keypoints[: len(self.skeleton) - sum(self.part_sizes.values())]
+        if file_names is not None and self._translate_keypoint_names(file_names) != list(keypoints):
+            expected = f'the {len(keypoints)} keypoints {", ".join(keypoints)}'
             raise rows.value_error(index, 'keypoints', expected)
         return int(rows.read_integers('id')[index])
 
