@@ -11,22 +11,19 @@ data_root = 'data/synthetic'
 context_layers = ((7, 48), (7, 48), (7, 48), (1, 48))
 model = dict(codec=dict(input_size=(96, 96)), head=dict(center_sigma_px=5.5, context_layers=context_layers))
 letterbox = dict(type='LetterboxImage', fill_fraction=1.15, side='longer')
-train_pipeline = [
-    letterbox,
-    dict(type='RandomScaleRotate', scale_factor=(0.95, 1.05), degrees=8, shift_factor=0.01),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-test_pipeline = [letterbox, dict(type='Warp')]
+warp = dict(interpolation='linear')
+affine = dict(scale_factor=(0.95, 1.05), degrees=8, shift_factor=0.01)
+train_steps = dict(crop=dict(_delete_=True, **letterbox), affine=affine, warp=warp)
+test_steps = dict(crop=letterbox, scales=None, warp=warp)
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
-    dataset=dict(sources=[dict(type='LSPSource', data_root=data_root, split='train')], pipeline=train_pipeline),
+    dataset=dict(sources=[dict(type='LSPSource', data_root=data_root, split='train')], pipeline=train_steps),
 )
 test_dataloader = dict(
     batch_size=50,
     num_workers=0,
-    dataset=dict(sources=[dict(type='LSPSource', data_root=data_root, split='test')], pipeline=test_pipeline),
+    dataset=dict(sources=[dict(type='LSPSource', data_root=data_root, split='test')], pipeline=test_steps),
 )
 val_dataloader = None
 train_cfg = dict(max_epochs=None, max_steps=1400)

@@ -16,13 +16,6 @@ model = dict(
     loss=[level_loss, level_loss, level_loss, level_loss, dict(type='OHKMLoss', topk=8)],
     flip_test=True,
 )
-crop_box = dict(type='CropBox', padding=1.3)
-train_pipeline = [
-    crop_box,
-    dict(type='RandomScaleRotate', scale_factor=(0.74, 1.43), degrees=45),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-test_pipeline = [crop_box, dict(type='Warp')]
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+affine = dict(_delete_=True, type='RandomScaleRotate', scale_factor=(0.74, 1.43), degrees=45)
+train_dataloader = dict(dataset=dict(pipeline=dict(crop=dict(padding=1.3), affine=affine)))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=dict(crop=dict(padding=1.3))))

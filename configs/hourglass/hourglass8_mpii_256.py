@@ -14,11 +14,8 @@ model = dict(
     head=dict(type='HourglassHead', num_stacks=8),
     flip_test=True,
 )
-train_pipeline = [
-    dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
-    dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30, rotate_prob=0.4, log2_scale=True),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-    dict(type='RandomColor', contrast=0, brightness=0, channel_gain=0.4),
-]
-train_dataloader = dict(batch_size=6, dataset=dict(pipeline=train_pipeline))
+steps = dict(
+    affine=dict(rotate_prob=0.4, log2_scale=True),
+    color=dict(type='RandomColor', contrast=0, brightness=0, channel_gain=0.4),
+)
+train_dataloader = dict(batch_size=6, dataset=dict(pipeline=steps))

@@ -14,11 +14,5 @@ model = dict(
     loss=dict(type='MeanSquaredError', loss_weight=0.5),
     flip_test=True,
 )
-train_pipeline = [
-    dict(type='CropBox'),
-    dict(type='RandomHalfBody'),
-    dict(type='NormalScaleRotate', scale_factor=0.35, degrees=45),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
+steps = dict(half_body=dict(type='RandomHalfBody'), affine=dict(scale_factor=0.35, degrees=45))
+train_dataloader = dict(batch_size=128, dataset=dict(pipeline=steps))

@@ -14,13 +14,5 @@ model = dict(
     backbone=dict(num_prelu=3),
     head=dict(_delete_=True, type='PAFStagesHead', num_limb_stages=4, num_keypoint_stages=2),
 )
-train_pipeline = [
-    dict(type='CenterOnInstance', height_fraction=0.6),
-    dict(type='RandomScaleRotate', scale_factor=(1 / 3, 1.5), degrees=45),
-    dict(type='RandomShift', shift_factor=40 / 368),
-    dict(type='RandomFlip'),
-    dict(type='MaskIgnoredRegions'),
-    dict(type='Warp'),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=dict(affine=dict(scale_factor=(1 / 3, 1.5), degrees=45))))
 optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(_delete_=True, no_weight_decay='vectors'))

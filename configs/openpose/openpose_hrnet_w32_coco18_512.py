@@ -15,6 +15,5 @@ model = dict(
     head=dict(type='HeatmapHead'),
     loss=dict(type='SumSquaredError'),
 )
-test_pipeline = [dict(type='FitImage', side='shorter'), dict(type='Warp')]
 train_dataloader = dict(batch_size=16)
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=dict(fit=dict(side='shorter'))))

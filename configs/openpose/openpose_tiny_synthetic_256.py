@@ -16,21 +16,14 @@ model = dict(
     loss=dict(type='MeanSquaredError', loss_weight=1000.0),
     channels_last=True,
 )
-letterbox = dict(type='LetterboxImage', fill_fraction=1.0, side='longer')
-train_pipeline = [
-    letterbox,
-    dict(type='RandomScaleRotate', scale_factor=(0.85, 1.2), degrees=10),
-    dict(type='RandomShift', shift_factor=0.05),
-    dict(type='RandomFlip'),
-    dict(type='MaskIgnoredRegions'),
-    dict(type='Warp'),
-]
-test_pipeline = [letterbox, dict(type='Warp')]
+letterbox = dict(_delete_=True, type='LetterboxImage', fill_fraction=1.0, side='longer')
+affine = dict(scale_factor=(0.85, 1.2), degrees=10)
+train_steps = dict(fit=letterbox, affine=affine, shift=dict(shift_factor=0.05))
 train_sources = [dict(type='CocoSource', split='train', data_root=data_root, segmentations=True)]
 val_sources = [dict(type='CocoSource', split='val', data_root=data_root, keep_empty=True)]
 train_dataloader = dict(
-    batch_size=16, num_workers=1, dataset=dict(sources=train_sources, pipeline=train_pipeline, data_mode='bottomup')
+    batch_size=16, num_workers=1, dataset=dict(sources=train_sources, pipeline=train_steps, data_mode='bottomup')
 )
-test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(sources=val_sources, pipeline=test_pipeline))
+test_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(sources=val_sources, pipeline=dict(fit=letterbox)))
 val_dataloader = test_dataloader
 optim_wrapper = dict(optimizer=dict(lr=4e-3))

@@ -10,13 +10,6 @@ _base_ = ['./openpose_vgg19_coco18_368.py']
 
 skeleton = 'mpii15'
 model = dict(codec=dict(parser='matlab_mpi'))
-train_pipeline = [
-    dict(type='CenterOnInstance', height_fraction=0.6),
-    dict(type='RandomScaleRotate', scale_factor=(0.5, 1.1), degrees=40),
-    dict(type='RandomShift', shift_factor=40 / 368),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-train_dataloader = dict(dataset=dict(sources=[dict(type='MPIISource', split='train')], pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(sources=[dict(type='MPIISource', split='train')], pipeline=dict(mask=None)))
 val_dataloader = test_dataloader = dict(dataset=dict(sources=[dict(type='MPIISource', split='val')]))
 val_evaluator = test_evaluator = dict(_delete_=True, type='PCKh', instances='all', excluded_keypoints=('chest',))

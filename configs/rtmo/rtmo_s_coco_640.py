@@ -17,17 +17,5 @@ model = dict(
     loss_weights=dict(keypoints=1.0),
     random_size_range=(480, 800, 32),
 )
-letterbox = dict(type='LetterboxImage', fill_fraction=1.0, side='longer')
-affine = [
-    dict(type='RandomScaleRotate', scale_factor=(0.75, 1.0), degrees=10),
-    dict(type='RandomShift', shift_factor=0.1),
-]
-mosaic_mixup = [dict(type='Mosaic'), letterbox, *affine, dict(type='MixUp')]
-train_pipeline = [
-    dict(type='PipelineSwitch', switch_epoch=580, first_transforms=mosaic_mixup, later_transforms=[letterbox]),
-    dict(type='RandomFlip'),
-    dict(type='MaskIgnoredRegions'),
-    dict(type='Warp', fill_color=(114, 114, 114)),
-    dict(type='RandomHSV'),
-]
-train_dataloader = dict(batch_size=256, dataset=dict(pipeline=train_pipeline))
+steps = dict(fit=dict(later_transforms=dict(affine=None, shift=None)))
+train_dataloader = dict(batch_size=256, dataset=dict(pipeline=steps))

@@ -22,18 +22,10 @@ model = dict(
     ),
     head=dict(type='RTMOHead', pose_channels=64),
 )
-train_pipeline = [
-    dict(type='LetterboxImage', fill_fraction=1.0, side='longer'),
-    dict(type='RandomScaleRotate', scale_factor=(0.75, 1.0), degrees=10),
-    dict(type='RandomShift', shift_factor=0.1),
-    dict(type='RandomFlip'),
-    dict(type='MaskIgnoredRegions'),
-    dict(type='Warp', fill_color=(114, 114, 114)),
-    dict(type='RandomColor'),
-]
+steps = dict(color=dict(type='RandomColor'))
 train_sources = [dict(type='CocoSource', split='train', data_root=data_root, segmentations=True)]
 val_sources = [dict(type='CocoSource', split='val', data_root=data_root, keep_empty=True)]
-train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(sources=train_sources, pipeline=train_pipeline))
+train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(sources=train_sources, pipeline=steps))
 test_dataloader = dict(batch_size=20, num_workers=1, dataset=dict(sources=val_sources))
 val_dataloader = test_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-3, weight_decay=0.05), clip_grad=dict(max_norm=10.0))

@@ -20,15 +20,13 @@ model = dict(
 strong_affine = [dict(type='NormalScaleRotate', scale_factor=0.4, degrees=40, shift_factor=0.08)]
 mild_affine = [dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30)]
 erasers = [dict(type='RandomErase', prob=p, fill=(0, 0, 0)) for p in (1.0, 0.5)]
-train_pipeline = [
-    dict(type='CropBox'),
-    dict(type='RandomHalfBody'),
-    dict(type='PipelineSwitch', switch_epoch=390, first_transforms=strong_affine, later_transforms=mild_affine),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-    dict(type='RandomHSV'),
-    dict(type='RandomBlur', prob=0.1),
-    dict(type='RandomBlur', prob=0.1, method='median'),
-    dict(type='PipelineSwitch', switch_epoch=390, first_transforms=erasers[:1], later_transforms=erasers[1:]),
-]
-train_dataloader = dict(batch_size=1024, dataset=dict(pipeline=train_pipeline))
+switch = dict(type='PipelineSwitch', switch_epoch=390)
+steps = dict(
+    half_body=dict(type='RandomHalfBody'),
+    affine=dict(_delete_=True, **switch, first_transforms=strong_affine, later_transforms=mild_affine),
+    hsv=dict(type='RandomHSV'),
+    blur=dict(type='RandomBlur', prob=0.1),
+    median_blur=dict(type='RandomBlur', prob=0.1, method='median'),
+    erase=dict(**switch, first_transforms=erasers[:1], later_transforms=erasers[1:]),
+)
+train_dataloader = dict(batch_size=1024, dataset=dict(pipeline=steps))

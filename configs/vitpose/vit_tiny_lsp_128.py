@@ -14,6 +14,10 @@ model = dict(
     loss=dict(type='MeanSquaredError', loss_weight=1000.0),
     flip_test=True,
 )
+# Trained on boxes fitted to 128 px; on the aligned grid of this codec an input measures 127.
+crop_box = dict(padding=1.11 * 127 / 128)
+steps = dict(crop=dict(transforms=dict(lspet=crop_box, coco=crop_box, synthetic=crop_box)))
+train_dataloader = test_dataloader = dict(dataset=dict(pipeline=steps))
 train_cfg = dict(max_steps=1600)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),

@@ -16,11 +16,5 @@ model = dict(
     loss=dict(type='MeanSquaredError'),
     flip_test=True,
 )
-train_pipeline = [
-    dict(type='CropBox'),
-    dict(type='RandomHalfBody'),
-    dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
+steps = dict(half_body=dict(type='RandomHalfBody'), affine=dict(scale_factor=0.5, degrees=40))
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=steps))

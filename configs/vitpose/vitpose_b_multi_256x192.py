@@ -15,17 +15,9 @@ model = dict(
         mpii=dict(skeleton='mpii', sources=('mpii',)),
     ),
 )
-crop_box, crop_by_scale = (
-    dict(type='CropBox'),
-    dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
-)
-train_pipeline = [
-    dict(type='TransformBySource', transforms=dict(coco=crop_box, aic=crop_box, mpii=crop_by_scale)),
-    dict(type='RandomHalfBody'),
-    dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
+crop_by_scale = dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15)
+transforms = dict(coco=dict(type='CropBox'), aic=dict(type='CropBox'), mpii=crop_by_scale)
+steps = dict(crop=dict(_delete_=True, type='TransformBySource', transforms=transforms))
 sources = [dict(type=name, split='train') for name in ('CocoSource', 'AICSource', 'MPIISource')]
-train_dataloader = dict(dataset=dict(sources=sources, pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(sources=sources, pipeline=steps))
 val_evaluator = test_evaluator = dict(type='OnSkeleton', target_skeleton='coco', metric=dict(type='OKSAP'))

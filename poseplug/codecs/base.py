@@ -99,7 +99,7 @@ class Codec(ABC):
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug',)
     needs: ClassVar[tuple[str, ...]] = ('skeleton',)
-    gives: ClassVar[tuple[str, ...]] = ('fields', 'shapes', 'input_size')
+    gives: ClassVar[tuple[str, ...]] = ('fields', 'shapes', 'input_size', 'crop_rule')
     slots: ClassVar[Mapping[str, Slot]] = {}
     score_meaning: ClassVar[str] = 'peak of the field, clipped to 0..1'
     tolerance: ClassVar[float] = 1.0

@@ -201,13 +201,13 @@ def _iter_slot(value: Any, path: KeyPath, slot: Slot) -> Iterator[PartSpec]:
     elif isinstance(value, Mapping | str | int | float):
         part = PartSpec(path, value, slot)
         yield part
-        for key, inner_slot in _list_inner_slots(part).items():
+        for key, inner_slot in list_inner_slots(part).items():
             if key in part.settings:
                 yield from _iter_slot(part.settings[key], (*path, key), inner_slot)
 
 
-def _list_inner_slots(part: PartSpec) -> dict[str, Slot]:
-    """The slots of the parts in a part."""
+def list_inner_slots(part: PartSpec) -> dict[str, Slot]:
+    """Return the settings of a part that hold parts; none if its type is not registered."""
     if not isinstance(part.settings, Mapping):
         return {}
     try:

@@ -76,7 +76,7 @@ def load_data_config(path: Path) -> dict[str, Any]:
 
 
 def merge_dicts(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings into others; no dict of either is in the result.
+    """Merge settings into others, in their order; no dict of either is in the result.
 
     Args:
         base: the settings that are overridden.
@@ -85,7 +85,7 @@ def merge_dicts(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[st
     Returns:
         The merged settings, without `_delete_`.
     """
-    result = {key: _copy_value(value) for key, value in base.items() if key not in override}
+    result = {key: _copy_value(value) for key, value in base.items()}  # a changed setting keeps its place
     for key, value in override.items():
         base_value = base.get(key)
         if isinstance(value, Mapping) and isinstance(base_value, Mapping) and not value.get('_delete_'):

@@ -14,8 +14,8 @@ from mmengine.config import Config
 
 from poseplug.config.check import find_config_errors, get_setting
 from poseplug.config.layers import list_layers
-from poseplug.config.locations import format_path, locate_setting
-from poseplug.config.merge import merge_settings, reset_part
+from poseplug.config.locations import KeyPath, format_path, locate_setting
+from poseplug.config.merge import list_named_steps, merge_settings, reset_part
 from poseplug.config.settings import CONFIG_SETTINGS
 from poseplug.config.shipped import find_config
 from poseplug.core.errors import ConfigError, suggest_closest
@@ -46,9 +46,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
     settings: dict[str, Any] = {}
     for layer in layers:
         settings = merge_settings(settings, layer.settings, format_path(layer.file))
+    step_names = list_named_steps(settings)
     cfg = Config(settings, filename=str(path))
     _merge_cfg_options(cfg, options)
-    _check_config(cfg, options, training)
+    _check_config(cfg, options, training, step_names)
     for name in set(cfg) - set(CONFIG_SETTINGS):
         cfg.pop(name)  # a variable of the config, whose value is where it was used
     return cfg
@@ -131,11 +132,24 @@ def _describe_nearest_setting(cfg: Config, key: str) -> str:
     return 'nothing of that name'
 
 
-def _check_config(cfg: Config, options: Mapping[str, Any] | None = None, training: bool = False) -> None:
+def _check_config(
+    cfg: Config, options: Mapping[str, Any], training: bool, step_names: Mapping[KeyPath, list[str]]
+) -> None:
     """Raise one ConfigError with every unknown key, unknown `type` and wrong argument, if there are any."""
     messages = []
     for path, message in find_config_errors(cfg, training):
-        location = locate_setting(Path(cfg.filename), path, options or {})
+        location = locate_setting(Path(cfg.filename), path, options)
+        if not location.startswith('--'):
+            location = locate_setting(Path(cfg.filename), _name_steps(path, step_names), {})
         messages.append(f'{location}, {".".join(map(str, path))}: {message}')
     if messages:
         raise ConfigError('\n'.join(messages))
+
+
+def _name_steps(path: KeyPath, step_names: Mapping[KeyPath, list[str]]) -> KeyPath:
+    """A path as the files have it, where steps have names in the place of indices."""
+    named: list[Any] = []
+    for length, key in enumerate(path):
+        names = step_names.get(path[:length], [])
+        named.append(names[key] if isinstance(key, int) and key < len(names) else key)
+    return tuple(named)

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from poseplug.config.check import find_part_type, get_setting, iter_parts
+from poseplug.config.check import find_part_type, get_setting, iter_parts, list_inner_slots
 from poseplug.config.data_files import merge_dicts
 from poseplug.config.locations import KeyPath
-from poseplug.config.settings import CONFIG_SLOTS
+from poseplug.config.settings import CONFIG_SLOTS, TRAINING_SLOTS
 from poseplug.core.errors import PluginError
 from poseplug.registry.wiring import inspect_parameters, list_constructor_classes
 
@@ -94,3 +94,23 @@ def _find_shared_settings(registry: Any, old_type: Any, new_type: Any) -> set[st
     inherited -= set(getattr(new, 'unused_settings', ()))
     parameters = inspect_parameters(new)[0]
     return {name for name, p in parameters.items() if p.default is p.empty or name in inherited}
+
+
+def list_named_steps(cfg: dict[str, Any]) -> dict[KeyPath, list[str]]:
+    """Replace each dict of named steps by the list that it stands for.
+
+    Args:
+        cfg: the config, which is changed.
+
+    Returns:
+        The names of the steps, by the path of their list.
+    """
+    names: dict[KeyPath, list[str]] = {}
+    for part in iter_parts(cfg, [key for key in CONFIG_SLOTS if key not in TRAINING_SLOTS]):
+        slots = list_inner_slots(part)
+        for key in [key for key, slot in slots.items() if slot.named_steps and key in part.settings]:
+            steps = part.settings[key]
+            if isinstance(steps, Mapping) and 'type' not in steps:
+                names[(*part.path, key)] = [name for name, step in steps.items() if step is not None]
+                part.settings[key] = [step for step in steps.values() if step is not None]
+    return names

@@ -43,6 +43,8 @@ class Slot:
         kind: the kind of the parts, such as 'codec'; or the class that the settings are for, if it is always the same.
         provides: names of the values that the parts may need.
         by_name: whether a dict of parts by name is accepted, besides one part and a list.
+        named_steps: whether a config's dict of parts by name becomes a list in its order, without those that are None.
+            The names are what configs that build on it change single parts by.
         default_types: the type of a part without one, by the name of the part or the key of the setting.
         builder_settings: settings in the same dict for whoever builds the part, not for its constructor.
         builder_slots: those of them that hold parts.
@@ -55,6 +57,7 @@ class Slot:
     kind: str | type
     provides: tuple[str, ...] = ()
     by_name: bool = False
+    named_steps: bool = False
     default_types: Mapping[str, str] = field(default_factory=dict)
     builder_settings: tuple[str, ...] = ()
     builder_slots: Mapping[str, Slot] = field(default_factory=dict)

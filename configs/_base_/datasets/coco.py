@@ -10,12 +10,13 @@ train_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='CocoSource', split='train')],
-        pipeline=[
-            dict(type='CropBox'),
-            dict(type='NormalScaleRotate', scale_factor=0.3, degrees=40),
-            dict(type='RandomFlip'),
-            dict(type='Warp'),
-        ],
+        pipeline=dict(
+            crop=dict(type='CropBox'),
+            half_body=None,
+            affine=dict(type='NormalScaleRotate', scale_factor=0.3, degrees=40),
+            flip=dict(type='RandomFlip'),
+            warp=dict(type='Warp'),
+        ),
     ),
 )
 val_dataloader = dict(
@@ -24,7 +25,7 @@ val_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='CocoSource', split='val')],
-        pipeline=[dict(type='CropBox'), dict(type='Warp')],
+        pipeline=dict(crop=dict(type='CropBox'), warp=dict(type='Warp')),
         image_cache_size=1,
     ),
 )

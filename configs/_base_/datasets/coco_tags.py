@@ -7,15 +7,12 @@ longer side.
 _base_ = ['./coco_bottom_up.py']
 
 skeleton = 'coco'
-train_pipeline = [
-    dict(type='LetterboxImage', fill_fraction=1.0, side='longer'),
-    dict(type='RandomScaleRotate', scale_factor=(1.0, 2.0), degrees=30),
-    dict(type='RandomShift', shift_factor=40 / 512),
-    dict(type='RandomFlip'),
-    dict(type='MaskIgnoredRegions'),
-    dict(type='Warp'),
-]
-test_pipeline = [dict(type='FitImage', side='shorter', size_divisor=64), dict(type='Warp')]
-train_dataloader = dict(batch_size=24, dataset=dict(pipeline=train_pipeline, data_mode='bottomup'))
-val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+train_steps = dict(
+    fit=dict(_delete_=True, type='LetterboxImage', fill_fraction=1.0, side='longer'),
+    affine=dict(scale_factor=(1.0, 2.0), degrees=30),
+    shift=dict(shift_factor=40 / 512),
+)
+test_steps = dict(fit=dict(side='shorter', size_divisor=64))
+train_dataloader = dict(batch_size=24, dataset=dict(pipeline=train_steps, data_mode='bottomup'))
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_steps))
 val_evaluator = test_evaluator = dict(_delete_=True, type='OKSAP')

@@ -5,11 +5,5 @@ These are MMPose's defaults, except that a random value beyond its bound is clip
 
 _base_ = ['./coco.py']
 
-train_pipeline = [
-    dict(type='CropBox'),
-    dict(type='RandomHalfBody'),
-    dict(type='NormalScaleRotate', scale_factor=0.5, degrees=40, shift_factor=0.08),
-    dict(type='RandomFlip'),
-    dict(type='Warp'),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+steps = dict(half_body=dict(type='RandomHalfBody'), affine=dict(scale_factor=0.5, degrees=40, shift_factor=0.08))
+train_dataloader = dict(dataset=dict(pipeline=steps))

@@ -7,12 +7,12 @@ train_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='LSPSource', split='train'), dict(type='LSPETSource')],
-        pipeline=[
-            dict(type='CropByScale'),
-            dict(type='RandomScaleRotate', scale_factor=(0.7, 1.3), degrees=40),
-            dict(type='RandomFlip'),
-            dict(type='Warp', interpolation='cubic'),
-        ],
+        pipeline=dict(
+            crop=dict(type='CropByScale'),
+            affine=dict(type='RandomScaleRotate', scale_factor=(0.7, 1.3), degrees=40),
+            flip=dict(type='RandomFlip'),
+            warp=dict(type='Warp', interpolation='cubic'),
+        ),
     ),
 )
 test_dataloader = dict(
@@ -21,11 +21,11 @@ test_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='LSPSource', split='test')],
-        pipeline=[
-            dict(type='LetterboxImage', fill_fraction=0.8, side='height'),
-            dict(type='MultiScaleCrop', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
-            dict(type='Warp', interpolation='cubic'),
-        ],
+        pipeline=dict(
+            crop=dict(type='LetterboxImage', fill_fraction=0.8, side='height'),
+            scales=dict(type='MultiScaleCrop', scales=(1.0, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3)),
+            warp=dict(type='Warp', interpolation='cubic'),
+        ),
     ),
 )
 val_dataloader = dict(
@@ -34,10 +34,10 @@ val_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='LSPSource', split='test')],
-        pipeline=[
-            dict(type='LetterboxImage', fill_fraction=0.8, side='height'),
-            dict(type='Warp', interpolation='cubic'),
-        ],
+        pipeline=dict(
+            crop=dict(type='LetterboxImage', fill_fraction=0.8, side='height'),
+            warp=dict(type='Warp', interpolation='cubic'),
+        ),
     ),
 )
 val_evaluator = test_evaluator = dict(type='PCK')

@@ -7,12 +7,12 @@ train_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='MPIISource', split='train')],
-        pipeline=[
-            dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
-            dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30),
-            dict(type='RandomFlip'),
-            dict(type='Warp'),
-        ],
+        pipeline=dict(
+            crop=dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
+            affine=dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30),
+            flip=dict(type='RandomFlip'),
+            warp=dict(type='Warp'),
+        ),
     ),
 )
 val_dataloader = dict(
@@ -21,7 +21,10 @@ val_dataloader = dict(
     dataset=dict(
         type='PoseDataset',
         sources=[dict(type='MPIISource', split='val')],
-        pipeline=[dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15), dict(type='Warp')],
+        pipeline=dict(
+            crop=dict(type='CropByScale', magnification_at_368=368 / 250, center_offset_y=15),
+            warp=dict(type='Warp'),
+        ),
         image_cache_size=1,
     ),
 )

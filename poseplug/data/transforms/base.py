@@ -18,7 +18,7 @@ from poseplug.core.sample import Sample
 from poseplug.registry import TRANSFORMS
 from poseplug.registry.wiring import Slot
 
-PIPELINE_SLOT = Slot('transform', ('input_size', 'crop_rule'), by_name=True)
+PIPELINE_SLOT = Slot('transform', ('input_size', 'crop_rule'), by_name=True, named_steps=True)
 
 
 class PipelineStage(IntEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -224,7 +225,7 @@ class TransformBySource(TransformContainer):
     """
 
     needs_annotation = True
-    slots: ClassVar = {'transforms': PIPELINE_SLOT}
+    slots: ClassVar = {'transforms': replace(PIPELINE_SLOT, named_steps=False)}
 
     def __init__(self, input_size: Size, transforms: Mapping[str, Any], crop_rule: CropRule = 'pixels'):
         provided = dict(input_size=input_size, crop_rule=crop_rule)

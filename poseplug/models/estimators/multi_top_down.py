@@ -337,9 +337,9 @@ def _build_decoder_codec(decoder_name: str, settings: DecoderSettings) -> Codec:
 
 
 def _get_shared_input_size(codecs: Mapping[str, Codec]) -> tuple[int, int]:
-    """The input size of all decoders, which share the images."""
-    sizes = {name: codec.input_size for name, codec in codecs.items()}
-    if len(set(sizes.values())) != 1:
-        given = sizes or 'no decoder'
-        raise ConfigError(f'the decoders share their images and need one input_size; got {given}')
-    return next(iter(sizes.values()))
+    """The input size of all decoders, which share the images, and so the crop, too."""
+    crops = {name: (codec.input_size, codec.crop_rule) for name, codec in codecs.items()}
+    if len(set(crops.values())) != 1:
+        given = crops or 'no decoder'
+        raise ConfigError(f'the decoders share their images and need one input_size and crop_rule; got {given}')
+    return next(iter(codecs.values())).input_size

@@ -113,7 +113,7 @@ def test_one_set_of_weights_serves_every_decoder():
         (dict(skeleton='lsp'), "'coco' predicts 'nose', which the skeleton 'lsp' of the data lacks.*union"),
         (dict(head=None), 'model.decoders.lsp has no head; give it one, or model.head'),
         (dict(decoders=dict(lsp=dict(skeleton='lsp', source=('lsp',)))), "has no setting 'source'; closest: 'sources'"),
-        (dict(decoders={}), 'need one input_size; got no decoder'),
+        (dict(decoders={}), 'need one input_size and crop_rule; got no decoder'),
     ],
 )
 def test_a_wrong_setting_is_an_error(settings, message):
