@@ -44,6 +44,41 @@ def add_config_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPars
     return parser
 
 
+def add_weights_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add `--weights raw|averaged` and `--map-keypoints` to a command that reads a checkpoint.
+
+    Args:
+        parser: of the command.
+
+    Returns:
+        The same parser.
+    """
+    parser.add_argument(
+        '--weights',
+        choices=('averaged', 'raw'),
+        dest='weight_kind',
+        help='which weights of a checkpoint with both to use (default: the averaged ones)',
+    )
+    return add_map_keypoints_option(parser)
+
+
+def add_map_keypoints_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add `--map-keypoints` to a command that reads weights.
+
+    Args:
+        parser: of the command.
+
+    Returns:
+        The same parser.
+    """
+    parser.add_argument(
+        '--map-keypoints',
+        action='store_true',
+        help='take the channels of weights by the names of their keypoints, where these have another order',
+    )
+    return parser
+
+
 class _KeyValueAction(argparse.Action):
     """Collects the pairs of an option, which may be repeated, in one dict."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['Codec', 'Fields', 'MapCodec', 'Targets']
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -180,6 +180,22 @@ class Codec(ABC):
         Raises:
             MismatchError: if they are made for other stages.
         """
+
+    def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
+        """Name the channels of every field, as they would be for other keypoints.
+
+        Args:
+            keypoints: the names, in their order.
+
+        Returns:
+            The keypoint of each channel by field, and 'background' or 'background_2', ... for further channels.
+        """
+        names = {}
+        for field_name, count in self.fields.items():
+            num_further = count - len(self.skeleton)
+            further = ['background', *(f'background_{i + 1}' for i in range(1, num_further))][:num_further]
+            names[field_name] = [*keypoints, *further]
+        return names
 
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ['PAF']
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -232,6 +232,12 @@ class PAF(MapCodec):
             order.append(limbs.index((start, end) if same_direction else (end, start)))
             signs.append(1 if same_direction else -1)
         return order, signs
+
+    def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
+        """Raise ConfigError: the channels of a limb field belong to limbs, which the names of keypoints do not say."""
+        raise ConfigError(
+            'PAF: the channels of limb fields cannot be taken by the names of keypoints; use the skeleton'
+        )
 
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:

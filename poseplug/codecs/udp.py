@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['UDPCombined', 'UDPHeatmap']
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -206,6 +207,10 @@ class UDPCombined(MapCodec):
     def flip_channels(self) -> dict[str, list[int]]:
         flipped = self.skeleton.flip_indices.tolist()
         return {'heatmap': flipped, 'offset': [2 * k + axis for k in flipped for axis in (0, 1)]}
+
+    def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
+        """Name the channels of heatmaps and offsets, of which each keypoint has two."""
+        return {'heatmap': [*keypoints], 'offset': [f'{name}.{axis}' for name in keypoints for axis in 'xy']}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the fields of a flipped input to those of the input; x of the offsets is negated."""

@@ -70,7 +70,7 @@ def build_teacher(spec: Mapping[str, Any]) -> nn.Module:
     """Build the trained estimator that a student learns from.
 
     Args:
-        spec: dict(config=FILE, weights=FILE).
+        spec: dict(config=FILE, weights=FILE), and `map_keypoints=True` to take the weights' channels by name.
 
     Returns:
         The estimator with these weights.
@@ -79,10 +79,12 @@ def build_teacher(spec: Mapping[str, Any]) -> nn.Module:
         ConfigError: one of the two is missing, or there is another setting.
         CheckpointError: the weights cannot be read or do not fit the config's model.
     """
-    if set(spec) != {'config', 'weights'} or None in spec.values():
+    settings = dict(spec)
+    map_keypoints = bool(settings.pop('map_keypoints', False))
+    if set(settings) != {'config', 'weights'} or None in settings.values():
         raise ConfigError(f'a teacher is dict(config=FILE, weights=FILE); got {dict(spec)}')
-    model = build_model(load_config(spec['config']))
-    load_weights(model, spec['weights'])
+    model = build_model(load_config(settings['config']))
+    load_weights(model, settings['weights'], map_keypoints=map_keypoints)
     return model
 
 

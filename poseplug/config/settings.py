@@ -108,6 +108,7 @@ TRAINING_SLOTS: Mapping[str, Slot] = {
     ),
     'default_hooks': Slot('hook', by_name=True, default_types=_DEFAULT_HOOK_TYPES, builder_settings=('priority',)),
     'custom_hooks': Slot('hook', builder_settings=('priority',)),
+    'early_stop': Slot('hook', default_types={'early_stop': 'EarlyStopHook'}),
     'auto_scale_lr': Slot(AutoScaleSettings),
 }
 CONFIG_SLOTS: Mapping[str, Slot] = {
@@ -119,7 +120,7 @@ CONFIG_SLOTS: Mapping[str, Slot] = {
     'test_evaluator': Slot('metric', ('skeleton',)),
     **TRAINING_SLOTS,
 }
-PLAIN_SETTINGS = ('skeleton', 'seed', 'init', 'freeze', 'compile', 'overfit_steps', 'custom_imports')
+PLAIN_SETTINGS = ('skeleton', 'seed', 'init', 'freeze', 'compile', 'overfit_steps', 'custom_imports', 'visualizer')
 CONFIG_SETTINGS = (*CONFIG_SLOTS, *PLAIN_SETTINGS)
 
 

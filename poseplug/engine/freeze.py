@@ -50,6 +50,12 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     return frozen_norms
 
 
+def find_frozen_names(model: nn.Module, patterns: Sequence[str]) -> set[str]:
+    """Return the names of the parameters, as `named_parameters` lists them, that match one of the patterns."""
+    names = [name for name, _ in model.named_parameters()]
+    return {name for name in names if any(_matches_pattern(p, weight_name(name)) for p in patterns)}
+
+
 def _matches_pattern(pattern: str, name: str) -> bool:
     """Whether a name contains a match of a regular expression."""
     try:

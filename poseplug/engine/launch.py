@@ -20,7 +20,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,12 +40,16 @@ from poseplug.data.dataset import PoseDataset
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler, SequentialBatchSampler
 from poseplug.engine import distributed
 from poseplug.engine.evaluate import evaluate
+from poseplug.engine.hooks.early_stop import EarlyStopHook
+from poseplug.engine.hooks.freezing import FreezeHook
 from poseplug.engine.runner import Runner
 from poseplug.engine.runner_types import ConfigLike
+from poseplug.engine.signals import EXIT_CODES
 from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
-from poseplug.files.weights import load_weights
+from poseplug.files.weights import WeightKind, load_weights
+from poseplug.registry.wiring import find_argument_errors
 
 _LOGGER = logging.getLogger('poseplug')
 _RUN_NUMBERS = itertools.count(1)  # mmengine keeps one logger per run name, so every run needs its own name
@@ -115,8 +119,9 @@ def _init_loader_worker(worker_id: int) -> None:
     """Limit a loader worker to one core and let it ignore the signals that the main process handles."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    for number in EXIT_CODES:
+        if number != signal.SIGTERM:  # by which the main process ends its workers
+            signal.signal(number, signal.SIG_IGN)
 
 
 def build_dataloader(cfg: Mapping[str, Any], key: str, seed: int) -> DataLoader:
@@ -174,6 +179,8 @@ def train(
     init: str | None = None,
     options: Mapping[str, Any] | None = None,
     overfit: int | None = None,
+    resume_with: Sequence[str] = (),
+    map_keypoints: bool = False,
 ) -> TrainingResult:
     """Train a model. Under torchrun each of its processes calls this.
 
@@ -186,12 +193,15 @@ def train(
         options: changes of a config file, by dotted key, such as `{'train_cfg.max_steps': 100}`.
         overfit: the number of samples to train and evaluate on, without augmentation, as a check of the config. None
             trains on all samples.
+        resume_with: settings by dotted key, such as 'param_scheduler', whose values may differ from the resumed
+            checkpoint's and count from there on. All others must be the same.
+        map_keypoints: whether channels of `init` are taken by the names of their keypoints, where as many differ.
 
     Returns:
         Where the checkpoints are, and the last scores.
 
     Raises:
-        ConfigError: a setting is wrong, or `work_dir` holds a run already.
+        ConfigError: a setting is wrong, `work_dir` holds a run already, or a setting of a resumed run has changed.
         CheckpointError: there is no valid checkpoint to resume, or the weights do not fit the model.
         NonFiniteLossError: a loss or a gradient is not finite.
 
@@ -215,7 +225,7 @@ def train(
         work_dir = get_default_work_dir(cfg.filename or 'config.py', '' if overfit is None else '_overfit')
     if overfit is not None:
         cfg = build_overfit_config(cfg, overfit)
-    runner = run_training(cfg, Path(work_dir), resume, init)
+    runner = run_training(cfg, Path(work_dir), resume, init, resume_with, map_keypoints)
     return _create_training_result(runner)
 
 
@@ -244,15 +254,29 @@ def _open_config(config: str | Path | ConfigLike, options: Mapping[str, Any] | N
 
 
 def run_training(
-    cfg: ConfigLike, work_dir: Path, resume: bool | Literal['auto'] = False, init: str | None = None
+    cfg: ConfigLike,
+    work_dir: Path,
+    resume: bool | Literal['auto'] = False,
+    init: str | None = None,
+    resume_with: Sequence[str] = (),
+    map_keypoints: bool = False,
 ) -> Runner:
     """Train a config, and return the runner after its last step; arguments and errors are those of `train`."""
     with distributed.process_group_context():
-        return _run_training(cfg, work_dir, resume, init)
+        return _run_training(cfg, work_dir, resume, init, resume_with, map_keypoints)
 
 
-def _run_training(cfg: ConfigLike, work_dir: Path, resume: bool | Literal['auto'], init: str | None) -> Runner:
+def _run_training(
+    cfg: ConfigLike,
+    work_dir: Path,
+    resume: bool | Literal['auto'],
+    init: str | None,
+    resume_with: Sequence[str],
+    map_keypoints: bool,
+) -> Runner:
     """Train in this process, alone or as one of several."""
+    if resume_with and not resume:
+        raise ConfigError('--resume-with says what changes in a run that is resumed; add --resume or --auto-resume')
     is_resumed = _has_checkpoint(work_dir) if resume == 'auto' else resume
     distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, is_resumed))
     seed = int(cfg.get('seed', 0))
@@ -271,13 +295,15 @@ def _run_training(cfg: ConfigLike, work_dir: Path, resume: bool | Literal['auto'
     )
     hooks: dict[str, Any] = dict(
         default_hooks=merge_default_hooks(cfg.get('default_hooks') or {}),
-        custom_hooks=copy.deepcopy(cfg.get('custom_hooks')),
-        visualizer=dict(type='Visualizer', vis_backends=None),
+        custom_hooks=_list_custom_hooks(cfg),
+        visualizer=_get_visualizer_spec(cfg),
     )
     weights: dict[str, Any] = dict(
         resume=is_resumed,
+        resume_with=resume_with,
         init=init or cfg.get('init'),
-        freeze=cfg.get('freeze') or (),
+        map_keypoints=map_keypoints,
+        freeze=() if isinstance(cfg.get('freeze'), Mapping) else cfg.get('freeze') or (),
         compile=cfg.get('compile'),
         distributed_cfg=require_setting(cfg, 'train_cfg').get('distributed'),
     )
@@ -302,6 +328,25 @@ def _log_start(runner: Runner, work_dir: Path) -> None:
         device = f'{runner.world_size} x {device}'
     num_samples = len(runner.train_loop.dataloader.dataset)
     _LOGGER.info('training on %s: %d samples, %d steps, in %s', device, num_samples, runner.max_iters, work_dir)
+
+
+def _list_custom_hooks(cfg: ConfigLike) -> list[Any]:
+    """The config's `custom_hooks`, and those of its settings `early_stop` and `freeze` of the first epochs."""
+    hooks = copy.deepcopy(list(cfg.get('custom_hooks') or []))
+    freeze = cfg.get('freeze') if isinstance(cfg.get('freeze'), Mapping) else None
+    for key, hook, settings in (('early_stop', EarlyStopHook, cfg.get('early_stop')), ('freeze', FreezeHook, freeze)):
+        if settings:
+            errors = find_argument_errors(hook, key, settings, ())
+            if errors:
+                raise ConfigError('\n'.join(errors.values()))
+            hooks.append({'type': hook.__name__, **settings})
+    return hooks
+
+
+def _get_visualizer_spec(cfg: ConfigLike) -> dict[str, Any]:
+    """The config's `visualizer`: the curve goes to its backends (TensorBoard, Weights & Biases, MLflow), if any."""
+    spec = cfg.get('visualizer')
+    return {'type': 'Visualizer', 'vis_backends': None, **copy.deepcopy(dict(spec or {}))}
 
 
 def _has_checkpoint(work_dir: Path) -> bool:
@@ -354,9 +399,9 @@ def _check_evaluators(cfg: ConfigLike, model: Any) -> None:
 def build_overfit_config(cfg: Any, num_samples: int) -> Any:
     """Change a config so that it overfits its first training samples and is evaluated on them.
 
-    The samples go through the test pipeline, without augmentation, and neither averaged weights nor the flip test are
-    used, since the network never sees flipped images. A network, codec and data that fit each other reach
-    PCK@0.1 = 100 here.
+    The samples go through the test pipeline, without augmentation, and the flip test is not used, since the network
+    never sees flipped images. Weights are averaged as in training, so that the check covers the average. A network,
+    codec and data that fit each other reach PCK@0.1 = 100 here.
 
     Args:
         cfg: the config; it stays unchanged. Its `overfit_steps` (300) is the number of training steps.
@@ -385,7 +430,8 @@ def build_overfit_config(cfg: Any, num_samples: int) -> Any:
     cfg.train_cfg = dict(max_steps=steps, val_interval=50)
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps)]
     cfg.default_hooks = dict(checkpoint=dict(type='SaveHook', interval=steps))
-    cfg.custom_hooks = cfg.auto_scale_lr = None
+    cfg.auto_scale_lr = cfg.early_stop = None
+    cfg.custom_hooks = [spec for spec in cfg.get('custom_hooks') or [] if spec.get('type') == 'EMAHook'] or None
     if cfg.model.get('flip_test'):
         cfg.model.flip_test = False
     return cfg
@@ -395,6 +441,8 @@ def test(
     config: str | Path | ConfigLike,
     weights: str | Path,
     options: Mapping[str, Any] | None = None,  # noqa: PT028 - no test of pytest
+    weight_kind: WeightKind | None = None,  # noqa: PT028
+    map_keypoints: bool = False,  # noqa: PT028
 ) -> EvaluationResult:
     """Evaluate weights on the config's test set, at every stage of the head.
 
@@ -402,6 +450,8 @@ def test(
         config: a config file, or a config as `load_config` returns it.
         weights: a file of weights, or a work dir for its newest checkpoint.
         options: changes of a config file, by dotted key.
+        weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
+        map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
 
     Returns:
         The scores, the predictions, and the reports of the data sources.
@@ -428,7 +478,7 @@ def test(
     model: Any = build_model(cfg)
     create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
     create_metrics()  # what they need of the skeleton is checked before anything is read
-    load_weights(model, weights)
+    load_weights(model, weights, weight_kind, map_keypoints)
     model.to(_get_default_device()).eval()
     strategy = SingleProcessStrategy(model, cfg.get('compile'))
     strategy.compile_network()

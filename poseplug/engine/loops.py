@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['EvalLoop', 'TrainLoop']
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 from poseplug.core.errors import ConfigError
 from poseplug.core.sample import Batch
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
-from poseplug.engine.distributed import all_reduce_max, wait_for_all_ranks
+from poseplug.engine.distributed import all_gather_objects, all_reduce_any, all_reduce_max, wait_for_all_ranks
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.engine.signals import StopSignalHandler
@@ -41,10 +42,16 @@ class TrainLoop(BaseLoop):
         max_steps: the number of steps; give either this or `max_epochs`.
         max_epochs: the number of epochs.
         val_interval: steps, or epochs with `max_epochs`, between evaluations; 0 evaluates at the end alone.
+        val_loss: whether evaluations also compute the loss of the validation set, as 'loss_val'.
+        max_minutes: a time limit. The run is saved and evaluated when it is reached, and can be resumed, which starts
+            the time anew. None sets no limit.
         distributed: how several processes train the model (`poseplug.engine.strategy.parse_distributed_cfg`).
 
+    Attributes:
+        stop_reason: why the run ended before its last step; None if it did not.
+
     Raises:
-        ConfigError: not exactly one of `max_steps` and `max_epochs` is given, or it is below 1.
+        ConfigError: not exactly one of `max_steps` and `max_epochs` is given, or a number is too small.
     """
 
     def __init__(
@@ -54,6 +61,8 @@ class TrainLoop(BaseLoop):
         max_steps: int | None = None,
         max_epochs: int | None = None,
         val_interval: int = 0,
+        val_loss: bool = False,
+        max_minutes: float | None = None,
         distributed: str | Mapping[str, Any] | None = None,
     ):
         super().__init__(runner, dataloader)
@@ -62,6 +71,11 @@ class TrainLoop(BaseLoop):
             raise ConfigError(
                 f'train_cfg needs either max_steps or max_epochs, at least 1; got max_steps={max_steps}, '
                 f'max_epochs={max_epochs}'
+            )
+        if val_interval < 0 or (max_minutes is not None and max_minutes <= 0):
+            raise ConfigError(
+                f'train_cfg needs val_interval of at least 0 and max_minutes above 0; got val_interval={val_interval}, '
+                f'max_minutes={max_minutes}'
             )
         sampler: Any = dataloader.batch_sampler
         self.batch_sampler: EpochBatchSampler | MultiSourceBatchSampler = sampler
@@ -75,6 +89,9 @@ class TrainLoop(BaseLoop):
         self._iter, self._epoch, self.evaluated_step = 0, 0, 0
         self.val_interval, self.val_begin = val_interval * self.steps_per_unit, 1
         self.stop_training, self.stop_handler = False, StopSignalHandler()
+        self.val_loss, self.max_minutes = val_loss, max_minutes
+        self.stop_reason: str | None = None
+        self._start_time = time.monotonic()
 
     @property
     def max_iters(self) -> int:
@@ -101,13 +118,15 @@ class TrainLoop(BaseLoop):
         Raises:
             KeyboardInterrupt, SystemExit: a signal stopped the run; the current step was finished and saved.
         """
-        runner = self.runner
+        runner, self._start_time = self.runner, time.monotonic()
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         self.batch_sampler.start_step = self._iter * self.accumulative_counts
         with StopSignalHandler() as self.stop_handler:
             self._run_steps()
         runner.call_hook('after_train')
+        if self.stop_reason is not None:
+            _LOGGER.info('ended at step %d of %d: %s', self._iter, self._max_iters, self.stop_reason)
         if self.stop_handler.received_signal is not None:
             # torchrun ends all processes as soon as one has exited, and the first may still be saving
             wait_for_all_ranks()
@@ -122,15 +141,29 @@ class TrainLoop(BaseLoop):
         while self._iter < self._max_iters and not self.should_stop():
             if self.val_interval and self._iter % self.val_interval == 0:
                 self.evaluate()
-                if self.is_stop_requested():
-                    return
+                if self.should_stop():
+                    break
             self.run_step([next(loader) for _ in range(self.accumulative_counts)])
         if not self.is_stop_requested():
             self.evaluate()
 
     def should_stop(self) -> bool:
-        """Whether a hook or a signal has ended the run."""
+        """Whether a hook, a signal or the time limit has ended the run."""
+        if self.max_minutes is not None and self._is_time_over(self.max_minutes):
+            self.request_stop(f'the time limit of {self.max_minutes:g} minutes; continue with --resume')
         return self.stop_training or self.is_stop_requested()
+
+    def request_stop(self, reason: str) -> None:
+        """End the run after the current step.
+
+        Args:
+            reason: why, for the line that is logged at the end.
+        """
+        self.stop_training, self.stop_reason = True, self.stop_reason or reason
+
+    def _is_time_over(self, max_minutes: float) -> bool:
+        """Whether the time limit is reached in some process; all processes use the same answer."""
+        return all_reduce_any(time.monotonic() - self._start_time >= 60 * max_minutes)
 
     def is_stop_requested(self) -> bool:
         """Whether a signal asked this process, or another one of the run, to stop."""
@@ -240,6 +273,7 @@ class EvalLoop(BaseLoop):
         super().__init__(runner, dataloader)
         self.create_metrics, self.all_stages, self.phase = evaluator, all_stages, phase
         self.result: EvaluationResult | None = None
+        self._loss_sum, self._num_samples = 0.0, 0  # of the evaluation that runs
         self.find_scores()  # before the first step, so that a metric that the data do not suit costs no training
 
     def find_scores(self, name: str | None = None) -> MetricResult | None:
@@ -266,6 +300,7 @@ class EvalLoop(BaseLoop):
         self.runner.call_hook(f'before_{self.phase}_epoch')
         self.runner.model.eval()
         dataset: Any = self.dataloader.dataset
+        self._loss_sum, self._num_samples = 0.0, 0
         try:
             self.result = evaluate(
                 self.runner.strategy,
@@ -278,7 +313,7 @@ class EvalLoop(BaseLoop):
         except _EvaluationStopped:
             self.result = None
         self.runner.strategy.finish_prediction()
-        scores = None if self.result is None else self.result.values
+        scores = None if self.result is None else {**self.result.values, **self._average_losses()}
         self.runner.call_hook(f'after_{self.phase}_epoch', metrics=scores)
         self.runner.call_hook(f'after_{self.phase}')
         return scores
@@ -288,4 +323,20 @@ class EvalLoop(BaseLoop):
         for batch in self.dataloader:
             if self.runner.train_loop.is_stop_requested():
                 raise _EvaluationStopped
+            if self.runner.train_loop.val_loss:
+                self._add_losses(batch)
             yield batch
+
+    @torch.no_grad()
+    def _add_losses(self, batch: Batch) -> None:
+        """Add the sum of a batch's losses."""
+        losses = self.runner.model.losses(batch)
+        self._loss_sum += float(torch.stack(list(losses.values())).sum()) * len(batch)
+        self._num_samples += len(batch)
+
+    def _average_losses(self) -> dict[str, float]:
+        """The mean loss of the samples of all processes as 'loss_val'; empty if it is not computed."""
+        if not self.runner.train_loop.val_loss:
+            return {}
+        sums, counts = zip(*all_gather_objects((self._loss_sum, self._num_samples)), strict=True)
+        return {'loss_val': sum(sums) / max(1, sum(counts))}

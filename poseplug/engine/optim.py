@@ -39,8 +39,9 @@ class RuleOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             optimizer's values. A rule that matches no parameter is an error.
 
             `layer_decay_rate`: the factor of the learning rate from one layer of the backbone to the one below it (Bao
-            et al. 2022, arXiv:2106.08254). The backbone declares its depth as `num_layers` and the layer of a
-            parameter as `get_layer_id(name)`: 0 before the first layer, `num_layers + 1` after the last.
+            et al. 2022, arXiv:2106.08254). A backbone may declare its depth as `num_layers` and the layer of a
+            parameter as `get_layer_id(name)`: 0 before the first layer, `num_layers + 1` after the last. Of any other
+            one, each top-level module is a layer.
 
             `no_weight_decay='vectors'`: no weight decay of biases and other parameters of one dimension (norms).
 
@@ -131,11 +132,7 @@ def _compute_layer_factors(model: nn.Module, layer_decay_rate: float) -> dict[st
     backbone: Any = getattr(getattr(model, 'network', model), 'backbone', None)
     num_layers, get_layer_id = getattr(backbone, 'num_layers', None), getattr(backbone, 'get_layer_id', None)
     if not isinstance(num_layers, int) or not callable(get_layer_id):
-        raise ConfigError(
-            f'optim_wrapper.paramwise_cfg: layer_decay_rate={layer_decay_rate:g} needs a backbone with `num_layers` (a '
-            f'number) and `get_layer_id(name)`, which {type(backbone).__name__} lacks; remove layer_decay_rate, or '
-            f'use rules'
-        )
+        num_layers, get_layer_id = _number_children(backbone, layer_decay_rate)
     if not 0 < layer_decay_rate <= 1:
         raise ConfigError(
             f'optim_wrapper.paramwise_cfg: layer_decay_rate is above 0 and at most 1; got {layer_decay_rate}'
@@ -145,6 +142,39 @@ def _compute_layer_factors(model: nn.Module, layer_decay_rate: float) -> dict[st
         layers_above = num_layers + 1 - _check_layer_id(get_layer_id, name, num_layers)
         factors[f'backbone.{name}'] = layer_decay_rate**layers_above
     return factors
+
+
+def _number_children(backbone: Any, layer_decay_rate: float) -> tuple[int, Callable[[str], int]]:
+    """The number of a backbone's outermost modules with parameters, and a function to the index of a parameter's.
+
+    Single layers before the first module of several, such as a stem's convolution and norm, count as one.
+    """
+    prefix, children = '', _list_trained_children(backbone)
+    while len(children) == 1:  # a module that only holds others
+        prefix, backbone = f'{prefix}{children[0]}.', backbone.get_submodule(children[0])
+        children = _list_trained_children(backbone)
+    if not children:
+        raise ConfigError(
+            f'optim_wrapper.paramwise_cfg: layer_decay_rate={layer_decay_rate:g} needs a backbone of several layers or '
+            f'one with `num_layers` (a number) and `get_layer_id(name)`; {type(backbone).__name__} is neither. Remove '
+            f'layer_decay_rate, or use rules'
+        )
+
+    is_single = [not _list_trained_children(backbone.get_submodule(name)) for name in children]
+    num_stem_layers = is_single.index(False) if False in is_single else 0
+    shift = max(0, num_stem_layers - 1)
+
+    def get_layer_id(name: str) -> int:
+        child = name.removeprefix(prefix).partition('.')[0]
+        return max(0, children.index(child) - shift) if child in children else 0
+
+    return len(children) - shift - 2, get_layer_id  # the first module counts as what is before the first layer
+
+
+def _list_trained_children(module: Any) -> list[str]:
+    """The names of a module's children that have parameters."""
+    children = module.named_children() if isinstance(module, nn.Module) else ()
+    return [name for name, child in children if any(True for _ in child.parameters())]
 
 
 def _check_layer_id(get_layer_id: Callable[[str], int], name: str, num_layers: int) -> int:

@@ -9,23 +9,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import mmengine.hooks
 import mmengine.runner
 import torch
 from torch import nn
 
+from poseplug.config.saved import format_runnable_config, write_runnable_config
 from poseplug.config.settings import AutoScaleSettings, parse_settings
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.version import __version__
 from poseplug.engine import distributed, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import CompileSpec
+from poseplug.engine.resume_settings import SettingChange, check_resume_settings
+from poseplug.engine.resume_state import fast_forward_schedules, restore_changed_optimizer
+from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, parse_distributed_cfg
 from poseplug.engine.weight_init import init_weights
-from poseplug.files.atomic import write_atomically
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
-from poseplug.files.output_guard import InputGuard
-from poseplug.files.weights import check_state_dict, load_checkpoint
+from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
+from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
 
 _LOGGER = logging.getLogger('poseplug')
 
@@ -38,6 +42,8 @@ class Runner(mmengine.runner.Runner):
         init: initial weights: a file, or settings as `poseplug.engine.weight_init.init_weights` describes them.
         freeze: patterns of the parameters that are not trained (`poseplug.engine.freeze.freeze_parameters`).
         compile: whether and how the network is compiled (`poseplug.engine.compiling.compile_network`).
+        map_keypoints: whether channels of `init` are taken by the names of their keypoints.
+        resume_with: keys of settings that count anew from the resumed checkpoint on.
         distributed_cfg: how several processes train one model (`poseplug.engine.strategy.parse_distributed_cfg`).
         settings: those of mmengine's runner; `resume=True` continues the run in `work_dir`.
 
@@ -62,10 +68,13 @@ class Runner(mmengine.runner.Runner):
         freeze: Sequence[str] = (),
         compile: CompileSpec = None,
         distributed_cfg: Mapping[str, Any] | str | None = None,
+        resume_with: Sequence[str] = (),
+        map_keypoints: bool = False,
         **settings: Any,
     ):
         self._distributed_cfg = parse_distributed_cfg(distributed_cfg)
         self._init, self._compile, self._freeze = init, compile, freeze
+        self._resume_with, self._map_keypoints = tuple(resume_with), map_keypoints
         self.frozen_norms: list[str] = []  # batch norms that keep their statistics
         super().__init__(*args, **settings)
         self.accumulative_counts = _get_accumulative_counts(self.optim_wrapper)
@@ -73,20 +82,21 @@ class Runner(mmengine.runner.Runner):
     @cached_property
     def config_text(self) -> str:
         """The whole config as Python. It is cached, since formatting it takes as long as a small training step."""
-        return self.cfg.pretty_text
+        return format_runnable_config(self.cfg)
 
     def dump_config(self) -> None:
-        """Write the whole config, bases and options included, into the work dir, under the config's own file name.
+        """Do nothing: `train` writes the config once it is known that the run continues its checkpoint.
 
-        Where that is the config itself, `_run` is appended to the name.
+        mmengine writes it here, so that a resume that is refused would leave the folder with another run's config.
         """
-        if self.rank == 0:
-            source = Path(self.cfg.filename or 'config.py')
-            file = Path(self.work_dir) / source.name
-            # A config in the work dir keeps its comments and bases.
-            if InputGuard([source]).find_input(file):
-                file = file.with_stem(f'{file.stem}_run')
-            write_atomically(file, self.config_text.encode())
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Set up processes and their ranks as mmengine does, also where there is no module `resource`."""
+        try:
+            super().setup_env(env_cfg)
+        except ModuleNotFoundError as error:  # the last thing that mmengine sets is the limit of open files
+            if error.name != 'resource':
+                raise
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Log the machine and the versions. mmengine's own method also starts compilers to ask for their versions."""
@@ -129,7 +139,7 @@ class Runner(mmengine.runner.Runner):
         if self._resume:
             self.resume(str(find_latest_checkpoint(Path(self.work_dir))))
         elif self._init:
-            init_weights(self.bare_model, self._init)
+            init_weights(self.bare_model, self._init, self._map_keypoints)
             self.call_hook('after_load_checkpoint', checkpoint={'state_dict': self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:
@@ -139,13 +149,26 @@ class Runner(mmengine.runner.Runner):
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:
                 self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+            self._report_run_length()
             self.call_hook('before_run')
             self._init_model_weights()
             self.load_or_resume()
+            if self.rank == 0:
+                write_runnable_config(self.cfg, Path(self.work_dir))
             self.strategy.prepare_training(self.optim_wrapper)
             return self.train_loop.run()
         finally:
             self.call_hook('after_run')
+
+    def _report_run_length(self) -> None:
+        """Log a warning if schedules or intervals reach beyond the end of the run."""
+        loop = self.train_loop
+        val_interval = 0 if self._val_dataloader is None else loop.val_interval
+        problems = find_run_length_problems(
+            self.param_schedulers or [], loop.max_iters, loop.steps_per_epoch, val_interval
+        )
+        if problems:
+            _LOGGER.warning('the run has %d steps: %s', loop.max_iters, '; '.join(problems))
 
     def set_train_mode(self) -> None:
         """Put the model into training mode, except frozen batch norms."""
@@ -192,33 +215,56 @@ class Runner(mmengine.runner.Runner):
 
         Raises:
             CheckpointError: the file is damaged, holds weights only, or does not fit the config.
+            ConfigError: a setting that decides the training differs, and is none of `resume_with`.
         """
         content = load_checkpoint(filename)
         if 'optimizer' not in content:
             raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
+        check_keypoints(get_skeleton_record(content), self.bare_model.skeleton, filename)
         check_state_dict(self.bare_model, content['state_dict'], filename)
+        changes = check_resume_settings(
+            content['meta'], self.config_text, self._count_run(), self._resume_with, filename
+        )
         try:
-            self._restore_checkpoint(content)
+            self._restore_checkpoint(content, changes)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f'{filename} does not fit this config ({error}); resume with the config of the run, in {self.work_dir}'
             ) from error
         _LOGGER.info('resumed %s at step %s of %s', filename, self.iter, self.max_iters)
-        changed_lines = _diff_config_lines(content['meta']['config'], self.config_text)
-        if changed_lines:
-            _LOGGER.info('the config is not the one of that checkpoint: %s', '; '.join(changed_lines))
+        for change in changes:
+            _LOGGER.info('from here on counts %s', change)
+        if self.iter >= self.max_iters:
+            _LOGGER.warning('the run ends at step %s, so that nothing is left to train', self.max_iters)
 
-    def _restore_checkpoint(self, content: dict[str, Any]) -> None:
+    def _count_run(self) -> dict[str, int]:
+        """The numbers of samples that a run's course depends on, by the setting that they follow from."""
+        num_samples = len(self.train_loop.dataloader.dataset)
+        return {
+            'train_dataloader.batch_size, in all processes': self.train_loop.samples_per_step,
+            'train_dataloader.dataset, its samples': num_samples,
+        }
+
+    def _restore_checkpoint(self, content: dict[str, Any], changes: Sequence[SettingChange]) -> None:
+        has_average = any(isinstance(hook, mmengine.hooks.EMAHook) for hook in self.hooks)
+        if not has_average:
+            # without an average, the run continues with the weights that were trained
+            content['state_dict'] = select_weights(content, 'raw')
+            content.pop('ema_state_dict', None)
         for key, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
             if key in content:
                 content[key] = self.strategy.distribute_weights(content[key], prefix)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
         optimizer = self.strategy.distribute_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
-        self.optim_wrapper.load_state_dict(optimizer)
-        for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
-            scheduler.load_state_dict(state)
         step = content['meta']['step']
+        if changes:
+            restore_changed_optimizer(self.optim_wrapper, optimizer, changes)
+            fast_forward_schedules(self.param_schedulers or [], step, self.train_loop.steps_per_epoch)
+        else:
+            self.optim_wrapper.load_state_dict(optimizer)
+            for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
+                scheduler.load_state_dict(state)
         self.train_loop.resume_from(step, content['meta'].get('evaluated_step', step))
         self._restore_random_states(content['random_state'])
 
@@ -242,6 +288,8 @@ class Runner(mmengine.runner.Runner):
                 'version': __version__,
                 'config': self.config_text,
                 'seed': self.seed,
+                'skeleton': describe_skeleton(self.bare_model.skeleton),
+                'run_counts': self._count_run(),
             },
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),
@@ -259,14 +307,6 @@ def _get_accumulative_counts(optim_wrapper: Any) -> int:
     if not isinstance(count, int) or count < 1:
         raise ConfigError(f'optim_wrapper.accumulative_counts is an integer of at least 1; got {count!r}')
     return count
-
-
-def _diff_config_lines(old_text: str, new_text: str, max_lines: int = 3) -> list[str]:
-    """The first lines of a config's text that the old one lacks, compared as text: neither is executed."""
-    old_lines = set(old_text.splitlines())
-    new_lines = [line.strip() for line in new_text.splitlines() if line not in old_lines]
-    num_unlisted = len(new_lines) - max_lines
-    return [*new_lines[:max_lines], f'{num_unlisted} lines more'] if num_unlisted > 0 else new_lines
 
 
 def _get_random_state() -> dict[str, Any]:

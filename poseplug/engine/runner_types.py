@@ -49,6 +49,8 @@ class RunnerLike(Protocol):
     optim_wrapper: OptimWrapper
     train_loop: TrainLoop
     val_loop: EvalLoop | None
+    visualizer: Any
+    frozen_norms: list[str]
 
     @property
     def is_resumed(self) -> bool:

@@ -8,8 +8,10 @@ from typing import Any
 
 # The signals that stop a run, and the exit code of each. Ctrl-C exits as Python does, with 130 = 128 + SIGINT, and
 # SIGTERM with 143 = 128 + SIGTERM. A scheduler sends SIGUSR1 before the time is up; 85 tells tools/slurm.sh to queue
-# the job again.
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 85}
+# the job again. Windows has no SIGUSR1.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+if hasattr(signal, 'SIGUSR1'):
+    EXIT_CODES[signal.SIGUSR1] = 85
 
 
 class StopSignalHandler:

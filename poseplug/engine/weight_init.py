@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
 from poseplug.core.weight_names import weight_name
-from poseplug.files.weights import adapt_state_dict, find_shape_mismatches, load_checkpoint, load_weights
+from poseplug.files.skeleton_record import check_keypoints, warn_of_unnamed_keypoints
+from poseplug.files.weights import (
+    adapt_state_dict,
+    find_shape_mismatches,
+    get_skeleton_record,
+    load_checkpoint,
+    load_weights,
+)
+from poseplug.models.estimators.base import Estimator
 
 _LOGGER = logging.getLogger('poseplug')
 _PART_SETTINGS = ('file', 'prefix', 'missing', 'unused')
@@ -51,13 +59,17 @@ class WeightLoadReport:
         return f'{self.part_name}: weights of {self.file}{prefix}: {", ".join(counts)}'
 
 
-def init_weights(model: nn.Module, spec: str | Mapping[str, Any]) -> list[WeightLoadReport]:
+def init_weights(
+    model: nn.Module, spec: str | Mapping[str, Any], map_keypoints: bool = False
+) -> list[WeightLoadReport]:
     """Load the weights that a config's `init` names.
 
     Args:
         model: the estimator.
-        spec: a file for the whole model, whose names and shapes must be the model's; or a dict from the name of a part
-            (`backbone`, `head`, `backbone.stem`, ...) to a file or to the settings of `load_part_weights`.
+        spec: a file for the whole model; or a dict from the name of a part (`backbone`, `head`, `backbone.stem`, ...)
+            to a file or to the settings of `load_part_weights`. Of a file for another number of keypoints, everything
+            that fits is loaded; any other file must have the model's names and shapes.
+        map_keypoints: whether channels are taken by the names of their keypoints, where as many differ.
 
     Returns:
         One report per part; none for a file of the whole model.
@@ -67,7 +79,10 @@ def init_weights(model: nn.Module, spec: str | Mapping[str, Any]) -> list[Weight
         CheckpointError: a file is missing or damaged, or its weights do not fit.
     """
     if not isinstance(spec, Mapping):
-        load_weights(model, spec)
+        if _has_other_head(model, spec):
+            _load_fitting_weights(model, spec)
+            return []
+        load_weights(model, spec, map_keypoints=map_keypoints)
         _LOGGER.info('weights of %s loaded; everything else starts anew', spec)
         return []
     reports = []
@@ -77,6 +92,51 @@ def init_weights(model: nn.Module, spec: str | Mapping[str, Any]) -> list[Weight
         reports.append(load_part_weights(model, name, **settings))
         _LOGGER.info('init: %s', reports[-1])
     return reports
+
+
+def _has_other_head(model: Any, file: str | Path) -> bool:
+    """Whether a file has another number of keypoints, or a head of other shapes if it names no keypoints."""
+    content, skeleton = load_checkpoint(file), getattr(model, 'skeleton', None)
+    record = get_skeleton_record(content)
+    if record is not None:
+        return skeleton is not None and len(record.keypoints) != len(skeleton.keypoints)
+    mismatches = find_shape_mismatches(model.state_dict(), content['state_dict'])
+    return bool(mismatches) and all(line.startswith('head.') for line in mismatches)
+
+
+def _load_fitting_weights(model: Any, file: str | Path) -> None:
+    """Load what fits of a file for other keypoints: those of the same names are carried over in the last layers."""
+    content = load_checkpoint(file)
+    record, state_dict = get_skeleton_record(content), content['state_dict']
+    mapped, missing = [], list(model.skeleton.keypoints)
+    if record is None:
+        _LOGGER.warning('%s does not say which keypoints it predicts, so that none is carried over by name', file)
+    else:
+        try:
+            mapping = model.map_keypoint_weights(state_dict, record.keypoints)
+        except (CheckpointError, ConfigError) as error:
+            _LOGGER.warning('no keypoint is carried over by name: %s', error)
+        else:
+            state_dict, mapped, missing = mapping.state_dict, mapping.mapped, mapping.missing
+    adapt_state_dict(model, state_dict)
+    expected = model.state_dict()
+    fitting = {n: t for n, t in state_dict.items() if n in expected and t.shape == expected[n].shape}
+    if not fitting:
+        raise CheckpointError(
+            f"{file} fits nothing of the config's model: no tensor has the same name and shape; use weights of the "
+            f'same architecture, or name a part: init=dict(backbone=FILE)'
+        )
+    model.load_state_dict({**expected, **fitting})
+    new = [n for n in expected if n not in fitting and not n.endswith('num_batches_tracked')]
+    unused = [n for n in state_dict if n not in fitting]
+    carried = [name for name in model.skeleton.keypoints if mapped and name not in missing]
+    message = (
+        'init: %d of %d tensors of the model are those of %s; keypoints carried over by name: %s; new keypoints: %s'
+    )
+    _LOGGER.info(message, len(fitting), len(expected), file, ', '.join(carried) or 'none', ', '.join(missing) or 'none')
+    _LOGGER.info(
+        'init: %d tensors start anew%s; %d not used%s', len(new), _format_names(new), len(unused), _format_names(unused)
+    )
 
 
 def _check_part_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -121,7 +181,13 @@ def load_part_weights(
         if value not in choices:
             raise ConfigError(f'init.{part_name}.{key} is one of {", ".join(choices)}; got {value!r}')
     part = _get_submodule(model, part_name)
-    file_tensors = _extract_tensors(load_checkpoint(file)['state_dict'])
+    content = load_checkpoint(file)
+    if part_name.partition('.')[0] == 'head' and isinstance(model, Estimator):
+        record = get_skeleton_record(content)
+        check_keypoints(record, model.skeleton, file)
+        if record is None:
+            warn_of_unnamed_keypoints(model.skeleton, file)
+    file_tensors = _extract_tensors(content['state_dict'])
     if prefix is None:
         has_prefix = any(name.startswith(f'{part_name}.') for name in file_tensors)
         prefix = f'{part_name}.' if has_prefix else ''

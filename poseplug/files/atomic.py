@@ -54,6 +54,8 @@ def open_atomically(path: Path) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    if not hasattr(os, 'O_DIRECTORY'):  # Windows cannot open a folder
+        return
     # A rename is on the disk only once its folder is.
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -11,15 +11,26 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError, suggest_closest
+from poseplug.core.skeleton import Skeleton
+from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.core.weight_names import weight_name
 from poseplug.files.checkpoint_folder import find_latest_checkpoint, is_intact
 from poseplug.files.fetch import fetch_pinned_url
+from poseplug.files.skeleton_record import (
+    SkeletonRecord,
+    check_keypoints,
+    read_skeleton_record,
+    warn_of_unnamed_keypoints,
+)
+
+WeightKind = Literal['averaged', 'raw']
+_AVERAGED_MODEL_PREFIX = 'module.'  # before the names in 'ema_state_dict'
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -45,7 +56,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         hint = suggest_closest(path.name, siblings) or 'train one with tools/train.py'
         raise CheckpointError(f'{path}: no such checkpoint; {hint}')
     if path.suffix == '.safetensors':
-        return {'state_dict': load_safetensors(path)}
+        return {'state_dict': load_safetensors(path), 'meta': read_weight_metadata(path)}
     if not is_intact(path):
         raise CheckpointError(
             f'{path} is damaged: size or checksums differ from what was saved; use another checkpoint'
@@ -116,26 +127,121 @@ def read_weight_metadata(path: Path | str) -> dict[str, str]:
         return {}
 
 
-def load_weights(module: nn.Module, path: Path | str) -> dict[str, Any]:
+def load_weights(
+    module: nn.Module, path: Path | str, weight_kind: WeightKind | None = None, map_keypoints: bool = False
+) -> dict[str, Any]:
     """Load all weights of a file into a module.
 
     Args:
-        module: is changed in place; modules in it that have `adapt_weights` adapt their weights first.
+        module: is changed in place; modules in it that have `adapt_weights` adapt their weights first. The keypoints of
+            an estimator, which has a `skeleton`, are compared with those that the file names.
         path: as for `load_checkpoint`.
+        weight_kind: as for `select_weights`.
+        map_keypoints: whether the channels of an estimator's head are taken by the names of their keypoints, where the
+            file has them in another order or has more of them.
 
     Returns:
         The file's content.
 
     Raises:
-        CheckpointError: the file cannot be used, its weights are those of another model, or some are not finite.
+        CheckpointError: the file cannot be used, its weights are those of another model or of other keypoints, or some
+            are not finite.
         UnsafeFileError: the file holds more than plain data.
     """
     content = load_checkpoint(path)
+    content['state_dict'] = select_weights(content, weight_kind, path)
+    skeleton, record = getattr(module, 'skeleton', None), get_skeleton_record(content)
+    if isinstance(skeleton, Skeleton):
+        if map_keypoints:
+            content['state_dict'] = map_keypoints_by_name(module, content['state_dict'], record, path)
+        else:
+            check_keypoints(record, skeleton, path)
     adapt_state_dict(module, content['state_dict'])
     check_state_dict(module, content['state_dict'], path)
+    if isinstance(skeleton, Skeleton) and record is None:
+        warn_of_unnamed_keypoints(skeleton, path)
     check_finite_weights(content['state_dict'], path)
     module.load_state_dict(content['state_dict'])
     return content
+
+
+def get_skeleton_record(content: Mapping[str, Any]) -> SkeletonRecord | None:
+    """Return what a checkpoint says about its keypoints, or None if it says nothing.
+
+    Args:
+        content: of the checkpoint, as `load_checkpoint` returns it.
+    """
+    meta = content.get('meta')
+    return read_skeleton_record(meta.get('skeleton')) if isinstance(meta, Mapping) else None
+
+
+def map_keypoints_by_name(
+    module: Any, state_dict: dict[str, Any], record: SkeletonRecord | None, path: Path | str
+) -> dict[str, Any]:
+    """Take the channels of an estimator's head by the names of their keypoints.
+
+    Args:
+        module: the estimator.
+        state_dict: weights of the same network for other keypoints.
+        record: what their file says about these.
+        path: the file, for messages.
+
+    Returns:
+        The weights for the estimator's keypoints.
+
+    Raises:
+        CheckpointError: the file names no keypoints or lacks some, or the head does not say which channel is whose.
+    """
+    if record is None:
+        raise CheckpointError(
+            f'{path} does not say which keypoints it predicts, so they cannot be taken by name; leave --map-keypoints '
+            f'out if they are those of the config'
+        )
+    known = set(map(normalize_keypoint_name, record.keypoints))
+    missing = [name for name in module.skeleton.keypoints if normalize_keypoint_name(name) not in known]
+    if missing:
+        raise CheckpointError(
+            f'{path} lacks {len(missing)} keypoints of the skeleton {module.skeleton.name!r}: {", ".join(missing)}. '
+            f'Train them: poseplug train CONFIG --init {path}'
+        )
+    mapped: dict[str, Any] = module.map_keypoint_weights(state_dict, record.keypoints).state_dict
+    return mapped
+
+
+def select_weights(
+    content: Mapping[str, Any], weight_kind: WeightKind | None = None, path: Path | str = 'the file'
+) -> dict[str, Any]:
+    """Select the averaged or the raw weights of a checkpoint.
+
+    Args:
+        content: of the checkpoint; of a run that averages, 'state_dict' has the averaged weights and 'ema_state_dict'
+            the raw ones, as mmengine writes them.
+        weight_kind: 'averaged' or 'raw'; None for those under 'state_dict'.
+        path: the file, for the message.
+
+    Returns:
+        The weights by name.
+
+    Raises:
+        CheckpointError: the checkpoint lacks these weights, or does not say which ones it has.
+    """
+    state_dict: dict[str, Any] = content['state_dict']
+    raw_weights = content.get('ema_state_dict')
+    if weight_kind is None or (weight_kind == 'averaged' and raw_weights is not None):
+        return state_dict
+    if weight_kind == 'averaged':
+        raise CheckpointError(
+            f'{path} has no averaged weights beside raw ones; leave --weights out to take what it has'
+        )
+    if raw_weights is not None:
+        names = {name: f'{_AVERAGED_MODEL_PREFIX}{name}' for name in state_dict}
+        return {name: raw_weights.get(raw_name, state_dict[name]) for name, raw_name in names.items()}
+    if 'optimizer' not in content:
+        raise CheckpointError(
+            f'{path} has one set of weights and does not say whether they are raw or averaged; use a checkpoint of the '
+            f'run, or leave --weights out'
+        )
+    return state_dict
 
 
 def adapt_state_dict(module: nn.Module, state_dict: dict[str, Tensor]) -> None:

@@ -24,7 +24,7 @@ from poseplug.config.load import load_config
 from poseplug.config.matching import match_weights
 from poseplug.config.shipped import list_configs
 from poseplug.core.errors import ConfigError
-from poseplug.files.weights import load_weights
+from poseplug.files.weights import WeightKind, load_weights
 from poseplug.models.estimators.base import Estimator
 from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
 
@@ -108,7 +108,11 @@ def list_models(pattern: str = '*', with_weights: bool = False) -> list[str]:
 
 
 def load_model(
-    model: ModelSource | None = None, weights: str | Path | None = None, device: str | torch.device | None = None
+    model: ModelSource | None = None,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+    weight_kind: WeightKind | None = None,
+    map_keypoints: bool = False,
 ) -> Estimator:
     """Build an estimator, load its weights and set it to evaluation mode.
 
@@ -116,6 +120,8 @@ def load_model(
         model: a name of `list_models`, a config file or a loaded config; None for the installed model.
         weights: a checkpoint of that model; None for the weights that a named model is installed with.
         device: where the network runs; by default a GPU if there is one.
+        weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
+        map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
 
     Returns:
         The estimator. Its `predict` takes a `Batch` of inputs; for images and files use `Predictor`.
@@ -136,7 +142,7 @@ def load_model(
         raise ConfigError(
             f'model.type is {type(estimator).__name__}, which is no estimator; give one that predicts poses'
         )
-    load_weights(estimator, files.weights)
+    load_weights(estimator, files.weights, weight_kind, map_keypoints)
     return estimator.to(torch_device).eval()
 
 

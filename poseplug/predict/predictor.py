@@ -26,6 +26,7 @@ from poseplug.core.sample import Batch, Record, Sample
 from poseplug.data.collate import collate
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
+from poseplug.files.weights import WeightKind
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
 from poseplug.predict.box_checks import (
     ImageBoxes,
@@ -66,6 +67,8 @@ class Predictor:
         channels_last: memory format of the network; it changes the speed, not the numbers. None means channels last
             on a CPU, where that is faster, and the config's choice elsewhere.
         detector: finds boxes in images that are given without; see `poseplug.predict.detectors`.
+        weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
+        map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
 
     Attributes:
         name: names of the config and the weights, for result files.
@@ -96,9 +99,11 @@ class Predictor:
         device: str | torch.device | None = None,
         channels_last: bool | None = None,
         detector: Detector | None = None,
+        weight_kind: WeightKind | None = None,
+        map_keypoints: bool = False,
     ):
         cfg, weights, self.name = resolve_model(model, weights)
-        self.model = load_model(cfg, weights, device)
+        self.model = load_model(cfg, weights, device, weight_kind, map_keypoints)
         check_detector(detector, type(self.model).__name__, self.model.finds_instances)
         self.detector = detector
         fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/lab/benchmark.md)

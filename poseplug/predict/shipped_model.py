@@ -18,6 +18,7 @@ from poseplug.config.matching import match_weights
 from poseplug.core.errors import CheckpointError
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
+from poseplug.files.skeleton_record import describe_skeleton
 from poseplug.files.weights import load_weights
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.registry.wiring import freeze_lists
@@ -58,12 +59,13 @@ def package_model(
     weights, card = Path(out_dir) / f'{name}.safetensors', Path(out_dir) / f'{name}.json'
     check_outputs([config, checkpoint], [weights, card])
     cfg = match_weights(load_config(config), checkpoint)
-    model = build_model(cfg)
+    model: Any = build_model(cfg)
     load_weights(model, checkpoint)
+    metadata = {'skeleton': json.dumps(describe_skeleton(model.skeleton))}
     tensors = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
-    data = save(tensors)
+    data = save(tensors, metadata)
     if len(data) > _MAX_FLOAT32_BYTES:
-        data = save({key: convert_to_half(tensor, key) for key, tensor in tensors.items()})
+        data = save({key: convert_to_half(tensor, key) for key, tensor in tensors.items()}, metadata)
     card_content = {
         'name': name,
         'skeleton': asdict(get_skeleton(require_setting(cfg, 'skeleton'))),

@@ -138,9 +138,10 @@ def build_learning_charts(lines: Sequence[Mapping[str, float]]) -> list[Chart]:
     """
     charts = []
     losses = [key for key in _collect_keys(lines) if key.startswith('loss')]
-    single_losses = [key for key in losses if key != 'loss']
+    validation_losses = [key for key in losses if key == 'loss_val']
+    single_losses = [key for key in losses if key not in ('loss', *validation_losses)]
     if losses:
-        keys = single_losses if len(single_losses) > 1 else ['loss']
+        keys = [*(single_losses if len(single_losses) > 1 else ['loss']), *validation_losses]
         series = [_build_series(lines, key, _format_loss_name(key)) for key in keys]
         charts.append(Chart('Learning curve', 'step', 'loss', series, log_scale=_needs_log_scale(series)))
     metrics = [key for key in _collect_keys(lines) if key not in losses and key not in _NON_METRIC_KEYS]
@@ -160,10 +161,12 @@ def _build_series(lines: Sequence[Mapping[str, float]], key: str, name: str) -> 
 
 
 def _format_loss_name(key: str) -> str:
-    """`loss_2` as 'stage 2', `loss_box` as 'box', `loss` as it is."""
+    """`loss_2` as 'stage 2', `loss_box` as 'box', `loss_val` as 'validation', `loss` as it is."""
     if not key.startswith('loss_'):
         return key
     part = key.removeprefix('loss_')
+    if part == 'val':
+        return 'validation'
     return f'stage {part}' if part.isdigit() else part
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,12 +21,15 @@ from torch.torch_version import TorchVersion as Version
 
 from poseplug.config.matching import MATCH_KEY
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError, compose_message, suggest_closest
+from poseplug.core.skeleton import Skeleton
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
-from poseplug.files.weights import adapt_state_dict, check_state_dict, load_checkpoint
+from poseplug.files.skeleton_record import SkeletonRecord, check_keypoints, describe_skeleton, warn_of_unnamed_keypoints
+from poseplug.files.weights import adapt_state_dict, check_state_dict, load_checkpoint, map_keypoints_by_name
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
+_OTHER_KEYPOINT_NAMES = {'upper_neck': 'neck', 'top_head': 'head_top'}  # of MPII and CrowdPose in MMPose, and here
 _RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replacement); the first match counts
 
 # Objects that OpenMMLab's trainers pickle beside the weights: names and colors of data sets, and the log's numbers.
@@ -201,7 +204,9 @@ class ConversionReport:
         return f'names of {self.layout}: {num_read} read, {num_ignored} ignored; {num_filled} tensors filled{match}'
 
 
-def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False) -> ConversionReport:
+def convert_checkpoint(
+    source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False, map_keypoints: bool = False
+) -> ConversionReport:
     """Convert a foreign checkpoint to a .safetensors file for the model of a config.
 
     The file's metadata say whose crops, read-outs and scores the weights were trained for; what loads it follows them.
@@ -211,6 +216,7 @@ def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: b
         cfg: a loaded config of the same network.
         out: path of the new file, ending in .safetensors.
         trust: see `read_foreign_checkpoint`.
+        map_keypoints: whether the channels of the checkpoint are taken by the names of its keypoints.
 
     Returns:
         The report, with path and SHA-256 of the new file.
@@ -218,7 +224,8 @@ def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: b
     Raises:
         ConfigError: `out` has another ending, or is the foreign checkpoint.
         UnsafeFileError: the checkpoint holds more than plain data and is not trusted.
-        CheckpointError: it does not fit the config's model, or is of a network that poseplug does not have.
+        CheckpointError: it does not fit the config's model, is of a network that poseplug does not have, or was trained
+            for other keypoints than those of the config.
     """
     from safetensors.torch import save
 
@@ -229,11 +236,23 @@ def convert_checkpoint(source: Path, cfg: Mapping[str, Any], out: Path, trust: b
     check_outputs([source], [out])
     content = read_foreign_checkpoint(source, trust)
     with torch.random.fork_rng(devices=[]):  # building draws initial weights from the global generator
-        model = build_model(cfg)
-    state, report = convert_state_dict(model, content['state_dict'], source)
+        model: Any = build_model(cfg)
+    record = read_dataset_meta(content.get('meta'))
+    if map_keypoints and record is not None:
+        with torch.random.fork_rng(devices=[]):
+            source_model = build_model({**cfg, 'skeleton': _build_skeleton(record)})
+        state, report = convert_state_dict(source_model, content['state_dict'], source)
+        state = map_keypoints_by_name(model, state, record, source)
+    else:
+        check_keypoints(record, model.skeleton, source)
+        if record is None:
+            warn_of_unnamed_keypoints(model.skeleton, source)
+        state, report = convert_state_dict(model, content['state_dict'], source)
     report.match = _choose_match(model, report.layout)
     report.entries += [ConversionEntry(name, [], reason='not weights') for name in content if name != 'state_dict']
-    metadata = {MATCH_KEY: report.match} if report.match else None
+    metadata = {'skeleton': json.dumps(describe_skeleton(model.skeleton))}
+    if report.match:
+        metadata[MATCH_KEY] = report.match
     data = save({name: value.contiguous() for name, value in state.items()}, metadata)
     write_atomically(out, data)
     report.out_file, report.sha256 = str(out), hashlib.sha256(data).hexdigest()
@@ -252,6 +271,46 @@ def _choose_match(model: nn.Module, layout_name: str) -> str:
         return ''
     replace(codec, match=match)
     return match
+
+
+def read_dataset_meta(meta: Any) -> SkeletonRecord | None:
+    """Read the keypoints that a checkpoint of MMPose 1.x names (`meta.dataset_meta`).
+
+    Args:
+        meta: the checkpoint's `meta`.
+
+    Returns:
+        Names, flip pairs and sigmas, of which the file may lack the latter two; None if it names no keypoints. Names
+        that MMPose has for a keypoint of ours are replaced.
+    """
+    dataset_meta: Any = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    names_by_index: Any = dataset_meta.get('keypoint_id2name') if isinstance(dataset_meta, Mapping) else None
+    has_names = isinstance(names_by_index, Mapping) and bool(names_by_index)
+    if not has_names or not all(isinstance(index, int) for index in names_by_index):
+        return None
+    names = [str(names_by_index[index]) for index in sorted(names_by_index)]
+    keypoints = [_OTHER_KEYPOINT_NAMES.get(name, name) for name in names]
+    flip_indices = _read_numbers(dataset_meta.get('flip_indices'), len(names))
+    flip_pairs = None
+    if flip_indices is not None:
+        pairs = [(i, int(j)) for i, j in enumerate(flip_indices) if i < j < len(names)]
+        flip_pairs = tuple((keypoints[i], keypoints[j]) for i, j in pairs)
+    sigmas = _read_numbers(dataset_meta.get('sigmas'), len(names))
+    name = str(dataset_meta.get('dataset_name', 'the file'))
+    return SkeletonRecord(name, tuple(keypoints), flip_pairs, None if sigmas is None else tuple(sigmas))
+
+
+def _build_skeleton(record: SkeletonRecord) -> Skeleton:
+    """The skeleton of a checkpoint, without limbs, which no file names."""
+    return Skeleton(record.name, record.keypoints, flip_pairs=record.flip_pairs or (), sigmas=record.sigmas)
+
+
+def _read_numbers(value: Any, count: int) -> list[float] | None:
+    """As many numbers, or None; NumPy's arrays are not read (`IgnoredObject`)."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    is_list = isinstance(value, Sequence) and len(value) == count
+    return [float(n) for n in value] if is_list and all(isinstance(n, int | float) for n in value) else None
 
 
 def write_conversion_report(report: ConversionReport, path: Path) -> None:

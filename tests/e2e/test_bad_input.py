@@ -1,5 +1,6 @@
 """Bad input through the real commands: one clear message, exit code 2, no traceback (docs/reference/messages.md)."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import loadmat, savemat
+
+from poseplug.cli.options import parse_cfg_option
+from poseplug.engine import launch
+from poseplug.files.skeleton_record import describe_skeleton
+from poseplug.registry.skeletons import get_skeleton
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/cpm/cpm_synthetic.py'
@@ -159,6 +165,22 @@ def init_with_code(case):
     missing_init(case)
 
 
+def resumed_with_another_rate(case):
+    arguments = case.train()
+    options = dict(map(parse_cfg_option, arguments[arguments.index('--cfg-options') + 1 :]))
+    launch.train(CONFIG, case.run, options=options)
+    logging.getLogger('poseplug').setLevel(logging.NOTSET)  # as in a process of its own
+    case.arguments = ['--resume']
+    case.options['optim_wrapper.optimizer.lr'] = 0.5
+
+
+def init_of_other_keypoints(case):
+    skeleton = get_skeleton('lsp')
+    description = {**describe_skeleton(skeleton), 'name': 'reversed', 'keypoints': list(skeleton.keypoints[::-1])}
+    torch.save({'state_dict': {'x': torch.ones(1)}, 'meta': {'skeleton': description}}, case.folder / 'WEIGHTS.pth')
+    missing_init(case)
+
+
 def misspelled_type(case):
     case.options['model.head.type'] = 'CPMHed'
 
@@ -201,9 +223,15 @@ CASES = {
     overfit_too_many: '11 samples were requested, but the data set has 10; request 1 to 10',
     nothing_to_resume: 'RUN holds no checkpoint to resume from',
     existing_run: 'RUN holds a run already (step_0000003.pth); continue it with --resume',
+    resumed_with_another_rate: (
+        'RUN/step_0000006.pth was trained with other settings: optim_wrapper.optimizer.lr: 0.004 in the checkpoint'
+    ),
     unwritable_run: 'FILE/RUN: Not a directory; name another --work-dir',
     missing_init: 'WEIGHTS.pth: no such checkpoint',
     init_of_another_model: "WEIGHTS.pth is not of the config's model",
+    init_of_other_keypoints: (
+        "WEIGHTS.pth predicts the keypoints of 'reversed', which are not those of the config's skeleton 'lsp': keypoint"
+    ),
     init_damaged: 'WEIGHTS.pth is damaged',
     init_with_code: 'WEIGHTS.pth holds more than plain data: it asks for print',
     misspelled_type: "closest: 'CPMHead'",

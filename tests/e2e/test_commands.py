@@ -31,7 +31,17 @@ def test_training_prints_a_few_lines(command, options, tmp_path):
 
 
 def test_a_finished_run_can_be_extended(command, options, trained):
-    code, out, err = command('train.py', CONFIG, '--work-dir', trained, '--resume', *options, 'train_cfg.max_steps=8')
+    code, out, err = command(
+        'train.py',
+        CONFIG,
+        '--work-dir',
+        trained,
+        '--resume',
+        '--resume-with',
+        'train_cfg',
+        *options,
+        'train_cfg.max_steps=8',
+    )
     assert (code, out) == (0, f'done: 8 steps, in {trained}\n')
     assert 'resumed' in err
     assert 'at step 6 of 8' in err

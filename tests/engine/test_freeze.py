@@ -88,3 +88,40 @@ def test_a_norm_without_parameters_is_frozen_by_the_name_of_its_statistics():
 def test_wrong_patterns_are_errors(patterns, message):
     with pytest.raises(ConfigError, match=message):
         freeze_parameters(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), patterns)
+
+
+# --- the first epochs -------------------------------------------------------------------------------------------------
+
+
+def test_parts_are_frozen_for_the_first_epochs_and_trained_from_then_on(tiny_config, tmp_path, caplog):
+    """An epoch has three steps: nothing of the backbone has changed at step 3, everything at step 6."""
+    cfg = tiny_config(freeze=dict(patterns=BACKBONE, epochs=1), custom_hooks=None)
+    before, runner = initial_weights(cfg), launch.run_training(cfg, tmp_path)
+    assert runner.train_loop.steps_per_epoch == 3
+    frozen = load_checkpoint(tmp_path / 'step_0000003.pth')['state_dict']
+    assert find_changed(before, frozen) == {n for n in frozen if not n.startswith('backbone.')}
+    assert find_changed(before, runner.model.state_dict()) == set(before)
+    assert 'epoch 1: ' in caplog.text
+    assert 'frozen parameter tensors are trained from here' in caplog.text
+
+
+@pytest.mark.parametrize('step', [2, 4])
+def test_a_run_with_a_frozen_epoch_resumes_exactly(tiny_config, assert_resumes_exactly, step):
+    options = {'default_hooks.checkpoint.interval': 2 if step == 2 else 1}
+    assert_resumes_exactly(tiny_config(freeze=dict(patterns=BACKBONE, epochs=1), **options), step + 1)
+
+
+def test_a_part_that_stays_frozen_in_the_whole_run_is_reported(tiny_config, tmp_path, caplog):
+    launch.train(tiny_config(freeze=dict(patterns=BACKBONE, epochs=2)), tmp_path)
+    assert r'freeze: ^backbone\. stay frozen in the whole run, which has 2 epochs and epochs=2' in caplog.text
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(patterns=BACKBONE, epochs=0), 'freeze: epochs is the number of epochs, at least 1; got 0'),
+    (dict(patterns=['^bakbone'], epochs=1), r"freeze: '\^bakbone' matches no parameter"),
+    (dict(patterns=BACKBONE), 'epochs'),
+    (dict(patterns=BACKBONE, epochs=1, epoch=2), 'epoch'),
+])  # fmt: skip
+def test_wrong_settings_of_a_frozen_epoch_are_errors(tiny_config, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        launch.train(tiny_config(freeze=settings), tmp_path)

@@ -90,7 +90,7 @@ def test_frozen_parameters_are_in_no_group_and_a_rule_may_match_them():
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
-    (dict(layer_decay_rate=0.5), r'layer_decay_rate=0.5 needs a backbone with `num_layers` .* which Linear lacks'),
+    (dict(layer_decay_rate=0.5), r'layer_decay_rate=0.5 needs a backbone of several layers .* Linear is neither'),
     (dict(no_weight_decay='bias'), "no_weight_decay is None or 'vectors'; got 'bias'"),
     (dict(rules={'nowhere': dict(lr_mult=2)}), "the rule 'nowhere' matches no parameter; names look like backbone"),
 ])  # fmt: skip

@@ -1,5 +1,7 @@
 """The optimizers and learning-rate schedules of the papers: each works with any model and has its published rates."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
@@ -86,10 +88,23 @@ def build_optimizer(cfg, model):
     return constructor(spec, spec.pop('paramwise_cfg', None))(model).optimizer
 
 
-def test_layer_decay_needs_a_backbone_with_layers(schedule):
-    cfg = schedule('vitpose')
-    with pytest.raises(ConfigError, match='layer_decay_rate=0.75 needs a backbone .* CPMTrunk lacks'):
-        build_optimizer(cfg, build_model(cfg))
+def test_layer_decay_counts_the_modules_of_a_backbone_that_declares_no_layers():
+    """ResNet's last stage learns at the full rate, each one before it at 0.75 of the next; the stem is one layer."""
+    model = SimpleNamespace(backbone=MODELS.build(dict(type='ResNet', depth=18)))
+    model.named_parameters = lambda: ((f'backbone.{n}', p) for n, p in model.backbone.named_parameters())
+    groups = build_param_groups(model, layer_decay_rate=0.75, base_lr=2.0)
+    rates = {id(p): group['lr'] for group in groups for p in group['params']}
+    layers = [['conv1', 'bn1'], ['layer1'], ['layer2'], ['layer3'], ['layer4']]
+    for layers_above, names in enumerate(layers[::-1]):
+        parameters = [p for name in names for p in model.backbone.get_submodule(name).parameters()]
+        assert [rates[id(p)] for p in parameters] == pytest.approx([2.0 * 0.75**layers_above] * len(parameters))
+
+
+def test_layer_decay_needs_a_backbone_with_layers():
+    with pytest.raises(
+        ConfigError, match='layer_decay_rate=0.5 needs a backbone of several layers .* Linear is neither'
+    ):
+        build_param_groups(SimpleNamespace(backbone=nn.Linear(2, 2)), layer_decay_rate=0.5)
 
 
 def test_the_optimizers_are_the_published_ones(schedule):

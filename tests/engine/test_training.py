@@ -81,7 +81,7 @@ def test_overfitting_trains_and_evaluates_on_the_first_samples_without_augmentat
     val_batch = next(val_batches)
     assert all(torch.equal(by_id[r.id], image) for r, image in zip(val_batch.records, val_batch.images, strict=True))
     assert cfg.train_cfg == dict(max_steps=40, val_interval=50)
-    assert not cfg.custom_hooks
+    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']  # as in training
 
 
 @pytest.mark.parametrize(('count', 'message'), [
@@ -103,7 +103,7 @@ def test_the_checkpoint_of_a_run_holds_the_averaged_weights(tiny_config, tmp_pat
 
 
 def test_averaged_weights_are_updated_in_every_step(tiny_config, tmp_path, monkeypatch):
-    """a <- 0.75 a + 0.25 w after every step but the first, in which the averages are the weights themselves."""
+    """a <- d a + (1 - d) w, d = min(0.75, (1 + t) / (10 + t)), after every step but the first: there a = w."""
     weights_by_step = []
     original_run_step = TrainLoop.run_step
 
@@ -116,8 +116,8 @@ def test_averaged_weights_are_updated_in_every_step(tiny_config, tmp_path, monke
     averages = load_checkpoint(tmp_path)['state_dict']
     for name in weights_by_step[0]:
         expected = weights_by_step[0][name]
-        for weights in weights_by_step[1:]:
-            expected = 0.75 * expected + 0.25 * weights[name]
+        for decay, weights in zip((2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15), weights_by_step[1:], strict=True):
+            expected = decay * expected + (1 - decay) * weights[name]
         torch.testing.assert_close(averages[name], expected)
 
 

@@ -14,11 +14,13 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError
 from poseplug.files.weights import load_weights, read_weight_metadata
 from poseplug.predict.predictor import Predictor
+from poseplug.registry.skeletons import get_skeleton
 from poseplug.zoo.mmpose import (
     IGNORED_GLOBALS,
     convert_checkpoint,
     convert_state_dict,
     detect_layout,
+    read_dataset_meta,
     read_foreign_checkpoint,
     write_conversion_report,
 )
@@ -329,7 +331,7 @@ def test_weights_whose_codec_has_one_convention_name_none(tmp_path):
     torch.save(dict(state_dict=to_foreign(build_model(cfg))), tmp_path / 'theirs.pth')
     report = convert_checkpoint(tmp_path / 'theirs.pth', cfg, tmp_path / 'ours.safetensors')
     assert report.match == ''
-    assert read_weight_metadata(tmp_path / 'ours.safetensors') == {}
+    assert [*read_weight_metadata(tmp_path / 'ours.safetensors')] == ['skeleton']
 
 
 def test_the_output_is_safetensors(tmp_path):
@@ -351,3 +353,93 @@ def test_the_command_prints_one_line_per_name_and_the_sha256(command, foreign_fi
     content = json.loads((tmp_path / 'report.json').read_text())
     assert lines[-1] == f'{out}: sha256 {content["sha256"]}'
     assert len(lines) == len(content['entries']) + 2
+
+
+# --- the keypoints that a file names ----------------------------------------------------------------------------------
+
+AP10K = [
+    'L_Eye',
+    'R_Eye',
+    'Nose',
+    'Neck',
+    'Root_of_tail',
+    'L_Shoulder',
+    'L_Elbow',
+    'L_F_Paw',
+    'R_Shoulder',
+    'R_Elbow',
+    'R_F_Paw',
+    'L_Hip',
+    'L_Knee',
+    'L_B_Paw',
+    'R_Hip',
+    'R_Knee',
+    'R_B_Paw',
+]
+POSETRACK = ('nose', 'head_bottom', 'head_top', *get_skeleton('coco').keypoints[3:])
+
+
+def build_dataset_meta(keypoints, flip_indices=None):
+    """What MMPose saves of a data set: plain names and indices, and arrays of NumPy."""
+    names = dict(enumerate(keypoints))
+    return dict(
+        dataset_name='other', num_keypoints=len(names), keypoint_id2name=names, flip_indices=flip_indices,
+        keypoint_colors=np.zeros((len(names), 3), np.uint8), sigmas=np.ones(len(names), np.float32),
+    )  # fmt: skip
+
+
+def save_with_meta(path, dataset_meta):
+    weights = to_foreign(random_model(RESNET, 'DeconvHead'))
+    torch.save(dict(meta=dict(dataset_meta=dataset_meta), state_dict=weights), path)
+    return path
+
+
+@pytest.mark.parametrize(('keypoints', 'message'), [
+    (AP10K, 'keypoint 0 is L_Eye in the file, nose in the config; keypoint 1 is R_Eye'),
+    (POSETRACK, 'keypoint 1 is head_bottom in the file, left_eye in the config; keypoint 2 is head_top'),
+    (get_skeleton('coco').keypoints[::-1], 'keypoint 0 is right_ankle in the file, nose in the config'),
+])  # fmt: skip
+def test_a_file_of_other_keypoints_is_refused(tmp_path, keypoints, message):
+    file = save_with_meta(tmp_path / 'other.pth', build_dataset_meta(keypoints))
+    with pytest.raises(CheckpointError, match=message):
+        convert_checkpoint(file, build_config(RESNET, 'DeconvHead'), tmp_path / 'ours.safetensors', trust=True)
+    assert not (tmp_path / 'ours.safetensors').exists()
+
+
+def test_a_file_of_other_flip_pairs_is_refused(tmp_path):
+    flips = get_skeleton('coco').flip_indices.tolist()
+    file = save_with_meta(tmp_path / 'other.pth', build_dataset_meta(get_skeleton('coco').keypoints, [*range(17)]))
+    with pytest.raises(
+        CheckpointError, match='other flip pairs .* only in the file none, only in the config left_ankle'
+    ):
+        convert_checkpoint(file, build_config(RESNET, 'DeconvHead'), tmp_path / 'ours.safetensors', trust=True)
+    save_with_meta(file, build_dataset_meta(get_skeleton('coco').keypoints, flips))
+    convert_checkpoint(file, build_config(RESNET, 'DeconvHead'), tmp_path / 'ours.safetensors', trust=True)
+
+
+def test_a_converted_file_carries_the_keypoints(tmp_path, caplog):
+    file = save_with_meta(tmp_path / 'coco.pth', build_dataset_meta(get_skeleton('coco').keypoints))
+    convert_checkpoint(file, build_config(RESNET, 'DeconvHead'), tmp_path / 'ours.safetensors', trust=True)
+    load_weights(build_model(build_config(RESNET, 'DeconvHead')), tmp_path / 'ours.safetensors')
+    assert not caplog.records
+
+
+def test_a_file_of_another_order_is_taken_by_name_where_asked(tmp_path):
+    keypoints, cfg = get_skeleton('coco').keypoints, build_config(RESNET, 'DeconvHead')
+    file = save_with_meta(tmp_path / 'reversed.pth', build_dataset_meta(keypoints[::-1]))
+    convert_checkpoint(file, cfg, tmp_path / 'ours.safetensors', trust=True, map_keypoints=True)
+    bias = random_model(RESNET, 'DeconvHead').state_dict()['head.predict.heatmap.bias']
+    assert load_file(tmp_path / 'ours.safetensors')['head.predict.heatmap.bias'].equal(bias.flip(0))
+    save_with_meta(file, build_dataset_meta(POSETRACK))
+    with pytest.raises(CheckpointError, match="lacks 2 keypoints of the skeleton 'coco': left_eye, right_eye"):
+        convert_checkpoint(file, cfg, tmp_path / 'ours.safetensors', trust=True, map_keypoints=True)
+
+
+def test_names_of_mpii_and_crowdpose_are_those_of_ours():
+    mpii = ['upper_neck' if name == 'neck' else name for name in get_skeleton('mpii').keypoints]
+    crowdpose = ['top_head' if name == 'head_top' else name for name in get_skeleton('crowdpose').keypoints]
+    for name, keypoints in (('mpii', mpii), ('crowdpose', crowdpose)):
+        record = read_dataset_meta(dict(dataset_meta=build_dataset_meta(keypoints)))
+        assert record.keypoints == get_skeleton(name).keypoints
+    assert read_dataset_meta(dict(epoch=1)) is None
+    assert read_dataset_meta('text') is None

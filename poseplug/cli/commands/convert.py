@@ -1,6 +1,6 @@
 """Convert weights of MMPose and of official releases.
 
-poseplug convert CHECKPOINT CONFIG --out FILE.safetensors [--report FILE.json] [--trust]
+poseplug convert CHECKPOINT CONFIG --out FILE.safetensors [--report FILE.json] [--map-keypoints] [--trust]
 Weights of MMPose 1.x and of the official HRNet, SimpleBaseline and ViTPose become weights of a config's model.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import add_config_options, add_map_keypoints_option
 
 
 def run(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.zoo.mmpose import convert_checkpoint, write_conversion_report
 
-    report = convert_checkpoint(args.checkpoint, load_config(args.config, args.cfg_options), args.out, args.trust)
+    report = convert_checkpoint(
+        args.checkpoint, load_config(args.config, args.cfg_options), args.out, args.trust, args.map_keypoints
+    )
     for entry in report.entries:
         print(entry)
     if args.report:
@@ -34,4 +36,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='skip the objects that MMEngine stores beside the weights, without running them',
     )
+    add_map_keypoints_option(parser)
     add_config_options(parser)

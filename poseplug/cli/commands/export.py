@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import add_config_options, add_weights_options
 
 
 def run(args: argparse.Namespace) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = match_weights(load_config(args.config, args.cfg_options), args.checkpoint)
     model: Any = build_model(cfg).eval()
-    load_weights(model, args.checkpoint)
+    load_weights(model, args.checkpoint, args.weight_kind, args.map_keypoints)
     file = export_onnx(model, args.out)
     print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB')
     width, height = model.codec.input_size
@@ -45,4 +45,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path, help='a checkpoint of that model, or a work dir')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx', help='the file to write')
+    add_weights_options(parser)
     add_config_options(parser)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.detector_options import add_detector_options, build_optional_detector
+from poseplug.cli.options import add_weights_options
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> None:
         print(f'detector {detector.description}', file=report_stream, flush=True)
     if options.smoother:
         build_smoother(options.smoother)
-    predictor = Predictor(config, weights, device=device, detector=detector)
+    kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    predictor = Predictor(config, weights, device=device, detector=detector, **kinds)
     build_tracker(options.tracker, predictor.skeleton)
     if boxes is not None and predictor.model.finds_instances:
         raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
@@ -89,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--batch-size', type=_parse_positive_int, default=32, help='instances per forward pass (default: 32)'
     )
+    add_weights_options(parser)
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
 
 

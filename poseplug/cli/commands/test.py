@@ -1,6 +1,7 @@
 """Measure a checkpoint on a config's test set.
 
-poseplug test CONFIG CHECKPOINT [--out FILE] [--report DIR] [--predictions FILE.jsonl]
+poseplug test CONFIG CHECKPOINT [--weights raw|averaged] [--map-keypoints]
+    [--out FILE] [--report DIR] [--predictions FILE.jsonl]
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import add_config_options, add_weights_options
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
         results.create_output_folder(args.report, args.report, '--report')
     if args.predictions:
         results.create_output_folder(args.predictions.parent, args.predictions, '--predictions')
-    evaluation = launch.test(cfg, args.checkpoint)
+    evaluation = launch.test(cfg, args.checkpoint, weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
     skeleton = get_skeleton(cfg['skeleton'])
     print(results.format_score_table(evaluation, skeleton))
     print(results.format_evaluation_summary(evaluation))
@@ -49,8 +50,9 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
     from poseplug.predict.predictor import Predictor
     from poseplug.report.page import write_html_report
 
+    predictor = Predictor(cfg, args.checkpoint, weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
     folder = args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent
-    curve, predictor = folder / 'curve.jsonl', Predictor(cfg, args.checkpoint)
+    curve = folder / 'curve.jsonl'
     run_info = dict(config=args.config, checkpoint=args.checkpoint, seconds=f'{evaluation.seconds:.1f}')
     return write_html_report(
         args.report / 'report.html',
@@ -71,4 +73,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--predictions', type=Path, metavar='FILE.jsonl', help='write every image with its predictions, for compare'
     )
+    add_weights_options(parser)
     add_config_options(parser)

@@ -1,6 +1,7 @@
 """Train a config.
 
-poseplug train CONFIG [--work-dir DIR] [--resume | --auto-resume | --init WEIGHTS] [--overfit N]
+poseplug train CONFIG [--work-dir DIR] [--resume | --auto-resume | --init WEIGHTS] [--map-keypoints]
+    [--resume-with KEY ...] [--overfit N]
 On several GPUs or machines: under torchrun (docs/howto/distributed_training.md).
 """
 
@@ -11,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import add_config_options, add_map_keypoints_option
 
 # Must be set before torch is imported: DDP warns of a setting that is intended (poseplug/engine/distributed.py).
 if 'RANK' in os.environ:
@@ -22,7 +23,16 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.engine import launch
 
     resume: bool | Literal['auto'] = 'auto' if args.auto_resume else args.resume
-    result = launch.train(args.config, args.work_dir, resume, args.init, args.cfg_options, args.overfit)
+    result = launch.train(
+        args.config,
+        args.work_dir,
+        resume,
+        args.init,
+        args.cfg_options,
+        args.overfit,
+        args.resume_with,
+        args.map_keypoints,
+    )
     if result.rank == 0:
         print(f'done: {result.steps} steps, in {result.work_dir}')
 
@@ -42,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='continue the run in the work dir if there is one, otherwise start a new one',
     )
     start.add_argument('--init', help='start a new run from the weights in this file, or in URL#sha256=DIGITS')
+    parser.add_argument(
+        '--resume-with',
+        nargs='+',
+        default=[],
+        metavar='KEY',
+        help='settings, such as param_scheduler, that may differ from those of the resumed checkpoint and count from '
+        'there on',
+    )
+    add_map_keypoints_option(parser)
     parser.add_argument(
         '--overfit', type=int, metavar='N', help='train and test on the first N samples alone, without augmentation'
     )

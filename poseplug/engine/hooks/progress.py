@@ -7,8 +7,9 @@ __all__ = ['ProgressHook']
 import json
 import logging
 import math
-import resource
+import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ class ProgressHook(Hook):
 
     A line of the curve holds the step, the mean losses since the line before, the learning rate, the samples per second
     (of the steps and the waits for their batches), `data_wait_fraction` (the fraction of the time, 0 to 1, that is
-    spent waiting for data) and the peak memory in MiB. An evaluation adds a line with its scores.
+    spent waiting for data) and, where it is known, the peak memory in MiB. An evaluation adds a line with its scores.
 
     Args:
         interval: steps between the lines of the curve.
-        tensorboard: whether the same values go to TensorBoard, if it is installed.
+        tensorboard: whether the same values go to TensorBoard, if it is installed. Where the config has a `visualizer`,
+            its backends get them instead.
     """
 
     priority = 'VERY_LOW'
@@ -45,6 +47,7 @@ class ProgressHook(Hook):
         self.interval, self.tensorboard = interval, tensorboard
         self.bar: ProgressBar | None = None
         self.writer: Any = None
+        self.visualizer: Any = None  # of the config
         self.curve_file: Path | None = None  # of several processes the first writes it
         self.wait_seconds, self.num_samples, self.loss_sums = 0.0, 0, dict[str, Any]()
         self.start_time = self.wait_start_time = 0.0
@@ -58,7 +61,8 @@ class ProgressHook(Hook):
         self.curve_file = Path(runner.work_dir) / CURVE_FILE
         _truncate_curve(self.curve_file, runner.iter)
         self.bar = start_progress_bar('training', total=runner.max_iters, start=runner.iter)
-        if self.tensorboard:
+        self.visualizer = runner.visualizer if has_backends(runner.visualizer) else None
+        if self.tensorboard and self.visualizer is None:
             self.writer = _create_tensorboard_writer(Path(runner.work_dir) / 'tensorboard', runner.iter)
 
     def before_train_iter(self, runner: RunnerLike, batch_idx: int, data_batch: Any = None) -> None:
@@ -94,7 +98,9 @@ class ProgressHook(Hook):
             self.bar.close()
         if self.writer is not None:
             self.writer.close()
-        self.bar = self.writer = None
+        if self.visualizer is not None:
+            self.visualizer.close()
+        self.bar = self.writer = self.visualizer = None
 
     def _reset_interval(self, step: int) -> None:
         """Start a new interval after a step."""
@@ -115,7 +121,7 @@ class ProgressHook(Hook):
             'lr': runner.optim_wrapper.get_lr()['lr'][0],
             'samples_per_second': rate,
             'data_wait_fraction': round(self.wait_seconds / seconds, 4),
-            'memory_mib': _get_peak_memory_mib(),
+            **_measure_peak_memory(),
         }
         self._write_curve_line(line)
         if self.bar is not None:
@@ -138,6 +144,13 @@ class ProgressHook(Hook):
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, values['step'])
+        if self.visualizer is not None:
+            self.visualizer.add_scalars({k: v for k, v in values.items() if k != 'step'}, step=values['step'])
+
+
+def has_backends(visualizer: Any) -> bool:
+    """Return whether a visualizer of mmengine writes anywhere."""
+    return bool(getattr(visualizer, '_vis_backends', None))
 
 
 def _average_over_ranks(losses: list[dict[str, float]]) -> dict[str, float]:
@@ -162,11 +175,16 @@ def _parse_curve_step(line: str) -> float:
         return math.inf
 
 
-def _get_peak_memory_mib() -> int:
-    """The peak memory of this process in MiB; on a GPU that of its tensors."""
+def _measure_peak_memory() -> dict[str, int]:
+    """The peak memory of this process as `memory_mib`, on a GPU that of its tensors; empty where it is unknown."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() >> 20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # Linux counts in KiB
+        return {'memory_mib': torch.cuda.max_memory_allocated() >> 20}
+    try:
+        resource: Any = import_module('resource')  # Windows has no such module
+    except ImportError:
+        return {}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {'memory_mib': peak >> (20 if sys.platform == 'darwin' else 10)}  # macOS counts bytes, Linux KiB
 
 
 def _create_tensorboard_writer(folder: Path, step: int) -> Any:

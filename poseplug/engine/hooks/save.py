@@ -6,6 +6,7 @@ __all__ = ['SaveHook']
 
 import logging
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.engine import checkpoint
+from poseplug.engine.distributed import all_reduce_any
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE
 from poseplug.registry import HOOKS
 
 _LOGGER = logging.getLogger('poseplug')
+_STEPS_BETWEEN_CLOCK_CHECKS = 20  # of several processes, which have to agree
 
 
 @HOOKS.register_module()
@@ -27,6 +30,7 @@ class SaveHook(Hook):
 
     Args:
         interval: steps between checkpoints, or epochs if the training loop counts these. The last step is saved, too.
+        interval_minutes: minutes between checkpoints, in addition to `interval`; None saves by steps or epochs alone.
         max_keep_ckpts: the number of newest checkpoints to keep, at least 1; `best.pth` is kept in addition.
         save_best: the name of a score, such as 'PCK@0.2'. When an evaluation improves it, the weights (the averaged
             ones where there are) are saved as `best.pth`. The metric says whether a lower score is a better one. None
@@ -39,11 +43,19 @@ class SaveHook(Hook):
 
     priority = 'LOWEST'
 
-    def __init__(self, interval: int = 1, max_keep_ckpts: int = 2, save_best: str | None = None):
-        if interval < 1 or max_keep_ckpts < 1:
+    def __init__(
+        self,
+        interval: int = 1,
+        max_keep_ckpts: int = 2,
+        save_best: str | None = None,
+        interval_minutes: float | None = 10.0,
+    ):
+        if interval < 1 or max_keep_ckpts < 1 or (interval_minutes is not None and interval_minutes <= 0):
             raise ConfigError(
-                f'SaveHook: interval and max_keep_ckpts are at least 1; got {interval} and {max_keep_ckpts}'
+                f'SaveHook: interval and max_keep_ckpts are at least 1; got {interval} and {max_keep_ckpts}; and '
+                f'interval_minutes is above 0; got {interval_minutes}'
             )
+        self.interval_minutes, self.last_saved_time = interval_minutes, time.monotonic()
         self.interval, self.max_keep_ckpts, self.save_best = interval, max_keep_ckpts, save_best
         self.best_score: float | None = None
         self.last_saved_step: int | None = None
@@ -53,6 +65,7 @@ class SaveHook(Hook):
         self._check_score_name(runner)
         if runner.rank == 0:
             checkpoint.remove_partial_files(Path(runner.work_dir))
+        self.last_saved_time = time.monotonic()
 
     def before_train_iter(self, runner: RunnerLike, batch_idx: int, data_batch: Any = None) -> None:
         """Save the result of the previous steps, if it is due.
@@ -60,8 +73,15 @@ class SaveHook(Hook):
         This is the start of the next step rather than the end of the last one, so that an evaluation that was due in
         between is part of the checkpoint.
         """
-        if runner.iter and runner.iter % (self.interval * runner.train_loop.steps_per_unit) == 0:
+        is_due = runner.iter % (self.interval * runner.train_loop.steps_per_unit) == 0
+        if runner.iter and (is_due or self._is_time_for_save(runner)):
             self.save(runner)
+
+    def _is_time_for_save(self, runner: RunnerLike) -> bool:
+        """Whether the last checkpoint is `interval_minutes` old; several processes ask each other now and then."""
+        if self.interval_minutes is None or (runner.world_size > 1 and runner.iter % _STEPS_BETWEEN_CLOCK_CHECKS):
+            return False
+        return all_reduce_any(time.monotonic() - self.last_saved_time >= 60 * self.interval_minutes)
 
     def after_train(self, runner: RunnerLike) -> None:
         self.save(runner)
@@ -124,6 +144,8 @@ class SaveHook(Hook):
 
     def _write(self, runner: RunnerLike, file_name: str) -> None:
         """Collect the checkpoint in all processes, and write it in the first."""
+        if file_name != BEST_CHECKPOINT_FILE:
+            self.last_saved_time = time.monotonic()
         content = runner.collect_checkpoint()
         if runner.rank != 0:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ['Estimator', 'OptimizerWrapper']
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -18,6 +18,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.core.weight_names import weight_name
 from poseplug.files.weights import has_finite_values
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
+from poseplug.models.estimators.keypoint_weights import KeypointMapping, map_keypoint_weights
 from poseplug.models.estimators.network import NETWORK_SLOTS, FieldNetwork, StageFields
 from poseplug.models.estimators.postprocess import Postprocess
 from poseplug.registry.wiring import Slot
@@ -102,6 +103,22 @@ class Estimator(nn.Module):
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.network.device
+
+    def map_keypoint_weights(self, state_dict: Mapping[str, Tensor], file_keypoints: Sequence[str]) -> KeypointMapping:
+        """Take the channels of a file's head by the names of their keypoints.
+
+        Args:
+            state_dict: Weights of this network for other keypoints, by name.
+            file_keypoints: The names of these.
+
+        Returns:
+            The weights for this estimator's keypoints; channels of those that the file lacks are this estimator's.
+
+        Raises:
+            CheckpointError: The head does not say which channel is whose, or the file has another head.
+        """
+        head = self.network.active_parts()['head']
+        return map_keypoint_weights(self.codec, head, self.state_dict(), state_dict, file_keypoints)
 
     # --- training -----------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ['Head', 'find_stride_indices']
+__all__ = ['FieldAxis', 'Head', 'find_first_weight', 'find_stride_indices']
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from poseplug.core.errors import MismatchError
+
+
+@dataclass(frozen=True)
+class FieldAxis:
+    """An axis of a weight whose channels are those of fields.
+
+    Attributes:
+        tensor: Name of the weight in the head.
+        axis: Index of the axis: 0 where the layer predicts the fields, 1 where it reads them.
+        fields: Names of the fields, one after the other along the axis.
+        start: Index of the first of their channels.
+        repeats: Numbers per channel of a field, one after the other.
+    """
+
+    tensor: str
+    axis: int
+    fields: tuple[str, ...]
+    start: int = 0
+    repeats: int = 1
 
 
 class Head(nn.Module):
@@ -67,6 +87,19 @@ class Head(nn.Module):
         Returns:
             The stages, each with fields (B, ...) by name.
         """
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List every axis of a weight along which the channels of fields lie, of all layers that predict or read them.
+
+        Weights of other keypoints are carried over along these by name. A head that does not list them, as by default,
+        cannot use such weights.
+        """
+        return []
+
+
+def find_first_weight(module: nn.Module) -> str:
+    """Return the name of the weight of the first layer in a module."""
+    return next(name for name, _ in module.named_parameters() if name.endswith('weight'))
 
 
 def find_stride_indices(part: str, in_channels: Sequence[int], strides: Sequence[int], stride: float) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
-from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.heads.base import FieldAxis, Head, find_first_weight, find_stride_indices
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import LayerSpec, conv_stack, init_convolutions
 from poseplug.registry import MODELS
@@ -127,6 +127,18 @@ class CPMHead(Head):
             stages.append(heatmaps)
         names, counts = list(self.fields), list(self.fields.values())
         return [dict(zip(names, stage.split(counts, dim=1), strict=True)) for stage in stages]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List the axes of the predicted fields, and of those that the later stages read."""
+        names = tuple(self.fields)
+        axes = [FieldAxis(f'predict.{name}', 0, names) for name, _ in self.predict.named_parameters()]
+        for t, context in enumerate(self.contexts):
+            # image features, heatmaps, and the center map in the last channel, or heatmaps first
+            weight = find_first_weight(context)
+            num_before = context.get_parameter(weight).shape[1] - sum(self.fields.values()) - 1
+            start = 0 if self.heatmaps_first else num_before
+            axes.append(FieldAxis(f'contexts.{t}.{weight}', 1, names, start))
+        return axes
 
     def draw_center_map(self, like: Tensor, centers: Tensor | None) -> Tensor:
         """Draw the Gaussian around the subject and average-pool it to the grid of the fields.

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from poseplug.core.errors import MismatchError
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.heads.simple import compute_upscale_factor
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
@@ -66,6 +66,9 @@ class DeconvHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         return [self.predict(self.deconvs(features[-1]))]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        return self.predict.list_axes('predict')
 
 
 def count_deconv_layers(part: str, strides: Sequence[int], stride: float) -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.heads.base import FieldAxis, Head, find_stride_indices
 from poseplug.models.layers.building import BATCH_NORM, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import conv_stack, init_convolutions
 from poseplug.registry import MODELS
@@ -33,6 +33,14 @@ class FieldConvs(nn.ModuleDict):
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the fields, each (B, its channels, H, W), of features (B, C, H, W)."""
         return {name: conv(features) for name, conv in self.items()}
+
+    def list_axes(self, name: str) -> list[FieldAxis]:
+        """List the axes of the fields.
+
+        Args:
+            name: Of this module in its head.
+        """
+        return [FieldAxis(f'{name}.{n}', 0, (n.split('.')[0],)) for n, _ in self.named_parameters()]
 
 
 @MODELS.register_module()
@@ -78,3 +86,6 @@ class HeatmapHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         return [self.predict(self.hidden(features[self.feature_index]))]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        return self.predict.list_axes('predict')

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.hourglass import HourglassStack, PreActResidual
-from poseplug.models.heads.base import Head, find_stride_indices
+from poseplug.models.heads.base import FieldAxis, Head, find_first_weight, find_stride_indices
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
@@ -91,3 +91,12 @@ class HourglassHead(Head):
             if t < len(self.remaps):
                 stack_input = stack_input + self.remaps[t](torch.cat(list(stages[-1].values()), dim=1))
         return stages
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List the axes of the predicted fields, and of those that the next stack reads."""
+        axes = []
+        for t, layers in enumerate(self.predict):
+            assert isinstance(layers, FieldConvs)
+            axes += layers.list_axes(f'predict.{t}')
+        weights = [f'remaps.{t}.{find_first_weight(remap)}' for t, remap in enumerate(self.remaps)]
+        return axes + [FieldAxis(name, 1, tuple(self.fields)) for name in weights]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from poseplug.core.errors import MismatchError
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.registry import MODELS
 
 
@@ -39,6 +39,9 @@ class RegressionHead(Head):
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         return [self.points(features[-1].mean(dim=(2, 3)))]
 
+    def list_field_axes(self) -> list[FieldAxis]:
+        return self.points.list_axes('points')
+
 
 class PointLayers(nn.ModuleDict):
     """One linear layer per field, from one vector per image.
@@ -58,6 +61,18 @@ class PointLayers(nn.ModuleDict):
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the fields, each (B, K, values), of vectors (B, C)."""
         return {name: layer(features).unflatten(1, (self.num_keypoints[name], -1)) for name, layer in self.items()}
+
+    def list_axes(self, name: str) -> list[FieldAxis]:
+        """List the axes of the fields, with several numbers per keypoint.
+
+        Args:
+            name: Of this module in its head.
+        """
+        return [
+            FieldAxis(f'{name}.{n}', 0, (field,), repeats=len(p) // self.num_keypoints[field])
+            for n, p in self.named_parameters()
+            for field in (n.split('.')[0],)
+        ]
 
 
 def check_point_shapes(part: str, shapes: Mapping[str, tuple[int, ...]], num_values: int, hint: str) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.regression import PointLayers, check_point_shapes
 from poseplug.registry import MODELS
 
@@ -40,3 +40,6 @@ class RLEHead(Head):
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         fields = self.points(features[-1].mean(dim=(2, 3)))
         return [{n: torch.cat([f[..., :2], f[..., 2:].sigmoid()], dim=-1) for n, f in fields.items()}]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        return self.points.list_axes('points')

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from poseplug.core.geometry import Size
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.simcc import (
     BinLayers,
     FieldShapes,
@@ -72,3 +72,7 @@ class RTMCCHead(Head):
         maps = self.maps(check_feature_size('RTMCCHead', features[-1], self.feature_size, self.input_size))
         # (B, K, H, W) to one token (H * W) per keypoint, then to `hidden_dims`
         return [self.bins(self.attention(self.tokens(maps.flatten(2))))]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List the axes of the map per keypoint, from which all fields are predicted."""
+        return [FieldAxis(f'maps.{name}', 0, ('x',)) for name, _ in self.maps.named_parameters()]

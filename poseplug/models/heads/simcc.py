@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import Size
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.deconv import build_deconv_layers, expand_widths
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
@@ -72,6 +72,10 @@ class SimCCHead(Head):
         maps = self.maps(self.deconvs(feature_map))
         # (B, K, H, W) to one token (H * W) per keypoint
         return [self.bins(maps.flatten(2))]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List the axes of the map per keypoint, from which all fields are predicted."""
+        return [FieldAxis(f'maps.{name}', 0, ('x',)) for name, _ in self.maps.named_parameters()]
 
 
 class BinLayers(nn.ModuleDict):

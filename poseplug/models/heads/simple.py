@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poseplug.core.errors import MismatchError
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.registry import MODELS
 
@@ -51,6 +51,9 @@ class SimpleHead(Head):
         feature_map = features[-1]
         size = [round(n * self.upscale_factor) for n in feature_map.shape[-2:]]
         return [self.predict(upsample_bilinear(feature_map.relu(), size))]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        return self.predict.list_axes('predict')
 
 
 def compute_upscale_factor(part: str, strides: Sequence[int], stride: float) -> float:

@@ -1,0 +1,66 @@
+"""Freezes parts of a model for the first epochs."""
+
+from __future__ import annotations
+
+__all__ = ['FreezeHook']
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+from torch import nn
+
+from poseplug.core.errors import ConfigError
+from poseplug.engine.freeze import find_frozen_names, freeze_parameters
+from poseplug.engine.runner_types import RunnerLike
+from poseplug.registry import HOOKS
+
+_LOGGER = logging.getLogger('poseplug')
+
+
+@HOOKS.register_module()
+class FreezeHook(Hook):
+    """Keeps parameters and running statistics as they are in the first epochs, and trains them from then on.
+
+    A config writes `freeze=dict(patterns=['^backbone'], epochs=2)`. Whether they are frozen follows from the epoch
+    alone, so that a resumed run is exact.
+
+    Args:
+        patterns: regular expressions, as in `poseplug.engine.freeze.freeze_parameters`.
+        epochs: the number of epochs.
+
+    Raises:
+        ConfigError: `epochs` is below 1, or a pattern matches nothing.
+    """
+
+    def __init__(self, patterns: Sequence[str], epochs: int):
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ConfigError(f'freeze: epochs is the number of epochs, at least 1; got {epochs!r}')
+        self.patterns, self.epochs = patterns, epochs
+        self.parameters: list[nn.Parameter] = []  # that are frozen now
+        self.norm_names: list[str] = []
+
+    def before_train(self, runner: RunnerLike) -> None:
+        """Freeze the parameters, if the run is in one of the first epochs."""
+        model: Any = runner.bare_model
+        if self.epochs >= runner.train_loop.max_epochs:
+            message = 'freeze: %s stay frozen in the whole run, which has %d epochs and epochs=%d'
+            _LOGGER.warning(message, ', '.join(self.patterns), runner.train_loop.max_epochs, self.epochs)
+        names = find_frozen_names(model, self.patterns)
+        if runner.epoch >= self.epochs:
+            return
+        self.parameters = [p for n, p in model.named_parameters() if n in names and p.requires_grad]
+        self.norm_names = freeze_parameters(model, self.patterns)
+        runner.frozen_norms.extend(self.norm_names)
+
+    def before_train_epoch(self, runner: RunnerLike) -> None:
+        """Train the parameters from the epoch on in which they are due."""
+        if runner.epoch < self.epochs or not self.parameters:
+            return
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+        runner.frozen_norms[:] = [name for name in runner.frozen_norms if name not in self.norm_names]
+        runner.set_train_mode()
+        _LOGGER.info('epoch %d: %d frozen parameter tensors are trained from here', runner.epoch, len(self.parameters))
+        self.parameters = []
