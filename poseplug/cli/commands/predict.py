@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     errors = folders.check_inputs(listing.files, boxes, args.box_format)
     if not args.skip_bad or len(errors) == len(listing.files):
         folders.raise_input_errors(errors)
-    guard = InputGuard([*listing.files, config, weights, args.detector, *(args.boxes or ())])
+    guard = InputGuard([*listing.files, config, weights, args.detector, args.detector_weights, *(args.boxes or ())])
     with folders.PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, args.skip_bad) as writer:
         for file, reason in errors.items():
             writer.skip_file(file, reason)

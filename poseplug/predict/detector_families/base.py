@@ -11,6 +11,7 @@ __all__ = [
     'count_grid_cells',
     'cxcywh_to_xyxy',
     'grid_cell_centers',
+    'is_ultralytics',
     'parse_class_names',
 ]
 
@@ -151,6 +152,11 @@ def grid_cell_centers(input_size: Size, strides: Sequence[int], center: float = 
         centers.append(stride * (np.stack([x, y], axis=1) + center))
         cell_strides.append(np.full((columns * rows, 1), float(stride)))
     return np.concatenate(centers), np.concatenate(cell_strides)
+
+
+def is_ultralytics(info: OnnxGraphInfo) -> bool:
+    """Whether a file's metadata says that Ultralytics' exporter wrote it."""
+    return info.metadata.get('author') == 'Ultralytics'
 
 
 def parse_class_names(metadata: Mapping[str, str]) -> dict[int, str]:

@@ -17,16 +17,18 @@ from poseplug.predict.detector_families.base import (
     DetectorFamily,
     build_candidates,
     build_labeled_candidates,
+    count_grid_cells,
     cxcywh_to_xyxy,
+    is_ultralytics,
     parse_class_names,
 )
-from poseplug.predict.detector_families.ultralytics import is_ultralytics
 from poseplug.predict.detector_input import DetectorInput
 from poseplug.registry import DETECTOR_FAMILIES
 
 _RFDETR_NAMES = {'dets', 'labels'}
 _SHARED_NAMES = ({'pred_logits', 'pred_boxes'}, {'logits', 'pred_boxes'})  # of RT-DETR's and transformers' exporters
 _DETR_CLASSES = 92  # of the first DETR on COCO: its scores are a softmax with a background class, which is not read
+_YOLO_STRIDES = (8, 16, 32)
 _SCORED_NAMES = {'labels', 'boxes', 'scores'}
 
 
@@ -66,8 +68,12 @@ class RTDETR(DetectorFamily):
 
     def recognizes(self, info: OnnxGraphInfo, shapes: Mapping[str, tuple[int, ...]], input_size: Size) -> bool:
         if len(shapes) == 1:
-            num_columns = 4 + len(parse_class_names(info.metadata))
-            return is_ultralytics(info) and next(iter(shapes.values()))[1:] == (num_columns,)
+            shape = next(iter(shapes.values()))
+            has_columns = shape[1:] == (4 + len(parse_class_names(info.metadata)),)
+            # A YOLO has a row or column per cell; an end-to-end one says so.
+            is_yolo = shape[:1] == (count_grid_cells(input_size, _YOLO_STRIDES),)
+            is_final = info.metadata.get('end2end') == 'True'
+            return is_ultralytics(info) and has_columns and not is_yolo and not is_final
         if set(shapes) == _SCORED_NAMES:
             return len(info.inputs) == 2
         pair = _find_query_shapes(shapes)

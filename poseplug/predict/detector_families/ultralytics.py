@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['Ultralytics', 'YOLOv5', 'is_ultralytics']
+__all__ = ['Ultralytics', 'YOLOv5']
 
 from collections.abc import Mapping
 
@@ -17,6 +17,7 @@ from poseplug.predict.detector_families.base import (
     build_labeled_candidates,
     count_grid_cells,
     cxcywh_to_xyxy,
+    is_ultralytics,
     parse_class_names,
 )
 from poseplug.registry import DETECTOR_FAMILIES
@@ -25,12 +26,8 @@ _STRIDE_SETS = ((8, 16, 32), (4, 8, 16, 32), (8, 16, 32, 64))
 _NUM_ROW_COLUMNS = 6  # two corners, score, class
 _MAX_ROWS = 1000  # of a file with suppression inside: 300 unless its export said otherwise
 _TASKS = ('detect', 'pose', 'segment')  # what they add to a row follows the columns of a detector
+_NUM_COCO_CLASSES = 80
 _ANCHORS_PER_CELL = 3  # of YOLOv5
-
-
-def is_ultralytics(info: OnnxGraphInfo) -> bool:
-    """Whether a file's metadata says that Ultralytics' exporter wrote it."""
-    return info.metadata.get('author') == 'Ultralytics'
 
 
 @DETECTOR_FAMILIES.register_module()
@@ -52,14 +49,15 @@ class Ultralytics(DetectorFamily):
         if is_ultralytics(info):
             return layout is not None
         num_cells = [count_grid_cells(input_size, strides) for strides in _STRIDE_SETS]
-        if layout == 'columns':
-            return shape[1] in num_cells
+        if layout != 'rows':
+            return layout == 'transposed' or (layout == 'columns' and shape[1] in num_cells)
         return shape[1:] == (_NUM_ROW_COLUMNS,) and 1 < shape[0] <= _MAX_ROWS and shape[0] not in num_cells
 
     def read(self, info: OnnxGraphInfo, outputs: Mapping[str, np.ndarray], input_size: Size) -> Candidates | None:
         table = next(iter(outputs.values()))  # prototypes of masks may follow
         layout = _choose_layout(info, table.shape, input_size) if _is_of_task(info) else None
-        if layout == 'columns':
+        if layout in ('columns', 'transposed'):
+            table = table if layout == 'columns' else table.T
             num_classes = len(parse_class_names(info.metadata)) or len(table) - 4
             return build_candidates(cxcywh_to_xyxy(table[:4].T), table[4 : 4 + num_classes].T, overlap=True)
         if layout == 'rows':
@@ -73,18 +71,22 @@ def _is_of_task(info: OnnxGraphInfo) -> bool:
 
 
 def _choose_layout(info: OnnxGraphInfo, shape: tuple[int, ...], input_size: Size) -> str | None:
-    """'columns' or 'rows': what an output of a shape holds; None if it is neither."""
+    """'columns', 'transposed' or 'rows': what an output of a shape holds; None if it is none of them."""
     if len(shape) != 2:
         return None
-    num_classes = len(parse_class_names(info.metadata))
-    has_cells = shape[1] in {count_grid_cells(input_size, strides) for strides in _STRIDE_SETS}
-    is_wide = shape[0] < shape[1] and shape[1] != _NUM_ROW_COLUMNS
-    if not _says_end_to_end(info) and shape[0] >= 4 + max(1, num_classes) and (has_cells or is_wide):
+    cell_counts = {count_grid_cells(input_size, strides) for strides in _STRIDE_SETS}
+    num_classes, is_final = len(parse_class_names(info.metadata)), _says_end_to_end(info)
+    has_classes = not is_final and shape[0] >= 4 + max(1, num_classes)
+    if has_classes and shape[1] in cell_counts:
         return 'columns'
-    if is_ultralytics(info) and shape[1] == 4 + num_classes and not _says_end_to_end(info):
+    if not is_final and shape[0] in cell_counts and shape[1] == 4 + (num_classes or _NUM_COCO_CLASSES):
+        return 'transposed'
+    if is_ultralytics(info) and not is_final and shape[1] == 4 + num_classes:
         return None  # its RT-DETR
     extends_rows = shape[1] > _NUM_ROW_COLUMNS and info.metadata.get('task') in _TASKS[1:]
-    return 'rows' if shape[1] == _NUM_ROW_COLUMNS or extends_rows else None
+    if shape[1] == _NUM_ROW_COLUMNS or extends_rows:
+        return 'rows'
+    return 'columns' if has_classes else None
 
 
 def _says_end_to_end(info: OnnxGraphInfo) -> bool:
@@ -101,7 +103,8 @@ class YOLOv5(DetectorFamily):
     def recognizes(self, info: OnnxGraphInfo, shapes: Mapping[str, tuple[int, ...]], input_size: Size) -> bool:
         shape = next(iter(shapes.values()))
         num_anchors = {_ANCHORS_PER_CELL * count_grid_cells(input_size, strides) for strides in _STRIDE_SETS}
-        return len(shapes) == 1 and len(shape) == 2 and shape[0] in num_anchors and shape[1] > 5
+        has_anchors = len(shape) == 2 and shape[0] in num_anchors and shape[1] > 5
+        return len(shapes) == 1 and has_anchors and not is_ultralytics(info)
 
     def read(self, info: OnnxGraphInfo, outputs: Mapping[str, np.ndarray], input_size: Size) -> Candidates | None:
         rows = next(iter(outputs.values()))

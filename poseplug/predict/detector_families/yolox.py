@@ -17,6 +17,7 @@ from poseplug.predict.detector_families.base import (
     count_grid_cells,
     cxcywh_to_xyxy,
     grid_cell_centers,
+    is_ultralytics,
 )
 from poseplug.predict.detector_families.mmdeploy import begins_with_slices, has_mmdeploy_names, read_mmdeploy_outputs
 from poseplug.predict.detector_input import DetectorInput
@@ -24,7 +25,8 @@ from poseplug.registry import DETECTOR_FAMILIES
 
 _STRIDES = (8, 16, 32)
 _NUM_BOX_COLUMNS = 5  # center, size, and the chance of an object
-_NANODET_COLUMNS = 80 + 32  # a NanoDet of COCO's classes has as many cells, and these columns
+# NanoDet and a transposed YOLOv8 have as many cells, and on COCO these columns.
+_OTHER_COLUMNS = (80 + 32, 80 + 4)
 _MAX_LOG_SIZE = 20.0  # a logarithm of a size in strides beyond this would not be finite, or far larger than any image
 
 
@@ -43,9 +45,11 @@ class YOLOX(DetectorFamily):
         if has_mmdeploy_names(shapes):
             return begins_with_slices(info)
         shape = next(iter(shapes.values()))
-        if len(shapes) != 1 or len(shape) != 2 or shape[0] != count_grid_cells(input_size, _STRIDES):
+        if is_ultralytics(info) or len(shapes) != 1 or len(shape) != 2:
             return False
-        return shape[1] > _NUM_BOX_COLUMNS and shape[1] != _NANODET_COLUMNS
+        if shape[0] != count_grid_cells(input_size, _STRIDES):
+            return False
+        return shape[1] > _NUM_BOX_COLUMNS and shape[1] not in _OTHER_COLUMNS
 
     def read(self, info: OnnxGraphInfo, outputs: Mapping[str, np.ndarray], input_size: Size) -> Candidates | None:
         if len(outputs) > 1:

@@ -97,6 +97,25 @@ class TestUltralytics(FamilyLaws):
         return {'output0': encoders.encode_columns(boxes, class_scores, encoders.count_cells(SIZE, 8, 16, 32))}
 
 
+class TestUltralyticsTransposed(FamilyLaws):
+    name = 'Ultralytics'
+
+    def encode_boxes(self, boxes, class_scores):
+        scores = np.concatenate([class_scores, np.zeros((len(boxes), 77))], axis=1)
+        return {'output0': encoders.encode_columns(boxes, scores, encoders.count_cells(SIZE, 8, 16, 32)).T}
+
+
+class TestUltralyticsByItsMetadata(FamilyLaws):
+    """A table of as many rows as cells, as YOLOX has it."""
+
+    name = 'Ultralytics'
+    info = describe({**ULTRALYTICS, 'names': str(dict(enumerate(['person', 'dog', 'cat', *map(str, range(329))])))})
+
+    def encode_boxes(self, boxes, class_scores):
+        scores = np.concatenate([class_scores, np.zeros((len(boxes), 329))], axis=1)
+        return {'output0': encoders.encode_columns(boxes, scores, encoders.count_cells(SIZE, 8, 16, 32))}
+
+
 class TestUltralyticsPose(FamilyLaws):
     """A pose model of one class as a detector: its keypoints follow the class score."""
 
@@ -110,6 +129,16 @@ class TestUltralyticsPose(FamilyLaws):
 
 class TestUltralyticsEndToEnd(FamilyLaws):
     name = 'Ultralytics'
+
+    def encode_boxes(self, boxes, class_scores):
+        return {'output0': encoders.encode_rows(boxes, class_scores, 300)}
+
+
+class TestUltralyticsEndToEndOfTwoClasses(FamilyLaws):
+    """Six columns are those of RT-DETR with two classes, too."""
+
+    name = 'Ultralytics'
+    info = describe({**ULTRALYTICS, 'names': "{0: 'person', 1: 'dog'}", 'end2end': 'True'})
 
     def encode_boxes(self, boxes, class_scores):
         return {'output0': encoders.encode_rows(boxes, class_scores, 300)}
@@ -220,6 +249,14 @@ def test_outputs_of_no_family_are_an_error_that_lists_them_and_all_families(shap
         recognize_family('x.onnx', describe(), shapes, SIZE)
     for name in (*shapes, *list_detector_families()):
         assert name in str(error.value)
+
+
+def test_a_named_family_reads_as_many_cells_as_there_are():
+    boxes, scores = np.array([[8.0, 8, 40, 72]]), np.array([[0.8] + [0] * 79])
+    outputs = {'output0': encoders.encode_columns(boxes, scores, 20)}
+    candidates = DETECTOR_FAMILIES.build(dict(type='Ultralytics')).read(describe(), outputs, SIZE)
+    assert candidates.boxes[0].tolist() == [8, 8, 40, 72]
+    assert candidates.class_scores[0, 0] == 0.8
 
 
 def test_a_file_for_rotated_boxes_is_no_detector():
