@@ -114,8 +114,12 @@ def collect_keypoint_errors(predictions: PredictionFile) -> KeypointErrors:
         tables.append(np.column_stack([np.full(len(table), index), table]))
         oks.append(image_oks)
     rows = np.concatenate(tables) if tables else np.zeros((0, 7))
-    integers = [rows[:, i].astype(int) for i in range(3)]
-    return KeypointErrors(*integers, rows[:, 3], rows[:, 4], rows[:, 5], rows[:, 6] > 0, np.array(oks))
+    image_indices, keypoint_indices, kinds = rows[:, :3].astype(int).T
+    similarities, scores, areas, is_occluded = rows[:, 3:].T
+    is_occluded = is_occluded > 0
+    return KeypointErrors(
+        image_indices, keypoint_indices, kinds, similarities, scores, areas, is_occluded, np.array(oks)
+    )
 
 
 def _classify_image(image: ImagePredictions, sigmas: np.ndarray) -> tuple[np.ndarray, float]:
@@ -127,9 +131,9 @@ def _classify_image(image: ImagePredictions, sigmas: np.ndarray) -> tuple[np.nda
     counted = np.flatnonzero(labeled.any(axis=1))
     if not len(counted):
         return np.zeros((0, 6)), float('nan')
-    matches = _match_predictions(image, sigmas)
+    matches = match_predictions(image, sigmas)
     rows, oks = [], []
-    for n in counted:
+    for n in counted.tolist():
         keypoints = np.flatnonzero(labeled[n])
         if n in matches:
             m = matches[n]
@@ -147,10 +151,18 @@ def _classify_image(image: ImagePredictions, sigmas: np.ndarray) -> tuple[np.nda
     return np.concatenate(rows), float(np.mean(oks))
 
 
-def _match_predictions(image: ImagePredictions, sigmas: np.ndarray) -> dict[int, int]:
-    """The prediction of each annotated instance: its subject's, or the highest-scoring that is most similar to it."""
+def match_predictions(image: ImagePredictions, sigmas: np.ndarray) -> dict[int, int]:
+    """Match annotated instances to predictions: that of their box, or the highest-scoring one that is similar to them.
+
+    Args:
+        image: N annotated and M predicted instances.
+        sigmas: (K,) by which they are compared.
+
+    Returns:
+        The index of the prediction by that of the annotated instance.
+    """
     matches = {int(n): m for m, n in enumerate(image.subjects) if n != NO_SUBJECT}
-    similarities = _measure_similarities(image, image.predicted, sigmas)  # (M, N, K)
+    similarities = measure_similarities(image, image.predicted, sigmas)  # (M, N, K)
     labeled = image.visible > 0
     counts = np.maximum(labeled.sum(axis=1), 1)
     oks = (similarities * labeled).sum(axis=2) / counts
@@ -163,8 +175,17 @@ def _match_predictions(image: ImagePredictions, sigmas: np.ndarray) -> dict[int,
     return matches
 
 
-def _measure_similarities(image: ImagePredictions, points: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Similarity (M, N, K) of points (M, K, 2) to the annotated keypoints of the same index."""
+def measure_similarities(image: ImagePredictions, points: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Compute the similarity of points to the annotated keypoints of the same index.
+
+    Args:
+        image: N annotated instances of K keypoints.
+        points: (M, K, 2) px.
+        sigmas: (K,).
+
+    Returns:
+        (M, N, K), from 0 to 1.
+    """
     squares = ((points[:, None] - image.annotated[None]) ** 2).sum(axis=-1)
     scales = 2 * np.maximum(image.areas, _MIN_AREA_PX2)[:, None] * (2 * sigmas) ** 2
     return np.nan_to_num(np.exp(-squares / scales))
@@ -175,7 +196,7 @@ def _classify_instance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The kind (K,) of each predicted keypoint (K, 2) of an annotated instance, and its similarity (K,)."""
     # (K predicted, N, K annotated): every predicted keypoint against every annotated one.
-    everywhere = np.stack([_measure_similarities(image, np.tile(p, (1, len(sigmas), 1)), sigmas)[0] for p in points])
+    everywhere = np.stack([measure_similarities(image, np.tile(p, (1, len(sigmas), 1)), sigmas)[0] for p in points])
     everywhere = everywhere * (image.visible > 0)
     keypoints = np.arange(len(sigmas))
     similarities = everywhere[keypoints, index, keypoints].copy()
@@ -200,12 +221,13 @@ def bootstrap_ratios(
         seed: of the random numbers; the same seed draws the same images, so that two results can be compared in pairs.
 
     Returns:
-        (1 + num_resamples, C) ratios: of all images, then of every resample.
+        (1 + num_resamples, C) ratios: of all images, then of every resample; NaN where the denominator is 0.
     """
     count = len(numerators)
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), num_resamples)
     weights = np.concatenate([np.ones((1, count)), weights])
-    return (weights @ numerators) / np.maximum(weights @ denominators, 1e-12)[:, None]
+    totals = (weights @ denominators)[:, None]
+    return np.where(totals > 0, (weights @ numerators) / np.where(totals > 0, totals, 1), np.nan)
 
 
 def summarize_resamples(ratios: np.ndarray) -> list[Interval]:
@@ -214,5 +236,5 @@ def summarize_resamples(ratios: np.ndarray) -> list[Interval]:
     Args:
         ratios: (1 + number of resamples, C).
     """
-    low, high = np.quantile(ratios[1:], [0.025, 0.975], axis=0)
+    low, high = np.nanquantile(ratios[1:], [0.025, 0.975], axis=0)
     return [Interval(*map(float, row)) for row in zip(ratios[0], low, high, strict=True)]

@@ -7,10 +7,10 @@ annotated instance whose box was given; absent where the model found the instanc
 
 from __future__ import annotations
 
-__all__ = ['ImagePredictions', 'PredictionFile', 'read_predictions', 'write_predictions']
+__all__ = ['ImagePredictions', 'PredictionFile', 'group_predictions', 'read_predictions', 'write_predictions']
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,47 +90,85 @@ def write_predictions(
         sigmas=skeleton.sigmas,
         centric=skeleton.centric,
     )
-    lines = [header, *(_to_row(records) for records in _group_by_image(predictions).values())]
+    lines = [header, *(_to_row(annotations, image) for annotations, _, image in group_predictions(predictions))]
     text = ''.join(f'{json.dumps(to_json_values(line))}\n' for line in lines)
     write_atomically(path, text.encode())
 
 
-def _group_by_image(predictions: Iterable[tuple[Record, Poses]]) -> dict[ImageKey, list[Any]]:
-    """The records and predictions of each image; a top-down test has a record for every instance."""
-    images: dict[ImageKey, list[Any]] = {}
+def group_predictions(predictions: Iterable[tuple[Record, Poses]]) -> Iterator[tuple[Record, Poses, ImagePredictions]]:
+    """Group the predictions of a test by image; a top-down test has a record for every instance.
+
+    Args:
+        predictions: every record with its predicted instances.
+
+    Returns:
+        For every image its annotations, all its predicted instances, and both as arrays.
+    """
+    images: dict[ImageKey, list[tuple[Record, Poses]]] = {}
     for record, poses in predictions:
         images.setdefault(record.key, []).append((record, poses))
-    return images
+    for records in images.values():
+        yield _merge_records(records)
 
 
-def _to_row(records: list[tuple[Record, Poses]]) -> dict[str, Any]:
-    """The line of one image."""
+def _merge_records(records: list[tuple[Record, Poses]]) -> tuple[Record, Poses, ImagePredictions]:
+    """The records of one image as one."""
     first = records[0][0]
-    instances = (first.ground_truth or first).instances
-    annotated = [
-        dict(keypoints=np.column_stack([points, visible]), box=box, area=area, annotation_id=annotation_id)
-        for points, visible, box, area, annotation_id in zip(
-            instances.keypoints,
-            instances.visible,
-            instances.boxes,
-            instances.areas,
-            instances.annotation_ids,
-            strict=True,
-        )
-    ]
-    predicted = []
+    annotations = first.ground_truth or first
+    subjects = []
     for record, poses in records:
         # Only a top-down test on annotated boxes has several records of one image.
         is_subject = len(records) > 1 and record.ground_truth is None and len(poses) == 1
-        subject = _find_instance(instances, record.instances) if is_subject else NO_SUBJECT
-        arrays = poses.numpy()
-        for points, scores, score in zip(arrays.keypoints, arrays.keypoint_scores, arrays.instance_scores, strict=True):
-            row = dict(keypoints=np.column_stack([points, scores]), score=score)
-            predicted.append(row if subject == NO_SUBJECT else {**row, 'subject': subject})
-    image = f'{first.path.name} ({first.source} {first.id})'
-    if first.source_index:  # ids of several sources may be equal
-        image = f'{image} of source {first.source_index + 1}'
-    return dict(image=image, annotated=annotated, predicted=predicted)
+        subject = _find_instance(annotations.instances, record.instances) if is_subject else NO_SUBJECT
+        subjects += [subject] * len(poses)
+    merged = _concatenate_poses([poses.numpy() for _, poses in records])
+    instances = annotations.instances
+    image = ImagePredictions(
+        image=_name_image(first),
+        annotated=_as_floats(instances.keypoints),
+        visible=np.asarray(instances.visible),
+        areas=_as_floats(instances.areas),
+        predicted=_as_floats(merged.keypoints),
+        keypoint_scores=_as_floats(merged.keypoint_scores),
+        scores=_as_floats(merged.instance_scores),
+        subjects=np.array(subjects, dtype=int),
+    )
+    return annotations, merged, image
+
+
+def _name_image(record: Record) -> str:
+    """The name of an image, by which files of predictions are compared."""
+    name = f'{record.path.name} ({record.source} {record.id})'
+    # ids of several sources may be equal
+    return f'{name} of source {record.source_index + 1}' if record.source_index else name
+
+
+def _as_floats(array: Any) -> np.ndarray:
+    return np.asarray(array, dtype=float)
+
+
+def _concatenate_poses(parts: list[Any]) -> Poses:
+    """The instances of several predictions of one image, as arrays."""
+    keypoints = np.concatenate([part.keypoints for part in parts])
+    keypoint_scores = np.concatenate([part.keypoint_scores for part in parts])
+    instance_scores = np.concatenate([part.instance_scores for part in parts])
+    return Poses(keypoints, keypoint_scores, instance_scores, np.zeros(len(keypoints), dtype=int))
+
+
+def _to_row(annotations: Record, image: ImagePredictions) -> dict[str, Any]:
+    """The line of one image."""
+    instances = annotations.instances
+    annotated = []
+    for i in range(len(instances)):
+        keypoints = np.column_stack([instances.keypoints[i], instances.visible[i]])
+        box, area = instances.boxes[i], instances.areas[i]
+        annotated.append(dict(keypoints=keypoints, box=box, area=area, annotation_id=instances.annotation_ids[i]))
+    predicted = []
+    for i, subject in enumerate(image.subjects.tolist()):
+        keypoints = np.column_stack([image.predicted[i], image.keypoint_scores[i]])
+        row = dict(keypoints=keypoints, score=image.scores[i])
+        predicted.append(row if subject == NO_SUBJECT else {**row, 'subject': subject})
+    return dict(image=image.image, annotated=annotated, predicted=predicted)
 
 
 def _find_instance(instances: Any, others: Any) -> int:

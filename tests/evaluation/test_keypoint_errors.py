@@ -103,3 +103,12 @@ def test_the_same_seed_resamples_the_same_images():
     values = np.random.default_rng(1).random((50, 1))
     one, other = (bootstrap_ratios(v, np.ones(50)) for v in (values, values + 0.25))
     np.testing.assert_allclose(other - one, 0.25)
+
+
+def test_resamples_without_a_counted_image_say_nothing():
+    # One image of ten counts; a resample that leaves it out has no ratio.
+    numerators, denominators = np.zeros((10, 1)), np.zeros(10)
+    numerators[3], denominators[3] = 1, 2
+    ratios = bootstrap_ratios(numerators, denominators)
+    assert np.isnan(ratios).any()
+    assert summarize_resamples(ratios) == [(0.5, 0.5, 0.5)]

@@ -1,8 +1,9 @@
 """Check the environment, and metrics and data of a config, with remedies.
 
 poseplug doctor [CONFIG] [--html FILE.html] [--max-drawn 50] [--cfg-options KEY=VALUE ...]
-The exit code is 1 for problems of the environment and for metrics that cannot measure the data; suspicious annotations
-are only reported.
+poseplug doctor CONFIG --model WEIGHTS [--split train|val|test] [--out DIR]
+With --model, the labels that the model disagrees with are ranked. The exit code is 1 for problems of the environment
+and for metrics that cannot measure the data; suspicious annotations are only reported.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from pathlib import Path
 
 from poseplug.cli.options import add_config_options
 
+_MAX_PRINTED = 20
+
 
 def run(args: argparse.Namespace) -> None:
+    if args.model is not None:
+        _check_labels(args)
+        return
     from poseplug.inspect.environment import check_environment
 
     environment_findings = check_environment()
@@ -43,8 +49,45 @@ def _report_config_findings(args: argparse.Namespace, environment_findings: list
     return metric_findings
 
 
+def _check_labels(args: argparse.Namespace) -> None:
+    """Rank the labels that a model disagrees with; write a list and a page."""
+    from poseplug.config.load import load_config
+    from poseplug.core.errors import ConfigError
+    from poseplug.engine import launch
+    from poseplug.inspect.label_check import find_label_suspects, write_suspect_list, write_suspect_page
+    from poseplug.registry.skeletons import get_skeleton
+
+    if args.config is None:
+        raise ConfigError('--model needs a config: poseplug doctor CONFIG --model WEIGHTS')
+    cfg = load_config(args.config, args.cfg_options)
+    if args.split != 'test':
+        # The test pipeline without augmentation, on the images of another split.
+        sources = cfg[f'{args.split}_dataloader']['dataset']['sources']
+        cfg['test_dataloader']['dataset']['sources'] = sources
+    skeleton = get_skeleton(cfg['skeleton'])
+    suspects = find_label_suspects(launch.test(cfg, args.model).predictions, skeleton)
+    for rank, suspect in enumerate(suspects[:_MAX_PRINTED], 1):
+        names = ', '.join(suspect.keypoints)
+        print(f'{rank:3}  {suspect.strength:.3f}  {suspect.label}: {suspect.finding} {names}')
+    table, page = args.out / 'labels.csv', args.out / 'labels.html'
+    write_suspect_list(suspects, table)
+    write_suspect_page(suspects, skeleton, page, args.max_drawn)
+    print(f'written: {table} ({len(suspects):,} instances), {page}')
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, nargs='?', help='a config, to check its data too')
+    parser.add_argument('--model', type=Path, metavar='WEIGHTS', help='rank the labels that this model disagrees with')
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='test', help='whose labels, with --model (default: test)'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('label_check'),
+        metavar='DIR',
+        help='with --model: folder of the list and the page',
+    )
     parser.add_argument('--html', type=Path, metavar='FILE', help='write a page that shows suspicious instances')
     parser.add_argument('--max-drawn', type=int, default=50, help='instances to draw per source (default: 50)')
     parser.add_argument('--num-workers', type=int, default=2, help='threads that read images (default: 2)')

@@ -28,6 +28,7 @@ import numpy as np
 
 from poseplug.core.boxes import enclose_keypoints
 from poseplug.core.errors import AnnotationError, ImageError
+from poseplug.core.skeleton_checks import infer_flip_pairs
 from poseplug.files.images import LazyImage
 
 # A box around keypoints alone cuts off the body beyond them; this fraction of its larger side is added on each side.
@@ -363,30 +364,9 @@ def list_flip_indices(category: Mapping[str, Any]) -> list[int]:
     """
     if 'flip_indices' in category:
         return list(category['flip_indices'])
-    names = [name.lower() for name in category['keypoints']]
-    return [names.index(other) if (other := exchange_left_right(name)) in names else i for i, name in enumerate(names)]
-
-
-def exchange_left_right(name: str) -> str:
-    """Return a keypoint's name with left and right exchanged; the name itself if it has neither.
-
-    Example:
-        >>> exchange_left_right('left_eye'), exchange_left_right('R_Knee'), exchange_left_right('nose')
-        ('right_eye', 'L_Knee', 'nose')
-    """
-    for left, right in (('left', 'right'), ('Left', 'Right'), ('LEFT', 'RIGHT')):
-        if left in name:
-            return name.replace(left, right)
-        if right in name:
-            return name.replace(right, left)
-    for left, right in (('L_', 'R_'), ('l_', 'r_')):
-        if name.startswith(left):
-            return right + name[len(left) :]
-        if name.startswith(right):
-            return left + name[len(right) :]
-    for left, right in (('_L', '_R'), ('_l', '_r')):
-        if name.endswith(left):
-            return name[: -len(left)] + right
-        if name.endswith(right):
-            return name[: -len(right)] + left
-    return name
+    names = list(category['keypoints'])
+    indices = list(range(len(names)))
+    for left, right in infer_flip_pairs(names):
+        i, j = names.index(left), names.index(right)
+        indices[i], indices[j] = j, i
+    return indices

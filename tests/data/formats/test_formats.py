@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.data.formats.base import LabeledImages, exchange_left_right, list_flip_indices
+from poseplug.data.formats.base import LabeledImages, list_flip_indices
 from poseplug.data.formats.convert import convert_labels, find_label_format, read_labels
 from tests.data.formats import label_files
 from tests.data.formats.label_files import GECKOS, KEYPOINTS
@@ -151,18 +151,9 @@ def test_labels_of_missing_images_are_dropped_and_counted(tmp_path, name):
     assert all(label.file.exists() and label.position for label in labels.dropped)
 
 
-def test_exchange_left_right_follows_how_keypoints_are_named():
-    names = ['left_eye', 'Right Hip', 'L_Eye', 'paw_r', 'nose', 'lip', 'R_F_Paw']
-    assert [exchange_left_right(name) for name in names] == [
-        'right_eye',
-        'Left Hip',
-        'R_Eye',
-        'paw_l',
-        'nose',
-        'lip',
-        'L_F_Paw',
-    ]
+def test_flips_follow_from_the_names_where_the_format_does_not_state_them():
     assert list_flip_indices(dict(keypoints=KEYPOINTS)) == [0, 2, 1, 3]
+    assert list_flip_indices(dict(keypoints=KEYPOINTS, flip_indices=[0, 1, 2, 3])) == [0, 1, 2, 3]
 
 
 # --- LabelMe ----------------------------------------------------------------------------------------------------------
