@@ -6,6 +6,7 @@ The arrays tell the numbers of keypoints, bins and cases; there are two bins per
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from poseplug.codecs.simcc import SimCC
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
 from poseplug.models.losses.kl import KLDivergence
-from tests.golden.test_heatmap_codecs import Numbers, read_files
+from tests.golden.test_heatmap_codecs import ROUNDING, Numbers, read_files
 
 RTMPOSE = dict(sigma=(4.9, 5.66), normalize=False)
 VERSIONS = {
@@ -106,6 +107,32 @@ class DecodedFile:
         top, highest = line.max(-1, keepdims=True), blurred.max(-1, keepdims=True)
         return ((top > 0) & (values * top > 1e-3 * highest)).all(-1)
 
+    def step_errors(self) -> np.ndarray:
+        """(B, K, 2) by how many bins single precision may move a refined peak.
+
+        A step is -g / h, of differences of logarithms. An error e of each changes it by up to e (1 + |step|) / |h|.
+        """
+        axes = zip(self.lines, self.codec.sigmas_bins, strict=True)
+        return np.stack([self._axis_step_errors(*axis) for axis in axes], axis=-1)
+
+    def _axis_step_errors(self, line: np.ndarray, sigma: float) -> np.ndarray:
+        kernel = gaussian_blur_weights(dark_kernel_size(sigma))
+        near = (line.argmax(-1)[..., None] + np.arange(-2, 3)).clip(0, line.shape[-1] - 1)
+        blurred, sizes = (
+            np.take_along_axis(
+                np.apply_along_axis(np.convolve, -1, a.astype(np.float64), kernel, 'same'), near, axis=-1
+            )
+            for a in (line, np.abs(line))
+        )
+        positive = np.where(blurred > 0, blurred, 1.0)
+        f = np.log(positive)
+        log_error = ROUNDING * ((sizes / positive).max(-1) + np.abs(f).max(-1))
+        slope = (f[..., 3] - f[..., 1]) / 2
+        curve = np.abs(f[..., 4] - 2 * f[..., 2] + f[..., 0]) / 4
+        with np.errstate(divide='ignore', invalid='ignore'):
+            error = log_error * (1 + np.abs(slope) / curve) / curve
+        return np.where((blurred > 0).all(-1) & (curve > 0), error, np.inf)
+
 
 def decode_files(golden, version: str) -> list[DecodedFile]:
     return [DecodedFile(numbers, version) for numbers in read_files(golden, 'dec_simcc*').values()]
@@ -124,7 +151,8 @@ def test_the_largest_bins_are_those_of_mmpose_but_for_empty_lines(golden, versio
 
 def test_dark_refines_bins_as_mmpose_wherever_the_logarithm_exists(golden):
     """Elsewhere a blurred bin beside the peak is clamped, to a fraction of the line's blurred maximum in MMPose and of
-    that of the five bins here, and both numbers are arbitrary. In MMPose an empty line yields NaN, and in a line
+    that of the five bins here, and both numbers are arbitrary. Differences are rounding, which moves a peak farther the
+    flatter its top is. In MMPose an empty line yields NaN, and in a line
     without a summit the keypoint moves any distance; here a step beyond the reach of the blur is not made."""
     for file in decode_files(golden, 'dark'):
         step, reach = (
@@ -132,12 +160,25 @@ def test_dark_refines_bins_as_mmpose_wherever_the_logarithm_exists(golden):
             [dark_kernel_size(s) // 2 for s in file.codec.sigmas_bins],
         )
         exists = file.logarithm_exists() & file.positive[..., None]
-        same, long = exists & (step <= reach), exists & (step > reach)
+        errors = file.step_errors()
+        same, long = exists & (step < reach - errors), exists & (step > reach + errors)
         assert same.mean() > 0.9
-        np.testing.assert_allclose(file.keypoints[same], file.expected_keypoints[same], atol=1e-4)
+        tolerance = np.maximum(errors[same] / 2, 1e-4)  # px
+        assert (tolerance < 1e-3).mean() > 0.9
+        assert (np.abs(file.keypoints - file.expected_keypoints)[same] <= tolerance).all()
         np.testing.assert_allclose(file.keypoints[long], file.largest_bins[long] / 2, atol=1e-6)
         assert np.isfinite(file.keypoints).all()
         np.testing.assert_allclose(file.scores, file.expected_scores.clip(0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize('version', ['default', 'rtmpose'])
+def test_matched_bins_are_those_of_mmpose_in_empty_lines_too(golden, version):
+    for name, numbers in read_files(golden, 'dec_simcc*').items():
+        lines = {axis: torch.from_numpy(numbers[f'simcc_{axis}_f16'].astype(np.float32)) for axis in 'xy'}
+        codec = replace(build_codec(version, *(line.numpy() for line in lines.values())), match='mmpose')
+        poses = codec.decode(lines)
+        np.testing.assert_allclose(poses.keypoints, numbers[f'{version}_keypoints'], atol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(poses.keypoint_scores, numbers[f'{version}_scores'], err_msg=name)
 
 
 @pytest.mark.parametrize('name', LOSSES)

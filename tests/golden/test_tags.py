@@ -7,6 +7,7 @@ in the heatmaps themselves. Each test excludes just these.
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import cv2
@@ -79,8 +80,10 @@ def parse_arrays(arrays, kind, **settings):
     parsed = Tags(FIVE, (128, 128), heatmap_codec={**heatmap_codec, **settings}).parse_fields(
         {'heatmap': maps, 'tags': tags}
     )
-    expected, is_clear = sort_by_score(arrays, kind), ~is_ambiguous(maps)
-    assert is_clear.mean() >= 0.9
+    expected, is_tied = sort_by_score(arrays, kind), is_ambiguous(maps)
+    is_tied |= np.array([has_tied_assignment(m, t) for m, t in zip(maps, tags, strict=True)])
+    is_clear = ~is_tied
+    assert is_clear.mean() >= 0.5
     stride = 127 / 31 if kind == 'l1_udp' else float(STRIDE)
     return parsed, expected, is_clear[parsed.image_indices], is_clear[expected['images']], stride
 
@@ -153,6 +156,50 @@ def is_ambiguous(maps: torch.Tensor) -> np.ndarray:
     top = (maps == F.max_pool2d(maps, 5, stride=1, padding=2)) & (maps > 0.1)
     near = F.avg_pool2d(top.float(), 5, stride=1, padding=2) * 25
     return (top & (near > 1.5)).flatten(1).any(dim=1).numpy()
+
+
+def has_tied_assignment(heatmaps: torch.Tensor, tags: torch.Tensor) -> bool:
+    """Whether the peaks of a keypoint can be assigned to the instances before it in two ways of one cost.
+
+    Costs are 100 times the rounded distances, minus the scores; on a line of tags two crossed assignments often have
+    one sum. MMPose adds columns of 1e10 where there are more peaks than instances, beside which single precision keeps
+    no cost: which peak is left over is decided by the others' costs above the smallest of each.
+    """
+    top = (heatmaps == F.max_pool2d(heatmaps[None], 5, stride=1, padding=2)[0]) & (heatmaps > 0.1)
+    groups: list[list[np.ndarray]] = []
+    for keypoint, mask in enumerate(top):
+        scores = heatmaps[keypoint][mask].double().numpy()
+        peak_tags = tags[keypoint::5][:, mask].double().numpy().T
+        if not groups:
+            groups = [[tag] for tag in peak_tags]
+            continue
+        means = np.stack([np.mean(group, axis=0) for group in groups])
+        distances = np.linalg.norm(peak_tags[:, None] - means, axis=-1)
+        costs = 100 * np.round(distances) - scores[:, None]
+        # At half a unit rounding decides, in single or in double precision.
+        choices = {() for d in distances.ravel() if abs(d % 1 - 0.5) < 1e-5}
+        choices |= list_cheapest_choices(costs, distances)
+        if len(scores) > len(groups):
+            choices |= list_cheapest_choices(costs - costs.min(axis=1, keepdims=True), distances)
+        if len(choices) > 1:
+            return True
+        for peak, instance in enumerate(choices.pop() if choices else ()):
+            groups[instance].append(peak_tags[peak]) if instance >= 0 else groups.append([peak_tags[peak]])
+    return False
+
+
+def list_cheapest_choices(costs: np.ndarray, distances: np.ndarray) -> set[tuple[int, ...]]:
+    """The instance of each peak (P,), -1 for a new one, of every assignment whose cost is the smallest or near it."""
+    num_peaks, num_groups = costs.shape
+    columns = [*range(num_groups), *[-1] * max(num_peaks - num_groups, 0)]
+    assignments = set(itertools.permutations(columns, num_peaks))
+    totals = {a: sum(costs[peak, g] for peak, g in enumerate(a) if g >= 0) for a in assignments}
+    limit = min(totals.values()) + 1e-3
+    return {
+        tuple(g if g >= 0 and distances[peak, g] < 1 else -1 for peak, g in enumerate(a))
+        for a, total in totals.items()
+        if total <= limit
+    }
 
 
 def sort_by_score(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

@@ -168,12 +168,13 @@ def draw_tagged_instances(rng: np.random.Generator, num_instances: int) -> tuple
     """Maps (5, 32, 32) and tags (10, 32, 32) of some instances, float16."""
     rows, columns = np.mgrid[:32, :32]
     maps, tags = 0.02 * np.abs(rng.standard_normal((5, 32, 32))), 0.1 * rng.standard_normal((10, 32, 32))
-    for instance in range(num_instances):
+    for _ in range(num_instances):
         center = rng.uniform(5, 27, (2, 5, 1, 1))
         peaks = rng.uniform(0.4, 1, (5, 1, 1)) * np.exp(-((columns - center[0]) ** 2 + (rows - center[1]) ** 2) / 2)
         peaks *= rng.random((5, 1, 1)) > 0.15  # some keypoints are missing
         own = np.tile(peaks > 0.05, (2, 1, 1))
-        tags = np.where(own, 3.0 * (instance - 1) + 0.1 * rng.standard_normal(tags.shape), tags)
+        instance_tags = np.repeat(rng.uniform(-4, 4, 2), 5)[:, None, None]
+        tags = np.where(own, instance_tags + 0.1 * rng.standard_normal(tags.shape), tags)
         maps = np.maximum(maps, peaks)
     return maps.astype(np.float16), tags.astype(np.float16)
 
