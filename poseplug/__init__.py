@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from poseplug.models.estimators.base import Estimator
     from poseplug.models.heads.base import Head
     from poseplug.predict.detectors import Detector, OnnxDetector
+    from poseplug.predict.image_inputs.arrays import ImageArray
     from poseplug.predict.keypoint_boxes import PoseDetector
     from poseplug.predict.model_loading import list_models, load_model
     from poseplug.predict.predictor import Predictor
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         DATASETS,
         DETECTOR_FAMILIES,
         HOOKS,
+        IMAGE_INPUTS,
         LOOPS,
         METRICS,
         MODELS,
@@ -90,10 +92,11 @@ _NAMES_BY_MODULE = {
     'poseplug.predict.detectors': 'Detector OnnxDetector',
     'poseplug.predict.keypoint_boxes': 'PoseDetector',
     'poseplug.predict.model_loading': 'list_models load_model',
+    'poseplug.predict.image_inputs.arrays': 'ImageArray',
     'poseplug.predict.predictor': 'Predictor',
     'poseplug.predict.result': 'Result',
     'poseplug.registry.registries': (
-        'CODECS DATASETS DETECTOR_FAMILIES HOOKS LOOPS METRICS MODELS '
+        'CODECS DATASETS DETECTOR_FAMILIES HOOKS IMAGE_INPUTS LOOPS METRICS MODELS '
         'OPTIM_WRAPPERS OPTIM_WRAPPER_CONSTRUCTORS SAMPLERS SKELETONS SOURCES TRANSFORMS'
     ),
     'poseplug.registry.skeletons': 'get_skeleton register_skeleton',
@@ -105,6 +108,7 @@ __all__ = [
     'CODECS',
     'DATASETS',
     'DETECTOR_FAMILIES',
+    'IMAGE_INPUTS',
     'HOOKS',
     'LOOPS',
     'METRICS',
@@ -128,6 +132,7 @@ __all__ = [
     'Head',
     'HeatmapStages',
     'IgnoredRegions',
+    'ImageArray',
     'ImageError',
     'Instances',
     'MapCodec',

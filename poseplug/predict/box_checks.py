@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     'ImageBoxes',
-    'check_batch_size',
     'check_detector',
     'looks_like_xyxy',
     'pair_images_with_boxes',
@@ -15,9 +14,7 @@ __all__ = [
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import zip_longest
-from numbers import Integral
-from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +25,7 @@ from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.files.json_file import describe_json_value
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput, NamedImage
+from poseplug.predict.image_input import ImageInput, expand_images, find_image_form
 
 ImageBoxes = ArrayLike | None  # (N, 4) of one image; None where the caller gives none
 _MAX_OVERHANG_FRACTION = 0.25  # of its size: a box that leaves the image by more is suspected to be in another format
@@ -56,27 +53,30 @@ def pair_images_with_boxes(
         >>> list(pair_images_with_boxes('a.jpg', [[10, 20, 30, 40]]))
         [('a.jpg', [[10, 20, 30, 40]])]
     """
-    if _is_single_image(images):
+    form = find_image_form(images)
+    if form is not None and form.is_single:
         return iter([(images, boxes)])
+    if form is not None:
+        images = [images]
     if not isinstance(images, Iterable) or isinstance(images, Mapping):
         raise ImageError(f'images are one image or several; got a {type(images).__name__}')
-    several = cast('Iterable[ImageInput]', images)
+    several = expand_images(images)
     if boxes is None:
         return ((image, None) for image in several)
     if not isinstance(boxes, Iterable):
         raise AnnotationError(f'boxes are one entry per image; got a {type(boxes).__name__}')
-    if isinstance(images, Sized) and isinstance(boxes, Sized) and len(images) != len(boxes):
+    if isinstance(images, Sized) and isinstance(boxes, Sized) and _count_images(images) not in (None, len(boxes)):
         raise AnnotationError(
             f'{len(images)} images were given boxes for {len(boxes)}; give each image its own (N, 4), or None'
         )
     return _zip_with_boxes(several, boxes)
 
 
-def _is_single_image(images: Any) -> TypeGuard[ImageInput]:
-    """Whether a value is one image; an array of more than three axes is a stack of images."""
-    if isinstance(images, np.ndarray):
-        return images.ndim <= 3
-    return isinstance(images, (str, Path, bytes, bytearray, memoryview, NamedImage))
+def _count_images(images: Any) -> int | None:
+    """The number of images in a list or stack; None if folders or the like among them have to be read for it."""
+    forms = [] if isinstance(images, np.ndarray) else [find_image_form(image) for image in images]
+    is_known = all(form is None or form.is_single for form in forms)
+    return len(images) if is_known else None
 
 
 def _zip_with_boxes(
@@ -156,16 +156,6 @@ def _detach_tensors(values: Any) -> Any:
     if isinstance(values, (list, tuple)) and any(isinstance(value, (list, tuple, torch.Tensor)) for value in values):
         return [_detach_tensors(value) for value in values]
     return values
-
-
-def check_batch_size(batch_size: Any) -> None:
-    """Check the number of instances that go through the network at once.
-
-    Raises:
-        ConfigError: it is no whole number, or below 1.
-    """
-    if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ConfigError(f'batch_size is a whole number of at least 1; got {batch_size!r}')
 
 
 def _find_box_error(

@@ -160,7 +160,7 @@ class OnnxDetector:
         results: list[DetectedBoxes] = []
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
-            results += self._detect_batch([open_image(image, start + n)[1] for n, image in enumerate(batch)])
+            results += self._detect_batch([open_image(image, start + n).pixels for n, image in enumerate(batch)])
         return results
 
     def _detect_batch(self, images: Sequence[np.ndarray]) -> Iterator[DetectedBoxes]:

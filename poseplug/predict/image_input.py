@@ -1,58 +1,74 @@
-"""Images as callers give them: paths, the bytes of image files, or arrays."""
+"""Images as callers give them: the form of a value is found, and its images are opened one by one."""
 
 from __future__ import annotations
 
-__all__ = ['ImageInput', 'NamedImage', 'open_image']
+__all__ = ['ImageArray', 'ImageInput', 'NamedImage', 'expand_images', 'find_image_form', 'open_image']
 
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
 
 from poseplug.core.errors import ImageError
-from poseplug.files.images import read_image, read_image_bytes
+from poseplug.predict.image_inputs.arrays import ImageArray
+from poseplug.predict.image_inputs.base import ImageForm, NamedImage
+from poseplug.registry import IMAGE_INPUTS
+from poseplug.registry.plugins import list_plugin_parts
+
+ImageInput = Any  # whatever a registered form matches: a path, bytes, an array, an image of Pillow, ...
 
 
-class NamedImage(NamedTuple):
-    """The pixels of an image that was opened by the caller.
+def find_image_form(value: Any) -> ImageForm | None:
+    """Return the form that a value has; None if it has none, as a list of images.
 
-    Attributes:
-        path: of its file, or a name for messages.
-        pixels: (H, W, 3) uint8, BGR.
+    Forms of other packages come before the built-in ones.
     """
-
-    path: Path
-    pixels: np.ndarray
-
-
-ImageInput = str | Path | bytes | np.ndarray | NamedImage
+    forms = _build_image_forms(len(IMAGE_INPUTS))
+    return next((form for form in forms if form.matches(value)), None)
 
 
-def open_image(image: ImageInput, index: int) -> tuple[Path, np.ndarray]:
-    """Load an image from any of the accepted forms.
+@cache
+def _build_image_forms(_: int) -> tuple[ImageForm, ...]:
+    """All forms; built anew when another one has been registered."""
+    offered = [part.name for part in list_plugin_parts(IMAGE_INPUTS.name)]
+    names = dict.fromkeys([*offered, *IMAGE_INPUTS.list_names()])
+    forms = [IMAGE_INPUTS.build(dict(type=name)) for name in names]
+    # The path of a file is what any text may be, so that it comes last; among the others the order does not matter.
+    return tuple(sorted(forms, key=_get_form_rank))
+
+
+def _get_form_rank(form: ImageForm) -> int:
+    if not type(form).__module__.startswith('poseplug.'):
+        return 0
+    return 2 if type(form).__name__ == 'ImageFile' else 1
+
+
+def open_image(image: ImageInput, index: int) -> NamedImage:
+    """Open a single image from any of the registered forms.
 
     Args:
-        image: a path, the bytes of an image file, or an array (H, W, 3) of uint8 in BGR order.
-        index: position of the image among the caller's images; bytes and arrays are named after it in messages.
+        image: a path, the bytes of an image file, an array (H, W, 3) of uint8 in BGR order, an `ImageArray`, ...
+        index: position of the image among the caller's images; those without a path are named after it in messages.
 
     Returns:
-        The path (`image INDEX` for bytes and arrays) and the pixels (H, W, 3), uint8, BGR.
+        The path (`image INDEX` where there is none) and the pixels (H, W, 3), uint8, BGR, upright.
 
     Raises:
-        ImageError: the file cannot be read, or the array has another type or shape.
+        ImageError: the image cannot be read, or the value is no image.
     """
-    if isinstance(image, NamedImage):
-        return image
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return Path(f'image {index}'), read_image_bytes(bytes(image), f'image {index}')
-    if isinstance(image, (str, Path)):
-        return Path(image), read_image(Path(image))
-    if not isinstance(image, np.ndarray):
+    form = find_image_form(image)
+    if form is None or not form.is_single:
         raise ImageError(
-            f'image {index} is a {type(image).__name__}; give a path, the bytes of a file, or (H, W, 3) of uint8, BGR'
+            f'image {index} is a {type(image).__name__}; give a path, the bytes of a file, or (H, W, 3) of uint8, BGR; '
+            f'declare other arrays and tensors by ImageArray'
         )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(
-            f'image {index} is an array of {image.dtype} {image.shape}; give (H, W, 3) of uint8, in BGR order'
-        )
-    return Path(f'image {index}'), image
+    return form.read(image, f'image {index}')
+
+
+def expand_images(images: Iterable[Any]) -> Iterator[ImageInput]:
+    """Yield single images, with folders, patterns and videos replaced by what they stand for."""
+    for image in images:
+        form = find_image_form(image)
+        if form is None or form.is_single:
+            yield image
+        else:
+            yield from expand_images(form.expand(image))

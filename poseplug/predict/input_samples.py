@@ -41,6 +41,7 @@ class OpenedImage(NamedTuple):
     boxes: ImageBoxes
     source: ImageInput
     read_ms: float = 0.0
+    seconds: float | None = None
 
 
 @dataclass
@@ -53,6 +54,7 @@ class ImageSamples:
     source: ImageInput
     samples: list[Sample]
     speed: dict[str, float]
+    seconds: float | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -105,7 +107,7 @@ class SampleBuilder:
                 samples = [self._build_sample(image, None)]
             speed['prepare'] = elapsed_ms(start)
             image_size = (image.pixels.shape[1], image.pixels.shape[0])
-            yield ImageSamples(image.position, image.path, image_size, image.source, samples, speed)
+            yield ImageSamples(image.position, image.path, image_size, image.source, samples, speed, image.seconds)
 
     def _build_box_samples(
         self, image: OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
@@ -158,8 +160,8 @@ class SampleBuilder:
 def open_with_boxes(image: ImageInput, boxes: ImageBoxes, position: int) -> OpenedImage:
     """Open an image, and measure how long that takes."""
     start = time.perf_counter()
-    path, pixels = open_image(image, position)
-    return OpenedImage(position, path, pixels, boxes, image, elapsed_ms(start))
+    path, pixels, seconds = open_image(image, position)
+    return OpenedImage(position, path, pixels, boxes, image, elapsed_ms(start), seconds)
 
 
 def elapsed_ms(start: float) -> float:

@@ -23,6 +23,7 @@ from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.instances import Instances
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.sample import Batch, Record, Sample
+from poseplug.core.setting_checks import check_counts
 from poseplug.data.collate import collate
 from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
@@ -30,7 +31,6 @@ from poseplug.files.weights import WeightKind
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
 from poseplug.predict.box_checks import (
     ImageBoxes,
-    check_batch_size,
     check_detector,
     pair_images_with_boxes,
 )
@@ -129,8 +129,8 @@ class Predictor:
         """Predict the instances of images.
 
         Args:
-            images: paths, the bytes of image files, or arrays (H, W, 3) of uint8 in BGR order; or a single one of
-                these.
+            images: paths, the bytes of image files, arrays (H, W, 3) of uint8 in BGR order, `ImageArray`, images of
+                Pillow, `URL#sha256=DIGITS`, folders, patterns or videos; or a single one of these.
             boxes: for each image (N, 4), one row per instance, or None for the instances that the detector finds
                 (without a detector, for the whole image); for a single image its (N, 4).
             batch_size: instances that go through the network at once, of any image; a whole image of a detector or of
@@ -178,7 +178,7 @@ class Predictor:
             >>> len(stages)
             3
         """
-        check_batch_size(batch_size)
+        check_counts('Predictor', batch_size=batch_size)
         pairs = pair_images_with_boxes(images, boxes)
         return [stages for _, stages in self._stream_stages(pairs, batch_size, box_format, all_stages=True)]
 
@@ -231,7 +231,7 @@ class Predictor:
             AnnotationError: a box is impossible.
             ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
         """
-        check_batch_size(batch_size)
+        check_counts('Predictor', batch_size=batch_size)
         predictions = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
         return (self._build_result(image, stages[-1]) for image, stages in predictions)
 
@@ -244,6 +244,7 @@ class Predictor:
             image_size=image.image_size,
             read_pixels=partial(_read_pixels, image.source, image.position),
             index=image.position,
+            seconds=image.seconds,
             speed=image.speed,
             model_name=self.name,
         )
@@ -393,7 +394,7 @@ class Predictor:
 
 def _read_pixels(source: ImageInput, position: int) -> np.ndarray:
     """The pixels of an image as it was given."""
-    return open_image(source, position)[1]
+    return open_image(source, position).pixels
 
 
 def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:

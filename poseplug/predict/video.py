@@ -32,6 +32,7 @@ import numpy as np
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
+from poseplug.core.setting_checks import check_counts, check_probabilities
 from poseplug.core.skeleton import Skeleton
 from poseplug.files.animations import AnimationReader, is_animation, open_clip
 from poseplug.files.jsonable import to_json_values
@@ -97,6 +98,10 @@ class PredictionOptions:
     detector_interval: int = 1
     batch_size: int = 32
     box_format: BoxFormat = 'xywh'
+
+    def __post_init__(self) -> None:
+        check_counts('PredictionOptions', frame_interval=self.frame_interval, batch_size=self.batch_size)
+        check_probabilities('PredictionOptions', threshold=self.threshold)
 
 
 def is_video(file: Path) -> bool:

@@ -38,6 +38,7 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'smoother': ('poseplug.predict.smoothing',),
     'skeleton': ('poseplug.skeletons',),
     'detector family': ('poseplug.predict.detector_families',),
+    'image input': ('poseplug.predict.image_inputs',),
 }
 _imported_modules: set[str] = set()
 

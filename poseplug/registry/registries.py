@@ -11,6 +11,7 @@ __all__ = [
     'CODECS',
     'DATASETS',
     'DETECTOR_FAMILIES',
+    'IMAGE_INPUTS',
     'HOOKS',
     'LABEL_FORMATS',
     'LOOPS',
@@ -312,6 +313,7 @@ TRACKERS = Registry('tracker', scope='poseplug')
 SMOOTHERS = Registry('smoother', scope='poseplug')
 SKELETONS = SkeletonRegistry('skeleton', scope='poseplug')
 DETECTOR_FAMILIES = Registry('detector family', scope='poseplug')
+IMAGE_INPUTS = Registry('image input', scope='poseplug')
 
 REGISTRIES = {
     registry.name: registry
@@ -334,6 +336,7 @@ REGISTRIES = {
         SMOOTHERS,
         SKELETONS,
         DETECTOR_FAMILIES,
+        IMAGE_INPUTS,
     )
 }
 

@@ -16,7 +16,7 @@ from poseplug import Poses, Result, get_skeleton
 from poseplug.core.errors import ConfigError
 from poseplug.data.formats.convert import read_labels
 from poseplug.files.images import read_image
-from poseplug.predict.tracking import Tracker
+from poseplug.predict.tracking import SimilarityTracker
 from poseplug.report.draw import draw_poses
 
 BOXES = [[5, 6, 40, 80], [30, 20, 50, 60]]
@@ -51,7 +51,7 @@ def test_what_is_selected_or_transformed_is_a_result_again(result):
         assert isinstance(other, Result)
         assert other.path == result.path
     assert np.array_equal(result[[1]].keypoints[0], result.keypoints[1])
-    assert Tracker(result.skeleton)(result, 0.0).ids.tolist() == [1, 2]
+    assert SimilarityTracker(result.skeleton)(result, 0.0).ids.tolist() == [1, 2]
 
 
 def test_results_hold_no_pixels_of_files_and_those_of_arrays(predictor, file):

@@ -17,6 +17,7 @@ from poseplug.predict.box_checks import to_number_array
 from poseplug.predict.boxes_option import parse_boxes_option
 from poseplug.predict.model_loading import load_model, parse_device
 from poseplug.predict.predictor import Predictor
+from poseplug.predict.video import PredictionOptions
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8)
 BOX = [10.0, 12, 50, 80]
@@ -33,7 +34,7 @@ def shipped():
 @pytest.mark.parametrize('batch_size', [0, -1, 2.5, True, '8', None, float('nan')])
 def test_a_batch_size_that_is_no_count_is_refused_by_name(predictor, batch_size):
     for call in (predictor, predictor.stream, predictor.predict_stages):
-        with pytest.raises(ConfigError, match='batch_size is a whole number of at least 1; got'):
+        with pytest.raises(ConfigError, match='batch_size is a whole number from 1 on; got'):
             call([IMAGE, IMAGE], batch_size=batch_size)
     assert len(predictor([IMAGE, IMAGE], batch_size=np.int64(1))) == 2
 
@@ -54,6 +55,14 @@ def test_a_threshold_lies_between_0_and_1(command, option, threshold):
     code, _, error = command('predict', 'a.jpg', option, threshold)
     assert code == 2
     assert 'does not lie between 0 and 1' in error
+
+
+@pytest.mark.parametrize(
+    'settings', [{'frame_interval': 0}, {'batch_size': -1}, {'threshold': float('nan')}, {'threshold': 1.5}]
+)
+def test_options_of_a_video_are_checked_by_range(settings):
+    with pytest.raises(ConfigError, match=f'PredictionOptions: {next(iter(settings))} is a'):
+        PredictionOptions(**settings)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,151 @@
+"""Images in memory: arrays and tensors whose channels are declared, and images of Pillow."""
+
+from __future__ import annotations
+
+__all__ = ['AlreadyOpenImage', 'BgrArray', 'DeclaredArray', 'ImageArray', 'PillowImage']
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from poseplug.core.errors import ImageError
+from poseplug.predict.image_inputs.base import ImageForm, NamedImage
+from poseplug.registry import IMAGE_INPUTS
+
+# For each order the channels of it that are blue, green and red
+_BGR_CHANNELS = {'bgr': (0, 1, 2), 'rgb': (2, 1, 0), 'bgra': (0, 1, 2), 'rgba': (2, 1, 0), 'gray': (0, 0, 0)}
+_DECLARE_HINT = "declare it, as in ImageArray(array, order='rgb', max_value=1.0)"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray:
+    """An array or tensor with its meaning, for a predictor.
+
+    Attributes:
+        array: (H, W, C) or, for 'gray', (H, W); NumPy or torch, on any device.
+        order: 'bgr', 'rgb', 'bgra', 'rgba' or 'gray'; alpha is left out.
+        max_value: value of white; None for 255 of uint8 and 65535 of uint16.
+        layout: 'hwc', or 'chw' for arrays (C, H, W).
+
+    Example:
+        >>> red = ImageArray(np.ones((2, 2, 3)) * [1, 0, 0], order='rgb', max_value=1.0)
+        >>> red.to_bgr('red')[0, 0].tolist()
+        [0, 0, 255]
+    """
+
+    array: Any
+    order: Literal['bgr', 'rgb', 'bgra', 'rgba', 'gray']
+    max_value: float | None = None
+    layout: Literal['hwc', 'chw'] = 'hwc'
+
+    def to_bgr(self, name: str) -> np.ndarray:
+        """Convert to the pixels (H, W, 3) uint8, BGR.
+
+        Args:
+            name: what messages call the image.
+
+        Raises:
+            ImageError: array and declaration contradict each other, or values lie beyond `max_value`.
+        """
+        if self.order not in _BGR_CHANNELS or self.layout not in ('hwc', 'chw'):
+            raise ImageError(
+                f"{name}: order is one of {', '.join(_BGR_CHANNELS)} and layout 'hwc' or 'chw'; got {self.order!r} and "
+                f'{self.layout!r}'
+            )
+        array = _to_numpy(self.array)
+        if self.order == 'gray' and array.ndim == 2:
+            array = array[..., None]
+        elif self.layout == 'chw' and array.ndim == 3:
+            array = array.transpose(1, 2, 0)
+        num_channels = 1 if self.order == 'gray' else len(self.order)
+        if array.ndim != 3 or array.shape[2] != num_channels or not array.size:
+            raise ImageError(
+                f'{name}: {self.order} of layout {self.layout} has {num_channels} channels; got an array of shape '
+                f'{np.shape(self.array)}'
+            )
+        return np.ascontiguousarray(self._scale_to_bytes(array, name)[..., list(_BGR_CHANNELS[self.order])])
+
+    def _scale_to_bytes(self, array: np.ndarray, name: str) -> np.ndarray:
+        """Scale values so that `max_value` becomes 255."""
+        max_value = self.max_value
+        if max_value is None:
+            max_value = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype)
+        if max_value is None or not 0 < max_value < np.inf:
+            raise ImageError(f'{name} is an array of {array.dtype}; give max_value, the value of white, such as 1.0')
+        if array.dtype == np.uint8 and max_value == 255:
+            return array
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= max_value):  # false for NaN, too
+            raise ImageError(f'{name}: its values are from {low:g} to {high:g}, but declared as 0 to {max_value:g}')
+        return (array * (255 / max_value)).round().astype(np.uint8)
+
+
+def _to_numpy(array: Any) -> np.ndarray:
+    """An array, or a tensor of any device and with gradients, as a NumPy array."""
+    if hasattr(array, 'detach'):
+        tensor = array.detach().cpu()
+        array = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+    return np.asarray(array)
+
+
+@IMAGE_INPUTS.register_module()
+class AlreadyOpenImage(ImageForm):
+    """An image that is open already."""
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, NamedImage)
+
+    def read(self, value: NamedImage, name: str) -> NamedImage:
+        return value
+
+
+@IMAGE_INPUTS.register_module()
+class DeclaredArray(ImageForm):
+    """An `ImageArray`."""
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, ImageArray)
+
+    def read(self, value: ImageArray, name: str) -> NamedImage:
+        return NamedImage(Path(name), value.to_bgr(name))
+
+
+@IMAGE_INPUTS.register_module()
+class BgrArray(ImageForm):
+    """An array (H, W, 3) of uint8, which is BGR as OpenCV reads it; other arrays are refused until declared."""
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray) and value.ndim <= 3
+
+    def read(self, value: np.ndarray, name: str) -> NamedImage:
+        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3 or not value.size:
+            raise ImageError(
+                f'{name} is an array of {value.dtype} {value.shape}; give (H, W, 3) of uint8, in BGR order, or '
+                f'{_DECLARE_HINT}'
+            )
+        return NamedImage(Path(name), value)
+
+
+@IMAGE_INPUTS.register_module()
+class PillowImage(ImageForm):
+    """An image of Pillow, turned upright by its EXIF orientation; alpha is left out."""
+
+    def matches(self, value: Any) -> bool:
+        module = sys.modules.get('PIL.Image')  # not imported: then the value is none
+        return module is not None and isinstance(value, module.Image)
+
+    def read(self, value: Any, name: str) -> NamedImage:
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(value)
+        path = Path(getattr(value, 'filename', '') or name)
+        if image.mode.startswith('I;16'):
+            return NamedImage(path, ImageArray(np.asarray(image, np.uint16), 'gray').to_bgr(name))
+        if image.mode in ('I', 'F'):
+            raise ImageError(
+                f'{name} is a Pillow image of mode {image.mode}, whose white is not known; {_DECLARE_HINT}'
+            )
+        return NamedImage(path, np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1]))

@@ -1,0 +1,207 @@
+"""Every form in which images are given to a predictor."""
+
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from poseplug import IMAGE_INPUTS, ImageArray
+from poseplug.core.errors import AnnotationError, ImageError, UnsafeFileError
+from poseplug.files.images import read_image
+from poseplug.predict.image_input import find_image_form, open_image
+from poseplug.predict.image_inputs.base import ImageForm, NamedImage
+from tests.reliability import videos
+
+
+@pytest.fixture
+def files(tiny_data, tmp_path):
+    """Two images in a folder, without loss."""
+    for n, file in enumerate(sorted((tiny_data / 'images').glob('*.jpg'))[:2]):
+        cv2.imwrite(str(tmp_path / f'{n}.png'), read_image(file))
+    return sorted(tmp_path.glob('*.png'))
+
+
+def get_forms(file):
+    """The same image in every form of one image."""
+    bgr = read_image(file)
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    alpha = np.full((*bgr.shape[:2], 1), 7, np.uint8)
+    tensor = torch.from_numpy(rgb).permute(2, 0, 1)
+    return {
+        'path': file,
+        'text': str(file),
+        'bytes': file.read_bytes(),
+        'array': bgr,
+        'opened': NamedImage(file, bgr),
+        'Pillow': Image.open(file),
+        'Pillow with alpha': Image.fromarray(np.concatenate([rgb, alpha], 2)),
+        'Pillow with a palette': Image.open(file).convert('RGB'),
+        'RGB': ImageArray(rgb, 'rgb'),
+        'RGBA': ImageArray(np.concatenate([rgb, alpha], 2), 'rgba'),
+        'BGRA': ImageArray(np.concatenate([bgr, alpha], 2), 'bgra'),
+        'float': ImageArray(rgb / 255, 'rgb', max_value=1.0),
+        'uint16': ImageArray(rgb.astype(np.uint16) * 257, 'rgb'),
+        'float tensor with gradients': ImageArray((tensor / 255).requires_grad_(), 'rgb', max_value=1.0, layout='chw'),
+        'bfloat16 tensor': ImageArray(tensor.bfloat16(), 'rgb', max_value=255, layout='chw'),
+    }
+
+
+def test_every_form_of_an_image_has_the_same_pixels(files):
+    expected = read_image(files[0])
+    for name, image in get_forms(files[0]).items():
+        pixels = open_image(image, 0).pixels
+        assert np.array_equal(pixels, expected), name
+        assert pixels.dtype == np.uint8
+        assert find_image_form(image).is_single
+
+
+def test_a_single_image_of_any_form_takes_its_own_boxes(predictor, files):
+    box = [[10, 12, 60, 80]]
+    (expected,) = predictor([files[0]], [box])
+    for name, image in get_forms(files[0]).items():
+        (result,) = predictor(image, box)
+        assert np.array_equal(result.keypoints, expected.keypoints), name
+
+
+def test_gray_arrays_have_three_equal_channels():
+    gray = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    for array in (gray, gray[..., None]):
+        assert np.array_equal(ImageArray(array, 'gray').to_bgr('a'), np.stack([gray] * 3, -1))
+    assert np.array_equal(open_image(Image.fromarray(gray), 0).pixels, np.stack([gray] * 3, -1))
+    assert ImageArray(np.array([[65535, 0]], np.uint16), 'gray').to_bgr('a')[0, :, 0].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((5, 5)),
+        np.zeros((5, 5, 3)),
+        np.zeros((5, 5, 4), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        torch.zeros(3, 5, 5),
+        ImageArray(np.zeros((5, 5, 3)), 'rgb'),
+        ImageArray(np.zeros((5, 5, 3), np.uint8), 'hsv'),
+        ImageArray(np.zeros((5, 5, 4), np.uint8), 'rgb'),
+        ImageArray(np.zeros((3, 5, 5), np.uint8), 'rgb'),
+        ImageArray(np.full((5, 5, 3), 200.0), 'rgb', max_value=1.0),
+        ImageArray(np.full((5, 5, 3), np.nan), 'rgb', max_value=1.0),
+        ImageArray(np.full((5, 5, 3), -1.0), 'rgb', max_value=1.0),
+        ImageArray(np.zeros((5, 5, 3)), 'rgb', max_value=0),
+        Image.new('F', (4, 4)),
+        None,
+        5,
+    ],
+)
+def test_an_array_without_a_clear_meaning_is_refused_by_name(predictor, image):
+    with pytest.raises(ImageError, match='image 0'):
+        predictor([image])
+
+
+def test_a_photo_of_pillow_is_turned_upright(files):
+    image = Image.open(files[0])
+    exif = image.getexif()
+    exif[274] = 6
+    image.info['exif'] = exif.tobytes()
+    expected = np.rot90(read_image(files[0]), -1)
+    assert np.array_equal(open_image(image, 0).pixels, expected)
+
+
+def test_folders_patterns_and_lists_of_any_forms_stand_for_their_images(predictor, files, tmp_path):
+    (tmp_path / '.hidden.png').write_bytes(b'')
+    (tmp_path / 'notes.txt').write_bytes(b'')
+    assert [result.path for result in predictor(tmp_path)] == files
+    assert [result.path for result in predictor(str(tmp_path / '*.png'))] == files
+    mixed = [tmp_path, files[0].read_bytes(), str(tmp_path / '1*.png')]
+    assert [result.path.name for result in predictor(mixed)] == ['0.png', '1.png', 'image 2', '1.png']
+    results = predictor(tmp_path, [[[5, 5, 40, 50]], []])
+    assert [len(result) for result in results] == [1, 0]
+    with pytest.raises(AnnotationError, match='no entry of boxes at position 1'):
+        predictor(tmp_path, [None])
+    with pytest.raises(ImageError, match='no file fits this pattern'):
+        predictor(str(tmp_path / '*.bmp'))
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ImageError, match='holds no image'):
+        predictor(tmp_path / 'empty')
+
+
+def test_the_results_of_a_video_have_the_times_of_its_frames(predictor, tmp_path):
+    videos.write_video(tmp_path / 'clip.avi', 'MJPG')
+    stream = predictor.stream(tmp_path / 'clip.avi')
+    first, second = next(stream), next(stream)
+    assert (first.index, second.index) == (0, 1)
+    assert (first.seconds, second.seconds) == pytest.approx((0, 0.04))
+    assert first.path == tmp_path / 'clip.avi'
+    assert first.image.shape == (videos.HEIGHT, videos.WIDTH, 3)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def address(files, monkeypatch, tmp_path):
+    monkeypatch.setenv('POSEPLUG_CACHE', str(tmp_path / 'cache'))
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(QuietHandler, directory=str(files[0].parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_image_at_an_address_is_verified(predictor, files, address):
+    digits = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    (result,) = predictor(f'{address}/0.png#sha256={digits}')
+    assert np.array_equal(result.image, read_image(files[0]))
+    with pytest.raises(UnsafeFileError, match='holds another file'):
+        predictor(f'{address}/1.png#sha256={digits}')
+    with pytest.raises(ImageError, match='404'):
+        predictor(f'{address}/absent.png#sha256={digits}')
+    with pytest.raises(ImageError, match=r'give URL#sha256=DIGITS'):
+        predictor(f'{address}/0.png')
+
+
+def test_a_package_may_add_a_form(predictor, files):
+    class Doubled:
+        """Two copies of an image."""
+
+        def __init__(self, file):
+            self.file = file
+
+    class DoubledForm(ImageForm):
+        is_single = False
+
+        def matches(self, value):
+            return isinstance(value, Doubled)
+
+        def expand(self, value):
+            yield from [value.file] * 2
+
+    IMAGE_INPUTS.register_module(module=DoubledForm)
+    try:
+        assert [result.path for result in predictor(Doubled(files[0]))] == [files[0]] * 2
+    finally:
+        del IMAGE_INPUTS.module_dict['DoubledForm']
+    assert find_image_form(Doubled(Path('a.jpg'))) is None
+
+
+def test_every_registered_form_is_tested():
+    assert set(IMAGE_INPUTS.list_names()) == {
+        'AlreadyOpenImage',
+        'BgrArray',
+        'DeclaredArray',
+        'EncodedImage',
+        'FilePattern',
+        'ImageAddress',
+        'ImageFile',
+        'ImageFolder',
+        'PillowImage',
+        'VideoFile',
+    }
