@@ -15,7 +15,9 @@ from poseplug.registry import CODECS, METRICS, SOURCES, Registry
 
 PAGE = Path(__file__).parent / 'reference' / 'api.md'
 SECTIONS = {
-    'Predict': 'Predictor Result ImageArray Poses HeatmapStages Detector OnnxDetector PoseDetector ExportedModel draw_poses',
+    'Predict': (
+        'Predictor Result ImageArray Poses HeatmapStages Detector OnnxDetector PoseDetector ExportedModel draw_poses'
+    ),
     'Models and configs': 'load_model list_models load_config build_model Estimator',
     'Train and test': 'train test TrainingResult EvaluationResult',
     'Skeletons': 'Skeleton get_skeleton register_skeleton',
