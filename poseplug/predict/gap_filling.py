@@ -98,7 +98,7 @@ def _append_poses(poses: Poses, added: Poses) -> Poses:
     """The instances of both; what only one of them knows is left out."""
     if not len(poses):
         return added
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for field in fields(Poses):
         values = getattr(poses, field.name), getattr(added, field.name)
         arrays[field.name] = None if values[0] is None or values[1] is None else np.concatenate(values)
