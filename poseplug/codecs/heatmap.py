@@ -32,7 +32,7 @@ HEATMAP_CHOICES = {
     'instances': ('subject', 'max', 'add'),
     'unlabeled': ('empty', 'ignore'),
     'outside': ('empty', 'ignore'),
-    'center': ('exact', 'cell'),
+    'center': ('exact', 'cell', 'floor', 'ceil'),
     'refine': REFINEMENTS,
 }
 _EMPTY_HEATMAP_CELLS = {'mmpose': -1.0, 'official': 0.0}  # x and y where no cell of a heatmap is positive
@@ -54,7 +54,8 @@ class Heatmap(MapCodec):
         offset: input pixel of cell 0; cell g stands at `stride * g + offset`.
         aligned: whether the cells reach from the first pixel to the last instead; then there is no offset.
         sigma_px: standard deviation of the Gaussian in input pixels.
-        center: where the Gaussian stands: at the 'exact' position, or at its nearest 'cell'.
+        center: where the Gaussian stands: at the 'exact' position, at its nearest 'cell', or at the cell of the
+            position rounded down ('floor') or up ('ceil'), the quantizations that Zhang et al. (2020) compare.
         truncate: draw 0 more than 3 sigma beside the nearest cell, in x or in y.
         min_value: draw 0 instead of values up to this.
         instances: which instances of an image are drawn: the 'subject' alone, that is instance 0, the one a crop is
@@ -85,7 +86,7 @@ class Heatmap(MapCodec):
     offset: float = 0.0
     aligned: bool = False
     sigma_px: float = 8.0
-    center: Literal['exact', 'cell'] = 'exact'
+    center: Literal['exact', 'cell', 'floor', 'ceil'] = 'exact'
     truncate: bool = False
     min_value: float = 0.0
     instances: Literal['subject', 'max', 'add'] = 'subject'
@@ -157,7 +158,7 @@ class Heatmap(MapCodec):
         if self.outside == 'empty':
             return labeled & torch.isfinite(keypoints).all(dim=-1)
         cells = self.grid.to_cells(keypoints)
-        centers = round_to_cells(cells) if self.truncate else cells
+        centers = self.quantize(cells)[1] if self.truncate else cells
         return labeled & reaches_grid(centers, self.grid.size, self.sigma_cells)
 
     def draw(self, keypoints: Tensor, mask: Tensor) -> Tensor:
@@ -171,16 +172,23 @@ class Heatmap(MapCodec):
             (B, C, H, W).
         """
         cells, size = self.grid.to_cells(keypoints), self.grid.size
-        nearest_cells = round_to_cells(cells)
-        centers = nearest_cells if self.center == 'cell' else cells
+        centers, quantized_cells = self.quantize(cells)
         if self.min_value:
             return draw_thresholded_gaussians(
                 centers, mask, size, self.sigma_cells, self.min_value, self.instances, self.background
             )
-        truncation_center = nearest_cells if self.truncate else None
+        truncation_center = quantized_cells if self.truncate else None
         instance_heatmaps = draw_gaussians(centers, mask, size, self.sigma_cells, truncation_center)
         heatmaps = merge_heatmaps(instance_heatmaps, self.instances)
         return fill_background(F.pad(heatmaps, (0, 0, 0, 0, 0, 1))) if self.background else heatmaps
+
+    def quantize(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where Gaussians stand, and the whole cells about which they are truncated, of positions (..., 2)."""
+        if self.center in ('floor', 'ceil'):
+            rounded = cells.floor() if self.center == 'floor' else cells.ceil()
+            return rounded, rounded
+        nearest_cells = round_to_cells(cells)
+        return (nearest_cells if self.center == 'cell' else cells), nearest_cells
 
     def channel_weights(self, mask: Tensor) -> dict[str, Tensor]:
         """Return the weight of every channel: 0 for a keypoint that no instance has, if those are ignored.

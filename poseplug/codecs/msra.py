@@ -30,5 +30,5 @@ class MSRAHeatmap(Heatmap):
         1
     """
 
-    center: Literal['exact', 'cell'] = 'cell'
+    center: Literal['exact', 'cell', 'floor', 'ceil'] = 'cell'
     truncate: bool = True

@@ -45,3 +45,12 @@ def test_a_keypoint_counts_while_its_square_and_one_cell_beside_touch_the_grid(x
 def test_a_setting_without_meaning_is_an_error(settings, message):
     with pytest.raises(ConfigError, match=message):
         MSRAHeatmap(ONE, (192, 256), **settings)
+
+
+@pytest.mark.parametrize(('center', 'cell'), [('cell', (25, 31)), ('floor', (25, 30)), ('ceil', (26, 31))])
+def test_a_keypoint_is_rounded_to_the_nearest_cell_down_or_up(center, cell):
+    codec = MSRAHeatmap(ONE, (192, 256), center=center)
+    keypoints = torch.tensor([[[[101.9, 122.0]]]])  # 25.475 and 30.5 cells
+    heatmap = codec.encode(keypoints, torch.ones(1, 1, 1)).stage_fields(0)['heatmap'][0, 0]
+    assert (heatmap == 1).nonzero().flip(-1).tolist() == [list(cell)]
+    assert heatmap[cell[1], cell[0] + 6] > 0 == heatmap[cell[1], cell[0] + 7]
