@@ -212,12 +212,6 @@ class Estimator(nn.Module):
         """
         return self.postprocess(self.augmentation.fuse(view_fields, batch), batch)
 
-    def val_step(self, batch: Batch) -> list[Poses]:
-        """Predict as mmengine's loops ask for it."""
-        return self.predict(batch)
-
-    test_step = val_step
-
 
 def _check_finite_fields(views: list[list[StageFields]], batch: Batch) -> None:
     """Check the fields of the last stage, in which decoders would find keypoints, or nobody, if they were NaN."""
