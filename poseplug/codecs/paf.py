@@ -95,11 +95,6 @@ class PAF(MapCodec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.skeleton.limbs:
-            raise ConfigError(
-                f'PAF: skeleton {self.skeleton.name!r} has no limbs, along which limb fields run; add limbs to it, or '
-                'use another codec'
-            )
         if self.limb_merge not in ('mean', 'last'):
             raise ConfigError(f"PAF: limb_merge is one of ('mean', 'last'); got {self.limb_merge!r}")
         check_number('PAF', 'width_cells', self.width_cells, 0, max(self.input_size), above=True)

@@ -40,7 +40,9 @@ def find_existing_images(folder: Path, names: list[str], missing_images: str, fi
     return exists
 
 
-def find_images(folder: Path, names: Sequence[str], missing_images: str, file: Path) -> np.ndarray:
+def find_images(
+    folder: Path, names: Sequence[str], missing_images: str, file: Path, follow_links: bool = False
+) -> np.ndarray:
     """Find which images a folder and the folders below it contain.
 
     Args:
@@ -48,6 +50,7 @@ def find_images(folder: Path, names: Sequence[str], missing_images: str, file: P
         names: n names, checked by `poseplug.files.json_file.check_image_names`.
         missing_images: 'error' refuses a missing image, 'drop' leaves it out.
         file: the annotation file, for error messages.
+        follow_links: whether images may be links that lead out of the folder.
 
     Returns:
         (n,) bool.
@@ -61,6 +64,8 @@ def find_images(folder: Path, names: Sequence[str], missing_images: str, file: P
         rows = np.flatnonzero(parents == parent).tolist()
         base_names = [os.path.basename(names[i]) for i in rows]
         exists[rows] = find_existing_images(folder / parent, base_names, missing_images, file)
+    if follow_links:
+        return exists
     existing = [name for name, ok in zip(names, exists, strict=True) if ok]
     # Names that lead out are refused when they are read; links are the other way out.
     root = os.path.realpath(folder)
@@ -68,7 +73,7 @@ def find_images(folder: Path, names: Sequence[str], missing_images: str, file: P
         path = os.path.join(folder, name)
         if os.path.islink(path) and os.path.commonpath([root, os.path.realpath(path)]) != root:
             raise AnnotationError(
-                f'{file}: {name} is a link that leads out of {folder}, to {os.path.realpath(path)}. Put the image '
-                f'there itself, or name the folder that contains it as the folder of the images'
+                f'{file}: {name} is a link that leads out of {folder}, to {os.path.realpath(path)}. If that is '
+                f'meant, pass follow_links=True; else put the image there itself, or name the folder that contains it'
             )
     return exists

@@ -277,8 +277,11 @@ def _abbreviate_json(value: Any) -> str:
     """Return the first part of a JSON value as it is written."""
     if isinstance(value, list) and len(value) > 8:
         first = value[:_MAX_LISTED_VALUES]
-        if len(str(first)) >= _MAX_VALUE_CHARS:
-            return 'a list'
+        while first and len(str(first)) >= _MAX_VALUE_CHARS:
+            first = first[:-1]
+        if not first:
+            noun = 'lists' if isinstance(value[0], list) else 'values'
+            return f'a list of {len(value)} {noun}'
         return f'a list of {len(value)}: {_abbreviate_json(first)[:-1]}, ...]'
     if isinstance(value, dict):
         keys = ', '.join(map(ascii, [*value][:_MAX_LISTED_VALUES])) or 'nothing in it'

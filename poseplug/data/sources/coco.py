@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = ['CocoSource']
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,9 +15,16 @@ from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError
 from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
-from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
+from poseplug.core.skeleton import Skeleton
+from poseplug.data.sources.base import Source, SourceReport, find_dataset_folder, locate_dataset_folder
 from poseplug.data.sources.box_files import DetectedBoxes, read_detected_boxes
-from poseplug.data.sources.coco_format import CocoReader
+from poseplug.data.sources.coco_categories import (
+    FILE_SKELETON,
+    describe_skeleton_of_category,
+    load_skeleton_spec,
+    select_categories,
+)
+from poseplug.data.sources.coco_format import CocoReader, read_coco_object
 from poseplug.registry import SOURCES
 from poseplug.skeletons.coco import COCO
 
@@ -45,6 +53,12 @@ class CocoFormatSource(Source):
         bbox_file: a detector's result file, absolute or below `data_root`.
         bbox_format: 'xywh' or 'xyxy', the format of boxes in `bbox_file`.
         bbox_score_thr: detections with a lower score are dropped.
+        category: name of the category to read, or several, compared without case, blanks and hyphens; None for
+            people, or with `skeleton` for all categories that name the same keypoints.
+        skeleton: the keypoints of the file, if they are of your own: 'file' takes names and limbs from its categories,
+            else a registered name, a JSON or YAML file of the fields (also below `data_root`), or the fields. With
+            `category` alone it is 'file'. Instances without a box then have the one around their keypoints.
+        follow_links: also read images that are links which lead out of the folder.
         segmentations: also read segmentations, to train models that take whole images; without them, and where the
             file has none, boxes mark the ignored regions.
 
@@ -77,6 +91,9 @@ class CocoFormatSource(Source):
         bbox_format: BoxFormat = 'xywh',
         bbox_score_thr: float = 0.0,
         segmentations: bool = False,
+        category: str | Sequence[str] | None = None,
+        skeleton: Skeleton | str | Mapping[str, Any] | None = None,
+        follow_links: bool = False,
     ):
         if split not in self.splits:
             raise AnnotationError(f'{self.name}: split is one of {", ".join(self.splits)}; got {split!r}')
@@ -91,21 +108,50 @@ class CocoFormatSource(Source):
             keep_empty=keep_empty,
             num_size_checks=num_size_checks,
             segmentations=segmentations,
+            follow_links=follow_links,
         )
+        self._content: dict[str, Any] | None = None
+        self._notes: list[str] = []
+        if skeleton is not None or category is not None:
+            file_skeleton = self._load_skeleton('file' if skeleton is None else skeleton, category)
+            self.reader = replace(
+                self.reader, skeleton=file_skeleton, category=category, require_boxes=False, file_keypoint_names={}
+            )
         self.skeleton = self.reader.skeleton
+
+    def _load_skeleton(self, spec: Any, category: str | Sequence[str] | None) -> Skeleton:
+        """Load the skeleton of a setting, if asked from the annotation file."""
+        if spec != FILE_SKELETON:
+            return load_skeleton_spec(spec, find_dataset_folder(self.data_root, self.name, self.ann_file))
+        folder = locate_dataset_folder(self.data_root, self.name, self.ann_file, self.download_hint)
+        file = folder / self.ann_file
+        self._content = read_coco_object(file)  # kept for `load`: a large file takes seconds
+        selected = select_categories(file, self._content.get('categories'), category, require_keypoints=True)
+        skeleton, self._notes = describe_skeleton_of_category(file, selected[0])
+        return skeleton
 
     def load(self) -> tuple[list[Record], SourceReport]:
         folder = locate_dataset_folder(self.data_root, self.name, self.ann_file, self.download_hint)
         file, image_folder = folder / self.ann_file, folder / self.image_folder
         if self.bbox_file is None:
-            return self.reader.read(file, image_folder)
+            records, report, _ = self._read_annotated(self.reader, file, image_folder)
+            return records, report
         return self._load_detections(file, image_folder, folder / self.bbox_file)
+
+    def _read_annotated(
+        self, reader: CocoReader, file: Path, image_folder: Path
+    ) -> tuple[list[Record], SourceReport, dict[int, tuple[int, int]]]:
+        """Read the records of the annotation file with its report, and the size of every image by id."""
+        content, self._content = self._content or read_coco_object(file), None
+        records, report, sizes = reader.read_content(file, content, image_folder)
+        report.notes = [*self._notes, *report.notes]
+        return records, report, sizes
 
     def _load_detections(self, file: Path, image_folder: Path, bbox_file: Path) -> tuple[list[Record], SourceReport]:
         """Read the boxes of a detector for the images of an annotation file."""
         # Images without annotations, too: what a detector finds there is a false positive.
         reader = replace(self.reader, keep_empty=True)
-        annotated, annotation_report, sizes = reader.read_with_sizes(file, image_folder)
+        annotated, annotation_report, sizes = self._read_annotated(reader, file, image_folder)
         detected, report = read_detected_boxes(bbox_file, sizes, self.bbox_format, self.bbox_score_thr)
         records = [_replace_with_detections(r, detected.get(int(r.id), _NO_BOXES)) for r in annotated]
         # They give no sample but count as missed in every metric, so the report says so.

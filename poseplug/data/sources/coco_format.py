@@ -21,6 +21,8 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.data.masks import parse_segmentation
 from poseplug.data.sources.base import SourceReport
 from poseplug.data.sources.box_files import check_box_format
+from poseplug.data.sources.coco_categories import SelectedCategories, match_keypoints, select_categories
+from poseplug.data.sources.coco_repairs import describe_keypoint_form, repair_annotations, repair_images
 from poseplug.files.image_folder import find_images
 from poseplug.files.images import LazyImage
 from poseplug.files.json_file import (
@@ -32,7 +34,8 @@ from poseplug.files.json_file import (
 )
 
 _MAX_AREA_PX2 = 1e14  # of an area: the square of the largest coordinate that is accepted
-_PERSON_CATEGORY = 'person'
+_MIN_JUDGED_KEYPOINTS = 8  # whether fewer are fractions of the image is not judged
+_MIN_PIXEL_EXTENT = 8.0  # px: boxes of less may hold keypoints that all lie within 2 px
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class CocoReader:
         file_keypoint_names: name in `skeleton` of keypoints that the file calls otherwise.
         part_sizes: number of keypoints in further lists of an annotation, by key, which follow those of `keypoints`;
             their third number is a confidence, above 0 for a labeled keypoint, which counts as visible.
+        category: name of the category, or several; None for all that name the same keypoints.
+        require_boxes: drop instances without a box; else the box around the labeled keypoints is taken.
+        follow_links: whether images may be links that lead out of their folder.
     """
 
     skeleton: Skeleton
@@ -68,6 +74,9 @@ class CocoReader:
     segmentations: bool = False
     file_keypoint_names: Mapping[str, str] = field(default_factory=dict)
     part_sizes: Mapping[str, int] = field(default_factory=dict)
+    category: str | Sequence[str] | None = 'person'
+    require_boxes: bool = True
+    follow_links: bool = False
 
     def read(self, file: Path, image_folder: Path) -> tuple[list[Record], SourceReport]:
         """Read the records of a file.
@@ -100,54 +109,72 @@ class CocoReader:
         Raises:
             AnnotationError: the file as a whole is not what it seems; the message names the annotation and the field.
         """
+        return self.read_content(file, read_coco_object(file), image_folder)
+
+    def read_content(
+        self, file: Path, content: dict[str, Any], image_folder: Path
+    ) -> tuple[list[Record], SourceReport, dict[int, tuple[int, int]]]:
+        """Read the records of the content of a file; arguments and result as for `read_with_sizes`."""
         if self.min_keypoints < 1:
             raise AnnotationError(f'{self.source_name}: min_keypoints is 1 or more; got {self.min_keypoints}')
-        content = _read_coco_object(file)
         report = SourceReport(file)
-        category_id = self._find_category_id(file, content.get('categories'), report)
-        image_rows = JsonRows.from_list(file, content['images'], 'image')
-        images = CocoImages.from_rows(image_rows, image_folder, self.missing_images)
         rows = JsonRows.from_list(file, content['annotations'], 'annotation')
-        annotations = CocoAnnotations.from_rows(rows, images, self.skeleton, self.part_sizes)
+        categories = self._select_categories(file, content.get('categories'), rows, report)
+        rows = _leave_out_keypoints(rows, categories)
+        images = self._read_images(JsonRows.from_list(file, content['images'], 'image'), image_folder, report)
+        rows, annotations = _read_annotations(rows, images, self.skeleton, categories, report)
         segmentations = _read_segmentations(rows) if self.segmentations else None
         _check_image_sizes(images, image_folder, self.num_size_checks, file)
-        selected, ignored = self._select_annotations(annotations, images, category_id, report)
+        selected, ignored = self._select_annotations(annotations, images, categories.ids, report)
         self._add_notes(annotations, images, selected, report)
         records = self._build_records(annotations, images, selected, ignored, image_folder, segmentations)
         return records, report, images.sizes_by_id()
 
-    def _find_category_id(self, file: Path, categories: Any, report: SourceReport) -> int | None:
-        """Return the id of the category 'person', whose keypoints must be the skeleton's; None without categories."""
-        if categories is None:
-            report.notes.append(f'no categories: the keypoints are taken for those of {self.skeleton.name!r} in order')
-            return None
-        rows = JsonRows.from_list(file, categories, 'category')
-        names = [item.get('name') for item in rows.items]
-        if _PERSON_CATEGORY not in names:
-            raise AnnotationError(
-                f'{file}: no category is {_PERSON_CATEGORY!r}; it has {describe_json_value(names)}. '
-                f'This is another file'
-            )
-        index = names.index(_PERSON_CATEGORY)
-        file_names = rows.items[index].get('keypoints')
+    def _select_categories(self, file: Path, content: Any, rows: JsonRows, report: SourceReport) -> SelectedCategories:
+        """Return the categories to read, all of which name the skeleton's keypoints."""
         keypoints = self.skeleton.keypoints[: len(self.skeleton) - sum(self.part_sizes.values())]
-        if file_names is not None and self._translate_keypoint_names(file_names) != list(keypoints):
-            expected = f'the {len(keypoints)} keypoints {", ".join(keypoints)}'
-            raise rows.value_error(index, 'keypoints', expected)
-        return int(rows.read_integers('id')[index])
+        count = len(keypoints)
+        if content is None:
+            report.notes.append(f'no categories: the keypoints are taken for those of {self.skeleton.name!r} in order')
+            return SelectedCategories(None, np.arange(count), count, self.part_sizes)
+        selected = select_categories(file, content, self.category, require_keypoints=True)
+        category_rows, _ = repair_images(JsonRows.from_list(file, selected, 'category'))
+        ids = category_rows.read_integers('id').tolist()
+        num_columns = _count_columns(rows, ids)
+        orders, notes = [], []
+        for category in selected:
+            order, num_names, lines = match_keypoints(file, category, keypoints, self.file_keypoint_names, num_columns)
+            orders.append((num_names, *order.tolist()))
+            notes += lines
+        if len(set(orders)) > 1:
+            raise AnnotationError(
+                f'{file}: its categories have their keypoints in different orders; read one at a time'
+            )
+        report.notes += list(dict.fromkeys(notes))
+        return SelectedCategories(tuple(ids), np.array(orders[0][1:], dtype=int), orders[0][0], self.part_sizes)
 
-    def _translate_keypoint_names(self, file_names: Any) -> list[Any]:
-        """Return the keypoint names of a file as the skeleton has them; None for what is no name."""
-        names = file_names if isinstance(file_names, list) else []
-        return [self.file_keypoint_names.get(n, n) if isinstance(n, str) else None for n in names]
+    def _read_images(self, rows: JsonRows, folder: Path, report: SourceReport) -> CocoImages:
+        """Read the images of a file; values in another form than COCO's are looked at only where there are any."""
+        try:
+            return CocoImages.from_rows(rows, folder, self.missing_images, self.follow_links)
+        except AnnotationError:
+            repaired, notes = repair_images(rows)
+            images = CocoImages.from_rows(repaired, folder, self.missing_images, self.follow_links)
+            report.notes += notes
+            return images
 
     def _select_annotations(
-        self, annotations: CocoAnnotations, images: CocoImages, category_id: int | None, report: SourceReport
+        self,
+        annotations: CocoAnnotations,
+        images: CocoImages,
+        category_ids: tuple[int, ...] | None,
+        report: SourceReport,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (N,) which annotations are instances, and (N,) which are ignored regions; drops are counted."""
         selected = np.ones(len(annotations.ids), dtype=bool)
-        if category_id is not None:
-            selected = report.drop_invalid(selected, annotations.category_ids == category_id, 'of another category')
+        if category_ids is not None:
+            is_chosen = np.isin(annotations.category_ids, category_ids)
+            selected = report.drop_invalid(selected, is_chosen, 'of another category')
         listed = annotations.image_indices >= 0
         selected = report.drop_invalid(selected, listed, 'of images that are not listed')
         # An index of -1 is replaced by any other: the line above has dropped those annotations.
@@ -161,7 +188,8 @@ class CocoReader:
         selected = report.drop_invalid(selected, ~annotations.is_crowd, 'crowds (ignored regions)')
         selected = report.drop_invalid(selected, num_labeled > 0, 'without labeled keypoints (ignored regions)')
         selected = report.drop_invalid(selected, num_labeled >= min_keypoints, few)
-        selected = report.drop_invalid(selected, annotations.has_box, 'without a box')
+        if self.require_boxes:
+            selected = report.drop_invalid(selected, annotations.has_box, 'without a box')
         selected = report.drop_invalid(selected, (box_sizes > 0).all(axis=1), 'with a box of no extent')
         selected = report.drop_invalid(selected, has_extent(annotations.clipped_boxes), 'with a box outside the image')
         report.kept = int(selected.sum())
@@ -236,7 +264,7 @@ class CocoReader:
         instances = Instances.from_annotations(
             annotations.keypoints.astype(np.float32),
             annotations.visible,
-            boxes=annotations.clipped_boxes,
+            boxes=np.where(annotations.has_box[:, None], annotations.clipped_boxes, np.nan),
             annotation_ids=annotations.ids,
             segmentations=segmentations,
             stated_counts=annotations.stated_counts if self.use_file_counts else None,
@@ -255,7 +283,7 @@ class CocoReader:
         return np.where(annotations.areas > 0, annotations.areas, from_boxes)
 
 
-def _read_coco_object(file: Path) -> dict[str, Any]:
+def read_coco_object(file: Path) -> dict[str, Any]:
     """Read a file that must be an object with images and annotations."""
     content = read_json(file)
     if not isinstance(content, dict):
@@ -289,13 +317,14 @@ class CocoImages:
     exists: np.ndarray
 
     @classmethod
-    def from_rows(cls, rows: JsonRows, folder: Path, missing_images: str) -> CocoImages:
+    def from_rows(cls, rows: JsonRows, folder: Path, missing_images: str, follow_links: bool = False) -> CocoImages:
         """Read and check the images of a file.
 
         Args:
             rows: the entries of `images`.
             folder: the folder of the images.
             missing_images: 'error' refuses a missing image, 'drop' leaves it out.
+            follow_links: whether images may be links that lead out of the folder.
 
         Raises:
             AnnotationError: a value is not what it should be, an id comes twice, or an image is missing.
@@ -309,7 +338,8 @@ class CocoImages:
             raise rows.value_error(int(i), ('width', 'height')[j], 'at least 1 pixel')
         crowd_index = rows.read_numbers('crowdIndex', 'a finite number', default=-1.0)
         crowd_index[~rows.has_key('crowdIndex')] = np.nan  # only CrowdPose has it
-        return cls(ids, names, sizes, crowd_index, find_images(folder, names, missing_images, rows.file))
+        exists = find_images(folder, names, missing_images, rows.file, follow_links)
+        return cls(ids, names, sizes, crowd_index, exists)
 
     def sizes_by_id(self) -> dict[int, tuple[int, int]]:
         """Return (width, height) in px by image id."""
@@ -350,15 +380,15 @@ class CocoAnnotations:
 
     @classmethod
     def from_rows(
-        cls, rows: JsonRows, images: CocoImages, skeleton: Skeleton, part_sizes: Mapping[str, int]
+        cls, rows: JsonRows, images: CocoImages, skeleton: Skeleton, categories: SelectedCategories
     ) -> CocoAnnotations:
         """Read and check the annotations of a file.
 
         Args:
             rows: the entries of `annotations`.
             images: the images that the file lists.
-            skeleton: the keypoints of an annotation, in order.
-            part_sizes: as of `CocoReader`.
+            skeleton: the keypoints of an instance.
+            categories: where these stand in the file.
 
         Raises:
             AnnotationError: a value is not what it should be, an id comes twice, or the boxes are not x, y, width,
@@ -376,7 +406,13 @@ class CocoAnnotations:
         # Only boxes whose image has a known size can show their format.
         judged = has_box & (image_indices >= 0)
         check_box_format(boxes[judged], sizes[judged], 'xywh', rows.file)
-        keypoints, visible = _read_all_keypoints(rows, skeleton, part_sizes)
+        keypoints, visible = _read_all_keypoints(rows, skeleton.keypoints, categories)
+        areas = rows.read_numbers('area', 'a finite number', default=0.0, max_abs=_MAX_AREA_PX2)
+        _check_pixels(rows.file, keypoints[visible > 0], areas, boxes[judged])
+        if not has_box.all():
+            # Instances without a box are kept or dropped by rule; kept ones have that around their keypoints.
+            around = enclose_keypoints(keypoints, visible > 0)
+            boxes = np.where(has_box[:, None], boxes, around)
         return cls(
             ids=ids,
             image_indices=image_indices,
@@ -389,7 +425,7 @@ class CocoAnnotations:
             visible=visible,
             num_labeled=(visible > 0).sum(axis=1),
             stated_counts=np.maximum(rows.read_integers('num_keypoints', default=NO_STATED_COUNT), NO_STATED_COUNT),
-            areas=rows.read_numbers('area', 'a finite number', default=0.0, max_abs=_MAX_AREA_PX2),
+            areas=areas,
         )
 
     def compute_regions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -412,13 +448,74 @@ class CocoAnnotations:
         return keypoints
 
 
+def _count_columns(rows: JsonRows, category_ids: list[int]) -> int | None:
+    """Count the keypoints of the first annotation of the categories that has a flat list of them."""
+    for item in rows.items:
+        values = item.get('keypoints')
+        if item.get('category_id', category_ids[0]) in category_ids and isinstance(values, list) and values:
+            return len(values) // 3 if isinstance(values[0], int | float) else None
+    return None
+
+
+def _leave_out_keypoints(rows: JsonRows, categories: SelectedCategories) -> JsonRows:
+    """Return the rows without the keypoints of categories that are not read: these may have another number of them."""
+    if categories.ids is None:
+        return rows
+    ids = set(categories.ids)
+    default = categories.ids[0]
+    is_read = [
+        not isinstance(number := item.get('category_id', default), int | float) or number in ids for item in rows.items
+    ]
+    if all(is_read):
+        return rows
+    items = [
+        item if ok else {k: v for k, v in item.items() if k != 'keypoints'}
+        for item, ok in zip(rows.items, is_read, strict=True)
+    ]
+    return JsonRows(rows.file, rows.item_noun, items, rows.id_key)
+
+
+def _read_annotations(
+    rows: JsonRows, images: CocoImages, skeleton: Skeleton, categories: SelectedCategories, report: SourceReport
+) -> tuple[JsonRows, CocoAnnotations]:
+    """Read the annotations; values in another form than COCO's are looked at only where there are any."""
+    try:
+        return rows, CocoAnnotations.from_rows(rows, images, skeleton, categories)
+    except AnnotationError:
+        repaired, notes, num_repeated = repair_annotations(rows, categories.num_columns)
+        annotations = CocoAnnotations.from_rows(repaired, images, skeleton, categories)
+        report.notes += notes
+        if num_repeated:
+            report.dropped['that repeat another annotation of their id'] += num_repeated
+        return repaired, annotations
+
+
+def _check_pixels(file: Path, labeled: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> None:
+    """Refuse keypoints (P, 2) or areas (N,) that are fractions of the image beside boxes (M, 4) in px."""
+    extents = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
+    extent = float(np.median(extents)) if len(extents) else 0.0
+    if extent < _MIN_PIXEL_EXTENT:
+        return
+    if len(labeled) >= _MIN_JUDGED_KEYPOINTS and np.abs(labeled).max() <= 2:
+        raise AnnotationError(
+            f'{file}: its {len(labeled):,} labeled keypoints all lie within 2 px, and its boxes are {extent:.0f} px '
+            f'large: the keypoints are fractions of the image, not pixels. Multiply them by the size of their images'
+        )
+    stated = areas[areas > 0]
+    if len(stated) and stated.max() <= 1:
+        raise AnnotationError(
+            f'{file}: its areas are all at most 1 px², and its boxes are {extent:.0f} px large: the areas are '
+            f'fractions of the image. Multiply them by width and height of their images, or leave them out'
+        )
+
+
 def _read_all_keypoints(
-    rows: JsonRows, skeleton: Skeleton, part_sizes: Mapping[str, int]
+    rows: JsonRows, names: Sequence[str], categories: SelectedCategories
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read `keypoints` and the lists of `part_sizes`: keypoints (N, K, 2), 0 if not labeled, and flags (N, K)."""
-    num_first = len(skeleton) - sum(part_sizes.values())
-    parts = [_read_keypoints(rows, skeleton.keypoints[:num_first])]
-    parts += [_read_part_keypoints(rows, key, count) for key, count in part_sizes.items()]
+    """Read `keypoints` and the lists of further parts: keypoints (N, K, 2), 0 if not labeled, and flags (N, K)."""
+    num_first = len(names) - sum(categories.part_sizes.values())
+    parts = [_read_keypoints(rows, names[:num_first], categories)]
+    parts += [_read_part_keypoints(rows, key, count) for key, count in categories.part_sizes.items()]
     keypoints, visible = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
     return keypoints, visible
 
@@ -431,11 +528,19 @@ def _read_part_keypoints(rows: JsonRows, key: str, count: int) -> tuple[np.ndarr
     return np.where(labeled[..., None], values[..., :2], 0.0), np.where(labeled, 2, 0).astype(np.uint8)
 
 
-def _read_keypoints(rows: JsonRows, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _read_keypoints(
+    rows: JsonRows, names: Sequence[str], categories: SelectedCategories
+) -> tuple[np.ndarray, np.ndarray]:
     """Read `keypoints`, whose third number is a flag: 0 not labeled, 1 occluded, 2 visible."""
-    count = len(names)
+    count = categories.num_columns
     expected = f'{3 * count} finite numbers, x, y and flag of {count} keypoints'
-    values = rows.read_lists('keypoints', 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
+    try:
+        values = rows.read_lists('keypoints', 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
+    except AnnotationError as error:
+        forms = (describe_keypoint_form(item.get('keypoints', []), count) for item in rows.items)
+        form = next(filter(None, forms), '')
+        raise AnnotationError(f'{error}; {form}' if form else str(error)) from None
+    values = values[:, categories.column_order]
     wrong = ~np.isin(values[..., 2], (0, 1, 2))
     if wrong.any():
         i, k = np.argwhere(wrong)[0]

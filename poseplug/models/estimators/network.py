@@ -309,6 +309,13 @@ def _check_field_kind(codec: Codec, head: nn.Module | PartConfig) -> None:
     """The head must predict the kind of fields that the codec reads."""
     head_type = type(head) if isinstance(head, nn.Module) else MODELS.resolve_type(head.get('type'), head)[0]
     kinds = getattr(head_type, 'field_kinds', ('maps',))
+    empty = [name for name, channels in codec.fields.items() if not channels]
+    if empty:
+        missing = 'limbs, along which limb fields run' if 'paf' in empty else 'what these fields show'
+        raise MismatchError(
+            f'{head_type.__name__} would predict {", ".join(empty)} without channels: skeleton {codec.skeleton.name!r} '
+            f'has no {missing}; add them to the skeleton, or set model.codec.type to another codec'
+        )
     if codec.field_kind in kinds:
         return
     fitting = [n for n in MODELS.list_names() if codec.field_kind in getattr(MODELS.get(n), 'field_kinds', ())]

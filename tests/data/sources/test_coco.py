@@ -83,7 +83,7 @@ def test_the_real_subset_has_its_instances(
     assert dict(report.dropped) == {
         'crowds (ignored regions)': crowds, 'without labeled keypoints (ignored regions)': unlabeled,
     }  # fmt: skip
-    assert report.notes == []
+    assert [note for note in report.notes if 'of null' not in note] == []
     assert sum(len(r.ignored.boxes) for r in records) == crowds + unlabeled
     visible = np.concatenate([r.instances.visible for r in records])
     assert round(100 * (visible == 1).sum() / visible.size, 1) == occluded_percent
@@ -115,7 +115,7 @@ def test_the_synthetic_set_in_cocos_layout_is_read(tmp_path):
         records, report = CocoSource(folder, split).load()
         assert len(records) == count
         assert report.kept == report.total == sum(len(r.instances) for r in records)
-        assert report.notes == []
+        assert [note for note in report.notes if 'of null' not in note] == []
 
 
 def test_a_box_is_two_corners_clipped_to_the_image_and_its_area_the_files(write_dataset):
@@ -396,7 +396,7 @@ DEFECTS = {
         set_value(ANNOTATION, 'bbox', ['20', 10, 40, 60]),
         "y, width and height; found ['20', 10, 40, 60]",
     ),
-    'null for a box': (REJECT, set_value(ANNOTATION, 'bbox', None), 'x, y, width and height; found None'),
+    'null for a box': (DROP, set_value(ANNOTATION, 'bbox', None), 'without a box'),
     'null for an image_id': (
         REJECT,
         set_value(ANNOTATION, 'image_id', None),
@@ -448,7 +448,7 @@ def test_a_dropped_defect_is_counted_under_its_cause(write_dataset, defect):
     records, report = read(write_dataset(change(make_content())))
     assert (report.kept, dict(report.dropped), report.total) == (2, {cause: 1}, 3)
     assert [r.id for r in records] == ['1', '2']
-    assert report.notes == []
+    assert [note for note in report.notes if 'of null' not in note] == []
 
 
 @pytest.mark.parametrize('defect', list_defects(WARN))

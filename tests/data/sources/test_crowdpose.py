@@ -79,10 +79,15 @@ def test_the_top_of_the_head_has_several_names_in_files(write_dataset, head_name
     assert record.instances.keypoints[0, CROWDPOSE.index('head_top')].tolist() == [22, 32]
 
 
-def test_another_order_of_keypoints_is_refused(write_dataset):
+def test_another_order_of_keypoints_is_read_by_name_and_other_names_are_refused(write_dataset):
     content = make_content()
     content['categories'][0]['keypoints'].reverse()
-    with pytest.raises(AnnotationError, match='keypoints is the 14 keypoints left_shoulder, right_shoulder'):
+    expected = CrowdPoseSource(write_dataset(make_content())).load()[0][0].instances.keypoints
+    records, report = CrowdPoseSource(write_dataset(content)).load()
+    assert np.array_equal(records[0].instances.keypoints, expected[:, ::-1])
+    assert 'stand in another order (keypoint 1 is' in str(report)
+    content['categories'][0]['keypoints'][0] = 'tail'
+    with pytest.raises(AnnotationError, match='is the 14 keypoints left_shoulder, .* it lacks neck; .* them tail'):
         CrowdPoseSource(write_dataset(content)).load()
 
 

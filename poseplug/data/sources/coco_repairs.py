@@ -1,0 +1,139 @@
+"""Forms that exporters write in place of COCO's, read where their meaning is certain and counted.
+
+A number as 17.0, `iscrowd` as false, an area of null, keypoints as triples or within a further list, NaN at a keypoint
+that is not labeled, one entry written twice. Each column is looked at once; only rows of another form are changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from poseplug.files.json_file import JsonRows
+
+_IMAGE_INTEGERS = ('id', 'width', 'height')
+_ANNOTATION_INTEGERS = ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd')
+_OPTIONAL_KEYS = ('area', 'bbox', 'iscrowd', 'num_keypoints', 'keypoints')
+
+
+def repair_images(rows: JsonRows) -> tuple[JsonRows, list[str]]:
+    """Bring the images or categories of a file into COCO's form, each once.
+
+    Args:
+        rows: the entries of `images` or `categories`.
+
+    Returns:
+        The rows, and a note per kind of change.
+    """
+    repaired, notes, num_repeated = _repair_rows(rows, [(key, _read_whole_number) for key in _IMAGE_INTEGERS])
+    if num_repeated:
+        notes.append(f'{num_repeated:,} of {rows.item_noun}s repeat another one of their id')
+    return repaired, notes
+
+
+def repair_annotations(rows: JsonRows, num_keypoints: int) -> tuple[JsonRows, list[str], int]:
+    """Bring the annotations of a file into COCO's form, each once.
+
+    Args:
+        rows: the entries of `annotations`.
+        num_keypoints: K of an instance.
+
+    Returns:
+        The rows, a note per kind of change, and the number of rows left out because they repeat another one.
+    """
+
+    def read_keypoints(value: Any) -> tuple[Any, str]:
+        return _flatten_keypoints(value, num_keypoints)
+
+    repairs: list[_Repair] = [(key, _read_whole_number) for key in _ANNOTATION_INTEGERS]
+    return _repair_rows(rows, [*repairs, ('bbox', _unwrap_list), ('keypoints', read_keypoints)])
+
+
+_Repair = tuple[str, Callable[[Any], tuple[Any, str]]]  # a key; the value in COCO's form, and the other form's name
+
+
+def _repair_rows(rows: JsonRows, repairs: Sequence[_Repair]) -> tuple[JsonRows, list[str], int]:
+    """The rows with repaired values, notes, and the number of rows left out."""
+    items, counts = _drop_repeated(rows.items), Counter[str]()
+    repaired_items = []
+    for item in items:
+        values = {key: value for key, value in item.items() if value is not None or key not in _OPTIONAL_KEYS}
+        counts.update(f'{key} of null, read as absent' for key in item.keys() - values.keys())
+        for key, repair in repairs:
+            if key in values:
+                values[key], form = repair(values[key])
+                counts.update([f'{key} {form}'] if form else [])
+        repaired_items.append(values)
+    notes = [f'{count:,} {rows.item_noun}s with {form}' for form, count in sorted(counts.items())]
+    return JsonRows(rows.file, rows.item_noun, repaired_items, rows.id_key), notes, len(rows) - len(items)
+
+
+def _drop_repeated(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out entries that repeat another one of their id word by word; those that differ are left to be refused."""
+    first: dict[Any, dict[str, Any]] = {}
+    unique = []
+    for item in items:
+        number = item.get('id')
+        known = first.setdefault(number, item) if isinstance(number, int | float | str) else item
+        if known is item or known != item:
+            unique.append(item)
+    return unique
+
+
+def _read_whole_number(value: Any) -> tuple[Any, str]:
+    """A whole number that is written as 17.0, or 0 and 1 as false and true."""
+    if type(value) is float and math.isfinite(value) and value.is_integer():
+        return int(value), 'as a number with a decimal point'
+    if type(value) is bool:
+        return int(value), 'of true or false, read as 1 or 0'
+    return value, ''
+
+
+def _unwrap_list(value: Any) -> tuple[Any, str]:
+    """A list that is the only entry of another list."""
+    if type(value) is list and len(value) == 1 and type(value[0]) is list:
+        return value[0], 'within a further list'
+    return value, ''
+
+
+def _flatten_keypoints(value: Any, num_keypoints: int) -> tuple[Any, str]:
+    """Keypoints as one flat list, where they are triples, within a further list, or not finite where not labeled."""
+    form = ''
+    if type(value) is list and len(value) == 1 and num_keypoints > 1:
+        value, form = _unwrap_list(value)
+    is_nested = type(value) is list and len(value) == num_keypoints and all(type(v) is list for v in value)
+    if is_nested and all(len(v) == 3 for v in value):
+        value, form = [number for triple in value for number in triple], 'as a list per keypoint'
+    if type(value) is list and len(value) == 3 * num_keypoints:
+        filled = [_fill_unlabeled(value, i) for i in range(len(value))]
+        if any(a is not b for a, b in zip(filled, value, strict=True)):
+            value, form = filled, 'of null or NaN where not labeled, read as 0'
+    return value, form
+
+
+def _fill_unlabeled(values: list[Any], i: int) -> Any:
+    """A number of a keypoint; 0 where it is null or NaN and the keypoint is not labeled."""
+    value, flag = values[i], values[i - i % 3 + 2]
+    is_missing = value is None or value != value
+    return 0 if is_missing and (flag == 0 or flag is None or flag != flag) else value
+
+
+def describe_keypoint_form(value: Any, num_keypoints: int) -> str:
+    """Describe keypoints of another form, for an error message: what they are likely to be; '' if nothing is likely.
+
+    Args:
+        value: of the key `keypoints`.
+        num_keypoints: K of an instance.
+    """
+    if type(value) is not list:
+        return ''
+    if len(value) == 2 * num_keypoints:
+        return f'{2 * num_keypoints} numbers are x and y alone: the flag of each keypoint (0, 1 or 2) is missing'
+    if value and all(type(v) is list for v in value):
+        lengths = sorted({len(v) for v in value})
+        return f'it has {len(value)} lists of {", ".join(map(str, lengths))} numbers, one per keypoint'
+    if value and all(isinstance(v, int | float) for v in value) and len(value) % 3 == 0:
+        return f'these are {len(value) // 3} keypoints: name their skeleton by skeleton='
+    return ''
