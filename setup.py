@@ -76,7 +76,7 @@ setup(
     zip_safe=False,
     install_requires=[
         'torch>=2.6,<3',
-        'mmengine>=0.10.7,<0.11',  # brings matplotlib (charts) and rich (progress bars)
+        'mmengine>=0.10.7,<0.11',  # brings matplotlib, pillow and rich
         'mmcv-lite>=2.1,<3',
         'numpy>=2,<3',
         'opencv-python>=4.9,<6',
@@ -84,7 +84,6 @@ setup(
         'faster-coco-eval>=1.8,<2',
         'json-tricks>=3.17,<4',
         'safetensors>=0.4,<1',
-        'pillow>=10,<14',  # animated images; matplotlib requires it, too
         'av>=18,<19',  # its index entries tell which packets of a damaged file are lost
     ],
     extras_require={

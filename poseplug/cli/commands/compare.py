@@ -1,4 +1,4 @@
-"""Compare test runs: errors by kind, with intervals and paired differences.
+"""Compare test runs: errors by kind, with intervals.
 
 poseplug compare A.jsonl [B.jsonl ...] [--out DIR]
 The files are those that `poseplug test --predictions FILE` writes. With one file its errors are explained.

@@ -1,4 +1,4 @@
-"""Manage data sets: verify, convert, browse, prepare, pack, detect.
+"""Verify, convert, browse, prepare and pack data sets.
 
 poseplug dataset verify CONFIG|PATH
 poseplug dataset convert PATH OUT --to coco|yolo|csv

@@ -1,4 +1,4 @@
-"""Check the environment, and metrics and data of a config, with remedies.
+"""Check the environment, and a config with its data.
 
 poseplug doctor [CONFIG] [--html FILE.html] [--max-drawn 50] [--cfg-options KEY=VALUE ...]
 poseplug doctor CONFIG --model WEIGHTS [--split train|val|test] [--out DIR]

@@ -1,4 +1,4 @@
-"""Write the beginning of a part of your own, with its contract test.
+"""Write the beginning of a part, with its contract test.
 
 poseplug new backbone|head|codec|loss|metric|transform|source NAME [--out DIR]
 """
