@@ -9,7 +9,8 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.registry import CODECS, METRICS, MODELS, TRANSFORMS
-from poseplug.registry.registries import inspect_parameters, qualified_name
+from poseplug.registry.registries import qualified_name
+from poseplug.registry.wiring import inspect_parameters
 from poseplug.testing import SMALL_SKELETON
 
 # What parts need beside their defaults
