@@ -263,7 +263,7 @@ def describe_json_value(value: Any) -> str:
 
     Example:
         >>> describe_json_value([1, 2, 3, 4, 5, 6, 7, 8, 9])
-        'a list of 9: [1, 2, 3, 4, 5, 6, ...]'
+        '9 values: [1, 2, 3, 4, 5, 6, ...]'
     """
     if value is _ABSENT:
         return 'nothing'
@@ -281,8 +281,8 @@ def _abbreviate_json(value: Any) -> str:
             first = first[:-1]
         if not first:
             noun = 'lists' if isinstance(value[0], list) else 'values'
-            return f'a list of {len(value)} {noun}'
-        return f'a list of {len(value)}: {_abbreviate_json(first)[:-1]}, ...]'
+            return f'{len(value)} {noun}'
+        return f'{len(value)} values: {_abbreviate_json(first)[:-1]}, ...]'
     if isinstance(value, dict):
         keys = ', '.join(map(ascii, [*value][:_MAX_LISTED_VALUES])) or 'nothing in it'
         return f'an object with {keys}'

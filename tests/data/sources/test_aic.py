@@ -162,7 +162,7 @@ DEFECTS = {
     ),
     '13 keypoints': (
         change_second_image(keypoint_annotations=dict(human1=make_keypoints()[3:])),
-        'keypoints is 42 finite numbers, x, y and flag of 14 keypoints; found a list of 39',
+        'keypoints is 42 finite numbers, x, y and flag of 14 keypoints; found 39 values',
     ),
     'NaN': (
         change_second_image(keypoint_annotations=dict(human1=[float('nan'), *make_keypoints()[1:]])),

@@ -180,7 +180,7 @@ DEFECTS = {
     'an object': ({}, 'each person is an entry of a list'),
     '15 keypoints': (
         [make_person(joints=POSITIONS[1:])],
-        "person 1 (image 'a.jpg'): joints is 32 finite numbers, x and y of 16 keypoints; found a list of 30",
+        "person 1 (image 'a.jpg'): joints is 32 finite numbers, x and y of 16 keypoints; found 30 values",
     ),
     'NaN': ([make_person(joints=[[float('nan'), 1.0], *POSITIONS[1:]])], 'joints is 32 finite numbers'),
     'three numbers': ([make_person(joints=[[1.0, 2.0, 3.0]] * 16)], 'joints is 32 finite numbers'),
