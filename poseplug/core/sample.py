@@ -81,6 +81,7 @@ class Record:
         ground_truth: the annotated record of the image, if this one holds detected instances.
         byte_range: the part of the file that is the image; None: the whole file.
         source_index: of the source in a data set of several, from 0.
+        stated_size: (width, height) of the image in px, as the annotation file states it; None where it states none.
 
     Example:
         >>> points = np.array([[[10.0, 20.0], [40.0, 60.0]]])
@@ -99,6 +100,7 @@ class Record:
     ground_truth: Record | None = None
     byte_range: ByteRange | None = None
     source_index: int = 0
+    stated_size: Size | None = None
 
     def __post_init__(self) -> None:
         if not len(self.annotated_keypoints):

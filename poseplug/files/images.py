@@ -85,7 +85,7 @@ def read_image_bytes(data: bytes, name: str = 'bytes', apply_exif: bool = True) 
 
 def _get_oriented_pixels(image: LazyImage, apply_exif: bool) -> np.ndarray:
     pixels = image.get_pixels()
-    return apply_orientation(pixels, read_orientation(image.data)) if apply_exif else pixels
+    return apply_orientation(pixels, image.orientation) if apply_exif else pixels
 
 
 def apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -146,6 +146,11 @@ class LazyImage:
         if self._size is None:
             self._size = self._read_header_size()
         return self._size
+
+    @property
+    def orientation(self) -> int:
+        """How the camera was held, 1 (upright) to 8, as EXIF defines it; the pixels are those as stored."""
+        return read_orientation(self.data)
 
     def _read_header_size(self) -> tuple[int, int]:
         """Read the size that the header states, and refuse an image that is too large to decode."""

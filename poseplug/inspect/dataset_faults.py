@@ -17,7 +17,13 @@ from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.files.images import read_image
-from poseplug.inspect.dataset_reading import SourceStatistics, abbreviate_names, format_percent
+from poseplug.inspect.dataset_reading import (
+    SourceStatistics,
+    abbreviate_names,
+    describe_image_problems,
+    format_orientations,
+    format_percent,
+)
 from poseplug.inspect.environment import Finding
 from poseplug.inspect.keypoint_checks import (
     find_crossed_limbs,
@@ -181,6 +187,10 @@ def collect_dataset_findings(statistics: SourceStatistics, suspects: Sequence[Su
     if unreadable:
         message = f'{len(unreadable)} images cannot be read: {abbreviate_names(unreadable)}'
         yield Finding(message, 'Fetch them again', _CHECK_LABEL)
+    for message, remedy in describe_image_problems(statistics):
+        yield Finding(message, remedy, _CHECK_LABEL)
+    if statistics.orientations:
+        yield Finding(format_orientations(statistics))
     yield from _find_duplicates(statistics)
     yield from _check_visibility_flags(statistics)
 

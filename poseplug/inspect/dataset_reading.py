@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from poseplug.config.check import get_setting
 from poseplug.core.errors import ConfigError, ImageError
@@ -18,7 +19,8 @@ from poseplug.core.progress import track_progress
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.sources.base import SourceReport
-from poseplug.files.images import read_image
+from poseplug.files.images import LazyImage
+from poseplug.files.stated_size import describe_size_difference, is_orientation_ambiguous
 from poseplug.registry import SOURCES
 
 _SPLITS = ('train', 'val', 'test')
@@ -37,6 +39,9 @@ class SourceStatistics:
         image_sizes: (width, height) of every image that can be read.
         pixel_digests: A digest of the pixels of every image that can be read.
         unreadable_images: A message for every image that cannot be read.
+        size_differences: A message for every image of another size than the annotations state.
+        orientations: EXIF orientation, 2 to 8, of every image that is not stored upright.
+        ambiguous_orientations: A text for those of them whose labels may mean the upright pixels.
     """
 
     title: str
@@ -46,6 +51,9 @@ class SourceStatistics:
     image_sizes: dict[ImageLocation, tuple[int, int]] = field(default_factory=dict)
     pixel_digests: dict[ImageLocation, bytes] = field(default_factory=dict)
     unreadable_images: list[str] = field(default_factory=list)
+    size_differences: list[str] = field(default_factory=list)
+    orientations: dict[ImageLocation, int] = field(default_factory=dict)
+    ambiguous_orientations: list[str] = field(default_factory=list)
 
     @property
     def num_labeled(self) -> int:
@@ -116,24 +124,47 @@ def _describe_source(source_cfg: Any) -> str:
 
 
 def read_all_images(statistics: SourceStatistics, num_workers: int) -> None:
-    """Decode every image once, and add sizes, digests and errors to the statistics."""
-    locations = list(dict.fromkeys(record.location for record in statistics.records))
+    """Decode every image once, and add what is found about it to the statistics."""
+    stated_sizes = {record.location: record.stated_size for record in statistics.records}
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
-        results = track_progress(pool.map(_inspect_image, locations), 'reading images', len(locations), 'image')
-        for location, result in zip(locations, results, strict=True):
+        inspected = pool.map(_inspect_image, stated_sizes, stated_sizes.values())
+        for location, result in zip(
+            stated_sizes, track_progress(inspected, 'reading images', len(stated_sizes), 'image'), strict=True
+        ):
             if isinstance(result, ImageError):
                 statistics.unreadable_images.append(str(result))
             else:
-                statistics.image_sizes[location], statistics.pixel_digests[location] = result
+                _add_image(statistics, location, result, stated_sizes[location])
 
 
-def _inspect_image(location: ImageLocation) -> tuple[tuple[int, int], bytes] | ImageError:
-    """Size (width, height) and digest of an image, or why it cannot be read."""
+class _InspectedImage(NamedTuple):
+    size: tuple[int, int]
+    digest: bytes
+    orientation: int
+    size_difference: str
+
+
+def _inspect_image(location: ImageLocation, stated_size: tuple[int, int] | None) -> _InspectedImage | ImageError:
+    """What is found about an image, or why it cannot be read."""
     try:
-        image = read_image(location.path, apply_exif=False, byte_range=location.byte_range)
+        image = LazyImage(location.path, byte_range=location.byte_range)
+        digest = hashlib.blake2b(image.get_pixels().tobytes(), digest_size=16).digest()
+        return _InspectedImage(image.size, digest, image.orientation, describe_size_difference(image, stated_size))
     except ImageError as error:
         return error
-    return (image.shape[1], image.shape[0]), hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
+def _add_image(
+    statistics: SourceStatistics, location: ImageLocation, image: _InspectedImage, stated_size: tuple[int, int] | None
+) -> None:
+    """Add what is found about one image to the statistics."""
+    statistics.image_sizes[location], statistics.pixel_digests[location] = image.size, image.digest
+    if image.size_difference:
+        statistics.size_differences.append(f'{location.name} ({image.size_difference})')
+    if image.orientation != 1:
+        statistics.orientations[location] = image.orientation
+    if is_orientation_ambiguous(image.size, image.orientation, stated_size):
+        statistics.ambiguous_orientations.append(f'{location.name} (orientation {image.orientation})')
 
 
 # --- texts of findings ------------------------------------------------------------------------------------------------
@@ -144,6 +175,31 @@ def abbreviate_names(names: Sequence[str]) -> str:
     text = ', '.join(names[:_MAX_LISTED_NAMES])
     num_more = len(names) - _MAX_LISTED_NAMES
     return f'{text}, ... and {num_more:,} more' if num_more > 0 else text
+
+
+def describe_image_problems(statistics: SourceStatistics) -> Iterator[tuple[str, str]]:
+    """Describe which images have another size than stated, or may be labeled upright, each kind with its remedy."""
+    differences, ambiguous = statistics.size_differences, statistics.ambiguous_orientations
+    if differences:
+        names = abbreviate_names(differences)
+        yield (
+            f'{len(differences):,} images have another size than the annotations state: {names}',
+            'Fetch the images that belong to the annotations',
+        )
+    if ambiguous:
+        names = abbreviate_names(ambiguous)
+        count = len(ambiguous)
+        yield (
+            f'{count:,} images have an EXIF orientation, are read as stored, and may be labeled upright: {names}',
+            'Save them upright if they are labeled upright; else remove the orientation from the files',
+        )
+
+
+def format_orientations(statistics: SourceStatistics) -> str:
+    """Count the images by the EXIF orientation that they are not turned by."""
+    counts = sorted(Counter(statistics.orientations.values()).items())
+    by_orientation = ', '.join(f'{count:,} of {orientation}' for orientation, count in counts)
+    return f'{len(statistics.orientations):,} images have an EXIF orientation, read as stored: {by_orientation}'
 
 
 def format_percent(fraction: float) -> str:

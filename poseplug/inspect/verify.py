@@ -9,7 +9,13 @@ import numpy as np
 
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
-from poseplug.inspect.dataset_reading import SourceStatistics, abbreviate_names, format_percent
+from poseplug.inspect.dataset_reading import (
+    SourceStatistics,
+    abbreviate_names,
+    describe_image_problems,
+    format_orientations,
+    format_percent,
+)
 from poseplug.inspect.keypoint_checks import (
     compare_limb_sides,
     find_outside_keypoints,
@@ -98,6 +104,7 @@ def find_problems(statistics: SourceStatistics) -> Iterator[str]:
     if not statistics.records:
         yield 'no instances are left'
     yield from (f'unreadable: {message}' for message in statistics.unreadable_images)
+    yield from (f'{message}. {remedy}' for message, remedy in describe_image_problems(statistics))
     outside = _list_outside_keypoints(statistics)
     if len(outside) > _MAX_OUTSIDE_FRACTION * statistics.num_labeled:
         percent = format_percent(len(outside) / statistics.num_labeled)
@@ -167,6 +174,8 @@ def format_statistics(statistics: SourceStatistics) -> Iterator[str]:
     yield f'  {statistics.report}'
     if statistics.image_sizes:
         yield f'  images       {_format_image_sizes(list(statistics.image_sizes.values()))}'
+    if statistics.orientations:
+        yield f'  orientation  {format_orientations(statistics)}'
     if statistics.num_labeled:
         yield f'  keypoints    {_format_keypoint_counts(statistics)}'
     extents = _measure_keypoint_extents(statistics.records)

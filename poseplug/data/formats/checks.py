@@ -53,10 +53,13 @@ def _check_images(labels: LabeledImages, images: dict[Any, dict[str, Any]]) -> I
             yield f'images are not in {labels.image_folder}', name
             continue
         try:
-            size = LazyImage(path).size
+            opened = LazyImage(path)
+            size = opened.size
         except ImageError:
             yield 'images cannot be read', name
             continue
+        if opened.orientation != 1:
+            yield 'images have an EXIF orientation, are read as stored, and may be labeled upright', name
         stated = (image.get('width'), image.get('height'))
         if stated != size:
             yield 'images have another size than the labels state', f'{name} ({stated[0]} x {stated[1]}, is {size})'

@@ -49,7 +49,8 @@ class CocoFormatSource(Source):
         missing_images: 'error' refuses a missing image, 'drop' leaves its instances out and counts them.
         min_keypoints: instances with fewer labeled keypoints become ignored regions.
         keep_empty: also return records of images without instances, to test models that take whole images.
-        num_size_checks: number of images, spread evenly, whose size is compared with the size that the file states.
+        num_size_checks: number of images, spread evenly, whose size is compared with the stated one already when the
+            file is loaded; every other image is compared when it is read.
         bbox_file: a detector's result file, absolute or below `data_root`.
         bbox_format: 'xywh' or 'xyxy', the format of boxes in `bbox_file`.
         bbox_score_thr: detections with a lower score are dropped.

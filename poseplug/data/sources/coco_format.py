@@ -32,6 +32,7 @@ from poseplug.files.json_file import (
     describe_json_value,
     read_json,
 )
+from poseplug.files.stated_size import describe_size_difference
 
 _MAX_AREA_PX2 = 1e14  # of an area: the square of the largest coordinate that is accepted
 _MIN_JUDGED_KEYPOINTS = 8  # whether fewer are fractions of the image is not judged
@@ -52,7 +53,8 @@ class CocoReader:
         use_box_areas: the whole box is the area, whatever the file says (AI Challenger's rule).
         use_file_counts: the file's num_keypoints says which instances count in evaluation (CrowdPose's rule); else
             those with a labeled keypoint do, and contradicting numbers are reported.
-        num_size_checks: number of images, spread evenly, whose size is compared with the size that the file states.
+        num_size_checks: number of images, spread evenly, whose size is compared with the stated one already here;
+            every other image is compared when it is read.
         segmentations: also read the segmentations of instances and of ignored regions.
         file_keypoint_names: name in `skeleton` of keypoints that the file calls otherwise.
         part_sizes: number of keypoints in further lists of an annotation, by key, which follow those of `keypoints`;
@@ -124,7 +126,7 @@ class CocoReader:
         images = self._read_images(JsonRows.from_list(file, content['images'], 'image'), image_folder, report)
         rows, annotations = _read_annotations(rows, images, self.skeleton, categories, report)
         segmentations = _read_segmentations(rows) if self.segmentations else None
-        _check_image_sizes(images, image_folder, self.num_size_checks, file)
+        report.notes += _check_image_sizes(images, image_folder, self.num_size_checks, file)
         selected, ignored = self._select_annotations(annotations, images, categories.ids, report)
         self._add_notes(annotations, images, selected, report)
         records = self._build_records(annotations, images, selected, ignored, image_folder, segmentations)
@@ -241,6 +243,7 @@ class CocoReader:
         instances_by_image = group_by_image(annotations.image_indices, selected, len(images.ids))
         ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
         annotated_keypoints, no_regions = np.ones(len(self.skeleton), dtype=bool), IgnoredRegions.empty()
+        stated_sizes = images.list_sizes()
         crowd_index = [None if np.isnan(index) else float(index) for index in images.crowd_index]
         records = []
         for i in np.flatnonzero(images.exists):
@@ -255,6 +258,7 @@ class CocoReader:
                 ignored=ignored_regions[ignored_rows] if len(ignored_rows) else no_regions,
                 annotated_keypoints=annotated_keypoints,
                 crowd_index=crowd_index[i],
+                stated_size=stated_sizes[i],
             )
             records.append(record)
         return records
@@ -343,7 +347,11 @@ class CocoImages:
 
     def sizes_by_id(self) -> dict[int, tuple[int, int]]:
         """Return (width, height) in px by image id."""
-        return {i: (w, h) for i, (w, h) in zip(self.ids.tolist(), self.sizes.astype(int).tolist(), strict=True)}
+        return dict(zip(self.ids.tolist(), self.list_sizes(), strict=True))
+
+    def list_sizes(self) -> list[tuple[int, int]]:
+        """Return (width, height) in px of every image."""
+        return [(w, h) for w, h in self.sizes.astype(int).tolist()]
 
 
 @dataclass
@@ -592,20 +600,26 @@ def group_by_image(image_indices: np.ndarray, mask: np.ndarray, num_images: int)
     return np.split(rows, np.cumsum(num_rows)[:-1])
 
 
-def _check_image_sizes(images: CocoImages, folder: Path, num_checks: int, file: Path) -> None:
-    """Refuses a file that states another size than one of `num_checks` images, spread evenly, has."""
+def _check_image_sizes(images: CocoImages, folder: Path, num_checks: int, file: Path) -> list[str]:
+    """Refuses a file that states another size than one of `num_checks` images, spread evenly, has; returns notes."""
     existing = np.flatnonzero(images.exists)
     checked = np.unique(np.linspace(0, len(existing) - 1, min(num_checks, len(existing))).round().astype(int))
+    stated_sizes, num_oriented = images.list_sizes(), 0
     for i in existing[checked]:
-        stated = tuple(int(v) for v in images.sizes[i])
         try:
-            size = LazyImage(folder / images.file_names[i]).size
+            image = LazyImage(folder / images.file_names[i])
+            difference = describe_size_difference(image, stated_sizes[i])
         except ImageError:
             continue  # reported when it is decoded, and by the command that verifies data sets
-        if size != stated:
-            rotated = ' (rotated?)' if size == stated[::-1] else ''
+        if difference:
             raise AnnotationError(
-                f'{file}: image {images.file_names[i]} is {stated[0]} x {stated[1]} px but the file in {folder} has '
-                f'{size[0]} x {size[1]}{rotated}: its keypoints would be at wrong positions. Fetch the images that '
-                f'belong to the annotations'
+                f'{file}: image {images.file_names[i]} in {folder}: {difference}: its keypoints would be at wrong '
+                f'positions. Fetch the images that belong to the annotations'
             )
+        num_oriented += image.orientation != 1
+    if not num_oriented:
+        return []
+    return [
+        f'{num_oriented} of {len(checked)} images that were looked at have an EXIF orientation other than 1; they are '
+        f'read as stored, and poseplug dataset verify names them'
+    ]

@@ -327,7 +327,7 @@ DEFECTS = {
     'a width that contradicts the image': (
         REJECT,
         set_value(IMAGE, 'width', 140),
-        'image 3.jpg is 140 x 80 px but the file in',
+        '140 x 80 px are stated, the file has 100 x 80',
     ),
     'a file_name with ..': (
         REJECT,
