@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['QuadraticWarmupLR']
+
 from typing import Any
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
