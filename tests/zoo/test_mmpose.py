@@ -321,7 +321,7 @@ def test_converted_weights_are_used_by_the_conventions_of_their_code(
     cfg['test_dataloader'] = dict(dataset=dict(pipeline=[dict(type='CropBox'), dict(type='Warp')]))
     predictor = Predictor(cfg, tmp_path / 'ours.safetensors', device='cpu')
     assert predictor.model.codec.match == match
-    crop, warp = predictor._box_pipeline
+    crop, warp = predictor._sample_builder.box_pipeline
     assert (crop.crop_rule, warp.fill_color) == (crop_rule, (0, 0, 0))
 
 
