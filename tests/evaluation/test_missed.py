@@ -78,14 +78,14 @@ def test_they_are_missed_by_the_test_command_and_during_training_too(folder, mon
     build_dataset(folder, [0, 2])  # writes the boxes
     source = dict(type='CocoSource', data_root=str(folder), split='val', bbox_file='detections.json')
     loader = dict(batch_size=2, num_workers=0, dataset=dict(type='PoseDataset', sources=[source], pipeline=PIPELINE))
-    cfg = Config(dict(skeleton='coco', model=dict(codec=dict(input_size=(32, 48))), test_dataloader=loader,
-                      test_evaluator=dict(type='OKSAP')))  # fmt: skip
+    cfg = Config(dict(skeleton='coco', model=dict(codec=dict(type='Heatmap', input_size=(32, 48))),
+                      test_dataloader=loader, test_evaluator=dict(type='OKSAP')))  # fmt: skip
     monkeypatch.setattr(launch, 'build_model', lambda cfg: PerfectModel())
     monkeypatch.setattr(launch, 'load_weights', lambda *_: None)
     evaluation = launch.test(cfg, 'none.pth')
     expected = evaluate_perfect_model(build_dataset(folder, [0, 2]))
     assert evaluation.scores == expected
-    training = SimpleNamespace(is_stop_requested=lambda: False)
+    training = SimpleNamespace(is_stop_requested=lambda: False, val_loss=False)
     model = PerfectModel()
     strategy = SingleProcessStrategy(model)
     runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=model, strategy=strategy, train_loop=training)
