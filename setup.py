@@ -69,6 +69,7 @@ setup(
             'weights/*.json',
             'weights/README.md',
             'skeletons/data/*.json',
+            'cli/templates/*.txt',
         ],
         'poseplug.configs': ['*/*.py', '_base_/*/*.py'],
     },
