@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['CocoFormat']
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,10 +43,14 @@ class CocoFormat(LabelFormat):
         if not files:
             raise AnnotationError(f'{path}: no JSON file with images, annotations and categories')
         contents = [read_json(file) for file in files]
-        folder = image_folder or _find_image_folder(files[0], contents[0]['images'])
+        found = [_find_image_folder(file, content['images']) for file, content in zip(files, contents, strict=True)]
+        folders = [image_folder or folder for folder in found]
         if len(files) == 1:
-            return LabeledImages(self.title, path, folder, contents[0])
-        return LabeledImages(self.title, path, folder, _merge_splits(files, contents))
+            return LabeledImages(self.title, path, folders[0], contents[0])
+        shared_folder = Path(os.path.commonpath(folders))
+        for folder, content in zip(folders, contents, strict=True):
+            _prefix_names(content['images'], folder.relative_to(shared_folder))
+        return LabeledImages(self.title, path, shared_folder, _merge_splits(files, contents))
 
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
         report = WriteReport(path)
@@ -80,9 +85,19 @@ def _is_coco(content: Any) -> bool:
 def _find_image_folder(file: Path, images: list[Any]) -> Path:
     """The folder that has a file's first image: beside the file, or one of the usual ones; beside it by default."""
     names = [image['file_name'] for image in images[:1] if isinstance(image, dict) and 'file_name' in image]
-    folders = [*_IMAGE_FOLDERS, file.stem, f'../{file.stem}', f'../images/{file.stem}']
+    split = file.stem.rpartition('_')[2]  # COCO's own files: 'person_keypoints_train2017' of the images in 'train2017'
+    splits = dict.fromkeys((file.stem, split))
+    folders = [*_IMAGE_FOLDERS, *(parent + name for name in splits for parent in ('', '../', '../images/'))]
     candidates = [(file.parent / folder).resolve() for folder in folders]
-    return next((folder for folder in candidates for name in names if (folder / name).is_file()), file.parent)
+    beside = file.parent.resolve()
+    return next((folder for folder in candidates for name in names if (folder / name).is_file()), beside)
+
+
+def _prefix_names(images: list[Any], folder: Path) -> None:
+    """Let the names of images start from a parent of their folder."""
+    for image in images:
+        if isinstance(image, dict) and isinstance(image.get('file_name'), str):
+            image['file_name'] = (folder / image['file_name']).as_posix()
 
 
 def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str, Any]:

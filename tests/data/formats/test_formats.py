@@ -9,6 +9,7 @@ import pytest
 
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.data.formats.base import LabeledImages, list_flip_indices
+from poseplug.data.formats.checks import find_label_problems
 from poseplug.data.formats.convert import convert_labels, find_label_format, read_labels
 from tests.data.formats import label_files
 from tests.data.formats.label_files import GECKOS, KEYPOINTS
@@ -117,6 +118,29 @@ def test_a_whole_round_trip_keeps_categories_flips_and_splits(tmp_path):
     category = again.content['categories'][0]
     assert (category['name'], category['keypoints']) == ('gecko', KEYPOINTS)
     assert category['flip_indices'] == [0, 2, 1, 3]
+
+
+@pytest.mark.parametrize('parent', ['', 'images/'])
+def test_the_layout_of_coco_itself_is_read_by_file_and_by_folder(tmp_path, parent):
+    """person_keypoints_SPLIT.json in 'annotations', and each split's images in a folder of its own."""
+    content = label_files.build_coco_content()
+    (tmp_path / 'annotations').mkdir()
+    for image, split in zip(content['images'], ('train2017', 'val2017'), strict=True):
+        folder = tmp_path / f'{parent}{split}'
+        label_files.write_images(folder)
+        annotations = [a for a in content['annotations'] if a['image_id'] == image['id']]
+        part = {**content, 'images': [image], 'annotations': annotations}
+        file = tmp_path / 'annotations' / f'person_keypoints_{split}.json'
+        file.write_text(json.dumps(part))
+        labels = read_labels(file)
+        assert labels.image_folder == folder
+        assert find_label_problems(labels) == []
+    labels = read_labels(tmp_path)
+    assert [labels.image_folder / image['file_name'] for image in labels.content['images']] == [
+        tmp_path / f'{parent}train2017/a.png',
+        tmp_path / f'{parent}val2017/b.png',
+    ]
+    assert find_label_problems(labels) == []
 
 
 def test_nothing_is_overwritten(tmp_path):
