@@ -43,8 +43,10 @@ class CocoFormat(LabelFormat):
         if not files:
             raise AnnotationError(f'{path}: no JSON file with images, annotations and categories')
         contents = [read_json(file) for file in files]
-        found = [_find_image_folder(file, content['images']) for file, content in zip(files, contents, strict=True)]
-        folders = [image_folder or folder for folder in found]
+        folders = [
+            image_folder or _find_image_folder(file, content['images'])
+            for file, content in zip(files, contents, strict=True)
+        ]
         if len(files) == 1:
             return LabeledImages(self.title, path, folders[0], contents[0])
         shared_folder = Path(os.path.commonpath(folders))
