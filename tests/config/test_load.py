@@ -189,7 +189,7 @@ train_cfg = dict(max_steps=4)
         ),
         ('optim_wrapper = dict(optimizer=dict(_delete_=True, lr=1))', "an optimizer needs a 'type'; got {'lr': 1}"),
         ('auto_scale_lr = dict(batch=2)', "auto_scale_lr.batch: auto_scale_lr has no argument 'batch'"),
-        ("visualizer = dict(type='Visualizer')", "visualizer: nothing reads 'visualizer'; a config has: model, train_"),
+        ("inspector = dict(type='Visualizer')", "inspector: nothing reads 'inspector'; a config has: model, train_"),
         ('train_pipelin = []', "train_pipelin: nothing reads 'train_pipelin'"),
     ],
 )
