@@ -19,7 +19,7 @@ from poseplug.core.progress import StderrLogHandler
 from poseplug.files.output_guard import check_outputs
 
 # The arguments that name what a command writes; every other argument that names a file names an input.
-OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table')
+OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table', 'predictions')
 _NEGATIVE_NUMBERS = re.compile(r'-\.?\d[^=]*,')  # several, separated by commas
 
 
