@@ -25,10 +25,11 @@ REQUIRED = {
     'UDPCombined': dict(radius_factor=0.1),
     'OnSkeleton': dict(target_skeleton=SMALL_SKELETON, metric=dict(type='PCK')),
     'PCKh': dict(head_size='keypoints'),
+    'WholeBodyAP': dict(parts=dict(body=SMALL_SKELETON.keypoints)),
 }
 PROVIDED = {
     'transform': dict(input_size=(64, 64)),
-    'codec': dict(skeleton=SMALL_SKELETON, input_size=(192, 192)),
+    'codec': dict(skeleton=SMALL_SKELETON),
     'metric': dict(skeleton=SMALL_SKELETON),
     'model': {},
 }
@@ -63,6 +64,8 @@ SETTINGS = [
 
 def build_with(registry, part_name, **settings):
     provided = PROVIDED[registry.name]
+    if registry is CODECS:  # a setting of some codecs, a value of other parts for none
+        settings = {'input_size': (192, 192), **settings}
     return registry.build({'type': part_name, **REQUIRED.get(part_name, {}), **settings}, **provided)
 
 
