@@ -160,5 +160,5 @@ def test_without_the_setting_nothing_is_scaled_or_logged(tiny_config, tmp_path, 
 def test_a_wrong_base_batch_size_is_an_error(tiny_config, tmp_path, settings):
     cfg = tiny_config()
     cfg.auto_scale_lr = settings
-    with pytest.raises(ConfigError, match=r'auto_scale_lr is dict\(base_batch_size=N\)'):
+    with pytest.raises(ConfigError, match='base_batch_size'):
         launch.train(cfg, tmp_path)

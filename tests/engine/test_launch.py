@@ -20,7 +20,7 @@ def test_a_config_file_is_trained_and_tested_by_two_calls(tiny_config, tmp_path,
 
 def test_a_run_is_resumed_and_without_evaluation_has_no_scores(tiny_config, tmp_path):
     launch.train(tiny_config(**{'train_cfg.max_steps': 3}), tmp_path)
-    result = launch.train(tiny_config(), tmp_path, resume='auto')
+    result = launch.train(tiny_config(), tmp_path, resume='auto', resume_with=['train_cfg'])
     assert (result.steps, result.scores, result.best_checkpoint) == (6, {}, None)
 
 
