@@ -316,7 +316,7 @@ def measure_bad_pointers() -> Finding:
             shutil.copytree(folder / 'short', run_folder)
             damage(run_folder)
             run_folder = next(run_folder.parent.iterdir())
-            child = trials.run_training(whole, run_folder, resume=True)
+            child = trials.run_training(whole, run_folder, resume=True, resume_with=['train_cfg'])
             is_reported = f'step_{step:07d}.pth at step {step} of 8' in child.output
             is_reported &= ('passed over, damaged: step' in child.output) == damage.__name__.startswith('cut')
             if child.code or trials.hash_checkpoint(run_folder) != expected_hash or not is_reported:

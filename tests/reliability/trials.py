@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,21 +263,31 @@ def run_and_exit(action: Callable[[], Any], log: Path) -> NoReturn:
 
 
 def start_training(
-    cfg: Any, folder: Path, resume: bool | str = 'auto', setup: Callable[[], Any] | None = None
+    cfg: Any,
+    folder: Path,
+    resume: bool | str = 'auto',
+    setup: Callable[[], Any] | None = None,
+    resume_with: Sequence[str] = (),
 ) -> Child:
     """Start a process that trains, after its setup."""
 
     def run() -> None:
         if setup is not None:
             setup()
-        launch.train(cfg, folder, resume=resume)
+        launch.train(cfg, folder, resume=resume, resume_with=resume_with)
 
     return fork_child(run, folder.with_name(f'{folder.name}.log'))
 
 
-def run_training(cfg: Any, folder: Path, resume: bool | str = 'auto', setup: Callable[[], Any] | None = None) -> Child:
+def run_training(
+    cfg: Any,
+    folder: Path,
+    resume: bool | str = 'auto',
+    setup: Callable[[], Any] | None = None,
+    resume_with: Sequence[str] = (),
+) -> Child:
     """Train in a process to its end."""
-    child = start_training(cfg, folder, resume, setup)
+    child = start_training(cfg, folder, resume, setup, resume_with)
     child.wait()
     return child
 
