@@ -67,9 +67,9 @@ PIPELINE = [dict(type='FitImage'), dict(type='MaskIgnoredRegions'), dict(type='W
 
 
 def test_a_centered_sample_contains_all_instances_and_images_without_a_center_are_counted(write_image):
-    path = write_image(300, 100)
+    path, other_path = write_image(300, 100), write_image(301, 100)
     boxes = [(0, 0, 90, 90), (5, 0, 90, 95), (150, 0, 240, 90)]
-    records = [make_record(boxes, path), make_record([(0, 0, 5, 5)], path)]
+    records = [make_record(boxes, path), make_record([(0, 0, 5, 5)], other_path)]
     dataset = PoseDataset(GivenRecords(records), PIPELINE, 'lsp', data_mode='bottomup_centered')
     assert [len(r.instances) for r in dataset.records] == [3, 3]
     assert [r.instances.boxes[0, 0] for r in dataset.records] == [0, 150]

@@ -40,7 +40,7 @@ def test_whole_images_are_predicted_and_drawn_with_their_heatmaps(command, train
     assert len(list((tmp_path / 'out').glob('*_pose.jpg'))) == 3
     code, _, err = command('predict', cfg, trained, images[0], '--boxes', '1,2,30,40', '--out', tmp_path / 'out')
     assert code == 2
-    assert 'BottomUp finds instances in whole images by itself' in err
+    assert 'finds instances in whole images by itself' in err
 
 
 def test_the_input_of_a_training_config_can_be_browsed_and_verified(command, bottom_up_cli_options, tmp_path):
