@@ -51,6 +51,7 @@ def _report_config_findings(args: argparse.Namespace, environment_findings: list
 
 def _check_labels(args: argparse.Namespace) -> None:
     """Rank the labels that a model disagrees with; write a list and a page."""
+    from poseplug.config.build import require_setting
     from poseplug.config.load import load_config
     from poseplug.core.errors import ConfigError
     from poseplug.engine import launch
@@ -62,7 +63,8 @@ def _check_labels(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.split != 'test':
         # The test pipeline without augmentation, on the images of another split.
-        sources = cfg[f'{args.split}_dataloader']['dataset']['sources']
+        dataset = require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset')
+        sources = require_setting(dataset, 'sources')
         cfg['test_dataloader']['dataset']['sources'] = sources
     skeleton = get_skeleton(cfg['skeleton'])
     suspects = find_label_suspects(launch.test(cfg, args.model).predictions, skeleton)
