@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 
 from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, ConfigLayer, list_data_layers
+from poseplug.config.local_modules import check_local_modules
 from poseplug.config.locations import (
     find_base_variables,
     get_base_source,
@@ -37,7 +38,8 @@ def list_layers(path: Path) -> list[ConfigLayer]:
         The layers, bases first.
 
     Raises:
-        ConfigError: a file cannot be read, or two bases of a config have a setting in common.
+        ConfigError: a file cannot be read, two bases of a config have a setting in common, or a module beside the
+            config has the name of another one that is loaded.
     """
     if path.suffix in DATA_CONFIG_SUFFIXES:
         return list_data_layers(path)
@@ -48,6 +50,7 @@ def list_layers(path: Path) -> list[ConfigLayer]:
     for file in files:
         parse_config_syntax(file)
     _add_import_folders(files)
+    check_local_modules(files)
     try:
         return _list_python_layers(path)
     except PoseplugError:

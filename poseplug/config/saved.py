@@ -7,14 +7,14 @@ __all__ = ['format_runnable_config', 'write_runnable_config']
 import ast
 import math
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
+from poseplug.config.local_modules import list_imported_names, list_local_modules
 from poseplug.config.locations import list_config_files, parse_config_syntax
 from poseplug.files.atomic import write_atomically
 
@@ -39,7 +39,7 @@ def write_runnable_config(cfg: Any, folder: Path) -> Path:
     if source.is_file() and file.is_file() and file.samefile(source) and source.read_bytes() != data:
         file = folder / f'{source.stem}_run.py'
     write_atomically(file, data)
-    for module in _list_local_modules(_list_config_files(cfg)):
+    for module in list_local_modules(_list_config_files(cfg)):
         _copy_module(module, folder)
     for config_file in _list_files_with_parts(cfg):
         write_atomically(folder / f'{_name_part_module(config_file)}.py', config_file.read_bytes())
@@ -57,7 +57,7 @@ def format_runnable_config(cfg: Any) -> str:
         classes, are left out.
     """
     settings = {key: _to_plain_setting(value) for key, value in cfg.items() if _is_setting(value)}
-    modules = _list_imported_names(_list_config_files(cfg)) + [
+    modules = list_imported_names(_list_config_files(cfg)) + [
         _name_part_module(f) for f in _list_files_with_parts(cfg)
     ]
     if modules:
@@ -103,56 +103,6 @@ def _list_config_files(cfg: Any) -> list[Path]:
     """The files of a config; none for one that was not loaded from a file."""
     file = Path(cfg.filename) if cfg.filename else None
     return list_config_files(file) if file is not None and file.is_file() else []
-
-
-def _list_imported_names(files: list[Path]) -> list[str]:
-    """The modules that configs import by `import` and `from ... import`, without those of Python, each once."""
-    names = [name for file in files for name in _iterate_imports(file)]
-    return [name for name in dict.fromkeys(names) if name.partition('.')[0] not in sys.stdlib_module_names]
-
-
-def _iterate_imports(file: Path) -> Iterator[str]:
-    """The names of the modules that a file imports at its top level."""
-    for statement in parse_config_syntax(file).body:
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
-            yield statement.module
-
-
-def _list_custom_imports(files: list[Path]) -> list[str]:
-    """The modules in the literal `custom_imports` of configs."""
-    names: list[str] = []
-    for file in files:
-        for node in ast.walk(parse_config_syntax(file)):
-            if isinstance(node, ast.keyword) and node.arg == 'imports':
-                names += [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-    return names
-
-
-def _list_local_modules(files: list[Path]) -> list[Path]:
-    """The modules and packages beside configs that these import, and those that such modules import in turn."""
-    folders = list(dict.fromkeys(file.resolve().parent for file in files))
-    pending = [*_list_imported_names(files), *_list_custom_imports(files)]
-    modules: dict[str, Path] = {}
-    while pending:
-        name = pending.pop().partition('.')[0]
-        path = _find_local_module(name, folders)
-        if path is None or name in modules:
-            continue
-        modules[name] = path
-        sources = sorted(path.rglob('*.py')) if path.is_dir() else [path]
-        pending += [imported for source in sources for imported in _iterate_imports(source)]
-    return [*modules.values()]
-
-
-def _find_local_module(name: str, folders: list[Path]) -> Path | None:
-    """The file or the package of a module in one of the folders, if it is there."""
-    for folder in folders:
-        for path in (folder / name, folder / f'{name}.py'):
-            if path.is_file() or (path / '__init__.py').is_file():
-                return path
-    return None
 
 
 def _copy_module(module: Path, folder: Path) -> None:

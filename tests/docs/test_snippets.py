@@ -1,6 +1,7 @@
 """Every code block of the documentation runs, or says why it cannot; docs/ says how in its comments."""
 
 import re
+import sys
 
 import pytest
 
@@ -22,10 +23,15 @@ MAX_NOT_RUN = 70
 
 
 @pytest.fixture(autouse=True)
-def _remove_parts_of_pages():
-    """What a page registers is gone after it; built-in parts that it was the first to load stay."""
+def _remove_parts_of_pages(tmp_path):
+    """What a page registers or imports is gone after it; built-in parts that it was the first to load stay."""
     before = {name: set(registry.module_dict) for name, registry in REGISTRIES.items()}
+    search_path = list(sys.path)
     yield
+    sys.path[:] = search_path
+    for name, module in list(sys.modules.items()):
+        if str(tmp_path) in str(getattr(module, '__file__', '')):
+            del sys.modules[name]
     for name, registry in REGISTRIES.items():
         for part_name in set(registry.module_dict) - before[name]:
             if not qualified_name(registry.module_dict[part_name]).startswith('poseplug'):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -410,6 +411,18 @@ def test_a_module_that_cannot_be_imported_is_an_error_with_its_line_unless_that_
         load_config(config)
     load_config(beside("custom_imports = dict(imports=['no_such_codec', 'my_codec'], allow_failed_imports=True)"))
     assert "'no_such_codec' cannot be imported" in caplog.text
+
+
+@pytest.mark.parametrize('line', IMPORTS)
+def test_a_module_of_the_same_name_from_another_folder_is_refused_unless_it_is_a_copy(beside, line, site):
+    config = beside(line)
+    load_config(config)
+    other = site / 'other' / 'config.py'
+    shutil.copytree(config.parent, other.parent)
+    assert load_config(other).model.codec.type == 'Mine'
+    (other.parent / 'my_codec.py').write_text(REGISTERED.format(name='Another'))
+    with pytest.raises(ConfigError, match="imports 'my_codec' from its folder, but this process has loaded another"):
+        load_config(other)
 
 
 @pytest.mark.parametrize('spec', ['my_codec', ['my_codec'], dict(import_='my_codec'), dict(imports=[3])])
