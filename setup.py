@@ -94,6 +94,7 @@ setup(
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10'],
         'test': [
             'pytest>=8',
+            'pytest-xdist>=3.6',
             'hypothesis>=6',
             'coverage>=7.10',
             'ruff',
