@@ -11,7 +11,7 @@ from typing import Any
 
 import poseplug
 import poseplug.testing
-from poseplug.registry import CODECS, METRICS, SOURCES, Registry
+from poseplug.registry import CODECS, METRICS, SOURCES, PartRegistry
 
 PAGE = Path(__file__).parent / 'reference' / 'api.md'
 SECTIONS = {
@@ -56,7 +56,7 @@ def write_page() -> str:
     return '\n'.join(part.rstrip() + '\n' for part in parts)
 
 
-def list_own_parts(registry: Registry) -> list[Any]:
+def list_own_parts(registry: PartRegistry) -> list[Any]:
     """Return the parts of a registry that poseplug itself defines, by name."""
     parts = [registry.get(name) for name in registry.list_names()]
     return [part for part in parts if part.__module__.startswith('poseplug.')]

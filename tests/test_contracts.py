@@ -20,8 +20,8 @@ from poseplug.data.sources.base import Source
 from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.models.heads.base import Head
-from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, Registry
-from poseplug.registry.registries import qualified_name
+from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, PartRegistry
+from poseplug.registry.part_registry import qualified_name
 from poseplug.registry.wiring import inspect_parameters
 from poseplug.testing import (
     SMALL_SKELETON,
@@ -167,13 +167,15 @@ SOURCE_FILES = {
 }
 
 
-def list_builtin_parts(registry: Registry, package: str = '') -> list[str]:
+def list_builtin_parts(registry: PartRegistry, package: str = '') -> list[str]:
     """Names of the registered parts of poseplug (a plugin has tests of its own), of all packages or of one."""
     prefix = f'poseplug.{package}'
     return [name for name in registry.list_names() if qualified_name(registry.get(name)).startswith(prefix)]
 
 
-def build_small(registry: Registry, name: str, settings: dict[str, object] | None = None, **provided: object) -> object:
+def build_small(
+    registry: PartRegistry, name: str, settings: dict[str, object] | None = None, **provided: object
+) -> object:
     """A part with its small settings, and with others."""
     if name not in SETTINGS:
         pytest.fail(

@@ -14,7 +14,9 @@ PACKAGE = Path(poseplug.__file__).parent
 def read_module(file):
     """The names that a module defines at its top level, and its `__all__` (None without one), without importing it."""
     defined, public = set(), None
-    for node in ast.parse(file.read_text(encoding='utf-8')).body:
+    body = ast.parse(file.read_text(encoding='utf-8')).body
+    type_checking = [node for block in body if isinstance(block, ast.If) for node in block.body]
+    for node in [*body, *type_checking]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             defined.add(node.name)
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, 'target', None)]

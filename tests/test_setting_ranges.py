@@ -9,7 +9,7 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.registry import CODECS, METRICS, MODELS, TRANSFORMS
-from poseplug.registry.registries import qualified_name
+from poseplug.registry.part_registry import qualified_name
 from poseplug.registry.wiring import inspect_parameters
 from poseplug.testing import SMALL_SKELETON
 

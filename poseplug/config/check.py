@@ -13,8 +13,8 @@ from mmengine.registry import Registry as MMEngineRegistry
 from poseplug.config.locations import KeyPath, find_base_variables, find_unread_names, list_config_files
 from poseplug.config.settings import CONFIG_SETTINGS, CONFIG_SLOTS, TRAINING_SLOTS
 from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
-from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, Registry, get_registry
-from poseplug.registry.registries import describe_unknown_part, find_registered_part
+from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, PartRegistry, get_registry
+from poseplug.registry.part_registry import describe_unknown_part, find_registered_part
 from poseplug.registry.wiring import PartType, Slot, find_argument_errors, get_slots
 
 
@@ -52,7 +52,7 @@ class PartSpec(NamedTuple):
         return find_part_type(self.registry, self.type) if self.type is not None else None
 
     @property
-    def registry(self) -> MMEngineRegistry | None:
+    def registry(self) -> PartRegistry | None:
         """The registry of the part's kind; None for settings of a class that no registry has."""
         return get_registry(self.slot.kind) if isinstance(self.slot.kind, str) else None
 
@@ -140,7 +140,7 @@ def _find_part_errors(part: PartSpec) -> Iterator[tuple[KeyPath, str]]:
         yield (*part.path, key) if key else part.path, message
 
 
-def find_part_type(registry: MMEngineRegistry, name: Any) -> PartType | None:
+def find_part_type(registry: PartRegistry | MMEngineRegistry, name: Any) -> PartType | None:
     """Find the class or function of a config's `type`.
 
     Args:
@@ -155,12 +155,12 @@ def find_part_type(registry: MMEngineRegistry, name: Any) -> PartType | None:
     """
     if not isinstance(name, str):
         return name if callable(name) else None
-    if isinstance(registry, Registry):
+    if isinstance(registry, PartRegistry):
         return registry.find_part(name)
     return find_registered_part(registry, name)
 
 
-def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
+def describe_missing_part(registry: PartRegistry | MMEngineRegistry, name: Any) -> str:
     """Compose the message for a `type` for which `find_part_type` returns None.
 
     Args:
@@ -169,7 +169,7 @@ def describe_missing_part(registry: MMEngineRegistry, name: Any) -> str:
     """
     if not isinstance(name, str):
         return f'a type is the name of a {registry.name} or a class; got {name!r}'
-    if isinstance(registry, Registry):
+    if isinstance(registry, PartRegistry):
         return registry.describe_unknown(name)
     if name in registry.module_dict:
         return f'{registry.name} {name!r} needs a package that is not installed'

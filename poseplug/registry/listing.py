@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from poseplug.registry.part_registry import qualified_name
 from poseplug.registry.plugins import list_plugin_parts
-from poseplug.registry.registries import get_registry, qualified_name
+from poseplug.registry.registries import get_registry
 from poseplug.registry.wiring import PartType
 
 

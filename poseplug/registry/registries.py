@@ -1,19 +1,10 @@
-"""One registry per kind of part, children of mmengine's where mmengine has that kind.
-
-A part is registered with a decorator (`@CODECS.register_module()`) and built from `dict(type='Name', ...)`. A registry
-imports its built-in parts when the first name is looked up, and an installed package when a part that it offers by an
-entry point is looked up (`poseplug.registry.plugins`).
-"""
+"""The registries of the kinds of parts that mmengine has, as children of mmengine's; and all registries by kind."""
 
 from __future__ import annotations
 
 __all__ = [
-    'CODECS',
     'DATASETS',
-    'DETECTOR_FAMILIES',
-    'IMAGE_INPUTS',
     'HOOKS',
-    'LABEL_FORMATS',
     'LOOPS',
     'METRICS',
     'MODELS',
@@ -23,21 +14,11 @@ __all__ = [
     'PARAM_SCHEDULERS',
     'REGISTRIES',
     'SAMPLERS',
-    'SKELETONS',
-    'SMOOTHERS',
-    'SOURCES',
-    'TRACKERS',
     'TRANSFORMS',
     'Registry',
-    'SkeletonRegistry',
-    'describe_unknown_part',
-    'find_registered_part',
     'get_registry',
-    'qualified_name',
 ]
 
-import inspect
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
@@ -53,269 +34,57 @@ from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry as MMEngineRegistry
 
-from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
-from poseplug.core.skeleton import Skeleton
-from poseplug.registry import plugins
-from poseplug.registry.wiring import PartType, merge_arguments
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.registry.part_registry import PartRegistry, add_registries
+from poseplug.registry.runtime_registries import (
+    CODECS,
+    DETECTOR_FAMILIES,
+    IMAGE_INPUTS,
+    LABEL_FORMATS,
+    SKELETONS,
+    SMOOTHERS,
+    SOURCES,
+    TRACKERS,
+)
 
 
-class Registry(MMEngineRegistry):
-    """mmengine's registry, with helpful errors for unknown names, and parts built with values of other parts.
+class Registry(PartRegistry, MMEngineRegistry):
+    """A registry that is also one of mmengine: a child of the one that mmengine has of the same kind.
+
+    Args:
+        name: the kind of part.
+        parent: mmengine's registry, in which names are looked up that this one lacks.
+        scope: prefix by which a name may be qualified.
 
     Example:
         >>> METRICS.get('PCK').__name__
         'PCK'
-        >>> CODECS.build(dict(type='CPMHeatmap', input_size=(64, 64)), skeleton=SKELETONS.get('lsp')()).fields
-        {'heatmap': 15}
     """
 
-    def import_from_location(self) -> None:
-        """Import the built-in parts of this kind."""
-        plugins.import_builtin_parts(self.name)
+    def __init__(self, name: str, parent: MMEngineRegistry | None = None, scope: str = 'poseplug'):
+        MMEngineRegistry.__init__(self, name, parent=parent, scope=scope)
 
-    def get(self, key: str) -> PartType:
-        """Return the part of a name.
-
-        Args:
-            key: a registered name, here or in mmengine's registry of the kind, or `package.module.Name`.
-
-        Raises:
-            ConfigError: there is no such part; the message has the closest name, then all names.
-            PluginError: two packages have a part of that name, or its package does not load.
-        """
-        part = self.find_part(key)
-        if part is None:
-            raise ConfigError(self.describe_unknown(key))
-        return part
-
-    def find_part(self, key: str) -> PartType | None:
-        """Return the part of a name, or None.
-
-        Args:
-            key: as in `get`. The module of a dotted name is imported. If an installed package offers the name, that
-                package is imported.
-
-        Raises:
-            PluginError: two packages have a part of that name, or its package does not load.
-        """
-        self.import_from_location()
-        if '.' not in key:
-            return find_registered_part(self, key)
+    def _find_dotted_part(self, key: str) -> Any:
+        """The object of a dotted name, in mmengine's way: its scopes are other packages' registries."""
         try:
-            part = super().get(key)
+            return MMEngineRegistry.get(self, key)
         except (RuntimeError, TypeError, ConfigError):
             return None
-        return part if inspect.isclass(part) or inspect.isroutine(part) else None
-
-    def list_names(self) -> list[str]:
-        """Return the registered names, sorted, without those of mmengine and of packages that are not imported yet."""
-        self.import_from_location()
-        return sorted(self.module_dict)
-
-    def describe_unknown(self, key: str) -> str:
-        """Compose the message for a name that is not registered: the closest name, all names, installed plugins."""
-        self.import_from_location()
-        return describe_unknown_part(self, key)
-
-    def as_part(self, value: object, module: str) -> PartType:
-        """Convert the object of an entry point to the class or function that is registered.
-
-        Args:
-            value: the object.
-            module: that contains it.
-
-        Raises:
-            PluginError: the object is neither a class nor a function.
-        """
-        if not callable(value):
-            raise PluginError(f'a {self.name} is a class or a function; {module} has a value of {type(value).__name__}')
-        return value
-
-    def build(self, cfg: Any, **provided: Any) -> Any:
-        """Build a part from its config.
-
-        Args:
-            cfg: `dict(type=..., **settings)`; a part that is built already is returned as it is.
-            provided: values of other parts, such as channels, strides or the skeleton; each is passed on if the part
-                needs it.
-
-        Returns:
-            The part.
-
-        Raises:
-            ConfigError: `type` is unknown, a setting is unknown or missing, or the constructor refuses a value.
-            MismatchError: a setting contradicts a provided value.
-        """
-        if not isinstance(cfg, Mapping):
-            return cfg
-        settings = dict(cfg)
-        part, name = self.resolve_type(settings.pop('type', None), settings)
-        arguments = merge_arguments(part, name, settings, provided)
-        try:
-            return part(**arguments)
-        except (TypeError, ValueError) as error:
-            listed = ', '.join(f'{k}={v!r}' for k, v in settings.items()) or 'its defaults'
-            reason = f'{type(error).__name__}: {error}'
-            raise ConfigError(f'{self.name} {name} cannot be built with {listed}: {reason}') from error
-
-    def resolve_type(self, part_type: Any, settings: Mapping[str, Any]) -> tuple[PartType, str]:
-        """Return the class or function of a config's `type`, and its name.
-
-        Args:
-            part_type: a name, or the class or function itself.
-            settings: the other keys of the config, for the message.
-
-        Raises:
-            ConfigError: `part_type` is missing or unknown.
-        """
-        if isinstance(part_type, str):
-            return self.get(part_type), part_type
-        if part_type is None or not callable(part_type):
-            problem = f'got {dict(settings)}' if part_type is None else f'got type={part_type!r}'
-            raise ConfigError(f"a {self.name} needs a 'type', one of: {', '.join(self.list_names())}; {problem}")
-        return part_type, part_type.__name__
-
-    def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
-        """Register a part; a part of the same module and name is replaced, as when a notebook cell is run again.
-
-        The built-in parts of the kind are imported before a part of another package is registered, so that the error
-        of a name that both have names the other package as the second one.
-        """
-        if not qualified_name(module).startswith('poseplug.'):
-            plugins.import_builtin_parts(self.name)
-        names = module_name if isinstance(module_name, list) else [module_name or module.__name__]
-        for name in names:
-            registered = self._module_dict.get(name)
-            if registered is not None and not force and qualified_name(registered) != qualified_name(module):
-                raise PluginError(
-                    f'{self.name} {name!r} is already registered by {qualified_name(registered)}; '
-                    f'{qualified_name(module)} cannot take the name too. Rename one of them, or uninstall the package '
-                    f'that you do not need'
-                )
-        super()._register_module(module, module_name, force=True)
 
 
-class SkeletonRegistry(Registry):
-    """Registry of functions that return a skeleton; the object of an entry point may be a skeleton itself."""
+MODELS = Registry('model', parent=MMENGINE_MODELS)
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS)
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS)
+SAMPLERS = Registry('sampler', parent=MMENGINE_SAMPLERS)
+METRICS = Registry('metric', parent=MMENGINE_METRICS)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS)
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS)
+OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=MMENGINE_OPTIM_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS)
+OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS)
+PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS)
 
-    def as_part(self, value: object, module: str) -> PartType:
-        """Convert a skeleton to a function that returns it; a function is returned as it is."""
-        if not isinstance(value, Skeleton):
-            return super().as_part(value, module)
-
-        def get_skeleton_of_module() -> Skeleton:
-            return value
-
-        # Error messages and `list_part_origins` show these as the origin of the skeleton.
-        get_skeleton_of_module.__module__, get_skeleton_of_module.__qualname__ = module, value.name
-        return get_skeleton_of_module
-
-
-def find_registered_part(registry: MMEngineRegistry, key: str) -> PartType | None:
-    """Find the part of a name in a registry, in its parents or in an installed package.
-
-    Args:
-        registry: of poseplug or of mmengine.
-        key: a name without dots.
-
-    Returns:
-        The part; None if there is none.
-
-    Raises:
-        PluginError: two packages have a part of that name, or its package does not load.
-    """
-    registered = next((r.module_dict[key] for r in _list_ancestry(registry) if key in r.module_dict), None)
-    offered = plugins.find_plugin_part(registry.name, key)
-    if offered is None:
-        return registered
-    if registered is None:
-        return _register_plugin_part(registry, offered)
-    if _top_package(registered.__module__) != _top_package(offered.entry.module):
-        raise PluginError(
-            f'{registry.name} {key!r} is registered by {qualified_name(registered)}; {offered} cannot take the name '
-            f'too. Rename one of them, or uninstall the package that you do not need'
-        )
-    return registered
-
-
-def describe_unknown_part(registry: MMEngineRegistry, key: str) -> str:
-    """Compose the message for a name that is not registered: the closest name, all names, installed plugins.
-
-    Args:
-        registry: of poseplug or of mmengine; the names of mmengine's are not listed.
-        key: the unknown name.
-    """
-    offered = [part.name for part in plugins.list_plugin_parts(registry.name)]
-    registered = registry.module_dict if isinstance(registry, Registry) else ()
-    known = sorted({*registered, *offered})
-    candidates = [*offered, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
-    message = compose_message(
-        f'{registry.name} {key!r} is not registered',
-        suggest_closest(key, candidates),
-        *(f'{key!r} is a {kind}' for kind in _list_other_kinds(registry, key)),
-        f'known: {", ".join(known)}' if known else '',
-    )
-    return f'{message}. Is its plugin installed? {plugins.describe_packages()}'
-
-
-def _register_plugin_part(registry: MMEngineRegistry, offered: plugins.PluginPart) -> PartType:
-    """Import the part of an installed package and register it by the name of the entry point."""
-    value = offered.load()
-    part = registry.module_dict.get(offered.name)  # its module may have registered the part during the import
-    if part is None:
-        part = registry.as_part(value, offered.entry.module) if isinstance(registry, Registry) else value
-        registry.register_module(name=offered.name, module=part, force=True)
-    return part
-
-
-def _top_package(module: str) -> str:
-    """The package of a dotted module name."""
-    return module.partition('.')[0]
-
-
-def _list_ancestry(registry: MMEngineRegistry) -> list[MMEngineRegistry]:
-    """A registry and its parents."""
-    ancestry = [registry]
-    while ancestry[-1].parent is not None:
-        ancestry.append(ancestry[-1].parent)
-    return ancestry
-
-
-def _list_other_kinds(registry: MMEngineRegistry, key: str) -> list[str]:
-    """The other kinds of part that have this name."""
-    others = [other for other in REGISTRIES.values() if other is not registry]
-    offered = {other.name: [part.name for part in plugins.list_plugin_parts(other.name)] for other in others}
-    return [other.name for other in others if key in other.module_dict or key in offered[other.name]]
-
-
-def qualified_name(part: PartType) -> str:
-    """Return the dotted name of a part, `package.module.Name`."""
-    return f'{part.__module__}.{getattr(part, "__qualname__", type(part).__name__)}'
-
-
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='poseplug')
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='poseplug')
-TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='poseplug')
-SAMPLERS = Registry('sampler', parent=MMENGINE_SAMPLERS, scope='poseplug')
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='poseplug')
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='poseplug')
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='poseplug')
-OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='poseplug')
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, scope='poseplug'
-)
-OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='poseplug')
-PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS, scope='poseplug')
-CODECS = Registry('codec', scope='poseplug')
-SOURCES = Registry('source', scope='poseplug')
-LABEL_FORMATS = Registry('label format', scope='poseplug')
-TRACKERS = Registry('tracker', scope='poseplug')
-SMOOTHERS = Registry('smoother', scope='poseplug')
-SKELETONS = SkeletonRegistry('skeleton', scope='poseplug')
-DETECTOR_FAMILIES = Registry('detector family', scope='poseplug')
-IMAGE_INPUTS = Registry('image input', scope='poseplug')
-
-REGISTRIES = {
+REGISTRIES: dict[str, PartRegistry] = {
     registry.name: registry
     for registry in (
         MODELS,
@@ -339,9 +108,10 @@ REGISTRIES = {
         IMAGE_INPUTS,
     )
 }
+add_registries(*REGISTRIES.values())
 
 
-def get_registry(kind: str) -> Registry:
+def get_registry(kind: str) -> PartRegistry:
     """Return the registry of a kind of part.
 
     Args:

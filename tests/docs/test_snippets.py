@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from poseplug.registry import REGISTRIES
-from poseplug.registry.registries import qualified_name
+from poseplug.registry.part_registry import qualified_name
 from tests.conftest import ROOT
 from tests.docs.snippets import (
     LANGUAGES,

@@ -5,7 +5,7 @@ from torch import nn
 
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.core.errors import ConfigError, MismatchError, PluginError
-from poseplug.registry import CODECS, HOOKS, METRICS, MODELS, REGISTRIES, Registry
+from poseplug.registry import CODECS, HOOKS, METRICS, MODELS, REGISTRIES, PartRegistry, Registry
 from poseplug.registry.wiring import find_argument_errors, freeze_lists, inspect_parameters
 from poseplug.testing import SMALL_SKELETON
 
@@ -86,6 +86,26 @@ def test_a_part_of_another_kind_is_recognized():
     MODELS.list_names()
     with pytest.raises(ConfigError, match="codec 'CPMHead' is not registered; .*'CPMHead' is a model"):
         CODECS.get('CPMHead')
+
+
+def test_a_registry_without_mmengine_resolves_dotted_names_and_refuses_what_is_no_part():
+    registry = PartRegistry('tool', scope='test')
+
+    class Hammer:
+        pass
+
+    registry.register_module(module=Hammer)
+    assert registry.get('test.Hammer') is Hammer
+    assert registry.get('pathlib.PurePath').__name__ == 'PurePath'
+    assert 'Hammer' in registry
+    assert 'Saw' not in registry
+    assert len(registry) == 1
+    for name in ('os.path', 'no.such.Name', 'pathlib.Nothing'):
+        assert registry.find_part(name) is None, name
+    with pytest.raises(TypeError, match='a tool is a class or a function; got a int'):
+        registry.register_module(module=3)
+    with pytest.raises(TypeError, match='the name of a tool is a text; got 3'):
+        registry.register_module(name=3, module=Hammer)
 
 
 def test_mmengines_own_parts_are_found_but_not_listed():
