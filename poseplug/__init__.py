@@ -44,26 +44,22 @@ if TYPE_CHECKING:
     from poseplug.models.heads.base import Head
     from poseplug.predict.detectors import Detector, OnnxDetector
     from poseplug.predict.image_inputs.arrays import ImageArray
-    from poseplug.predict.keypoint_boxes import PoseDetector
     from poseplug.predict.model_loading import list_models, load_model
+    from poseplug.predict.pose_detector import PoseDetector
     from poseplug.predict.predictor import Predictor
     from poseplug.predict.result import Result
     from poseplug.registry.registries import (
-        CODECS,
         DATASETS,
-        DETECTOR_FAMILIES,
         HOOKS,
-        IMAGE_INPUTS,
         LOOPS,
         METRICS,
         MODELS,
         OPTIM_WRAPPER_CONSTRUCTORS,
         OPTIM_WRAPPERS,
         SAMPLERS,
-        SKELETONS,
-        SOURCES,
         TRANSFORMS,
     )
+    from poseplug.registry.runtime_registries import CODECS, DETECTOR_FAMILIES, IMAGE_INPUTS, SKELETONS, SOURCES
     from poseplug.registry.skeletons import get_skeleton, register_skeleton
     from poseplug.report.draw import draw_poses
 
@@ -90,15 +86,15 @@ _NAMES_BY_MODULE = {
     'poseplug.models.estimators.base': 'Estimator',
     'poseplug.models.heads.base': 'Head',
     'poseplug.predict.detectors': 'Detector OnnxDetector',
-    'poseplug.predict.keypoint_boxes': 'PoseDetector',
+    'poseplug.predict.pose_detector': 'PoseDetector',
     'poseplug.predict.model_loading': 'list_models load_model',
     'poseplug.predict.image_inputs.arrays': 'ImageArray',
     'poseplug.predict.predictor': 'Predictor',
     'poseplug.predict.result': 'Result',
     'poseplug.registry.registries': (
-        'CODECS DATASETS DETECTOR_FAMILIES HOOKS IMAGE_INPUTS LOOPS METRICS MODELS '
-        'OPTIM_WRAPPERS OPTIM_WRAPPER_CONSTRUCTORS SAMPLERS SKELETONS SOURCES TRANSFORMS'
+        'DATASETS HOOKS LOOPS METRICS MODELS OPTIM_WRAPPERS OPTIM_WRAPPER_CONSTRUCTORS SAMPLERS TRANSFORMS'
     ),
+    'poseplug.registry.runtime_registries': 'CODECS DETECTOR_FAMILIES IMAGE_INPUTS SKELETONS SOURCES',
     'poseplug.registry.skeletons': 'get_skeleton register_skeleton',
     'poseplug.report.draw': 'draw_poses',
 }

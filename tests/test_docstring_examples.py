@@ -13,7 +13,7 @@ NEEDED_FILES = {  # by module: what lines need that are marked `doctest: +SKIP`
     'poseplug.deploy.runtime': 'an exported model',
     'poseplug.files.video_reader': 'a video',
     'poseplug.predict.detectors': "a detector's ONNX file",
-    'poseplug.predict.keypoint_boxes': 'weights of a pose model',
+    'poseplug.predict.pose_detector': 'weights of a pose model',
     'poseplug.predict.video': 'a video',
 }
 

@@ -251,7 +251,7 @@ def measure_parsing(num_instances: int, num_cells: int) -> dict[str, float]:
 
     from poseplug.codecs.paf import PAF
     from poseplug.fields.peaks import find_peaks
-    from poseplug.grouping.paf import assemble_instances
+    from poseplug.grouping.limb_grouping import assemble_instances
     from poseplug.grouping.paf_rules import get_paf_rules
     from poseplug.registry.skeletons import get_skeleton
 

@@ -9,7 +9,7 @@ from poseplug.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from poseplug.predict.detectors import OnnxDetector
-    from poseplug.predict.keypoint_boxes import PoseDetector
+    from poseplug.predict.pose_detector import PoseDetector
 
 _RESIZE_MODES = ('letterbox', 'letterbox_corner', 'stretch')
 _CHANNEL_ORDERS = ('rgb', 'bgr')
@@ -85,7 +85,7 @@ def build_detector(
             f'{args.detector} is no ONNX file (.onnx) but a pose model as the detector, which takes --detector-weights '
             f'and a threshold alone'
         )
-    from poseplug.predict.keypoint_boxes import PoseDetector
+    from poseplug.predict.pose_detector import PoseDetector
 
     return PoseDetector(args.detector, args.detector_weights, threshold, getattr(args, 'device', None))
 

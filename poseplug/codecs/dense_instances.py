@@ -16,7 +16,7 @@ from poseplug.codecs.base import Codec, Fields, Targets
 from poseplug.codecs.heatmap import labeled_mask
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_counts, check_number, check_probabilities
-from poseplug.grouping.nms import nms_mask
+from poseplug.grouping.nms_mask import nms_mask
 from poseplug.registry import CODECS
 
 _CONFIDENT_LOGIT = 10.0  # of targets: a probability of 1 but for 5e-5

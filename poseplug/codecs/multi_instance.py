@@ -15,8 +15,8 @@ from poseplug.codecs.cpn import CPNHeatmap
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.fields.peaks import Peaks
-from poseplug.grouping.paf import ParseResult
+from poseplug.fields.peak_arrays import Peaks
+from poseplug.grouping.limb_grouping import ParseResult
 from poseplug.registry import CODECS
 from poseplug.registry.wiring import Slot
 

@@ -27,7 +27,8 @@ from poseplug.fields.grid import Grid
 from poseplug.fields.limbs import encode_limb_fields
 from poseplug.fields.peaks import PEAK_REFINEMENTS
 from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
-from poseplug.grouping.paf import ParseResult, check_paf_fields, parse_paf_batch
+from poseplug.grouping.limb_grouping import ParseResult
+from poseplug.grouping.paf import check_paf_fields, parse_paf_batch
 from poseplug.grouping.paf_rules import PAFRules, get_paf_rules
 from poseplug.registry import CODECS
 from poseplug.registry.wiring import Slot

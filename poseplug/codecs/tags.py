@@ -21,7 +21,8 @@ from poseplug.core.poses import Poses
 from poseplug.fields.gaussians import round_to_cells
 from poseplug.fields.grid import Grid
 from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
-from poseplug.grouping.tags import TagParseResult, TagRules, parse_tags
+from poseplug.grouping.tag_groups import TagParseResult, TagRules
+from poseplug.grouping.tags import parse_tags
 from poseplug.registry import CODECS
 from poseplug.registry.wiring import Slot
 

@@ -26,6 +26,7 @@ from poseplug.core.geometry import (
 from poseplug.core.progress import track_progress
 from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.dataset import PoseDataset
+from poseplug.data.image_warp import choose_reduction, reduced_to_full_matrix
 from poseplug.data.sources.packed import (
     BYTE_RANGE_COLUMNS,
     INSTANCE_COLUMNS,
@@ -36,7 +37,6 @@ from poseplug.data.sources.packed import (
 )
 from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.cropping import CropBox, CropByScale
-from poseplug.data.transforms.warp import choose_reduction, reduced_to_full_matrix
 from poseplug.files.images import LazyImage
 from poseplug.registry.skeletons import get_skeleton
 

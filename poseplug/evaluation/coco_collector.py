@@ -12,6 +12,7 @@ import numpy as np
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.instances import NO_ANNOTATION_ID, NO_STATED_COUNT, estimate_areas
+from poseplug.core.keypoint_scores import average_confident_scores
 from poseplug.core.poses import Poses
 from poseplug.core.sample import ImageKey, Record
 from poseplug.core.setting_checks import check_number
@@ -20,7 +21,6 @@ from poseplug.evaluation.base import check_choice, check_keypoint_count
 from poseplug.evaluation.oks_evaluators import MAX_DETECTIONS
 from poseplug.grouping.oks import oks_nms, soft_oks_nms
 
-_MIN_KEYPOINT_SCORE = 0.2  # keypoints below do not take part in rescoring (HRNet's and MMPose's threshold)
 ScoreMode = Literal['instance', 'bbox_keypoint']
 NmsMode = Literal['none', 'oks_nms', 'soft_oks_nms']
 
@@ -319,20 +319,6 @@ def _select_predicted(values: np.ndarray, predictions: Poses, record: Record) ->
             f"scores needs one prediction per box. Set score_mode='instance' for models that find instances themselves"
         )
     return np.asarray(values[: len(predictions)], float)
-
-
-def average_confident_scores(keypoint_scores: Any) -> np.ndarray:
-    """Average the keypoint scores above 0.2 of every instance, as HRNet and MMPose do to rescore it.
-
-    Args:
-        keypoint_scores: (N, K).
-
-    Returns:
-        (N,) means; 0 for an instance without such a score.
-    """
-    keypoint_scores = np.asarray(keypoint_scores, float)
-    confident = keypoint_scores > _MIN_KEYPOINT_SCORE
-    return np.where(confident, keypoint_scores, 0).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
 
 
 def _build_coco_annotation(

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = [
     'CENTROID',
     'PEAK_REFINEMENTS',
-    'Peaks',
     'cubic_weights',
     'find_local_maxima',
     'find_peaks',
@@ -14,7 +13,6 @@ __all__ = [
     'select_top_peaks',
 ]
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -22,37 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poseplug.fields.peak_arrays import Peaks, drop_close_peaks
 from poseplug.fields.refine import REFINEMENTS, gather_neighborhood, refine_keypoints
 
 CENTROID = 'centroid'
 PEAK_REFINEMENTS = (CENTROID, *(m for m in REFINEMENTS if m != 'second_peak'))  # that one assumes one peak per heatmap
 # Two peaks of a heatmap are never neighbors, so that a smaller distance drops nothing; by number of neighbors.
 _MIN_PEAK_DISTANCE_CELLS = {8: 2.0, 4: 1.0}
-
-
-@dataclass(frozen=True)
-class Peaks:
-    """Peaks of the heatmaps of a batch.
-
-    Attributes:
-        cells: (M, 2) x, y in cells.
-        scores: (M,) values of the heatmaps.
-        channels: (M,) image index * K + keypoint index, in ascending order.
-    """
-
-    cells: np.ndarray
-    scores: np.ndarray
-    channels: np.ndarray
-
-    def for_image(self, image_index: int, num_keypoints: int) -> Peaks:
-        """Return the peaks of one image; their channels are the keypoint indices."""
-        first_channel = image_index * num_keypoints
-        start, stop = np.searchsorted(self.channels, [first_channel, first_channel + num_keypoints])
-        part = slice(start, stop)
-        return Peaks(self.cells[part], self.scores[part], self.channels[part] - first_channel)
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
 
 def find_peaks(
@@ -91,7 +65,8 @@ def find_peaks(
         heatmaps.flatten(), find_local_maxima(heatmaps, threshold, num_neighbors), size, max_peaks
     )
     if min_distance_cells > _MIN_PEAK_DISTANCE_CELLS[num_neighbors]:
-        indices = _drop_close_peaks(indices, width, size, min_distance_cells, by_columns)
+        keep = drop_close_peaks(indices.cpu().numpy(), width, size, min_distance_cells, by_columns)
+        indices = indices[torch.from_numpy(keep).to(indices.device)]
     channels, inside = indices.div(size, rounding_mode='floor'), indices % size
     cells = torch.stack([inside % width, inside.div(width, rounding_mode='floor')], dim=-1)
     scores = (heatmaps if raw_heatmaps is None else raw_heatmaps.contiguous()).flatten()[indices]
@@ -234,18 +209,3 @@ def cubic_weights(scale: int, reach: int) -> np.ndarray:
     inner = (1.25 * distance - 2.25) * distance * distance + 1
     outer = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
     return np.where(distance <= 1, inner, np.where(distance < 2, outer, 0.0))
-
-
-def _drop_close_peaks(
-    indices: Tensor, width: int, cells_per_heatmap: int, min_distance_cells: float, by_columns: bool
-) -> Tensor:
-    """The indices (M,) without peaks closer than `min_distance_cells` to an earlier kept one of their heatmap."""
-    channels, inside = np.divmod(indices.cpu().numpy(), cells_per_heatmap)
-    points = np.stack([inside % width, inside // width], axis=1)
-    keep = np.ones(len(points), dtype=bool)
-    order = np.lexsort((points[:, 1], points[:, 0], channels)) if by_columns else np.arange(len(points))
-    for group in np.split(order, np.flatnonzero(np.diff(channels)) + 1):
-        close = np.linalg.norm(points[group][:, None] - points[group][None], axis=-1) < min_distance_cells
-        for i in np.flatnonzero(np.tril(close, -1).any(axis=1)):
-            keep[group[i]] = not (close[i, :i] & keep[group[:i]]).any()
-    return indices[torch.from_numpy(keep).to(indices.device)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from poseplug.core.skeleton import LimbStep, Skeleton
-from poseplug.fields.peaks import Peaks
+from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.limb_scores import ScoredLimb
 from poseplug.grouping.paf_rules import PAFRules
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from poseplug.core.skeleton import Skeleton
-from poseplug.fields.peaks import Peaks
+from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.paf_rules import PAFRules
 
 ScoredLimb = tuple[int, int, float]  # the indices of its start and end peak, and its score

@@ -5,10 +5,9 @@ from __future__ import annotations
 __all__ = ['OKSCandidates', 'oks', 'oks_nms', 'soft_oks_nms']
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from poseplug.grouping.nms import greedy_nms
 
@@ -17,17 +16,12 @@ _MIN_EXPONENT = -80.0  # its power is 0 beside 1; below it the processor's exp i
 
 
 def oks(
-    keypoints: Tensor,
-    other_keypoints: Tensor,
-    areas: Tensor,
-    sigmas: Tensor,
-    visible: Tensor | None = None,
-    other_visible: Tensor | None = None,
-) -> Tensor:
+    keypoints: Any, other_keypoints: Any, areas: Any, sigmas: Any, visible: Any = None, other_visible: Any = None
+) -> Any:
     """Compute the object keypoint similarity: the mean over keypoints of exp(-d² / (2 area (2 sigma)²)).
 
     Args:
-        keypoints, other_keypoints: (..., N, K, 2) and (..., M, K, 2) px.
+        keypoints, other_keypoints: (..., N, K, 2) and (..., M, K, 2) px; all arrays of NumPy, or all tensors.
         areas: broadcastable to (..., N, M), px²: that of the annotated instance, or the mean of both.
         sigmas: (K,) of the skeleton.
         visible, other_visible: (..., N, K) and (..., M, K) bool, which keypoints count; all by default. A pair that has
@@ -37,25 +31,35 @@ def oks(
         (..., N, M), from 0 to 1.
 
     Example:
-        >>> keypoints = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]])  # 2 instances of 1 keypoint
-        >>> oks(keypoints, keypoints, torch.tensor(100.0), torch.tensor([0.1]))[0].round(decimals=2).tolist()
-        [1.0, 0.6100000143051147]
+        >>> keypoints = np.array([[[0.0, 0.0]], [[2.0, 0.0]]])  # 2 instances of 1 keypoint
+        >>> oks(keypoints, keypoints, np.array(100.0), np.array([0.1]))[0].round(2).tolist()
+        [1.0, 0.61]
     """
-    others = other_keypoints.movedim(-1, 0).mT.unsqueeze(-3).contiguous()  # (2, ..., 1, K, M): the long axis last
-    x, y = keypoints[..., 0, None] - others[0], keypoints[..., 1, None] - others[1]
-    scales = -(sigmas[:, None] ** -2) / 8
-    squared_distances = x.square_().add_(y.square_())
-    exponents = squared_distances.mul_(scales) / torch.atleast_1d(areas).clamp(min=_MIN_AREA_PX2).unsqueeze(-2)
-    similarities: Tensor = exponents.clamp_(min=_MIN_EXPONENT).exp_()
+    # The long axis comes last: (..., N, K, M).
+    other_x, other_y = (_to_contiguous(other_keypoints[..., axis].mT)[..., None, :, :] for axis in (0, 1))
+    x, y = keypoints[..., 0, None] - other_x, keypoints[..., 1, None] - other_y
+    exponents = x * x
+    exponents += y * y
+    exponents *= -(sigmas[:, None] ** -2) / 8
+    table_areas = areas.reshape(1) if areas.ndim == 0 else areas
+    exponents = exponents / table_areas.clip(min=_MIN_AREA_PX2)[..., None, :]
+    similarities = _exp_inplace(exponents.clip(min=_MIN_EXPONENT))
     if visible is None and other_visible is None:
-        return similarities.mean(dim=-2)
-    counts = torch.ones_like(similarities, dtype=torch.bool)
-    if visible is not None:
-        counts = counts & visible[..., None]
+        return similarities.mean(-2)
+    counts: Any = True if visible is None else visible[..., None]
     if other_visible is not None:
-        counts = counts & other_visible[..., None, :, :].mT
-    means: Tensor = (similarities * counts).sum(dim=-2) / counts.sum(dim=-2).clamp(min=1)
-    return means
+        counts = counts & other_visible.mT[..., None, :, :]
+    return (similarities * counts).sum(-2) / counts.sum(-2).clip(min=1)
+
+
+def _to_contiguous(array: Any) -> Any:
+    """An array or tensor whose last axis is contiguous in memory."""
+    return array.contiguous() if hasattr(array, 'contiguous') else np.ascontiguousarray(array)
+
+
+def _exp_inplace(values: Any) -> Any:
+    """The exponential function of an array or tensor that is not used any more."""
+    return values.exp_() if hasattr(values, 'exp_') else np.exp(values, out=values)
 
 
 class OKSCandidates:
@@ -75,18 +79,18 @@ class OKSCandidates:
         sigmas: Sequence[float] | np.ndarray,
         visible: np.ndarray | None = None,
     ):
-        self.keypoints = torch.as_tensor(np.asarray(keypoints, dtype=np.float32))
-        self.areas = torch.as_tensor(np.asarray(areas, dtype=np.float32))
-        self.sigmas = torch.as_tensor(np.asarray(sigmas, dtype=np.float32))
-        self.visible = None if visible is None else torch.as_tensor(np.asarray(visible, dtype=bool))
+        self.keypoints = np.asarray(keypoints, dtype=np.float32)
+        self.areas = np.asarray(areas, dtype=np.float32)
+        self.sigmas = np.asarray(sigmas, dtype=np.float32)
+        self.visible = None if visible is None else np.asarray(visible, dtype=bool)
 
     def pairwise_oks(self, indices: np.ndarray, other_indices: np.ndarray) -> np.ndarray:
         """Return the OKS (A, B) of candidates (A,) and (B,), by the mean of both areas."""
         areas = (self.areas[indices][:, None] + self.areas[other_indices][None]) / 2
         pair = (self.keypoints[indices], self.keypoints[other_indices])
-        if self.visible is None:
-            return oks(*pair, areas, self.sigmas).numpy()
-        return oks(*pair, areas, self.sigmas, self.visible[indices], self.visible[other_indices]).numpy()
+        masks = () if self.visible is None else (self.visible[indices], self.visible[other_indices])
+        similarities: np.ndarray = oks(*pair, areas, self.sigmas, *masks)
+        return similarities
 
 
 def oks_nms(

@@ -17,7 +17,6 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from poseplug.core.boxes import BoxFormat, boxes_to_corners
@@ -151,9 +150,9 @@ def to_number_array(values: Any) -> np.ndarray:
 
 def _detach_tensors(values: Any) -> Any:
     """Tensors, also in lists, as NumPy arrays; anything else as it is."""
-    if isinstance(values, torch.Tensor):
+    if hasattr(values, 'detach'):
         return values.detach().double().cpu().numpy()
-    if isinstance(values, (list, tuple)) and any(isinstance(value, (list, tuple, torch.Tensor)) for value in values):
+    if isinstance(values, (list, tuple)) and any(isinstance(v, (list, tuple)) or hasattr(v, 'detach') for v in values):
         return [_detach_tensors(value) for value in values]
     return values
 

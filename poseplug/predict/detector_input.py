@@ -13,7 +13,7 @@ import numpy as np
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, conjugate_about, translation_matrix
-from poseplug.data.transforms.warp import choose_reduction, reduced_to_full_matrix, warp_image
+from poseplug.data.image_warp import choose_reduction, reduced_to_full_matrix, warp_image
 
 ResizeMode = Literal['letterbox', 'letterbox_corner', 'stretch']
 ChannelOrder = Literal['rgb', 'bgr']

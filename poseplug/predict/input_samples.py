@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ['ImageSamples', 'OpenedImage', 'SampleBuilder', 'elapsed_ms', 'get_test_pipeline', 'open_with_boxes']
+__all__ = ['ImageSamples', 'SampleBuilder', 'get_test_pipeline']
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,44 +16,25 @@ from poseplug.codecs.base import Codec
 from poseplug.config.build import require_setting
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import ConfigError
-from poseplug.core.geometry import Size
 from poseplug.core.instances import Instances
 from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.dataset import mask_outside_keypoints
 from poseplug.data.transforms.base import build_pipeline
 from poseplug.files.images import read_image
-from poseplug.predict.box_checks import ImageBoxes, parse_boxes, run_detector
+from poseplug.predict.box_checks import parse_boxes, run_detector
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput, open_image
+from poseplug.predict.opened_image import ImageFacts, OpenedImage, elapsed_ms
 
 # Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
 _WHOLE_IMAGE_TRANSFORMS = ('LetterboxImage', 'CropByScale', 'TransformBySource')
 
 
-class OpenedImage(NamedTuple):
-    """An image and its boxes, with its position among the caller's images."""
-
-    position: int
-    path: Path
-    pixels: np.ndarray
-    boxes: ImageBoxes
-    source: ImageInput
-    read_ms: float = 0.0
-    seconds: float | None = None
-
-
 @dataclass
-class ImageSamples:
+class ImageSamples(ImageFacts):
     """The network inputs of an image, one per instance, and what its result says of it; without its pixels."""
 
-    position: int
-    path: Path
-    image_size: Size
-    source: ImageInput
     samples: list[Sample]
-    speed: dict[str, float]
-    seconds: float | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -106,15 +86,13 @@ class SampleBuilder:
             else:
                 samples = [self._build_sample(image, None)]
             speed['prepare'] = elapsed_ms(start)
-            image_size = (image.pixels.shape[1], image.pixels.shape[0])
-            yield ImageSamples(image.position, image.path, image_size, image.source, samples, speed, image.seconds)
+            yield ImageSamples(image.position, image.path, image.size, image.source, speed, image.seconds, samples)
 
     def _build_box_samples(
         self, image: OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
     ) -> list[Sample]:
         """The network inputs of an image with boxes (N, 4), and their scores (N,) if they were detected."""
-        image_size = (image.pixels.shape[1], image.pixels.shape[0])
-        boxes_xyxy = parse_boxes(boxes, box_format, image_size, str(image.path))
+        boxes_xyxy = parse_boxes(boxes, box_format, image.size, str(image.path))
         return [
             self._build_sample(image, box, None if scores is None else scores[n : n + 1])
             for n, box in enumerate(boxes_xyxy)
@@ -155,18 +133,6 @@ class SampleBuilder:
         for transform in self.image_pipeline:
             sample = transform(sample)
         return sample
-
-
-def open_with_boxes(image: ImageInput, boxes: ImageBoxes, position: int) -> OpenedImage:
-    """Open an image, and measure how long that takes."""
-    start = time.perf_counter()
-    path, pixels, seconds = open_image(image, position)
-    return OpenedImage(position, path, pixels, boxes, image, elapsed_ms(start), seconds)
-
-
-def elapsed_ms(start: float) -> float:
-    """Milliseconds since a time of `time.perf_counter`."""
-    return 1000 * (time.perf_counter() - start)
 
 
 def get_test_pipeline(cfg: Mapping[str, Any]) -> Sequence[Any]:

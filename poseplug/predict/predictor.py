@@ -6,8 +6,6 @@ __all__ = ['CROPS_PER_IMAGE', 'Predictor']
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.sample import Batch, Record, Sample
 from poseplug.core.setting_checks import check_counts
 from poseplug.data.collate import collate
-from poseplug.evaluation.coco_collector import average_confident_scores
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.files.weights import WeightKind
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
@@ -35,16 +32,10 @@ from poseplug.predict.box_checks import (
     pair_images_with_boxes,
 )
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput, open_image
-from poseplug.predict.input_samples import (
-    ImageSamples,
-    OpenedImage,
-    SampleBuilder,
-    elapsed_ms,
-    get_test_pipeline,
-    open_with_boxes,
-)
+from poseplug.predict.image_input import ImageInput
+from poseplug.predict.input_samples import ImageSamples, SampleBuilder, get_test_pipeline
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
+from poseplug.predict.opened_image import OpenedImage, attach_boxes, build_result, elapsed_ms, open_with_boxes
 from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
 
@@ -118,6 +109,11 @@ class Predictor:
     def finds_instances(self) -> bool:
         """Whether the instances of an image without boxes are found, by the model or by the detector."""
         return bool(self.model.finds_instances) or self.detector is not None
+
+    @property
+    def score_meaning(self) -> str:
+        """What the score of a keypoint means."""
+        return self.model.codec.score_meaning
 
     def __call__(
         self,
@@ -233,21 +229,7 @@ class Predictor:
         """
         check_counts('Predictor', batch_size=batch_size)
         predictions = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
-        return (self._build_result(image, stages[-1]) for image, stages in predictions)
-
-    def _build_result(self, image: ImageSamples, poses: Poses) -> Result:
-        arrays = {name: getattr(poses, name) for name in POSE_ARRAYS}
-        return Result(
-            **arrays,
-            skeleton=self.skeleton,
-            path=image.path,
-            image_size=image.image_size,
-            read_pixels=partial(_read_pixels, image.source, image.position),
-            index=image.position,
-            seconds=image.seconds,
-            speed=image.speed,
-            model_name=self.name,
-        )
+        return (build_result(image, stages[-1], self.skeleton, self.name) for image, stages in predictions)
 
     def _stream_stages(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat, all_stages: bool
@@ -298,7 +280,7 @@ class Predictor:
                 _concat_image_poses([stages[t] for stages in image_predictions], len(self.skeleton))
                 for t in range(num_stages)
             )
-            yield image, [_attach_boxes(poses, image.samples) for poses in image_stages]
+            yield image, [_attach_sample_boxes(poses, image.samples) for poses in image_stages]
 
     def _predict_batch(self, batch: Batch, all_stages: bool) -> list[list[Poses]]:
         """The poses of a batch by stage, then by sample."""
@@ -392,11 +374,6 @@ class Predictor:
         )
 
 
-def _read_pixels(source: ImageInput, position: int) -> np.ndarray:
-    """The pixels of an image as it was given."""
-    return open_image(source, position).pixels
-
-
 def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
     """A field (C, rows, columns) of the first input at every stage that has it."""
     return tuple(stage[field_name][0].float().cpu().numpy() for stage in stages if field_name in stage)
@@ -423,16 +400,11 @@ def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Pose
     return Poses(**{**arrays, 'image_indices': None})
 
 
-def _attach_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
+def _attach_sample_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
     """Attach the boxes that the instances were cropped by; detected ones multiply the scores by their own."""
     if not samples:
         return poses
     instances = Instances.concatenate([sample.record.instances for sample in samples])
     if not instances.has_box.all() or len(instances) != len(poses):
         return poses
-    poses = replace(poses, boxes=instances.boxes)
-    if not instances.is_detected.all():
-        return poses
-    # As COCO's protocol ranks detections, and the metric with score_mode='bbox_keypoint'.
-    scores = instances.box_scores * average_confident_scores(poses.keypoint_scores)
-    return replace(poses, instance_scores=scores.astype(np.float32))
+    return attach_boxes(poses, instances.boxes, instances.box_scores if instances.is_detected.all() else None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from poseplug.predict.pose_predictor import PosePredictor
 
-def build_result_header(predictor: Any) -> dict[str, Any]:
+
+def build_result_header(predictor: PosePredictor) -> dict[str, Any]:
     """Describe what a predictor's results mean.
 
     Args:
-        predictor: a `Predictor`.
+        predictor: of the results.
 
     Returns:
         A dict with the names of the model and the skeleton, `centric` (whose left is meant: the 'person' or the
@@ -21,5 +23,5 @@ def build_result_header(predictor: Any) -> dict[str, Any]:
         'skeleton': skeleton.name,
         'centric': skeleton.centric,
         'keypoint_names': list(skeleton.keypoints),
-        'score_meaning': predictor.model.codec.score_meaning,
+        'score_meaning': predictor.score_meaning,
     }

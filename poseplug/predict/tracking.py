@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from poseplug.core.boxes import box_areas, box_iou, enclose_keypoints
 from poseplug.core.errors import ConfigError, VideoError
@@ -207,7 +206,7 @@ class SimilarityTracker(Tracker):
         _check_settings(max_age, min_frames, min_similarity, num_instances)
         self.max_age, self.min_frames, self.min_similarity = max_age, min_frames, min_similarity
         self.threshold, self.num_instances = threshold, num_instances
-        self.sigmas = None if skeleton.sigmas is None else torch.tensor(skeleton.sigmas, dtype=torch.float32)
+        self.sigmas = None if skeleton.sigmas is None else np.array(skeleton.sigmas, np.float32)
         self.tracks: list[Track] = []
         self.last_seconds, self.num_ids, self.num_frames = -math.inf, 0, 0
 
@@ -310,9 +309,10 @@ class SimilarityTracker(Tracker):
         assert self.sigmas is not None
         growth = 1 + (tolerances / (2 * float(self.sigmas.mean()))) ** 2
         areas = (expected.areas[:, None] + instances.areas[None]) / 2 * growth[:, None]
-        points, other_points = (torch.from_numpy(g.keypoints).float() for g in (expected, instances))
-        visible, other_visible = torch.from_numpy(expected.visible), torch.from_numpy(instances.visible)
-        return oks(points, other_points, torch.from_numpy(areas).float(), self.sigmas, visible, other_visible).numpy()
+        points, other_points = (geometry.keypoints.astype(np.float32) for geometry in (expected, instances))
+        masks = (expected.visible, instances.visible)
+        similarities: np.ndarray = oks(points, other_points, areas.astype(np.float32), self.sigmas, *masks)
+        return similarities
 
 
 def _box_centers(instances: InstanceGeometry) -> np.ndarray:

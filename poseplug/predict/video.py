@@ -40,7 +40,7 @@ from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader, format_ranges
 from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.keypoint_boxes import follow_frames
-from poseplug.predict.predictor import Predictor
+from poseplug.predict.pose_predictor import PosePredictor
 from poseplug.predict.result_files import PartialTextFile
 from poseplug.predict.result_records import build_result_header
 from poseplug.predict.smoothing import Smoother
@@ -133,7 +133,7 @@ def check_video(file: Path, boxes: FrameBoxes | None, box_format: BoxFormat) -> 
 
 
 def predict_video(
-    predictor: Predictor,
+    predictor: PosePredictor,
     file: Path,
     base: Path,
     boxes: FrameBoxes | None = None,
@@ -186,7 +186,7 @@ def select_frames(frames: Iterable[VideoFrame], frame_interval: int) -> Iterator
 
 
 def track_frames(
-    predictor: Predictor, frames: Iterable[VideoFrame], boxes: FrameBoxes | None, options: PredictionOptions
+    predictor: PosePredictor, frames: Iterable[VideoFrame], boxes: FrameBoxes | None, options: PredictionOptions
 ) -> Iterator[FramePoses]:
     """Predict frames, assign ids and smooth; reads ahead by one batch.
 
@@ -258,7 +258,7 @@ class _VideoOutputs:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: PosePredictor,
         video: VideoReader | AnimationReader,
         base: Path,
         first_frame: VideoFrame,

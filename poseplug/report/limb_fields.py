@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from poseplug.fields.peaks import Peaks
+from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.limb_scores import PeakPairs, enumerate_peak_pairs, find_limbs, match_pairs
 from poseplug.report.draw import (
     EDGE_COLOR,

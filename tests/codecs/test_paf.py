@@ -282,7 +282,7 @@ def test_where_no_instance_is_left_the_log_counts_what_was_dropped(caplog):
     codec = PAF(CROSS, SIZE, parser=dict(preset='openpose', fallback=None))
     fields = codec.encode(torch.tensor([[[[20.0, 20], [100, 80], [190, 20]]]]), torch.ones(1, 1, 3)).stage_fields(0)
     fields['paf'][:, 2:] = 0
-    with caplog.at_level('INFO', logger='poseplug.grouping.paf'):
+    with caplog.at_level('INFO', logger='poseplug.grouping'):
         assert len(codec.decode(fields)) == 0
     assert caplog.messages == [
         'image 0: 0 instances: 3 peaks, 2 pairs, 1 limbs, 1 instances grouped; dropped: 1 with fewer than 3 keypoints'

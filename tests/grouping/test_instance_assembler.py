@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from poseplug.core.skeleton import Skeleton
-from poseplug.fields.peaks import Peaks
+from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.instance_assembler import InstanceAssembler, select_valid_instances
 from poseplug.grouping.paf_rules import PAFRules
 from poseplug.registry.skeletons import get_skeleton

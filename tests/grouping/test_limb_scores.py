@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.limbs import encode_limb_fields
-from poseplug.fields.peaks import Peaks
+from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.limb_scores import PeakPairs, enumerate_peak_pairs, find_limbs, match_pairs
 from poseplug.grouping.paf_rules import PAF_PRESETS, PAFRules
 from poseplug.registry.skeletons import get_skeleton

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from poseplug.core.boxes import box_iou
-from poseplug.grouping.nms import NMS_BLOCK_SIZE, greedy_nms, nms, nms_mask, nms_mask_by_loop, nms_mask_by_table
+from poseplug.grouping.nms import NMS_BLOCK_SIZE, greedy_nms, nms
+from poseplug.grouping.nms_mask import nms_mask, nms_mask_by_loop, nms_mask_by_table
 
 IMPLEMENTATIONS = [nms_mask_by_loop, nms_mask_by_table]
 

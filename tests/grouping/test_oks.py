@@ -75,6 +75,17 @@ def test_one_area_for_all_is_as_one_for_each():
     assert torch.equal(table, oks(one, other, torch.full((3, 4), 900.0), torch.tensor(SIGMAS)))
 
 
+def test_arrays_and_tensors_have_the_same_oks():
+    keypoints, _, areas = random_instances(6, 5)
+    one, other = keypoints[:3], keypoints[1:] + 4
+    masks = {'visible': np.arange(51).reshape(3, 17) % 3 > 0, 'other_visible': np.arange(68).reshape(4, 17) % 4 > 0}
+    for chosen in ([], ['visible'], ['other_visible'], ['visible', 'other_visible']):
+        given = {name: masks[name] for name in chosen}
+        table = oks(one, other, areas[:3, None], SIGMAS, **given)
+        assert isinstance(table, np.ndarray)
+        np.testing.assert_allclose(table, oks_of_arrays(one, other, areas[:3, None], SIGMAS, **given), rtol=1e-12)
+
+
 def test_only_keypoints_visible_in_both_count_and_without_any_the_oks_is_0():
     keypoints, _, areas = random_instances(3, 2)
     one, other = np.zeros((1, 17), bool), np.zeros((1, 17), bool)

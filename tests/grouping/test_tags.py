@@ -7,14 +7,8 @@ from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.fields.peaks import find_local_maxima
-from poseplug.grouping.tags import (
-    TagRules,
-    assign_peaks,
-    find_nearest_tag_cells,
-    group_peaks_by_tags,
-    keep_window_maxima,
-    parse_tags,
-)
+from poseplug.grouping.tag_groups import TagRules, assign_peaks, group_peaks_by_tags
+from poseplug.grouping.tags import find_nearest_tag_cells, keep_window_maxima, parse_tags
 
 TAG_THRESHOLD = 1.0
 

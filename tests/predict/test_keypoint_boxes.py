@@ -12,8 +12,9 @@ from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.predict import keypoint_boxes
-from poseplug.predict.keypoint_boxes import BoxFollower, PoseDetector, box_keypoints
+from poseplug.predict import pose_detector
+from poseplug.predict.keypoint_boxes import BoxFollower, box_keypoints
+from poseplug.predict.pose_detector import PoseDetector
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.video import PredictionOptions, track_frames
 from poseplug.registry.skeletons import get_skeleton
@@ -64,7 +65,7 @@ def standin(monkeypatch):
             def __call__(self, images):
                 return [poses] * len(images)
 
-        monkeypatch.setattr(keypoint_boxes, 'Predictor', Model)
+        monkeypatch.setattr(pose_detector, 'Predictor', Model)
         return PoseDetector('standin', **settings)
 
     return build

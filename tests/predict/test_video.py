@@ -36,7 +36,7 @@ class FakePredictor:
 
     def __init__(self, finds_instances=False, fails_at=None):
         self.fails_at, self.finds_instances = fails_at, finds_instances
-        self.model = SimpleNamespace(codec=SimpleNamespace(score_meaning='none'))
+        self.score_meaning = 'none'
 
     def stream(self, images, boxes=None, batch_size=32, box_format='xywh'):
         for image, image_boxes in zip(images, boxes or [None] * len(images), strict=True):

@@ -8,7 +8,7 @@ from poseplug.codecs.paf import PAF
 from poseplug.core.geometry import conjugate_about, scaling_matrix
 from poseplug.fields.grid import Grid
 from poseplug.fields.heatmap_stages import HeatmapStages
-from poseplug.fields.peaks import Peaks
+from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.limb_scores import PeakPairs
 from poseplug.report.draw import SIDE_COLORS
 from poseplug.report.limb_fields import (

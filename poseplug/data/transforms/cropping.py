@@ -6,12 +6,13 @@ __all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'Transf
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
+from poseplug.core.crops import LetterboxSide, letterbox_matrix
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.geometry import CROP_RULES, CropRule, Size, crop_matrix, fit_matrix, image_center
+from poseplug.core.geometry import CROP_RULES, CropRule, Size, fit_matrix
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import check_counts, check_enlargements, check_number, check_probabilities
 from poseplug.data.sources.limb_scale import CPM_MAGNIFICATION
@@ -83,7 +84,7 @@ class LetterboxImage(Transform):
 
     stage = PipelineStage.CROP
 
-    def __init__(self, input_size: Size, fill_fraction: float = 0.8, side: Literal['height', 'longer'] = 'height'):
+    def __init__(self, input_size: Size, fill_fraction: float = 0.8, side: LetterboxSide = 'height'):
         if side not in ('height', 'longer'):
             raise ConfigError(f"LetterboxImage: side is 'height' or 'longer'; got {side!r}")
         # Above 1 the image's border is cut off.
@@ -91,13 +92,7 @@ class LetterboxImage(Transform):
         self.input_size, self.fill_fraction, self.side = input_size, fill_fraction, side
 
     def __call__(self, sample: Sample) -> Sample:
-        width, height = sample.image_size
-        factor = self.input_size[1] / height
-        if self.side == 'longer':
-            # The smaller factor is that of the side which reaches the border first.
-            factor = min(factor, self.input_size[0] / width)
-        center = image_center(sample.image_size)
-        sample.image_to_input = crop_matrix(center, self.fill_fraction * factor, self.input_size)
+        sample.image_to_input = letterbox_matrix(sample.image_size, self.input_size, self.fill_fraction, self.side)
         return sample
 
 

@@ -6,11 +6,11 @@ __all__ = ['CenterOnInstance', 'FitImage', 'MaskIgnoredRegions', 'MultiScaleImag
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
 from poseplug.core.boxes import clip_boxes
+from poseplug.core.crops import FitSide, fit_image, round_up_size
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, crop_matrix, image_center, translation_matrix
 from poseplug.core.sample import Sample
@@ -50,7 +50,7 @@ class FitImage(Transform):
     def __init__(
         self,
         input_size: Size,
-        side: Literal['height', 'longer', 'shorter'] = 'height',
+        side: FitSide = 'height',
         size_divisor: int = 32,
         max_side: int | None = None,
     ):
@@ -62,14 +62,9 @@ class FitImage(Transform):
         self.input_size, self.side, self.size_divisor, self.max_side = input_size, side, size_divisor, max_side
 
     def __call__(self, sample: Sample) -> Sample:
-        image_size = np.array(sample.image_size)
-        factors = np.array(self.input_size) / image_size
-        factor = {'height': factors[1], 'longer': factors.min(), 'shorter': factors.max()}[self.side]
-        if self.max_side is not None:
-            factor = min(factor, self.max_side / image_size.max())
-        # Rounded up, never down: the whole image stays in the input.
-        view_size = _round_up_size(image_size * factor, self.size_divisor)
-        sample.image_to_input = crop_matrix(image_center(sample.image_size), float(factor), view_size)
+        sample.image_to_input, view_size = fit_image(
+            sample.image_size, self.input_size, self.side, self.size_divisor, self.max_side
+        )
         sample.view_sizes = [view_size]
         return sample
 
@@ -99,7 +94,7 @@ class MultiScaleImage(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         base_size = np.array(sample.view_sizes[0] if sample.view_sizes else self.input_size)
-        view_sizes = [_round_up_size(base_size * scale, self.size_divisor) for scale in self.scales]
+        view_sizes = [round_up_size(base_size * scale, self.size_divisor) for scale in self.scales]
         center = image_center((int(base_size[0]), int(base_size[1])))
         first, *others = (
             crop_matrix(center, scale, view_size) @ sample.image_to_input
@@ -194,10 +189,3 @@ class MaskIgnoredRegions(Transform):
         record = replace(sample.record, ignored=ignored)
         sample.mask = build_loss_mask(record, sample.image_to_input, view_size)
         return sample
-
-
-def _round_up_size(size: np.ndarray, divisor: int) -> Size:
-    """Return (width, height) rounded up to multiples of a divisor."""
-    # The tolerance keeps a size that is a multiple but for rounding errors.
-    width, height = (np.ceil(np.maximum(size, 1) / divisor - 1e-6).astype(int) * divisor).tolist()
-    return width, height

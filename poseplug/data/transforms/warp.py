@@ -17,17 +17,16 @@ from poseplug.core.geometry import (
     Size,
     conjugate_about,
     image_center,
-    scale_of_matrix,
     scaling_matrix,
     transform_points,
-    translation_matrix,
 )
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import check_colors, check_enlargement_lists
 from poseplug.data.collate import stack_padded
+from poseplug.data.image_warp import choose_reduction, reduced_to_full_matrix, warp_image
 from poseplug.data.mosaic_image import ImageMosaic
 from poseplug.data.transforms.base import PipelineStage, Transform
-from poseplug.files.images import REDUCED_DECODE_FLAGS, LazyImage
+from poseplug.files.images import LazyImage
 from poseplug.registry import TRANSFORMS
 
 _INTERPOLATION_FLAGS = {'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
@@ -134,19 +133,6 @@ class Warp(Transform):
         return pixels, matrices
 
 
-def choose_reduction(image_to_inputs: Sequence[np.ndarray]) -> int:
-    """Choose the strongest reduction of an image that no view then enlarges.
-
-    Args:
-        image_to_inputs: (3, 3) matrices from image to input pixels, one per view.
-
-    Returns:
-        1, 2, 4 or 8.
-    """
-    largest_scale = max(scale_of_matrix(m) for m in image_to_inputs)
-    return max(r for r in REDUCED_DECODE_FLAGS if r == 1 or r * largest_scale <= 1)
-
-
 def _count_required_rows(image_to_input: np.ndarray, input_size: Size) -> int:
     """Return how many rows of the image, from its top, the input is interpolated from."""
     # A pixel beyond the border on each side. The lowest row is at a corner, since the matrix is affine.
@@ -154,46 +140,3 @@ def _count_required_rows(image_to_input: np.ndarray, input_size: Size) -> int:
     corners = np.array([(left, top), (right, top), (left, bottom), (right, bottom)])
     lowest_row = transform_points(np.linalg.inv(image_to_input), corners)[:, 1].max()
     return max(1, math.ceil(lowest_row) + _INTERPOLATION_ROWS)
-
-
-def reduced_to_full_matrix(reduction: int) -> np.ndarray:
-    """Return the matrix from the pixels of a reduced image to those of the full one.
-
-    A reduced pixel is the mean of a block, so its center is that of the block.
-
-    Args:
-        reduction: 1, 2, 4 or 8.
-
-    Returns:
-        (3, 3).
-    """
-    return translation_matrix((reduction - 1) / 2, (reduction - 1) / 2) @ scaling_matrix(reduction)
-
-
-def warp_image(
-    image: np.ndarray,
-    image_to_input: np.ndarray,
-    input_size: Size,
-    interpolation: int = cv2.INTER_LINEAR,
-    fill_color: Sequence[int] = (128, 128, 128),
-) -> np.ndarray:
-    """Warp an image into an input.
-
-    Args:
-        image: (H, W, 3) uint8.
-        image_to_input: (3, 3) matrix from image to input pixels.
-        input_size: (width, height) of the input in px.
-        interpolation: OpenCV's interpolation flag.
-        fill_color: color (0 to 255 per channel) of what lies outside the image.
-
-    Returns:
-        (H, W, 3) uint8 of the input's size.
-    """
-    return cv2.warpAffine(
-        image,
-        image_to_input[:2],
-        input_size,
-        flags=interpolation,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=fill_color,
-    )

@@ -65,26 +65,12 @@ class TestTimeAugmentation:
         source_indices = network.prediction_source_indices(batch)
         views = []
         for images, centers in _split_views(batch):
-            stages = network(images, centers, source_indices)
             if self.flip_test:
-                stages = self._average_flipped(stages, network, images, centers, source_indices)
+                stages = predict_with_flip_test(network, self.codecs.codec, images, centers, source_indices)
+            else:
+                stages = network(images, centers, source_indices)
             views.append(complete_stages(stages))
         return views
-
-    def _average_flipped(
-        self,
-        stages: list[StageFields],
-        network: FieldNetwork,
-        images: Tensor,
-        centers: Tensor,
-        source_indices: Tensor | None,
-    ) -> list[StageFields]:
-        """Stages of images (B, H, W, 3), averaged with those of the flipped images."""
-        codec, width = self.codecs.codec, images.shape[2]
-        flipped_centers = torch.stack([width - 1 - centers[:, 0], centers[:, 1]], dim=1)
-        flipped_stages = network(images.flip(2), flipped_centers, source_indices)
-        pairs = zip(stages, flipped_stages, strict=True)
-        return [codec.average_flipped(fields, codec.flip(flipped)) for fields, flipped in pairs]
 
     def fuse(self, view_fields: list[StageFields], batch: Batch) -> Iterator[FrameFields]:
         """Fuse the fields of several views of each image.
@@ -118,6 +104,28 @@ class TestTimeAugmentation:
             if several:
                 fields = fuse_whole_images(view_codecs, view_fields, batch)
         yield FrameFields(fields, codec, batch.input_to_image())
+
+
+def predict_with_flip_test(
+    network: FieldNetwork, codec: Codec, images: Tensor, centers: Tensor, source_indices: Tensor | None = None
+) -> list[StageFields]:
+    """Predict the stages of images, averaged with those of the flipped images.
+
+    Args:
+        network: The network.
+        codec: Flips the fields.
+        images: (B, H, W, 3), BGR, 0 to 255.
+        centers: (B, 2), the subject's position in input px.
+        source_indices: (B,), as for the network.
+
+    Returns:
+        The stages, each with fields (B, C, ...) by name.
+    """
+    stages = network(images, centers, source_indices)
+    flipped_centers = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
+    flipped_stages = network(images.flip(2), flipped_centers, source_indices)
+    pairs = zip(stages, flipped_stages, strict=True)
+    return [codec.average_flipped(fields, codec.flip(flipped)) for fields, flipped in pairs]
 
 
 def _split_views(batch: Batch) -> list[tuple[Tensor, Tensor]]:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from poseplug.codecs.base import Codec
 from poseplug.codecs.dense_instances import DenseInstances, gather_cell_fields
-from poseplug.core.geometry import Size, transform_points
+from poseplug.core.geometry import Size
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch, Record
+from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
 from poseplug.models.estimators.augmentation import FrameFields
 from poseplug.models.estimators.sized_codecs import SizedCodecs
 
@@ -120,17 +121,6 @@ class GroupingPostprocess(Postprocess):
         return self._codecs.get(input_size)
 
 
-def poses_to_image(poses: Poses, input_to_image: np.ndarray) -> Poses:
-    """Transform the instances of an image by a matrix (3, 3); the box of each is that of its detected keypoints."""
-    keypoints = transform_points(input_to_image, np.asarray(poses.keypoints)).astype(np.float32)
-    scores = poses.keypoint_scores if poses.visibility is None else poses.visibility
-    detected = np.asarray(scores)[..., None] > 0
-    low = np.where(detected, keypoints, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(detected, keypoints, -np.inf).max(axis=1, initial=-np.inf)
-    boxes = np.where(detected.any(axis=1), np.concatenate([low, high], axis=1), 0.0).astype(np.float32)
-    return replace(poses, keypoints=keypoints, boxes=boxes)
-
-
 class KeypointDecoder(Protocol):
     """A head that decodes the keypoints of selected cells."""
 
@@ -158,13 +148,14 @@ class DensePostprocess(Postprocess):
         self.head = head
 
     def __call__(self, frames: Iterable[FrameFields], batch: Batch) -> list[Poses]:
-        poses = [image_poses for frame in frames for image_poses in self._decode_frame(frame)]
-        return [_drop_outside_image(*pair) for pair in zip(poses, batch.image_sizes, strict=True)]
-
-    def _decode_frame(self, frame: FrameFields) -> list[Poses]:
-        matrices = frame.input_to_image.cpu().numpy()
-        poses = self.decode_to_input(frame.fields).numpy().split_by_image(len(matrices))
-        return [_to_float32(p.transform(matrix)) for p, matrix in zip(poses, matrices, strict=True)]
+        image_sizes, results = iter(batch.image_sizes), []
+        for frame in frames:
+            matrices = frame.input_to_image.cpu().numpy()
+            poses = self.decode_to_input(frame.fields).numpy().split_by_image(len(matrices))
+            results += [
+                boxed_poses_to_image(*values, next(image_sizes)) for values in zip(poses, matrices, strict=True)
+            ]
+        return results
 
     def decode_to_input(self, fields: Mapping[str, Tensor]) -> Poses:
         """Decode the fields of all images, each (B, A, ...), to instances in input px, highest score first in each."""
@@ -172,13 +163,3 @@ class DensePostprocess(Postprocess):
         instances = gather_cell_fields(fields, image_indices, cell_indices)
         keypoints = self.head.decode_keypoints(instances)
         return self.codec.to_poses({**instances, 'keypoints': keypoints}, image_indices)
-
-
-def _drop_outside_image(poses: Poses, image_size: Size) -> Poses:
-    """The instances whose boxes overlap an image of a size (width, height)."""
-    boxes = np.asarray(poses.boxes)
-    return poses[(boxes[:, 2:] > -0.5).all(axis=1) & (boxes[:, :2] < np.array(image_size) - 0.5).all(axis=1)]
-
-
-def _to_float32(poses: Poses) -> Poses:
-    return replace(poses, keypoints=np.asarray(poses.keypoints, np.float32), boxes=np.asarray(poses.boxes, np.float32))

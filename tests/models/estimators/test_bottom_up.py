@@ -14,9 +14,9 @@ from poseplug.core.geometry import flip_matrix, transform_points
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.collate import collate
+from poseplug.grouping.image_instances import poses_to_image
 from poseplug.models.estimators.bottom_up import BottomUp
 from poseplug.models.estimators.criterion import mask_target_weights
-from poseplug.models.estimators.postprocess import poses_to_image
 from poseplug.models.heads.heatmap import HeatmapHead
 from poseplug.registry import TRANSFORMS
 from poseplug.skeletons.lsp import LSP

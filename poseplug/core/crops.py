@@ -1,0 +1,81 @@
+"""How a whole image meets the input of a network: matrices from image to input pixels."""
+
+from __future__ import annotations
+
+__all__ = ['FitSide', 'LetterboxSide', 'fit_image', 'letterbox_matrix', 'round_up_size']
+
+from typing import Literal
+
+import numpy as np
+
+from poseplug.core.geometry import Size, crop_matrix, image_center
+
+LetterboxSide = Literal['height', 'longer']
+FitSide = Literal['height', 'longer', 'shorter']
+
+
+def letterbox_matrix(
+    image_size: Size, input_size: Size, fill_fraction: float = 1.0, side: LetterboxSide = 'longer'
+) -> np.ndarray:
+    """Return the matrix that fits a whole image into the center of an input of fixed size.
+
+    Args:
+        image_size: (width, height) of the image in px.
+        input_size: (width, height) of the input in px.
+        fill_fraction: fraction of the input's side that the image fills.
+        side: 'height': the image's height fills it. 'longer': the side that reaches the input's border first does.
+
+    Returns:
+        (3, 3) from image to input pixels.
+
+    Example:
+        >>> letterbox_matrix((200, 100), (100, 100))[0, 0].item()
+        0.5
+    """
+    factor = input_size[1] / image_size[1]
+    if side == 'longer':
+        # The smaller factor is that of the side which reaches the border first.
+        factor = min(factor, input_size[0] / image_size[0])
+    return crop_matrix(image_center(image_size), fill_fraction * factor, input_size)
+
+
+def fit_image(
+    image_size: Size,
+    input_size: Size,
+    side: FitSide = 'height',
+    size_divisor: int = 32,
+    max_side: int | None = None,
+) -> tuple[np.ndarray, Size]:
+    """Return the matrix that resizes a whole image into an input of its own shape, and the size of that input.
+
+    Args:
+        image_size: (width, height) of the image in px.
+        input_size: (width, height) of the model's input in px.
+        side: 'height': the image becomes as high as the model's input. 'longer': as large as fits into it. 'shorter':
+            as small as covers it.
+        size_divisor: both sides of the input are multiples of it, in px.
+        max_side: px of the image's longer side at most, whatever `side` says.
+
+    Returns:
+        (3, 3) from image to input pixels; and (width, height) of the input, with half of the padding on either side of
+        the image.
+
+    Example:
+        >>> fit_image((300, 200), (368, 368))[1]
+        (576, 384)
+    """
+    size = np.array(image_size)
+    factors = np.array(input_size) / size
+    factor = {'height': factors[1], 'longer': factors.min(), 'shorter': factors.max()}[side]
+    if max_side is not None:
+        factor = min(factor, max_side / size.max())
+    # Rounded up, never down: the whole image stays in the input.
+    view_size = round_up_size(size * factor, size_divisor)
+    return crop_matrix(image_center(image_size), float(factor), view_size), view_size
+
+
+def round_up_size(size: np.ndarray, divisor: int) -> Size:
+    """Return a size (2,; width, height) rounded up to multiples of a divisor."""
+    # The tolerance keeps a size that is a multiple but for rounding errors.
+    width, height = (np.ceil(np.maximum(size, 1) / divisor - 1e-6).astype(int) * divisor).tolist()
+    return width, height
