@@ -70,7 +70,9 @@ def read_checkpoint_index(folder: Path) -> CheckpointIndex:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints from which a run can continue: the newest first, `best.pth` last."""
-    return sorted(folder.glob('step_*.pth'), reverse=True) + [*folder.glob(BEST_CHECKPOINT_FILE)]
+    # Steps of more digits than the names are padded to come last, too.
+    steps = sorted(folder.glob('step_*.pth'), key=lambda file: (len(file.name), file.name), reverse=True)
+    return steps + [*folder.glob(BEST_CHECKPOINT_FILE)]
 
 
 def find_latest_checkpoint(folder: Path) -> Path:

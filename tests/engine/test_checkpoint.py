@@ -41,7 +41,9 @@ def test_a_failed_write_leaves_the_earlier_files_and_nothing_else(tmp_path, monk
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, call, raise_no_space)
-    with pytest.raises(CheckpointError, match='No space left on device; earlier checkpoints are intact'):
+    with pytest.raises(
+        CheckpointError, match='cannot be written: No space left on device; earlier checkpoints are intact'
+    ):
         save_checkpoint(tmp_path, 'step_0000002.pth', create_content(2), step=2, max_keep_ckpts=1)
     assert list_names(tmp_path) == names_before
     assert load_checkpoint(tmp_path)['meta']['step'] == 1
@@ -75,6 +77,29 @@ def test_the_newest_checkpoints_and_the_best_are_kept(tmp_path):
             save_checkpoint(tmp_path, 'best.pth', create_content(step), step, max_keep_ckpts=2, is_best=True)
     assert list_names(tmp_path) == {'step_0000004.pth', 'step_0000005.pth', 'best.pth', CHECKPOINT_INDEX_FILE}
     assert load_checkpoint(tmp_path / 'best.pth')['meta']['step'] == 2
+
+
+def test_the_index_names_the_latest_and_the_best(tmp_path):
+    save_checkpoint(tmp_path, 'step_0000001.pth', create_content(1), step=1)
+    save_checkpoint(tmp_path, 'best.pth', create_content(1), step=1, is_best=True)
+    save_checkpoint(tmp_path, 'step_0000002.pth', create_content(2), step=2)
+    index = read_checkpoint_index(tmp_path)
+    assert (index.latest, index.best) == ('step_0000002.pth', 'best.pth')
+    save_checkpoint(tmp_path, 'best.pth', create_content(2), step=2, is_best=True)
+    assert read_checkpoint_index(tmp_path).latest == 'step_0000002.pth'
+
+
+def test_the_newest_has_the_largest_step_also_beyond_seven_digits(tmp_path):
+    for step in (9999999, 10000000, 10000001):
+        save_checkpoint(tmp_path, f'step_{step:07d}.pth', create_content(step), step, max_keep_ckpts=2)
+        assert find_latest_checkpoint(tmp_path).name == f'step_{step}.pth'
+    assert list_names(tmp_path) == {'step_10000000.pth', 'step_10000001.pth', CHECKPOINT_INDEX_FILE}
+
+
+def test_an_old_file_that_is_gone_stops_no_save(tmp_path):
+    (save_checkpoint(tmp_path, 'step_0000001.pth', create_content(1), step=1)).unlink()
+    save_checkpoint(tmp_path, 'step_0000002.pth', create_content(2), step=2, max_keep_ckpts=1)
+    assert list_names(tmp_path) == {'step_0000002.pth', CHECKPOINT_INDEX_FILE}
 
 
 def test_saving_the_best_deletes_nothing(tmp_path):
@@ -129,7 +154,10 @@ def test_a_truncated_file_outside_the_index_is_skipped_with_a_warning(tmp_path, 
     save_checkpoint(tmp_path, 'step_0000001.pth', create_content(1), step=1)
     (tmp_path / 'step_0000002.pth').write_bytes(data)
     assert find_latest_checkpoint(tmp_path).name == 'step_0000001.pth'
-    assert 'passed over, damaged: step_0000002.pth; the newest intact one is step_0000001.pth' in caplog.text
+    (tmp_path / 'step_0000003.pth').write_bytes(data)
+    assert find_latest_checkpoint(tmp_path).name == 'step_0000001.pth'
+    for names in ('step_0000002.pth', 'step_0000003.pth, step_0000002.pth'):
+        assert f'{tmp_path}: passed over, damaged: {names}; the newest intact one is step_0000001.pth' in caplog.text
 
 
 def test_a_run_resumes_from_the_best_checkpoint_if_there_is_no_other(tmp_path):
@@ -183,6 +211,11 @@ def test_partial_files_of_an_interrupted_save_are_removed(tmp_path):
     (tmp_path / '.step_0000001.pth.partial').write_text('half')
     checkpoint.remove_partial_files(tmp_path)
     assert list_names(tmp_path) == set()
+
+
+def test_a_partial_file_that_another_process_removes_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), 'glob', lambda folder, _: iter([folder / '.step_0000001.pth.partial']))
+    checkpoint.remove_partial_files(tmp_path)
 
 
 class Attack:
@@ -271,5 +304,5 @@ def test_numpy_values_become_plain_data_and_objects_are_refused():
     assert torch.equal(plain['b'], torch.arange(3))
     assert plain['c'] == (2, [True, None])
     for value in (object(), np.array(['text'])):
-        with pytest.raises(CheckpointError, match='plain data only'):
+        with pytest.raises(CheckpointError, match=f'plain data only; found a {type(value).__name__}'):
             to_plain_data({'x': value})

@@ -26,6 +26,11 @@ def test_the_index_is_read(tmp_path):
     )
 
 
+def test_an_entry_may_have_no_checksum(tmp_path):
+    write_index(tmp_path, step=1)
+    assert read_checkpoint_index(tmp_path).files == {'step_1.pth': IndexedCheckpoint(1, [])}
+
+
 @pytest.mark.parametrize('entry', [{}, {'step': 'x'}, {'step': 1, 'crc32': 7}, {'step': 1, 'crc32': ['x']}])
 def test_an_index_with_a_damaged_entry_counts_as_lost(tmp_path, entry):
     write_index(tmp_path, **entry)
