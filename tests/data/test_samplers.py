@@ -1,7 +1,9 @@
 """The order of samples is a function of seed and epoch, and a run can resume at any step."""
 
+import math
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from poseplug.core.errors import ConfigError
@@ -28,7 +30,16 @@ def test_epochs_follow_each_other_in_different_orders():
     assert keys != [key for batch in take_batches(10, 20, 4, seed=2) for key in batch]
 
 
-@pytest.mark.parametrize('start_step', [1, 2, 5, 13])
+def shuffle(num_samples: int, *key: int) -> list[int]:
+    return np.random.Generator(np.random.Philox(key=key)).permutation(num_samples).tolist()
+
+
+def test_the_order_of_an_epoch_is_the_permutation_that_seed_and_epoch_are_the_key_of():
+    keys = [key for batch in take_batches(10, 20, 4, seed=7) for key in batch]
+    assert [key.sample_index for key in keys] == shuffle(20, 7, 0) + shuffle(20, 7, 1)
+
+
+@pytest.mark.parametrize('start_step', [1, 2, 3, 5, 13])
 def test_starting_at_a_step_is_skipping_the_steps_before(start_step):
     resumed = take_batches(8, 10, 4, seed=3, start_step=start_step)
     assert resumed == take_batches(8 + start_step, 10, 4, seed=3)[start_step:]
@@ -46,6 +57,12 @@ def test_the_ranks_divide_a_batch_without_overlap(world_size):
 def test_its_length_is_the_steps_of_one_epoch():
     assert len(EpochBatchSampler(10, 4)) == 3
     assert len(EpochBatchSampler(10, 2, world_size=5)) == 1
+
+
+@pytest.mark.parametrize('name', ['num_samples', 'batch_size', 'world_size'])
+def test_counts_below_one_are_refused_by_name(name):
+    with pytest.raises(ConfigError, match=f'^EpochBatchSampler: {name} is a whole number from 1 on; got 0'):
+        EpochBatchSampler(**{'num_samples': 4, 'batch_size': 2, name: 0})
 
 
 def test_sequential_batches_are_the_data_in_order_once():
@@ -91,6 +108,21 @@ def test_every_sample_of_a_source_is_used_before_one_comes_again(ratios):
     assert {SOURCES[key.sample_index] for key in keys} <= set(ratios)
 
 
+def test_the_order_of_a_source_is_the_permutation_that_seed_epoch_and_source_are_the_key_of():
+    sources = ['a'] * 6 + ['b'] * 6
+    sampler = MultiSourceBatchSampler(sources, 12, dict(a=1, b=1), seed=7)
+    for epoch, batch in enumerate(islice(sampler, 3)):
+        order = [key.sample_index for key in batch]
+        assert order[:6] == shuffle(6, 7, 65536 * epoch)
+        assert order[6:] == [6 + index for index in shuffle(6, 7, 65536 * epoch + 1)]
+
+
+def test_the_length_of_a_mixture_is_the_steps_that_draw_as_many_samples_as_its_sources_have():
+    ratios = dict(lsp=0.5, coco=0.5)
+    assert len(MultiSourceBatchSampler(SOURCES, 10, ratios)) == 5
+    assert len(MultiSourceBatchSampler(SOURCES, 10, ratios, world_size=2)) == 3
+
+
 @pytest.mark.parametrize('start_step', [1, 4, 13])
 def test_a_resumed_mixture_continues_where_it_was(start_step):
     assert take_mixed_batches(5, start_step=start_step) == take_mixed_batches(start_step + 5)[start_step:]
@@ -103,7 +135,12 @@ def test_ranks_divide_a_mixed_batch():
         assert sorted(whole[step]) == sorted(parts[0][step] + parts[1][step])
 
 
-@pytest.mark.parametrize('ratios', [dict(lspp=1.0), {}, dict(lsp=0.0, coco=1.0)])
+@pytest.mark.parametrize('ratios', [dict(lspp=1.0), {}, dict(lsp=0.0, coco=1.0), dict(lsp=math.inf)])
 def test_impossible_ratios_are_an_error_that_names_the_sources_of_the_data(ratios):
     with pytest.raises(ConfigError, match='source_ratios are positive .* the data has coco, lsp, rest; got'):
         MultiSourceBatchSampler(SOURCES, 4, ratios)
+
+
+def test_a_mixture_of_empty_batches_is_refused():
+    with pytest.raises(ConfigError, match='^MultiSourceBatchSampler: batch_size is a whole number from 1 on; got 0'):
+        MultiSourceBatchSampler(SOURCES, 0, dict(lsp=1.0))
