@@ -119,13 +119,30 @@ def test_a_filter_is_remembered_while_one_keypoint_is_visible():
     assert (smoothed[-1] < 10).all()
 
 
+@pytest.mark.parametrize(('gap_s', 'is_remembered'), [(10.0, True), (10.5, False)])
+def test_a_filter_is_dropped_ten_seconds_after_its_last_visible_keypoint(gap_s, is_remembered):
+    """Also if another keypoint never was visible."""
+    smoother = OneEuroSmoother()
+    instance = Poses(np.zeros((1, 2, 2)), np.array([[1.0, 0]]), np.ones(1), ids=np.array([7]))
+    smoother(instance, 1.0)
+    smoother(instance[:0], 1.0 + gap_s)
+    assert (7 in smoother.filters) == is_remembered
+
+
+def test_smoothed_keypoints_have_single_precision():
+    assert smooth_frames(np.zeros((2, 3, 2)), [0.0, 0.04]).dtype == np.float32
+
+
 def test_empty_poses_stay_empty():
     empty = Poses(np.zeros((0, 3, 2)), np.zeros((0, 3)), np.zeros(0), ids=np.zeros(0, int))
     assert len(OneEuroSmoother()(empty, 0.0)) == 0
 
 
 def test_impossible_settings_and_instances_without_ids_are_refused():
-    with pytest.raises(ConfigError, match='cutoffs are positive'):
-        OneEuroSmoother(min_cutoff=0)
+    for settings in (dict(min_cutoff=0), dict(d_cutoff=0), dict(beta=-0.5)):
+        name, value = next(iter(settings.items()))
+        with pytest.raises(ConfigError, match=f'{name}={value}.*: cutoffs are positive'):
+            OneEuroSmoother(**settings)
+    assert OneEuroSmoother(beta=0).beta == 0  # cutoffs that do not depend on the speed
     with pytest.raises(ConfigError, match='by a tracker first'):
         OneEuroSmoother()(Poses(np.zeros((1, 3, 2)), np.ones((1, 3)), np.ones(1)), 0.0)

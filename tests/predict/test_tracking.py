@@ -73,6 +73,14 @@ def test_frames_without_instances_are_a_gap_like_any_other():
     assert track(create_poses((10, 0)), 0.5).ids.tolist() == [1]  # and frames that are missing altogether
 
 
+def test_an_instance_that_does_not_move_has_the_largest_similarity_there_is():
+    track = SimilarityTracker(COCO, min_similarity=1.0)
+    for step in range(3):
+        ids = track(create_poses((0, 0), (600, 0)), step / 25).ids
+        assert ids.tolist() == [1, 2]
+        assert ids.dtype.kind == 'i'
+
+
 def test_a_distant_instance_gets_another_id():
     track = SimilarityTracker(COCO)
     track(create_poses((0, 0)), 0.0)
@@ -156,6 +164,37 @@ def test_a_box_around_keypoints_has_margins_of_a_tenth_of_its_longer_side():
     assert hidden.boxes.tolist() == [[0, 0, 0, 0]]
 
 
+def test_boxes_of_any_precision_become_double_and_narrow_ones_have_the_area_of_a_quarter_square():
+    boxes = np.array([[0, 0, 100, 1], [0, 0, 2, 200], [0, 0, 30, 40], [5, 5, 5, 5]], np.float32)
+    poses = Poses(np.zeros((4, 3, 2)), np.ones((4, 3)), np.ones(4), boxes=boxes)
+    instances = InstanceGeometry.from_poses(poses, threshold=0.5)
+    assert instances.boxes.dtype == np.float64
+    assert instances.areas.tolist() == [0.25 * 100**2, 0.25 * 200**2, 30 * 40, 0]
+    grown = instances.expand_boxes(np.array([1.0, 2.0, 3.0, 0.5]))
+    assert grown.tolist() == [[-1, -1, 101, 2], [-2, -2, 4, 202], [-3, -3, 33, 43], [4.5, 4.5, 5.5, 5.5]]
+
+
+@pytest.mark.parametrize('elapsed_s', [0.02, 0.1, 0.4])
+def test_without_sigmas_the_similarity_is_that_of_boxes_with_margins(elapsed_s):
+    """Each of two boxes of 100 px grows by t / 2 sizes on every side; d apart they overlap by s - d of s px."""
+    tracker = SimilarityTracker(Skeleton('unknown', COCO.keypoints))
+    tracker(create_poses((50, 50), boxes=np.array([[0.0, 0, 100, 100]])), 0.0)
+    moved = create_poses((62, 50), boxes=np.array([[12.0, 0, 112, 100]]))
+    similarity = tracker.compute_similarity(InstanceGeometry.from_poses(moved, threshold=0.05), elapsed_s)
+    side, shift = 100 + 100 * elapsed_s, 12.0
+    iou, covered = (side - shift) / (side + shift), (side - shift) / side
+    assert similarity.item() == pytest.approx((iou + covered) / 2, rel=1e-6)
+
+
+def test_without_a_common_keypoint_the_velocity_is_that_of_the_box():
+    tracker = SimilarityTracker(COCO)
+    for step, box in enumerate(([0, 0, 100, 200], [10, 20, 114, 224])):
+        hidden = create_poses((0, 0), boxes=np.array([box], dtype=float))
+        hidden.keypoint_scores[:] = 0
+        tracker(hidden, 0.1 * step)
+    np.testing.assert_allclose(tracker.tracks[0].velocity, (120, 220), atol=1e-9)  # its center: 12 and 22 px in 0.1 s
+
+
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_five_people_who_walk_up_and_down_in_one_row_keep_their_ids(seed):
     """For 10 s at 30 frames a second, through each other; one in ten detections fails, keypoints are off by 1 %.
@@ -227,6 +266,12 @@ def test_a_known_number_of_instances_has_no_other_ids():
     kept = track(crowd, 100.1)
     assert (kept.ids.tolist(), kept.instance_scores.tolist()) == ([2, 1], [0.9, 0.8])
     assert sorted(track(create_poses((3000, 0), (6000, 0)), 100.2).ids.tolist()) == [1, 2]
+
+
+def test_lost_ones_of_a_known_number_return_to_the_nearest_instances():
+    track = SimilarityTracker(COCO, num_instances=2)
+    assert track(create_poses((0, 0), (1000, 0)), 0.0).ids.tolist() == [1, 2]
+    assert track(create_poses((1400, 0), (-400, 0)), 0.1).ids.tolist() == [2, 1]
 
 
 def test_the_first_of_a_known_number_may_come_later_than_a_lost_one_returns():
