@@ -1,0 +1,50 @@
+"""The parts of the package that are measured: which modules are changed, and which tests must notice it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """Modules, as patterns, and tests, as arguments of pytest; both from the folder of the repository."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+PARTS = {
+    'checkpoint': Part(
+        ('poseplug/engine/checkpoint.py', 'poseplug/files/checkpoint_folder.py'),
+        ('tests/engine/test_checkpoint.py', 'tests/files/test_checkpoint_folder.py'),
+    ),
+    'codecs': Part(
+        ('poseplug/codecs/*.py',),
+        ('tests/codecs', 'tests/properties/test_codecs.py', 'tests/test_contracts.py', 'tests/test_setting_ranges.py'),
+    ),
+    'evaluation': Part(
+        ('poseplug/evaluation/*.py',),
+        (
+            'tests/evaluation',
+            'tests/inspect/test_compare.py',
+            'tests/properties/test_metrics.py',
+            'tests/test_contracts.py',
+            'tests/test_setting_ranges.py',
+        ),
+    ),
+    'fields': Part(('poseplug/fields/*.py',), ('tests/fields', 'tests/codecs')),
+    'grouping': Part(('poseplug/grouping/*.py',), ('tests/grouping', 'tests/codecs/test_tags.py')),
+    'samplers': Part(('poseplug/data/samplers.py',), ('tests/data/test_samplers.py',)),
+    'smoothing': Part(('poseplug/predict/smoothing.py',), ('tests/predict/test_smoothing.py',)),
+    'sources': Part(('poseplug/data/sources/*.py',), ('tests/data/sources', 'tests/data/formats')),
+    'tracking': Part(('poseplug/predict/tracking.py',), ('tests/predict/test_tracking.py',)),
+    'transforms': Part(
+        ('poseplug/data/transforms/*.py',),
+        (
+            'tests/data/transforms',
+            'tests/data/test_dataset.py',
+            'tests/test_contracts.py',
+            'tests/test_setting_ranges.py',
+        ),
+    ),
+}
