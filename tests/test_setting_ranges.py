@@ -83,7 +83,7 @@ def test_a_number_out_of_range_is_refused_by_name(registry, part_name, setting, 
     if registry is TRANSFORMS and setting not in UNLIMITED:
         wrong.append(1e9)
     for number in wrong:
-        with pytest.raises(ConfigError, match=setting):
+        with pytest.raises(ConfigError, match=rf'^{part_name}: {setting} '):
             build_with(registry, part_name, **{setting: replace_number(value, number)})
 
 

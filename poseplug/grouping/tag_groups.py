@@ -44,10 +44,10 @@ class TagRules:
     fill_missing: bool = True
 
     def __post_init__(self) -> None:
-        check_kernel_sizes('tags', nms_kernel_size=self.nms_kernel_size)
-        check_number('tags', 'keypoint_threshold', self.keypoint_threshold, 0, 1, below=True)
-        check_counts('tags', top_k=self.top_k, max_instances=self.max_instances)
-        check_positive('tags', tag_threshold=self.tag_threshold)
+        check_kernel_sizes('Tags', nms_kernel_size=self.nms_kernel_size)
+        check_number('Tags', 'keypoint_threshold', self.keypoint_threshold, 0, 1, below=True)
+        check_counts('Tags', top_k=self.top_k, max_instances=self.max_instances)
+        check_positive('Tags', tag_threshold=self.tag_threshold)
 
 
 class TagGroups(NamedTuple):

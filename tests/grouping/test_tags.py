@@ -212,5 +212,5 @@ def test_tags_that_do_not_fit_the_heatmaps_are_an_error_that_names_both(shape):
     ],
 )
 def test_a_rule_without_meaning_is_an_error(settings):
-    with pytest.raises(ConfigError, match=f'tags: {next(iter(settings))} is'):
+    with pytest.raises(ConfigError, match=f'Tags: {next(iter(settings))} is'):
         TagRules(**settings)
