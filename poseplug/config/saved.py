@@ -57,9 +57,7 @@ def format_runnable_config(cfg: Any) -> str:
         classes, are left out.
     """
     settings = {key: _to_plain_setting(value) for key, value in cfg.items() if _is_setting(value)}
-    modules = list_imported_names(_list_config_files(cfg)) + [
-        _name_part_module(f) for f in _list_files_with_parts(cfg)
-    ]
+    modules = list_imported_names(_list_config_files(cfg)) + [_name_part_module(f) for f in _list_files_with_parts(cfg)]
     if modules:
         custom_imports = dict(settings.get('custom_imports') or {})
         named = custom_imports.get('imports') or []

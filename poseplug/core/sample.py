@@ -119,7 +119,7 @@ class Record:
 
     def put_first(self, index: int) -> Record:
         """Return the same image with one instance first: the subject of a top-down sample."""
-        return replace(self, instances=self.instances.put_first(index))
+        return self if index == 0 else replace(self, instances=self.instances.put_first(index))
 
     def map_to_skeleton(self, source: Skeleton, target: Skeleton) -> Record:
         """Convert the keypoints to another skeleton, by name.
@@ -129,6 +129,8 @@ class Record:
             target: the skeleton of the result. A keypoint that `source` lacks is not labeled, unless `target` derives
                 it from others.
         """
+        if source.keypoints == target.keypoints and self.annotated_keypoints.all():
+            return self
         return replace(
             self,
             instances=self.instances.convert_keypoints(source, target),

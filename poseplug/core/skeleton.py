@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -195,7 +195,13 @@ class Skeleton:
 
     def indices_in(self, other: Skeleton) -> np.ndarray:
         """Return for each keypoint (K,) of this skeleton the index of the same name in `other`, or -1."""
-        return np.array([other.keypoints.index(k) if k in other.keypoints else -1 for k in self.keypoints])
+        return _match_names(self.keypoints, other.keypoints).copy()
+
+
+@lru_cache(maxsize=256)
+def _match_names(names: tuple[str, ...], others: tuple[str, ...]) -> np.ndarray:
+    """For each name its index in `others`, or -1. A source asks this for every record."""
+    return np.array([others.index(name) if name in others else -1 for name in names])
 
 
 def _grow_limb_tree(limbs: tuple[KeypointPair, ...]) -> tuple[list[KeypointPair], list[KeypointPair]]:

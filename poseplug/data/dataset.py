@@ -264,6 +264,8 @@ def _check_image_ids(records: list[Record], report: SourceReport) -> None:
 
 def _set_source_index(record: Record, source_index: int) -> Record:
     """Return the record with the index of its source, by which metrics tell equal ids of two sources apart."""
+    if record.source_index == source_index:
+        return record
     ground_truth = record.ground_truth and replace(record.ground_truth, source_index=source_index)
     return replace(record, source_index=source_index, ground_truth=ground_truth)
 

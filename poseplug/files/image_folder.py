@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,16 @@ def find_existing_images(folder: Path, names: list[str], missing_images: str, fi
     Raises:
         AnnotationError: an image is missing, or `missing_images` is another word.
     """
+    return _find_listed_images(_list_folder(folder), folder, names, missing_images, file)
+
+
+def _find_listed_images(
+    listing: Mapping[str, bool], folder: Path, names: list[str], missing_images: str, file: Path
+) -> np.ndarray:
+    """Find which images the listing of a folder contains; arguments and errors are those of `find_existing_images`."""
     if missing_images not in ('error', 'drop'):
         raise AnnotationError(f"{file}: missing_images is 'error' or 'drop'; got {missing_images!r}")
-    # One listing of the folder instead of a look-up per image.
-    present = set(os.listdir(folder)) if folder.is_dir() else set()
-    exists = np.array([n in present for n in names], dtype=bool)
+    exists = np.array([name in listing for name in names], dtype=bool)
     if missing_images == 'error' and not exists.all():
         first = names[int(np.argmin(exists))]
         raise AnnotationError(
@@ -38,6 +43,14 @@ def find_existing_images(folder: Path, names: list[str], missing_images: str, fi
             f"pass missing_images='drop'"
         )
     return exists
+
+
+def _list_folder(folder: Path) -> dict[str, bool]:
+    """The names in a folder, and whether each is a link; one listing instead of a look-up per image."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.is_symlink() for entry in entries}
 
 
 def find_images(
@@ -63,17 +76,21 @@ def find_images(
     for parent in dict.fromkeys(parents):
         rows = np.flatnonzero(parents == parent).tolist()
         base_names = [os.path.basename(names[i]) for i in rows]
-        exists[rows] = find_existing_images(folder / parent, base_names, missing_images, file)
-    if follow_links:
-        return exists
-    existing = [name for name, ok in zip(names, exists, strict=True) if ok]
-    # Names that lead out are refused when they are read; links are the other way out.
-    root = os.path.realpath(folder)
-    for name in [*filter(None, dict.fromkeys(parents)), *existing]:
-        path = os.path.join(folder, name)
-        if os.path.islink(path) and os.path.commonpath([root, os.path.realpath(path)]) != root:
-            raise AnnotationError(
-                f'{file}: {name} is a link that leads out of {folder}, to {os.path.realpath(path)}. If that is '
-                f'meant, pass follow_links=True; else put the image there itself, or name the folder that contains it'
-            )
+        listing = _list_folder(folder / parent)
+        exists[rows] = _find_listed_images(listing, folder / parent, base_names, missing_images, file)
+        if not follow_links:
+            links = [os.path.join(parent, name) for name in base_names if listing.get(name)]
+            _check_links(folder, [parent, *links], file)
     return exists
+
+
+def _check_links(folder: Path, names: list[str], file: Path) -> None:
+    """Refuse links that lead out of a folder. Names that lead out are refused when they are read."""
+    root = os.path.realpath(folder)
+    for name in names:
+        path = os.path.realpath(os.path.join(folder, name))
+        if os.path.commonpath([root, path]) != root:
+            raise AnnotationError(
+                f'{file}: {name} is a link that leads out of {folder}, to {path}. If that is meant, pass '
+                f'follow_links=True; else put the image there itself, or name the folder that contains it'
+            )

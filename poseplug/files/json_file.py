@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
+from poseplug.files.collector_pause import pause_garbage_collector
 
 MAX_COORDINATE_PX = 1e7  # larger numbers cannot be positions in an image
 _MAX_INTEGER = 1 << 53  # of ids: larger integers are not exact in programs that read JSON numbers as floats
 _MAX_LISTED_VALUES, _MAX_VALUE_CHARS = 6, 80  # of a value in an error message
 FIX_FILE_HINT = 'Correct the file or take it anew from its archive'
 _ABSENT = object()
+_SUSPECT_NAME = re.compile(r'\.\.|^[/\\]|:|\0')  # of a file: it may lead out of its folder
 
 
+@pause_garbage_collector()
 def read_json(file: Path) -> Any:
     """Read a JSON file.
 
@@ -305,8 +308,12 @@ def check_image_names(rows: JsonRows, key: str) -> list[str]:
     """
     names = rows.read_strings(key, 'the name of an image in its folder')
     for i, name in enumerate(names):
-        # Checked for Windows too: there `C:a.jpg` is a path on another drive.
-        has_drive = bool(PureWindowsPath(name).drive)
-        if '..' in re.split(r'[/\\]', name) or name[0] in '/\\' or has_drive or '\0' in name:
+        if _SUSPECT_NAME.search(name) and _leads_out(name):
             raise rows.value_error(i, key, 'a name inside the folder of the images')
     return names
+
+
+def _leads_out(name: str) -> bool:
+    """Whether the name of a file is no name inside a folder, on any system: on Windows, `C:a.jpg` is on a drive."""
+    has_drive = bool(PureWindowsPath(name).drive)
+    return '..' in re.split(r'[/\\]', name) or name[0] in '/\\' or has_drive or '\0' in name

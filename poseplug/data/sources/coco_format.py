@@ -23,6 +23,7 @@ from poseplug.data.sources.base import SourceReport
 from poseplug.data.sources.box_files import check_box_format
 from poseplug.data.sources.coco_categories import SelectedCategories, match_keypoints, select_categories
 from poseplug.data.sources.coco_repairs import describe_keypoint_form, repair_annotations, repair_images
+from poseplug.files.collector_pause import pause_garbage_collector
 from poseplug.files.image_folder import find_images
 from poseplug.files.images import LazyImage
 from poseplug.files.json_file import (
@@ -113,6 +114,7 @@ class CocoReader:
         """
         return self.read_content(file, read_coco_object(file), image_folder)
 
+    @pause_garbage_collector()
     def read_content(
         self, file: Path, content: dict[str, Any], image_folder: Path
     ) -> tuple[list[Record], SourceReport, dict[int, tuple[int, int]]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from poseplug.core.sample import Record
+from poseplug.core.boxes import enclose_keypoints
+from poseplug.core.instances import Instances
 from poseplug.core.skeleton import Skeleton
 
 _REFERENCE_HEAD_PX = 35.0  # from neck to head top of a person of scale 1
@@ -14,24 +13,23 @@ CPM_MAGNIFICATION = 41.0 / 35.0  # of a person of scale 1 in an input of 368 px:
 _MAX_KEYPOINT_SPAN_PX = 304.0  # that labeled keypoints may cover of the 368 px: a margin of 32 px remains on each side
 
 
-def add_limb_scales(records: list[Record], skeleton: Skeleton) -> list[Record]:
+def estimate_limb_scales(instances: Instances, skeleton: Skeleton) -> np.ndarray:
     """Estimate the scale of every person from the lengths of their limbs.
 
-    Every limb is divided by its usual ratio to the length from neck to head top, which is the median over all records.
+    Every limb is divided by its usual ratio to the length from neck to head top, which is the median over all people.
     The scale is the 0.75 quantile of these estimates in units of 35 px. It is raised where the labeled keypoints would
     cover more than 304 of 368 px of the input.
 
     Args:
-        records: records of one person each, in image px.
-        skeleton: the keypoints of the records, with the limb `head`.
+        instances: N people of any images, in image px.
+        skeleton: of their keypoints, with the limb `head`.
 
     Returns:
-        The records with `scales` (1,) float32, person height / 200 px.
+        (N,) float32, person height / 200 px.
     """
-    if not records:
-        return []
-    keypoints = np.concatenate([r.instances.keypoints for r in records])
-    labeled = np.concatenate([r.instances.visible for r in records]) > 0
+    if not len(instances):
+        return np.zeros(0, dtype=np.float32)
+    keypoints, labeled = instances.keypoints, instances.visible > 0
     starts, ends = skeleton.limb_indices.T
     lengths = np.linalg.norm(keypoints[:, starts] - keypoints[:, ends], axis=-1)
     lengths[~(labeled[:, starts] & labeled[:, ends])] = np.nan
@@ -42,15 +40,13 @@ def add_limb_scales(records: list[Record], skeleton: Skeleton) -> list[Record]:
     usual_ratios = _nan_quantile(ratios, 0.5, axis=0)
     # Foreshortening only makes limbs shorter, so a high quantile is closest to the true size.
     scales = _nan_quantile(lengths / usual_ratios, 0.75, axis=1) / _REFERENCE_HEAD_PX
-    spans = [np.ptp(k[v], axis=0).max() if v.any() else 0.0 for k, v in zip(keypoints, labeled, strict=True)]
-    min_scales = CPM_MAGNIFICATION * np.array(spans) / _MAX_KEYPOINT_SPAN_PX
+    boxes = enclose_keypoints(keypoints, labeled)
+    spans = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    min_scales = CPM_MAGNIFICATION * spans / _MAX_KEYPOINT_SPAN_PX
     scales = np.fmax(np.where(scales > 0, scales, np.nan), min_scales)
     # Persons with a single labeled keypoint get the median scale.
     scales = np.where(scales > 0, scales, np.nanmedian(scales[scales > 0]))
-    return [
-        replace(r, instances=replace(r.instances, scales=np.array([s], dtype=np.float32)))
-        for r, s in zip(records, scales, strict=True)
-    ]
+    return scales.astype(np.float32)
 
 
 def _nan_quantile(values: np.ndarray, fraction: float, axis: int) -> np.ndarray:

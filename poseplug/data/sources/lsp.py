@@ -20,7 +20,7 @@ from poseplug.core.errors import AnnotationError
 from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.data.sources.base import Source, SourceReport, locate_dataset_folder
-from poseplug.data.sources.limb_scale import add_limb_scales
+from poseplug.data.sources.limb_scale import estimate_limb_scales
 from poseplug.files.image_folder import find_existing_images
 from poseplug.files.json_file import MAX_COORDINATE_PX
 from poseplug.files.matlab import read_matlab_array
@@ -100,7 +100,7 @@ class LSPSource(Source):
         selected = report.drop_invalid(selected, (visible[indices] > 0).any(axis=1), 'without labeled keypoints')
         records = self._build_records(folder, indices[selected], keypoints, visible)
         report.kept = len(records)
-        return self.add_scales(records), report
+        return records, report
 
     def convert_flags(self, flags: np.ndarray) -> np.ndarray:
         """Convert the file's flags to visibility; 1 is occluded in LSP.
@@ -114,16 +114,13 @@ class LSPSource(Source):
         # Occluded keypoints have good positions, which are trained and tested like visible ones (docs/lab/datasets.md).
         return np.where(flags > 0, 1, 2)
 
-    def add_scales(self, records: list[Record]) -> list[Record]:
-        """Add scales to records of one person each, by CPM's rule; the person is at the center of the image.
+    def compute_centers(self, instances: Instances) -> np.ndarray:
+        """Return the centers (N, 2) of people in px; NaN where the person is at the center of the image, as in LSP.
 
         Args:
-            records: the records, without scales.
-
-        Returns:
-            The same records with scales.
+            instances: one person of each image.
         """
-        return add_limb_scales(records, self.skeleton)
+        return instances.centers
 
     def _build_records(
         self, folder: Path, indices: np.ndarray, points: np.ndarray, visible: np.ndarray
@@ -133,6 +130,8 @@ class LSPSource(Source):
         for row, i in enumerate(indices):
             keypoints[row] = self._read_positions(folder, i, points[i], visible[i])
         instances = Instances.from_annotations(keypoints, visible[indices].astype(np.uint8))
+        scales = estimate_limb_scales(instances, self.skeleton)
+        instances = replace(instances, scales=scales, centers=self.compute_centers(instances))
         names = [self.filename_template.format(i + 1) for i in indices]
         return [
             Record(folder / 'images' / name, name, instances[row : row + 1], self.source_name)
@@ -180,17 +179,13 @@ class LSPETSource(LSPSource):
         # 99.3 % of the keypoints of flag 0 in the first 9,000 records have a negative coordinate: no position at all.
         return np.where(flags > 0, 2, 0)
 
-    def add_scales(self, records: list[Record]) -> list[Record]:
-        """Add scales and centers to records of one person each; the center is that of the box around the keypoints.
+    def compute_centers(self, instances: Instances) -> np.ndarray:
+        """Return the centers (N, 2) of the boxes around the labeled keypoints, in px.
 
         Args:
-            records: the records, without scales and centers.
-
-        Returns:
-            The same records with scales and centers.
+            instances: one person of each image.
         """
-        centered = [replace(r, instances=replace(r.instances, centers=_labeled_box_center(r)[None])) for r in records]
-        return add_limb_scales(centered, self.skeleton)
+        return instances.boxes.reshape(-1, 2, 2).mean(axis=1)
 
 
 def _read_num_train(folder: Path, num_images: int) -> int:
@@ -207,12 +202,6 @@ def _read_num_train(folder: Path, num_images: int) -> int:
             f"{file}: 'train' is a number of images, 0 to {num_images}; found {num_train!r}. Create the set anew"
         )
     return num_train
-
-
-def _labeled_box_center(record: Record) -> np.ndarray:
-    """Return the center (2,) of the box around the labeled keypoints of the first person."""
-    points = record.instances.keypoints[0][record.instances.visible[0] > 0]
-    return (points.min(axis=0) + points.max(axis=0)) / 2
 
 
 def _split_points_and_flags(values: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
