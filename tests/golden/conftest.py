@@ -15,3 +15,10 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no golden numbers in {folder}; name their folder by POSEPLUG_GOLDEN')
     return folder
+
+
+def need_golden_file(folder: Path, name: str) -> Path:
+    """A file of golden numbers; the test is skipped where the folder, as one of a single seed, lacks it."""
+    if not (folder / name).is_file():
+        pytest.skip(f'no {name} in {folder}')
+    return folder / name

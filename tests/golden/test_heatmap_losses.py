@@ -8,6 +8,7 @@ import torch
 
 from poseplug.models.losses.ohkm import OHKMLoss
 from poseplug.models.losses.squared import MeanSquaredError
+from tests.golden.conftest import need_golden_file
 
 LOSSES = {
     'KeypointMSELoss(weight)': (MeanSquaredError(), True),
@@ -19,9 +20,7 @@ LOSSES = {
 
 @pytest.mark.parametrize('name', LOSSES)
 def test_losses_of_heatmaps_are_those_of_mmpose(golden, name):
-    values, inputs = golden / 'models_values.json', golden / 'losses_inputs.npz'
-    if not (values.is_file() and inputs.is_file()):
-        pytest.skip(f'no {values.name} or {inputs.name} in {golden}')
+    values, inputs = (need_golden_file(golden, file) for file in ('models_values.json', 'losses_inputs.npz'))
     with np.load(inputs) as content:
         predicted, target, weight = (torch.from_numpy(content[f'hm_{n}']) for n in ('out', 'target', 'weight'))
     loss, weighted = LOSSES[name]

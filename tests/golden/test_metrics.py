@@ -19,6 +19,7 @@ from poseplug.evaluation.pckh import PCKh
 from poseplug.grouping.oks import OKSCandidates, oks_nms, soft_oks_nms
 from poseplug.skeletons.coco import COCO
 from poseplug.testing import create_annotated_record
+from tests.golden.conftest import need_golden_file
 
 SETS = ('mpii16', 'jhmdb15', 'face68')
 MPII = (
@@ -41,12 +42,12 @@ JHMDB_PARTS = {
 
 @pytest.fixture(scope='module')
 def inputs(golden):
-    return np.load(golden / 'metrics_inputs.npz')
+    return np.load(need_golden_file(golden, 'metrics_inputs.npz'))
 
 
 @pytest.fixture(scope='module')
 def values(golden):
-    return json.loads((golden / 'metrics_values.json').read_text())
+    return json.loads(need_golden_file(golden, 'metrics_values.json').read_text())
 
 
 def near(value):

@@ -16,6 +16,7 @@ from poseplug.codecs.simcc import SimCC
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
 from poseplug.models.losses.kl import KLDivergence
+from tests.golden.conftest import need_golden_file
 from tests.golden.test_heatmap_codecs import ROUNDING, Numbers, read_files
 
 RTMPOSE = dict(sigma=(4.9, 5.66), normalize=False)
@@ -184,9 +185,7 @@ def test_matched_bins_are_those_of_mmpose_in_empty_lines_too(golden, version):
 @pytest.mark.parametrize('name', LOSSES)
 def test_the_divergence_is_that_of_mmpose_once_it_is_summed_over_the_images(golden, name):
     """In MMPose it is a sum over the images, so that a larger batch makes larger steps; here it is their mean."""
-    values, inputs = golden / 'models_values.json', golden / 'losses_inputs.npz'
-    if not (values.is_file() and inputs.is_file()):
-        pytest.skip(f'no {values.name} or {inputs.name} in {golden}')
+    values, inputs = (need_golden_file(golden, file) for file in ('models_values.json', 'losses_inputs.npz'))
     with np.load(inputs) as content:
         px, py, gx, gy, weight = (torch.from_numpy(content[f'simcc_{n}']) for n in ('px', 'py', 'gx', 'gy', 'w'))
     loss, weighted = LOSSES[name]

@@ -21,16 +21,14 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.grouping.tags import find_nearest_tag_cells, split_tags_by_keypoint
 from poseplug.models.losses.associative import AssociativeEmbeddingLoss, compute_pull_push
 from poseplug.registry.skeletons import get_skeleton
+from tests.golden.conftest import need_golden_file
 
 FIVE = Skeleton('five', tuple('abcde'))
 STRIDE = 4
 
 
 def read_arrays(golden, name):
-    path = golden / f'{name}.npz'
-    if not path.is_file():
-        pytest.skip(f'no {path.name} in {golden}')
-    with np.load(path) as content:
+    with np.load(need_golden_file(golden, f'{name}.npz')) as content:
         return dict(content)
 
 
