@@ -32,6 +32,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import MetricResult
 from poseplug.evaluation.distance_collector import InstanceMode
 from poseplug.evaluation.pck import PCK
+from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image
 from poseplug.report.charts import (
     build_learning_charts,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from poseplug.evaluation.results import EvaluationResult
     from poseplug.fields.heatmap_stages import HeatmapStages
 
+# Score of a single image: what its PCK is normalized by, and the threshold.
+_TORSO_RULE, _BOX_RULE = ('torso', 0.2), ('box', 0.1)
 _GROUP_TITLES = {'best': 'Highest PCK', 'median': 'Median PCK', 'worst': 'Lowest PCK', 'random': 'Random'}
 _STRIP_HEIGHT_PX = 112
 _PAIR_GAP_PX = 4
@@ -84,7 +87,7 @@ class ReportExample:
         group: Why it is shown: 'best', 'median', 'worst' or 'random'.
         record: Its annotation.
         poses: Its prediction.
-        score: Its own PCK@0.2, if it can be measured.
+        score: Its own PCK, if it can be measured (`score_image`).
     """
 
     group: str
@@ -104,6 +107,8 @@ def write_html_report(
     run_info: Mapping[str, Any] | None = None,
     num_examples: int = 6,
     headline_metric: str | None = None,
+    groups: Sequence[str] = tuple(_GROUP_TITLES),
+    max_scored: int | None = None,
 ) -> Path:
     """Write a page about a model, which needs no other file and no network.
 
@@ -118,6 +123,8 @@ def write_html_report(
         run_info: What the reader should know about the run: command, time, config, parameters.
         num_examples: Number of images in each group: best, median, worst, random.
         headline_metric: Name of the score at the top of the page; PCK@0.2 by default where there is one.
+        groups: Which of the groups 'best', 'median', 'worst' and 'random' are shown.
+        max_scored: Number of images, spread evenly, that examples are selected from; None for all.
 
     Returns:
         The path.
@@ -135,9 +142,14 @@ def write_html_report(
         >>> '61.0' in html
         True
     """
-    examples = select_examples(evaluation.predictions, skeleton, num_examples)
+    predictions = evaluation.predictions
+    if max_scored is not None and len(predictions) > max_scored:
+        indices = np.linspace(0, len(predictions) - 1, max_scored).round().astype(int)
+        predictions = [predictions[index] for index in indices]
+    selected = select_examples(predictions, skeleton, num_examples)
+    examples = [example for example in selected if example.group in groups]
     metric = select_headline_metric(evaluation.scores, headline_metric)
-    strips = _render_heatmap_strips(examples, predict_heatmaps) if predict_heatmaps else ''
+    strips = _render_heatmap_strips(examples, skeleton, predict_heatmaps) if predict_heatmaps else ''
     parts = [
         _render_header(title, evaluation, skeleton, metric),
         render_section('Scores', _render_score_tables(evaluation, skeleton, metric)),
@@ -150,7 +162,7 @@ def write_html_report(
     ]
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(render_html_page(title, ''.join(parts)), encoding='utf-8')
+    write_atomically(file, render_html_page(title, ''.join(parts)).encode())
     return file
 
 
@@ -256,20 +268,29 @@ def _render_score_tables(evaluation: EvaluationResult, skeleton: Skeleton, headl
         return [scores.values.get(name, math.nan) for scores in stages]
 
     tables = ''
-    if headline_metric is not None:
-        prefix = f'{headline_metric}/'
+    metric = _select_keypoint_metric(evaluation.scores, headline_metric)
+    if metric is not None:
+        prefix = f'{metric}/'
         keypoints = [name.removeprefix(prefix) for name in evaluation.scores.values if name.startswith(prefix)]
         rows = [(keypoint, stage_values(prefix + keypoint)) for keypoint in keypoints]
-        rows.append(('total', stage_values(headline_metric)))
-        caption = f'{headline_metric} by keypoint, {skeleton.centric}-centric'
-        lower_rows = [name for name, _ in rows] if headline_metric in lower_is_better else ()
+        rows.append(('total', stage_values(metric)))
+        caption = f'{metric} by keypoint, {skeleton.centric}-centric'
+        lower_rows = [name for name, _ in rows] if metric in lower_is_better else ()
         tables += _render_score_table(caption, ['keypoint', *columns], rows, lower_rows, last_is_total=True)
-    others = [name for name in _select_total_values(evaluation.scores) if name != headline_metric]
+    others = [name for name in _select_total_values(evaluation.scores) if name != metric]
     if others:
         caption = f'Other scores, {skeleton.centric}-centric'
         rows = [(name, stage_values(name)) for name in others]
         tables += _render_score_table(caption, ['score', *columns], rows, lower_is_better)
     return tables
+
+
+def _select_keypoint_metric(scores: MetricResult, headline_metric: str | None) -> str | None:
+    """The score with a row per keypoint: the one at the top of the page, else the last one that has such scores."""
+    by_keypoint = [
+        name for name in _select_total_values(scores) if any(v.startswith(f'{name}/') for v in scores.values)
+    ]
+    return headline_metric if headline_metric in by_keypoint or not by_keypoint else by_keypoint[-1]
 
 
 def _render_score_table(
@@ -367,7 +388,9 @@ def _group_by_rank(ranked: list[Any], num_examples: int) -> dict[str, list[Any]]
 def score_image(
     skeleton: Skeleton, record: Record, poses: Poses, instances: InstanceMode = 'subject'
 ) -> tuple[float, float] | None:
-    """Compute PCK@0.2 and AUC@0.2 of one image, in percent.
+    """Compute PCK and its area under the curve of one image, in percent.
+
+    A skeleton with a torso has PCK@0.2 of it, another one PCK@0.1 of the longer side of the box.
 
     Args:
         skeleton: The skeleton of annotation and prediction.
@@ -376,36 +399,46 @@ def score_image(
         instances: 'subject' for a crop, 'all' for a whole image.
 
     Returns:
-        Both scores, or None where they cannot be measured: no torso, or no predicted instance.
+        Both scores, or None where they cannot be measured: no predicted instance, no labeled torso, or no box.
     """
-    if skeleton.torso is None or not len(poses):
+    if not len(poses):
         return None
-    metric = PCK(skeleton, thresholds=(0.2,), instances=instances)
+    normalizer, threshold = _choose_image_rule(skeleton)
+    metric = PCK(skeleton, (threshold,), max_threshold=threshold, normalizer=normalizer, instances=instances)
     metric.update(poses, record)
     values = metric.compute().values
-    return (values['PCK@0.2'], values['AUC@0.2']) if values else None
+    return (values[f'PCK@{threshold:g}'], values[f'AUC@{threshold:g}']) if values else None
+
+
+def _choose_image_rule(skeleton: Skeleton) -> tuple[str, float]:
+    """What the score of a single image is normalized by, and its threshold."""
+    return _BOX_RULE if skeleton.torso is None else _TORSO_RULE
 
 
 def _render_prediction_grid(examples: Sequence[ReportExample], skeleton: Skeleton) -> str:
     """Annotation (left) beside prediction (right), by group."""
     if not examples:
         return ''
+    normalizer, threshold = _choose_image_rule(skeleton)
+    size = 'torso' if normalizer == 'torso' else "box's longer side"
     legend = ' '.join(f'<b style="background:rgb{color[::-1]}">{side}</b>' for side, color in SIDE_COLORS.items())
     content = (
         f'<p class="soft legend">In each pair the annotation is on the left and the prediction on the right, {legend}. '
-        f'Each carries its own PCK@0.2: the percentage of its labeled keypoints within a fifth of its torso.</p>'
+        f'Each carries its own PCK@{threshold:g}: the percentage of its labeled keypoints within {threshold:g} of its '
+        f'{size}.</p>'
     )
     for group, title in _GROUP_TITLES.items():
-        pairs = [(_render_caption(e), _draw_comparison(e, skeleton)) for e in examples if e.group == group]
+        chosen = [example for example in examples if example.group == group]
+        pairs = [(_render_caption(e, threshold), _draw_comparison(e, skeleton)) for e in chosen]
         if pairs:
             content += f'<h3>{title}</h3>{render_image_grid(pairs)}'
     return content
 
 
-def _render_caption(example: ReportExample) -> str:
+def _render_caption(example: ReportExample, threshold: float) -> str:
     """The name of an image with its own score, as HTML."""
     name = f'{example.record.source} {example.record.id}'.strip()  # ids of two sources may be equal
-    score = 'not measured' if example.score is None else f'PCK@0.2 {_format_score(example.score)}'
+    score = 'not measured' if example.score is None else f'PCK@{threshold:g} {_format_score(example.score)}'
     return f'{escape(example.group)}: <b>{score}</b> <span class="soft">{escape(name)}</span>'
 
 
@@ -423,7 +456,7 @@ def _draw_comparison(example: ReportExample, skeleton: Skeleton) -> np.ndarray:
 
 
 def _render_heatmap_strips(
-    examples: Sequence[ReportExample], predict_heatmaps: Callable[[Record], HeatmapStages]
+    examples: Sequence[ReportExample], skeleton: Skeleton, predict_heatmaps: Callable[[Record], HeatmapStages]
 ) -> str:
     """All keypoints stage by stage, for the first image of each group."""
     if not examples:
@@ -435,7 +468,8 @@ def _render_heatmap_strips(
     for example in first_examples.values():
         strips = draw_heatmap_strips(predict_heatmaps(example.record), height_px=_STRIP_HEIGHT_PX)
         strips_tag = _render_image_tag(strips, example.record.id)
-        content += f'<h3>{_render_caption(example)}</h3><div class="wide">{strips_tag}</div>'
+        caption = _render_caption(example, _choose_image_rule(skeleton)[1])
+        content += f'<h3>{caption}</h3><div class="wide">{strips_tag}</div>'
     return content
 
 

@@ -147,6 +147,26 @@ def test_an_image_that_cannot_be_measured_has_no_score(evaluation):
     assert score_image(LSP, record, poses[:0]) is None
 
 
+def test_without_a_torso_the_box_measures_an_image(evaluation):
+    record, poses = evaluation.predictions[0]
+    keypoints = record.instances.keypoints
+    boxes = np.array([[0.0, 0.0, 100.0, 50.0]])
+    boxed = replace(record, instances=replace(record.instances, boxes=boxes, has_box=np.ones(1, bool)))
+    shifted = replace(poses, keypoints=keypoints + [9, 0])
+    plain = Skeleton('plain', LSP.keypoints)
+    assert score_image(plain, boxed, shifted)[0] == 100
+    assert score_image(plain, boxed, replace(poses, keypoints=keypoints + [11, 0]))[0] == 0
+
+
+def test_scores_by_keypoint_are_shown_where_the_headline_has_none(tmp_path, evaluation):
+    scores = MetricResult({'AP': 50.0, 'PCK@0.05/wrist': 1.0, 'PCK@0.05': 7.0, 'PCK@0.1/wrist': 2.0, 'PCK@0.1': 9.0})
+    one_stage = replace(evaluation, scores=scores, stage_scores=[])
+    text = write_html_report(tmp_path / 'a.html', 'a', one_stage, LSP, num_examples=1).read_text()
+    assert 'PCK@0.1 by keypoint' in text
+    assert '<td>wrist</td><td>2.0</td>' in text
+    assert '<td>AP</td><td>50.0</td>' in text
+
+
 def test_the_headline_metric_is_pck_at_a_fifth_by_default(evaluation):
     assert select_headline_metric(evaluation.scores) == 'PCK@0.2'
     assert select_headline_metric(evaluation.scores, 'PCK@0.1') == 'PCK@0.1'
