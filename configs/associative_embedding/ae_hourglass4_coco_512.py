@@ -17,5 +17,5 @@ model = dict(
 )
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
-param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=[100000], gamma=0.05)]
+param_scheduler = [dict(type='MultiStepLR', milestones=[100000 / 150000], gamma=0.05)]
 train_cfg = dict(max_steps=150000)

@@ -16,5 +16,5 @@ model = dict(
     flip_test=True,
 )
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
-param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[200, 260], gamma=0.1)]
+param_scheduler = [dict(type='MultiStepLR', milestones=[200 / 300, 260 / 300], gamma=0.1)]
 train_cfg = dict(max_epochs=300)

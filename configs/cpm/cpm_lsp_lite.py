@@ -19,7 +19,3 @@ test_steps = dict(crop=letterbox, scales=None, warp=warp)
 train_dataloader = dict(batch_size=32, num_workers=1, dataset=dict(pipeline=train_steps))
 val_dataloader = test_dataloader = dict(batch_size=50, num_workers=1, dataset=dict(pipeline=test_steps))
 train_cfg = dict(max_epochs=150, val_interval=15)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=150, convert_to_iter_based=True),
-]

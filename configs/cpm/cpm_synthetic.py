@@ -30,7 +30,7 @@ train_cfg = dict(max_epochs=None, max_steps=1400)
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1400),
+    dict(type='CosineAnnealingLR', begin=0, end=1.0),
 ]
 custom_hooks = [dict(type='EMAHook', momentum=0.01, update_buffers=True)]
 default_hooks = dict(checkpoint=dict(interval=500))

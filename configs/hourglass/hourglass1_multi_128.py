@@ -32,7 +32,3 @@ train_dataloader = dict(
     dataset=dict(sources=[*sources, dict(synthetic, split='train')]),
 )
 train_cfg = dict(max_steps=1600)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1600),
-]

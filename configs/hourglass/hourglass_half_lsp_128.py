@@ -8,7 +8,3 @@ _base_ = ['./hourglass1_lsp_128.py']
 
 model = dict(backbone=dict(channels=32), head=dict(channels=32))
 train_cfg = dict(max_steps=1200)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1200),
-]

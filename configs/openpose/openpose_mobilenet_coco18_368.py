@@ -14,6 +14,6 @@ model = dict(
     head=dict(_delete_=True, type='LightweightOpenPoseHead', num_stages=2),
 )
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='Adam', lr=4e-5, weight_decay=5e-4))
-param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[100, 200, 260], gamma=0.333)]
+param_scheduler = [dict(type='MultiStepLR', milestones=[100 / 280, 200 / 280, 260 / 280], gamma=0.333)]
 train_cfg = dict(_delete_=True, max_epochs=280, val_interval=10)
 train_dataloader = dict(batch_size=80)

@@ -8,7 +8,7 @@ _base_ = ['./simcc_r50_coco_256x192.py']
 
 model = dict(codec=dict(input_size=(288, 384)))
 param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
-    dict(type='MultiStepLR', by_epoch=True, milestones=[90, 120], gamma=0.1),
+    dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500, max_fraction=0.1),
+    dict(type='MultiStepLR', milestones=[90 / 140, 120 / 140], gamma=0.1),
 ]
 train_cfg = dict(max_epochs=140)

@@ -8,7 +8,3 @@ _base_ = ['./vit_tiny_lsp_128.py']
 
 model = dict(backbone=dict(embed_dim=96, depth=4, num_heads=3), head=dict(deconv_out_channels=48))
 train_cfg = dict(max_steps=1200)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1200),
-]

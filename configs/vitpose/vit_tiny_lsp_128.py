@@ -19,7 +19,3 @@ crop_box = dict(padding=1.11 * 127 / 128)
 steps = dict(crop=dict(transforms=dict(lspet=crop_box, coco=crop_box, synthetic=crop_box)))
 train_dataloader = test_dataloader = dict(dataset=dict(pipeline=steps))
 train_cfg = dict(max_steps=1600)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=1600),
-]

@@ -12,7 +12,3 @@ model = dict(backbone=dict(num_tokens=1))
 init = dict(backbone=dict(file=teacher, missing='keep'), head=teacher)
 freeze = [r'^(?!backbone\.tokens)']
 train_cfg = dict(max_steps=300)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=30),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=300),
-]

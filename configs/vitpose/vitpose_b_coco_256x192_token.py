@@ -16,5 +16,5 @@ optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=1.0))  # no other layer
 train_cfg = dict(max_epochs=10)
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=10, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=0, end=1.0),
 ]

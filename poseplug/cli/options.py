@@ -7,6 +7,7 @@ import ast
 import importlib
 import io
 import logging
+import math
 import os
 import re
 import sys
@@ -124,6 +125,76 @@ class _DictCallTransformer(ast.NodeTransformer):
         if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or None in names:
             return node
         return ast.Dict([ast.Constant(n) for n in names], [k.value for k in node.keywords])
+
+
+def add_run_options(parser: argparse.ArgumentParser, training: bool = True) -> argparse.ArgumentParser:
+    """Add the common settings of a run as options: `--batch-size`, `--workers`, `--device`, for training more.
+
+    Args:
+        parser: of the command.
+        training: whether `--epochs` and `--lr` are added, too.
+
+    Returns:
+        The same parser.
+    """
+    group = parser.add_argument_group('common settings, instead of those of the config')
+    if training:
+        group.add_argument(
+            '--epochs', type=parse_positive_int, metavar='N', help='length of the run; schedules and averages follow it'
+        )
+        group.add_argument('--lr', type=parse_positive_float, metavar='RATE', help='learning rate of the optimizer')
+    group.add_argument('--batch-size', type=parse_positive_int, metavar='N', help='samples of a batch')
+    group.add_argument('--workers', type=parse_count, metavar='N', help='processes that load samples; 0 for none')
+    group.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    return parser
+
+
+def parse_positive_int(text: str) -> int:
+    """Parse a whole number of at least 1, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: it is less.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return number
+
+
+def parse_count(text: str) -> int:
+    """Parse a whole number of at least 0, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: it is less.
+    """
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f'{text} is less than 0')
+    return number
+
+
+def parse_positive_float(text: str) -> float:
+    """Parse a number above 0, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not above 0, or not finite.
+    """
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return number
+
+
+def parse_fraction(text: str) -> float:
+    """Parse a number from 0 to 1, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: it is outside.
+    """
+    number = float(text)
+    if not 0 <= number <= 1:  # false for NaN, too
+        raise argparse.ArgumentTypeError(f'{text} does not lie between 0 and 1')
+    return number
 
 
 def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None:

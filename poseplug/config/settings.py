@@ -87,6 +87,7 @@ DEFAULT_HOOKS: Mapping[str, Mapping[str, Any] | None] = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SaveHook'),
     progress=dict(type='ProgressHook'),
+    report=dict(type='ReportHook'),
     check_invalid_loss=dict(type='CheckInvalidLossHook'),
 )
 _DEFAULT_HOOK_TYPES = {name: spec['type'] for name, spec in DEFAULT_HOOKS.items() if spec}
@@ -104,7 +105,7 @@ TRAINING_SLOTS: Mapping[str, Slot] = {
     'param_scheduler': Slot(
         'parameter scheduler',
         ('optimizer', 'param_name'),
-        builder_settings=('convert_to_iter_based', 'epoch_length'),
+        builder_settings=('convert_to_iter_based', 'epoch_length', 'max_fraction'),
     ),
     'default_hooks': Slot('hook', by_name=True, default_types=_DEFAULT_HOOK_TYPES, builder_settings=('priority',)),
     'custom_hooks': Slot('hook', builder_settings=('priority',)),

@@ -49,6 +49,7 @@ from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
 from poseplug.files.weights import WeightKind, load_weights
+from poseplug.models.devices import parse_device
 from poseplug.registry.wiring import find_argument_errors
 
 _LOGGER = logging.getLogger('poseplug')
@@ -56,9 +57,14 @@ _RUN_NUMBERS = itertools.count(1)  # mmengine keeps one logger per run name, so 
 _MULTI_SCALE_TRANSFORMS = ('MultiScaleCrop', 'MultiScaleImage')
 
 
-def _get_default_device() -> str:
-    """The GPU if there is one, else the CPU."""
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
+def _choose_device(device: str | torch.device | None) -> torch.device:
+    """The device of a run; each of several processes has the accelerator of its own rank."""
+    chosen = parse_device(device)
+    if distributed.get_world_size() > 1 and chosen.index is not None:
+        raise ConfigError(f'{chosen} is one accelerator, but the run has several processes; name {chosen.type}')
+    if chosen.type == 'cuda' and chosen.index is not None:
+        torch.cuda.set_device(chosen)
+    return chosen
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -181,6 +187,7 @@ def train(
     overfit: int | None = None,
     resume_with: Sequence[str] = (),
     map_keypoints: bool = False,
+    device: str | torch.device | None = None,
 ) -> TrainingResult:
     """Train a model. Under torchrun each of its processes calls this.
 
@@ -196,6 +203,7 @@ def train(
         resume_with: settings by dotted key, such as 'param_scheduler', whose values may differ from the resumed
             checkpoint's and count from there on. All others must be the same.
         map_keypoints: whether channels of `init` are taken by the names of their keypoints, where as many differ.
+        device: where the network is trained, such as 'cpu' or 'cuda:1'; None for a GPU if there is one.
 
     Returns:
         Where the checkpoints are, and the last scores.
@@ -225,7 +233,7 @@ def train(
         work_dir = get_default_work_dir(cfg.filename or 'config.py', '' if overfit is None else '_overfit')
     if overfit is not None:
         cfg = build_overfit_config(cfg, overfit)
-    runner = run_training(cfg, Path(work_dir), resume, init, resume_with, map_keypoints)
+    runner = run_training(cfg, Path(work_dir), resume, init, resume_with, map_keypoints, device)
     return _create_training_result(runner)
 
 
@@ -260,10 +268,11 @@ def run_training(
     init: str | None = None,
     resume_with: Sequence[str] = (),
     map_keypoints: bool = False,
+    device: str | torch.device | None = None,
 ) -> Runner:
     """Train a config, and return the runner after its last step; arguments and errors are those of `train`."""
     with distributed.process_group_context():
-        return _run_training(cfg, work_dir, resume, init, resume_with, map_keypoints)
+        return _run_training(cfg, work_dir, resume, init, resume_with, map_keypoints, device)
 
 
 def _run_training(
@@ -273,6 +282,7 @@ def _run_training(
     init: str | None,
     resume_with: Sequence[str],
     map_keypoints: bool,
+    device: str | torch.device | None,
 ) -> Runner:
     """Train in this process, alone or as one of several."""
     if resume_with and not resume:
@@ -281,7 +291,8 @@ def _run_training(
     distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, is_resumed))
     seed = int(cfg.get('seed', 0))
     torch.manual_seed(seed)
-    model = build_model(cfg).to(_get_default_device())
+    torch_device = _choose_device(device)
+    model = build_model(cfg).to(torch_device)
     _check_evaluators(cfg, model)
     loops: dict[str, Any] = dict(
         train_dataloader=build_dataloader(cfg, 'train_dataloader', seed),
@@ -316,18 +327,16 @@ def _run_training(
         cfg=cfg,
         **{**loops, **optimization, **hooks, **weights},
     )
-    _log_start(runner, work_dir)
+    _log_start(runner, work_dir, torch_device)
     runner.train()
     return runner
 
 
-def _log_start(runner: Runner, work_dir: Path) -> None:
+def _log_start(runner: Runner, work_dir: Path, device: torch.device) -> None:
     """Log the devices, the number of samples and the number of steps of a run."""
-    device = _get_default_device()
-    if runner.world_size > 1:
-        device = f'{runner.world_size} x {device}'
+    name = f'{runner.world_size} x {device}' if runner.world_size > 1 else str(device)
     num_samples = len(runner.train_loop.dataloader.dataset)
-    _LOGGER.info('training on %s: %d samples, %d steps, in %s', device, num_samples, runner.max_iters, work_dir)
+    _LOGGER.info('training on %s: %d samples, %d steps, in %s', name, num_samples, runner.max_iters, work_dir)
 
 
 def _list_custom_hooks(cfg: ConfigLike) -> list[Any]:
@@ -443,6 +452,7 @@ def test(
     options: Mapping[str, Any] | None = None,  # noqa: PT028 - no test of pytest
     weight_kind: WeightKind | None = None,  # noqa: PT028
     map_keypoints: bool = False,  # noqa: PT028
+    device: str | torch.device | None = None,  # noqa: PT028
 ) -> EvaluationResult:
     """Evaluate weights on the config's test set, at every stage of the head.
 
@@ -452,6 +462,7 @@ def test(
         options: changes of a config file, by dotted key.
         weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
         map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
+        device: where the network runs, such as 'cpu' or 'cuda:1'; None for a GPU if there is one.
 
     Returns:
         The scores, the predictions, and the reports of the data sources.
@@ -474,12 +485,13 @@ def test(
         >>> sorted(result.values)[:3]
         ['AUC@0.2', 'PCK@0.1', 'PCK@0.1/ankle']
     """
+    torch_device = _choose_device(device)
     cfg: Any = match_weights(_open_config(config, options, training=False), weights)
     model: Any = build_model(cfg)
     create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
     create_metrics()  # what they need of the skeleton is checked before anything is read
     load_weights(model, weights, weight_kind, map_keypoints)
-    model.to(_get_default_device()).eval()
+    model.to(torch_device).eval()
     strategy = SingleProcessStrategy(model, cfg.get('compile'))
     strategy.compile_network()
     loader = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))

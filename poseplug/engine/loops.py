@@ -20,6 +20,7 @@ from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
 from poseplug.engine.distributed import all_gather_objects, all_reduce_any, all_reduce_max, wait_for_all_ranks
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner_types import RunnerLike
+from poseplug.engine.schedule_lengths import fraction_to_steps
 from poseplug.engine.signals import StopSignalHandler
 from poseplug.engine.strategy import SingleProcessStrategy, parse_distributed_cfg
 from poseplug.evaluation.base import Metric, MetricResult
@@ -41,7 +42,8 @@ class TrainLoop(BaseLoop):
         dataloader: yields training batches endlessly.
         max_steps: the number of steps; give either this or `max_epochs`.
         max_epochs: the number of epochs.
-        val_interval: steps, or epochs with `max_epochs`, between evaluations; 0 evaluates at the end alone.
+        val_interval: steps, or epochs with `max_epochs`, between evaluations; 0 evaluates at the end alone. A float is
+            a fraction of the run, such as 0.1 for ten evaluations.
         val_loss: whether evaluations also compute the loss of the validation set, as 'loss_val'.
         max_minutes: a time limit. The run is saved and evaluated when it is reached, and can be resumed, which starts
             the time anew. None sets no limit.
@@ -60,7 +62,7 @@ class TrainLoop(BaseLoop):
         dataloader: DataLoader,
         max_steps: int | None = None,
         max_epochs: int | None = None,
-        val_interval: int = 0,
+        val_interval: float = 0,
         val_loss: bool = False,
         max_minutes: float | None = None,
         distributed: str | Mapping[str, Any] | None = None,
@@ -87,11 +89,24 @@ class TrainLoop(BaseLoop):
         self._max_iters: int = max_steps or (max_epochs or 0) * self.steps_per_epoch
         self._max_epochs = -(-self._max_iters // self.steps_per_epoch)
         self._iter, self._epoch, self.evaluated_step = 0, 0, 0
-        self.val_interval, self.val_begin = val_interval * self.steps_per_unit, 1
+        self.val_interval, self.val_begin = self.interval_to_steps(val_interval, 'train_cfg.val_interval'), 1
         self.stop_training, self.stop_handler = False, StopSignalHandler()
         self.val_loss, self.max_minutes = val_loss, max_minutes
         self.stop_reason: str | None = None
         self._start_time = time.monotonic()
+
+    def interval_to_steps(self, interval: float, name: str) -> int:
+        """Return an interval in steps; one above 0 is at least one step.
+
+        Args:
+            interval: a number of steps, or of epochs if the loop counts these; or a fraction of the run, as a float.
+            name: of the setting, for the message.
+
+        Raises:
+            ConfigError: a fraction is not between 0 and 1.
+        """
+        steps = fraction_to_steps(interval, self._max_iters, self.steps_per_unit, name)
+        return max(1, steps) if interval else 0
 
     @property
     def max_iters(self) -> int:

@@ -25,6 +25,7 @@ from poseplug.engine.resume_settings import SettingChange, check_resume_settings
 from poseplug.engine.resume_state import fast_forward_schedules, restore_changed_optimizer
 from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.runner_types import ConfigLike
+from poseplug.engine.schedule_lengths import resolve_schedule_lengths
 from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, parse_distributed_cfg
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
@@ -32,6 +33,7 @@ from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
 from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
 
 _LOGGER = logging.getLogger('poseplug')
+_MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
 class Runner(mmengine.runner.Runner):
@@ -89,6 +91,11 @@ class Runner(mmengine.runner.Runner):
 
         mmengine writes it here, so that a resume that is refused would leave the folder with another run's config.
         """
+
+    def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
+        """Register the hooks that are not switched off; mmengine's method accepts that of its own hooks alone."""
+        listed = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in _MMENGINE_HOOKS}
+        super().register_default_hooks(listed)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Set up processes and their ranks as mmengine does, also where there is no module `resource`."""
@@ -199,8 +206,13 @@ class Runner(mmengine.runner.Runner):
         _LOGGER.info(message, scale, num_samples, factors, base_batch_size, max_lr)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """Build mmengine's schedules, with this run's number of steps per epoch."""
-        specs = [dict(s) for s in (scheduler if isinstance(scheduler, Sequence) else [scheduler])]
+        """Build mmengine's schedules, with this run's number of steps, and of steps per epoch."""
+        loop = self.train_loop
+        listed = scheduler if isinstance(scheduler, Sequence) else [scheduler]
+        specs = [
+            resolve_schedule_lengths(spec, loop.max_iters, loop.steps_per_epoch, f'param_scheduler.{index}')
+            for index, spec in enumerate(listed)
+        ]
         for spec in specs:
             if spec.get('convert_to_iter_based'):
                 spec.setdefault('epoch_length', self.train_loop.steps_per_epoch)

@@ -5,10 +5,8 @@ from __future__ import annotations
 __all__ = [
     'ModelFiles',
     'ModelSource',
-    'get_default_device',
     'list_models',
     'load_model',
-    'parse_device',
     'resolve_model',
 ]
 
@@ -25,6 +23,7 @@ from poseplug.config.matching import match_weights
 from poseplug.config.shipped import list_configs
 from poseplug.core.errors import ConfigError
 from poseplug.files.weights import WeightKind, load_weights
+from poseplug.models.devices import parse_device
 from poseplug.models.estimators.base import Estimator
 from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
 
@@ -43,46 +42,6 @@ class ModelFiles(NamedTuple):
     cfg: Mapping[str, Any]
     weights: str | Path
     name: str
-
-
-def get_default_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
-    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-
-
-def parse_device(device: str | torch.device | None) -> torch.device:
-    """Return a device that this machine has.
-
-    Args:
-        device: such as 'cpu', 'cuda:1' or 'mps'; None for `get_default_device`.
-
-    Raises:
-        ConfigError: torch knows no such device, or this machine has none.
-
-    Example:
-        >>> parse_device('cpu')
-        device(type='cpu')
-    """
-    if device is None:
-        return get_default_device()
-    try:
-        parsed = torch.device(device)
-        # A meta tensor has no numbers.
-        if parsed.type != 'meta':
-            torch.empty(1, device=parsed)
-            return parsed
-        reason = 'it computes no numbers'
-    except Exception as error:  # torch raises different ones by device, as where it was built without it
-        reason = str(error).strip().partition('\n')[0]
-    raise ConfigError(f'device {str(device)!r} cannot be used: {reason}; this machine has {", ".join(_list_devices())}')
-
-
-def _list_devices() -> list[str]:
-    """The names of the devices that this machine has."""
-    devices = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        devices.append('mps')
-    return devices
 
 
 def list_models(pattern: str = '*', with_weights: bool = False) -> list[str]:

@@ -5,15 +5,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_SCHEDULERS
 from torch import nn
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.engine.optim import build_param_groups
+from poseplug.engine.schedule_lengths import resolve_schedule_lengths
 from poseplug.engine.schedules import QuadraticWarmupLR
-from poseplug.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from poseplug.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 
 CONFIG = """_base_ = ['{root}/configs/_base_/schedules/{name}.py']
 skeleton = 'lsp'
@@ -47,9 +48,12 @@ def compute_rates(cfg, steps_per_epoch, steps):
     """The learning rate of a schedule at some steps, counted from 0."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
     wrapper = OptimWrapper(optimizer)
-    schedulers = [
-        PARAM_SCHEDULERS.build(dict(s), default_args=dict(optimizer=wrapper)) for s in cfg.param_scheduler or ()
-    ]
+    max_iters = cfg.train_cfg.get('max_steps') or cfg.train_cfg.max_epochs * steps_per_epoch
+    specs = [resolve_schedule_lengths(s, max_iters, steps_per_epoch) for s in cfg.param_scheduler or ()]
+    schedulers = []
+    for spec in specs:
+        spec['type'] = PARAM_SCHEDULERS.get(spec['type'])  # which mmengine's registry does not find by name
+        schedulers.append(MMENGINE_SCHEDULERS.build(spec, default_args=dict(optimizer=wrapper)))
     rates = []
     for step in range(max(steps) + 1):
         if step in steps:

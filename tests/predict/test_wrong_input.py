@@ -13,9 +13,10 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, CheckpointError, ConfigError, ImageError
 from poseplug.deploy.server import build_response
 from poseplug.files.weights import load_weights
+from poseplug.models.devices import parse_device
 from poseplug.predict.box_checks import to_number_array
 from poseplug.predict.boxes_option import parse_boxes_option
-from poseplug.predict.model_loading import load_model, parse_device
+from poseplug.predict.model_loading import load_model
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.video import PredictionOptions
 

@@ -1,4 +1,7 @@
-"""AdamW with a short warm-up and cosine decay to zero, and averaged weights for testing."""
+"""AdamW with a short warm-up and cosine decay to zero, and averaged weights for testing.
+
+The decay ends with the run, whatever its length.
+"""
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -8,8 +11,8 @@ optim_wrapper = dict(
 )
 train_cfg = dict(max_epochs=100, val_interval=20)
 param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=100, convert_to_iter_based=True),
+    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100, max_fraction=0.1),
+    dict(type='CosineAnnealingLR', begin=0, end=1.0),
 ]
 custom_hooks = [dict(type='EMAHook', momentum=0.002, update_buffers=True)]
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))

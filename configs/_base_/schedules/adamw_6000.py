@@ -3,8 +3,4 @@
 _base_ = ['./adamw_2400.py']
 
 train_cfg = dict(max_steps=6000, val_interval=1000)
-param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=6000),
-]
 default_hooks = dict(checkpoint=dict(interval=500))

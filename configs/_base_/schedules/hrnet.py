@@ -4,6 +4,6 @@ The rate is stated for 128 instances a step; auto_scale_lr=dict(base_batch_size=
 """
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
-param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[170, 200], gamma=0.1)]
+param_scheduler = [dict(type='MultiStepLR', milestones=[170 / 210, 200 / 210], gamma=0.1)]
 train_cfg = dict(max_epochs=210, val_interval=10)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))

@@ -15,6 +15,6 @@ optim_wrapper = dict(
         }
     ),
 )
-param_scheduler = [dict(type='StepLR', by_epoch=False, step_size=136106, gamma=0.333)]
+param_scheduler = [dict(type='StepLR', step_size=136106 / 600000, gamma=0.333)]
 train_cfg = dict(max_steps=600000, val_interval=5000)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=1000))

@@ -11,8 +11,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(no_weight_decay='vectors'),
 )
 param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=1e-5, begin=0, end=1000),
-    dict(type='CosineAnnealingLR', begin=210, end=420, T_max=210, eta_min=2e-4, convert_to_iter_based=True),
+    dict(type='LinearLR', by_epoch=False, start_factor=1e-5, begin=0, end=1000, max_fraction=0.1),
+    dict(type='CosineAnnealingLR', begin=0.5, end=1.0, T_max=0.5, eta_min=2e-4),
 ]
 train_cfg = dict(max_epochs=420, val_interval=10)
 custom_hooks = [dict(type='EMAHook', momentum=2e-4, update_buffers=True)]

@@ -4,6 +4,6 @@ The rate is stated for 128 instances a step; auto_scale_lr=dict(base_batch_size=
 """
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3))
-param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[90, 120], gamma=0.1)]
+param_scheduler = [dict(type='MultiStepLR', milestones=[90 / 140, 120 / 140], gamma=0.1)]
 train_cfg = dict(max_epochs=140, val_interval=10)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))

@@ -12,8 +12,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0, norm_type=2),
 )
 param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
-    dict(type='MultiStepLR', by_epoch=True, milestones=[170, 200], gamma=0.1),
+    dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500, max_fraction=0.1),
+    dict(type='MultiStepLR', milestones=[170 / 210, 200 / 210], gamma=0.1),
 ]
 train_cfg = dict(max_epochs=210, val_interval=10)
 default_hooks = dict(checkpoint=dict(type='SaveHook', interval=10))

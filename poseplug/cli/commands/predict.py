@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.detector_options import add_detector_options, build_optional_detector
-from poseplug.cli.options import add_weights_options
+from poseplug.cli.options import add_weights_options, parse_fraction, parse_positive_int
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 
@@ -21,10 +21,10 @@ _DEFAULT_OUT = Path('work_dirs/predictions')
 def run(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
     from poseplug.files.output_guard import InputGuard
+    from poseplug.models.devices import parse_device
     from poseplug.predict import folders
     from poseplug.predict.boxes_option import parse_boxes_option
     from poseplug.predict.input_files import list_input_files, split_arguments
-    from poseplug.predict.model_loading import parse_device
     from poseplug.predict.predictor import Predictor
     from poseplug.predict.video import PredictionOptions, build_smoother, build_tracker
 
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_output_arguments(parser)
     _add_tracking_arguments(parser)
     parser.add_argument(
-        '--batch-size', type=_parse_positive_int, default=32, help='instances per forward pass (default: 32)'
+        '--batch-size', type=parse_positive_int, default=32, help='instances per forward pass (default: 32)'
     )
     add_weights_options(parser)
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
@@ -109,14 +109,14 @@ def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--detector-threshold',
-        type=_parse_fraction,
+        type=parse_fraction,
         default=0.4,
         metavar='S',
         help='minimum score of a box (default: 0.4)',
     )
     parser.add_argument(
         '--detector-interval',
-        type=_parse_positive_int,
+        type=parse_positive_int,
         default=1,
         metavar='N',
         help='detect in one of N frames of a video, and follow the poses in between (default: 1)',
@@ -139,7 +139,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--frame-interval',
-        type=_parse_positive_int,
+        type=parse_positive_int,
         default=1,
         metavar='N',
         help='predict one of N frames of a video (default: 1)',
@@ -149,7 +149,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-video', action='store_true', help='do not draw videos')
     parser.add_argument(
         '--keypoint-threshold',
-        type=_parse_fraction,
+        type=parse_fraction,
         default=0.05,
         metavar='S',
         help='minimum score of a keypoint that is drawn (default: 0.05)',
@@ -173,7 +173,7 @@ def _add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--track-num-instances',
-        type=_parse_positive_int,
+        type=parse_positive_int,
         metavar='N',
         help='the known number of instances: keep the N best of each frame, with ids from 1 to N',
     )
@@ -184,17 +184,3 @@ def _get_tracker_config(args: argparse.Namespace) -> dict[str, Any]:
     prefix = 'track_'
     given = {name: value for name, value in vars(args).items() if name.startswith(prefix) and value is not None}
     return {'type': args.tracker, **{name.removeprefix(prefix): value for name, value in given.items()}}
-
-
-def _parse_positive_int(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
-    return number
-
-
-def _parse_fraction(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:  # false for NaN, too
-        raise argparse.ArgumentTypeError(f'{text} does not lie between 0 and 1')
-    return number

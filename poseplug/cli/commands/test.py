@@ -2,6 +2,7 @@
 
 poseplug test CONFIG CHECKPOINT [--weights raw|averaged] [--map-keypoints]
     [--out FILE] [--report DIR] [--predictions FILE.jsonl]
+    [--batch-size N] [--workers N] [--device NAME]
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.options import add_config_options, add_weights_options
+from poseplug.cli.options import add_config_options, add_run_options, add_weights_options
 
 
 def run(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
+    from poseplug.config.run_options import set_loader_options
     from poseplug.engine import launch, results
     from poseplug.evaluation.prediction_file import write_predictions
     from poseplug.files.output_guard import check_dataset_outputs, check_outputs
     from poseplug.registry.skeletons import get_skeleton
 
     cfg = load_config(args.config, args.cfg_options)
+    set_loader_options(cfg, ('test_dataloader',), args.batch_size, args.workers)
     page = args.report / 'report.html' if args.report else None
     check_outputs([args.config, args.checkpoint], [page], '--report')
     check_dataset_outputs(cfg, [args.out, page, args.predictions], '--out, --report or --predictions')
@@ -30,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
         results.create_output_folder(args.report, args.report, '--report')
     if args.predictions:
         results.create_output_folder(args.predictions.parent, args.predictions, '--predictions')
-    evaluation = launch.test(cfg, args.checkpoint, weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    weights = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints, device=args.device)
+    evaluation = launch.test(cfg, args.checkpoint, **weights)
     skeleton = get_skeleton(cfg['skeleton'])
     print(results.format_score_table(evaluation, skeleton))
     print(results.format_evaluation_summary(evaluation))
@@ -50,7 +54,8 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
     from poseplug.predict.predictor import Predictor
     from poseplug.report.page import write_html_report
 
-    predictor = Predictor(cfg, args.checkpoint, weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    weights = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints, device=args.device)
+    predictor = Predictor(cfg, args.checkpoint, **weights)
     folder = args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent
     curve = folder / 'curve.jsonl'
     run_info = dict(config=args.config, checkpoint=args.checkpoint, seconds=f'{evaluation.seconds:.1f}')
@@ -74,4 +79,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--predictions', type=Path, metavar='FILE.jsonl', help='write every image with its predictions, for compare'
     )
     add_weights_options(parser)
+    add_run_options(parser, training=False)
     add_config_options(parser)

@@ -2,6 +2,7 @@
 
 poseplug train CONFIG [--work-dir DIR] [--resume | --auto-resume | --init WEIGHTS] [--map-keypoints]
     [--resume-with KEY ...] [--overfit N]
+    [--epochs N] [--batch-size N] [--lr RATE] [--workers N] [--device NAME]
 On several GPUs or machines: under torchrun (docs/howto/distributed_training.md).
 """
 
@@ -12,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from poseplug.cli.options import add_config_options, add_map_keypoints_option
+from poseplug.cli.options import add_config_options, add_map_keypoints_option, add_run_options
 
 # Must be set before torch is imported: DDP warns of a setting that is intended (poseplug/engine/distributed.py).
 if 'RANK' in os.environ:
@@ -20,18 +21,21 @@ if 'RANK' in os.environ:
 
 
 def run(args: argparse.Namespace) -> None:
+    from poseplug.config.load import load_config
+    from poseplug.config.run_options import change_run_options
     from poseplug.engine import launch
 
+    cfg = load_config(args.config, args.cfg_options, training=True)
     resume: bool | Literal['auto'] = 'auto' if args.auto_resume else args.resume
     result = launch.train(
-        args.config,
+        change_run_options(cfg, args.epochs, args.batch_size, args.lr, args.workers),
         args.work_dir,
         resume,
         args.init,
-        args.cfg_options,
-        args.overfit,
-        args.resume_with,
-        args.map_keypoints,
+        overfit=args.overfit,
+        resume_with=args.resume_with,
+        map_keypoints=args.map_keypoints,
+        device=args.device,
     )
     if result.rank == 0:
         print(f'done: {result.steps} steps, in {result.work_dir}')
@@ -64,4 +68,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overfit', type=int, metavar='N', help='train and test on the first N samples alone, without augmentation'
     )
+    add_run_options(parser)
     add_config_options(parser)

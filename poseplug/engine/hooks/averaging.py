@@ -18,6 +18,7 @@ from poseplug.registry import HOOKS
 __all__ = ['EMAHook']
 
 _DEFAULT_MOMENTUM = 0.0002  # of mmengine's averages
+_MAX_MOMENTUM = 0.5  # of an average over a fraction of a very short run
 _MAX_START_WEIGHT = 0.01  # of the first weights in the average; above it, scores say little about the training
 _LOGGER = logging.getLogger('poseplug')
 
@@ -40,11 +41,13 @@ class EMAHook(mmengine.hooks.EMAHook):
         interval: number of steps between two updates.
         update_buffers: whether buffers, such as those of batch norm, are averaged too.
         gamma: of `MomentumAnnealingEMA`; None for its default.
+        run_fraction: instead of `momentum`: the fraction of the run that the average covers, so that it follows the
+            length of the run; the momentum is 1 / (fraction x steps).
         ramp: whether the decay grows as above; False for the same decay in every step. Other types than the default one
             have their own rule.
 
     Raises:
-        ConfigError: `momentum` is out of range.
+        ConfigError: `momentum` or `run_fraction` is out of range.
     """
 
     def __init__(
@@ -58,18 +61,27 @@ class EMAHook(mmengine.hooks.EMAHook):
         update_buffers: bool = False,
         gamma: int | None = None,
         ramp: bool = True,
+        run_fraction: float | None = None,
     ):
         if momentum is not None and not 0 < momentum < 1:
             raise ConfigError(f'EMAHook: momentum is above 0 and below 1, and usually below 0.01; got {momentum}')
+        if run_fraction is not None and (momentum is not None or not 0 < run_fraction <= 1):
+            raise ConfigError(
+                f'EMAHook: run_fraction is above 0 and at most 1, and stands instead of momentum; got {run_fraction} '
+                f'and momentum={momentum}'
+            )
         optional = {key: value for key, value in dict(momentum=momentum, gamma=gamma).items() if value is not None}
         averages = dict(interval=interval, update_buffers=update_buffers, **optional)
         super().__init__(ema_type, strict_load, begin_iter, begin_epoch, **averages)
-        self.momentum, self.ramp = momentum or _DEFAULT_MOMENTUM, ramp
+        self.momentum, self.ramp, self.run_fraction = momentum or _DEFAULT_MOMENTUM, ramp, run_fraction
         self.start_weight = torch.tensor(0.0)  # of the first weights in the average
         self.warned_step: int | None = None
 
     def before_run(self, runner: RunnerLike) -> None:
         """Copy the model; the averages begin with its weights."""
+        if self.run_fraction is not None:
+            self.momentum = min(_MAX_MOMENTUM, 1 / (self.run_fraction * runner.max_iters))
+            self.ema_cfg['momentum'] = self.momentum
         self.src_model = runner.bare_model
         self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=runner.strategy.copy_source()))
 

@@ -29,7 +29,8 @@ class SaveHook(Hook):
     """Saves checkpoints during training, as `step_NNNNNNN.pth`, and the best one as `best.pth`.
 
     Args:
-        interval: steps between checkpoints, or epochs if the training loop counts these. The last step is saved, too.
+        interval: steps between checkpoints, or epochs if the training loop counts these; a float is a fraction of the
+            run. The last step is saved, too.
         interval_minutes: minutes between checkpoints, in addition to `interval`; None saves by steps or epochs alone.
         max_keep_ckpts: the number of newest checkpoints to keep, at least 1; `best.pth` is kept in addition.
         save_best: the name of a score, such as 'PCK@0.2'. When an evaluation improves it, the weights (the averaged
@@ -45,12 +46,13 @@ class SaveHook(Hook):
 
     def __init__(
         self,
-        interval: int = 1,
+        interval: float = 1,
         max_keep_ckpts: int = 2,
         save_best: str | None = None,
         interval_minutes: float | None = 10.0,
     ):
-        if interval < 1 or max_keep_ckpts < 1 or (interval_minutes is not None and interval_minutes <= 0):
+        is_too_short = interval <= 0 if isinstance(interval, float) else interval < 1
+        if is_too_short or max_keep_ckpts < 1 or (interval_minutes is not None and interval_minutes <= 0):
             raise ConfigError(
                 f'SaveHook: interval and max_keep_ckpts are at least 1; got {interval} and {max_keep_ckpts}; and '
                 f'interval_minutes is above 0; got {interval_minutes}'
@@ -73,7 +75,8 @@ class SaveHook(Hook):
         This is the start of the next step rather than the end of the last one, so that an evaluation that was due in
         between is part of the checkpoint.
         """
-        is_due = runner.iter % (self.interval * runner.train_loop.steps_per_unit) == 0
+        interval = runner.train_loop.interval_to_steps(self.interval, 'default_hooks.checkpoint.interval')
+        is_due = runner.iter % interval == 0
         if runner.iter and (is_due or self._is_time_for_save(runner)):
             self.save(runner)
 

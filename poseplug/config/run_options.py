@@ -1,0 +1,161 @@
+"""Common options of a run as changes of its config: length, batch size, learning rate, workers.
+
+A changed length takes everything with it that the config states for the old one: schedules, averages, intervals,
+phases.
+"""
+
+from __future__ import annotations
+
+__all__ = ['TIME_SETTINGS', 'change_run_length', 'change_run_options', 'set_loader_options']
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any
+
+from poseplug.config.build import require_setting
+from poseplug.core.errors import ConfigError
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# The settings of mmengine's schedules that count steps or epochs.
+TIME_SETTINGS = ('begin', 'end', 'T_max', 'milestones', 'step_size', 'total_steps', 'periods')
+_MAX_WARM_UP = 0.1  # fraction of a run whose length in steps is not known here
+_MAX_AVERAGE = 0.5  # fraction of the run that an average covers
+
+
+def change_run_options(
+    cfg: Any,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    num_workers: int | None = None,
+) -> Any:
+    """Change the common settings of a training.
+
+    Args:
+        cfg: the loaded config, which is changed.
+        epochs: the length of the run; everything that is stated for the old length follows.
+        batch_size: number of training samples of a batch.
+        lr: the learning rate of the optimizer; `auto_scale_lr` is switched off, since the rate is meant as given.
+        num_workers: number of processes that load samples, of every loader.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: the config has no such setting, or a number is out of range.
+
+    Example:
+        >>> from poseplug.config.load import load_config
+        >>> cfg = change_run_options(load_config('hrnet_w32_coco_256x192'), epochs=21, lr=5e-4)
+        >>> cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval, cfg.optim_wrapper.optimizer.lr
+        (21, 0.047619047619047616, 0.0005)
+    """
+    if epochs is not None:
+        change_run_length(cfg, epochs)
+    if batch_size is not None:
+        set_loader_options(cfg, ('train_dataloader',), batch_size=batch_size)
+    if num_workers is not None:
+        set_loader_options(cfg, _LOADERS, num_workers=num_workers)
+    if lr is not None:
+        if not lr > 0:
+            raise ConfigError(f'the learning rate is above 0; got {lr}')
+        require_setting(require_setting(cfg, 'optim_wrapper'), 'optimizer')['lr'] = lr
+        cfg['auto_scale_lr'] = None
+    return cfg
+
+
+def set_loader_options(
+    cfg: Any, loaders: Sequence[str] = _LOADERS, batch_size: int | None = None, num_workers: int | None = None
+) -> None:
+    """Set the batch size or the number of workers of loaders, of those that the config has.
+
+    Args:
+        cfg: the loaded config, which is changed.
+        loaders: keys of the config.
+        batch_size: number of samples of a batch; None leaves it as it is.
+        num_workers: number of processes that load samples; None leaves it as it is.
+    """
+    options = dict(batch_size=batch_size, num_workers=num_workers)
+    for loader in [cfg[key] for key in loaders if cfg.get(key) is not None]:
+        loader.update({key: value for key, value in options.items() if value is not None})
+
+
+def change_run_length(cfg: Any, epochs: int) -> None:
+    """Change the length of a run, and with it schedules, averages, intervals, training phases and pipeline switches.
+
+    What a config states in the unit of the old length becomes a fraction of the run. A warm-up in steps, whose fraction
+    of a run in epochs is not known before the data are read, takes at most a tenth of the run.
+
+    Args:
+        cfg: the loaded config, which is changed.
+        epochs: the new length, at least 1.
+
+    Raises:
+        ConfigError: the config does not say how long the run is, or `epochs` is below 1.
+    """
+    if epochs < 1:
+        raise ConfigError(f'a run has at least one epoch; got {epochs}')
+    train_cfg = require_setting(cfg, 'train_cfg')
+    counts_epochs = train_cfg.get('max_epochs') is not None
+    old_length = train_cfg.get('max_epochs') or train_cfg.get('max_steps')
+    if not isinstance(old_length, int):
+        raise ConfigError(f'train_cfg needs either max_steps or max_epochs; got {dict(train_cfg)}')
+    train_cfg['max_epochs'], train_cfg['max_steps'] = epochs, None
+    _scale_setting(train_cfg, 'val_interval', old_length)
+    _scale_setting((cfg.get('default_hooks') or {}).get('checkpoint') or {}, 'interval', old_length)
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in [schedules] if isinstance(schedules, MutableMapping) else schedules:
+        _scale_schedule(schedule, old_length, counts_epochs)
+    epoch_factor = epochs / old_length if counts_epochs else None
+    for part in [*_iterate_parts(cfg.get('custom_hooks')), *_iterate_parts(cfg.get('train_dataloader'))]:
+        _scale_part(part, old_length, epoch_factor)
+
+
+def _scale_setting(settings: MutableMapping[str, Any], key: str, old_length: int) -> None:
+    """Turn whole numbers, in the unit of the old length, into fractions of the run; 0 stays."""
+    value = settings.get(key)
+    if isinstance(value, list | tuple):
+        settings[key] = [_to_fraction(item, old_length) for item in value]
+    elif value is not None:
+        settings[key] = _to_fraction(value, old_length)
+
+
+def _to_fraction(value: Any, old_length: int) -> Any:
+    return min(1.0, value / old_length) if type(value) is int and value > 0 else value
+
+
+def _scale_schedule(schedule: MutableMapping[str, Any], old_length: int, counts_epochs: bool) -> None:
+    """Let a schedule follow the run."""
+    if schedule.get('by_epoch', True) == counts_epochs:
+        for key in TIME_SETTINGS:
+            _scale_setting(schedule, key, old_length)
+    elif not schedule.get('begin') and type(schedule.get('end')) is int:
+        schedule.setdefault('max_fraction', _MAX_WARM_UP)
+
+
+def _iterate_parts(value: Any) -> Iterator[MutableMapping[str, Any]]:
+    """The dicts with a type in a setting, at any depth."""
+    if isinstance(value, MutableMapping):
+        if 'type' in value:
+            yield value
+        value = list(value.values())
+    for item in value if isinstance(value, list | tuple) else []:
+        yield from _iterate_parts(item)
+
+
+def _scale_part(part: MutableMapping[str, Any], old_length: int, epoch_factor: float | None) -> None:
+    """Let a hook or a transform follow the run.
+
+    Args:
+        part: its settings, which are changed.
+        old_length: of the run, in steps or epochs.
+        epoch_factor: new over old length; None if the old one was in steps.
+    """
+    if part['type'] == 'EMAHook' and part.get('momentum'):
+        if epoch_factor is None:
+            part['run_fraction'] = min(_MAX_AVERAGE, 1 / (part.pop('momentum') * old_length))
+        else:
+            part['momentum'] = min(_MAX_AVERAGE, part['momentum'] / epoch_factor)
+    elif part['type'] == 'PhaseHook' and epoch_factor is not None:
+        part['phases'] = {str(round(int(key) * epoch_factor)): phase for key, phase in part['phases'].items()}
+    elif part['type'] == 'PipelineSwitch' and epoch_factor is not None:
+        part['switch_epoch'] = round(part['switch_epoch'] * epoch_factor)

@@ -1,0 +1,97 @@
+"""Schedules whose numbers are fractions of a run, so that they follow its length."""
+
+from __future__ import annotations
+
+__all__ = ['fraction_to_steps', 'resolve_schedule_lengths']
+
+from collections.abc import Mapping
+from typing import Any
+
+from poseplug.config.run_options import TIME_SETTINGS
+from poseplug.core.errors import ConfigError
+
+_MIN_WARM_UP_STEPS = 2  # in a single one, mmengine's linear warm-up would stay at its first factor
+
+
+def fraction_to_steps(value: float, max_iters: int, unit: int = 1, name: str = 'a length') -> int:
+    """Return a length in steps.
+
+    Args:
+        value: a float is a fraction of the run, from 0 to 1; a whole number counts `unit` steps each.
+        max_iters: number of steps of the run.
+        unit: number of steps that a whole number counts, as those of an epoch.
+        name: of the setting, for the message.
+
+    Raises:
+        ConfigError: a fraction is not between 0 and 1.
+
+    Example:
+        >>> fraction_to_steps(0.25, max_iters=1000), fraction_to_steps(3, max_iters=1000, unit=50)
+        (250, 150)
+    """
+    if not isinstance(value, float):
+        return value * unit
+    if not 0 <= value <= 1:
+        raise ConfigError(
+            f'{name}={value!r}: a number with a point is a fraction of the run, from 0 to 1; write a whole number of '
+            f'steps or epochs without one'
+        )
+    return round(value * max_iters)
+
+
+def resolve_schedule_lengths(
+    spec: Mapping[str, Any], max_iters: int, steps_per_epoch: int, name: str = 'param_scheduler'
+) -> dict[str, Any]:
+    """Return the settings of a schedule with every fraction of the run as a number of steps.
+
+    A schedule without fractions stays as it is. Otherwise it counts in steps; its whole numbers are epochs unless
+    `by_epoch=False`, as in mmengine. `max_fraction`, of a warm-up with a whole number as its end, is the fraction of
+    the run that it takes at most.
+
+    Args:
+        spec: the settings of mmengine's schedule.
+        max_iters: number of steps of the run.
+        steps_per_epoch: of the run.
+        name: of the setting, for messages.
+
+    Raises:
+        ConfigError: a fraction is not between 0 and 1.
+
+    Example:
+        >>> resolve_schedule_lengths(dict(type='MultiStepLR', milestones=[0.5, 0.75]), 200, steps_per_epoch=10)
+        {'type': 'MultiStepLR', 'milestones': [100, 150], 'by_epoch': False}
+    """
+    settings = dict(spec)
+    max_fraction = settings.pop('max_fraction', None)
+    times = {key: settings[key] for key in TIME_SETTINGS if settings.get(key) is not None}
+    if max_fraction is None and not any(_has_fraction(value) for value in times.values()):
+        return settings
+    unit = steps_per_epoch if settings.get('by_epoch', True) else 1
+    for key in ('convert_to_iter_based', 'epoch_length'):
+        settings.pop(key, None)
+    settings['by_epoch'] = False
+    for key, value in times.items():
+        title = f'{name}.{key}'
+        listed = value if isinstance(value, list | tuple) else [value]
+        steps = [fraction_to_steps(item, max_iters, unit, title) for item in listed]
+        settings[key] = steps if isinstance(value, list | tuple) else steps[0]
+    if 'end' in times:
+        settings['end'] = _limit_end(settings, max_fraction, max_iters, f'{name}.max_fraction')
+    for key in ('T_max', 'step_size', 'total_steps'):
+        if key in times:
+            settings[key] = max(1, settings[key])
+    return settings
+
+
+def _has_fraction(value: Any) -> bool:
+    listed = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(item, float) for item in listed)
+
+
+def _limit_end(settings: Mapping[str, Any], max_fraction: float | None, max_iters: int, name: str) -> int:
+    """The end of a schedule in steps: after its begin, and not beyond the fraction of the run that it may take."""
+    begin = settings.get('begin', 0)
+    end: int = settings['end']
+    if max_fraction is not None:
+        end = min(end, begin + fraction_to_steps(float(max_fraction), max_iters, name=name))
+    return max(end, begin + _MIN_WARM_UP_STEPS)
