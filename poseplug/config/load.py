@@ -19,6 +19,7 @@ from poseplug.config.merge import list_named_steps, merge_settings, reset_part
 from poseplug.config.settings import CONFIG_SETTINGS
 from poseplug.config.shipped import find_config
 from poseplug.core.errors import ConfigError, suggest_closest
+from poseplug.files.skeleton_file import is_skeleton_file, read_skeleton_fields
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None, training: bool = False) -> Config:
@@ -45,14 +46,25 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
     _import_custom_modules(options.get('custom_imports', imports[-1] if imports else None), path, options)
     settings: dict[str, Any] = {}
     for layer in layers:
+        _read_skeleton_file(layer.settings, layer.file.parent)
         settings = merge_settings(settings, layer.settings, format_path(layer.file))
     step_names = list_named_steps(settings)
     cfg = Config(settings, filename=str(path))
-    _merge_cfg_options(cfg, options)
+    merged_options = {**options}
+    if is_skeleton_file(options.get('skeleton')):
+        cfg['skeleton'] = read_skeleton_fields(merged_options.pop('skeleton'), Path())
+    _merge_cfg_options(cfg, merged_options)
     _check_config(cfg, options, training, step_names)
     for name in set(cfg) - set(CONFIG_SETTINGS):
         cfg.pop(name)  # a variable of the config, whose value is where it was used
     return cfg
+
+
+def _read_skeleton_file(settings: dict[str, Any], folder: Path) -> None:
+    """Replace a skeleton that is named by its file by the fields, so that the run's own config contains them."""
+    spec = settings.get('skeleton')
+    if isinstance(spec, str) and is_skeleton_file(spec):
+        settings['skeleton'] = {'_delete_': True, **read_skeleton_fields(spec, folder)}
 
 
 def _import_custom_modules(spec: Any, path: Path, options: Mapping[str, Any]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from poseplug.core.errors import AnnotationError, ConfigError, compose_message, suggest_closest
 from poseplug.core.skeleton import Skeleton
 from poseplug.core.skeleton_checks import normalize_keypoint_name
-from poseplug.files.json_file import JsonRows, describe_json_value, read_json
+from poseplug.files.json_file import JsonRows, describe_json_value
+from poseplug.files.skeleton_file import is_skeleton_file, read_skeleton_fields
 from poseplug.registry.skeletons import get_skeleton
 
 FILE_SKELETON = 'file'  # the setting that takes the skeleton from the annotation file
@@ -52,21 +53,7 @@ def load_skeleton_spec(spec: Any, folder: Path) -> Skeleton:
     Raises:
         ConfigError: there is no such skeleton, or its file cannot be read.
     """
-    if not isinstance(spec, str) or not spec.lower().endswith(('.json', '.yaml', '.yml')):
-        return get_skeleton(spec)
-    file = folder / spec if (folder / spec).is_file() or not Path(spec).is_file() else Path(spec)
-    if file.suffix.lower() == '.json':
-        fields = read_json(file)
-    else:
-        import yaml  # type: ignore[import-untyped]
-
-        try:
-            fields = yaml.safe_load(file.read_text(encoding='utf-8-sig'))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise AnnotationError(f'{file}: no readable YAML file ({error}); restore or correct it') from error
-    if not isinstance(fields, Mapping):
-        raise ConfigError(f'{file}: a skeleton has keypoints, limbs, sigmas, ...; found {describe_json_value(fields)}')
-    return get_skeleton({'name': file.stem, **fields})
+    return get_skeleton(read_skeleton_fields(spec, folder) if is_skeleton_file(spec) else spec)
 
 
 def select_categories(

@@ -1,0 +1,119 @@
+"""The labels of a data set that one model can learn: one list of keypoints, and images that are there."""
+
+from __future__ import annotations
+
+__all__ = ['choose_labels']
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from poseplug.core.errors import AnnotationError, compose_message, suggest_closest
+from poseplug.core.skeleton_checks import normalize_keypoint_name
+from poseplug.data.formats.base import LabeledImages
+
+
+def choose_labels(labels: LabeledImages, categories: Sequence[str] = ()) -> LabeledImages:
+    """Choose the categories to learn, and leave out images without a file.
+
+    Args:
+        labels: as read from any format.
+        categories: names, compared without case, blanks and hyphens; empty for all that have instances.
+
+    Returns:
+        New labels: categories that share one list of keypoints, their instances, and the images that are there. The
+        names of the images start from the folder that contains all of them. Notes count what was left out.
+
+    Raises:
+        AnnotationError: the files are damaged, no category has instances with keypoints, several have keypoints of
+            their own, or no image is there.
+    """
+    content = labels.content
+    _check_rows(labels, 'images', ('id', 'file_name'))
+    _check_rows(labels, 'annotations', ('image_id', 'category_id'))
+    _check_rows(labels, 'categories', ('id', 'name'))
+    chosen, notes = _choose_categories(labels, categories)
+    ids = {category['id'] for category in chosen}
+    images, folder, image_notes = _list_present_images(labels)
+    image_ids = {image['id'] for image in images}
+    of_category = [a for a in content['annotations'] if a['category_id'] in ids]
+    annotations = [a for a in of_category if a['image_id'] in image_ids]
+    if len(annotations) < len(of_category):
+        image_notes.append(f'{len(of_category) - len(annotations):,} instances of images that are not there left out')
+    if not annotations:
+        raise AnnotationError(f'{labels.path}: no instances are left on the images that are there')
+    chosen_content = {**content, 'images': images, 'annotations': annotations, 'categories': chosen}
+    return replace(labels, image_folder=folder, content=chosen_content, notes=[*labels.notes, *notes, *image_notes])
+
+
+def _check_rows(labels: LabeledImages, key: str, required: Sequence[str]) -> None:
+    """Raise unless every row of a list is an object with some keys."""
+    for index, row in enumerate(labels.content[key]):
+        missing = [name for name in required if not isinstance(row, Mapping) or name not in row]
+        if missing:
+            raise AnnotationError(
+                f'{labels.path}: {key}[{index}] has no {", ".join(missing)}; correct the file '
+                f'(poseplug dataset verify {labels.path} lists what is wrong)'
+            )
+
+
+def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The categories to learn with names of their keypoints, and notes."""
+    counts = Counter(a['category_id'] for a in labels.content['annotations'] if any(a.get('keypoints') or ()))
+    candidates = [category for category in labels.content['categories'] if counts[category['id']]]
+    if names:
+        candidates = [_find_category(labels, candidates, name) for name in names]
+    named = [_name_keypoints(labels, category) for category in candidates]
+    if not named:
+        raise AnnotationError(f'{labels.path}: no category has instances with keypoints; nothing can be learned')
+    if len({tuple(category['keypoints']) for category in named}) > 1:
+        counts_by_name = [(category['name'], len(category['keypoints'])) for category in named]
+        listed = ', '.join(f'{name!r} ({count} keypoints)' for name, count in counts_by_name)
+        raise AnnotationError(
+            f'{labels.path}: its categories have keypoints of their own: {listed}. Name one by --category'
+        )
+    notes = []
+    if any(not category.get('keypoints') for category in candidates):
+        notes.append('the file names no keypoints: they are called keypoint_1, keypoint_2, ... in its order')
+    num_others = sum(counts.values()) - sum(counts[category['id']] for category in named)
+    if num_others:
+        notes.append(f'{num_others:,} instances of other categories left out')
+    return named, notes
+
+
+def _find_category(labels: LabeledImages, candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The category of a name."""
+    for category in candidates:
+        if normalize_keypoint_name(str(category['name'])) == normalize_keypoint_name(name):
+            return category
+    names = [str(category['name']) for category in candidates]
+    listed = ', '.join(names) or 'none'
+    message = f'{labels.path}: no category {name!r} has instances'
+    raise AnnotationError(compose_message(message, suggest_closest(name, names), f'with instances: {listed}'))
+
+
+def _name_keypoints(labels: LabeledImages, category: Mapping[str, Any]) -> dict[str, Any]:
+    """The category with a list of names of its keypoints."""
+    if category.get('keypoints'):
+        return dict(category)
+    annotations = (a for a in labels.content['annotations'] if a['category_id'] == category['id'])
+    num_keypoints = max(len(annotation.get('keypoints') or ()) // 3 for annotation in annotations)
+    return {**category, 'keypoints': [f'keypoint_{k}' for k in range(1, num_keypoints + 1)]}
+
+
+def _list_present_images(labels: LabeledImages) -> tuple[list[dict[str, Any]], Path, list[str]]:
+    """The images that are there, named from the folder that contains all of them, that folder, and notes."""
+    folder = labels.image_folder.resolve()
+    paths = [Path(os.path.normpath(folder / str(image['file_name']))) for image in labels.content['images']]
+    present = [(image, path) for image, path in zip(labels.content['images'], paths, strict=True) if path.is_file()]
+    if not present:
+        first = f' (the first is {paths[0]})' if paths else ''
+        raise AnnotationError(f'{labels.path}: none of its {len(paths):,} images is there{first}; name --images DIR')
+    shared = Path(os.path.commonpath([path.parent for _, path in present]))
+    images = [{**image, 'file_name': path.relative_to(shared).as_posix()} for image, path in present]
+    num_missing = len(paths) - len(present)
+    notes = [f'{num_missing:,} images are not in {folder} and are left out'] if num_missing else []
+    return images, shared, notes
