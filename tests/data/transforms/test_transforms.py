@@ -124,6 +124,61 @@ def test_positive_degrees_rotate_clockwise_on_the_screen_and_a_scale_over_1_enla
     assert transform_points(rotated.image_to_input, np.array([47.5, 31.5])) == pytest.approx([47.5, 31.5])
 
 
+class GivenDraws:
+    """A generator that draws what it is given, in turn."""
+
+    def __init__(self, **draws):
+        self.draws = {kind: iter(values) for kind, values in draws.items()}
+
+    def standard_normal(self, size=None):
+        return np.array(next(self.draws['normal']))
+
+    def random(self, size=None):
+        return np.array(next(self.draws['random']))
+
+    def uniform(self, low, high, size=None):
+        return low + (high - low) * np.array(next(self.draws['uniform']))
+
+
+@pytest.mark.parametrize(('log2_scale', 'scale_draw', 'growth'), [
+    (False, -3.0, 0.65), (False, 0.5, 1.175), (False, 1.5, 1.35), (True, 1.5, 2 ** (0.35 * 1.5)), (True, -3.0, 2**-0.7),
+])  # fmt: skip
+def test_a_crop_grows_turns_and_moves_by_its_clipped_draws(log2_scale, scale_draw, growth):
+    settings = dict(scale_factor=0.35, degrees=40, rotate_prob=0.6, shift_factor=0.1, shift_prob=0.3)
+    transform, sample = build('NormalScaleRotate', log2_scale=log2_scale, **settings), make_sample([])
+    sample.rng = GivenDraws(normal=[[scale_draw, 1.0, -3.0], 0.75], random=[[0.59, 0.29]])
+    matrix = transform(sample).image_to_input
+    middle, right = transform_points(matrix, np.array([[47.5, 31.5], [57.5, 31.5]]))
+    assert middle == pytest.approx([47.5 + 0.1 * 96, 31.5 - 0.2 * 64])
+    angle = np.radians(0.75 * 40)
+    assert right - middle == pytest.approx(10 / growth * np.array([np.cos(angle), np.sin(angle)]))
+    sample.image_to_input, sample.rng = np.eye(3), GivenDraws(normal=[[0.0, 1.0, 1.0], 1.0], random=[[0.61, 0.31]])
+    assert transform(sample).image_to_input == pytest.approx(np.eye(3))
+
+
+def test_what_a_rotation_can_show_reaches_as_far_as_a_rotated_corner():
+    extent, size = np.array([48.0, 32.0]), SIZE
+    shifted, diagonal = np.array([48 + 3 * 0.1 * 96, 32 + 3 * 0.1 * 64]), np.hypot(48, 32)
+    turned = build('RandomScaleRotate', scale_factor=(0.5, 2.0), degrees=10, shift_factor=0.1)
+    cos, sin = np.cos(np.radians(10)), np.sin(np.radians(10))
+    assert turned.expand_half_extent(extent, size) == pytest.approx(2 * (cos * shifted + sin * shifted[::-1]))
+    assert build('RandomScaleRotate', scale_factor=(1.0, 2.0), degrees=120).expand_half_extent(
+        extent, size
+    ) == pytest.approx([diagonal, diagonal])
+
+
+def test_what_a_normal_scale_and_rotation_can_show_has_their_clipped_limits():
+    extent = np.array([48.0, 32.0])
+    shifted = np.array([48 + 2 * 0.1 * 96, 32 + 2 * 0.1 * 64])
+    for settings, expected in (
+        (dict(scale_factor=0.25, rotate_prob=0.0, shift_factor=0.1), 1.25 * shifted),
+        (dict(scale_factor=0.25, rotate_prob=0.0, log2_scale=True), np.sqrt(2) * extent),
+        (dict(scale_factor=0.0, degrees=45.0), [np.hypot(48, 32)] * 2),
+        (dict(scale_factor=0.0, degrees=5.0), np.cos(np.pi / 18) * extent + np.sin(np.pi / 18) * extent[::-1]),
+    ):
+        assert build('NormalScaleRotate', **settings).expand_half_extent(extent, SIZE) == pytest.approx(expected)
+
+
 def test_draws_fill_their_ranges_evenly():
     rotate, flip = build('RandomScaleRotate', scale_factor=(0.7, 1.3), degrees=40), build('RandomFlip')
     samples = [apply_transforms(make_sample([], seed=seed), rotate, flip) for seed in range(300)]
@@ -203,6 +258,35 @@ def test_colors_change_and_geometry_does_not():
     for c in range(3):  # one table per channel: equal pixels stay equal, brighter ones are never darker
         order = np.argsort(before[..., c], axis=None)
         assert (np.diff(after[..., c].ravel()[order].astype(int)) >= 0).all()
+
+
+def test_colors_are_changed_about_mid_gray_by_their_draws():
+    """Contrast by 1 + 0.5, the channels by 0.8, 1 and 1.2 of that, brightness by a twentieth of 256."""
+    sample = apply_transforms(make_sample([]), build('LetterboxImage'), build('Warp'))
+    values = np.array([0, 100, 128, 160, 255], np.uint8)
+    sample.inputs = np.repeat(values[None, None, :, None], 3, axis=3)
+    sample.rng = GivenDraws(uniform=[1.0, [0.0, 0.5, 1.0], 1.0])
+    changed = build('RandomColor', contrast=0.5, brightness=0.05, channel_gain=0.2)(sample).inputs[0, 0]
+    expected = (values.astype(float)[:, None] - 128) * 1.5 * np.array([0.8, 1.0, 1.2]) + 128 + 12.8
+    np.testing.assert_array_equal(changed, np.floor(np.clip(expected, 0, 255)))
+
+
+@pytest.mark.parametrize(('settings', 'draw', 'before', 'after'), [
+    (dict(hue_delta=60), 1.0, (0, 0, 200), (0, 200, 0)),  # red, a third of the circle on: green
+    (dict(hue_delta=60), 0.0, (0, 0, 200), (200, 0, 0)),  # backwards: blue
+    (dict(saturation_delta=51), 0.0, (0, 0, 255), (51, 51, 255)),  # from 255 to 204: the others are a fifth
+    (dict(value_delta=30), 1.0, (100, 100, 100), (130, 130, 130)),
+    (dict(value_delta=30), 0.0, (20, 20, 20), (0, 0, 0)),
+])  # fmt: skip
+def test_hue_saturation_and_value_are_shifted_by_their_draws(settings, draw, before, after):
+    transform = build('RandomHSV', **{'hue_delta': 0, 'saturation_delta': 0, 'value_delta': 0, **settings})
+    sample = apply_transforms(make_sample([]), build('LetterboxImage'), build('Warp'))
+    sample.inputs[:] = before
+    shape, sample.rng = sample.inputs.shape, GivenDraws(uniform=[[draw] * 3], random=[[0.49] * 3])
+    assert (transform(sample).inputs == after).all()
+    assert sample.inputs.shape == shape
+    sample.rng = GivenDraws(uniform=[[draw] * 3], random=[[0.5] * 3])
+    assert (transform(sample).inputs == after).all()  # no second change
 
 
 def test_a_color_change_of_zero_changes_nothing():
@@ -319,7 +403,7 @@ def test_the_warp_is_bicubic_where_asked():
     assert np.array_equal(cubic, expected)
 
 
-def draw_matrices(transform, count=3000):
+def draw_matrices(transform, count=1500):
     """(count, 3, 3) the matrices by which a transform multiplies that of a sample."""
     start = build('LetterboxImage')(make_sample([(10, 10)])).image_to_input
     matrices = []
@@ -397,10 +481,17 @@ def crop_half_body(labeled, normal) -> str:
     return min(means, key=lambda name: np.abs(means[name] - [47.5, 31.5]).max())
 
 
-@pytest.mark.parametrize(('normal', 'half'), [(-3.0, 'upper'), (0.49, 'upper'), (0.51, 'lower'), (3.0, 'lower')])
+@pytest.mark.parametrize(('normal', 'half'), [(-3.0, 'upper'), (0.49, 'upper'), (0.5, 'lower'), (3.0, 'lower')])
 def test_the_upper_body_is_cropped_for_a_normal_draw_below_a_half(normal, half):
     """Which is so in 69 % of cases: HRNet's recipe prefers the upper body."""
     assert crop_half_body(np.ones(14, bool), normal) == half
+
+
+def test_without_a_chance_the_smallest_draw_crops_no_half():
+    sample = make_sample(ALL_KEYPOINTS)
+    sample.rng = FixedDraws(0.0)
+    cropped = build('RandomHalfBody', prob=0.0, num_keypoints_half_body=4)(sample)
+    np.testing.assert_array_equal(cropped.image_to_input, np.eye(3))
 
 
 @pytest.mark.parametrize(('num_upper', 'half'), [(3, 'upper'), (2, 'lower'), (1, 'lower')])
@@ -433,6 +524,23 @@ def test_erasing_covers_rectangles_of_the_named_size_and_nothing_else():
     assert covered.sum() == len(columns) * len(rows)
     assert (sample.inputs[0][covered] == (1, 2, 3)).all()
     assert (before == 50).all()
+
+
+def test_erased_rectangles_lie_anywhere_and_noise_has_all_values():
+    corners, sample = [], apply_transforms(make_sample([]), build('LetterboxImage'), build('Warp'))
+    erase = build('RandomErase', prob=1.0, hole_size_range=(0.5, 0.5), fill=(255, 255, 255))
+    for seed in range(300):
+        sample.inputs, sample.rng = np.zeros((1, 6, 8, 3), np.uint8), np.random.default_rng(seed)
+        corners.append(np.argwhere(erase(sample).inputs[0, ..., 0])[0].tolist())
+    assert {tuple(corner) for corner in corners} == {(y, x) for y in range(4) for x in range(5)}
+    sample.inputs = np.zeros((1, 64, 96, 3), np.uint8)
+    noise = build('RandomErase', prob=1.0, hole_size_range=(1.0, 1.0), fill='noise')(sample).inputs
+    assert np.unique(noise).tolist() == list(range(256))
+
+
+def test_a_word_that_is_no_fill_is_an_error():
+    with pytest.raises(ConfigError, match="fill is a color .* or 'noise'; got 'black'"):
+        build('RandomErase', fill='black')
 
 
 @pytest.mark.parametrize(('method', 'average'), [('mean', np.mean), ('median', np.median)])
