@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from poseplug.fields.gaussians import draw_gaussians, merge_heatmaps
+from poseplug.fields.peak_arrays import drop_close_peaks
 from poseplug.fields.peaks import (
     CENTROID,
     PEAK_REFINEMENTS,
@@ -16,6 +17,7 @@ from poseplug.fields.peaks import (
     find_peaks,
     refine_by_centroid,
 )
+from poseplug.fields.refine import refine_keypoints
 
 
 def heatmap_of(*rows):
@@ -83,6 +85,22 @@ def test_peaks_are_sorted_by_image_keypoint_and_row():
     assert len(peaks.for_image(0, 3)) == 1
 
 
+def test_with_four_neighbors_equal_ones_are_no_peak_and_diagonal_ones_do_not_count():
+    heatmaps = heatmap_of([0.4, 0.4, 0.0, 0.0], [0.0, 0.0, 0.3, 0.0], [0.0, 0.0, 0.0, 0.2], [0.1, 0.0, 0.0, 0.2])
+    assert find_local_maxima(heatmaps, 0.05, num_neighbors=4).tolist() == [6, 12]
+    assert cells_of(find_peaks(heatmaps, 0.05, num_neighbors=4)) == [[2, 1], [0, 3]]
+    assert cells_of(find_peaks(heatmaps, 0.05)) == [[0, 0], [0, 3]]
+
+
+@pytest.mark.parametrize('kernel_size', [3, 7])
+def test_a_single_peak_is_refined_with_the_kernel_that_is_asked_for(kernel_size):
+    heatmaps = draw_gaussians(torch.tensor([[6.3, 7.6]]), torch.ones(1, dtype=torch.bool), (15, 15), 1.5)[None]
+    peaks = find_peaks(heatmaps, 0.5, refine='udp', kernel_size=kernel_size)
+    expected = refine_keypoints(heatmaps, torch.tensor([[[6, 8]]]), 'udp', kernel_size)[0]
+    np.testing.assert_array_equal(peaks.cells, expected)
+    assert peaks.scores.dtype == peaks.cells.dtype == np.float32
+
+
 def test_the_highest_of_a_heatmap_count_and_keep_their_order():
     heatmaps = torch.zeros(1, 2, 1, 9)
     heatmaps[0, :, 0, ::2] = torch.tensor([0.3, 0.9, 0.5, 0.1, 0.7])
@@ -96,6 +114,18 @@ def test_a_peak_too_near_an_earlier_one_is_dropped_unless_that_was_dropped():
     heatmaps = torch.zeros(1, 1, 1, 12)
     heatmaps[0, 0, 0, [0, 3, 6, 11]] = torch.tensor([0.2, 0.9, 0.5, 0.3])
     assert cells_of(find_peaks(heatmaps, 0.1, min_distance_cells=4.0)) == [[0, 0], [6, 0], [11, 0]]
+
+
+def test_the_distance_of_two_peaks_is_that_of_their_rows_and_columns():
+    indices = np.array([0, 3 * 12 + 2])  # 3 rows and 2 columns apart: 3.606 cells
+    assert drop_close_peaks(indices, 12, 144, 3.61).tolist() == [True, False]
+    assert drop_close_peaks(indices, 12, 144, 3.6).tolist() == [True, True]
+
+
+def test_of_two_close_peaks_the_upper_one_stays_or_the_left_one():
+    indices = np.array([5, 12 + 3])
+    assert drop_close_peaks(indices, 12, 144, 3.0).tolist() == [True, False]
+    assert drop_close_peaks(indices, 12, 144, 3.0, by_columns=True).tolist() == [False, True]
 
 
 @pytest.mark.parametrize('refine', ['taylor', CENTROID, 'quarter', 'none'])

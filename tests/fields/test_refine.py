@@ -213,6 +213,46 @@ def test_udp_is_the_published_formula_over_the_whole_heatmap(kernel_size):
     np.testing.assert_allclose(refine_keypoints(heatmaps, cells, 'udp', kernel_size), expected, atol=1e-3)
 
 
+def matched_udp_plainly(heatmap: np.ndarray, kernel_size: int, is_official: bool) -> np.ndarray:
+    """UDP-Pose's and MMPose's step over the whole heatmap, of any length."""
+    border = cv2.BORDER_REFLECT_101 if is_official else cv2.BORDER_CONSTANT
+    blurry = cv2.GaussianBlur(heatmap.astype(float), (kernel_size, kernel_size), 0, borderType=border)
+    low = blurry.min() if is_official else 0
+    stretched = (blurry - low) * heatmap.max() / (blurry.max() - low)
+    f = np.pad(np.log(stretched.clip(1e-3, 50)), 1, mode='edge')
+    y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    (a, b, _), (d, e, g), (_, i, j) = f[y : y + 3, x : x + 3]
+    cross = (j - g - i + 2 * e - d - b + a) / 2
+    eps = 0 if is_official else np.finfo(np.float32).eps
+    curves = np.array([[g - 2 * e + d + eps, cross], [cross, i - 2 * e + b + eps]])
+    return np.array([x, y]) - np.linalg.solve(curves, [(g - d) / 2, (i - b) / 2])
+
+
+@pytest.mark.parametrize('match', ['mmpose', 'official'])
+def test_the_matched_step_of_udp_is_that_of_the_whole_blurred_heatmap_of_any_height(match):
+    heatmaps = noisy_heatmaps() * torch.linspace(0.5, 1.5, 5)[:, None, None]
+    cells, _ = get_heatmap_maximum(heatmaps)
+    maps = heatmaps.numpy().reshape(-1, *heatmaps.shape[2:])
+    expected = np.array([matched_udp_plainly(m, 11, match == 'official') for m in maps]).reshape(cells.shape)
+    refined = refine_keypoints(heatmaps, cells, 'udp', 11, match)
+    np.testing.assert_allclose(refined, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_the_official_quarter_step_needs_room_on_both_axes_for_each_keypoint_by_itself():
+    heatmaps = torch.zeros(2, 2, 9, 9)
+    for n, (x, y) in enumerate([(4, 4), (1, 4), (4, 8), (6, 6)]):
+        heatmaps[n // 2, n % 2, y, x], heatmaps[n // 2, n % 2, y - 1, x - 1] = 1.0, 0.1
+        heatmaps[n // 2, n % 2, y, x - 1] = heatmaps[n // 2, n % 2, y - 1, x] = 0.5  # higher to the left and above
+    cells, _ = get_heatmap_maximum(heatmaps)
+    refined = refine_keypoints(heatmaps, cells, 'quarter', match='official')
+    assert refined.tolist() == [[[3.75, 3.75], [1, 4]], [[4, 8], [5.75, 5.75]]]
+
+
+def test_unrefined_peaks_have_the_precision_of_the_heatmaps():
+    cells = torch.tensor([[[1, 2]]])
+    assert refine_keypoints(torch.zeros(1, 1, 4, 4), cells, 'none').dtype == torch.float32
+
+
 def test_udp_makes_no_step_beyond_the_reach_of_its_blur():
     """Over a ridge that rises from 1 to 1.01 along x the expansion sees a summit far outside the heatmap."""
     heatmaps = torch.exp(-((torch.arange(20.0) - 9.3) ** 2) / 8)[:, None] * torch.linspace(1, 1.01, 30)

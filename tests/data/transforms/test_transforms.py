@@ -283,10 +283,11 @@ def test_hue_saturation_and_value_are_shifted_by_their_draws(settings, draw, bef
     sample = apply_transforms(make_sample([]), build('LetterboxImage'), build('Warp'))
     sample.inputs[:] = before
     shape, sample.rng = sample.inputs.shape, GivenDraws(uniform=[[draw] * 3], random=[[0.49] * 3])
-    assert (transform(sample).inputs == after).all()
-    assert sample.inputs.shape == shape
+    assert transform(sample).inputs.shape == shape
+    assert np.abs(sample.inputs - np.array(after)).max() <= 1  # OpenCV rounds
+    changed = sample.inputs.copy()
     sample.rng = GivenDraws(uniform=[[draw] * 3], random=[[0.5] * 3])
-    assert (transform(sample).inputs == after).all()  # no second change
+    assert np.abs(transform(sample).inputs.astype(int) - changed).max() <= 1  # no second change
 
 
 def test_a_color_change_of_zero_changes_nothing():
