@@ -103,6 +103,9 @@ def test_a_number_out_of_range_is_refused_by_name(registry, part_name, setting, 
     (TRANSFORMS, 'MultiScaleCrop', 'scales', ()),
     (TRANSFORMS, 'FitImage', 'max_side', 16),
     (TRANSFORMS, 'Warp', 'fill_color', 128),
+    (CODECS, 'Heatmap', 'min_value', 1.0),
+    (CODECS, 'Heatmap', 'stride', 0.5),
+    (CODECS, 'Heatmap', 'stride', 193),
 ], ids=str)  # fmt: skip
 def test_a_slip_of_units_or_order_is_refused_by_name(registry, part_name, setting, value):
     with pytest.raises(ConfigError, match=f'{part_name}: {setting} is .*; got '):

@@ -51,3 +51,14 @@ def test_flipped_fields_fall_where_the_table_says(table_rows):
         else:
             expected = (-0.25, 0) if 'quarter' in flipped else (0.75, 1)
             assert (shift, grid.flip_shift) == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize('name', [name for name in list_builtin_parts(CODECS) if hasattr(CODECS.get(name), 'fields')])
+def test_every_channel_of_every_field_has_a_name_and_a_channel_that_a_flip_exchanges_it_with(name):
+    codec = build(f'{name}(radius_factor=0.1)' if name == 'UDPCombined' else name)
+    counts = {field: codec.fields[field] for field in codec.fields}
+    assert {field: sorted(order) for field, order in codec.flip_channels.items()} == {
+        field: list(range(count)) for field, count in counts.items()
+    }
+    if name != 'PAF':  # limbs have no names of keypoints
+        assert {field: len(set(names)) for field, names in codec.name_channels(COCO.keypoints).items()} == counts

@@ -94,6 +94,19 @@ def test_the_numbers_of_instances_and_candidates_are_limited():
     assert build(nms_pre=4).decode(fields).keypoints[:, 0, 0].tolist() == [0, 1, 2, 3]
 
 
+def test_what_the_limits_drop_is_logged(caplog):
+    caplog.set_level('INFO', logger='poseplug')
+    boxes = [[20.0 * n, 0, 20 * n + 5, 5] for n in range(6)]
+    fields = build_fields([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], boxes)
+    build(nms_pre=6, max_instances=6).decode(fields)
+    assert caplog.text == ''
+    build(nms_pre=4, max_instances=3).decode(fields)
+    assert (
+        'image 0: nms_pre=4 dropped 2 of 6 cells above score_threshold, max_instances=3 dropped 1 of 4 instances'
+        in caplog.text
+    )
+
+
 def test_an_image_does_not_depend_on_its_batch():
     generator = torch.Generator().manual_seed(0)
     low = torch.rand(3, 40, 2, generator=generator) * 50
@@ -155,9 +168,11 @@ def test_bfloat16_is_decoded_in_single_precision():
 
 def test_fields_are_gathered_by_cell_also_where_they_are_common_to_all_images():
     fields = {'score': torch.arange(6.0).view(2, 3), 'points': torch.arange(6.0).view(3, 2)}
+    fields['strides'] = torch.tensor([8.0, 16.0, 32.0])
     gathered = gather_cell_fields(fields, torch.tensor([1, 0]), torch.tensor([2, 0]))
     assert gathered['score'].tolist() == [5, 0]
     assert gathered['points'].tolist() == [[4, 5], [0, 1]]
+    assert gathered['strides'].tolist() == [32, 8]
 
 
 def test_settings_are_frozen_and_survive_copying():

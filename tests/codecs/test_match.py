@@ -167,6 +167,40 @@ def test_a_distribution_in_one_cell_expects_the_pixel_of_mmposes_grid():
         assert poses.keypoint_scores.item() == 1.0
 
 
+def test_mmpose_scores_the_integral_by_one_and_we_by_the_height_of_the_peak():
+    probs = torch.full((1, 1, 64, 48), 1 / (64 * 48))
+    for match, score in (('mmpose', 1.0), ('poseplug', (2 * np.pi * 2**2) / (64 * 48))):  # sigma is 8 px, 2 cells
+        codec = Integral(ONE, SIZE, match=match, sigma_px=8.0)
+        poses = codec.decode({'heatmap': probs, 'keypoints': soft_argmax(probs, SIZE, codec.aligned)})
+        assert poses.keypoint_scores.item() == pytest.approx(score, rel=1e-3)
+
+
+def dark_step_plainly(line: np.ndarray, kernel_size: int) -> float:
+    """DARK's step along a line: blur, scale back, clip, logarithm, repeat the ends, one Newton step of two bins."""
+    smooth = cv2.GaussianBlur(line[None], (kernel_size, 1), 0, borderType=cv2.BORDER_CONSTANT)[0]
+    n = int(line.argmax())
+    near = smooth[max(n - 2, 0) : n + 3]
+    f = np.pad(np.log((smooth * line.max() / near.max()).clip(1e-3, 50)), 2, mode='edge')[n : n + 5]
+    return (f[1] - f[3]) / 2 / ((f[4] - 2 * f[2] + f[0]) / 4)
+
+
+def test_a_step_of_dark_has_any_length_in_mmpose_and_none_beyond_the_blur_in_ours():
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(0.1, 1, (300, 1, 24))
+    noise[:40, :, 0], noise[40:80, :, 1], noise[80:120, :, 23] = 1.1, 1.1, 1.1  # also at the ends
+    lines = {'x': torch.from_numpy(noise), 'y': torch.ones(300, 1, 24, dtype=torch.float64)}
+    settings = dict(simcc_split_ratio=1, sigma=2.0, refine='dark')
+    mmpose, ours = (
+        SimCC(ONE, (24, 24), match=match, **settings).decode(lines).keypoints[:, 0, 0].numpy()
+        for match in ('mmpose', 'poseplug')
+    )
+    bins = noise[:, 0].argmax(axis=-1)
+    steps = np.array([dark_step_plainly(line, 11) for line in noise[:, 0]])
+    np.testing.assert_allclose(mmpose - bins, steps, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(ours - bins, np.where(abs(steps) <= 5, steps, 0), rtol=1e-3, atol=1e-3)
+    assert 5 < (abs(steps) > 5).sum() < 150
+
+
 def test_positions_are_corrected_by_the_sum_of_the_exponentials():
     """A cell of 3 among 63 of 0: the sum C of the exponentials is 63 + e³ = 83.0855, and x becomes
     C / (C - 1) (x - 1 / (2 C)) = 1.012183 (x - 0.006018)."""

@@ -340,3 +340,11 @@ def test_the_heatmap_codec_may_be_built_already():
 def test_fields_that_do_not_fit_are_an_error_that_names_both(fields):
     with pytest.raises(MismatchError, match="'coco18' are a heatmap of 18 .* and a paf of 38"):
         PAF(COCO18, SIZE).decode({name: torch.zeros(shape) for name, shape in fields.items()})
+
+
+def test_heatmaps_of_keypoints_that_no_instance_has_may_have_no_weight():
+    peaks = dict(type='Heatmap', unlabeled='ignore')
+    codec = CODECS.build(dict(type='PAF', input_size=SIZE, heatmap_codec=peaks), skeleton=CROSS)
+    keypoints, visible = torch.full((1, 2, 3, 2), 50.0), torch.tensor([[[2, 0, 0], [0, 1, 0]]])
+    weights = codec.encode(keypoints, visible).weights['heatmap']
+    assert weights.tolist() == [[1.0, 1.0, 0.0, *[1.0] * (codec.fields['heatmap'] - 3)]]

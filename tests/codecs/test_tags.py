@@ -244,3 +244,16 @@ def test_the_heatmap_codec_may_be_built_already():
 def test_maps_of_another_size_are_an_error_that_names_both():
     with pytest.raises(MismatchError, match=r'\(52, 44\) cells from an input of \(208, 176\) px'):
         Tags(COCO, SIZE).decode({'heatmap': torch.zeros(1, 17, 8, 8), 'tags': torch.zeros(1, 17, 8, 8)})
+
+
+def test_keypoints_are_grouped_from_the_trunk_outwards():
+    skeleton = Skeleton('some', ('left_ankle', 'nose', 'right_wrist', 'left_hip', 'left_elbow', 'left_big_toe'))
+    assert Tags(skeleton, SIZE).keypoint_order_indices == [1, 3, 4, 2, 0, 5]
+
+
+def test_smoothed_heatmaps_find_the_peaks_and_the_raw_ones_score_them():
+    codec = Tags(TWO, SIZE, heatmap_codec=dict(type='Heatmap', smoothing_kernel_size=5))
+    width, height = codec.grid.size
+    fields = {'heatmap': torch.zeros(1, 2, height, width), 'tags': torch.zeros(1, 2, height, width)}
+    fields['heatmap'][0, :, 20, 30] = 0.9
+    assert_close(codec.decode(fields).keypoint_scores, torch.tensor([[0.9, 0.9]]))
