@@ -103,3 +103,9 @@ def test_fractions_and_means_ignore_what_is_not_labeled():
     assert pck_per_keypoint(distances, 0.2) == pytest.approx(np.array([0.5, np.nan, 0.5]), nan_ok=True)
     assert nanmean(np.array([1.0, np.nan, 3.0])) == 2
     assert np.isnan(nanmean(np.array([np.nan])))
+
+
+def test_occluded_keypoints_match_like_visible_ones():
+    record = make_record(ANNOTATED, ANNOTATED + 100, visible=[[1, 1], [1, 1]])
+    distances, _ = normalize((make_poses(ANNOTATED + 103, ANNOTATED + 1), record))
+    assert distances == pytest.approx(np.sqrt(2) * np.array([[1, 1], [3, 3]]))

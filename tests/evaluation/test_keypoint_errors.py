@@ -112,3 +112,12 @@ def test_resamples_without_a_counted_image_say_nothing():
     ratios = bootstrap_ratios(numerators, denominators)
     assert np.isnan(ratios).any()
     assert summarize_resamples(ratios) == [(0.5, 0.5, 0.5)]
+
+
+def test_an_image_without_labels_has_no_keypoint_and_no_similarity():
+    unlabeled = build_image([], visible=np.zeros((2, 3)))
+    errors = collect_keypoint_errors(PredictionFile('run', SKELETON, [unlabeled, build_image([ONE, TWO])]))
+    assert np.isnan(errors.oks).tolist() == [True, False]
+    assert errors.image_indices.tolist() == [1] * 6
+    assert errors.count_kinds().sum(axis=1).tolist() == [0, 6]
+    assert errors.count_kinds(errors.keypoint_indices == 0).sum(axis=1).tolist() == [0, 2]

@@ -65,3 +65,9 @@ def test_a_size_describes_itself_and_why_an_instance_may_lack_it():
 def test_what_the_skeleton_cannot_serve_is_refused(rule, message):
     with pytest.raises(ConfigError, match=message):
         SizeNormalizer.from_rule(Skeleton('bare', ('a', 'b')), rule, 'PCK')
+
+
+def test_an_instance_without_labels_leaves_the_others_their_size():
+    flags = np.array([[2, 2, 0], [2, 0, 1]])
+    record = create_annotated_record(Path('a.jpg'), 'a', np.repeat(POINTS, 2, axis=0), flags)
+    assert SizeNormalizer.from_rule(FACE, 'torso', 'PCK')(record, FACE).tolist() == [0, 3]

@@ -9,11 +9,19 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.crowdpose_ap import CrowdPoseAP
 from poseplug.evaluation.oks_ap import COCO_STATS, OKSAP
 from poseplug.evaluation.oks_evaluators import get_oks_evaluator
+from poseplug.evaluation.whole_body_ap import WholeBodyAP
 from poseplug.skeletons.coco import COCO
 from poseplug.testing import change_record, create_annotated_record
+
+FACE = Skeleton(
+    'face', ('left_eye', 'right_eye', 'mouth'), sigmas=(0.025, 0.025, 0.05),
+    groups=dict(eyes=('left_eye', 'right_eye'), mouth=('mouth',)),
+)  # fmt: skip
+FACE_POINTS = np.array([[[100.0, 100.0], [140.0, 100.0], [120.0, 150.0]]])
 
 
 def has_xtcocotools() -> bool:
@@ -124,6 +132,49 @@ def test_the_numbers_of_crowdpose_are_those_that_the_package_prints(tmp_path):
     file.write_text(json.dumps(dataset))
     expected = summarize_with_faster_coco(metric.collector, str(file), 'keypoints_crowd')
     assert list(metric.compute_stats().values()) == pytest.approx(expected, abs=5.1e-5)
+
+
+@pytest.mark.parametrize('metric_type', [OKSAP, CrowdPoseAP, WholeBodyAP])
+def test_an_evaluator_without_a_meaning_is_refused_by_the_metric(metric_type):
+    name = metric_type.__name__
+    with pytest.raises(
+        ConfigError, match=f"^{name}: evaluator is one of 'faster-coco-eval', 'xtcocotools'; got 'coco'"
+    ):
+        metric_type(FACE, evaluator='coco')
+
+
+def test_scores_of_keypoints_are_ones_unless_they_are_asked_for():
+    metric = OKSAP(FACE)
+    record = create_annotated_record(Path('a.jpg'), 'a', FACE_POINTS, np.full((1, 3), 2), areas=np.array([1e4]))
+    metric.update(Poses(FACE_POINTS, np.array([[0.25, 0.5, 0.0]]), np.ones(1)), record)
+    for asked, scores in ((False, [1, 1, 1]), (True, [0.25, 0.5, 0])):
+        assert metric.collector.to_coco_results(keypoint_scores=asked)[0]['keypoints'][2::3] == scores
+    stats = metric.compute_stats()
+    assert (stats['AP'], stats['AP_medium'], stats['AP_large']) == (1, -1, 1)  # -1: no instance of medium size
+
+
+def test_an_unlabeled_part_is_ignored_and_a_wrong_one_is_missed():
+    values = []
+    for flags in ([2, 2, 0], [2, 2, 1]):
+        metric = WholeBodyAP(FACE)
+        for name, visible in (('a', [2, 2, 2]), ('b', flags)):
+            record = create_annotated_record(Path(name), name, FACE_POINTS, np.array([visible]), areas=np.array([1e4]))
+            wrong = [[0, 0], [0, 0], [0, 99.0 * (name == 'b')]]
+            metric.update(Poses(FACE_POINTS + wrong, np.ones((1, 3)), np.ones(1)), record)
+        values.append(metric.compute().values)
+    assert [value['AP/eyes'] for value in values] == [100, 100]
+    assert [value['AR/mouth'] for value in values] == [100, 50]
+
+
+def test_the_area_of_an_ignored_crowd_is_that_of_its_box():
+    metric = CrowdPoseAP(FACE)
+    region = np.array([[0.0, 0, 60, 50]])
+    record = create_annotated_record(
+        Path('a.jpg'), 'a', FACE_POINTS, np.full((1, 3), 2), ignored_boxes=region, boxes=np.array([[0, 0, 200.0, 100]])
+    )
+    metric.update(Poses(FACE_POINTS, np.ones((1, 3)), np.ones(1)), record)
+    areas = [annotation['area'] for annotation in metric.collector.to_coco_dataset()['annotations']]
+    assert areas == pytest.approx([0.53 * 200 * 100, 0.53 * 60 * 50])
 
 
 def test_an_evaluator_that_cannot_be_imported_says_how_to_install_it(monkeypatch):

@@ -167,3 +167,11 @@ def test_an_unknown_size_is_refused_and_a_size_that_the_data_lack_is_noted():
     assert scores.notes == [
         '1 of 1 instances are excluded: the data set has no head size of them to normalize by (first: made)'
     ]
+
+
+def test_the_fraction_of_a_keypoint_is_that_of_its_instances():
+    metric = PCK(TRIANGLE)
+    for shift in (1.0, 3.0):
+        points = np.array(ANNOTATED, float) + [[shift, 0], [0, 0], [0, 2.5]]
+        metric.update(make_poses(points), make_record(ANNOTATED))
+    assert metric.compute_per_keypoint(0.2).tolist() == [0.5, 1, 0]

@@ -73,3 +73,9 @@ def test_invalid_settings_are_refused():
         PCKh(BODY, head_size='box')
     with pytest.raises(ConfigError, match='leaves no keypoint'):
         PCKh(BODY, excluded_keypoints=BODY.keypoints)
+
+
+@pytest.mark.parametrize('setting', ['average', 'head_size'])
+def test_a_word_without_a_meaning_is_refused_by_metric_and_setting(setting):
+    with pytest.raises(ConfigError, match=f"^PCKh: {setting} is one of .*; got 'middle'"):
+        PCKh(BODY, **{setting: 'middle'})

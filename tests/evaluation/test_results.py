@@ -198,3 +198,18 @@ def test_a_metric_of_a_plugin_that_needs_more_than_annotations_have_is_left_alon
 
     assert list_possible_scores(lambda: [NeedsBoxes()], [make_record('a')], 'val_evaluator') is None
     assert 'val_evaluator cannot be tried on annotations (AttributeError' in caplog.text
+
+
+def test_metrics_are_tried_on_the_first_instance_of_a_record_alone():
+    class CountInstances(Metric):
+        skeleton = COCO
+
+        def update(self, predictions, record):
+            self.shapes = predictions.keypoints.shape, predictions.keypoint_scores.shape
+
+        def compute(self):
+            return MetricResult({str(shape): 1.0 for shape in self.shapes})
+
+    records = [make_record('a', num_instances=3)]
+    scores = list_possible_scores(lambda: [CountInstances()], records, 'val_evaluator')
+    assert set(scores.values) == {'(1, 17, 2)', '(1, 17)'}

@@ -145,3 +145,20 @@ def test_the_command_prints_and_writes_tables(tmp_path, capsys):
 def test_the_first_line_names_the_keypoints(tmp_path):
     header = json.loads(write_run(tmp_path / 'a.jsonl', 0.0).read_text().splitlines()[0])
     assert header['keypoints'] == ['a', 'b', 'c']
+
+
+def test_a_line_has_what_was_annotated_in_the_image(tmp_path):
+    line = json.loads(write_run(tmp_path / 'a.jsonl', 0.0).read_text().splitlines()[1])
+    (annotated,) = line['annotated']
+    assert set(annotated) == {'keypoints', 'box', 'area', 'annotation_id'}
+    assert (annotated['box'], annotated['area']) == ([0, 0, 100, 100], 10_000)
+
+
+def test_instances_with_equal_boxes_or_equal_keypoints_are_distinct_subjects(tmp_path):
+    points, boxes = np.zeros((3, 3, 2)), np.array([[0.0, 0, 50, 50], [0, 0, 60, 50], [0, 0, 60, 50]])
+    points[2] = 30
+    instances = Instances.from_annotations(points, np.full((3, 3), 2), boxes=boxes, areas=np.full(3, 1e4))
+    record = Record(Path('a.jpg'), 'a', instances, source='set')
+    pairs = [(record.put_first(i), predict(points[[i]])) for i in range(3)]
+    write_predictions(tmp_path / 'a.jsonl', pairs, SKELETON)
+    assert read_predictions(tmp_path / 'a.jsonl').images[0].subjects.tolist() == [0, 1, 2]
