@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from poseplug.core.crops import round_up_size
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import image_center, scale_of_matrix, transform_points
 from poseplug.core.sample import Sample, SampleKey
+from poseplug.data.image_warp import reduced_to_full_matrix
 from poseplug.data.transforms.full_image import (
     CenterOnInstance,
     FitImage,
@@ -116,3 +118,17 @@ def test_the_mask_is_aligned_with_the_first_view():
     assert masked.mask[rows, :31].max() == 0
     assert masked.mask[rows, 33:].min() == 1
     assert masked.mask[:4].min() == 1, 'outside the image everything takes part in the loss'
+
+
+@pytest.mark.parametrize(('size', 'divisor', 'expected'), [
+    ((0.4, 3.0), 1, (1, 3)), ((64.00001, 65.0), 32, (64, 96)), ((31.0, 1.5), 2, (32, 2)),
+])  # fmt: skip
+def test_sizes_are_rounded_up_to_whole_multiples_but_for_rounding_errors(size, divisor, expected):
+    assert round_up_size(np.array(size), divisor) == expected
+
+
+@pytest.mark.parametrize('reduction', [1, 2, 4, 8])
+def test_a_reduced_pixel_stands_in_the_middle_of_its_block(reduction):
+    matrix, block = reduced_to_full_matrix(reduction), np.arange(reduction)
+    middles = [[block.mean()] * 2, [(block + reduction).mean(), (block + 2 * reduction).mean()]]
+    assert transform_points(matrix, np.array([[0.0, 0], [1, 2]])) == pytest.approx(np.array(middles))

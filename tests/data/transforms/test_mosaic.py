@@ -123,6 +123,32 @@ def test_ignored_regions_of_all_tiles_are_masked():
     assert sample.mask.mean() > 0.9
 
 
+def test_tiles_end_at_the_border_of_the_mosaic_and_every_instance_has_a_box():
+    sample = transform_sample(Mosaic(SIZE, center_range=(1.5, 1.5)), fit_longer_side())
+    regions = np.array([tile.region for tile in sample.image.tiles])
+    point = np.array([1.5 * 96, 1.5 * 64]) - 0.5
+    width, height = 80 * 16 / 15, 64  # of an image that fits the input
+    x, y = (point[0] - width, point[0], 191.5), (point[1] - height, point[1], 127.5)
+    expected = [(x[n % 2], y[n // 2], x[n % 2 + 1], y[n // 2 + 1]) for n in range(4)]
+    np.testing.assert_allclose(regions, expected)
+    assert sample.record.instances.has_box.dtype == bool
+    assert sample.record.instances.has_box.all()
+
+
+def test_the_other_image_of_a_blend_lies_anywhere_in_the_input_in_its_size():
+    free_px, offsets = np.array([96 - 80 * 8 / 15, 64 - 60 * 8 / 15]), []
+    for seed in range(60):
+        sample = transform_sample(fit_longer_side(), MixUp(SIZE, ratio_range=(0.5, 0.5)), seed=seed)
+        (overlay,) = sample.image.overlays
+        assert overlay.size == sample.image.size
+        low, high = transform_points(sample.image_to_input, overlay.tiles[0].region.reshape(2, 2))
+        np.testing.assert_allclose(high - low, [80 * 8 / 15, 60 * 8 / 15])
+        offsets.append((low + 0.5) / free_px)
+    assert np.min(offsets, axis=0) == pytest.approx([0, 0], abs=0.1)
+    assert np.max(offsets, axis=0) == pytest.approx([1, 1], abs=0.1)
+    assert abs(np.corrcoef(np.transpose(offsets))[0, 1]) < 0.5
+
+
 @pytest.mark.parametrize('first', [[], [Mosaic(SIZE)]])
 def test_a_blend_shows_both_images_at_half_light_with_the_instances_of_both(first):
     alone = transform_sample(*first, fit_longer_side())
@@ -177,6 +203,14 @@ def test_transforms_switch_at_an_epoch():
     assert not isinstance(transform_sample(switch, epoch=3).image, ImageMosaic)
     with pytest.raises(ConfigError, match='switch_epoch is a whole number from 0 on'):
         PipelineSwitch(SIZE, -1, [])
+
+
+def test_what_a_switch_can_show_is_the_larger_extent_of_both_lists():
+    shift, larger_shift = dict(type='RandomShift', shift_factor=0.1), dict(type='RandomShift', shift_factor=0.2)
+    rotate = dict(type='RandomScaleRotate', scale_factor=(0.5, 1.0), degrees=0)
+    for first, later in (([rotate, shift], [larger_shift]), ([larger_shift], [rotate, shift])):
+        extent = PipelineSwitch((100, 50), 3, first, later).expand_half_extent(np.array([1.0, 15.0]), (100, 50))
+        assert extent == pytest.approx([2 * (1 + 10), 2 * (15 + 5)])  # the shift comes last, and is undone first
 
 
 def test_gray_has_no_hue_and_changes_in_value_alone():
