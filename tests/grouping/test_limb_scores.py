@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from poseplug.core.errors import ConfigError
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.limbs import encode_limb_fields
 from poseplug.fields.peak_arrays import Peaks
@@ -215,3 +216,16 @@ def test_limbs_do_not_exclude_each_other(method):
     assert match_pairs(pairs, np.array([0.5, 0.6]), 3, method) == [[(0, 1, 0.5)], [], [(0, 1, 0.6)]]
     no_pairs = PeakPairs(*np.zeros((3, 0), int))
     assert match_pairs(no_pairs, np.zeros(0), 2, method) == [[], []]
+
+
+def test_peaks_beyond_the_field_count_as_in_its_outermost_cells():
+    rng = np.random.default_rng(0)
+    paf = rng.uniform(0.5, 1, (2, 5, 12)).astype(np.float32)
+    beyond, clipped = ((0, -0.4, -0.3), (1, 11.4, 4.2)), ((0, 0, 0), (1, 11, 4))
+    assert scores_of(paf, *beyond) == scores_of(paf, *clipped) != []
+
+
+@pytest.mark.parametrize('name', ['peak_threshold', 'paf_threshold', 'short_limb_fraction', 'min_mean_score'])
+def test_a_fraction_of_the_rules_above_1_is_refused_by_name(name):
+    with pytest.raises(ConfigError, match=f'^parser: {name} is a number from 0 to 1; got 1.5'):
+        PAFRules(**{name: 1.5})

@@ -132,3 +132,14 @@ def test_soft_suppression_lowers_the_scores_of_similar_instances():
     assert soft_oks_nms(*arguments, threshold=0.5).tolist() == [0, 2, 1]
     assert soft_oks_nms(*arguments, threshold=0.5, max_instances=2).tolist() == [0, 2]
     assert soft_oks_nms(np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), SIGMAS).tolist() == []
+
+
+def test_soft_suppression_lowers_a_score_by_the_square_of_the_oks():
+    """At an OKS of 0.5 by exp(-0.25 / 0.5): 0.8 falls to 0.485, which stays above 0.48 and falls below 0.49."""
+    keypoints, _, areas = random_instances(5, 1)
+    distances = np.sqrt(2 * areas[0] * np.log(2)) * 2 * SIGMAS
+    similar = keypoints + distances[:, None] * [0.6, 0.8]
+    three = np.concatenate([keypoints, similar, keypoints + 1000])
+    for third, order in ((0.48, [0, 1, 2]), (0.49, [0, 2, 1])):
+        arguments = (three, np.array([0.9, 0.8, third]), np.repeat(areas, 3), SIGMAS)
+        assert soft_oks_nms(*arguments, threshold=0.5).tolist() == order

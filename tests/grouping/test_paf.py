@@ -13,9 +13,11 @@ import torch
 from poseplug.codecs.paf import PAF
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
 from poseplug.data.sources.coco import CocoSource
 from poseplug.evaluation.oks_ap import OKSAP
-from poseplug.grouping.paf import parse_paf
+from poseplug.grouping.paf import parse_paf, parse_paf_batch
+from poseplug.grouping.paf_rules import PAFRules
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.testing import change_record
 
@@ -48,6 +50,52 @@ def test_tensors_of_several_images_another_stride_and_another_preset_are_accepte
     empty, poses = parse_paf(fields, 'coco18', 'matlab', stride=4, offset=0, refine='none')
     assert (len(empty), len(poses)) == (0, 1)
     assert poses.keypoints[0, 2:5].tolist() == [[4, 12], [20, 12], [36, 12]]
+
+
+def parse_single_channels(heatmaps, stride=8.0, limbs=(), paf=None, raw_heatmaps=None, **rules):
+    """The instances of one image whose keypoints are connected by `limbs` alone."""
+    names = 'abcd'[: heatmaps.shape[1]]
+    skeleton = Skeleton('some', tuple(names), limbs=limbs)
+    paf = torch.zeros(1, 2 * len(limbs), *heatmaps.shape[2:]) if paf is None else paf
+    rules = PAFRules(**{'min_keypoints': 1, 'min_mean_score': 0.0, **rules})
+    (result,) = parse_paf_batch(heatmaps, paf, skeleton, rules, stride, raw_heatmaps=raw_heatmaps)
+    return result
+
+
+def draw_cells(*cells, num_keypoints=1):
+    heatmaps = torch.zeros(1, num_keypoints, 6, 12)
+    for keypoint, x, value in cells:
+        heatmaps[0, keypoint, 3, x] = value
+    return heatmaps
+
+
+@pytest.mark.parametrize(('stride', 'num_peaks'), [(8.0, 2), (4.0, 1)])
+def test_the_smallest_distance_of_two_peaks_is_in_pixels(stride, num_peaks):
+    """Three cells are 24 px, or 12."""
+    heatmaps = draw_cells((0, 2, 0.9), (0, 5, 0.8))
+    result = parse_single_channels(heatmaps, stride, min_peak_distance_px=16.0)
+    assert result.counts['peaks'] == num_peaks
+    assert len(result.peak_indices) == num_peaks  # without limbs every peak is an instance
+
+
+@pytest.mark.parametrize(('single_peaks', 'num_instances'), [('none', 1), ('unpaired', 2), ('all', 3)])
+def test_peaks_without_a_limb_are_instances_by_rule(single_peaks, num_instances):
+    """'c' has no peak to pair with, 'b' lies against the field."""
+    heatmaps = draw_cells((0, 1, 0.9), (1, 9, 0.9), (1, 0, 0.8), (2, 5, 0.7), num_keypoints=4)
+    paf = torch.zeros(1, 4, 6, 12)
+    paf[0, 0] = 1
+    result = parse_single_channels(heatmaps, 8.0, (('a', 'b'), ('c', 'd')), paf, single_peaks=single_peaks)
+    assert len(result.peak_indices) == num_instances
+    assert str(result) == f'{num_instances} instances: 4 peaks, 2 pairs, 1 limbs, {num_instances} instances grouped'
+
+
+def test_scores_are_those_of_the_raw_heatmaps_also_by_the_fallback_rules():
+    heatmaps = draw_cells((0, 1, 0.03), (1, 5, 0.03), num_keypoints=2)
+    paf = torch.ones(1, 2, 6, 12)
+    for fallback, num_instances in ((None, 0), ('openpose_maximize_positives', 1)):
+        result = parse_single_channels(heatmaps, 8.0, (('a', 'b'),), paf, 20 * heatmaps, fallback=fallback)
+        assert len(result.peak_indices) == num_instances
+    assert result.peaks.scores.tolist() == pytest.approx([0.6, 0.6])
 
 
 def test_heatmaps_without_background_and_a_skeleton_as_a_dict_are_accepted():

@@ -142,6 +142,18 @@ def test_a_peak_is_the_largest_of_its_square_and_among_the_highest_of_its_heatma
     assert parse_tags(heatmaps, 5 * heatmaps, [0], TagRules(top_k=1)).parsed_instances.counts['peaks'] == 1
 
 
+def test_of_each_keypoint_the_highest_peak_comes_first():
+    heatmaps, tags = fields_with(2, (0, 1, 1, 0.3, 0), (0, 7, 5, 0.9, 5), (1, 2, 1, 0.4, 0), (1, 6, 5, 0.8, 5))
+    peaks = parse_tags(heatmaps, tags, [0, 1], TagRules()).parsed_instances.peaks
+    assert peaks.channels.tolist() == [0, 0, 1, 1]
+    assert peaks.scores.tolist() == pytest.approx([0.9, 0.3, 0.8, 0.4])
+
+
+def test_scores_of_instances_end_at_1():
+    heatmaps, tags = fields_with(1, (0, 1, 1, 1.7, 0))
+    assert parse_tags(heatmaps, tags, [0], TagRules()).to_poses().instance_scores.tolist() == [1]
+
+
 def test_squares_end_at_the_border():
     heatmaps = torch.zeros(2, 1, 4, 4)
     heatmaps[0, 0, 3, 3], heatmaps[1, 0, 0, 0] = 0.5, 0.4
@@ -206,6 +218,7 @@ def test_tags_that_do_not_fit_the_heatmaps_are_an_error_that_names_both(shape):
         dict(nms_kernel_size=4),
         dict(nms_kernel_size=1),
         dict(keypoint_threshold=-0.1),
+        dict(keypoint_threshold=1.0),
         dict(top_k=0),
         dict(tag_threshold=0.0),
         dict(max_instances=0),
