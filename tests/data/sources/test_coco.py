@@ -10,6 +10,7 @@ import pytest
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.sources.coco import CocoSource
+from poseplug.data.sources.coco_format import CocoReader
 from poseplug.data.synthetic import write_coco
 from poseplug.files.json_file import describe_json_value
 from poseplug.skeletons.coco import COCO
@@ -146,6 +147,57 @@ def test_crowds_and_unlabeled_instances_are_ignored_regions(write_dataset):
     assert records[0].ignored.boxes.tolist() == [[0, 0, 50, 50], [60, 10, 80, 30]]
     assert (records[0].ignored.areas.tolist(), records[0].ignored.crowds.tolist()) == ([900, 900], [True, False])
     assert (len(records[0].instances), report.kept, report.total) == (1, 3, 5)
+
+
+def test_the_labeled_keypoints_and_the_segmentation_of_a_crowd_are_those_of_its_region(write_dataset):
+    content = make_content()
+    triangle = [[10.0, 10, 40, 10, 10, 40]]
+    content['annotations'][0]['segmentation'] = triangle
+    content['annotations'].append({**make_annotation(14, 1), 'iscrowd': 1, 'segmentation': triangle})
+    (record, *_), _ = read(write_dataset(content), segmentations=True)
+    np.testing.assert_allclose(record.ignored.keypoints[0][:, :2], record.instances.keypoints[0], rtol=1e-6)
+    assert (record.ignored.keypoints[0][:, 2] == 2).all()
+    assert record.instances.segmentations[0] is not None
+    assert record.ignored.segmentations[0] is not None
+    (record, *_), _ = read(write_dataset(content))
+    assert record.instances.segmentations[0] is None
+
+
+def test_an_annotation_of_an_image_that_the_file_does_not_list_is_dropped(write_dataset):
+    content = make_content()
+    content['images'] = content['images'][:1]
+    _, report = read(write_dataset(content))
+    assert (report.kept, sum(report.dropped.values())) == (1, 2)
+
+
+def test_an_image_may_have_one_pixel_and_not_less(write_dataset):
+    content = make_content()
+    for width, height, wrong in ((1, 1, None), (0.5, 1, 'width'), (1, 0, 'height')):
+        content['images'].append(dict(id=9, file_name='1.jpg', width=width, height=height))
+        if wrong:
+            with pytest.raises(AnnotationError, match=f'image 4 .*: {wrong} is at least 1 pixel'):
+                read(write_dataset(content), num_size_checks=0)
+        else:
+            assert len(read(write_dataset(content), num_size_checks=0, keep_empty=True)[0]) == 4
+        content['images'].pop()
+
+
+def test_a_reader_by_itself_names_the_file(write_dataset):
+    content = make_content()
+    content['annotations'][2]['area'] = 'large'
+    folder = write_dataset(content)
+    with pytest.raises(AnnotationError, match=f'^{folder / FILE}: annotation 3'):
+        CocoReader(COCO, 'coco').read_with_sizes(folder / FILE, folder / 'train2017')
+    _, _, sizes = CocoReader(COCO, 'coco').read_with_sizes(write_dataset(make_content()) / FILE, folder / 'train2017')
+    assert sizes == dict.fromkeys((1, 2, 3), SIZE)
+
+
+@pytest.mark.parametrize('keypoints', [5, 'abc', {}])
+def test_keypoints_that_are_no_list_are_refused_by_name(write_dataset, keypoints):
+    content = make_content()
+    content['annotations'][1]['keypoints'] = keypoints
+    with pytest.raises(AnnotationError, match='annotation 2 .*: keypoints is 51 finite numbers'):
+        read(write_dataset(content))
 
 
 def test_instances_with_too_few_keypoints_are_counted_and_ignored(write_dataset):

@@ -10,6 +10,7 @@ import pytest
 
 from poseplug.core.errors import AnnotationError, PoseplugError
 from poseplug.data.sources.coco import CocoSource
+from poseplug.data.sources.coco_categories import describe_skeleton_of_category
 
 NAMES = ['snout', 'left_ear', 'right_ear', 'tail']
 FILE = 'annotations/person_keypoints_train2017.json'
@@ -131,6 +132,17 @@ def test_the_skeleton_of_the_file_is_reported_line_by_line(read, tmp_path):
     for line in ("skeleton 'Dog' from the file: 4 keypoints", '3 limbs, whose numbers count from 1',
                  'flip pairs from the names: left_ear - right_ear', 'no sigmas: 0.05 for each keypoint'):  # fmt: skip
         assert line in str(report)
+
+
+def test_the_lines_on_a_skeleton_have_its_pairs_its_sigmas_and_eight_names(tmp_path):
+    names = [f'{side}_{part}' for part in 'abcdefg' for side in ('left', 'right')]
+    for count, end in ((8, 'right_d'), (10, 'right_d, ...')):
+        category = dict(name='Crab', keypoints=names[:count], sigmas=[0.1] * count)
+        skeleton, lines = describe_skeleton_of_category(tmp_path / 'a.json', category)
+        assert skeleton.sigmas == (0.1,) * count
+        assert lines[0] == f"skeleton 'Crab' from the file: {count} keypoints {', '.join(names[:7])}, {end}"
+        assert lines[2].startswith('flip pairs from the names: left_a - right_a, left_b - right_b, left_c - right_c')
+        assert lines[3] == 'sigmas from the file'
 
 
 @pytest.mark.parametrize('name', ['dog.json', 'dog.yaml'])

@@ -274,6 +274,10 @@ def test_persons_without_a_position_are_counted(write_release):
     release = make_release(('a.jpg', [make_annorect(FOUR_POINTS), make_annorect(FOUR_POINTS, scale=0)]))
     _, report = MPIISource(write_release(release), 'trainval').load()
     assert dict(report.dropped) == {'without a position or a scale': 1}
+    entry = make_annorect(FOUR_POINTS)
+    del entry['scale']
+    _, report = MPIISource(write_release(make_release(('a.jpg', [entry]))), 'trainval').load()
+    assert dict(report.dropped) == {'without a position or a scale': 1}
 
 
 OFFICIAL_DEFECTS = {
@@ -288,6 +292,10 @@ OFFICIAL_DEFECTS = {
     'no head': (
         make_release(('a.jpg', [make_annorect(FOUR_POINTS, head=(1, 1, 1, 1))])),
         'the head box of person 1 has no extent',
+    ),
+    'no second head': (
+        make_release(('a.jpg', [make_annorect(FOUR_POINTS), make_annorect(FOUR_POINTS, head=(1, 1, 1, 1))])),
+        'the head box of person 2 has no extent: [1.0, 1.0, 1.0, 1.0]',
     ),
     'a name outside': (
         make_release(('../a.jpg', [make_annorect(FOUR_POINTS)])),
