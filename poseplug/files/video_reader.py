@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['VideoReader', 'format_ranges', 'open_container']
+__all__ = ['VIDEO_SUFFIXES', 'VideoReader', 'format_ranges', 'open_container']
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+VIDEO_SUFFIXES = (
+    '.mp4',
+    '.m4v',
+    '.mov',
+    '.avi',
+    '.mkv',
+    '.webm',
+    '.mjpg',
+    '.mjpeg',
+    '.mpg',
+    '.mpeg',
+    '.wmv',
+    '.ts',
+    '.flv',
+)
 # Only formats that hold their frames: a playlist, whatever its suffix, could name any other file or address.
 _FORMATS = (
     '3g2,3gp,asf,avi,dv,flv,gif,h263,h264,hevc,ivf,jpeg_pipe,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,'

@@ -72,9 +72,10 @@ def pair_images_with_boxes(
 
 
 def _count_images(images: Any) -> int | None:
-    """The number of images in a list or stack; None if folders or the like among them have to be read for it."""
+    """The number of images in a list or stack; None if folders or lists among them have to be read for it."""
     forms = [] if isinstance(images, np.ndarray) else [find_image_form(image) for image in images]
-    is_known = all(form is None or form.is_single for form in forms)
+    has_several = any(isinstance(image, list | tuple) for image in images)  # lists in the list
+    is_known = not has_several and all(form is None or form.is_single for form in forms)
     return len(images) if is_known else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['ImageArray', 'ImageInput', 'NamedImage', 'expand_images', 'find_image_form', 'open_image']
+__all__ = ['ImageArray', 'ImageInput', 'NamedImage', 'expand_images', 'find_image_form', 'is_endless', 'open_image']
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -64,11 +64,21 @@ def open_image(image: ImageInput, index: int) -> NamedImage:
     return form.read(image, f'image {index}')
 
 
+def is_endless(images: Any) -> bool:
+    """Whether images, or an entry of a list of them, are a camera or a stream, which do not end by themselves."""
+    form = find_image_form(images)
+    if form is None and isinstance(images, list | tuple):
+        return any(map(is_endless, images))
+    return form is not None and form.is_endless
+
+
 def expand_images(images: Iterable[Any]) -> Iterator[ImageInput]:
-    """Yield single images, with folders, patterns and videos replaced by what they stand for."""
+    """Yield single images, with lists, folders, patterns and videos replaced by their images."""
     for image in images:
         form = find_image_form(image)
-        if form is None or form.is_single:
+        if form is None and isinstance(image, list | tuple):
+            yield from expand_images(image)
+        elif form is None or form.is_single:
             yield image
         else:
             yield from expand_images(form.expand(image))

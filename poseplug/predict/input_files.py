@@ -13,8 +13,9 @@ from pathlib import Path
 from poseplug.core.errors import ConfigError, ImageError, compose_message
 from poseplug.files.images import IMAGE_SUFFIXES
 from poseplug.files.output_guard import InputGuard, NameSet, fold_name
+from poseplug.files.video_reader import VIDEO_SUFFIXES
 from poseplug.predict.result_files import RESULTS_STEM
-from poseplug.predict.video import VIDEO_SUFFIXES, is_video
+from poseplug.predict.video import is_video
 
 _NO_SUFFIX = 'no suffix'
 # What follows the name of an input in the names of its outputs; images and videos have different ones.

@@ -17,7 +17,7 @@ from poseplug.core.keypoint_scores import average_confident_scores
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.predict.box_checks import ImageBoxes
-from poseplug.predict.image_input import ImageInput, open_image
+from poseplug.predict.image_input import ImageInput, find_image_form, open_image
 from poseplug.predict.result import Result
 
 
@@ -53,8 +53,10 @@ class ImageFacts:
 def open_with_boxes(image: ImageInput, boxes: ImageBoxes, position: int) -> OpenedImage:
     """Open an image, and measure how long that takes."""
     start = time.perf_counter()
-    path, pixels, seconds = open_image(image, position)
-    return OpenedImage(position, path, pixels, boxes, image, elapsed_ms(start), seconds)
+    opened = open_image(image, position)
+    form = find_image_form(image)
+    source = opened if form is not None and form.keeps_pixels else image
+    return OpenedImage(position, opened.path, opened.pixels, boxes, source, elapsed_ms(start), opened.seconds)
 
 
 def elapsed_ms(start: float) -> float:

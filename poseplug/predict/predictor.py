@@ -6,6 +6,7 @@ __all__ = ['CROPS_PER_IMAGE', 'Predictor']
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from poseplug.predict.box_checks import (
     pair_images_with_boxes,
 )
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput
+from poseplug.predict.image_input import ImageInput, is_endless
 from poseplug.predict.input_samples import ImageSamples, SampleBuilder, get_test_pipeline
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
 from poseplug.predict.opened_image import OpenedImage, attach_boxes, build_result, elapsed_ms, open_with_boxes
@@ -126,7 +127,7 @@ class Predictor:
 
         Args:
             images: paths, the bytes of image files, arrays (H, W, 3) of uint8 in BGR order, `ImageArray`, images of
-                Pillow, `URL#sha256=DIGITS`, folders, patterns or videos; or a single one of these.
+                Pillow, addresses, folders, patterns or videos; or a single one of these.
             boxes: for each image (N, 4), one row per instance, or None for the instances that the detector finds
                 (without a detector, for the whole image); for a single image its (N, 4).
             batch_size: instances that go through the network at once, of any image; a whole image of a detector or of
@@ -140,8 +141,10 @@ class Predictor:
         Raises:
             ImageError: an image cannot be read.
             AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes.
+            ConfigError: the model finds instances by itself and was given boxes; or a camera or a stream does not end.
         """
+        if is_endless(images):
+            raise ConfigError('a camera or a stream does not end by itself; go through Predictor.stream(...)')
         return list(self.stream(images, boxes, batch_size, box_format))
 
     def predict_stages(
@@ -188,7 +191,8 @@ class Predictor:
         """Predict image by image and hold one batch of images in memory.
 
         Args:
-            images: as for a call, or any iterable of images; it is read as the predictions are.
+            images: as for a call, the index of a camera, the address of a stream, or any iterable of images; it is
+                read as the predictions are. Of a camera or a stream the newest frame is predicted by itself.
             boxes: as for a call, or any iterable.
             batch_size: as for a call.
             box_format: as for a call.
@@ -207,7 +211,16 @@ class Predictor:
             >>> [len(poses) for poses in Predictor(device='cpu').stream(frames, batch_size=2)]
             [1, 1, 1]
         """
-        return self.stream_pairs(pair_images_with_boxes(images, boxes), batch_size, box_format)
+        pairs = pair_images_with_boxes(images, boxes)
+        if is_endless(images):
+            return self._stream_frames(pairs, batch_size, box_format)
+        return self.stream_pairs(pairs, batch_size, box_format)
+
+    def _stream_frames(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[Result]:
+        """Predict every frame before the next one is read."""
+        for index, pair in enumerate(pairs):
+            for result in self.stream_pairs([pair], batch_size, box_format):
+                yield replace(result, index=index)
 
     def stream_pairs(
         self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    'VIDEO_SUFFIXES',
     'FrameBoxes',
     'FramePoses',
     'PredictionOptions',
@@ -37,7 +36,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.files.animations import AnimationReader, is_animation, open_clip
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.video_decoding import VideoFrame
-from poseplug.files.video_reader import VideoReader, format_ranges
+from poseplug.files.video_reader import VIDEO_SUFFIXES, VideoReader, format_ranges
 from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.keypoint_boxes import follow_frames
 from poseplug.predict.pose_predictor import PosePredictor
@@ -49,21 +48,6 @@ from poseplug.predict.video_writer import VideoWriter
 from poseplug.registry import SMOOTHERS, TRACKERS
 from poseplug.report.draw import EDGE_COLOR, TEXT_COLOR, draw_poses, scale_points
 
-VIDEO_SUFFIXES = (
-    '.mp4',
-    '.m4v',
-    '.mov',
-    '.avi',
-    '.mkv',
-    '.webm',
-    '.mjpg',
-    '.mjpeg',
-    '.mpg',
-    '.mpeg',
-    '.wmv',
-    '.ts',
-    '.flv',
-)
 _KEYPOINT_COLUMNS = ('keypoint', 'x', 'y', 'score')  # columns that are keys of `Poses.to_rows`
 _CSV_COLUMNS = ('frame', 'seconds', 'id', *_KEYPOINT_COLUMNS)
 _MIN_FRAMES_FOR_PROGRESS = 20  # shorter videos are predicted without a progress bar

@@ -1,10 +1,13 @@
 """Every form in which images are given to a predictor."""
 
 import hashlib
+import io
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,8 +16,11 @@ import torch
 from PIL import Image
 
 from poseplug import IMAGE_INPUTS, ImageArray
-from poseplug.core.errors import AnnotationError, ImageError, UnsafeFileError
+from poseplug.core.errors import AnnotationError, ConfigError, ImageError, UnsafeFileError
+from poseplug.files import live_sources
 from poseplug.files.images import read_image
+from poseplug.files.live_stream import LiveStream
+from poseplug.files.media_address import fetch_media
 from poseplug.predict.image_input import find_image_form, open_image
 from poseplug.predict.image_inputs.base import ImageForm, NamedImage
 from tests.reliability import videos
@@ -96,7 +102,7 @@ def test_gray_arrays_have_three_equal_channels():
         ImageArray(np.zeros((5, 5, 3)), 'rgb', max_value=0),
         Image.new('F', (4, 4)),
         None,
-        5,
+        5.0,
     ],
 )
 def test_an_array_without_a_clear_meaning_is_refused_by_name(predictor, image):
@@ -164,8 +170,93 @@ def test_an_image_at_an_address_is_verified(predictor, files, address):
         predictor(f'{address}/1.png#sha256={digits}')
     with pytest.raises(ImageError, match='404'):
         predictor(f'{address}/absent.png#sha256={digits}')
-    with pytest.raises(ImageError, match=r'give URL#sha256=DIGITS'):
-        predictor(f'{address}/0.png')
+
+
+def test_images_and_videos_at_addresses_are_told_by_their_bytes(predictor, files, address):
+    (result,) = predictor(f'{address}/0.png', [[10, 12, 60, 80]])
+    assert result.path == Path('0.png')
+    files[0].rename(files[0].with_name('plain'))
+    assert np.array_equal(result.image, read_image(files[0].with_name('plain')))  # held: the address is not read again
+    (result,) = predictor(f'{address}/plain')
+    assert result.path.stem == 'plain'
+    videos.write_video(files[0].parent / 'clip.avi', 'MJPG')
+    first = next(predictor.stream(f'{address}/clip.avi'))
+    assert (first.path, first.seconds) == (Path('clip.avi'), 0)
+    (result,) = predictor(files[1].as_uri())
+    assert result.path == files[1]
+
+
+def test_addresses_that_hold_no_image_are_errors_by_name(predictor, files, address, monkeypatch):
+    (files[0].parent / 'page.html').write_text('<p>no image</p>' * 9)
+    with pytest.raises(ImageError, match='is text/html, no image or video'):
+        predictor(f'{address}/page.html')
+    with pytest.raises(ImageError, match='404'):
+        predictor(f'{address}/absent.png')
+    with pytest.raises(ImageError, match='check the address and the network'):
+        predictor('http://127.0.0.1:9/a.png')
+    with pytest.raises(ImageError, match='no reader for ftp; give an address of http, https, file, rtsp'):
+        predictor('ftp://127.0.0.1/a.png')
+    with pytest.raises(ImageError, match='larger than 100 bytes'):
+        fetch_media(f'{address}/0.png', files[0].parent / 'out', max_bytes=100)
+
+
+def test_standard_input_is_an_image_a_video_or_a_list(predictor, files, monkeypatch):
+    def predict(data):
+        monkeypatch.setattr('sys.stdin', SimpleNamespace(buffer=io.BytesIO(data)))
+        return predictor('-')
+
+    assert [result.path.name for result in predict(files[0].read_bytes())] == ['stdin.png']
+    assert [result.path for result in predict(f'{files[1]}\n\n{files[0]}\n'.encode())] == [files[1], files[0]]
+    videos.write_video(files[0].parent / 'clip.avi', 'MJPG')
+    results = predict((files[0].parent / 'clip.avi').read_bytes())
+    assert len(results) == videos.NUM_FRAMES
+    with pytest.raises(ImageError, match='standard input is empty'):
+        predict(b'')
+
+
+def test_lists_in_lists_and_stacks_are_all_their_images(predictor, files):
+    image = read_image(files[0])
+    results = predictor([[files[0]], [image, (files[1],)]], [None, [], None])
+    assert [(result.path.name, len(result)) for result in results] == [('0.png', 1), ('image 1', 0), ('1.png', 1)]
+    stack = torch.from_numpy(np.stack([image[..., ::-1]] * 2).transpose(0, 3, 1, 2).copy())
+    for result in predictor(ImageArray(stack, 'rgb', layout='chw')):
+        assert np.array_equal(result.image, image)
+    with pytest.raises(AnnotationError, match='no entry of boxes at position 2'):
+        predictor([[files[0]], [image, image]], [None, None])
+
+
+def test_open_files_are_read_once_and_their_results_keep_the_pixels(predictor, files):
+    with open(files[0], 'rb') as opened:
+        named, unnamed = predictor([opened, io.BytesIO(files[0].read_bytes())])
+    assert (named.path, unnamed.path) == (files[0], Path('image 1'))
+    assert np.array_equal(named.image, unnamed.image)
+
+
+def test_tensors_are_refused_with_the_declaration_that_they_need(predictor):
+    with pytest.raises(ImageError, match=r'tensor of torch\.uint8 \(3, 5, 6\).*ImageArray\(tensor'):
+        predictor(torch.zeros(3, 5, 6, dtype=torch.uint8))
+
+
+def test_a_camera_streams_and_is_refused_by_a_call(predictor, monkeypatch):
+    frames = [np.full((60, 80, 3), value, np.uint8) for value in (1, 2, 3)]
+
+    class FakeCamera:
+        def __init__(self, index):
+            pass
+
+        def __iter__(self):
+            for frame in frames:
+                time.sleep(0.3)  # so that none is replaced
+                yield None, frame
+
+    monkeypatch.setattr(live_sources, 'CameraDevice', FakeCamera)
+    results = list(predictor.stream(0, batch_size=8))
+    assert [(result.index, result.path) for result in results] == [(n, Path('camera_0')) for n in range(3)]
+    assert [result.image[0, 0, 0] for result in results] == [1, 2, 3]
+    assert [len(result) for result in predictor.stream(LiveStream(0, every_frame=True))] == [1, 1, 1]
+    for images in (0, '0', [0], 'rtsp://127.0.0.1/1'):
+        with pytest.raises(ConfigError, match=r'go through Predictor\.stream'):
+            predictor(images)
 
 
 def test_a_package_may_add_a_form(predictor, files):
@@ -196,12 +287,20 @@ def test_every_registered_form_is_tested():
     assert set(IMAGE_INPUTS.list_names()) == {
         'AlreadyOpenImage',
         'BgrArray',
+        'CameraIndex',
         'DeclaredArray',
+        'DeclaredStack',
         'EncodedImage',
         'FilePattern',
         'ImageAddress',
         'ImageFile',
         'ImageFolder',
+        'LiveAddress',
+        'MediaAddress',
+        'OpenClip',
+        'OpenFile',
         'PillowImage',
+        'StandardInput',
+        'TensorImage',
         'VideoFile',
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ['AlreadyOpenImage', 'BgrArray', 'DeclaredArray', 'ImageArray', 'PillowImage']
+__all__ = ['AlreadyOpenImage', 'BgrArray', 'DeclaredArray', 'DeclaredStack', 'ImageArray', 'PillowImage', 'TensorImage']
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,10 +108,39 @@ class DeclaredArray(ImageForm):
     """An `ImageArray`."""
 
     def matches(self, value: Any) -> bool:
-        return isinstance(value, ImageArray)
+        return isinstance(value, ImageArray) and np.ndim(value.array) != 4
 
     def read(self, value: ImageArray, name: str) -> NamedImage:
         return NamedImage(Path(name), value.to_bgr(name))
+
+
+@IMAGE_INPUTS.register_module()
+class DeclaredStack(ImageForm):
+    """An `ImageArray` of several images: (N, H, W, C) or (N, C, H, W)."""
+
+    is_single = False
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, ImageArray) and np.ndim(value.array) == 4
+
+    def expand(self, value: ImageArray) -> Iterator[ImageArray]:
+        for array in value.array:
+            yield replace(value, array=array)
+
+
+@IMAGE_INPUTS.register_module()
+class TensorImage(ImageForm):
+    """A tensor of torch, which is refused until its channels and its white are declared."""
+
+    def matches(self, value: Any) -> bool:
+        module = sys.modules.get('torch')  # not imported: then the value is none
+        return module is not None and isinstance(value, module.Tensor)
+
+    def read(self, value: Any, name: str) -> NamedImage:
+        raise ImageError(
+            f'{name} is a tensor of {value.dtype} {tuple(value.shape)}, whose channels and white are unknown; declare '
+            f"it, as in ImageArray(tensor, order='rgb', max_value=1.0, layout='chw')"
+        )
 
 
 @IMAGE_INPUTS.register_module()

@@ -31,9 +31,13 @@ class ImageForm(ABC):
 
     Attributes:
         is_single: whether a value is one image.
+        is_endless: whether its images end only when the caller stops reading.
+        keeps_pixels: whether a result holds the pixels, since the value cannot be read again.
     """
 
     is_single: ClassVar[bool] = True
+    is_endless: ClassVar[bool] = False
+    keeps_pixels: ClassVar[bool] = False
 
     @abstractmethod
     def matches(self, value: Any) -> bool:

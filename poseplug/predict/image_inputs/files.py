@@ -1,40 +1,20 @@
-"""Images as files: paths, folders, patterns, videos, addresses and the bytes of files."""
+"""Images as files: paths, folders, patterns, videos and the bytes of files."""
 
 from __future__ import annotations
 
-__all__ = ['EncodedImage', 'FilePattern', 'ImageAddress', 'ImageFile', 'ImageFolder', 'VideoFile']
+__all__ = ['EncodedImage', 'FilePattern', 'ImageFile', 'ImageFolder', 'OpenFile', 'VideoFile']
 
 import glob
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poseplug.core.errors import CheckpointError, ImageError
-from poseplug.files.fetch import fetch_pinned_url
+from poseplug.core.errors import ImageError
 from poseplug.files.images import IMAGE_SUFFIXES, read_image, read_image_bytes
 from poseplug.predict.image_inputs.base import ImageForm, NamedImage
 from poseplug.registry import IMAGE_INPUTS
-
-
-@IMAGE_INPUTS.register_module()
-class ImageAddress(ImageForm):
-    """`URL#sha256=DIGITS` of an image file, which is downloaded once and verified."""
-
-    def matches(self, value: Any) -> bool:
-        return isinstance(value, str) and '://' in value
-
-    def read(self, value: str, name: str) -> NamedImage:
-        if '#sha256=' not in value:
-            raise ImageError(
-                f'{value}: an image is read from an address only if its SHA-256 is known; give URL#sha256=DIGITS, or '
-                f'download the file and name it'
-            )
-        try:
-            path = fetch_pinned_url(value)
-        except CheckpointError as error:  # as downloads of weights call it
-            raise ImageError(str(error)) from None
-        return NamedImage(path, read_image(path))
 
 
 @IMAGE_INPUTS.register_module()
@@ -66,7 +46,7 @@ class FilePattern(ImageForm):
     is_single = False
 
     def matches(self, value: Any) -> bool:
-        return isinstance(value, str) and glob.has_magic(value) and not os.path.lexists(value)
+        return isinstance(value, str) and glob.has_magic(value) and '://' not in value and not os.path.lexists(value)
 
     def expand(self, value: str) -> Iterator[Path]:
         paths = sorted(glob.glob(value, recursive=True))
@@ -84,13 +64,13 @@ class VideoFile(ImageForm):
     def matches(self, value: Any) -> bool:
         from poseplug.predict.video import is_video  # which imports this package
 
-        return isinstance(value, (str, Path)) and is_video(Path(value))
+        return isinstance(value, (str, Path)) and '://' not in str(value) and is_video(Path(value))
 
     def expand(self, value: str | Path) -> Iterator[NamedImage]:
-        from poseplug.files.video_reader import VideoReader
+        from poseplug.files.animations import open_clip
 
         path = Path(value)
-        for frame in VideoReader(path):
+        for frame in open_clip(path):
             yield NamedImage(path, frame.image, frame.seconds)
 
 
@@ -114,3 +94,17 @@ class EncodedImage(ImageForm):
 
     def read(self, value: bytes | bytearray | memoryview, name: str) -> NamedImage:
         return NamedImage(Path(name), read_image_bytes(bytes(value), name))
+
+
+@IMAGE_INPUTS.register_module()
+class OpenFile(ImageForm):
+    """An image file that is open for reading bytes, such as `io.BytesIO`; it is read from where it stands."""
+
+    keeps_pixels = True
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, io.BufferedIOBase | io.RawIOBase)
+
+    def read(self, value: Any, name: str) -> NamedImage:
+        path = getattr(value, 'name', '')
+        return NamedImage(Path(path if isinstance(path, str) and path else name), read_image_bytes(value.read(), name))
