@@ -157,7 +157,7 @@ def test_numbers_keep_their_values():
     assert to_number_array([]).shape == (0,)
 
 
-@pytest.mark.parametrize('images', [None, 5, {'a.jpg': 1}, object()])
+@pytest.mark.parametrize('images', [None, 5.5, {'a.jpg': 1}, object()])
 def test_what_is_no_image_is_refused(predictor, images):
     with pytest.raises(ImageError, match='images are one image or several; got a'):
         predictor(images, [None])
