@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from poseplug.config.locations import format_path, parse_config_syntax
 from poseplug.core.errors import ConfigError, UnsafeFileError
+from poseplug.files.json_file import parse_json
 
 DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
 _IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a name with dots imports a module
@@ -145,7 +145,7 @@ def _parse_data_file(path: Path) -> Any:
     """The content of a JSON or YAML file."""
     try:
         text = path.read_text(encoding='utf-8')
-        return json.loads(text) if path.suffix == '.json' else parse_plain_yaml(text)
+        return parse_json(text) if path.suffix == '.json' else parse_plain_yaml(text)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f'{format_path(path)}: {reason}') from error
@@ -164,7 +164,8 @@ def parse_plain_yaml(text: str) -> Any:
         The value, of plain Python types.
 
     Raises:
-        ValueError: the text is not YAML, or contains tags of objects or aliases. Nested aliases can expand to any size.
+        ValueError: the text is not YAML, names a key twice, or contains tags of objects or aliases. Nested aliases can
+            expand to any size.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -173,9 +174,29 @@ def parse_plain_yaml(text: str) -> Any:
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1
                 raise ValueError(f'line {line} has an alias (*{event.anchor}); write the value itself')
+        _check_yaml_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(' '.join(str(error).split())) from error
+
+
+def _check_yaml_keys(root: Any) -> None:
+    """Refuse a mapping that names a key twice, of which YAML would take the last value; `root` is a node or None."""
+    remaining = [root] if root is not None else []
+    while remaining:
+        node = remaining.pop()
+        if node.id == 'scalar':
+            continue
+        if node.id == 'sequence':
+            remaining += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.id == 'scalar' and key.value in lines:
+                raise ValueError(f'line {line} names the key {key.value!r} of line {lines[key.value]} again')
+            lines[str(key.value)] = line
+            remaining.append(value)
 
 
 # --- Python configs ---------------------------------------------------------------------------------------------------

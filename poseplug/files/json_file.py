@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -40,12 +41,36 @@ def read_json(file: Path) -> Any:
         AnnotationError: the file cannot be read or is no JSON.
     """
     try:
-        return json.loads(file.read_bytes())
+        return parse_json(file.read_bytes())
     except OSError as error:
         cause = error.strerror or error
         raise AnnotationError(f'{file}: {cause}; restore the file') from error
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f'{file} is not a readable JSON file ({error}); take it anew from its archive') from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON whose objects name every key once.
+
+    Args:
+        text: the JSON.
+
+    Returns:
+        The value, of plain Python types.
+
+    Raises:
+        ValueError: the text is no JSON, or an object names a key twice: of these JSON readers take the last one.
+    """
+    return json.loads(text, object_pairs_hook=_build_json_object)
+
+
+def _build_json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build the object of these keys and values."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        ((name, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f'an object names the key {name!r} twice')
+    return content
 
 
 @dataclass(frozen=True)

@@ -260,12 +260,20 @@ class LabelCollector:
 
         Returns:
             The id of the image.
+
+        Raises:
+            AnnotationError: the image was added with another size or other values.
         """
+        width, height = map(int, size)
+        stated = dict(file_name=name, width=width, height=height, **values)
         if name not in self._image_ids:
             self._image_ids[name] = len(self._image_ids) + 1
-            width, height = map(int, size)
-            image = dict(id=self._image_ids[name], file_name=name, width=width, height=height, **values)
-            self.labels.content['images'].append(image)
+            self.labels.content['images'].append(dict(id=self._image_ids[name], **stated))
+        image = self.labels.content['images'][self._image_ids[name] - 1]
+        different = [key for key, value in stated.items() if image.get(key) != value]
+        if different:
+            key = different[0]
+            raise AnnotationError(f'{name} has {key} {stated[key]} here and {image.get(key)} before')
         return self._image_ids[name]
 
     def add_image(self, name: str, file: Path, position: str) -> int | None:

@@ -65,8 +65,8 @@ def _read_skeletons(root: XmlElement) -> dict[str, list[str]]:
     keypoints: dict[str, list[str]] = {name: [] for name in parents}
     for label in labels:
         parent = label.find_text('parent')
-        if parent in keypoints:
-            keypoints[parent].append(label.find_text('name'))
+        if parent in keypoints and (name := label.find_text('name')) not in keypoints[parent]:
+            keypoints[parent].append(name)
     labeled = [(_get_label(parent), skeleton) for parent in root.find_all('track') for skeleton in parent.children]
     labeled += [(_get_label(shape), shape) for image in root.find_all('image') for shape in image.find_all('skeleton')]
     for skeleton_name, skeleton in labeled:
@@ -84,6 +84,7 @@ class _CvatReader:
 
     def __init__(self, collector: LabelCollector, file: Path, keypoints: dict[str, list[str]]):
         self.collector, self.file, self.keypoints = collector, file, keypoints
+        self._image_lines: dict[str, int] = {}  # of the images, by their name
         self.category_ids = {name: collector.add_category(name, names) for name, names in keypoints.items()}
 
     def add_all(self, root: XmlElement) -> None:
@@ -103,6 +104,12 @@ class _CvatReader:
                 self._drop(shape, 'whose image is not in its folder')
             return
         values = {'split': subset} if (subset := image.attributes.get('subset')) else {}
+        if name in self._image_lines:
+            raise AnnotationError(
+                f'{self.file}, line {image.line}: image {name} comes again, after line {self._image_lines[name]}; '
+                f'leave one of the two out'
+            )
+        self._image_lines[name] = image.line
         image_id = self.collector.add_sized_image(name, size, **values)
         for shape in image.children:
             if shape.tag == 'skeleton':

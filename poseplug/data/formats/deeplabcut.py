@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ['DeepLabCutFormat']
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -154,6 +154,10 @@ def _build_table(file: Path, levels: list[list[str]], names: list[str], values: 
         raise AnnotationError(f'{file}: the columns are x and y of each bodypart in turn; found {coords[:4]}')
     if pairs[0::2] != pairs[1::2] or len(set(pairs[0::2])) != len(pairs) // 2:
         raise AnnotationError(f'{file}: a bodypart comes twice, or its x and y are not side by side')
+    name, count = Counter(names).most_common(1)[0] if names else ('', 0)
+    if count > 1:
+        lines = [str(first_line + i) for i, each in enumerate(names) if each == name]
+        raise AnnotationError(f'{file}: image {name} has {count} rows, {" and ".join(lines)}; leave one of them')
     return _Table(file, pairs[0::2], names, values.reshape(len(names), -1, 2), first_line)
 
 

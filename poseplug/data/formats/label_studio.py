@@ -155,8 +155,14 @@ class _TaskReader:
         self, usable: list[dict[str, Any]], results: list[dict[str, Any]], position: str
     ) -> list[tuple[dict[str, Any] | None, list[dict[str, Any]]]]:
         """Group keypoints by their box."""
-        boxes = {str(r.get('id')): r for r in usable if r['type'] == 'rectanglelabels'}
-        parents = {str(r.get('id')): str(r['parentID']) for r in usable if r.get('parentID')}
+        boxes: dict[str, dict[str, Any]] = {}
+        for i, result in enumerate(r for r in usable if r['type'] == 'rectanglelabels'):
+            key = str(result.get('id', f'box {i}'))
+            if key in boxes:
+                self.collector.drop(self.file, position, f'whose id {key} is that of another box')
+            else:
+                boxes[key] = result
+        parents: dict[str, str] = {}
         for relation in (r for r in results if r.get('type') == 'relation'):
             ends = [str(relation.get('from_id')), str(relation.get('to_id'))]
             for child, parent in (ends, ends[::-1]):
@@ -164,7 +170,7 @@ class _TaskReader:
                     parents.setdefault(child, parent)
         groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for result in (r for r in usable if r['type'] == 'keypointlabels'):
-            parent = parents.get(str(result.get('id')), '')
+            parent = str(result.get('parentID') or parents.get(str(result.get('id')), ''))
             candidates = [parent] if parent in boxes else self._find_boxes(boxes, result)
             if len(candidates) == 1:
                 groups[candidates[0]].append(result)

@@ -139,6 +139,7 @@ class _LabelMeReader:
     def __init__(self, collector: LabelCollector, keypoint_names: Sequence[str]):
         self.collector, self.keypoint_names = collector, list(keypoint_names)
         self._category_ids: dict[str, int] = {}
+        self._files_by_image: dict[Path, Path] = {}
 
     def add_file(self, file: Path, content: dict[str, Any], shapes: list[_Shape]) -> None:
         """Add the image and the instances of a file."""
@@ -146,6 +147,9 @@ class _LabelMeReader:
         name = PureWindowsPath(str(content['imagePath'])).name
         relative = (file.parent / name).relative_to(self.collector.labels.image_folder)
         position = shapes[0].position if shapes else 'imagePath'
+        other = self._files_by_image.setdefault(relative, file)
+        if other != file:
+            raise AnnotationError(f'{file}: imagePath names {name}, as {other.name} does; leave one of the two files')
         image_id = self.collector.add_image(str(relative), file, position)
         if image_id is None:
             for shape in shapes[1:]:

@@ -87,29 +87,56 @@ def _iterate_rows(content: dict[str, Any]) -> Iterator[list[Any]]:
                 yield [*start, *instance, keypoint, x, y, int(visible)]
 
 
-def _add_rows(collector: LabelCollector, file: Path, rows: list[dict[str, str]]) -> None:
-    """Add the images and instances of a table."""
+class _TableReader:
+    """Adds the images and instances of a table, row by row; rows that contradict each other are refused."""
+
+    def __init__(self, collector: LabelCollector, file: Path, keypoints: dict[str, list[str]]):
+        self.collector, self.file, self.keypoints = collector, file, keypoints
+        self._instances: dict[tuple[int, str, str], np.ndarray] = {}
+        self._boxes: dict[tuple[int, str, str], list[float]] = {}
+        self._lines: dict[tuple[int, str, str, str], int] = {}  # of every keypoint of every instance
+
+    def add_row(self, line: int, row: dict[str, str]) -> None:
+        """Add the row of a line, counted from 1."""
+        size = (int(row['width']), int(row['height']))
+        values = {'split': row['split']} if row['split'] else {}
+        image_id = self.collector.add_sized_image(row['image'], size, **values)
+        if not row['instance']:
+            return
+        key = (image_id, row['instance'], row['category'])
+        box = [float(row[f'box_{side}']) for side in ('x', 'y', 'width', 'height')]
+        if self._boxes.setdefault(key, box) != box:
+            raise ValueError(f'instance {row["instance"]} of {row["image"]} has another box in an earlier line')
+        first_line = self._lines.setdefault((*key, row['keypoint']), line)
+        if first_line != line:
+            raise ValueError(f'keypoint {row["keypoint"]!r} of that instance is in line {first_line}, too')
+        names = self.keypoints[row['category']]
+        table = self._instances.setdefault(key, np.zeros((len(names), 3)))
+        table[names.index(row['keypoint'])] = [float(row['x']), float(row['y']), int(row['visible'])]
+
+    def add_instances(self) -> None:
+        """Add the instances of all rows, in the order in which they come first."""
+        category_ids = {name: self.collector.add_category(name, names) for name, names in self.keypoints.items()}
+        for key, table in self._instances.items():
+            self.collector.add_instance(key[0], category_ids[key[2]], table, self._boxes[key])
+
+
+def _list_keypoints(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    """The names of the keypoints of every category, in the order in which they come first."""
     keypoints: dict[str, list[str]] = {}
     for row in rows:
         if row['instance']:
             names = keypoints.setdefault(row['category'], [])
             names += [row['keypoint']] if row['keypoint'] not in names else []
-    category_ids = {name: collector.add_category(name, names) for name, names in keypoints.items()}
-    instances: dict[tuple[int, str, str], np.ndarray] = {}
-    boxes: dict[tuple[int, str, str], list[float]] = {}
+    return keypoints
+
+
+def _add_rows(collector: LabelCollector, file: Path, rows: list[dict[str, str]]) -> None:
+    """Add the images and instances of a table."""
+    reader = _TableReader(collector, file, _list_keypoints(rows))
     for line, row in enumerate(rows, 2):
         try:
-            size = (int(row['width']), int(row['height']))
-            values = {'split': row['split']} if row['split'] else {}
-            image_id = collector.add_sized_image(row['image'], size, **values)
-            if not row['instance']:
-                continue
-            key = (image_id, row['instance'], row['category'])
-            table = instances.setdefault(key, np.zeros((len(keypoints[row['category']]), 3)))
-            boxes[key] = [float(row[f'box_{side}']) for side in ('x', 'y', 'width', 'height')]
-            index = keypoints[row['category']].index(row['keypoint'])
-            table[index] = [float(row['x']), float(row['y']), int(row['visible'])]
-        except (ValueError, TypeError) as error:
+            reader.add_row(line, row)
+        except (AnnotationError, ValueError, TypeError) as error:
             raise AnnotationError(f'{file}, line {line}: {error}; correct that line') from error
-    for key, table in instances.items():
-        collector.add_instance(key[0], category_ids[key[2]], table, boxes[key])
+    reader.add_instances()

@@ -162,7 +162,10 @@ def _read_keypoint_names(file: Path, names: Any, count: int) -> list[str]:
     if names is None:
         return [f'keypoint_{i}' for i in range(count)]
     if isinstance(names, dict):  # by class; the keypoints are those of all classes
-        names = next(iter(names.values()), None)
+        lists = list(names.values())
+        if any(each != lists[0] for each in lists):
+            raise AnnotationError(f'{file}: kpt_names are the same for every class; found {names!r}')
+        names = lists[0] if lists else None
     if not isinstance(names, list) or len(names) != count or len(set(map(str, names))) != count:
         raise AnnotationError(f'{file}: kpt_names are {count} distinct names, as kpt_shape says; found {names!r}')
     return [str(name) for name in names]
