@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from poseplug.core.errors import ImageError
-from poseplug.core.geometry import bounding_corners
+from poseplug.core.geometry import bounding_corners, translation_matrix
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
@@ -178,10 +178,11 @@ def write_suspect_page(suspects: Sequence[LabelSuspect], skeleton: Skeleton, pat
 
 def _draw_suspect(suspect: LabelSuspect, skeleton: Skeleton) -> np.ndarray:
     """The label and the prediction side by side, (H, W, 3) BGR, cropped to both."""
-    image = read_image(suspect.record.path)
+    record = suspect.record  # labels mean pixels as stored
+    image = read_image(record.path, apply_exif=False, byte_range=record.byte_range)
     predicted = suspect.poses.numpy()
     points = [np.asarray(predicted.keypoints[suspect.predicted_index])]
-    instances = suspect.record.instances
+    instances = record.instances
     labels = Poses.empty(len(skeleton))
     if suspect.finding != MISSING:
         visible = instances.visible[suspect.instance_index] > 0
@@ -190,7 +191,8 @@ def _draw_suspect(suspect: LabelSuspect, skeleton: Skeleton) -> np.ndarray:
         labels = Poses(keypoints[None], visible[None].astype(np.float32), np.ones(1), np.zeros(1, dtype=int))
     prediction = predicted[[suspect.predicted_index]]
     left, top, right, bottom = _find_crop(np.concatenate(points), image.shape[:2])
-    drawn = [draw_poses(image, poses, skeleton)[top:bottom, left:right] for poses in (labels, prediction)]
+    crop, image_to_crop = image[top:bottom, left:right], translation_matrix(-left, -top)
+    drawn = [draw_poses(crop, poses.transform(image_to_crop), skeleton) for poses in (labels, prediction)]
     return np.concatenate(drawn, axis=1)
 
 

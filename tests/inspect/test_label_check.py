@@ -1,12 +1,15 @@
 """Labels that a model disagrees with: exchanged, misplaced and missing ones come first."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from poseplug.config.build import build_model
 from poseplug.core.instances import Instances
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
@@ -15,10 +18,12 @@ from poseplug.inspect.label_check import (
     EXCHANGED,
     MISPLACED,
     MISSING,
+    _draw_suspect,
     find_label_suspects,
     write_suspect_list,
     write_suspect_page,
 )
+from tests.reliability.image_kinds import build_exif
 
 SKELETON = Skeleton(
     'hands',
@@ -109,3 +114,58 @@ def test_the_list_and_the_page_show_the_strongest_first(predictions, tmp_path):
     page = (tmp_path / 'labels.html').read_text()
     assert page.count('<img') == 3
     assert page.index('exchanged.jpg') < page.index('moved.jpg')
+
+
+def test_a_suspect_is_drawn_on_the_pixels_as_stored_which_labels_mean(tmp_path):
+    pixels = np.zeros((240, 200, 3), np.uint8)
+    pixels[:, 100:] = 255
+    data, block = cv2.imencode('.jpg', pixels)[1].tobytes(), build_exif(3)  # upside down
+    segment = b'\xff\xe1' + (len(block) + 2).to_bytes(2, 'big') + block
+    (tmp_path / 'moved.jpg').write_bytes(data[:2] + segment + data[2:])
+    record = build_record('moved.jpg', move(3, 40))
+    suspects = find_label_suspects([(replace(record, path=tmp_path / 'moved.jpg'), predict())], SKELETON)
+    label = _draw_suspect(suspects[0], SKELETON)
+    assert label.shape == (3 * 224, 2 * 3 * 168, 3)  # a crop of 168 x 224 px, enlarged, and the prediction
+    assert label[2, 2].max() < 60
+    assert label[2, 500].min() > 200
+    # The wrong tail, at (140, 220): 124 px right of the crop's border and 204 px below it.
+    assert len(np.unique(label[3 * 204, 3 * 124 - 8 : 3 * 124 + 8].reshape(-1, 3), axis=0)) > 1
+
+
+CONFIG = Path(__file__).parents[2] / 'configs/cpm/cpm_synthetic.py'
+
+
+@pytest.fixture
+def tiny_weights(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / 'weights.pth'
+    torch.save({'state_dict': build_model(tiny_config()).state_dict()}, file)
+    return file
+
+
+def test_the_command_writes_the_page_to_the_file_that_is_named(command, tiny_weights, tiny_cli_options, tmp_path):
+    page, out = tmp_path / 'pages/suspects.html', tmp_path / 'out'
+    arguments = ['--model', tiny_weights, '--out', out, '--html', page, '--max-drawn', 1, *tiny_cli_options()]
+    code, printed, _ = command('doctor', CONFIG, *arguments)
+    assert code == 0
+    assert page.read_text().count('<img') == 1
+    assert [file.name for file in out.iterdir()] == ['labels.csv']
+    assert printed.splitlines()[-1] == f'written: {out / "labels.csv"} (4 instances), {page}'
+
+
+def test_the_command_checks_the_labels_of_another_split(command, tiny_weights, tiny_cli_options, tmp_path):
+    arguments = ['--model', tiny_weights, '--out', tmp_path / 'out', '--split', 'train', *tiny_cli_options()]
+    assert '(10 instances)' in command('doctor', CONFIG, *arguments)[1]
+
+
+def test_a_split_that_the_config_lacks_is_refused_by_name(command, tiny_weights, tiny_cli_options, tmp_path):
+    arguments = ['--model', tiny_weights, '--out', tmp_path / 'out', '--split', 'val']
+    code, _, error = command('doctor', CONFIG, *arguments, *tiny_cli_options(val_dataloader=None))
+    assert code == 2
+    assert 'val_dataloader' in error
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_command_needs_a_config(command, tiny_weights):
+    code, _, error = command('doctor', '--model', tiny_weights)
+    assert (code, '--model needs a config' in error) == (2, True)

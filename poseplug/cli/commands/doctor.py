@@ -1,7 +1,7 @@
 """Check the environment, and a config with its data.
 
 poseplug doctor [CONFIG] [--html FILE.html] [--max-drawn 50] [--cfg-options KEY=VALUE ...]
-poseplug doctor CONFIG --model WEIGHTS [--split train|val|test] [--out DIR]
+poseplug doctor CONFIG --model WEIGHTS [--split train|val|test] [--out DIR] [--html FILE.html]
 With --model, the labels that the model disagrees with are ranked. The exit code is 1 for problems of the environment
 and for metrics that cannot measure the data; suspicious annotations are only reported.
 """
@@ -71,7 +71,7 @@ def _check_labels(args: argparse.Namespace) -> None:
     for rank, suspect in enumerate(suspects[:_MAX_PRINTED], 1):
         names = ', '.join(suspect.keypoints)
         print(f'{rank:3}  {suspect.strength:.3f}  {suspect.label}: {suspect.finding} {names}')
-    table, page = args.out / 'labels.csv', args.out / 'labels.html'
+    table, page = args.out / 'labels.csv', args.html or args.out / 'labels.html'
     write_suspect_list(suspects, table)
     write_suspect_page(suspects, skeleton, page, args.max_drawn)
     print(f'written: {table} ({len(suspects):,} instances), {page}')
@@ -90,7 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='with --model: folder of the list and the page',
     )
-    parser.add_argument('--html', type=Path, metavar='FILE', help='write a page that shows suspicious instances')
+    parser.add_argument(
+        '--html',
+        type=Path,
+        metavar='FILE',
+        help='write a page that shows suspicious instances (with --model: in the place of labels.html in --out)',
+    )
     parser.add_argument('--max-drawn', type=int, default=50, help='instances to draw per source (default: 50)')
     parser.add_argument('--num-workers', type=int, default=2, help='threads that read images (default: 2)')
     add_config_options(parser)
