@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ['AutocastOptimWrapper', 'RuleOptimWrapperConstructor']
+__all__ = ['AutocastOptimWrapper', 'RuleOptimWrapperConstructor', 'check_default_paramwise_cfg']
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,9 +18,17 @@ from torch import Tensor, nn
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.core.weight_names import weight_name
 from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from poseplug.registry.wiring import inspect_parameters
 
 ParamFactors = Mapping[str, float]
 _PARAMWISE_SETTINGS = ('rules', 'layer_decay_rate', 'no_weight_decay')
+_DEFAULT_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
+_FACTOR_NAMES = ('lr_mult', 'decay_mult')
+# of mmengine's constructor, which ignores all others
+_DEFAULT_PARAMWISE_SETTINGS = (
+    'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult',
+    'dcn_offset_lr_mult', 'bypass_duplicate',
+)  # fmt: skip
 _AUTOCAST_DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -51,15 +59,7 @@ class RuleOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         settings = dict(paramwise_cfg or {})
-        unknown = [name for name in settings if name not in _PARAMWISE_SETTINGS]
-        if unknown:
-            raise ConfigError(
-                compose_message(
-                    f'optim_wrapper.paramwise_cfg: RuleOptimWrapperConstructor has no setting {unknown[0]!r}',
-                    suggest_closest(unknown[0], _PARAMWISE_SETTINGS),
-                    f'known: {", ".join(_PARAMWISE_SETTINGS)}',
-                )
-            )
+        _check_setting_names('RuleOptimWrapperConstructor', settings, _PARAMWISE_SETTINGS)
         super().__init__(optim_wrapper_cfg)
         if self.base_lr is None:
             raise ConfigError('optim_wrapper.optimizer has no lr, which RuleOptimWrapperConstructor multiplies; set it')
@@ -74,6 +74,45 @@ class RuleOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         )
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.optim_wrapper_cfg}, optimizer=optimizer)
+
+
+def check_default_paramwise_cfg(model: nn.Module, optim_wrapper_cfg: Mapping[str, Any]) -> None:
+    """Check the factors by parameter of mmengine's own constructor, which ignores names that fit nothing.
+
+    Args:
+        model: the estimator.
+        optim_wrapper_cfg: the setting `optim_wrapper`; nothing is checked if it names another constructor.
+
+    Raises:
+        ConfigError: a setting or a factor is unknown, or one of `custom_keys` is part of no parameter's name.
+    """
+    if optim_wrapper_cfg.get('constructor', _DEFAULT_CONSTRUCTOR) != _DEFAULT_CONSTRUCTOR:
+        return
+    settings = optim_wrapper_cfg.get('paramwise_cfg') or {}
+    _check_setting_names(_DEFAULT_CONSTRUCTOR, settings, _DEFAULT_PARAMWISE_SETTINGS)
+    names = [name for name, _ in model.named_parameters()]
+    # settings of the optimizer may be set for some parameters, too
+    optimizer_settings, _ = inspect_parameters(OPTIMIZERS.get(optim_wrapper_cfg['optimizer']['type']))
+    for key, factors in (settings.get('custom_keys') or {}).items():
+        _check_setting_names(f'custom_keys[{key!r}]', factors, (*_FACTOR_NAMES, *optimizer_settings))
+        if not any(key in name for name in names):
+            raise ConfigError(
+                f"optim_wrapper.paramwise_cfg: custom_keys has {key!r}, which is part of no parameter's name; names "
+                f'look like {", ".join(names[:4])}'
+            )
+
+
+def _check_setting_names(owner: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse a setting that is not known."""
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ConfigError(
+            compose_message(
+                f'optim_wrapper.paramwise_cfg: {owner} has no setting {unknown[0]!r}',
+                suggest_closest(unknown[0], known),
+                f'known: {", ".join(known)}',
+            )
+        )
 
 
 def build_param_groups(
@@ -96,7 +135,7 @@ def build_param_groups(
         Parameter groups for an optimizer, each with 'params', 'lr' and 'weight_decay'. Frozen parameters are in none.
 
     Raises:
-        ConfigError: a rule matches no parameter, or a setting has a wrong value.
+        ConfigError: a rule matches no parameter or has an unknown factor, or a setting has a wrong value.
     """
     if no_weight_decay not in (None, 'vectors'):
         raise ConfigError(f"optim_wrapper.paramwise_cfg: no_weight_decay is None or 'vectors'; got {no_weight_decay!r}")
@@ -117,6 +156,8 @@ def build_param_groups(
 
 def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> dict[str, ParamFactors]:
     """The factors of the first matching rule of every parameter, by parameter name."""
+    for rule, factors in rules.items():
+        _check_setting_names(f'the rule {rule!r}', factors, _FACTOR_NAMES)
     first_rules = {
         n: next((r for r in rules if re.search(r, n)), None) for n in map(weight_name, dict(model.named_parameters()))
     }

@@ -21,6 +21,7 @@ from poseplug.core.version import __version__
 from poseplug.engine import distributed, schedules  # noqa: F401 - schedules are named by configs
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import CompileSpec
+from poseplug.engine.optim import check_default_paramwise_cfg
 from poseplug.engine.resume_settings import SettingChange, check_resume_settings
 from poseplug.engine.resume_state import fast_forward_schedules, restore_changed_optimizer
 from poseplug.engine.run_length import find_run_length_problems
@@ -152,6 +153,7 @@ class Runner(mmengine.runner.Runner):
     def train(self) -> nn.Module:
         """Build what training needs, load weights, and run the loop. Hooks close their files after an error, too."""
         try:
+            check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:

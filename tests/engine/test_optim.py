@@ -8,7 +8,12 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
 from poseplug.engine.hooks.progress import CURVE_FILE
-from poseplug.engine.optim import AutocastOptimWrapper, RuleOptimWrapperConstructor, build_param_groups
+from poseplug.engine.optim import (
+    AutocastOptimWrapper,
+    RuleOptimWrapperConstructor,
+    build_param_groups,
+    check_default_paramwise_cfg,
+)
 from poseplug.files.weights import load_checkpoint
 from poseplug.report.charts import read_curve
 
@@ -93,6 +98,7 @@ def test_frozen_parameters_are_in_no_group_and_a_rule_may_match_them():
     (dict(layer_decay_rate=0.5), r'layer_decay_rate=0.5 needs a backbone of several layers .* Linear is neither'),
     (dict(no_weight_decay='bias'), "no_weight_decay is None or 'vectors'; got 'bias'"),
     (dict(rules={'nowhere': dict(lr_mult=2)}), "the rule 'nowhere' matches no parameter; names look like backbone"),
+    (dict(rules={'bias': dict(lr_mlt=2)}), "the rule 'bias' has no setting 'lr_mlt'; closest: 'lr_mult'"),
 ])  # fmt: skip
 def test_settings_that_do_not_fit_the_model_are_errors(settings, message):
     with pytest.raises(ConfigError, match=message):
@@ -201,3 +207,22 @@ def test_float16_scales_its_loss_and_saves_the_scale():
     other = AutocastOptimWrapper('float16', optimizer=torch.optim.SGD([weight], lr=0.5))
     other.load_state_dict(wrapper.state_dict())
     assert other.scaler.get_scale() == wrapper.scaler.get_scale() == 512.0
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(custom_keys={'backbne': dict(lr_mult=0.1)}), "custom_keys has 'backbne', which is part of no parameter"),
+    (dict(custom_keys={'backbone': dict(lr_mlt=0.1)}), r"custom_keys\['backbone'\] has no setting 'lr_mlt'"),
+    (dict(norm_decay=0), "DefaultOptimWrapperConstructor has no setting 'norm_decay'; closest: 'norm_decay_mult'"),
+    (dict(rules={'backbone': dict(lr_mult=0.1)}), "DefaultOptimWrapperConstructor has no setting 'rules'"),
+])  # fmt: skip
+def test_the_default_constructor_is_given_no_name_that_it_would_ignore(settings, message):
+    cfg = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=settings)
+    with pytest.raises(ConfigError, match=message):
+        check_default_paramwise_cfg(Model(), cfg)
+    check_default_paramwise_cfg(Model(), {**cfg, 'constructor': 'AnotherConstructor'})
+
+
+def test_the_default_constructor_takes_factors_and_settings_of_the_optimizer():
+    keys = {'backbone': dict(lr_mult=0.1, momentum=0.5), 'head': dict(decay_mult=0)}
+    cfg = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(custom_keys=keys, norm_decay_mult=0))
+    check_default_paramwise_cfg(Model(), cfg)
