@@ -56,6 +56,11 @@ def map_keypoint_weights(
             f'{type(head).__name__} does not say which of its channels belong to which keypoint, so weights of other '
             f'keypoints cannot be taken by name; use the skeleton that they were trained for'
         )
+    if not any(name.startswith('head.') for name in model_state):
+        raise CheckpointError(
+            'this model has a head per data set, so weights of other keypoints cannot be taken by name; use the '
+            'skeletons that they were trained for'
+        )
     file_names, model_names = codec.name_channels(file_keypoints), codec.name_channels(codec.skeleton.keypoints)
     mapped = dict(state_dict)
     for axis in axes:

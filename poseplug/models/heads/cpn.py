@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.heads.simple import upsample_bilinear
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
@@ -86,6 +86,9 @@ class CPNHead(Head):
         refined = [upsample_bilinear(refine(level), size) for level, refine in zip(pyramid, self.refine, strict=True)]
         # Concatenated finest level first.
         return [*stages, refined_predictor(self.join(torch.cat(refined[::-1], dim=1)))]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        return [axis for i, convs in enumerate(self.predict) for axis in convs.list_axes(f'predict.{i}')]  # type: ignore[operator]
 
     def build_pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Build GlobalNet's levels: each its own feature map, plus the next coarser level enlarged.

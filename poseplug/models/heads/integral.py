@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import Size
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.deconv import build_deconv_layers, count_deconv_layers
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
@@ -81,6 +81,10 @@ class IntegralHead(Head):
         if self.debias:
             points = correct_positions(points, maps)
         return [{name: points if len(shape) == 2 else probs for name, shape in self.shapes.items()}]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List the axis of the map per keypoint, from which all fields follow."""
+        return [FieldAxis('maps.weight', 0, (next(iter(self.shapes)),))]
 
 
 def _count_integral_keypoints(shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from poseplug.models.heads.base import Head
+from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
@@ -150,3 +150,18 @@ def build_output_convs(num_levels: int, in_channels: int, output_channels: Mappi
     for conv in convs['score'] if 'score' in output_channels else ():
         nn.init.constant_(conv.bias, -math.log(99))
     return convs
+
+
+def list_output_axes(name: str, convs: nn.Module) -> list[FieldAxis]:
+    """List the axes of the keypoints in what `build_output_convs` has built.
+
+    Args:
+        name: Of the convolutions in their head.
+        convs: The convolutions, with the outputs 'proxy' (x and y of every keypoint) and 'visible'.
+    """
+    numbers_per_keypoint = {'proxy': 2, 'visible': 1}
+    return [
+        FieldAxis(f'{name}.{tensor}', 0, ('keypoints',), repeats=numbers_per_keypoint[output])
+        for tensor, _ in convs.named_parameters()
+        if (output := tensor.partition('.')[0]) in numbers_per_keypoint
+    ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import Size
+from poseplug.models.heads.base import FieldAxis
 from poseplug.models.heads.one_stage import (
     OneStageFields,
     OneStageHead,
@@ -19,6 +20,7 @@ from poseplug.models.heads.one_stage import (
     build_towers,
     decode_boxes,
     decode_offsets,
+    list_output_axes,
     predict_levels,
 )
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
@@ -117,6 +119,17 @@ class RTMOHead(OneStageHead):
             The distributions.
         """
         return self.dcc(instances['vector'], instances['box'].detach(), instances['points'])
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        """List the axes of proxies and visibility, and those of the keypoints' tokens and scatter in the `DCC`."""
+        tokens = {name: tensor for name, tensor in self.dcc.to_tokens.state_dict().items() if tensor.ndim}
+        numbers_per_keypoint = len(tokens['0.bias']) // self.dcc.num_keypoints
+        names = [name for name, _ in self.dcc.named_parameters() if name.startswith(('code', 'to_spread'))]
+        return [
+            *list_output_axes('poses', self.poses),
+            *(FieldAxis(f'dcc.to_tokens.{name}', 0, ('keypoints',), repeats=numbers_per_keypoint) for name in tokens),
+            *(FieldAxis(f'dcc.{name}', 0, ('keypoints',)) for name in names),
+        ]
 
     def decode_keypoints(self, instances: Mapping[str, Tensor]) -> Tensor:
         return self.predict_distributions(instances).expected_keypoints()

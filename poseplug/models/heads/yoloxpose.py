@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from poseplug.models.heads.base import FieldAxis
 from poseplug.models.heads.one_stage import (
     OneStageFields,
     OneStageHead,
@@ -17,6 +18,7 @@ from poseplug.models.heads.one_stage import (
     build_towers,
     decode_boxes,
     decode_offsets,
+    list_output_axes,
     predict_levels,
 )
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
@@ -77,6 +79,9 @@ class YOLOXPoseHead(OneStageHead):
         fields['box'] = decode_boxes(fields['raw'], points, strides)
         fields['proxy'] = decode_offsets(fields['proxy'], points, strides)
         return [{**fields, 'points': points, 'strides': strides}]
+
+    def list_field_axes(self) -> list[FieldAxis]:
+        return list_output_axes('outputs', self.outputs)
 
     def decode_keypoints(self, instances: Mapping[str, Tensor]) -> Tensor:
         return instances['proxy']

@@ -15,6 +15,8 @@ HEATMAP, SIMCC = dict(type='MSRAHeatmap', input_size=(64, 64)), dict(type='SimCC
 REGRESSION, RLE = dict(type='Regression', input_size=(64, 64)), dict(type='RLERegression', input_size=(64, 64))
 UDP = dict(type='UDPCombined', input_size=(64, 64), radius_factor=0.1)
 CPM = dict(type='CPMHeatmap', input_size=(64, 64), stride=4)
+INTEGRAL = dict(type='Integral', input_size=(64, 64), stride=16)
+PYRAMID = {**BACKBONE, 'out_strides': (4, 8, 16, 32)}
 HEADS = {
     'HeatmapHead': (HEATMAP, BACKBONE, dict(type='HeatmapHead')),
     'HeatmapHead with offsets': (UDP, BACKBONE, dict(type='HeatmapHead', conv_layers=((1, 20),))),
@@ -31,15 +33,27 @@ HEADS = {
     'RTMCCHead': (SIMCC, DEEP, dict(type='RTMCCHead')),
     'RegressionHead': (REGRESSION, DEEP, dict(type='RegressionHead')),
     'RLEHead': (RLE, DEEP, dict(type='RLEHead')),
+    'CPNHead': (HEATMAP, PYRAMID, dict(type='CPNHead', channels=8)),
+    'IntegralHead': (INTEGRAL, DEEP, dict(type='IntegralHead', deconv_out_channels=8)),
+    'IntegralHead of points': (REGRESSION, DEEP, dict(type='IntegralHead')),
 }  # fmt: skip
+DENSE, TWO_LEVELS = dict(type='DenseInstances', input_size=(64, 64)), {**DEEP, 'out_strides': (16, 32)}
+NECK = dict(type='HybridEncoder', hidden_dim=16)
+ONE_STAGE_HEADS = {
+    'YOLOXPoseHead': dict(type='YOLOXPoseHead', feat_channels=8),
+    'RTMOHead': dict(type='RTMOHead', pose_channels=16, dcc=dict(feat_channels=8, num_bins=(8, 8))),
+}
 
 
 def build(name, keypoints, pairs=PAIRS):
-    codec, backbone, head = HEADS[name]
+    if name in ONE_STAGE_HEADS:
+        parts = dict(type='OneStage', codec=DENSE, backbone=TWO_LEVELS, neck=NECK, head=ONE_STAGE_HEADS[name])
+    else:
+        parts = dict(zip(('codec', 'backbone', 'head'), HEADS[name], strict=True), type='TopDown')
     kept = [pair for pair in pairs if set(pair) <= set(keypoints)]
     sigmas = (0.05,) * len(keypoints)
     skeleton = Skeleton('own', tuple(keypoints), flip_pairs=tuple(kept), sigmas=sigmas)
-    model = build_model(dict(skeleton=skeleton, model=dict(type='TopDown', codec=codec, backbone=backbone, head=head)))
+    model = build_model(dict(skeleton=skeleton, model=parts))
     for parameter in model.parameters():  # nothing is 0 or the same by initialization
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()
@@ -61,6 +75,30 @@ def test_a_mapped_model_predicts_each_keypoint_as_before(name):
         for field, values in before.items():
             order = [names[field].index(label) for label in target_names[field]]
             torch.testing.assert_close(after[field], values[:, order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ONE_STAGE_HEADS)
+def test_a_mapped_one_stage_model_predicts_each_keypoint_as_before(name):
+    source, target = build(name, KEYPOINTS), build(name, KEYPOINTS[::-1])
+    target.load_state_dict(target.map_keypoint_weights(source.state_dict(), KEYPOINTS).state_dict)
+    (before,), (after,) = predict(source.train()), predict(target.train())  # proxies are predicted in training alone
+    for field in ('proxy', 'visible'):
+        torch.testing.assert_close(after[field], before[field].flip(2), rtol=1e-4, atol=1e-4)
+    (before,), (after,) = predict(source.eval()), predict(target.eval())
+    cells = {field: before[field][0] for field in before if field not in ('points', 'strides')}
+    cells |= {field: before[field] for field in ('points', 'strides')}
+    keypoints = source.network.head.decode_keypoints(cells)
+    cells |= {field: after[field][0] for field in ('proxy', 'vector') if field in after}
+    torch.testing.assert_close(target.network.head.decode_keypoints(cells), keypoints.flip(1), rtol=1e-4, atol=1e-3)
+
+
+def test_a_model_of_several_heads_is_refused_by_name():
+    codec, backbone, head = HEADS['HeatmapHead']
+    decoders = {name: dict(skeleton=name, sources=[name]) for name in ('lsp', 'mpii')}
+    parts = dict(type='MultiTopDown', codec=codec, backbone=backbone, head=head, decoders=decoders)
+    model = build_model(dict(skeleton='lsp+mpii', model=parts))
+    with pytest.raises(CheckpointError, match='this model has a head per data set'):
+        model.map_keypoint_weights(model.state_dict(), KEYPOINTS)
 
 
 @pytest.mark.parametrize('name', ['HeatmapHead', 'CPMHead', 'RTMCCHead', 'RLEHead', 'HourglassHead'])
