@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug import registry
+from poseplug.registry.wiring import inspect_parameters, list_constructor_classes
 
 FOLDER = Path(__file__).parent / 'reference'
 COMMANDS_FOLDER = Path(__file__).parents[1] / 'poseplug/cli/commands'
@@ -124,9 +125,11 @@ def _render_part(part: Callable[..., Any]) -> Iterator[str]:
     """The first paragraph of a part's docstring, and its settings."""
     text = inspect.getdoc(part) or ''
     yield from _wrap(_plain_code(text.partition('\n\n')[0]))
-    descriptions = _parse_arguments(text)
-    settings = [p for p in inspect.signature(part).parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    settings = [p for p in settings if p.kind is not p.VAR_KEYWORD and p.name != 'skeleton']
+    classes = list_constructor_classes(part) if inspect.isclass(part) else []
+    descriptions: dict[str, str] = {}
+    for owner in (*reversed(classes), part):  # settings may be those of a base class
+        descriptions |= _parse_arguments(inspect.getdoc(owner) or '')
+    settings = [p for p in inspect_parameters(part)[0].values() if p.name != 'skeleton']
     if settings:
         yield ''
     for parameter in settings:

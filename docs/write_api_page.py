@@ -11,6 +11,7 @@ from typing import Any
 
 import poseplug
 import poseplug.testing
+from poseplug.evaluation.average_precision import AveragePrecision
 from poseplug.registry import CODECS, METRICS, SOURCES, PartRegistry
 
 PAGE = Path(__file__).parent / 'reference' / 'api.md'
@@ -24,6 +25,8 @@ SECTIONS = {
     'Data structures': 'Record Instances IgnoredRegions Sample Batch Targets Grid MetricResult SourceReport',
     'Base classes of parts': 'Codec MapCodec Head Metric PipelineStage Source Transform',
 }
+# Base classes that parts refer to for their settings, by section
+BASE_PARTS = {'Metrics': (AveragePrecision,)}
 HEADER = """# Python API
 
 Written from the docstrings by `python docs/write_api_page.py`; a test compares them.
@@ -48,7 +51,8 @@ def write_page() -> str:
         parts += [describe_name(name, getattr(poseplug, name)) for name in names.split()]
     for title, registry in (('Codecs', CODECS), ('Metrics', METRICS), ('Sources', SOURCES)):
         parts.append(f'## {title}\n')
-        parts += [describe_name(part.__name__, part, is_part=True) for part in list_own_parts(registry)]
+        described = [*BASE_PARTS.get(title, ()), *list_own_parts(registry)]
+        parts += [describe_name(part.__name__, part, is_part=True) for part in described]
     parts += ['## Registries\n', describe_registries()]
     parts += ['## Errors\n', describe_errors()]
     parts.append('## Contract tests\n\nThese are imported from `poseplug.testing`, which needs pytest.\n')

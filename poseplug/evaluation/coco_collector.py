@@ -23,6 +23,7 @@ from poseplug.grouping.oks import oks_nms, soft_oks_nms
 
 ScoreMode = Literal['instance', 'bbox_keypoint']
 NmsMode = Literal['none', 'oks_nms', 'soft_oks_nms']
+AreaSource = Literal['annotated', 'box']
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,6 @@ class CocoCollector:
         nms_mode: 'none', 'oks_nms' or 'soft_oks_nms'.
         nms_threshold: OKS above which one instance suppresses another.
         area_source: 'annotated', or 'box' for a fixed fraction of the annotated box.
-        uncounted_keypoints: Names of keypoints that do not count when an instance without labeled keypoints is ignored;
-            the number that the file states (`Instances.stated_counts`) is used where there is one. None counts all
-            labeled keypoints, whatever the file states.
         metric_name: The metric that error messages name.
 
     Raises:
@@ -73,8 +71,7 @@ class CocoCollector:
         score_mode: ScoreMode = 'instance',
         nms_mode: NmsMode = 'none',
         nms_threshold: float = 0.9,
-        area_source: Literal['annotated', 'box'] = 'annotated',
-        uncounted_keypoints: Collection[str] | None = None,
+        area_source: AreaSource = 'annotated',
         metric_name: str = 'OKSAP',
     ):
         if skeleton.sigmas is None:
@@ -84,12 +81,22 @@ class CocoCollector:
         check_number(metric_name, 'nms_threshold', nms_threshold, 0, 1, above=True)
         self.skeleton, self.sigmas = skeleton, np.array(skeleton.sigmas)
         self.score_mode, self.nms_mode, self.nms_threshold = score_mode, nms_mode, nms_threshold
-        self.area_source, self.uses_stated_counts = area_source, uncounted_keypoints is not None
-        self.counted_mask = np.array([name not in (uncounted_keypoints or ()) for name in skeleton.keypoints])
+        self.area_source, self.uses_stated_counts = area_source, False
+        self.counted_mask = np.ones(len(skeleton), dtype=bool)
         self.records: dict[ImageKey, Record] = {}
         self.predictions: dict[ImageKey, list[PredictedInstances]] = {}
         self.predicted_subjects: set[tuple[ImageKey, int]] = set()
         self.drop_counts: Counter[str] = Counter()
+
+    def count_stated_keypoints(self, uncounted_keypoints: Collection[str]) -> None:
+        """Ignore instances by the number of keypoints that the file states, not by that of all labeled ones.
+
+        Args:
+            uncounted_keypoints: Names of keypoints that do not count where the file states no number
+                (`Instances.stated_counts`).
+        """
+        self.uses_stated_counts = True
+        self.counted_mask = np.array([name not in uncounted_keypoints for name in self.skeleton.keypoints])
 
     def update(self, predictions: Poses, record: Record) -> None:
         """Add the instances predicted for an image, or for the subject of one of its crops."""

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 __all__ = ['CrowdPoseAP']
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
-from poseplug.core.poses import Poses
-from poseplug.core.sample import ImageKey, Record
+from poseplug.core.sample import ImageKey
 from poseplug.core.setting_checks import check_intervals
-from poseplug.core.skeleton import Skeleton
-from poseplug.evaluation.base import Metric, MetricResult
-from poseplug.evaluation.coco_collector import CocoCollector, NmsMode, ScoreMode
-from poseplug.evaluation.oks_ap import COCO_STATS, add_stats
-from poseplug.evaluation.oks_evaluators import PrecisionRecallTable, get_oks_evaluator
+from poseplug.evaluation.average_precision import AveragePrecision
+from poseplug.evaluation.base import MetricResult
+from poseplug.evaluation.oks_ap import COCO_STATS
+from poseplug.evaluation.oks_evaluators import PrecisionRecallTable
 from poseplug.registry import METRICS
 
 _OVERALL_STATS = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75')
 
 
 @METRICS.register_module()
-class CrowdPoseAP(Metric):
+class CrowdPoseAP(AveragePrecision):
     """Average precision and recall over OKS 0.50 to 0.95, in percent, over all images and by their crowd index.
 
     As in the data set's own evaluation, the area of an instance is 0.53 x width x height of its box, whatever is
@@ -30,16 +29,13 @@ class CrowdPoseAP(Metric):
     crowd with annotated keypoints are compared with these, and are neither right nor wrong.
 
     Args:
-        skeleton: The keypoints that are measured; it must have sigmas.
-        evaluator: 'faster-coco-eval' or 'xtcocotools'; they agree.
-        score_mode: 'instance' or 'bbox_keypoint', see `OKSAP`.
-        nms_mode: 'none', 'oks_nms' or 'soft_oks_nms', see `OKSAP`.
-        nms_threshold: OKS above which one instance suppresses another.
+        args: Those of `AveragePrecision`.
         crowd_index_bounds: The crowd indices where medium and hard images begin. The default is that of the data set's
             own code and thereby of the published numbers (Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py; also
             xtcocotools and faster-coco-eval); the text of the paper says 0.1 and 0.8.
         uncounted_keypoints: Names of keypoints that alone do not make an instance count, where the file does not state
             a number of keypoints.
+        settings: Those of `AveragePrecision`.
 
     Example:
         >>> import numpy as np
@@ -57,31 +53,19 @@ class CrowdPoseAP(Metric):
         100.0
     """
 
+    area_source = 'box'
+
     def __init__(
         self,
-        skeleton: Skeleton,
-        evaluator: Literal['faster-coco-eval', 'xtcocotools'] = 'faster-coco-eval',
-        score_mode: ScoreMode = 'instance',
-        nms_mode: NmsMode = 'none',
-        nms_threshold: float = 0.9,
+        *args: Any,
         crowd_index_bounds: tuple[float, float] = (0.2, 0.8),
         uncounted_keypoints: Sequence[str] = ('head_top', 'neck'),
+        **settings: Any,
     ):
         check_intervals('CrowdPoseAP', 0, 1, crowd_index_bounds=crowd_index_bounds)
-        self.collector = CocoCollector(
-            skeleton,
-            score_mode,
-            nms_mode,
-            nms_threshold,
-            area_source='box',
-            uncounted_keypoints=uncounted_keypoints,
-            metric_name='CrowdPoseAP',
-        )
-        self.skeleton, self.evaluator = skeleton, get_oks_evaluator(evaluator, 'CrowdPoseAP')
+        super().__init__(*args, **settings)
+        self.collector.count_stated_keypoints(uncounted_keypoints)
         self.crowd_index_bounds = tuple(crowd_index_bounds)
-
-    def update(self, predictions: Poses, record: Record) -> None:
-        self.collector.update(predictions, record)
 
     def compute_stats(self) -> dict[str, float]:
         """Return the nine numbers as fractions, -1 where no instance is annotated in such images."""
@@ -97,7 +81,7 @@ class CrowdPoseAP(Metric):
         medium_bound, hard_bound = self.crowd_index_bounds
         splits: dict[str, list[ImageKey]] = {'easy': [], 'medium': [], 'hard': []}
         for key, record in self.collector.records.items():
-            if record.crowd_index is None:
+            if math.isnan(record.crowd_index):
                 continue
             if record.crowd_index < medium_bound:
                 splits['easy'].append(key)
@@ -113,18 +97,19 @@ class CrowdPoseAP(Metric):
         results = self.collector.to_coco_results(keys)
         return self.evaluator(dataset, results, self.collector.sigmas, 'keypoints_crowd')
 
+    def describe_absence(self) -> str:
+        return f'is annotated in such images ({len(self.collector.records)} in all)'
+
     def compute(self) -> MetricResult:
-        result = MetricResult(notes=self.collector.collect_notes())
-        records = self.collector.records.values()
-        if not self.collector.count_annotated():
-            result.notes.append(f'no AP: no instance is annotated in {len(records)} images')
+        result = super().compute()
+        if not result.values:
             return result
-        num_without_index = sum(record.crowd_index is None for record in records)
+        records = self.collector.records.values()
+        num_without_index = sum(math.isnan(record.crowd_index) for record in records)
         if num_without_index:
             result.notes.append(
                 f'{num_without_index} of {len(records)} images have no crowd index: neither easy nor hard'
             )
-        add_stats(result, self.compute_stats(), f'is annotated in such images ({len(records)} in all)')
         medium_bound, hard_bound = self.crowd_index_bounds
         result.notes.append(f'crowd index below {medium_bound:g} is easy, from {hard_bound:g} on hard')
         return result

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 __all__ = ['OKSAP']
 
-from typing import Literal
-
-from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
-from poseplug.core.skeleton import Skeleton
-from poseplug.evaluation.base import Metric, MetricResult, to_percent
-from poseplug.evaluation.coco_collector import CocoCollector, NmsMode, ScoreMode
-from poseplug.evaluation.oks_evaluators import get_oks_evaluator
+from poseplug.evaluation.average_precision import AveragePrecision
 from poseplug.registry import METRICS
 
 # The arguments of `PrecisionRecallTable.summarize` for each of COCO's ten numbers.
@@ -30,7 +23,7 @@ COCO_STATS: dict[str, tuple[str, float | None, str]] = {
 
 
 @METRICS.register_module()
-class OKSAP(Metric):
+class OKSAP(AveragePrecision):
     """Average precision and recall over OKS 0.50 to 0.95, in percent, of all instances of all images.
 
     An image may be added once, or once per instance (top-down): its annotations are those of the first time, and a
@@ -39,14 +32,7 @@ class OKSAP(Metric):
     is not reported. Notes say what was dropped, suppressed, ignored, missed or estimated, and why a number is 0.
 
     Args:
-        skeleton: The keypoints that are measured; it must have sigmas.
-        evaluator: 'faster-coco-eval' or 'xtcocotools'; they agree.
-        score_mode: 'instance' ranks instances by `Poses.instance_scores`; 'bbox_keypoint' by the score of the
-            detector's box (1 for an annotated one) times the mean of their keypoint scores above 0.2 (the rule of HRNet
-            and MMPose).
-        nms_mode: 'none', 'oks_nms' or 'soft_oks_nms', by the areas of the predicted boxes, else of the detector's, else
-            of the box around the keypoints.
-        nms_threshold: OKS above which one instance suppresses another.
+        settings: Those of `AveragePrecision`.
 
     Example:
         >>> import numpy as np
@@ -64,48 +50,11 @@ class OKSAP(Metric):
         100.0
     """
 
-    def __init__(
-        self,
-        skeleton: Skeleton,
-        evaluator: Literal['faster-coco-eval', 'xtcocotools'] = 'faster-coco-eval',
-        score_mode: ScoreMode = 'instance',
-        nms_mode: NmsMode = 'none',
-        nms_threshold: float = 0.9,
-    ):
-        self.collector = CocoCollector(skeleton, score_mode, nms_mode, nms_threshold)
-        self.skeleton, self.evaluator = skeleton, get_oks_evaluator(evaluator, 'OKSAP')
-
-    def update(self, predictions: Poses, record: Record) -> None:
-        self.collector.update(predictions, record)
-
     def compute_stats(self) -> dict[str, float]:
         """Return COCO's ten numbers as fractions, -1 where no instance of that size is annotated."""
         dataset, results = self.collector.to_coco_dataset(), self.collector.to_coco_results()
         table = self.evaluator(dataset, results, self.collector.sigmas, 'keypoints')
         return {name: table.summarize(*arguments) for name, arguments in COCO_STATS.items()}
 
-    def compute(self) -> MetricResult:
-        result = MetricResult(notes=self.collector.collect_notes())
-        num_annotated = self.collector.count_annotated()
-        if num_annotated:
-            add_stats(result, self.compute_stats(), f'of that size is annotated among {num_annotated} instances')
-        else:
-            result.notes.append(f'no AP: no instance is annotated in {len(self.collector.records)} images')
-        return result
-
-
-def add_stats(result: MetricResult, stats: dict[str, float], absence_reason: str) -> None:
-    """Add numbers in percent to a result, and notes on those that are absent or 0.
-
-    Args:
-        result: The result that is changed.
-        stats: Fractions by name; -1 where no instance is annotated, which is not added.
-        absence_reason: End of the note on absent numbers, after 'no instance'.
-    """
-    absent = [name for name, value in stats.items() if value < 0]
-    zero = [name for name, value in stats.items() if value == 0]
-    result.values.update({name: to_percent(value) for name, value in stats.items() if value >= 0})
-    if absent:
-        result.notes.append(f'{", ".join(absent)} not reported: no instance {absence_reason}')
-    if zero:
-        result.notes.append(f'{", ".join(zero)} 0: no predicted instance is close enough to an annotated one')
+    def describe_absence(self) -> str:
+        return f'of that size is annotated among {self.collector.count_annotated()} instances'

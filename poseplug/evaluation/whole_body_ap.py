@@ -5,18 +5,14 @@ from __future__ import annotations
 __all__ = ['WholeBodyAP']
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from poseplug.core.errors import ConfigError
-from poseplug.core.poses import Poses
-from poseplug.core.sample import Record
-from poseplug.core.skeleton import Skeleton
-from poseplug.evaluation.base import Metric, MetricResult
-from poseplug.evaluation.coco_collector import CocoCollector, NmsMode, ScoreMode
-from poseplug.evaluation.oks_ap import COCO_STATS, add_stats
-from poseplug.evaluation.oks_evaluators import PrecisionRecallTable, get_oks_evaluator
+from poseplug.evaluation.average_precision import AveragePrecision
+from poseplug.evaluation.oks_ap import COCO_STATS
+from poseplug.evaluation.oks_evaluators import PrecisionRecallTable
 from poseplug.registry import METRICS
 
 _REPORTED_STATS = ('AP', 'AR')
@@ -24,7 +20,7 @@ _HANDS = ('left_hand', 'right_hand')
 
 
 @METRICS.register_module()
-class WholeBodyAP(Metric):
+class WholeBodyAP(AveragePrecision):
     """Average precision and recall over OKS 0.50 to 0.95, in percent, of all keypoints and of those of each part.
 
     The parts of `coco_wholebody` are body, foot, face, left_hand and right_hand. As in the data set's own evaluation,
@@ -33,12 +29,9 @@ class WholeBodyAP(Metric):
     count there. 'hand' is the mean of both hands.
 
     Args:
-        skeleton: The keypoints that are measured; it must have sigmas and groups.
-        evaluator: 'faster-coco-eval' or 'xtcocotools'; they agree.
-        score_mode: 'instance' or 'bbox_keypoint', see `OKSAP`.
-        nms_mode: 'none', 'oks_nms' or 'soft_oks_nms', by all keypoints, see `OKSAP`.
-        nms_threshold: OKS above which one instance suppresses another.
+        args: Those of `AveragePrecision`; the skeleton must have groups.
         parts: Names of the keypoints by part; by default the groups of the skeleton.
+        settings: Those of `AveragePrecision`; instances are suppressed by all keypoints.
 
     Raises:
         ConfigError: The skeleton has no sigmas, no groups, or no keypoint of a part.
@@ -61,29 +54,18 @@ class WholeBodyAP(Metric):
         (100.0, 0.0)
     """
 
-    def __init__(
-        self,
-        skeleton: Skeleton,
-        evaluator: Literal['faster-coco-eval', 'xtcocotools'] = 'faster-coco-eval',
-        score_mode: ScoreMode = 'instance',
-        nms_mode: NmsMode = 'none',
-        nms_threshold: float = 0.9,
-        parts: Mapping[str, Sequence[str]] | None = None,
-    ):
+    def __init__(self, *args: Any, parts: Mapping[str, Sequence[str]] | None = None, **settings: Any):
+        super().__init__(*args, **settings)
+        skeleton = self.skeleton
         self.parts = {part: tuple(names) for part, names in (parts or skeleton.groups).items()}
         if not self.parts:
             raise ConfigError(
                 f'skeleton {skeleton.name!r} has no groups, whose keypoints WholeBodyAP measures part by part; give it '
                 f'groups=dict(part=(keypoint, ...)), or the metric parts'
             )
-        self.collector = CocoCollector(skeleton, score_mode, nms_mode, nms_threshold, metric_name='WholeBodyAP')
         self.part_indices = {
             part: np.array([skeleton.index(name) for name in names]) for part, names in self.parts.items()
         }
-        self.skeleton, self.evaluator = skeleton, get_oks_evaluator(evaluator, 'WholeBodyAP')
-
-    def update(self, predictions: Poses, record: Record) -> None:
-        self.collector.update(predictions, record)
 
     def compute_part_tables(self) -> dict[str, PrecisionRecallTable]:
         """Return the precision and recall of every part; those of all keypoints under an empty name."""
@@ -107,14 +89,8 @@ class WholeBodyAP(Metric):
             stats.update({f'{stat}/{part}': value for part, value in values.items()})
         return stats
 
-    def compute(self) -> MetricResult:
-        result = MetricResult(notes=self.collector.collect_notes())
-        num_annotated = self.collector.count_annotated()
-        if num_annotated:
-            add_stats(result, self.compute_stats(), f'has labeled keypoints of that part among {num_annotated}')
-        else:
-            result.notes.append(f'no AP: no instance is annotated in {len(self.collector.records)} images')
-        return result
+    def describe_absence(self) -> str:
+        return f'has labeled keypoints of that part among {self.collector.count_annotated()}'
 
 
 def _select_annotations(dataset: dict[str, Any], indices: np.ndarray) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -22,8 +23,48 @@ from poseplug.registry import TRANSFORMS
 _PERSON_HEIGHT_PX = 200.0  # of a person of scale 1
 
 
+class SubjectCrop(Transform):
+    """Fits a region around the subject into the input, with its aspect ratio kept; the base of such crops.
+
+    Args:
+        input_size: (width, height) of the input in px.
+        crop_rule: how the region meets the input, see `poseplug.core.geometry.fit_matrix`; provided by the codec.
+
+    Raises:
+        ConfigError: there is no such rule.
+    """
+
+    stage = PipelineStage.CROP
+    needs_annotation = True
+
+    def __init__(self, input_size: Size, crop_rule: CropRule = 'pixels'):
+        if crop_rule not in CROP_RULES:
+            raise ConfigError(f'crop_rule is one of {", ".join(CROP_RULES)}; got {crop_rule!r}')
+        self.input_size, self.crop_rule = input_size, crop_rule
+
+    @abstractmethod
+    def find_region(self, sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:
+        """Find the region.
+
+        Args:
+            sample: instance 0 is the subject.
+
+        Returns:
+            Its center (2,) and its width and height (2,) in image px; None leaves the sample as it is.
+
+        Raises:
+            AnnotationError: the subject lacks what the region is computed from.
+        """
+
+    def __call__(self, sample: Sample) -> Sample:
+        region = self.find_region(sample)
+        if region is not None:
+            sample.image_to_input = fit_matrix(*region, self.input_size, self.crop_rule)
+        return sample
+
+
 @TRANSFORMS.register_module()
-class CropByScale(Transform):
+class CropByScale(SubjectCrop):
     """Centers the input on the subject's annotated position, and scales it by the annotated person scale.
 
     Args:
@@ -38,9 +79,6 @@ class CropByScale(Transform):
         ConfigError: a setting is out of range.
     """
 
-    stage = PipelineStage.CROP
-    needs_annotation = True
-
     def __init__(
         self,
         input_size: Size,
@@ -50,11 +88,11 @@ class CropByScale(Transform):
     ):
         check_enlargements('CropByScale', magnification_at_368=magnification_at_368)
         check_number('CropByScale', 'center_offset_y', center_offset_y, -_PERSON_HEIGHT_PX, _PERSON_HEIGHT_PX)
-        self.input_size, self.center_offset_y = input_size, center_offset_y
-        self.crop_rule: CropRule = 'pixels' if crop_rule == 'corners' else check_crop_rule(crop_rule)
+        super().__init__(input_size, 'pixels' if crop_rule == 'corners' else crop_rule)
+        self.center_offset_y = center_offset_y
         self.magnification = magnification_at_368 * input_size[0] / 368
 
-    def __call__(self, sample: Sample) -> Sample:
+    def find_region(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         record = sample.record
         scale = float(record.instances.scales[0])
         if not scale > 0:  # NaN where the data set has no scales
@@ -64,9 +102,7 @@ class CropByScale(Transform):
                 f'Use LetterboxImage or CropBox'
             )
         center = sample.subject_center + (0.0, self.center_offset_y * scale)
-        extent = np.array(self.input_size) * (scale / self.magnification)
-        sample.image_to_input = fit_matrix(center, extent, self.input_size, self.crop_rule)
-        return sample
+        return center, np.array(self.input_size) * (scale / self.magnification)
 
 
 @TRANSFORMS.register_module()
@@ -97,7 +133,7 @@ class LetterboxImage(Transform):
 
 
 @TRANSFORMS.register_module()
-class CropBox(Transform):
+class CropBox(SubjectCrop):
     """Crops the subject's box to the center of the input, with its aspect ratio kept.
 
     Without a box, the box around the labeled keypoints serves, enlarged further since keypoints end before the body
@@ -113,9 +149,6 @@ class CropBox(Transform):
         ConfigError: a setting is out of range.
     """
 
-    stage = PipelineStage.CROP
-    needs_annotation = True
-
     def __init__(
         self,
         input_size: Size,
@@ -124,14 +157,12 @@ class CropBox(Transform):
         crop_rule: CropRule = 'pixels',
     ):
         check_enlargements('CropBox', padding=padding, keypoint_padding=keypoint_padding)
-        self.input_size, self.padding, self.keypoint_padding = input_size, padding, keypoint_padding
-        self.crop_rule = check_crop_rule(crop_rule)
+        super().__init__(input_size, crop_rule)
+        self.padding, self.keypoint_padding = padding, keypoint_padding
 
-    def __call__(self, sample: Sample) -> Sample:
+    def find_region(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         low, high, padding = self._find_box_corners(sample)
-        center, extent = (low + high) / 2, (high - low) * padding
-        sample.image_to_input = fit_matrix(center, extent, self.input_size, self.crop_rule)
-        return sample
+        return (low + high) / 2, (high - low) * padding
 
     def _find_box_corners(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
         """Return the corners (2,) of the box in px, and its padding."""
@@ -149,7 +180,7 @@ class CropBox(Transform):
 
 
 @TRANSFORMS.register_module()
-class RandomHalfBody(Transform):
+class RandomHalfBody(SubjectCrop):
     """Crops the upper or the lower body alone, at random (Wang et al. 2018; HRNet's released recipe).
 
     The crop is the box around that half's keypoints, enlarged by `padding`, about their mean. The upper body is chosen
@@ -168,6 +199,7 @@ class RandomHalfBody(Transform):
     """
 
     stage = PipelineStage.PART_CROP
+    needs_annotation = False  # the crop before it has checked the subject
 
     def __init__(
         self,
@@ -180,33 +212,21 @@ class RandomHalfBody(Transform):
         check_probabilities('RandomHalfBody', prob=prob)
         check_counts('RandomHalfBody', min_count=0, num_keypoints_half_body=num_keypoints_half_body)
         check_enlargements('RandomHalfBody', padding=padding)
-        self.input_size, self.prob, self.num_keypoints_half_body = input_size, prob, num_keypoints_half_body
-        self.padding, self.crop_rule = padding, check_crop_rule(crop_rule)
+        super().__init__(input_size, crop_rule)
+        self.prob, self.num_keypoints_half_body, self.padding = prob, num_keypoints_half_body, padding
 
-    def __call__(self, sample: Sample) -> Sample:
+    def find_region(self, sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:
         labeled = sample.visible[0] > 0
         if sample.rng.random() >= self.prob or labeled.sum() <= self.num_keypoints_half_body:
-            return sample
+            return None
         lower = sample.skeleton.lower_body
         halves = [labeled & ~lower, labeled & lower]
         preferred, other = halves if sample.rng.standard_normal() < 0.5 else halves[::-1]
         half = preferred if preferred.sum() > 2 else other
-        if half.sum() > 1:  # a single keypoint has no extent; the crop then stays as it is
-            points = sample.keypoints[0][half]
-            extent = (points.max(axis=0) - points.min(axis=0)) * self.padding
-            sample.image_to_input = fit_matrix(points.mean(axis=0), extent, self.input_size, self.crop_rule)
-        return sample
-
-
-def check_crop_rule(crop_rule: CropRule) -> CropRule:
-    """Return the rule of a crop.
-
-    Raises:
-        ConfigError: there is no rule of that name.
-    """
-    if crop_rule not in CROP_RULES:
-        raise ConfigError(f'crop_rule is one of {", ".join(CROP_RULES)}; got {crop_rule!r}')
-    return crop_rule
+        if half.sum() < 2:
+            return None  # a single keypoint has no extent; the crop stays as it is
+        points = sample.keypoints[0][half]
+        return points.mean(axis=0), (points.max(axis=0) - points.min(axis=0)) * self.padding
 
 
 @TRANSFORMS.register_module()
