@@ -14,7 +14,6 @@ import contextlib
 import functools
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -469,15 +468,14 @@ def run_and_report(code: str) -> list[Any]:
 def measure_frames(args: argparse.Namespace) -> list[Row]:
     """The number of poseplug's frames between the user's call and the first convolution."""
     import torch
-    from mmengine.optim import OptimWrapper
 
     stacks: dict[str, list[str]] = {}
     for config in (CPM_368, CPM_LITE):
         model = build_config_model(config, {'model.codec.input_size': (64, 64)})
-        batch, optim = create_random_batch(model, 2), OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0))
+        batch = create_random_batch(model, 2)
         calls = {
             'predict': functools.partial(model.eval().predict, batch),
-            'train_step': functools.partial(model.train_step, batch, optim),
+            'losses': functools.partial(model.losses, batch),
         }
         layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
         for name, call in calls.items():
@@ -528,19 +526,7 @@ def create_random_batch(model: Any, num_images: int) -> Any:
     images = torch.randint(0, 256, (num_images, 1, height, width, 3), generator=generator, dtype=torch.uint8)
     keypoints = torch.rand(num_images, 1, num_keypoints, 2, generator=generator) * (width - 1)
     visible = torch.full((num_images, 1, num_keypoints), 2, dtype=torch.uint8)
-    centers = torch.full((num_images, 2), (width - 1) / 2)
-    matrices = torch.eye(3, dtype=torch.float64).expand(num_images, 1, 3, 3).clone()
-    return Batch(
-        images=images,
-        keypoints=keypoints,
-        visible=visible,
-        valid=torch.ones(num_images, 1, dtype=torch.bool),
-        centers=centers,
-        image_to_input=matrices,
-        image_sizes=[(width, height)] * num_images,
-        records=[],
-        keys=[],
-    )
+    return Batch.from_instances(images, keypoints, visible)
 
 
 def measure_cpm(args: argparse.Namespace) -> list[Row]:
@@ -611,12 +597,16 @@ def measure_training_step(model: Any, batch: Any, device: str, repeats: int) -> 
     import torch
     from mmengine.optim import OptimWrapper
 
+    from poseplug.engine.loops import train_step
+    from poseplug.engine.strategy import SingleProcessStrategy
+
     spent: Counter[str] = Counter()
     synchronize = get_synchronize(device)
     optim = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9))
-    model.train()
+    strategy = SingleProcessStrategy(model.train())
+    strategy.prepare_training(optim)
     if device == 'cuda':
-        model.train_step(batch, optim)
+        train_step(strategy, [batch])
     criterion, network = model.criterion, model.network
     object.__setattr__(criterion.codec, 'encode', record_time(criterion.codec.encode, 'encode', spent, synchronize))
     criterion.compute_stage_loss = record_time(criterion.compute_stage_loss, 'loss', spent, synchronize)
@@ -627,17 +617,21 @@ def measure_training_step(model: Any, batch: Any, device: str, repeats: int) -> 
     runs = []
     for _ in range(repeats):
         spent.clear()
-        record_time(model.train_step, 'step', spent, synchronize)(batch, optim)
+        record_time(train_step, 'step', spent, synchronize)(strategy, [batch])
         runs.append(dict(spent))
     return min(runs, key=lambda run: run['step'])
 
 
 def get_peak_memory_gib(device: str) -> float:
-    """The peak of the memory that was allocated on the GPU, or of the whole process, in GiB."""
+    """The peak of the memory that was allocated on the GPU, or of the whole process, in GiB; NaN on Windows."""
     import torch
 
     if device == 'cuda':
         return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return math.nan
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 

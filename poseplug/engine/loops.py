@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ['EvalLoop', 'TrainLoop']
+__all__ = ['EvalLoop', 'TrainLoop', 'train_step']
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -193,8 +193,7 @@ class TrainLoop(BaseLoop):
         """
         runner, self.step_batches = self.runner, batches
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])
-        outputs = average_losses([compute_gradients(runner.strategy, batch) for batch in batches])
-        runner.strategy.step()
+        outputs = train_step(runner.strategy, batches)
         runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batches[-1], outputs=outputs)
         self._iter += 1
         if self._iter % self.steps_per_epoch == 0:
@@ -224,16 +223,23 @@ class TrainLoop(BaseLoop):
         self._iter, self._epoch, self.evaluated_step = step, step // self.steps_per_epoch, evaluated_step
 
 
-def compute_gradients(strategy: SingleProcessStrategy, batch: Batch) -> dict[str, Tensor]:
-    """Compute the losses of a batch, and add their gradients to those of the step.
+def train_step(strategy: SingleProcessStrategy, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """Update the weights once.
 
     Args:
-        strategy: of the run.
-        batch: one of the batches of the step.
+        strategy: prepared for training; its optimizer wrapper accumulates as many batches as there are.
+        batches: the batches of the step.
 
     Returns:
-        The losses by name and their sum as 'loss', without gradients.
+        The mean losses by name and their sum as 'loss', without gradients.
     """
+    outputs = [_compute_gradients(strategy, batch) for batch in batches]
+    strategy.step()
+    return average_losses(outputs)
+
+
+def _compute_gradients(strategy: SingleProcessStrategy, batch: Batch) -> dict[str, Tensor]:
+    """Add the gradients of a batch to those of the step; returns the losses by name and their sum as 'loss'."""
     losses = strategy.losses(batch)
     total = torch.stack(list(losses.values())).sum()
     strategy.backward(total)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ['Estimator', 'OptimizerWrapper']
+__all__ = ['Estimator']
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,6 @@ from poseplug.models.estimators.keypoint_weights import KeypointMapping, map_key
 from poseplug.models.estimators.network import NETWORK_SLOTS, FieldNetwork, StageFields
 from poseplug.models.estimators.postprocess import Postprocess
 from poseplug.registry.wiring import Slot
-
-
-class OptimizerWrapper(Protocol):
-    """What a training step calls of mmengine's `OptimWrapper`."""
-
-    def optim_context(self, model: nn.Module) -> torch.autograd.grad_mode.no_grad:
-        """Return the context of the forward pass."""
-        ...
-
-    def update_params(self, loss: Tensor) -> None:
-        """Backpropagate a loss and step the optimizer."""
-        ...
 
 
 class Estimator(nn.Module):
@@ -135,22 +123,6 @@ class Estimator(nn.Module):
         stages = self.network(batch.images[:, 0], batch.centers, self.network.source_indices(batch))
         losses: dict[str, Tensor] = self.criterion(stages, batch)
         return losses
-
-    def train_step(self, batch: Batch, optim_wrapper: OptimizerWrapper) -> dict[str, Tensor]:
-        """Take one optimizer step.
-
-        Args:
-            batch: Images with their instances.
-            optim_wrapper: Backpropagates and steps.
-
-        Returns:
-            The losses by name, and their sum as 'loss', without gradients.
-        """
-        with optim_wrapper.optim_context(self):
-            losses = self.losses(batch)
-        total = torch.stack(list(losses.values())).sum()
-        optim_wrapper.update_params(total)
-        return {'loss': total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
     # --- prediction ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.sample import Batch
 from poseplug.core.weight_names import weight_name
+from poseplug.engine.loops import train_step
 from poseplug.engine.optim import build_param_groups
+from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.models.backbones.cpm import CPMTrunk
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.cpm import CPMHead
@@ -40,16 +42,11 @@ def build_estimator(**changes) -> TopDown:
 def create_batch() -> Batch:
     """Two images of noise with two people each."""
     generator = torch.Generator().manual_seed(0)
-    return Batch(
+    return Batch.from_instances(
         images=torch.randint(0, 256, (BATCH, 1, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8),
         keypoints=torch.rand(BATCH, 2, 14, 2, generator=generator) * SIZE,
         visible=torch.full((BATCH, 2, 14), 2),
-        valid=torch.ones(BATCH, 2, dtype=torch.bool),
         centers=torch.full((BATCH, 2), 20.0),
-        image_to_input=torch.eye(3, dtype=torch.float64).repeat(BATCH, 1, 1, 1),
-        image_sizes=[(SIZE, SIZE)] * BATCH,
-        records=[],
-        keys=[],
     )
 
 
@@ -161,7 +158,9 @@ def test_a_step_goes_down_the_gradient_of_the_sum_of_the_stages():
     sum(net.losses(create_batch()).values()).backward()
     expected = {n: before[n] - 1e-4 * p.grad for n, p in net.named_parameters()}
     net.zero_grad()
-    outputs = net.train_step(create_batch(), OptimWrapper(torch.optim.SGD(net.parameters(), lr=1e-4)))
+    strategy = SingleProcessStrategy(net)
+    strategy.prepare_training(OptimWrapper(torch.optim.SGD(net.parameters(), lr=1e-4)))
+    outputs = train_step(strategy, [create_batch()])
     for name, parameter in net.named_parameters():
         torch.testing.assert_close(parameter.detach(), expected[name])
     assert outputs['loss'].item() == pytest.approx(sum(outputs[f'loss_{t}'].item() for t in (1, 2, 3)))
