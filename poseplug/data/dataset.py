@@ -23,7 +23,7 @@ from poseplug.data.main_instances import select_center_instances
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline
 from poseplug.files.images import ImageCache
-from poseplug.files.stated_size import describe_size_difference
+from poseplug.files.stated_size import check_stated_size
 from poseplug.registry import DATASETS, SOURCES
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.registry.wiring import Slot
@@ -232,9 +232,7 @@ class PoseDataset:
         record = self.records[key.sample_index]
         image = self.image_cache.get(record.path, record.byte_range)
         # Sources compare a sample of the sizes; what it misses would be trained with keypoints at wrong positions.
-        difference = describe_size_difference(image, record.stated_size)
-        if difference:
-            raise ImageError(f'{record.path}: {difference}. Fetch the image that belongs to the annotations')
+        check_stated_size(image, record.stated_size)
         # A counter-based generator: any (seed, epoch, index) starts a stream, without drawing what comes before it.
         # 40 bits are left for the index, 24 for the epoch.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, key.epoch << 40 | key.sample_index]))

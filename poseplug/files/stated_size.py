@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poseplug.core.errors import ImageError
 from poseplug.files.images import LazyImage
 
 _Size = tuple[int, int]
@@ -30,6 +31,21 @@ def describe_size_difference(image: LazyImage, stated_size: _Size | None) -> str
             # Turning these pixels would be a guess: some tools write the upright size and label stored pixels.
             cause = f' (EXIF orientation {image.orientation} shows it at the stated size; save it upright)'
     return f'{stated_size[0]} x {stated_size[1]} px are stated, the file has {size[0]} x {size[1]}{cause}'
+
+
+def check_stated_size(image: LazyImage, stated_size: _Size | None) -> None:
+    """Check that an image has the size that its annotations state: else these are at wrong positions.
+
+    Args:
+        image: as in `describe_size_difference`.
+        stated_size: as in `describe_size_difference`.
+
+    Raises:
+        ImageError: the sizes differ, or the header is damaged.
+    """
+    difference = describe_size_difference(image, stated_size)
+    if difference:
+        raise ImageError(f'{image.path}: {difference}. Fetch the image that belongs to the annotations')
 
 
 def is_orientation_ambiguous(size: _Size, orientation: int, stated_size: _Size | None) -> bool:

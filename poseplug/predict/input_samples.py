@@ -21,7 +21,8 @@ from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.dataset import mask_outside_keypoints
 from poseplug.data.transforms.base import build_pipeline
-from poseplug.files.images import read_image
+from poseplug.files.images import LazyImage
+from poseplug.files.stated_size import check_stated_size
 from poseplug.predict.box_checks import parse_boxes, run_detector
 from poseplug.predict.detectors import Detector
 from poseplug.predict.opened_image import ImageFacts, OpenedImage, elapsed_ms
@@ -124,9 +125,11 @@ class SampleBuilder:
             record: its image is read as stored, as the data set reads it.
 
         Raises:
-            ImageError: the image cannot be read.
+            ImageError: the image cannot be read, or has another size than its annotations state.
         """
-        pixels = read_image(record.path, apply_exif=False, byte_range=record.byte_range)
+        image = LazyImage(record.path, byte_range=record.byte_range)
+        check_stated_size(image, record.stated_size)
+        pixels = image.get_pixels()
         rng = np.random.Generator(np.random.Philox(key=[0, 0]))
         visible = mask_outside_keypoints(record, pixels.shape[1::-1])
         sample = Sample(record, self.skeleton, pixels, rng, SampleKey(0, 0), record.instances.keypoints, visible)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ['CROPS_PER_IMAGE', 'Predictor']
+__all__ = ['Predictor']
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,9 @@ from poseplug.codecs.base import MapCodec
 from poseplug.config.build import require_setting
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.instances import Instances
-from poseplug.core.poses import POSE_ARRAYS, Poses
-from poseplug.core.sample import Batch, Record, Sample
+from poseplug.core.poses import Poses
+from poseplug.core.sample import Record
 from poseplug.core.setting_checks import check_counts
-from poseplug.data.collate import collate
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.files.weights import WeightKind
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
@@ -36,11 +33,10 @@ from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, is_endless
 from poseplug.predict.input_samples import ImageSamples, SampleBuilder, get_test_pipeline
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
-from poseplug.predict.opened_image import OpenedImage, attach_boxes, build_result, elapsed_ms, open_with_boxes
+from poseplug.predict.network_runs import CROPS_PER_IMAGE, count_batch_inputs, predict_images, predict_sample_heatmaps
+from poseplug.predict.opened_image import OpenedImage, build_result, open_with_boxes
 from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
-
-CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, for a detector or a model that finds instances
 
 
 class Predictor:
@@ -249,12 +245,13 @@ class Predictor:
     ) -> Iterator[tuple[ImageSamples, list[Poses]]]:
         """Yield each image and its poses of every stage, or those of the last stage alone."""
         group: list[ImageSamples] = []
+        num_inputs = count_batch_inputs(self.model, batch_size)
         for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
             group.append(image_samples)
-            if sum(map(len, group)) >= self._input_batch_size(batch_size):
-                yield from self._predict_group(group, batch_size, all_stages)
+            if sum(map(len, group)) >= num_inputs:
+                yield from predict_images(self.model, group, num_inputs, all_stages)
                 group = []
-        yield from self._predict_group(group, batch_size, all_stages)
+        yield from predict_images(self.model, group, num_inputs, all_stages)
 
     def _stream_samples(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat
@@ -272,36 +269,6 @@ class Predictor:
             name = type(self.model).__name__
             raise ConfigError(f'{name} finds instances in whole images by itself; leave boxes out')
         return self._sample_builder.build_samples(images, box_format, self.detector)
-
-    def _predict_group(
-        self, group: list[ImageSamples], batch_size: int, all_stages: bool
-    ) -> Iterator[tuple[ImageSamples, list[Poses]]]:
-        """Predict some images, given as the samples of each; yields each image and its stages."""
-        start_time = time.perf_counter()
-        samples = [sample for image in group for sample in image.samples]
-        predictions: list[tuple[Poses, ...]] = []
-        for batch_samples in _group_by_input_size(samples, self._input_batch_size(batch_size)):
-            predictions += zip(*self._predict_batch(collate(batch_samples), all_stages), strict=True)
-        sample_ms = elapsed_ms(start_time) / max(1, len(samples))
-        num_stages = self.model.network.num_stages if all_stages else 1
-        start = 0
-        for image in group:
-            image_predictions = predictions[start : start + len(image)]
-            image.speed['predict'] = sample_ms * len(image)
-            start += len(image)
-            image_stages = (
-                _concat_image_poses([stages[t] for stages in image_predictions], len(self.skeleton))
-                for t in range(num_stages)
-            )
-            yield image, [_attach_sample_boxes(poses, image.samples) for poses in image_stages]
-
-    def _predict_batch(self, batch: Batch, all_stages: bool) -> list[list[Poses]]:
-        """The poses of a batch by stage, then by sample."""
-        return self.model.predict_stages(batch) if all_stages else [self.model.predict(batch)]
-
-    def _input_batch_size(self, batch_size: int) -> int:
-        """How many inputs go through the network at once."""
-        return max(1, batch_size // CROPS_PER_IMAGE) if self.model.finds_instances else batch_size
 
     def check_heatmaps(self) -> None:
         """Check that the model predicts heatmaps.
@@ -347,7 +314,7 @@ class Predictor:
         (image_samples,) = self._build_samples([opened], box_format)
         if not len(image_samples):
             raise AnnotationError('the detector finds no instance in the image; give a box')
-        return self._predict_sample_heatmaps(image_samples.samples[0])
+        return predict_sample_heatmaps(self.model, image_samples.samples[0])
 
     def predict_record_heatmaps(self, record: Record) -> HeatmapStages:
         """Predict the heatmaps of an annotated record at every stage, cropped as in the config's tests.
@@ -363,61 +330,10 @@ class Predictor:
             ConfigError: the model's codec has no heatmaps.
         """
         self.check_heatmaps()
-        return self._predict_sample_heatmaps(self._sample_builder.build_record_sample(record))
+        return predict_sample_heatmaps(self.model, self._sample_builder.build_record_sample(record))
 
     @property
     def has_heatmaps(self) -> bool:
         """Whether the model predicts heatmaps, one per keypoint."""
         codec = self.model.codec
         return isinstance(codec, MapCodec) and 'heatmap' in codec.fields
-
-    def _predict_sample_heatmaps(self, sample: Sample) -> HeatmapStages:
-        batch = collate([sample])
-        codec = self.model.postprocess.get_codec(batch.view_sizes[0]) if batch.view_sizes else self.model.codec
-        assert isinstance(codec, MapCodec)
-        stages = self.model.predict_fields(batch)[0]  # of the first view
-        return HeatmapStages(
-            image=sample.pixels,
-            input_image=batch.images[0, 0].numpy(),
-            image_to_input=sample.image_to_input,
-            heatmaps=_stages_to_numpy(stages, 'heatmap'),
-            keypoints=self.skeleton.keypoints,
-            grid=codec.grid,
-            limb_fields=_stages_to_numpy(stages, 'paf'),
-        )
-
-
-def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
-    """A field (C, rows, columns) of the first input at every stage that has it."""
-    return tuple(stage[field_name][0].float().cpu().numpy() for stage in stages if field_name in stage)
-
-
-def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[Sequence[Sample]]:
-    """Split samples, in order, into batches of at most `max_count` inputs of one size."""
-    # A batch is one tensor: inputs of another size start another batch.
-    for _, group in groupby(samples, key=lambda sample: sample.view_sizes):
-        same_size = list(group)
-        for first in range(0, len(same_size), max_count):
-            yield same_size[first : first + max_count]
-
-
-def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Poses:
-    """Concatenate the instances of an image; empty poses where there are none."""
-    if not poses_list:
-        return Poses.empty(num_keypoints)
-    parts = [poses.numpy() for poses in poses_list]
-    arrays: dict[str, Any] = {}
-    for name in POSE_ARRAYS:
-        values = [getattr(poses, name) for poses in parts]
-        arrays[name] = None if any(value is None for value in values) else np.concatenate(values)
-    return Poses(**{**arrays, 'image_indices': None})
-
-
-def _attach_sample_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
-    """Attach the boxes that the instances were cropped by; detected ones multiply the scores by their own."""
-    if not samples:
-        return poses
-    instances = Instances.concatenate([sample.record.instances for sample in samples])
-    if not instances.has_box.all() or len(instances) != len(poses):
-        return poses
-    return attach_boxes(poses, instances.boxes, instances.box_scores if instances.is_detected.all() else None)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.engine import launch
 from poseplug.files.images import read_image
 from poseplug.predict.predictor import Predictor
+from poseplug.testing import create_annotated_record
 
 
 @pytest.fixture
@@ -277,3 +279,11 @@ def test_a_detected_box_outside_the_image_is_an_error_as_well(trained, files):
 def test_the_path_of_a_file_is_no_detector(trained):
     with pytest.raises(ConfigError, match=r'a str cannot; .* OnnxDetector\(FILE\)'):
         Predictor(*trained, device='cpu', detector='nanodet.onnx')
+
+
+def test_heatmaps_of_a_record_whose_image_has_another_size_than_stated_are_refused(predictor, files):
+    width, height = read_image(files[0]).shape[1::-1]
+    record = create_annotated_record(files[0], 'a', np.zeros((1, 14, 2)), np.zeros((1, 14)))
+    assert predictor.predict_record_heatmaps(replace(record, stated_size=(width, height))).heatmaps
+    with pytest.raises(ImageError, match=f'{width + 1} x {height} px are stated, the file has {width} x {height}'):
+        predictor.predict_record_heatmaps(replace(record, stated_size=(width + 1, height)))

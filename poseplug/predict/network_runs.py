@@ -1,0 +1,131 @@
+"""Runs a network on prepared inputs: the poses of images in batches, and the heatmaps of one input."""
+
+from __future__ import annotations
+
+__all__ = ['CROPS_PER_IMAGE', 'count_batch_inputs', 'predict_images', 'predict_sample_heatmaps']
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+
+from poseplug.codecs.base import MapCodec
+from poseplug.core.instances import Instances
+from poseplug.core.poses import POSE_ARRAYS, Poses
+from poseplug.core.sample import Sample
+from poseplug.data.collate import collate
+from poseplug.fields.heatmap_stages import HeatmapStages
+from poseplug.models.estimators.base import Estimator
+from poseplug.predict.input_samples import ImageSamples
+from poseplug.predict.opened_image import attach_boxes, elapsed_ms
+
+CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, for a detector or a model that finds instances
+
+
+def count_batch_inputs(model: Estimator, batch_size: int) -> int:
+    """Count the inputs that go through a network at once.
+
+    Args:
+        model: the estimator; whole images of one that finds instances are larger than crops.
+        batch_size: instances per batch.
+    """
+    return max(1, batch_size // CROPS_PER_IMAGE) if model.finds_instances else batch_size
+
+
+def predict_images(
+    model: Estimator, images: Sequence[ImageSamples], num_inputs: int, all_stages: bool
+) -> Iterator[tuple[ImageSamples, list[Poses]]]:
+    """Predict the instances of some images.
+
+    Args:
+        model: the estimator.
+        images: the inputs of each; the time that the prediction takes is added to their `speed`.
+        num_inputs: the largest number of inputs that go through the network at once, of any image.
+        all_stages: whether every stage is decoded, or the last one alone.
+
+    Yields:
+        Each image, and its poses by stage, in px of the image.
+    """
+    start_time = time.perf_counter()
+    samples = [sample for image in images for sample in image.samples]
+    predictions: list[tuple[Poses, ...]] = []
+    for batch_samples in _group_by_input_size(samples, num_inputs):
+        batch = collate(batch_samples)
+        stages = model.predict_stages(batch) if all_stages else [model.predict(batch)]
+        predictions += zip(*stages, strict=True)
+    sample_ms = elapsed_ms(start_time) / max(1, len(samples))
+    num_stages = model.network.num_stages if all_stages else 1
+    start = 0
+    for image in images:
+        image_predictions = predictions[start : start + len(image)]
+        image.speed['predict'] = sample_ms * len(image)
+        start += len(image)
+        image_stages = (
+            _concat_image_poses([stages[t] for stages in image_predictions], len(model.skeleton))
+            for t in range(num_stages)
+        )
+        yield image, [_attach_sample_boxes(poses, image.samples) for poses in image_stages]
+
+
+def predict_sample_heatmaps(model: Estimator, sample: Sample) -> HeatmapStages:
+    """Predict the heatmaps of one input at every stage.
+
+    Args:
+        model: an estimator whose codec has heatmaps.
+        sample: the input.
+
+    Returns:
+        The heatmaps of the first view, and its limb fields if the model has them.
+    """
+    batch = collate([sample])
+    codec = model.postprocess.get_codec(batch.view_sizes[0])
+    assert isinstance(codec, MapCodec)
+    stages = model.predict_fields(batch)[0]
+    return HeatmapStages(
+        image=sample.pixels,
+        input_image=batch.images[0, 0].numpy(),
+        image_to_input=sample.image_to_input,
+        heatmaps=_stages_to_numpy(stages, 'heatmap'),
+        keypoints=model.skeleton.keypoints,
+        grid=codec.grid,
+        limb_fields=_stages_to_numpy(stages, 'paf'),
+    )
+
+
+def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
+    """A field (C, rows, columns) of the first input at every stage that has it."""
+    return tuple(stage[field_name][0].float().cpu().numpy() for stage in stages if field_name in stage)
+
+
+def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[Sequence[Sample]]:
+    """Split samples, in order, into batches of at most `max_count` inputs of one size."""
+    # A batch is one tensor: inputs of another size start another batch.
+    for _, group in groupby(samples, key=lambda sample: sample.view_sizes):
+        same_size = list(group)
+        for first in range(0, len(same_size), max_count):
+            yield same_size[first : first + max_count]
+
+
+def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Poses:
+    """Concatenate the instances of an image; empty poses where there are none."""
+    if not poses_list:
+        return Poses.empty(num_keypoints)
+    parts = [poses.numpy() for poses in poses_list]
+    arrays: dict[str, Any] = {}
+    for name in POSE_ARRAYS:
+        values = [getattr(poses, name) for poses in parts]
+        arrays[name] = None if any(value is None for value in values) else np.concatenate(values)
+    return Poses(**{**arrays, 'image_indices': None})
+
+
+def _attach_sample_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
+    """Attach the boxes that the instances were cropped by; detected ones multiply the scores by their own."""
+    if not samples:
+        return poses
+    instances = Instances.concatenate([sample.record.instances for sample in samples])
+    if not instances.has_box.all() or len(instances) != len(poses):
+        return poses
+    return attach_boxes(poses, instances.boxes, instances.box_scores if instances.is_detected.all() else None)
