@@ -47,6 +47,7 @@ class AICSource(Source):
         ann_file: another annotation file, absolute or below `data_root`.
         image_folder: another folder of images, absolute or below `data_root`.
         missing_images: 'error' refuses a missing image, 'drop' leaves its people out and counts them.
+        follow_links: also read images that are links which lead out of the folder.
 
     Raises:
         AnnotationError: the split is unknown.
@@ -63,11 +64,12 @@ class AICSource(Source):
         ann_file: str | Path | None = None,
         image_folder: str | Path | None = None,
         missing_images: Literal['error', 'drop'] = 'error',
+        follow_links: bool = False,
     ):
         if split not in _SPLIT_FILES:
             raise AnnotationError(f'{self.name}: split is one of {", ".join(_SPLIT_FILES)}; got {split!r}')
         official_file, official_folder = _SPLIT_FILES[split]
-        self.data_root, self.missing_images = data_root, missing_images
+        self.data_root, self.missing_images, self.follow_links = data_root, missing_images, follow_links
         self.ann_file, self.image_folder = str(ann_file or official_file), str(image_folder or official_folder)
 
     def load(self) -> tuple[list[Record], SourceReport]:
@@ -75,14 +77,20 @@ class AICSource(Source):
         file, image_folder = folder / self.ann_file, folder / self.image_folder
         content = read_json(file)
         if isinstance(content, dict):
-            reader = CocoReader(AIC, self.name, missing_images=self.missing_images, use_box_areas=True)
+            reader = CocoReader(
+                AIC,
+                self.name,
+                missing_images=self.missing_images,
+                follow_links=self.follow_links,
+                use_box_areas=True,
+            )
             return reader.read(file, image_folder)
         images = JsonRows.from_list(file, content, 'image', id_key='image_id')
         image_ids = check_image_names(images, 'image_id')
         images.check_unique('image_id', image_ids)
         annotations = _AICAnnotations.from_rows(images)
         names = [name if name.endswith('.jpg') else f'{name}.jpg' for name in image_ids]
-        exists = find_images(image_folder, names, self.missing_images, file)
+        exists = find_images(image_folder, names, self.missing_images, file, self.follow_links)
         paths = [image_folder / name for name in names]
         return self._build_records(annotations, image_ids, paths, exists, SourceReport(file))
 

@@ -13,31 +13,31 @@ from typing import Any
 
 import numpy as np
 
-from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, clip_boxes, enclose_keypoints, has_extent, xywh_to_xyxy
+from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, has_extent
 from poseplug.core.errors import AnnotationError, ImageError
 from poseplug.core.instances import NO_STATED_COUNT, IgnoredRegions, Instances, estimate_areas
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
-from poseplug.data.masks import parse_segmentation
 from poseplug.data.sources.base import SourceReport
-from poseplug.data.sources.box_files import check_box_format
 from poseplug.data.sources.coco_categories import SelectedCategories, match_keypoints, select_categories
-from poseplug.data.sources.coco_repairs import describe_keypoint_form, repair_annotations, repair_images
+from poseplug.data.sources.coco_columns import (
+    CocoAnnotations,
+    CocoImages,
+    count_columns,
+    leave_out_keypoints,
+    read_annotation_columns,
+    read_segmentations,
+)
+from poseplug.data.sources.coco_repairs import repair_images
 from poseplug.files.collector_pause import pause_garbage_collector
-from poseplug.files.image_folder import find_images
 from poseplug.files.images import LazyImage
 from poseplug.files.json_file import (
     FIX_FILE_HINT,
     JsonRows,
-    check_image_names,
     describe_json_value,
     read_json,
 )
 from poseplug.files.stated_size import describe_size_difference
-
-_MAX_AREA_PX2 = 1e14  # of an area: the square of the largest coordinate that is accepted
-_MIN_JUDGED_KEYPOINTS = 8  # whether fewer are fractions of the image is not judged
-_MIN_PIXEL_EXTENT = 8.0  # px: boxes of less may hold keypoints that all lie within 2 px
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ class CocoReader:
         report = SourceReport(file)
         rows = JsonRows.from_list(file, content['annotations'], 'annotation')
         categories = self._select_categories(file, content.get('categories'), rows, report)
-        rows = _leave_out_keypoints(rows, categories)
+        rows = leave_out_keypoints(rows, categories)
         images = self._read_images(JsonRows.from_list(file, content['images'], 'image'), image_folder, report)
-        rows, annotations = _read_annotations(rows, images, self.skeleton, categories, report)
-        segmentations = _read_segmentations(rows) if self.segmentations else None
+        rows, annotations = read_annotation_columns(rows, images, self.skeleton, categories, report)
+        segmentations = read_segmentations(rows) if self.segmentations else None
         report.notes += _check_image_sizes(images, image_folder, self.num_size_checks, file)
         selected, ignored = self._select_annotations(annotations, images, categories.ids, report)
         self._add_notes(annotations, images, selected, report)
@@ -144,7 +144,7 @@ class CocoReader:
         selected = select_categories(file, content, self.category, require_keypoints=True)
         category_rows, _ = repair_images(JsonRows.from_list(file, selected, 'category'))
         ids = category_rows.read_integers('id').tolist()
-        num_columns = _count_columns(rows, ids)
+        num_columns = count_columns(rows, ids)
         orders, notes = [], []
         for category in selected:
             order, num_names, lines = match_keypoints(file, category, keypoints, self.file_keypoint_names, num_columns)
@@ -246,7 +246,6 @@ class CocoReader:
         ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
         annotated_keypoints, no_regions = np.ones(len(self.skeleton), dtype=bool), IgnoredRegions.empty()
         stated_sizes = images.list_sizes()
-        crowd_index = [None if np.isnan(index) else float(index) for index in images.crowd_index]
         records = []
         for i in np.flatnonzero(images.exists):
             rows, ignored_rows = instances_by_image[i], ignored_by_image[i]
@@ -259,7 +258,7 @@ class CocoReader:
                 source=self.source_name,
                 ignored=ignored_regions[ignored_rows] if len(ignored_rows) else no_regions,
                 annotated_keypoints=annotated_keypoints,
-                crowd_index=crowd_index[i],
+                crowd_index=float(images.crowd_index[i]),
                 stated_size=stated_sizes[i],
             )
             records.append(record)
@@ -302,284 +301,6 @@ def read_coco_object(file: Path) -> dict[str, Any]:
             present = ', '.join(content) or 'nothing'
             raise AnnotationError(f"{file}: it has no '{key}', only {present}. {FIX_FILE_HINT}")
     return content
-
-
-@dataclass
-class CocoImages:
-    """The images that a file lists.
-
-    Attributes:
-        ids: (P,) image ids.
-        file_names: P names in the folder of the images.
-        sizes: (P, 2) width and height in px, as the file states them.
-        crowd_index: (P,) CrowdPose's crowdIndex, NaN where there is none.
-        exists: (P,) bool, which images are in the folder.
-    """
-
-    ids: np.ndarray
-    file_names: list[str]
-    sizes: np.ndarray
-    crowd_index: np.ndarray
-    exists: np.ndarray
-
-    @classmethod
-    def from_rows(cls, rows: JsonRows, folder: Path, missing_images: str, follow_links: bool = False) -> CocoImages:
-        """Read and check the images of a file.
-
-        Args:
-            rows: the entries of `images`.
-            folder: the folder of the images.
-            missing_images: 'error' refuses a missing image, 'drop' leaves it out.
-            follow_links: whether images may be links that lead out of the folder.
-
-        Raises:
-            AnnotationError: a value is not what it should be, an id comes twice, or an image is missing.
-        """
-        ids = rows.read_integers('id')
-        rows.check_unique('id', ids.tolist())
-        names = check_image_names(rows, 'file_name')
-        sizes = np.stack([rows.read_numbers(key, 'a number of pixels') for key in ('width', 'height')], axis=1)
-        if not (sizes >= 1).all():
-            i, j = np.argwhere(~(sizes >= 1))[0]
-            raise rows.value_error(int(i), ('width', 'height')[j], 'at least 1 pixel')
-        crowd_index = rows.read_numbers('crowdIndex', 'a finite number', default=-1.0)
-        crowd_index[~rows.has_key('crowdIndex')] = np.nan  # only CrowdPose has it
-        exists = find_images(folder, names, missing_images, rows.file, follow_links)
-        return cls(ids, names, sizes, crowd_index, exists)
-
-    def sizes_by_id(self) -> dict[int, tuple[int, int]]:
-        """Return (width, height) in px by image id."""
-        return dict(zip(self.ids.tolist(), self.list_sizes(), strict=True))
-
-    def list_sizes(self) -> list[tuple[int, int]]:
-        """Return (width, height) in px of every image."""
-        return [(w, h) for w, h in self.sizes.astype(int).tolist()]
-
-
-@dataclass
-class CocoAnnotations:
-    """The annotations of a file, as N rows.
-
-    Attributes:
-        ids: (N,) annotation ids.
-        image_indices: (N,) index of the image in `CocoImages`, -1 if it is not listed.
-        category_ids: (N,) ids of the categories.
-        is_crowd: (N,) bool, regions of several instances that are not told apart.
-        boxes: (N, 4) xyxy in px, as in the file.
-        clipped_boxes: (N, 4) xyxy in px, clipped to the image.
-        has_box: (N,) bool, which annotations have a box in the file.
-        keypoints: (N, K, 2) in px, 0 where not labeled.
-        visible: (N, K) 0 not labeled, 1 occluded, 2 visible.
-        num_labeled: (N,) number of labeled keypoints.
-        stated_counts: (N,) num_keypoints as the file states it, `NO_STATED_COUNT` where absent.
-        areas: (N,) px² as in the file, 0 where absent.
-    """
-
-    ids: np.ndarray
-    image_indices: np.ndarray
-    category_ids: np.ndarray
-    is_crowd: np.ndarray
-    boxes: np.ndarray
-    clipped_boxes: np.ndarray
-    has_box: np.ndarray
-    keypoints: np.ndarray
-    visible: np.ndarray
-    num_labeled: np.ndarray
-    stated_counts: np.ndarray
-    areas: np.ndarray
-
-    @classmethod
-    def from_rows(
-        cls, rows: JsonRows, images: CocoImages, skeleton: Skeleton, categories: SelectedCategories
-    ) -> CocoAnnotations:
-        """Read and check the annotations of a file.
-
-        Args:
-            rows: the entries of `annotations`.
-            images: the images that the file lists.
-            skeleton: the keypoints of an instance.
-            categories: where these stand in the file.
-
-        Raises:
-            AnnotationError: a value is not what it should be, an id comes twice, or the boxes are not x, y, width,
-                height.
-        """
-        ids = rows.read_integers('id')
-        rows.check_unique('id', ids.tolist())
-        index_by_id = {n: i for i, n in enumerate(images.ids.tolist())}
-        image_ids = rows.read_integers('image_id').tolist()
-        image_indices = np.array([index_by_id.get(n, -1) for n in image_ids], dtype=np.int64)
-        xywh = rows.read_lists('bbox', 4, '4 finite numbers, x, y, width and height', [0] * 4)
-        boxes = xywh_to_xyxy(xywh)
-        sizes = images.sizes[image_indices] if len(images.ids) else np.zeros((len(ids), 2))
-        has_box = rows.has_key('bbox')
-        # Only boxes whose image has a known size can show their format.
-        judged = has_box & (image_indices >= 0)
-        check_box_format(boxes[judged], sizes[judged], 'xywh', rows.file)
-        keypoints, visible = _read_all_keypoints(rows, skeleton.keypoints, categories)
-        areas = rows.read_numbers('area', 'a finite number', default=0.0, max_abs=_MAX_AREA_PX2)
-        _check_pixels(rows.file, keypoints[visible > 0], areas, boxes[judged])
-        if not has_box.all():
-            # Instances without a box are kept or dropped by rule; kept ones have that around their keypoints.
-            around = enclose_keypoints(keypoints, visible > 0)
-            boxes = np.where(has_box[:, None], boxes, around)
-        return cls(
-            ids=ids,
-            image_indices=image_indices,
-            category_ids=rows.read_integers('category_id', default=1),
-            is_crowd=_read_binary_flags(rows, 'iscrowd'),
-            boxes=boxes,
-            clipped_boxes=clip_boxes(boxes, sizes),
-            has_box=has_box,
-            keypoints=keypoints,
-            visible=visible,
-            num_labeled=(visible > 0).sum(axis=1),
-            stated_counts=np.maximum(rows.read_integers('num_keypoints', default=NO_STATED_COUNT), NO_STATED_COUNT),
-            areas=areas,
-        )
-
-    def compute_regions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the region of every annotation: its box, or the box around its labeled keypoints.
-
-        Boxes are those of the file, not clipped: COCO's evaluation doubles them where predictions are ignored.
-
-        Returns:
-            (N, 4) xyxy in px, and (N,) bool, which regions are not empty.
-        """
-        keypoint_boxes = enclose_keypoints(self.keypoints, self.visible > 0)
-        regions = np.where(has_extent(self.clipped_boxes)[:, None], self.boxes, keypoint_boxes)
-        return regions, has_extent(regions)
-
-    def list_crowd_keypoints(self) -> np.ndarray:
-        """Return (N,) objects, (K, 3) x, y and visibility of crowds with labeled keypoints; None for all others."""
-        keypoints = np.full(len(self.ids), None, dtype=object)
-        for i in np.flatnonzero(self.is_crowd & (self.num_labeled > 0)):
-            keypoints[i] = np.concatenate([self.keypoints[i], self.visible[i, :, None]], axis=1)
-        return keypoints
-
-
-def _count_columns(rows: JsonRows, category_ids: list[int]) -> int | None:
-    """Count the keypoints of the first annotation of the categories that has a flat list of them."""
-    for item in rows.items:
-        values = item.get('keypoints')
-        if item.get('category_id', category_ids[0]) in category_ids and isinstance(values, list) and values:
-            return len(values) // 3 if isinstance(values[0], int | float) else None
-    return None
-
-
-def _leave_out_keypoints(rows: JsonRows, categories: SelectedCategories) -> JsonRows:
-    """Return the rows without the keypoints of categories that are not read: these may have another number of them."""
-    if categories.ids is None:
-        return rows
-    ids = set(categories.ids)
-    default = categories.ids[0]
-    is_read = [
-        not isinstance(number := item.get('category_id', default), int | float) or number in ids for item in rows.items
-    ]
-    if all(is_read):
-        return rows
-    items = [
-        item if ok else {k: v for k, v in item.items() if k != 'keypoints'}
-        for item, ok in zip(rows.items, is_read, strict=True)
-    ]
-    return JsonRows(rows.file, rows.item_noun, items, rows.id_key)
-
-
-def _read_annotations(
-    rows: JsonRows, images: CocoImages, skeleton: Skeleton, categories: SelectedCategories, report: SourceReport
-) -> tuple[JsonRows, CocoAnnotations]:
-    """Read the annotations; values in another form than COCO's are looked at only where there are any."""
-    try:
-        return rows, CocoAnnotations.from_rows(rows, images, skeleton, categories)
-    except AnnotationError:
-        repaired, notes, num_repeated = repair_annotations(rows, categories.num_columns)
-        annotations = CocoAnnotations.from_rows(repaired, images, skeleton, categories)
-        report.notes += notes
-        if num_repeated:
-            report.dropped['that repeat another annotation of their id'] += num_repeated
-        return repaired, annotations
-
-
-def _check_pixels(file: Path, labeled: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> None:
-    """Refuse keypoints (P, 2) or areas (N,) that are fractions of the image beside boxes (M, 4) in px."""
-    extents = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    extent = float(np.median(extents)) if len(extents) else 0.0
-    if extent < _MIN_PIXEL_EXTENT:
-        return
-    if len(labeled) >= _MIN_JUDGED_KEYPOINTS and np.abs(labeled).max() <= 2:
-        raise AnnotationError(
-            f'{file}: its {len(labeled):,} labeled keypoints all lie within 2 px, and its boxes are {extent:.0f} px '
-            f'large: the keypoints are fractions of the image, not pixels. Multiply them by the size of their images'
-        )
-    stated = areas[areas > 0]
-    if len(stated) and stated.max() <= 1:
-        raise AnnotationError(
-            f'{file}: its areas are all at most 1 px², and its boxes are {extent:.0f} px large: the areas are '
-            f'fractions of the image. Multiply them by width and height of their images, or leave them out'
-        )
-
-
-def _read_all_keypoints(
-    rows: JsonRows, names: Sequence[str], categories: SelectedCategories
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read `keypoints` and the lists of further parts: keypoints (N, K, 2), 0 if not labeled, and flags (N, K)."""
-    num_first = len(names) - sum(categories.part_sizes.values())
-    parts = [_read_keypoints(rows, names[:num_first], categories)]
-    parts += [_read_part_keypoints(rows, key, count) for key, count in categories.part_sizes.items()]
-    keypoints, visible = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
-    return keypoints, visible
-
-
-def _read_part_keypoints(rows: JsonRows, key: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read the keypoints of a part, whose third number is a confidence, as `_read_all_keypoints` returns them."""
-    expected = f'{3 * count} finite numbers, x, y and confidence of {count} keypoints'
-    values = rows.read_lists(key, 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
-    labeled = values[..., 2] > 0
-    return np.where(labeled[..., None], values[..., :2], 0.0), np.where(labeled, 2, 0).astype(np.uint8)
-
-
-def _read_keypoints(
-    rows: JsonRows, names: Sequence[str], categories: SelectedCategories
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read `keypoints`, whose third number is a flag: 0 not labeled, 1 occluded, 2 visible."""
-    count = categories.num_columns
-    expected = f'{3 * count} finite numbers, x, y and flag of {count} keypoints'
-    try:
-        values = rows.read_lists('keypoints', 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
-    except AnnotationError as error:
-        forms = (describe_keypoint_form(item.get('keypoints', []), count) for item in rows.items)
-        form = next(filter(None, forms), '')
-        raise AnnotationError(f'{error}; {form}' if form else str(error)) from None
-    values = values[:, categories.column_order]
-    wrong = ~np.isin(values[..., 2], (0, 1, 2))
-    if wrong.any():
-        i, k = np.argwhere(wrong)[0]
-        raise AnnotationError(
-            f'{rows.file}: {rows.describe_row(int(i))}: the flag of keypoint {names[k]!r} is 0, 1 or 2; found '
-            f'{values[i, k, 2]:g}. {FIX_FILE_HINT}'
-        )
-    visible = values[..., 2].astype(np.uint8)
-    return np.where(visible[..., None] > 0, values[..., :2], 0.0), visible
-
-
-def _read_segmentations(rows: JsonRows) -> np.ndarray:
-    """Read the segmentations of all annotations as (N,) objects, None where there is none."""
-    segmentations = np.full(len(rows), None, dtype=object)
-    for i, item in enumerate(rows.items):
-        try:
-            segmentations[i] = parse_segmentation(item.get('segmentation'))
-        except ValueError as error:
-            raise rows.value_error(i, 'segmentation', str(error)) from None
-    return segmentations
-
-
-def _read_binary_flags(rows: JsonRows, key: str) -> np.ndarray:
-    """Read a column of 0 and 1 as (N,) bool; absent is 0."""
-    values = rows.read_integers(key, '0 or 1', default=0)
-    wrong = (values != 0) & (values != 1)
-    if wrong.any():
-        raise rows.value_error(int(np.argmax(wrong)), key, '0 or 1')
-    return values == 1
 
 
 def group_by_image(image_indices: np.ndarray, mask: np.ndarray, num_images: int) -> list[np.ndarray]:

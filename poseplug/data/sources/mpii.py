@@ -60,6 +60,7 @@ class MPIISource(Source):
         headbox_file: a .mat with the head boxes of the file's people in their order (`headboxes_src`), which PCKh
             needs; None for the usual one of 'val'. The official file has its own.
         missing_images: 'error' refuses a missing image, 'drop' leaves its people out and counts them.
+        follow_links: also read images that are links which lead out of the folder.
 
     Raises:
         AnnotationError: the split is unknown.
@@ -80,10 +81,12 @@ class MPIISource(Source):
         image_folder: str | Path = 'images',
         headbox_file: str | Path | None = None,
         missing_images: Literal['error', 'drop'] = 'error',
+        follow_links: bool = False,
     ):
         if split not in _SPLIT_FILES:
             raise AnnotationError(f'{self.name}: split is one of {", ".join(_SPLIT_FILES)}; got {split!r}')
-        self.data_root, self.image_folder, self.missing_images = data_root, image_folder, missing_images
+        self.data_root, self.image_folder = data_root, image_folder
+        self.missing_images, self.follow_links = missing_images, follow_links
         self.ann_files: tuple[str, ...] = _SPLIT_FILES[split]
         self.headbox_files: tuple[str, ...] = _HEADBOX_FILES.get(split, ())
         if ann_file:
@@ -134,7 +137,7 @@ class MPIISource(Source):
         image_names = list(dict.fromkeys(names))
         index_by_name = {name: i for i, name in enumerate(image_names)}
         image_indices = np.array([index_by_name[n] for n in names], dtype=np.int64)
-        exists = find_images(image_folder, image_names, self.missing_images, persons.file)
+        exists = find_images(image_folder, image_names, self.missing_images, persons.file, self.follow_links)
         has_position = (centers >= 0).all(axis=1) & (scales > 0)
         selected = np.ones(len(persons), dtype=bool)
         selected = report.drop_invalid(selected, exists[image_indices], 'with a missing image')

@@ -202,3 +202,15 @@ def test_an_empty_file_has_no_records(write_dataset):
 def test_a_split_that_does_not_exist_is_an_error():
     with pytest.raises(AnnotationError, match="aic: split is one of train, val; got 'test'"):
         AICSource(split='test')
+
+
+def test_links_out_of_the_folder_are_read_where_asked(write_dataset, tmp_path):
+    root = write_dataset(make_content())
+    image, elsewhere = root / FOLDER / 'a.jpg', tmp_path / 'elsewhere.jpg'
+    image.rename(elsewhere)
+    image.symlink_to(elsewhere)
+    with pytest.raises(AnnotationError, match='pass follow_links=True'):
+        AICSource(root).load()
+    kept = AICSource(root, follow_links=True).load()[1].kept
+    elsewhere.replace(image)
+    assert kept == AICSource(root).load()[1].kept > 0

@@ -340,3 +340,15 @@ def test_keypoints_of_a_release_without_flags_are_visible(write_release):
     entry = {**make_annorect(FOUR_POINTS), 'annopoints': {'point': make_structs(points, ('x', 'y', 'id'))}}
     (record,), _ = MPIISource(write_release(make_release(('a.jpg', [entry]))), 'trainval').load()
     assert sorted(record.instances.visible[0]) == [0] * 12 + [2] * 4
+
+
+def test_links_out_of_the_folder_are_read_where_asked(write_dataset, tmp_path):
+    root = write_dataset(make_content())
+    image, elsewhere = root / 'images' / 'a.jpg', tmp_path / 'elsewhere.jpg'
+    image.rename(elsewhere)
+    image.symlink_to(elsewhere)
+    with pytest.raises(AnnotationError, match='pass follow_links=True'):
+        MPIISource(root).load()
+    kept = MPIISource(root, follow_links=True).load()[1].kept
+    elsewhere.replace(image)
+    assert kept == MPIISource(root).load()[1].kept > 0
