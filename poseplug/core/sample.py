@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ['Batch', 'DeferredImage', 'ImageKey', 'Record', 'Sample', 'SampleKey']
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ class Record:
         source: name of the data set.
         ignored: regions that count neither as instances nor as background.
         annotated_keypoints: (K,) bool, which keypoints the data set annotates at all; by default all.
-        crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1; None where the data set has none.
+        crowd_index: of the image, CrowdPose's measure of overlap from 0 to 1; NaN where the data set has none.
         ground_truth: the annotated record of the image, if this one holds detected instances.
         byte_range: the part of the file that is the image; None: the whole file.
         source_index: of the source in a data set of several, from 0.
@@ -96,7 +97,7 @@ class Record:
     source: str = ''
     ignored: IgnoredRegions = field(default_factory=IgnoredRegions.empty)
     annotated_keypoints: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
-    crowd_index: float | None = None
+    crowd_index: float = math.nan
     ground_truth: Record | None = None
     byte_range: ByteRange | None = None
     source_index: int = 0
@@ -156,11 +157,12 @@ class Sample:
         visible: (N, K), 0 not labeled, 1 occluded, 2 visible.
         image_to_input: (3, 3) from image to input pixels.
         view_matrices: further such matrices (3, 3), of the other views in test-time augmentation.
-        inputs: (V, H, W, 3) uint8, the warped views.
-        view_sizes: (width, height) of every view, where inputs do not have the size of the model's; what lies beyond
-            it in `inputs` is padding of the color `fill_color`.
+        inputs: (V, H, W, 3) uint8, the warped views; there are none before the warp.
+        view_sizes: (width, height) of every view; what lies beyond it in `inputs` is padding of the color
+            `fill_color`. Before the warp those of views that have not the size of the model's input.
         fill_color: BGR, 0 to 255.
-        mask: (H, W) uint8 over the input, 0 where a position is not trained, neither as instance nor as background.
+        mask: (h, w) uint8 over the upper left part of the input, 0 where a position is not trained, neither as instance
+            nor as background. Positions beyond it are trained.
         draw_sample: draws another sample of the data set, before its transforms, with a generator.
 
     Example:
@@ -179,16 +181,21 @@ class Sample:
     visible: np.ndarray
     image_to_input: np.ndarray = field(default_factory=lambda: np.eye(3))
     view_matrices: list[np.ndarray] = field(default_factory=list)
-    inputs: np.ndarray | None = None
+    inputs: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     view_sizes: list[Size] = field(default_factory=list)
     fill_color: tuple[int, ...] = (128, 128, 128)
-    mask: np.ndarray | None = None
+    mask: np.ndarray = field(default_factory=lambda: np.ones((0, 0), np.uint8))
     draw_sample: Callable[[np.random.Generator], Sample] | None = None
 
     @property
     def image_size(self) -> Size:
         """(width, height) of the image."""
         return (self.image.shape[1], self.image.shape[0]) if isinstance(self.image, np.ndarray) else self.image.size
+
+    @property
+    def is_warped(self) -> bool:
+        """Whether the image was warped into `inputs`."""
+        return len(self.inputs) > 0
 
     @property
     def subject_center(self) -> np.ndarray:
@@ -218,9 +225,9 @@ class Batch:
         image_sizes: (width, height) of every image.
         records: of the images.
         keys: of the samples.
-        view_sizes: (width, height) of every view within `images`, where inputs are not of one size.
-        masks: (B, H, W) uint8, 0 where a position of the first view is not trained; None: all are.
-        annotated_keypoints: (B, K) bool, which keypoints the data sets annotate; None: all.
+        view_sizes: (width, height) of every view within `images`.
+        masks: (B, H, W) uint8, 0 where a position of the first view is not trained.
+        annotated_keypoints: (B, K) bool, which keypoints the data sets annotate.
         boxes: (B, N, 4) in input px of the first view.
         areas: (B, N) px² in the first view.
 
@@ -242,11 +249,54 @@ class Batch:
     image_sizes: list[Size]
     records: list[Record]
     keys: list[SampleKey]
-    view_sizes: list[Size] = field(default_factory=list)
-    masks: Tensor | None = None
-    annotated_keypoints: Tensor | None = None
-    boxes: Tensor | None = None
-    areas: Tensor | None = None
+    view_sizes: list[Size]
+    masks: Tensor
+    annotated_keypoints: Tensor
+    boxes: Tensor
+    areas: Tensor
+
+    @classmethod
+    def from_instances(cls, images: Tensor, keypoints: Tensor, visible: Tensor, **values: Any) -> Batch:
+        """Build a batch of prepared inputs that no data set has loaded.
+
+        Args:
+            images: (B, V, H, W, 3) uint8.
+            keypoints: (B, N, K, 2) in input px of the first view.
+            visible: (B, N, K).
+            values: other attributes. By default all entries are instances, with the boxes around their labeled
+                keypoints and the areas of these; the input is the image, and the subject stands in its middle; all
+                positions are trained, and all keypoints annotated.
+
+        Returns:
+            The batch.
+
+        Example:
+            >>> import torch
+            >>> images = torch.zeros(2, 1, 64, 48, 3, dtype=torch.uint8)
+            >>> batch = Batch.from_instances(images, torch.rand(2, 1, 17, 2), torch.full((2, 1, 17), 2))
+            >>> batch.image_sizes, batch.boxes.shape
+            ([(48, 64), (48, 64)], torch.Size([2, 1, 4]))
+        """
+        import torch
+
+        num_images, num_views, height, width, _ = images.shape
+        boxes = _enclose_labeled(keypoints, visible > 0)
+        extents = boxes[..., 2:] - boxes[..., :2]
+        center = torch.tensor(image_center((width, height)), dtype=torch.float32)
+        defaults = dict(
+            valid=torch.ones(visible.shape[:2], dtype=torch.bool),
+            centers=center.expand(num_images, 2).clone(),
+            image_to_input=torch.eye(3, dtype=torch.float64).repeat(num_images, num_views, 1, 1),
+            image_sizes=[(width, height)] * num_images,
+            records=[],
+            keys=[],
+            view_sizes=[(width, height)] * num_views,
+            masks=torch.ones(1, 1, 1, dtype=torch.uint8).expand(num_images, height, width),
+            annotated_keypoints=torch.ones(num_images, visible.shape[2], dtype=torch.bool),
+            boxes=boxes,
+            areas=extents.prod(dim=-1),
+        )
+        return cls(images, keypoints, visible, **{**defaults, **values})
 
     def __len__(self) -> int:
         return len(self.images)
@@ -283,7 +333,19 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the same batch in pinned memory; torch's data loader calls this."""
-        return self._map_tensors(lambda tensor: tensor.pin_memory())
+        # Contiguous: masks without a masked position are views of a single number.
+        return self._map_tensors(lambda tensor: tensor.contiguous().pin_memory())
 
     def _map_tensors(self, function: Callable[[Any], Any]) -> Batch:
         return replace(self, **{n: function(v) for n, v in vars(self).items() if hasattr(v, 'pin_memory')})
+
+
+def _enclose_labeled(keypoints: Tensor, labeled: Tensor) -> Tensor:
+    """Return the boxes (B, N, 4), xyxy, around the labeled ones of keypoints (B, N, K, 2); 0 without any."""
+    chosen = labeled[..., None]
+    low = keypoints.masked_fill(~chosen, math.inf).amin(dim=2)
+    high = keypoints.masked_fill(~chosen, -math.inf).amax(dim=2)
+    import torch
+
+    boxes = torch.cat([low, high], dim=-1)
+    return boxes.masked_fill(~chosen.any(dim=2), 0.0)

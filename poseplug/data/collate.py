@@ -31,7 +31,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     Raises:
         ConfigError: a sample has no inputs, because its pipeline lacks `Warp`.
     """
-    if any(s.inputs is None for s in samples):
+    if not all(s.is_warped for s in samples):
         raise ConfigError('a sample has no inputs: its pipeline lacks the transform Warp, which cuts them out; add it')
     # Pixels stay uint8 and no targets are built here: both happen on the training device, a batch at a time.
     max_instances = max(len(s.keypoints) for s in samples)
@@ -45,10 +45,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
         visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
         valid[i, :n] = True
         boxes[i, :n], areas[i, :n] = map(torch.from_numpy, _compute_input_boxes(s))
-    images = stack_padded([s.inputs for s in samples if s.inputs is not None], [s.fill_color for s in samples])
+    images = stack_padded([s.inputs for s in samples], [s.fill_color for s in samples])
     centers = np.stack([_compute_subject_center(s) for s in samples])
     matrices = np.stack([[s.image_to_input, *s.view_matrices] for s in samples])
-    image_sizes, view_sizes = [s.image_size for s in samples], _max_view_sizes([s.view_sizes for s in samples])
+    image_sizes, view_sizes = [s.image_size for s in samples], _max_view_sizes(list(map(_list_view_sizes, samples)))
     records, keys = [s.record for s in samples], [s.key for s in samples]
     return Batch(
         images=torch.from_numpy(images),
@@ -62,7 +62,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         keys=keys,
         view_sizes=view_sizes,
         masks=_stack_masks(samples, images.shape[2:4]),
-        annotated_keypoints=_stack_annotated_keypoints(samples),
+        annotated_keypoints=torch.from_numpy(np.stack([s.record.annotated_keypoints for s in samples])),
         boxes=boxes,
         areas=areas,
     )
@@ -102,22 +102,21 @@ def _max_view_sizes(view_sizes: Sequence[Sequence[Size]]) -> list[Size]:
     return [(max(w for w, _ in view), max(h for _, h in view)) for view in zip(*view_sizes, strict=True)]
 
 
-def _stack_masks(samples: Sequence[Sample], size: tuple[int, ...]) -> Tensor | None:
-    """Stack loss masks to (B, H, W), 1 in the padding and for samples without a mask; None if no sample has one."""
-    if all(s.mask is None for s in samples):
-        return None
-    # Padding takes part in the loss, as background.
+def _list_view_sizes(sample: Sample) -> list[Size]:
+    """Return (width, height) of every view of a sample."""
+    num_views, height, width, _ = sample.inputs.shape
+    return sample.view_sizes or [(width, height)] * num_views
+
+
+def _stack_masks(samples: Sequence[Sample], size: tuple[int, ...]) -> Tensor:
+    """Stack loss masks to (B, H, W); padding takes part in the loss, as background."""
+    if not any(s.mask.size for s in samples):
+        # A view of a single number: it costs no time in a loader, and most batches need no mask.
+        return torch.ones(1, 1, 1, dtype=torch.uint8).expand(len(samples), *size)
     masks = torch.ones(len(samples), *size, dtype=torch.uint8)
     for padded, s in zip(masks, samples, strict=True):
-        if s.mask is not None:
-            padded[: s.mask.shape[0], : s.mask.shape[1]] = torch.from_numpy(s.mask)
+        padded[: s.mask.shape[0], : s.mask.shape[1]] = torch.from_numpy(s.mask)
     return masks
-
-
-def _stack_annotated_keypoints(samples: Sequence[Sample]) -> Tensor | None:
-    """Stack which keypoints the data sets annotate to (B, K); None if every data set annotates all."""
-    annotated = np.stack([s.record.annotated_keypoints for s in samples])
-    return None if annotated.all() else torch.from_numpy(annotated)
 
 
 def _compute_subject_center(sample: Sample) -> np.ndarray:

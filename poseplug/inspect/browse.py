@@ -63,10 +63,10 @@ def draw_sample_image(sample: Sample) -> np.ndarray:
     Returns:
         (H, W, 3) uint8, BGR.
     """
-    image = sample.pixels if sample.inputs is None else sample.inputs[0]
-    if sample.mask is not None:
+    image = sample.inputs[0] if sample.is_warped else sample.pixels
+    if sample.mask.size:
         image = np.where(sample.mask[..., None] > 0, image, image // _MASK_DIMMING)
-    matrix = np.eye(3) if sample.inputs is None else sample.image_to_input
+    matrix = sample.image_to_input if sample.is_warped else np.eye(3)
     poses = Poses.from_annotations(transform_points(matrix, sample.keypoints.astype(float)), sample.visible)
     return draw_poses(image, poses, sample.skeleton, threshold=0.5)
 

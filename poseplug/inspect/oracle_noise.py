@@ -17,7 +17,6 @@ from poseplug.engine import launch
 from poseplug.engine.evaluate import evaluate
 from poseplug.evaluation.results import EvaluationResult
 from poseplug.models.estimators.base import Estimator
-from poseplug.models.estimators.fusion import view_sizes_of
 
 
 class OraclePredictor:
@@ -46,7 +45,7 @@ class OraclePredictor:
 
     def encode_views(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """Encode the annotations for every view; yields the targets of the last stage by field name."""
-        for view, size in enumerate(view_sizes_of(batch)):
+        for view, size in enumerate(batch.view_sizes):
             to_view = batch.to_view(view)
             points = batch.keypoints.to(to_view) @ to_view[:, None, :2, :2].mT + to_view[:, None, None, :2, 2]
             codec = self.model.postprocess.get_codec(size)

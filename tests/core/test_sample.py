@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import rotation_matrix, scaling_matrix, translation_matrix
-from poseplug.core.sample import Record, Sample, SampleKey
+from poseplug.core.sample import Batch, Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.collate import collate
 from poseplug.testing import create_annotated_record
@@ -88,7 +89,7 @@ def test_structures_of_arrays_are_compared_by_identity(create):
 
 def test_a_pipeline_without_a_warp_is_an_error_that_names_it():
     sample = create_sample(1)
-    sample.inputs = None
+    sample.inputs = sample.inputs[:0]
     with pytest.raises(ConfigError, match='Warp'):
         collate([sample])
 
@@ -144,3 +145,29 @@ def test_a_box_in_a_rotated_input_encloses_its_corners():
 def test_without_annotated_boxes_they_enclose_the_labeled_keypoints():
     batch = collate([create_sample(1)])
     np.testing.assert_allclose(batch.boxes[0, 0], np.array([0, 1, 4, 5]) * 2 + [5, 0, 5, 0])
+
+
+def test_a_batch_of_prepared_inputs_is_filled_by_what_its_keypoints_say():
+    images = torch.zeros(1, 2, 40, 60, 3, dtype=torch.uint8)
+    keypoints = torch.tensor([[[[10.0, 20.0], [30.0, 25.0], [0.0, 0.0]], [[5.0, 5.0], [6.0, 6.0], [7.0, 7.0]]]])
+    visible = torch.tensor([[[2, 1, 0], [0, 0, 0]]])
+    batch = Batch.from_instances(images, keypoints, visible)
+    assert batch.boxes.tolist() == [[[10, 20, 30, 25], [0, 0, 0, 0]]]
+    assert batch.areas.tolist() == [[100, 0]]
+    assert batch.centers.tolist() == [[29.5, 19.5]]
+    assert (batch.image_sizes, batch.view_sizes) == ([(60, 40)], [(60, 40)] * 2)
+    assert batch.masks.shape == (1, 40, 60)
+    assert batch.masks.all()
+    assert batch.annotated_keypoints.tolist() == [[True] * 3]
+    assert Batch.from_instances(images, keypoints, visible, areas=torch.full((1, 2), 7.0)).areas.tolist() == [[7, 7]]
+
+
+def test_a_batch_has_the_size_of_every_view_masks_and_annotated_keypoints_of_all_samples():
+    first, second = create_sample(1), create_sample(1)
+    second.mask = np.zeros((3, 2), np.uint8)
+    batch = collate([first, second])
+    assert batch.view_sizes == [(8, 8)]
+    assert batch.masks[0].all()
+    assert batch.masks[1].sum() == 64 - 6
+    assert batch.annotated_keypoints.shape == (2, 3)
+    assert math.isnan(first.record.crowd_index)

@@ -91,7 +91,7 @@ def test_images_of_several_sizes_become_one_batch_padded_on_the_right_and_at_the
     assert batch.valid.tolist() == [[True], [False]]
 
 
-def test_a_batch_without_masks_has_none_and_padding_is_in_the_loss(write_image):
+def test_a_batch_without_masks_and_padding_are_in_the_loss(write_image):
     ignored_boxes = np.array([(0, 0, 16, 16)], float)
     records = [make_record([], write_image(64, 64), ignored_boxes=ignored_boxes), make_record([], write_image(32, 64))]
     dataset = PoseDataset(GivenRecords(records), PIPELINE, 'lsp', input_size=(64, 64), data_mode='bottomup')
@@ -101,8 +101,9 @@ def test_a_batch_without_masks_has_none_and_padding_is_in_the_loss(write_image):
     assert masks[0, 18:].all()
     assert masks[1].all()
     for s in samples:
-        s.mask = None
-    assert collate(samples).masks is None
+        s.mask = np.ones((0, 0), np.uint8)
+    assert collate(samples).masks.all()
+    assert collate(samples).masks.shape == masks.shape
 
 
 def test_a_derived_keypoint_is_labeled_and_what_a_data_set_lacks_is_not_annotated(write_image):

@@ -82,7 +82,7 @@ def test_occluded_keypoints_count_and_those_of_head_and_neck_alone_do_not():
 
 
 def test_images_without_a_crowd_index_count_in_the_total_alone_and_are_noted():
-    scores = evaluate((make_poses(), make_record('a', None)), (make_poses(), make_record('b', 0.5)))
+    scores = evaluate((make_poses(), make_record('a', np.nan)), (make_poses(), make_record('b', 0.5)))
     assert scores.values['AP'] == scores.values['AP_medium'] == 100
     assert has_note(scores, '1 of 2 images have no crowd index')
     assert has_note(scores, 'AP_easy, AP_hard not reported: no instance is annotated in such images')

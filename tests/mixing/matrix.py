@@ -171,19 +171,14 @@ def create_batch(seed: int = 0) -> Batch:
     record_keypoints = np.zeros((1, len(SMALL_SKELETON), 2), np.float32)
     keypoints = 4 + 56 * torch.rand(count, 1, len(SMALL_SKELETON), 2, generator=generator)
     low, high = keypoints.amin(dim=2) - 2, keypoints.amax(dim=2) + 2
-    return Batch(
+    return Batch.from_instances(
         images=torch.randint(0, 256, (count, 1, SIZE[1], SIZE[0], 3), generator=generator, dtype=torch.uint8),
         keypoints=keypoints,
         visible=torch.full((count, 1, len(SMALL_SKELETON)), 2),
-        valid=torch.ones(count, 1, dtype=torch.bool),
-        centers=torch.full((count, 2), 31.5),
-        image_to_input=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1, 1),
-        image_sizes=[SIZE] * count,
         records=[
             create_annotated_record(Path(f'{i}.jpg'), str(i), record_keypoints, record_keypoints[..., 0], source='test')
             for i in range(count)
         ],
-        keys=[],
         boxes=torch.cat([low, high], dim=-1),
         areas=(high - low).prod(dim=-1) / 2,
     )

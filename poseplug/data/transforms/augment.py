@@ -206,7 +206,7 @@ class RandomColor(Transform):
         self.contrast, self.brightness, self.channel_gain = contrast, brightness, channel_gain
 
     def __call__(self, sample: Sample) -> Sample:
-        if sample.inputs is None:
+        if not sample.is_warped:
             raise ConfigError('RandomColor changes the warped input; put it after Warp in the pipeline')
         rng = sample.rng
         gain = 1 + rng.uniform(-self.contrast, self.contrast)
@@ -245,7 +245,7 @@ class RandomBlur(Transform):
         self.prob, self.method, self.kernel_sizes = prob, method, tuple(kernel_sizes)
 
     def __call__(self, sample: Sample) -> Sample:
-        if sample.inputs is None:
+        if not sample.is_warped:
             raise ConfigError('RandomBlur changes the warped input; put it after Warp in the pipeline')
         if sample.rng.random() < self.prob:
             size = int(sample.rng.choice(self.kernel_sizes))
@@ -292,7 +292,7 @@ class RandomErase(Transform):
         self.prob, self.max_holes, self.hole_size_range, self.fill = prob, max_holes, hole_size_range, fill
 
     def __call__(self, sample: Sample) -> Sample:
-        if sample.inputs is None:
+        if not sample.is_warped:
             raise ConfigError('RandomErase covers parts of the warped input; put it after Warp in the pipeline')
         rng = sample.rng
         if rng.random() < self.prob:

@@ -40,7 +40,7 @@ class RandomHSV(Transform):
         self.max_deltas = (hue_delta, saturation_delta, value_delta)
 
     def __call__(self, sample: Sample) -> Sample:
-        if sample.inputs is None:
+        if not sample.is_warped:
             raise ConfigError('RandomHSV changes the warped input; put it after Warp in the pipeline')
         rng = sample.rng
         deltas = (rng.uniform(-1, 1, 3) * self.max_deltas * (rng.random(3) < 0.5)).astype(int)

@@ -115,7 +115,7 @@ class Warp(Transform):
             sample.inputs = views[0]
         else:
             sample.inputs = np.concatenate(stack_padded(views, [self.fill_color] * len(views)))
-        sample.fill_color = self.fill_color
+        sample.view_sizes, sample.fill_color = list(sizes), self.fill_color
         return sample
 
     def _decode_part(

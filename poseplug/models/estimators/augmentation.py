@@ -12,7 +12,7 @@ from torch import Tensor
 from poseplug.codecs.base import Codec
 from poseplug.core.errors import MismatchError
 from poseplug.core.sample import Batch
-from poseplug.models.estimators.fusion import check_field_shapes, fuse_crops, fuse_whole_images, view_sizes_of
+from poseplug.models.estimators.fusion import check_field_shapes, fuse_crops, fuse_whole_images
 from poseplug.models.estimators.network import FieldNetwork, StageFields, complete_stages
 from poseplug.models.estimators.sized_codecs import SizedCodecs
 
@@ -97,7 +97,7 @@ class TestTimeAugmentation:
             return
         codec, fields = self.codecs.codec, view_fields[0]
         if self.fusion == 'whole_images':
-            view_codecs = [self.codecs.get(size) for size in view_sizes_of(batch)]
+            view_codecs = [self.codecs.get(size) for size in batch.view_sizes]
             for view_codec, one_view in zip(view_codecs, view_fields, strict=False):
                 check_field_shapes(one_view, view_codec, self.head_name)
             codec = view_codecs[0]
@@ -132,9 +132,8 @@ def _split_views(batch: Batch) -> list[tuple[Tensor, Tensor]]:
     """For every view its images (B, H, W, 3) and the subject's position (B, 2), in its input px."""
     other_matrices = [batch.to_view(view) for view in range(1, batch.images.shape[1])]
     centers = [batch.centers, *(transform_each_point(batch.centers, matrix) for matrix in other_matrices)]
-    images = batch.images.unbind(1)
-    if batch.view_sizes:
-        images = tuple(i[:, :height, :width] for i, (width, height) in zip(images, batch.view_sizes, strict=True))
+    pairs = zip(batch.images.unbind(1), batch.view_sizes, strict=True)
+    images = [view[:, :height, :width] for view, (width, height) in pairs]
     return list(zip(images, centers, strict=True))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class StageCriterion(nn.Module):
         if not self.whole_images:
             return self.codec.encode(batch.keypoints, batch.visible, batch.valid)
         codec = self.codecs.get((batch.images.shape[3], batch.images.shape[2]))
-        annotated = {} if batch.annotated_keypoints is None else {'annotated_keypoints': batch.annotated_keypoints}
+        annotated: dict[str, Any] = {'annotated_keypoints': batch.annotated_keypoints}
         targets = codec.encode(batch.keypoints, batch.visible, batch.valid, **annotated)
         return mask_target_weights(targets, batch.masks)
 
@@ -119,7 +120,7 @@ def _parse_supervision(supervision: Supervision, num_stages: int) -> list[float]
     return [float(weight) for weight in supervision]
 
 
-def mask_target_weights(targets: Targets, masks: Tensor | None) -> Targets:
+def mask_target_weights(targets: Targets, masks: Tensor) -> Targets:
     """Multiply the weights of targets by the square of the unmasked fraction of each cell.
 
     Prediction and target are thought of as multiplied by that fraction, so that a squared error has its square. Fields
@@ -127,13 +128,11 @@ def mask_target_weights(targets: Targets, masks: Tensor | None) -> Targets:
 
     Args:
         targets: Of B images.
-        masks: (B, H, W) over the input, 0 where a position is not trained; None: all are.
+        masks: (B, H, W) over the input, 0 where a position is not trained.
 
     Returns:
         Targets with weights of the fields' shapes.
     """
-    if masks is None:
-        return targets
     num_weights = 1 if isinstance(targets.weights, dict) else len(targets.weights)
     weights = []
     for stage in range(max(len(targets.stages), num_weights)):

@@ -19,13 +19,6 @@ from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import Size
 from poseplug.core.sample import Batch
 
-
-def view_sizes_of(batch: Batch) -> list[Size]:
-    """Return (width, height) of the input of every view."""
-    height, width = batch.images.shape[2:4]
-    return batch.view_sizes or [(width, height)] * batch.images.shape[1]
-
-
 # --- crops ------------------------------------------------------------------------------------------------------------
 
 

@@ -268,12 +268,7 @@ def extract_ground_truths(batch: Batch) -> list[GroundTruthInstances]:
 
     Returns:
         The instances of each image; boxes are clipped to the input.
-
-    Raises:
-        ConfigError: The batch has no boxes or areas.
     """
-    if batch.boxes is None or batch.areas is None:
-        raise ConfigError('OneStage is trained with boxes and areas of instances; this batch, not of collate, has none')
     height, width = batch.images.shape[2:4]
     last_edge = batch.keypoints.new_tensor([width, height]) - 0.5
     inside = ((batch.keypoints >= -0.5) & (batch.keypoints <= last_edge)).all(dim=-1)
@@ -299,19 +294,17 @@ def encode_raw_boxes(boxes: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([offsets, ((boxes[:, 2:] - boxes[:, :2]).clamp(min=1) / strides).log()], dim=1)
 
 
-def build_score_mask(masks: Tensor | None, points: Tensor, target_scores: Tensor) -> Tensor | None:
+def build_score_mask(masks: Tensor, points: Tensor, target_scores: Tensor) -> Tensor:
     """Build the mask of the cells whose score is trained.
 
     Args:
-        masks: (B, H, W) over the input, 0 where a position is not trained; None: all are.
+        masks: (B, H, W) over the input, 0 where a position is not trained.
         points: (A, 2), positions of the cells in input px.
         target_scores: (B, A), above 0 for cells with an instance, which are always trained.
 
     Returns:
-        (B, A), 0 for a cell that is not trained; None: all are.
+        (B, A), 0 for a cell that is not trained.
     """
-    if masks is None:
-        return None
     height, width = masks.shape[1:]
     x, y = points.round().long().unbind(dim=-1)
     unmasked = masks[:, y.clamp(0, height - 1), x.clamp(0, width - 1)] > 0

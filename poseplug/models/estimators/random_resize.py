@@ -35,23 +35,24 @@ def resize_batch_randomly(batch: Batch, size_range: SizeRange) -> Batch:
 def resize_batch(batch: Batch, scale_factor: float, size_divisor: int) -> Batch:
     """Return a batch scaled by a factor, its sides rounded to multiples of `size_divisor` px."""
     old = batch.images.shape[3], batch.images.shape[2]
-    size = tuple(max(size_divisor, round(n * scale_factor / size_divisor) * size_divisor) for n in old)
+    width, height = (max(size_divisor, round(n * scale_factor / size_divisor) * size_divisor) for n in old)
+    size = (width, height)
     if size == old:
         return batch
     scale = torch.tensor([a / b for a, b in zip(size, old, strict=True)], device=batch.images.device)
     shift = (scale - 1) / 2  # the corner of the image stays, not the center of its first pixel
     matrix = torch.eye(3, dtype=batch.image_to_input.dtype, device=batch.images.device)
     matrix[0, 0], matrix[1, 1], matrix[:2, 2] = scale[0], scale[1], shift.to(matrix)
-    boxes = None if batch.boxes is None else batch.boxes * scale.repeat(2) + shift.repeat(2)
     return replace(
         batch,
         images=_resize_images(batch.images, (size[1], size[0])),
         keypoints=batch.keypoints * scale + shift,
         centers=batch.centers * scale + shift,
         image_to_input=matrix @ batch.image_to_input,
-        boxes=boxes,
-        areas=None if batch.areas is None else batch.areas * scale.prod(),
-        masks=None if batch.masks is None else F.interpolate(batch.masks[:, None], size=(size[1], size[0]))[:, 0],
+        view_sizes=[size] * batch.images.shape[1],
+        boxes=batch.boxes * scale.repeat(2) + shift.repeat(2),
+        areas=batch.areas * scale.prod(),
+        masks=F.interpolate(batch.masks[:, None], size=(size[1], size[0]))[:, 0],
     )
 
 

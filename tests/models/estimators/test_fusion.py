@@ -32,8 +32,11 @@ def image_keypoints() -> np.ndarray:
 
 
 def create_batch(matrices: list[np.ndarray]) -> Batch:
-    zero = torch.zeros(1)
-    return Batch(zero, zero, zero, zero, zero, torch.from_numpy(np.stack(matrices))[None], [IMAGE_SIZE], [None], [])
+    images = torch.zeros(1, len(matrices), 1, 1, 3, dtype=torch.uint8)
+    image_to_input = torch.from_numpy(np.stack(matrices))[None]
+    no_keypoints = torch.zeros(1, 0, 14, 2)
+    values = dict(image_to_input=image_to_input, image_sizes=[IMAGE_SIZE], records=[None])
+    return Batch.from_instances(images, no_keypoints, no_keypoints[..., 0], **values)
 
 
 def fuse_and_decode(view_fields: list[dict[str, torch.Tensor]], batch: Batch) -> list[Poses]:

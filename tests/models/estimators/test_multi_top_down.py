@@ -39,19 +39,14 @@ def create_batch(*sources: str) -> Batch:
     """Random images of 32 px with one instance of all keypoints each."""
     generator, count = torch.Generator().manual_seed(1), len(sources)
     keypoints = np.zeros((1, len(MERGED_SKELETON), 2), np.float32)
-    return Batch(
+    return Batch.from_instances(
         images=torch.randint(0, 256, (count, 1, 32, 32, 3), generator=generator, dtype=torch.uint8),
         keypoints=32 * torch.rand(count, 1, len(MERGED_SKELETON), 2, generator=generator),
         visible=torch.full((count, 1, len(MERGED_SKELETON)), 2),
-        valid=torch.ones(count, 1, dtype=torch.bool),
-        centers=torch.full((count, 2), 15.5),
-        image_to_input=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1, 1),
-        image_sizes=[(32, 32)] * count,
         records=[
             create_annotated_record(Path(f'{i}.jpg'), str(i), keypoints, keypoints[..., 0], source=s)
             for i, s in enumerate(sources)
         ],
-        keys=[],
     )
 
 

@@ -41,18 +41,14 @@ def create_batch(num_instances: int = 2, **changes) -> Batch:
     left = (20.0 * torch.arange(num_instances) + 4)[:, None, None] * torch.tensor([1.0, 0.0])
     keypoints = (left + torch.tensor([[0.0, 4], [12, 8], [6, 30]])).expand(2, num_instances, 3, 2).clone()
     low, high = keypoints.amin(2) - 2, keypoints.amax(2) + 2
-    result = Batch(
+    result = Batch.from_instances(
         images=torch.randint(0, 256, (2, 1, SIZE[1], SIZE[0], 3), generator=generator, dtype=torch.uint8),
         keypoints=keypoints,
         visible=torch.full((2, num_instances, 3), 2, dtype=torch.uint8),
-        valid=torch.ones(2, num_instances, dtype=torch.bool),
         centers=torch.zeros(2, 2),
-        image_to_input=torch.eye(3, dtype=torch.float64).repeat(2, 1, 1, 1),
-        image_sizes=[SIZE] * 2,
         records=[
             create_annotated_record(Path(f'{i}.jpg'), str(i), np.zeros((0, 3, 2)), np.zeros((0, 3))) for i in range(2)
         ],
-        keys=[],
         boxes=torch.cat([low, high], dim=-1),
         areas=(high - low).prod(-1) / 2,
     )
@@ -127,7 +123,7 @@ def test_masked_cells_are_not_trained_unless_an_instance_is_assigned():
     masks[:, :, :16] = 0
     assert build_score_mask(masks, points, torch.zeros(1, 3)).tolist() == [[0, 1, 1]]
     assert build_score_mask(masks, points, torch.tensor([[0.3, 0, 0]])).tolist() == [[1, 1, 1]]
-    assert build_score_mask(None, points, torch.zeros(1, 3)) is None
+    assert build_score_mask(torch.ones_like(masks), points, torch.zeros(1, 3)).all()
 
 
 def test_a_masked_image_has_no_score_loss():
@@ -398,7 +394,10 @@ def test_predicted_keypoints_as_proxy_target_need_a_head_that_predicts_distribut
 def test_several_views_are_refused():
     net, batch = build_estimator().eval(), create_batch()
     batch = replace(
-        batch, images=batch.images.repeat(1, 2, 1, 1, 1), image_to_input=batch.image_to_input.repeat(1, 2, 1, 1)
+        batch,
+        images=batch.images.repeat(1, 2, 1, 1, 1),
+        image_to_input=batch.image_to_input.repeat(1, 2, 1, 1),
+        view_sizes=[SIZE] * 2,
     )
     with pytest.raises(MismatchError, match='one view'):
         net.predict(batch)

@@ -19,16 +19,14 @@ def create_batch() -> Batch:
     no_keypoints = np.zeros((0, 2, 2))
     masks = torch.ones(1, 64, 96, dtype=torch.uint8)
     masks[:, :, :48] = 0
-    return Batch(
+    return Batch.from_instances(
         images=image[None, None],
         keypoints=torch.tensor([[[[20.0, 30.0], [80.0, 10.0]]]]),
         visible=torch.full((1, 1, 2), 2, dtype=torch.uint8),
-        valid=torch.ones(1, 1, dtype=torch.bool),
         centers=torch.tensor([[50.0, 30.0]]),
         image_to_input=torch.from_numpy(scaling_matrix(2.0))[None, None],
         image_sizes=[(48, 32)],
         records=[create_annotated_record(Path('a.jpg'), 'a', no_keypoints, no_keypoints[..., 0])],
-        keys=[],
         boxes=torch.tensor([[[20.0, 10, 80, 30]]]),
         areas=torch.tensor([[600.0]]),
         masks=masks,

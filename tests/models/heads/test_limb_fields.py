@@ -30,18 +30,7 @@ def random_batch() -> Batch:
     images = torch.randint(0, 256, (2, 1, SIZE[1], SIZE[0], 3), generator=generator, dtype=torch.uint8)
     keypoints = torch.rand(2, 3, 18, 2, generator=generator) * SIZE[0]
     visible = torch.full((2, 3, 18), 2)
-    matrices = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1, 1)
-    return Batch(
-        images=images,
-        keypoints=keypoints,
-        visible=visible,
-        valid=visible.any(dim=2),
-        centers=torch.full((2, 2), 32.0),
-        image_to_input=matrices,
-        image_sizes=[SIZE] * 2,
-        records=[],
-        keys=[],
-    )
+    return Batch.from_instances(images, keypoints, visible, centers=torch.full((2, 2), 32.0))
 
 
 def test_there_are_the_heads_of_all_families():

@@ -143,18 +143,7 @@ def random_batch() -> Batch:
     images = torch.randint(0, 256, (2, 1, 40, 48, 3), generator=generator, dtype=torch.uint8)
     keypoints = torch.rand(2, 2, 18, 2, generator=generator) * 40
     visible = torch.full((2, 2, 18), 2)
-    matrices = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1, 1)
-    return Batch(
-        images=images,
-        keypoints=keypoints,
-        visible=visible,
-        valid=visible.any(dim=2),
-        centers=torch.full((2, 2), 20.0),
-        image_to_input=matrices,
-        image_sizes=[(48, 40)] * 2,
-        records=[],
-        keys=[],
-    )
+    return Batch.from_instances(images, keypoints, visible, centers=torch.full((2, 2), 20.0))
 
 
 def test_the_loss_of_a_stage_is_that_of_the_fields_it_predicts():
