@@ -17,7 +17,8 @@ from poseplug.registry import CODECS, METRICS, SOURCES, PartRegistry
 PAGE = Path(__file__).parent / 'reference' / 'api.md'
 SECTIONS = {
     'Predict': (
-        'Predictor Result ImageArray Poses HeatmapStages Detector OnnxDetector PoseDetector ExportedModel draw_poses'
+        'Predictor Result ImageArray Poses HeatmapStages Detector OnnxDetector PoseDetector ExportedModel '
+        'ExportedPredictor draw_poses'
     ),
     'Models and configs': 'load_model list_models load_config build_model Estimator',
     'Train and test': 'train test TrainingResult EvaluationResult',

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from poseplug.core.skeleton import Skeleton
     from poseplug.data.sources.base import Source, SourceReport
     from poseplug.data.transforms.base import PipelineStage, Transform
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
+    from poseplug.deploy.runtime import ExportedPredictor
     from poseplug.engine.launch import TrainingResult, test, train
     from poseplug.evaluation.base import Metric, MetricResult
     from poseplug.evaluation.results import EvaluationResult
@@ -77,7 +78,8 @@ _NAMES_BY_MODULE = {
     'poseplug.core.skeleton': 'Skeleton',
     'poseplug.data.sources.base': 'Source SourceReport',
     'poseplug.data.transforms.base': 'PipelineStage Transform',
-    'poseplug.deploy.runtime': 'ExportedModel',
+    'poseplug.deploy.exported_model': 'ExportedModel',
+    'poseplug.deploy.runtime': 'ExportedPredictor',
     'poseplug.engine.launch': 'TrainingResult test train',
     'poseplug.evaluation.base': 'Metric MetricResult',
     'poseplug.evaluation.results': 'EvaluationResult',
@@ -124,6 +126,7 @@ __all__ = [
     'Estimator',
     'EvaluationResult',
     'ExportedModel',
+    'ExportedPredictor',
     'Grid',
     'Head',
     'HeatmapStages',

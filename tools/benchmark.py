@@ -644,7 +644,7 @@ def measure_export(args: argparse.Namespace) -> list[Row]:
     import torch
 
     from poseplug.deploy.export import export_onnx
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
 
     runtimes, num_threads = ('onnxruntime', 'openvino'), args.threads or 2
     model, images = create_confident_rtmo(num_cells=100)

@@ -238,7 +238,8 @@ def keypoints_to_poses(keypoints: Tensor, keypoint_scores: Tensor) -> Poses:
         keypoints: (B, K, 2) x, y in input pixels.
         keypoint_scores: (B, K).
     """
-    image_indices = torch.arange(len(keypoint_scores), device=keypoint_scores.device)
+    # Not `len`, whose whole number would fix the length of the batch in an exported graph.
+    image_indices = torch.arange(keypoint_scores.shape[0], device=keypoint_scores.device)
     instance_scores = keypoint_scores.mean(dim=1)
     return Poses(keypoints, keypoint_scores, instance_scores=instance_scores, image_indices=image_indices)
 

@@ -1,260 +1,211 @@
-"""Export of one-stage models as a single ONNX graph, from the bytes of images to instances."""
+"""Export of models as files that other runtimes run: ONNX, OpenVINO, TorchScript and torch.export."""
 
 from __future__ import annotations
 
-__all__ = ['export_onnx', 'gather_field_cells', 'make_dynamic_shapes', 'max_output_differences']
+__all__ = ['EXPORT_SUFFIXES', 'ExportTarget', 'export_model', 'export_onnx', 'find_export_kind']
 
 import copy
 import json
+import logging
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import fields as list_dataclass_fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.deploy.runtime import OUTPUT_NAMES, ExportedModel, import_export_package
+from poseplug.core.errors import ConfigError
+from poseplug.deploy.export_modules import FieldsWithPeaks, KeypointsOfCrops
+from poseplug.deploy.export_settings import ExportOptions, collect_export_settings
+from poseplug.deploy.exported_model import METADATA_KEY, import_export_package
+from poseplug.deploy.one_stage_export import build_one_stage_graph
+from poseplug.deploy.onnx_graphs import add_metadata, export_graph, serialize_graph
+from poseplug.files.atomic import write_atomically
 from poseplug.models.layers.batch_norm_folding import fold_batch_norms
 
-_OPSET_VERSION = 18
-# Fields of the head that are outputs as they are.
-_OUTPUT_OF_FIELD = {'score': 'instance_scores', 'visible': 'keypoint_scores', 'box': 'boxes'}
-# Fields from which no head decodes keypoints: they need not be gathered.
-_NON_KEYPOINT_FIELDS = ('score', 'visible', 'raw', 'strides')
+_LOGGER = logging.getLogger('poseplug')
+
+ExportTarget = Literal['onnx', 'openvino', 'torchscript', 'torch-export']
+EXPORT_SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torchscript': '.pt', 'torch-export': '.pt2'}
 
 
-class _CellNetwork(nn.Module):
-    """The network, from images to the fields of the highest-scoring cells, each (B, A, ...), scores as probabilities.
-
-    There are as many cells as the codec's `nms_pre`, highest score first, or all in their order if there are fewer.
-    """
-
-    def __init__(self, model: Any):
-        super().__init__()
-        self.network, self.max_candidates = model.network, model.codec.nms_pre
-        with torch.inference_mode():
-            width, height = model.codec.input_size
-            (fields,) = self.network(torch.zeros(1, height, width, 3, dtype=torch.uint8))
-        self.field_names = ('score', 'visible', *(name for name in fields if name not in _NON_KEYPOINT_FIELDS))
-        self.selects_top_k = self.max_candidates < fields['score'].shape[1]
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        (fields,) = self.network(images)
-        fields = {**fields, **{name: fields[name].sigmoid() for name in ('score', 'visible')}}
-        fields['points'] = fields['points'].expand(len(images), -1, -1)
-        if self.selects_top_k:
-            cells = fields['score'].topk(self.max_candidates, dim=1).indices
-            fields = {name: gather_field_cells(fields[name], cells) for name in self.field_names}
-        return tuple(fields[name] for name in self.field_names)
-
-
-class _KeypointDecoder(nn.Module):
-    """The head's decoding, from the fields of N instances, each (N, ...), to keypoints (N, K, 2) in px of the input."""
-
-    def __init__(self, head: Any, field_names: Sequence[str]):
-        super().__init__()
-        self.head, self.field_names = head, tuple(field_names)
-
-    def forward(self, instance_fields: Sequence[Tensor]) -> Tensor:
-        return self.head.decode_keypoints(dict(zip(self.field_names, instance_fields, strict=True)))
-
-
-def gather_field_cells(field: Tensor, cells: Tensor) -> Tensor:
-    """Gather a field at selected cells of each image.
+def find_export_kind(model: Any) -> str:
+    """Find how a model is exported.
 
     Args:
-        field: (B, A, ...), of A cells.
-        cells: (B, M) cell indices.
+        model: the estimator.
 
     Returns:
-        (B, M, ...).
+        'top_down' (keypoints of crops), 'one_stage' (instances after suppression), or 'paf' or 'tags' (fields and their
+        peaks, which the runtime groups).
+
+    Raises:
+        ConfigError: the model has a codec that no runtime can group.
     """
-    index = cells.reshape(*cells.shape, *[1] * (field.ndim - 2))
-    return field.gather(1, index.expand(-1, -1, *field.shape[2:]))
+    codec = model.codec
+    if codec.field_kind == 'instances':
+        return 'one_stage'
+    if not codec.groups_instances:
+        return 'top_down'
+    kind = next((name for name in ('paf', 'tags') if name in codec.fields), None)
+    if kind is None or codec.single_instance:
+        setting = f'{type(codec).__name__}(single_instance=True)' if kind else type(codec).__name__
+        raise ConfigError(
+            f'{type(model).__name__} with the codec {setting} has no export: the exported file cannot choose one '
+            f'instance among those that it groups; set model.type=BottomUp and single_instance=False'
+        )
+    return kind
 
 
-def export_onnx(model: Any, file: Path) -> Path:
-    """Write a model with the codec `DenseInstances` as an ONNX file of opset 18.
-
-    The file's input is `images` (B, H, W, 3), uint8 BGR, of the codec's input size, letterboxed, any number of them.
-    Its outputs, highest score first in every image, are `image_indices` (N,) in the batch, `instance_scores` (N,),
-    `boxes` (N, 4; x, y of two corners), `keypoints` (N, K, 2) and `keypoint_scores` (N, K), all in px of the input.
-    Non-maximum suppression is the operator NonMaxSuppression with the codec's settings. The metadata `poseplug` holds
-    the keypoint names and these settings as JSON.
+def export_model(model: Any, file: Path, target: ExportTarget = 'onnx', options: ExportOptions | None = None) -> Path:
+    """Write a model as a file for other runtimes.
 
     Args:
         model: the estimator; it is copied, not changed.
         file: path of the file; its folder is created.
+        target: 'onnx'; 'openvino', an .xml file with a .bin file beside it; 'torchscript'; or 'torch-export'.
+        options: None for the defaults.
 
     Returns:
         The path.
 
     Raises:
-        ConfigError: the packages of the extra `export` are missing, or the model is of another kind.
+        ConfigError: the packages of the extra `export` are missing, or the model cannot be exported to this target.
     """
-    if model.codec.field_kind != 'instances':
-        raise ConfigError(
-            f'{type(model).__name__} with the codec {type(model.codec).__name__} has no export; there is one for '
-            f'models that find instances at cells (model.type=OneStage with model.codec.type=DenseInstances)'
-        )
-    onnx = import_export_package('onnx')
-    import_export_package('onnxscript')
-    model = copy.deepcopy(model).cpu().eval()
-    model.network.set_memory_format(torch.contiguous_format)
-    fold_batch_norms(model)
-    cell_network = _CellNetwork(model).eval()
-    # Keypoints are decoded after suppression, of the remaining instances alone: the decoding of RTMO is what costs.
-    keypoint_fields = [name for name in cell_network.field_names if name not in _NON_KEYPOINT_FIELDS]
-    width, height = model.codec.input_size
-    images = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    cell_names = [f'cell_{name}' for name in cell_network.field_names]
-    network = _export_graph(cell_network, (images,), ['images'], cell_names)
-    with torch.inference_mode():
-        cell_fields = dict(zip(cell_network.field_names, cell_network(images), strict=True))
-    examples = tuple(cell_fields[name][0, :3] for name in keypoint_fields)
-    decoder = _KeypointDecoder(model.network.head, keypoint_fields).eval()
-    instance_names = [f'instance_{name}' for name in keypoint_fields]
-    decoding = _export_graph(decoder, (examples,), instance_names, ['decoded_keypoints'])
-    suppression = _build_nms_graph(onnx, cell_network.field_names, model.codec)
-    merged = _merge_graphs(onnx, [network, suppression, decoding])
-    onnx.helper.set_model_props(merged, {'poseplug': json.dumps(_collect_model_settings(model))})
-    onnx.checker.check_model(merged)
     file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(merged, str(file))
+    if target not in EXPORT_SUFFIXES:
+        raise ConfigError(f'a model is exported to one of {", ".join(EXPORT_SUFFIXES)}; got {target!r}')
+    if target == 'onnx':
+        return export_onnx(model, file, options)
+    if target == 'openvino':
+        return _export_openvino(model, file, options)
+    return _export_torch(model, file, target, options or ExportOptions())
+
+
+def export_onnx(model: Any, file: Path, options: ExportOptions | None = None) -> Path:
+    """Write a model as an ONNX file of opset 18.
+
+    The file's input is `images` (B, H, W, 3), BGR from 0 to 255, of the codec's input size, any number of them; those
+    of a model whose instances are grouped may have any size that its strides divide, where the network allows it. The
+    outputs depend on the kind of model, see `OUTPUT_NAMES` in `poseplug.deploy.exported_model`. The metadata `poseplug`
+    holds the skeleton, the crop, the codec's settings and the hash of the weights as JSON.
+
+    Args:
+        model: the estimator; it is copied, not changed.
+        file: path of the file; its folder is created.
+        options: None for the defaults.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: the packages of the extra `export` are missing, or the model has no export.
+    """
+    options = options or ExportOptions()
+    kind = find_export_kind(model)
+    import_export_package('onnx')
+    settings = collect_export_settings(model, kind, options)
+    prepared = _prepare_model(model)
+    if kind == 'one_stage':
+        _check_no_flip_test(model, options)
+        graph = build_one_stage_graph(prepared, options.torch_type)
+    else:
+        graph = _export_fixed_or_dynamic(_build_module(prepared, kind, options), _create_images(prepared, options))
+        settings['dynamic_size'] = _has_dynamic_sides(graph)
+    add_metadata(graph, settings)
+    write_atomically(Path(file), serialize_graph(graph))
+    return Path(file)
+
+
+def _prepare_model(model: Any) -> Any:
+    """A copy on the CPU whose batch norms are folded."""
+    prepared = copy.deepcopy(model).cpu().float().eval()
+    prepared.network.set_memory_format(torch.contiguous_format)
+    fold_batch_norms(prepared)
+    return prepared
+
+
+def _build_module(model: Any, kind: str, options: ExportOptions) -> Any:
+    """The module that is exported, of a model that is not one-stage."""
+    if getattr(model.network.backbone, 'experts', ()) and not hasattr(model.network, 'active_decoder'):
+        raise ConfigError(
+            'model.backbone has experts by data set, and an exported file cannot know of which one an image is; export '
+            'a MultiTopDown, whose active_decoder chooses the expert'
+        )
+    module_class = KeypointsOfCrops if kind == 'top_down' else FieldsWithPeaks
+    return module_class(model, options.flip_test).eval()
+
+
+def _export_fixed_or_dynamic(module: Any, images: torch.Tensor) -> Any:
+    """Export a module of images; of whole images those of any size, if the network allows it."""
+    if isinstance(module, FieldsWithPeaks):
+        shapes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO},)
+        try:
+            return export_graph(module, (images,), ['images'], module.output_names, shapes)
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).strip().splitlines()[-1]
+            _LOGGER.warning('exported for inputs of one size, since the network does not allow others (%s)', reason)
+    return export_graph(module, (images,), ['images'], module.output_names)
+
+
+def _check_no_flip_test(model: Any, options: ExportOptions) -> None:
+    if options.flip_test:
+        raise ConfigError(f'{type(model).__name__} has no flip test: its instances are chosen before they are averaged')
+
+
+def _create_images(model: Any, options: ExportOptions, count: int = 2) -> torch.Tensor:
+    width, height = model.codec.input_size
+    return torch.zeros(count, height, width, 3, dtype=options.torch_type)
+
+
+def _has_dynamic_sides(graph: Any) -> bool:
+    """Whether the graph's images may have any height and width."""
+    dimensions = graph.graph.input[0].type.tensor_type.shape.dim
+    return all(dimension.dim_param for dimension in dimensions[1:3])
+
+
+# --- other formats ----------------------------------------------------------------------------------------------------
+
+
+def _export_openvino(model: Any, file: Path, options: ExportOptions | None) -> Path:
+    """Convert the ONNX file of a model to OpenVINO's format."""
+    openvino = import_export_package('openvino')
+    with tempfile.TemporaryDirectory() as folder:
+        onnx_file = export_onnx(model, Path(folder) / 'model.onnx', options)
+        converted = openvino.convert_model(str(onnx_file))
+        onnx = import_export_package('onnx')
+        (metadata,) = (entry.value for entry in onnx.load(str(onnx_file)).metadata_props if entry.key == METADATA_KEY)
+        converted.set_rt_info(metadata, ['framework', METADATA_KEY])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(converted, str(file), compress_to_fp16=False)
     return file
 
 
-def _export_graph(
-    module: nn.Module, examples: tuple[Any, ...], input_names: Sequence[str], output_names: Sequence[str]
-) -> Any:
-    """Export a module as an ONNX model; the first dimension of every input may have any length."""
+def _export_torch(model: Any, file: Path, target: str, options: ExportOptions) -> Path:
+    """Write a model as a file of torch alone."""
+    kind = find_export_kind(model)
+    if kind == 'one_stage':
+        raise ConfigError(
+            f'{type(model).__name__} cannot be exported --to {target}: the suppression of its boxes is an operator of '
+            f'ONNX; use --to onnx or --to openvino'
+        )
+    settings = collect_export_settings(model, kind, options)
+    prepared = _prepare_model(model)
+    module, images = _build_module(prepared, kind, options), _create_images(prepared, options)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter('ignore')  # the exporter uses deprecated parts of its own
-        program = torch.onnx.export(
-            module,
-            examples,
-            dynamo=True,
-            opset_version=_OPSET_VERSION,
-            dynamic_shapes=make_dynamic_shapes(examples),
-            input_names=list(input_names),
-            output_names=list(output_names),
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
+        warnings.simplefilter('ignore')
+        if target == 'torchscript':
+            _save_torchscript(module, images, file, settings)
+        else:
+            program = torch.export.export(module, (images,), dynamic_shapes=shapes)
+            torch.export.save(program, file, extra_files={METADATA_KEY: json.dumps(settings)})
+    return file
 
 
-def make_dynamic_shapes(examples: Any) -> Any:
-    """Build the exporter's `dynamic_shapes` for nested tuples of tensors: every first dimension is dynamic."""
-    if isinstance(examples, Tensor):
-        return {0: torch.export.Dim.DYNAMIC}
-    return tuple(map(make_dynamic_shapes, examples))
-
-
-def _build_nms_graph(onnx: Any, field_names: Sequence[str], codec: Any) -> Any:
-    """Build the graph between cells and instances: suppression, and the fields of the remaining cells."""
-    make_node, to_initializer = onnx.helper.make_node, onnx.numpy_helper.from_array
-    constants = {
-        'max_instances': torch.tensor([codec.max_instances]),
-        'nms_threshold': torch.tensor([codec.nms_threshold], dtype=torch.float32),
-        'score_threshold': torch.tensor([codec.score_threshold], dtype=torch.float32),
-        'class_axis': torch.tensor([1]),
-        'image_column': torch.tensor(0),
-        'image_and_cell_columns': torch.tensor([0, 2]),
-    }
-    nms_inputs = ['cell_box', 'class_scores', 'max_instances', 'nms_threshold', 'score_threshold']
-    nodes = [
-        make_node('Unsqueeze', ['cell_score', 'class_axis'], ['class_scores']),
-        # NonMaxSuppression's output has the columns image, class and cell.
-        make_node('NonMaxSuppression', nms_inputs, ['selected']),
-        make_node('Gather', ['selected', 'image_and_cell_columns'], ['cell_indices'], axis=1),
-        make_node('Gather', ['selected', 'image_column'], ['image_indices'], axis=1),
-    ]
-    for name in field_names:
-        nodes.append(make_node('GatherND', [f'cell_{name}', 'cell_indices'], [f'instance_{name}']))
-    for name, output in _OUTPUT_OF_FIELD.items():
-        nodes.append(make_node('Identity', [f'instance_{name}'], [output]))
-    initializers = [to_initializer(value.numpy(), name) for name, value in constants.items()]
-    return onnx.helper.make_graph(nodes, 'suppression', [], [], initializers)
-
-
-def _merge_graphs(onnx: Any, parts: Sequence[Any]) -> Any:
-    """Merge network, suppression and decoding into one model; inputs and outputs of one name are connected."""
-    # The prefixes keep inner names apart; inputs and outputs keep theirs, which connect the parts.
-    inner_names = dict(rename_inputs=False, rename_outputs=False)
-    network = onnx.compose.add_prefix(parts[0], 'network/', **inner_names)
-    decoding = onnx.compose.add_prefix(parts[2], 'keypoints/', **inner_names)
-    assert not network.functions
-    assert not decoding.functions
-    graphs = [network.graph, parts[1], decoding.graph]
-    num_keypoints = decoding.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    shape = onnx.numpy_helper.from_array(torch.tensor([-1, num_keypoints, 2]).numpy(), 'shape')
-    # Without an instance ONNX Runtime gets the shape of the decoded keypoints wrong, so it is stated.
-    reshape = onnx.helper.make_node('Reshape', ['decoded_keypoints', 'shape'], ['keypoints'])
-    nodes = [*(node for graph in graphs for node in graph.node), reshape]
-    initializers = [shape, *(value for graph in graphs for value in graph.initializer)]
-    outputs = [_build_output_info(onnx, name, num_keypoints) for name in OUTPUT_NAMES]
-    graph = onnx.helper.make_graph(nodes, 'poseplug', list(network.graph.input), outputs, initializers)
-    opsets = list(network.opset_import)
-    return onnx.helper.make_model(graph, ir_version=network.ir_version, opset_imports=opsets, producer_name='poseplug')
-
-
-def _build_output_info(onnx: Any, name: str, num_keypoints: int) -> Any:
-    """Type and shape of an output, (N, ...) of N instances."""
-    shapes = {
-        'image_indices': (),
-        'instance_scores': (),
-        'boxes': (4,),
-        'keypoints': (num_keypoints, 2),
-        'keypoint_scores': (num_keypoints,),
-    }
-    element_type = onnx.TensorProto.INT64 if name == 'image_indices' else onnx.TensorProto.FLOAT
-    return onnx.helper.make_tensor_value_info(name, element_type, ['instances', *shapes[name]])
-
-
-def _collect_model_settings(model: Any) -> Mapping[str, Any]:
-    """The metadata of the file: keypoint names, input size and the codec's settings."""
-    codec = model.codec
-    names = [field.name for field in list_dataclass_fields(codec)]
-    return {
-        'keypoint_names': list(model.skeleton.keypoints),
-        'input_size': list(codec.input_size),
-        **{name: getattr(codec, name) for name in names if name not in ('skeleton', 'input_size')},
-    }
-
-
-def max_output_differences(model: Any, exported: ExportedModel, images: np.ndarray) -> dict[str, float]:
-    """Compare an exported model with its estimator.
-
-    Args:
-        model: the estimator, in evaluation mode on the CPU.
-        exported: its exported file.
-        images: (B, H, W, 3) uint8, BGR, of the input size.
-
-    Returns:
-        The largest absolute difference of `keypoints`, `keypoint_scores`, `instance_scores` and `boxes`; positions in
-        px of the input.
-
-    Raises:
-        MismatchError: they do not find the same number of instances in every image.
-    """
-    with torch.inference_mode():
-        expected = model.postprocess.decode_to_input(model.network(torch.from_numpy(images))[-1]).numpy()
-    actual = exported(images)
-    if len(actual) != len(expected) or (actual.image_indices != expected.image_indices).any():
-        threshold = exported.settings['score_threshold']
-        raise MismatchError(
-            f'the exported model finds {len(actual)} instances and the estimator {len(expected)}; scores within '
-            f'rounding of the threshold ({threshold}) can do that: try another image'
-        )
-    names = ('keypoints', 'keypoint_scores', 'instance_scores', 'boxes')
-    return {name: _max_abs_difference(getattr(actual, name), getattr(expected, name)) for name in names}
-
-
-def _max_abs_difference(array: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(array - other).max(initial=0))
+def _save_torchscript(module: nn.Module, images: torch.Tensor, file: Path, settings: Mapping[str, Any]) -> None:
+    traced: Any = torch.jit.trace(module, (images,), check_trace=False)
+    torch.jit.save(traced, str(file), _extra_files={METADATA_KEY: json.dumps(settings)})

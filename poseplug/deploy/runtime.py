@@ -1,178 +1,299 @@
-"""Exported models under ONNX Runtime or OpenVINO, without torch."""
+"""Prediction by exported models: `Predictor`'s calls and results, with NumPy, OpenCV and a runtime, without torch."""
 
 from __future__ import annotations
 
-__all__ = ['OUTPUT_NAMES', 'ExportedModel', 'Runtime', 'import_export_package']
+__all__ = ['ExportedPredictor']
 
-import json
-import threading
-from dataclasses import replace
-from importlib import import_module
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
-from poseplug.core.errors import CheckpointError, ConfigError, ImageError
-from poseplug.core.poses import Poses
-from poseplug.files.onnx_session import create_onnx_session
+from poseplug.core.boxes import BoxFormat
+from poseplug.core.crops import fit_image, letterbox_matrix
+from poseplug.core.errors import ConfigError
+from poseplug.core.geometry import Size, fit_matrix, transform_points
+from poseplug.core.poses import POSE_ARRAYS, Poses
+from poseplug.core.setting_checks import check_counts
+from poseplug.data.image_warp import warp_image
+from poseplug.deploy.exported_model import ExportedModel, Runtime
+from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
+from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes, run_detector
+from poseplug.predict.detectors import Detector
+from poseplug.predict.image_input import ImageInput
+from poseplug.predict.opened_image import (
+    ImageFacts,
+    OpenedImage,
+    attach_boxes,
+    build_result,
+    elapsed_ms,
+    open_with_boxes,
+)
+from poseplug.predict.result import Result
 
-Runtime = Literal['onnxruntime', 'openvino']
+_CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, as for `Predictor`
+_INTERPOLATION_FLAGS = {'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
+# Of files that do not say how images meet their input: letterboxed, as one-stage models are trained.
+_DEFAULT_CROP = {
+    'box': None,
+    'image': {'type': 'letterbox', 'fill_fraction': 1.0, 'side': 'longer'},
+    'interpolation': 'linear',
+    'fill_color': [114, 114, 114],
+}
 
-OUTPUT_NAMES = ('image_indices', 'instance_scores', 'boxes', 'keypoints', 'keypoint_scores')
+
+@dataclass
+class _ImageCrops(ImageFacts):
+    """The inputs of an image, one per instance, each with its matrix (3, 3), and the boxes they were cropped by."""
+
+    inputs: list[np.ndarray] = field(default_factory=list)
+    matrices: list[np.ndarray] = field(default_factory=list)
+    boxes: np.ndarray | None = None
+    box_scores: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
 
 
-class ExportedModel:
-    """An ONNX file of poseplug export, run on the CPU.
+class ExportedPredictor:
+    """An exported model that predicts images as `Predictor` does, without torch and mmengine.
+
+    Images are cropped as the exported config's tests crop them: an instance by its box, an image without boxes as a
+    whole. Several threads may use one predictor.
 
     Args:
-        file: the ONNX file.
+        file: written by `poseplug export`, or the `ExportedModel` of such a file.
         runtime: 'onnxruntime' or 'openvino'.
-        threads: number of threads; None leaves it to the runtime.
-        profile: record how long each operator takes; see `operator_seconds`.
+        threads: number of threads of the runtime; None leaves it to the runtime.
+        detector: finds boxes in images that are given without; see `poseplug.predict.detectors`.
 
     Attributes:
-        settings: metadata of the file: `keypoint_names`, `input_size` (width, height) and the codec's settings.
+        name: of the model and its weights, for result files.
+        model: the `ExportedModel`.
+        skeleton: names and order of the keypoints.
+        detector: as given.
 
     Raises:
-        ConfigError: the runtime is another one, or is not installed.
+        ConfigError: the runtime is not installed, or the model finds instances by itself and was given a detector.
         CheckpointError: the file is missing or was not written by poseplug export.
 
     Example:
-        >>> model = ExportedModel('rtmo_s.onnx', 'openvino')  # doctest: +SKIP
-        >>> poses = model(np.zeros((1, 640, 640, 3), np.uint8))  # doctest: +SKIP
+        >>> predictor = ExportedPredictor('cpm_lsp_lite.onnx')  # doctest: +SKIP
+        >>> (result,) = predictor('photo.jpg', boxes=[[10, 20, 80, 200]])  # doctest: +SKIP
     """
 
     def __init__(
-        self, file: str | Path, runtime: Runtime = 'onnxruntime', threads: int | None = None, profile: bool = False
+        self,
+        file: str | Path | ExportedModel,
+        runtime: Runtime = 'onnxruntime',
+        threads: int | None = None,
+        detector: Detector | None = None,
     ):
-        if runtime not in ('onnxruntime', 'openvino'):
-            raise ConfigError(f"runtime is 'onnxruntime' or 'openvino'; got {runtime!r}")
-        if not Path(file).is_file():
-            raise CheckpointError(f'{file}: no such file; write it with poseplug export')
-        session_class: Any = _OnnxRuntimeSession if runtime == 'onnxruntime' else _OpenVinoSession
-        import_export_package(runtime)
-        try:
-            self.runtime_session = session_class(str(file), threads, profile)
-            self.settings = json.loads(self.runtime_session.read_metadata())
-        except Exception as error:  # each runtime raises exceptions of its own
-            reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
-            raise CheckpointError(
-                f'{file}: {runtime} cannot use it as a file of poseplug export ({reason}); write it again'
-            ) from error
+        self.model = file if isinstance(file, ExportedModel) else ExportedModel(file, runtime, threads)
+        settings = self.model.settings
+        check_detector(detector, settings.get('model') or self.model.file_name, self.model.finds_instances)
+        self.detector, self.skeleton = detector, self.model.skeleton
+        model_name = settings.get('model') or 'exported'
+        self.name = f'{model_name}, {self.model.file_name}'
+        self._crop: Mapping[str, Any] = settings.get('crop') or _DEFAULT_CROP
+        self._input_size: Size = (settings['input_size'][0], settings['input_size'][1])
 
-    def __call__(self, images: np.ndarray) -> Poses:
-        """Predict the instances of a batch of images.
+    @property
+    def finds_instances(self) -> bool:
+        """Whether the instances of an image without boxes are found, by the model or by the detector."""
+        return self.model.finds_instances or self.detector is not None
+
+    @property
+    def score_meaning(self) -> str:
+        """What the score of a keypoint means."""
+        return str(self.model.settings.get('score_meaning', 'a number from 0 to 1'))
+
+    def __call__(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        boxes: ArrayLike | Sequence[ImageBoxes] | None = None,
+        batch_size: int = 32,
+        box_format: BoxFormat = 'xywh',
+    ) -> list[Result]:
+        """Predict the instances of images.
 
         Args:
-            images: (B, H, W, 3) uint8, BGR, letterboxed to the model's input size.
+            images: as for `Predictor`: paths, bytes, arrays (H, W, 3) of uint8 in BGR order, folders, videos, ...
+            boxes: for each image (N, 4), or None; for a single image its (N, 4).
+            batch_size: instances that go through the network at once; a whole image of a detector or of a model that
+                finds instances by itself counts as 8 of them.
+            box_format: 'xywh' or 'xyxy'.
 
         Returns:
-            The instances of all images, in px of the input; `image_indices` says which image each belongs to.
+            One `Result` per image, in the order of the images.
 
         Raises:
-            ImageError: the array has another type or shape.
+            ImageError: an image cannot be read.
+            AnnotationError: the boxes are not one entry per image, or a box is impossible.
+            ConfigError: the model finds instances by itself and was given boxes.
         """
-        width, height = self.settings['input_size']
-        if not isinstance(images, np.ndarray):
-            raise ImageError(
-                f'the exported model takes an array (B, {height}, {width}, 3); got a {type(images).__name__}'
+        return list(self.stream(images, boxes, batch_size, box_format))
+
+    def stream(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        boxes: ArrayLike | Iterable[ImageBoxes] | None = None,
+        batch_size: int = 32,
+        box_format: BoxFormat = 'xywh',
+    ) -> Iterator[Result]:
+        """Predict image by image and hold one batch of images in memory.
+
+        Args:
+            images: as for a call, or any iterable of images; it is read as the predictions are.
+            boxes: as for a call, or any iterable.
+            batch_size: as for a call.
+            box_format: as for a call.
+
+        Returns:
+            An iterator over the `Result` of each image, in px of the image.
+
+        Raises:
+            ImageError: an image cannot be read.
+            AnnotationError: the boxes are not one entry per image, or a box is impossible.
+            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
+        """
+        check_counts('ExportedPredictor', batch_size=batch_size)
+        pairs = enumerate(pair_images_with_boxes(images, boxes))
+        return self._stream_results(pairs, batch_size, box_format)
+
+    def _stream_results(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[Result]:
+        max_inputs = max(1, batch_size // _CROPS_PER_IMAGE) if self.model.finds_instances else batch_size
+        group: list[_ImageCrops] = []
+        for image_crops in self._stream_crops(pairs, batch_size, box_format):
+            group.append(image_crops)
+            if sum(map(len, group)) >= max_inputs:
+                yield from self._predict_group(group, max_inputs)
+                group = []
+        yield from self._predict_group(group, max_inputs)
+
+    # --- images to inputs ---------------------------------------------------------------------------------------------
+
+    def _stream_crops(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[_ImageCrops]:
+        """Yield the inputs of each image; a detector gets a batch of images at once."""
+        iterator = iter(pairs)
+        num_read = 1 if self.detector is None else max(1, batch_size // _CROPS_PER_IMAGE)
+        while batch := list(islice(iterator, num_read)):
+            opened = [open_with_boxes(image, image_boxes, position) for position, (image, image_boxes) in batch]
+            start = time.perf_counter()
+            undetected = [image.pixels for image in opened if image.boxes is None]
+            detections = iter(run_detector(self.detector, undetected) if self.detector and undetected else ())
+            detect_ms = elapsed_ms(start) / max(1, len(undetected))
+            for image in opened:
+                crops = ImageFacts(
+                    image.position, image.path, image.size, image.source, {'read': image.read_ms}, image.seconds
+                )
+                start = time.perf_counter()
+                if image.boxes is not None:
+                    built = self._crop_boxes(crops, image, image.boxes, box_format)
+                elif self.detector is not None:
+                    detection = next(detections)
+                    crops.speed['detect'] = detect_ms
+                    built = self._crop_boxes(crops, image, detection.boxes, 'xyxy', detection.scores)
+                else:
+                    built = self._crop_whole_image(crops, image)
+                built.speed['prepare'] = elapsed_ms(start)
+                yield built
+
+    def _crop_boxes(
+        self,
+        facts: ImageFacts,
+        image: OpenedImage,
+        boxes: ImageBoxes,
+        box_format: BoxFormat,
+        scores: np.ndarray | None = None,
+    ) -> _ImageCrops:
+        """The inputs of an image with boxes (N, 4), and their scores (N,) if they were detected."""
+        rule = self._crop['box']
+        if rule is None:
+            raise ConfigError(f'{self.name} finds instances in whole images by itself; leave boxes out')
+        boxes_xyxy = parse_boxes(boxes, box_format, image.size, str(image.path))
+        matrices = [
+            fit_matrix(
+                (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) * rule['padding'], self._input_size, rule['crop_rule']
             )
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
-            raise ImageError(
-                f'the exported model takes uint8 of (B, {height}, {width}, 3), letterboxed; got {images.dtype} of '
-                f'{images.shape}'
-            )
-        if not len(images):
-            return self._build_empty_poses()
-        outputs = self.runtime_session.run(images)
-        return Poses(
-            keypoints=outputs['keypoints'],
-            keypoint_scores=outputs['keypoint_scores'],
-            instance_scores=outputs['instance_scores'],
-            image_indices=outputs['image_indices'],
-            boxes=outputs['boxes'],
-        )
+            for box in boxes_xyxy
+        ]
+        inputs = [self._warp(image.pixels, matrix, self._input_size) for matrix in matrices]
+        return _ImageCrops(**vars(facts), inputs=inputs, matrices=matrices, boxes=boxes_xyxy, box_scores=scores)
 
-    def _build_empty_poses(self) -> Poses:
-        """The poses of no images."""
-        poses = Poses.empty(len(self.settings['keypoint_names']))
-        return replace(poses, image_indices=np.zeros(0, np.int64), boxes=np.zeros((0, 4), np.float32))
+    def _crop_whole_image(self, facts: ImageFacts, image: OpenedImage) -> _ImageCrops:
+        """The one input of an image without boxes."""
+        settings = dict(self._crop['image'])
+        kind, size = settings.pop('type'), self._input_size
+        if kind == 'box':
+            return self._crop_boxes(facts, image, [[0.0, 0.0, *image.size]], 'xyxy')
+        if kind == 'fit' and self.model.settings.get('dynamic_size'):
+            matrix, size = fit_image(image.size, size, **settings)
+        elif kind == 'fit':  # the network was exported for inputs of one size
+            matrix = letterbox_matrix(image.size, size)
+        else:
+            matrix = letterbox_matrix(image.size, size, **settings)
+        return _ImageCrops(**vars(facts), inputs=[self._warp(image.pixels, matrix, size)], matrices=[matrix])
 
-    def operator_seconds(self) -> dict[str, float]:
-        """Return the seconds spent by kind of operator, of a model that was loaded with `profile`."""
-        return self.runtime_session.operator_seconds()
+    def _warp(self, pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+        flag = _INTERPOLATION_FLAGS[self._crop['interpolation']]
+        return warp_image(pixels, matrix, size, flag, self._crop['fill_color'])
 
+    # --- inputs to results --------------------------------------------------------------------------------------------
 
-class _OnnxRuntimeSession:
-    """A session of ONNX Runtime on the CPU."""
+    def _predict_group(self, group: list[_ImageCrops], max_inputs: int) -> Iterator[Result]:
+        """Predict some images, given as the inputs of each."""
+        start = time.perf_counter()
+        inputs = [crop for image in group for crop in image.inputs]
+        predictions = [poses for batch in _batch_by_size(inputs, max_inputs) for poses in self._predict_batch(batch)]
+        input_ms, position = elapsed_ms(start) / max(1, len(inputs)), 0
+        for image in group:
+            image.speed['predict'] = input_ms * len(image)
+            image_predictions = predictions[position : position + len(image)]
+            position += len(image)
+            yield build_result(image, self._merge_predictions(image, image_predictions), self.skeleton, self.name)
 
-    def __init__(self, file: str, threads: int | None, profile: bool):
-        runtime = import_export_package('onnxruntime')
-        self.session = create_onnx_session(runtime, file, threads, profile)
+    def _predict_batch(self, inputs: Sequence[np.ndarray]) -> list[Poses]:
+        """The instances of each input of a batch, in px of the input."""
+        return self.model(np.stack(inputs)).split_by_image(len(inputs))
 
-    def read_metadata(self) -> str:
-        return self.session.get_modelmeta().custom_metadata_map['poseplug']
-
-    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = self.session.run(list(OUTPUT_NAMES), {'images': images})
-        return dict(zip(OUTPUT_NAMES, outputs, strict=True))
-
-    def operator_seconds(self) -> dict[str, float]:
-        file = Path(self.session.end_profiling())
-        events, seconds = json.loads(file.read_text()), dict[str, float]()
-        file.unlink()
-        for event in events:
-            if event.get('cat') == 'Node' and event['name'].endswith('kernel_time'):
-                kind = event['args']['op_name']
-                seconds[kind] = seconds.get(kind, 0.0) + event['dur'] / 1e6
-        return seconds
-
-
-class _OpenVinoSession:
-    """A model that OpenVINO compiled for the CPU, with a request for each thread."""
-
-    def __init__(self, file: str, threads: int | None, profile: bool):
-        core = import_export_package('openvino').Core()
-        network = core.read_model(file)
-        # Single precision, so that results are PyTorch's within rounding.
-        options: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
-        options['PERF_COUNT'] = profile
-        if threads:
-            options['INFERENCE_NUM_THREADS'] = threads
-        self.compiled_model = core.compile_model(network, 'CPU', options)
-        self.thread_data = threading.local()
-        self.metadata = network.get_rt_info(['framework', 'poseplug']).astype(str)
-        self.seconds_by_operator: dict[str, float] = {}
-        self.profile = profile
-
-    def read_metadata(self) -> str:
-        return self.metadata
-
-    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        # A request is busy until it has its result: threads that shared one would be refused.
-        request = getattr(self.thread_data, 'request', None)
-        if request is None:
-            request = self.thread_data.request = self.compiled_model.create_infer_request()
-        outputs = request.infer({'images': images})
-        for node in request.profiling_info if self.profile else ():
-            seconds, kind = node.real_time.total_seconds(), node.node_type
-            self.seconds_by_operator[kind] = self.seconds_by_operator.get(kind, 0.0) + seconds
-        return {name: np.array(outputs[name]) for name in OUTPUT_NAMES}
-
-    def operator_seconds(self) -> dict[str, float]:
-        return self.seconds_by_operator
+    def _merge_predictions(self, image: _ImageCrops, predictions: Sequence[Poses]) -> Poses:
+        """The instances of an image in its px, from those of its inputs."""
+        if not predictions:
+            poses = Poses.empty(len(self.skeleton))
+            return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)
+        inverses = [np.linalg.inv(matrix) for matrix in image.matrices]
+        kind = self.model.settings['kind']
+        if kind == 'one_stage':
+            return boxed_poses_to_image(predictions[0], inverses[0], image.image_size)
+        if kind in ('paf', 'tags'):
+            return poses_to_image(predictions[0], inverses[0])
+        poses = _concat_instances(predictions)
+        pairs = zip(inverses, poses.keypoints, strict=True)
+        keypoints = np.stack([transform_points(inverse, points) for inverse, points in pairs]).astype(np.float32)
+        poses = replace(poses, keypoints=keypoints)
+        return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)
 
 
-def import_export_package(package: str) -> Any:
-    """Import a package of the extra `export`.
+def _batch_by_size(inputs: Sequence[np.ndarray], max_count: int) -> Iterator[Sequence[np.ndarray]]:
+    """Split inputs, in order, into batches of at most `max_count` of one size."""
+    for _, group in groupby(inputs, key=lambda pixels: pixels.shape):
+        same_size = list(group)
+        for first in range(0, len(same_size), max_count):
+            yield same_size[first : first + max_count]
 
-    Raises:
-        ConfigError: it cannot be imported; the message names the extra.
-    """
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ConfigError(
-            f"this needs the package {package}, which cannot be imported ({error}); pip install 'poseplug[export]'"
-        ) from None
+
+def _concat_instances(predictions: Sequence[Poses]) -> Poses:
+    """The instances of several inputs of one image."""
+    arrays = {name: [getattr(poses, name) for poses in predictions] for name in POSE_ARRAYS}
+    merged: dict[str, Any] = {
+        name: None if any(value is None for value in values) else np.concatenate(values)
+        for name, values in arrays.items()
+    }
+    return Poses(**merged)

@@ -40,10 +40,14 @@ class ExportContract(Contract):
         return super().build_part(skeleton)
 
     def test_decoding_exports(self) -> None:
+        """Decoding is exported for any number of images."""
         codec = self.build_part(self.skeleton)
         decoder, fields = DecodeModule(codec), create_random_fields(codec, 2)
-        program = torch.export.export(decoder, (fields,))
-        assert_close(program.module()(fields), decoder(fields))
+        shapes = ({name: {0: torch.export.Dim.DYNAMIC} for name in fields},)
+        program = torch.export.export(decoder, (fields,), dynamic_shapes=shapes)
+        for count in (1, 3):
+            others = create_random_fields(codec, count)
+            assert_close(program.module()(others), decoder(others))
 
 
 class DecodeModule(nn.Module):

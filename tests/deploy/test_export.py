@@ -13,7 +13,9 @@ from torch import nn
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import CheckpointError, ConfigError, ImageError
-from poseplug.deploy.export import export_onnx, gather_field_cells, make_dynamic_shapes
+from poseplug.deploy.export import export_onnx, find_export_kind
+from poseplug.deploy.one_stage_export import gather_field_cells
+from poseplug.deploy.onnx_graphs import make_dynamic_shapes
 from tests.conftest import ROOT
 from tests.predict.test_one_stage import TINY
 
@@ -63,8 +65,8 @@ def runtime(request):
 
 @pytest.mark.parametrize('head', HEADS)
 def test_an_exported_model_finds_the_instances_of_the_estimator(exported, runtime, head):
-    from poseplug.deploy.export import max_output_differences
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
+    from poseplug.deploy.parity import max_output_differences
 
     model, file, images = exported(head)
     exported_model = ExportedModel(file, runtime)
@@ -74,7 +76,7 @@ def test_an_exported_model_finds_the_instances_of_the_estimator(exported, runtim
 
 
 def test_batches_have_any_length_and_images_may_have_no_instances(exported, runtime):
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
 
     model, file, images = exported('rtmo')
     exported_model = ExportedModel(file, runtime)
@@ -87,8 +89,8 @@ def test_batches_have_any_length_and_images_may_have_no_instances(exported, runt
 
 def test_limits_of_candidates_and_instances_hold_in_the_graph(exported, runtime):
     """An image has 20 cells."""
-    from poseplug.deploy.export import max_output_differences
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
+    from poseplug.deploy.parity import max_output_differences
 
     model, file, images = exported('rtmo', nms_pre=10, max_instances=2, score_threshold=0.0)
     exported_model = ExportedModel(file, runtime)
@@ -97,7 +99,7 @@ def test_limits_of_candidates_and_instances_hold_in_the_graph(exported, runtime)
 
 
 def test_the_file_has_keypoint_names_and_settings_and_refuses_other_images(exported, runtime):
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
 
     model, file, images = exported('rtmo')
     exported_model = ExportedModel(file, runtime)
@@ -110,7 +112,7 @@ def test_the_file_has_keypoint_names_and_settings_and_refuses_other_images(expor
 
 
 def test_files_that_the_exporter_did_not_write_are_refused_by_name(runtime, tmp_path):
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
 
     onnx = pytest.importorskip('onnx', reason='onnx is not installed (extra: export)')
     values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in 'xy']
@@ -124,7 +126,7 @@ def test_files_that_the_exporter_did_not_write_are_refused_by_name(runtime, tmp_
 
 
 def test_the_time_of_operators_is_reported(exported, runtime):
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
 
     _, file, images = exported('rtmo')
     exported_model = ExportedModel(file, runtime, threads=1, profile=True)
@@ -147,10 +149,12 @@ def test_the_command_writes_a_file_and_compares_it(exported, tmp_path):
     assert 'onnxruntime' in result.stdout
 
 
-def test_other_models_are_refused_by_name(tmp_path):
-    model = build_model(load_config(ROOT / 'configs/cpm/cpm_synthetic.py'))
-    with pytest.raises(ConfigError, match='TopDown with the codec .* has no export; there is one for models that find'):
-        export_onnx(model, tmp_path / 'model.onnx')
+def test_a_codec_that_chooses_one_instance_among_several_is_refused_by_name():
+    parts = dict(backbone=dict(type='Hourglass', num_stacks=1, channels=8), head=dict(type='HeatmapHead'))
+    codec = dict(type='PAF', input_size=(64, 64), stride=4, single_instance=True)
+    model = build_model(dict(skeleton='coco', model=dict(type='TopDown', codec=codec, **parts)))
+    with pytest.raises(ConfigError, match=r'TopDown with the codec PAF\(single_instance=True\) has no export'):
+        find_export_kind(model)
 
 
 def test_without_the_packages_the_error_names_the_extra(monkeypatch, tmp_path):
@@ -160,7 +164,7 @@ def test_without_the_packages_the_error_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_a_missing_file_and_an_unknown_runtime_are_refused(tmp_path):
-    from poseplug.deploy.runtime import ExportedModel
+    from poseplug.deploy.exported_model import ExportedModel
 
     with pytest.raises(CheckpointError, match='no such file; write it with poseplug export'):
         ExportedModel(tmp_path / 'none.onnx')

@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import ImageError
-from poseplug.deploy.runtime import OUTPUT_NAMES, ExportedModel
+from poseplug.deploy.exported_model import OUTPUT_NAMES, ExportedModel
 
 
 def test_the_runtime_of_exported_models_loads_neither_torch_nor_mmengine():
-    code = 'import sys, poseplug.deploy.runtime; print(*sys.modules)'
-    loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {name.partition('.')[0] for name in loaded} & {'torch', 'cv2', 'mmengine'}
+    for module, forbidden in (
+        ('exported_model', {'torch', 'cv2', 'mmengine', 'scipy', 'onnxruntime'}),
+        ('runtime', {'torch', 'mmengine', 'scipy', 'matplotlib', 'onnxruntime'}),
+    ):
+        code = f'import sys, poseplug.deploy.{module}; print(*sys.modules)'
+        loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
+        assert not {name.partition('.')[0] for name in loaded} & forbidden, module
 
 
 class BusyRequest:
@@ -38,7 +42,7 @@ class BusyRequest:
 @pytest.fixture
 def openvino_model(monkeypatch, tmp_path):
     """An exported model on a stand-in of OpenVINO, and the requests that it created."""
-    outputs = {name: np.zeros((1, 2, 2), np.float32) for name in OUTPUT_NAMES}
+    outputs = {name: np.zeros((1, 2, 2), np.float32) for name in OUTPUT_NAMES['one_stage']}
     requests = []
 
     def create_infer_request():

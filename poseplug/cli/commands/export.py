@@ -1,14 +1,14 @@
-"""Export a model to one ONNX file.
+"""Export a model to one file for other runtimes, and compare the file with the model.
 
-poseplug export CONFIG CHECKPOINT --out model.onnx
-From the bytes of letterboxed images to instances, with decoding and non-maximum suppression; see docs/howto/export.md.
-The outputs of ONNX Runtime and OpenVINO, where installed, are compared with those of PyTorch.
+poseplug export [CONFIG CHECKPOINT] --out model.onnx [--to onnx|openvino|...]
+From the bytes of images to keypoints, with decoding, normalization and on request
+the flip test inside; see docs/howto/export.md. A file that predicts something else
+than the model is removed.
 """
 
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +16,89 @@ from poseplug.cli.options import add_config_options, add_weights_options
 
 
 def run(args: argparse.Namespace) -> None:
-    import numpy as np
-
-    from poseplug.config.build import build_model
     from poseplug.config.load import load_config
-    from poseplug.config.matching import match_weights
-    from poseplug.deploy.export import export_onnx, max_output_differences
-    from poseplug.deploy.runtime import ExportedModel
-    from poseplug.files.weights import load_weights
+    from poseplug.core.errors import ConfigError
+    from poseplug.deploy.checked_export import CheckSettings, export_checked
+    from poseplug.deploy.export import EXPORT_SUFFIXES
+    from poseplug.deploy.export_settings import ExportOptions
+    from poseplug.predict.image_input import expand_images
 
-    cfg = match_weights(load_config(args.config, args.cfg_options), args.checkpoint)
-    model: Any = build_model(cfg).eval()
-    load_weights(model, args.checkpoint, args.weight_kind, args.map_keypoints)
-    file = export_onnx(model, args.out)
-    print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB')
-    width, height = model.codec.input_size
-    images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-    for runtime in ('onnxruntime', 'openvino'):
-        if find_spec(runtime) is None:
-            print(f'{runtime}: not installed, not compared')
-            continue
-        differences = max_output_differences(model, ExportedModel(file, runtime), images)
-        listed = ', '.join(f'{name} {value:.1e}' for name, value in differences.items())
-        print(f'{runtime}, images of noise: differs by {listed}')
+    suffix = EXPORT_SUFFIXES[args.to]
+    if args.out.suffix != suffix:
+        raise ConfigError(f'--out {args.out}: a file --to {args.to} ends in {suffix}')
+    model: Any = args.config
+    if args.config is not None and args.checkpoint is not None:
+        model = load_config(args.config, args.cfg_options)
+    elif args.cfg_options:
+        raise ConfigError('--cfg-options change a config; name it, and its checkpoint')
+    options = ExportOptions(flip_test=args.flip, input_type=args.input_type, license=args.license)
+    check = CheckSettings(list(expand_images(args.images or ())), args.check_data, _get_tolerance(args))
+    kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    file = export_checked(model, args.checkpoint, args.out, args.to, options, check, **kinds)
+    num_bytes = sum(part.stat().st_size for part in _list_parts(file))
+    print(f'{file}: {num_bytes / 2**20:.1f} MiB')
+
+
+def _list_parts(file: Path) -> list[Path]:
+    """The file, and the weights that OpenVINO has beside it."""
+    return [
+        part for part in (file, file.with_suffix('.bin')) if part.is_file() and part.suffix in (file.suffix, '.bin')
+    ]
+
+
+def _get_tolerance(args: argparse.Namespace) -> Any:
+    """The tolerance that the options describe; None for the defaults."""
+    from dataclasses import replace
+
+    from poseplug.deploy.parity import ParityTolerance
+
+    changes = {'px': args.tolerance_px, 'score': args.tolerance_score}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(ParityTolerance(), **given) if given else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
-    parser.add_argument('checkpoint', type=Path, help='a checkpoint of that model, or a work dir')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx', help='the file to write')
+    parser.add_argument(
+        'config',
+        nargs='?',
+        metavar='CONFIG',
+        help='a config, or the name of an installed model (default: the one that is installed)',
+    )
+    parser.add_argument('checkpoint', nargs='?', type=Path, help='a checkpoint of that model, or a work dir')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the file to write')
+    parser.add_argument(
+        '--to',
+        choices=('onnx', 'openvino', 'torchscript', 'torch-export'),
+        default='onnx',
+        help='the format (default: onnx)',
+    )
+    parser.add_argument('--flip', action='store_true', help='average with the flipped image, inside the file')
+    parser.add_argument(
+        '--input-type',
+        choices=('uint8', 'float32'),
+        default='uint8',
+        help='of the images, BGR from 0 to 255 either way (default: uint8)',
+    )
+    parser.add_argument('--license', metavar='TEXT', help='of the weights, for the metadata of the file')
+    _add_check_arguments(parser.add_argument_group('comparison with the model'))
     add_weights_options(parser)
     add_config_options(parser)
+
+
+def _add_check_arguments(group: Any) -> None:
+    group.add_argument(
+        '--images', nargs='+', metavar='IMAGE', help='images or folders to compare on (default: drawn ones)'
+    )
+    group.add_argument(
+        '--check-data',
+        type=int,
+        default=0,
+        metavar='N',
+        help='compute the metrics on N images of the test data, before and after',
+    )
+    group.add_argument(
+        '--tolerance-px', type=float, metavar='D', help='largest distance of a keypoint in px (default: 0.05)'
+    )
+    group.add_argument(
+        '--tolerance-score', type=float, metavar='D', help='largest difference of a score (default: 0.001)'
+    )

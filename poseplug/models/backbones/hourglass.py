@@ -74,7 +74,8 @@ class HourglassModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the hourglass's output for `x` (B, channels, H, W), of the same shape."""
         skip = self.skip(x)
-        low = F.max_pool2d(x, 2, ceil_mode=min(x.shape[-2:]) == 1)  # a side of one cell stays one cell
+        # A side of one cell stays one cell. In an exported graph of any size, `bool` fixes that there is none.
+        low = F.max_pool2d(x, 2, ceil_mode=bool(min(x.shape[-2:]) == 1))
         # At half the size, rounded down: `interpolate` restores an odd size.
         low = self.up(self.inner(self.down(low)))
         return skip + F.interpolate(low, size=skip.shape[-2:], mode='nearest')

@@ -1,0 +1,211 @@
+"""Exported models under ONNX Runtime or OpenVINO, without torch."""
+
+from __future__ import annotations
+
+__all__ = [
+    'METADATA_KEY',
+    'OUTPUT_NAMES',
+    'ExportedModel',
+    'Runtime',
+    'import_export_package',
+    'read_settings_skeleton',
+]
+
+import json
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from poseplug.core.errors import CheckpointError, ConfigError, ImageError
+from poseplug.core.poses import Poses
+from poseplug.core.skeleton import Skeleton
+from poseplug.deploy.output_decoding import build_empty_poses, decode_outputs
+from poseplug.files.onnx_session import create_onnx_session
+from poseplug.registry.skeletons import get_skeleton
+
+Runtime = Literal['onnxruntime', 'openvino']
+
+METADATA_KEY = 'poseplug'  # of the settings in the metadata of a file
+_PEAK_NAMES = ('peak_indices', 'peak_values', 'peak_scores', 'peak_cells')
+OUTPUT_NAMES = {  # of each kind of model
+    'top_down': ('keypoints', 'keypoint_scores', 'instance_scores'),
+    'one_stage': ('image_indices', 'instance_scores', 'boxes', 'keypoints', 'keypoint_scores'),
+    'paf': ('heatmap', 'paf', *_PEAK_NAMES),
+    'tags': ('heatmap', 'tags', *_PEAK_NAMES, 'peak_tags'),
+}
+
+
+class ExportedModel:
+    """A file of poseplug export, run on the CPU.
+
+    Args:
+        file: the ONNX file, or an .xml file of OpenVINO.
+        runtime: 'onnxruntime' or 'openvino'.
+        threads: number of threads; None leaves it to the runtime.
+        profile: record how long each operator takes; see `operator_seconds`.
+
+    Attributes:
+        settings: metadata of the file: `kind`, `keypoint_names`, `input_size` (width, height), `crop`, the codec's
+            settings and where the weights come from.
+        skeleton: names and order of the keypoints.
+
+    Raises:
+        ConfigError: the runtime is another one, or is not installed.
+        CheckpointError: the file is missing or was not written by poseplug export.
+
+    Example:
+        >>> model = ExportedModel('rtmo_s.onnx', 'openvino')  # doctest: +SKIP
+        >>> poses = model(np.zeros((1, 640, 640, 3), np.uint8))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, file: str | Path, runtime: Runtime = 'onnxruntime', threads: int | None = None, profile: bool = False
+    ):
+        if runtime not in ('onnxruntime', 'openvino'):
+            raise ConfigError(f"runtime is 'onnxruntime' or 'openvino'; got {runtime!r}")
+        if not Path(file).is_file():
+            raise CheckpointError(f'{file}: no such file; write it with poseplug export')
+        session_class: Any = _OnnxRuntimeSession if runtime == 'onnxruntime' else _OpenVinoSession
+        import_export_package(runtime)
+        try:
+            self.runtime_session = session_class(str(file), threads, profile)
+            self.settings: dict[str, Any] = {'kind': 'one_stage', **json.loads(self.runtime_session.read_metadata())}
+            self.output_names = OUTPUT_NAMES[self.settings['kind']]
+        except Exception as error:  # each runtime raises exceptions of its own
+            reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
+            raise CheckpointError(
+                f'{file}: {runtime} cannot use it as a file of poseplug export ({reason}); write it again'
+            ) from error
+        self.skeleton = read_settings_skeleton(self.settings)
+        self.file_name = Path(file).name
+
+    @property
+    def finds_instances(self) -> bool:
+        """Whether it predicts all instances of an image, or one that is already located."""
+        return bool(self.settings['kind'] != 'top_down')
+
+    def __call__(self, images: np.ndarray) -> Poses:
+        """Predict the instances of a batch of images.
+
+        Args:
+            images: (B, H, W, 3) uint8, or float32 from 0 to 255; BGR, cropped or letterboxed to the model's input size.
+
+        Returns:
+            The instances of all images, in px of the input; `image_indices` says which image each belongs to.
+
+        Raises:
+            ImageError: the array has another type or shape.
+        """
+        self._check_images(images)
+        if not len(images):
+            return build_empty_poses(len(self.skeleton))
+        if self.settings.get('input_type', 'uint8') != images.dtype.name:
+            images = images.astype(np.float32)
+        outputs = self.runtime_session.run(images, self.output_names)
+        return decode_outputs(outputs, self.settings, self.skeleton)
+
+    def _check_images(self, images: Any) -> None:
+        """Raise unless the images have the type and the size of the input."""
+        width, height = self.settings['input_size']
+        if not isinstance(images, np.ndarray):
+            raise ImageError(
+                f'the exported model takes an array (B, {height}, {width}, 3); got a {type(images).__name__}'
+            )
+        input_type = self.settings.get('input_type', 'uint8')
+        has_type = images.dtype == np.uint8 or (input_type == 'float32' and images.dtype == np.float32)
+        has_shape = images.ndim == 4 and images.shape[3] == 3
+        has_size = self.settings.get('dynamic_size', False) or images.shape[1:3] == (height, width)
+        if not (has_type and has_shape and has_size):
+            raise ImageError(
+                f'the exported model takes {input_type} of (B, {height}, {width}, 3), letterboxed; got {images.dtype} '
+                f'of {images.shape}'
+            )
+
+    def operator_seconds(self) -> dict[str, float]:
+        """Return the seconds spent by kind of operator, of a model that was loaded with `profile`."""
+        seconds: dict[str, float] = self.runtime_session.operator_seconds()
+        return seconds
+
+
+def read_settings_skeleton(settings: Mapping[str, Any]) -> Skeleton:
+    """Return the skeleton that a file describes; older files have the names of the keypoints alone."""
+    names = tuple(settings['keypoint_names'])
+    return get_skeleton(settings.get('skeleton') or {'name': 'exported', 'keypoints': names})
+
+
+class _OnnxRuntimeSession:
+    """A session of ONNX Runtime on the CPU; any number of threads may run it."""
+
+    def __init__(self, file: str, threads: int | None, profile: bool):
+        runtime = import_export_package('onnxruntime')
+        self.session = create_onnx_session(runtime, file, threads, profile)
+
+    def read_metadata(self) -> str:
+        metadata: str = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+        return metadata
+
+    def run(self, images: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        return dict(zip(names, self.session.run(list(names), {'images': images}), strict=True))
+
+    def operator_seconds(self) -> dict[str, float]:
+        file = Path(self.session.end_profiling())
+        events, seconds = json.loads(file.read_text()), dict[str, float]()
+        file.unlink()
+        for event in events:
+            if event.get('cat') == 'Node' and event['name'].endswith('kernel_time'):
+                kind = event['args']['op_name']
+                seconds[kind] = seconds.get(kind, 0.0) + event['dur'] / 1e6
+        return seconds
+
+
+class _OpenVinoSession:
+    """A model that OpenVINO compiled for the CPU, with a request for each thread."""
+
+    def __init__(self, file: str, threads: int | None, profile: bool):
+        core = import_export_package('openvino').Core()
+        network = core.read_model(file)
+        # Single precision, so that results are PyTorch's within rounding.
+        options: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        options['PERF_COUNT'] = profile
+        if threads:
+            options['INFERENCE_NUM_THREADS'] = threads
+        self.compiled_model = core.compile_model(network, 'CPU', options)
+        self.thread_data = threading.local()
+        self.metadata = network.get_rt_info(['framework', METADATA_KEY]).astype(str)
+        self.seconds_by_operator: dict[str, float] = {}
+        self.profile = profile
+
+    def read_metadata(self) -> str:
+        return self.metadata
+
+    def run(self, images: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        # A request is busy until it has its result: threads that shared one would be refused.
+        request = getattr(self.thread_data, 'request', None)
+        if request is None:
+            request = self.thread_data.request = self.compiled_model.create_infer_request()
+        outputs = request.infer({'images': images})
+        for node in request.profiling_info if self.profile else ():
+            seconds, kind = node.real_time.total_seconds(), node.node_type
+            self.seconds_by_operator[kind] = self.seconds_by_operator.get(kind, 0.0) + seconds
+        return {name: np.array(outputs[name]) for name in names}
+
+    def operator_seconds(self) -> dict[str, float]:
+        return self.seconds_by_operator
+
+
+def import_export_package(package: str) -> Any:
+    """Import a package of the extra `export`.
+
+    Raises:
+        ConfigError: it cannot be imported; the message names the extra.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"this needs the package {package}, which cannot be imported ({error}); pip install 'poseplug[export]'"
+        ) from None
