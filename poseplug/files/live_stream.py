@@ -74,7 +74,7 @@ class LiveStream:
         self.timeout_s, self.first_delay_s = timeout_s, first_delay_s
         self.should_stop = should_stop or (lambda: False)
         self.title = describe_address(source) if isinstance(source, str) else f'camera {source}'
-        self.name = re.sub(r'[^A-Za-z0-9-]+', '_', self.title.partition('://')[2] or self.title).strip('_')
+        self.name = _build_stream_name(self.title)
         self.path = Path(self.name)
         self.num_frames = self.num_dropped = self.num_reconnects = 0
         self.missing_frames: list[int] = []
@@ -200,3 +200,9 @@ def _wait_until_closed(slot: _FrameSlot, delay_s: float) -> None:
     end = time.monotonic() + delay_s
     while not slot.is_closed and time.monotonic() < end:
         time.sleep(_POLL_S)
+
+
+def _build_stream_name(title: str) -> str:
+    """The title of a camera or stream as a file name."""
+    _, _, address = title.partition('://')
+    return re.sub(r'[^A-Za-z0-9-]+', '_', f'stream {address}' if address else title).strip('_')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['MAX_MEDIA_BYTES', 'fetch_media', 'spool_bytes']
 
+import base64
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from poseplug.core.errors import CheckpointError, ImageError, UnsafeFileError
 from poseplug.files.fetch import fetch_pinned_url, url_to_file_name
@@ -51,9 +53,8 @@ def fetch_media(url: str, folder: Path, max_bytes: int = MAX_MEDIA_BYTES) -> Pat
         except CheckpointError as error:  # as downloads of weights call it
             raise ImageError(str(error)) from None
     title = describe_address(url)
-    request = urllib.request.Request(url, headers={'User-Agent': 'poseplug'})
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+        with urllib.request.urlopen(_build_request(url), timeout=_TIMEOUT_S) as response:
             return _save_response(response, title, folder, max_bytes)
     except urllib.error.HTTPError as error:
         error.close()
@@ -63,6 +64,17 @@ def fetch_media(url: str, folder: Path, max_bytes: int = MAX_MEDIA_BYTES) -> Pat
         raise ImageError(
             f'{title} cannot be fetched ({reason}); check the address and the network, or download the file and name it'
         ) from None
+
+
+def _build_request(url: str) -> urllib.request.Request:
+    """A request whose user and password go to the host of the address alone, not where that leads to."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition('@')
+    request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers={'User-Agent': 'poseplug'})
+    if user:
+        token = base64.b64encode(unquote(user).encode()).decode()
+        request.add_unredirected_header('Authorization', f'Basic {token}')
+    return request
 
 
 def _save_response(response: Any, title: str, folder: Path, max_bytes: int) -> Path | None:

@@ -14,96 +14,27 @@ import cv2
 import numpy as np
 
 from poseplug.core.boxes import BoxFormat
-from poseplug.core.errors import AnnotationError, ConfigError, ImageError, PoseplugError, VideoError
+from poseplug.core.errors import ConfigError, ImageError, PoseplugError, VideoError
 from poseplug.core.poses import POSES_CSV_COLUMNS, Poses
-from poseplug.core.progress import track_progress
+from poseplug.files.animations import open_clip
 from poseplug.files.images import read_image
+from poseplug.files.live_stream import LiveStream
 from poseplug.files.output_guard import InputGuard
-from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.image_input import NamedImage
+from poseplug.predict.input_checks import track_many
 from poseplug.predict.input_files import InputListing, choose_output_names
+from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines
 from poseplug.predict.result_records import build_result_header
-from poseplug.predict.video import PredictionOptions, check_video, is_video, predict_video
+from poseplug.predict.video import is_video, predict_clip
 from poseplug.report.draw import draw_poses
 from poseplug.report.heatmaps import draw_heatmap_strips
 from poseplug.report.limb_fields import draw_grouping_sheet
 
 _LOGGER = logging.getLogger('poseplug')
-_MIN_IMAGES_FOR_PROGRESS = 20  # fewer images are predicted without a progress bar
-_MAX_REPORTED_ERRORS = 5
 _JPEG_QUALITY = 92
 _MAX_HELD_PIXELS = 2_000_000  # larger images are read again for their drawing, so that a batch of them fits in memory
-_INPUT_ERRORS = (ImageError, VideoError, AnnotationError)
-
-
-def check_options(files: Sequence[Path], draw_heatmaps: bool) -> None:
-    """Refuse to draw the heatmaps of a video.
-
-    Args:
-        files: the images and videos.
-        draw_heatmaps: whether heatmaps are to be drawn.
-
-    Raises:
-        ConfigError: heatmaps are to be drawn of a video.
-    """
-    for file in files:
-        if draw_heatmaps and is_video(file):
-            raise ConfigError(f'--heatmaps draws the heatmaps of images, but {file} is a video; leave one of them out')
-
-
-def check_inputs(files: Sequence[Path], boxes: Sequence[Any] | None, box_format: BoxFormat) -> dict[Path, str]:
-    """Open every input and check every box, so that all errors are known before the work starts.
-
-    Args:
-        files: the images and videos.
-        boxes: of each file, as `parse_boxes_option` returns them.
-        box_format: 'xywh' or 'xyxy'.
-
-    Returns:
-        What is wrong with each file that is missing or damaged, or whose boxes are impossible.
-    """
-    errors: dict[Path, str] = {}
-    for index, path in enumerate(_with_progress(files, 'checking')):
-        try:
-            _check_input(path, None if boxes is None else boxes[index], box_format)
-        except _INPUT_ERRORS as error:
-            errors[path] = f'{type(error).__name__}: {error}'
-    return errors
-
-
-def raise_input_errors(errors: Mapping[Path, str]) -> None:
-    """Raise one error for all files that `check_inputs` found fault with.
-
-    Raises:
-        ImageError, VideoError, AnnotationError: there is one; the message lists the first five.
-    """
-    if not errors:
-        return
-    name, _, first = next(iter(errors.values())).partition(': ')
-    error_types = {error_type.__name__: error_type for error_type in _INPUT_ERRORS}
-    others = [text.partition(': ')[2] for text in list(errors.values())[1:_MAX_REPORTED_ERRORS]]
-    num_hidden = len(errors) - _MAX_REPORTED_ERRORS
-    more = f'(and {num_hidden} more)' if num_hidden > 0 else ''
-    hint = '--skip-bad predicts the other files' if len(errors) > 1 else ''
-    raise error_types[name]('\n'.join(filter(None, [first, *others, more, hint])))
-
-
-def _check_input(path: Path, boxes: Any, box_format: BoxFormat) -> None:
-    """Open an image or the start of a video, and check its boxes."""
-    if is_video(path):
-        check_video(path, boxes, box_format)
-        return
-    image = read_image(path)
-    if boxes is not None:
-        parse_boxes(boxes, box_format, (image.shape[1], image.shape[0]), str(path))
-
-
-def _with_progress(items: Any, title: str, total: int | None = None) -> Any:
-    """Show a progress bar if there are many items."""
-    count = len(items) if total is None else total
-    return track_progress(items, title, count, unit='image') if count >= _MIN_IMAGES_FOR_PROGRESS else items
 
 
 class PredictionWriter:
@@ -141,7 +72,7 @@ class PredictionWriter:
         guard: InputGuard | None = None,
         skip_bad: bool = False,
     ):
-        self.predictor, self.out, self.options = predictor, out, options
+        self.predictor, self.listing, self.out, self.options = predictor, listing, out, options
         self.draw_heatmaps, self.skip_bad = draw_heatmaps, skip_bad
         if draw_heatmaps:
             predictor.check_heatmaps()
@@ -205,18 +136,18 @@ class PredictionWriter:
         """Leave a file out, with a warning and a line in the results."""
         _LOGGER.warning('skipped: %s', reason)
         self.skipped[file] = reason
-        self.lines.add_skipped(file, reason)
+        self.lines.add_skipped(self.listing.get_title(file), reason)
 
     def _process_images(self, files: Sequence[Path], boxes_by_file: Mapping[Path, Any]) -> Iterator[str]:
         reader = _ImageReader(self, files, boxes_by_file)
         stream = self.predictor.stream_pairs(reader.read_pairs(), self.options.batch_size, self.options.box_format)
-        for poses in _with_progress(stream, 'predicting', len(files)):
+        for poses in track_many(stream, 'predicting', len(files)):
             file, image = reader.pop_image()
             outputs = self._draw_image(file, image, poses, boxes_by_file.get(file))
             self._add_image_result(file, image, poses, outputs)
             scores = ', '.join(f'{score:.3f}' for score in poses.instance_scores) or 'no instances'
             drawing = outputs['skeletons'] or 'not drawn'
-            yield f'{file}: {drawing}, score {scores}'
+            yield f'{self.listing.get_title(file)}: {drawing}, score {scores}'
         if reader.error is not None:
             raise reader.error
 
@@ -232,12 +163,30 @@ class PredictionWriter:
     def _process_video(self, file: Path, boxes: Any) -> str:
         base = self.out / self.names[file]
         base.parent.mkdir(parents=True, exist_ok=True)
-        summary = predict_video(self.predictor, file, base, boxes, self.options)
+        summary = predict_clip(self.predictor, open_clip(file), base, self.listing.get_title(file), boxes, self.options)
+        return self._add_video_result(summary)
+
+    def process_stream(self, stream: LiveStream) -> str:
+        """Predict a live stream to its end.
+
+        Args:
+            stream: whose `name` its files have.
+
+        Returns:
+            A line of text.
+
+        Raises:
+            VideoError: the stream cannot be opened, or ends before its first frame.
+        """
+        summary = predict_clip(self.predictor, stream, self.out / stream.name, stream.title, None, self.options)
+        return self._add_video_result(summary)
+
+    def _add_video_result(self, summary: Mapping[str, Any]) -> str:
         self.lines.add_video(summary)
         self.num_done += 1
         self.file_counts['videos'] += 1
         files = summary['results'] if summary['video'] is None else f'{summary["video"]["file"]}, {summary["results"]}'
-        return f'{file}: {files}, {summary["num_frames"]} frames, instances: {summary["num_instances"]}'
+        return f'{summary["file"]}: {files}, {summary["num_frames"]} frames, instances: {summary["num_instances"]}'
 
     def _select_heatmap_boxes(self, poses: Poses, boxes: Any) -> tuple[Any, BoxFormat]:
         """The boxes whose heatmaps are drawn, those of the detector without others, and their format."""
@@ -280,14 +229,14 @@ class PredictionWriter:
         return file_name
 
     def _add_image_result(self, file: Path, image: np.ndarray, poses: Poses, outputs: Mapping[str, Any]) -> None:
-        self.lines.add_image(file, (image.shape[1], image.shape[0]), poses, outputs)
+        self.lines.add_image(self.listing.get_title(file), (image.shape[1], image.shape[0]), poses, outputs)
         self.num_done += 1
         if self.options.save_csv:
             if self._csv_writer is None:
                 self._csv_file = PartialTextFile(self.out / f'{RESULTS_STEM}.csv')
                 self._csv_writer = csv.DictWriter(self._csv_file, POSES_CSV_COLUMNS)
                 self._csv_writer.writeheader()
-            self._csv_writer.writerows(poses.to_rows(str(file), self.predictor.skeleton))
+            self._csv_writer.writerows(poses.to_rows(self.listing.get_title(file), self.predictor.skeleton))
 
     def describe_outputs(self) -> list[str]:
         """What was written, such as ['2 skeletons', '1 video', 'results.json']."""

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,12 +32,18 @@ class InputListing:
         names: of each file, the path without suffix that its outputs would have in the output folder.
         unread_counts: number of other files in the folders, by suffix.
         num_folders: number of folders in the folders that were not read.
+        titles: what results call a file, such as its address, if not by its path.
     """
 
     files: list[Path] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     unread_counts: Counter[str] = field(default_factory=Counter)
     num_folders: int = 0
+    titles: Mapping[Path, str] = field(default_factory=dict)
+
+    def get_title(self, file: Path) -> str:
+        """Return what results call a file."""
+        return self.titles.get(file, str(file))
 
     def describe_unread(self) -> str:
         """Return in words what was not read, or an empty string."""
@@ -86,7 +92,6 @@ def list_input_files(inputs: Sequence[str | Path], out: Path, recursive: bool = 
 
     Raises:
         ImageError: a folder is the output folder, cannot be read, or holds no image or video; a pattern fits no file.
-        ConfigError: an input is the address of a stream or the number of a camera.
     """
     listing = InputListing()
     for text in map(str, inputs):
@@ -94,7 +99,6 @@ def list_input_files(inputs: Sequence[str | Path], out: Path, recursive: bool = 
             if path.is_dir():
                 _add_folder(listing, path, out, recursive)
             else:
-                _check_address(text)
                 listing.files.append(path)
                 listing.names.append(path.stem)
     names_by_file: dict[Path, str] = {}
@@ -109,18 +113,10 @@ def _expand_pattern(text: str) -> list[Path]:
     # Shells of Windows leave patterns to the program.
     if os.path.lexists(text) or not glob.has_magic(text) or '://' in text:
         return [Path(text)]
-    paths = sorted(glob.glob(text))
+    paths = sorted(glob.glob(text, recursive=True))
     if not paths:
         raise ImageError(f'{text}: no file fits this pattern')
     return [Path(path) for path in paths]
-
-
-def _check_address(text: str) -> None:
-    """Refuse what is no file: an address or the number of a camera."""
-    if '://' in text:
-        raise ConfigError(f'{text} is an address, but poseplug predict reads files; download it, and name the file')
-    if text.isdecimal() and not os.path.lexists(text):
-        raise ConfigError(f'{text} is the number of a camera, but poseplug predict reads files; record a video first')
 
 
 def _add_folder(listing: InputListing, folder: Path, out: Path, recursive: bool) -> None:

@@ -93,11 +93,13 @@ class ResultLines:
         self._line_kinds = bytearray()  # of every line behind the header
         self._write_line(self.header)
 
-    def add_image(self, file: Path, image_size: tuple[int, int], poses: Poses, outputs: Mapping[str, Any]) -> None:
+    def add_image(
+        self, file: Path | str, image_size: tuple[int, int], poses: Poses, outputs: Mapping[str, Any]
+    ) -> None:
         """Write the result of an image.
 
         Args:
-            file: the image.
+            file: the image, or its address.
             image_size: (width, height).
             poses: its instances.
             outputs: names of the drawings by kind.
@@ -110,7 +112,7 @@ class ResultLines:
         """Write the summary of a video."""
         self._write_line(summary, 'videos')
 
-    def add_skipped(self, file: Path, reason: str) -> None:
+    def add_skipped(self, file: Path | str, reason: str) -> None:
         """Write that a file was left out, and why."""
         self._write_line({'file': str(file), 'error': reason}, 'skipped')
 

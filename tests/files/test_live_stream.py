@@ -106,5 +106,5 @@ def test_a_camera_that_is_not_attached_is_named():
 def test_names_of_streams_are_file_names_without_passwords():
     assert describe_address('rtsp://host/1') == 'rtsp://host/1'
     assert LiveStream(0).name == 'camera_0'
-    assert LiveStream('rtsp://a:b@cam.local:554/live/1').name == 'a_cam_local_554_live_1'
+    assert LiveStream('rtsp://a:b@cam.local:554/live/1').name == 'stream_a_cam_local_554_live_1'
     assert LiveStream('rtsp://a:b@cam.local:554/live/1').title == 'rtsp://a@cam.local:554/live/1'

@@ -9,7 +9,7 @@ import torch
 from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.files import output_guard
-from poseplug.predict import boxes_option, folders, input_files
+from poseplug.predict import boxes_option, input_checks, input_files
 from tests.reliability import videos
 
 
@@ -112,9 +112,9 @@ def test_a_box_that_is_not_four_numbers_is_an_error_with_an_example(text):
 
 def test_an_impossible_box_is_reported_before_any_work(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((50, 40, 3), np.uint8))
-    errors = folders.check_inputs([tmp_path / 'a.png'], [[[90, 90, 5, 5]]], 'xywh')
+    errors = input_checks.check_inputs([tmp_path / 'a.png'], [[[90, 90, 5, 5]]], 'xywh')
     with pytest.raises(AnnotationError, match='outside the image'):
-        folders.raise_input_errors(errors)
+        input_checks.raise_input_errors(errors)
 
 
 def test_images_and_videos_go_together(command, model, images, tmp_path):
@@ -185,5 +185,5 @@ def test_boxes_of_a_video_are_by_frame(tmp_path, malformed):
 
 def test_heatmaps_of_a_video_are_refused(tmp_path):
     with pytest.raises(ConfigError, match='--heatmaps draws the heatmaps of images, but .*a.mp4 is a video'):
-        folders.check_options([tmp_path / 'a.jpg', tmp_path / 'a.mp4'], True)
-    folders.check_options([tmp_path / 'a_pose.mp4', tmp_path / 'a.mp4'], False)
+        input_checks.check_options([tmp_path / 'a.jpg', tmp_path / 'a.mp4'], True)
+    input_checks.check_options([tmp_path / 'a_pose.mp4', tmp_path / 'a.mp4'], False)

@@ -15,8 +15,9 @@ from poseplug.core.poses import Poses
 from poseplug.predict import pose_detector
 from poseplug.predict.keypoint_boxes import BoxFollower, box_keypoints
 from poseplug.predict.pose_detector import PoseDetector
+from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.video import PredictionOptions, track_frames
+from poseplug.predict.video import track_frames
 from poseplug.registry.skeletons import get_skeleton
 from tests.predict.test_one_stage import TINY
 

@@ -160,17 +160,17 @@ def test_bad_files_are_skipped_on_request_and_listed(command, tmp_path):
 
 @pytest.mark.parametrize('skip_bad', [False, True])
 def test_an_image_that_vanishes_in_the_middle_costs_no_other_result(command, monkeypatch, tmp_path, skip_bad):
-    from poseplug.predict import folders
+    from poseplug.predict import input_checks
 
     files = [write_image(tmp_path / f'{n}.jpg') for n in range(5)]
-    check_inputs = folders.check_inputs
+    check_inputs = input_checks.check_inputs
 
     def check_and_remove(*arguments):
         errors = check_inputs(*arguments)
         files[3].unlink()
         return errors
 
-    monkeypatch.setattr(folders, 'check_inputs', check_and_remove)
+    monkeypatch.setattr(input_checks, 'check_inputs', check_and_remove)
     option = ['--skip-bad'] if skip_bad else []
     code, _, error = command('predict', *files, *option, '--csv', '--out', tmp_path / 'out', '--device', 'cpu')
     results = read_results(tmp_path / 'out')

@@ -18,8 +18,9 @@ from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader
+from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.video import PredictionOptions, check_video, is_video, predict_video, select_frames, track_frames
+from poseplug.predict.video import check_video, is_video, predict_video, select_frames, track_frames
 from poseplug.predict.video_writer import VideoWriter
 from tests.reliability import videos
 

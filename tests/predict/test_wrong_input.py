@@ -17,8 +17,8 @@ from poseplug.models.devices import parse_device
 from poseplug.predict.box_checks import to_number_array
 from poseplug.predict.boxes_option import parse_boxes_option
 from poseplug.predict.model_loading import load_model
+from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.predictor import Predictor
-from poseplug.predict.video import PredictionOptions
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8)
 BOX = [10.0, 12, 50, 80]
@@ -265,12 +265,19 @@ def run_process():
     return run
 
 
-@pytest.mark.parametrize('address', ['0', 'rtsp://127.0.0.1:9/s', 'ftp://127.0.0.1/a.jpg'])
-def test_what_is_no_file_is_refused_as_what_it_is(command, tmp_path, address):
-    code, _, error = command('predict', address, '--out', tmp_path / 'out')
+@pytest.mark.parametrize(
+    ('address', 'message'),
+    [
+        ('63', 'camera 63 cannot be opened'),
+        ('rtsp://127.0.0.1:9/s', 'cannot be read (Connection refused)'),
+        ('http://127.0.0.1:9/a.jpg', 'cannot be fetched'),
+        ('ftp://127.0.0.1/a.jpg', 'an address that has no reader'),
+    ],
+)
+def test_a_source_that_is_not_there_is_named(command, tmp_path, address, message):
+    code, _, error = command('predict', address, '--out', tmp_path / 'out', '--device', 'cpu')
     assert code == 2
-    assert f'{address} is' in error
-    assert 'camera' in error or 'address' in error
+    assert message in error
 
 
 # --- an image without a box -------------------------------------------------------------------------------------------

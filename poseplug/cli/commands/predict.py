@@ -1,7 +1,8 @@
 """Predict and draw poses in images and videos.
 
 poseplug predict [CONFIG CHECKPOINT] INPUTS... [--out DIR] [--boxes x,y,w,h ...] [--heatmaps]
-Inputs are images, videos and folders of both; without CONFIG and CHECKPOINT, the model of the package is used.
+Inputs are images, videos, folders of both, their addresses, - for standard input, the index of a camera, or the
+address of a stream; without CONFIG and CHECKPOINT, the model of the package is used.
 """
 
 from __future__ import annotations
@@ -10,34 +11,94 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from poseplug.cli.detector_options import add_detector_options, build_optional_detector
 from poseplug.cli.options import add_weights_options, parse_fraction, parse_positive_int
+
+if TYPE_CHECKING:
+    from poseplug.files.output_guard import InputGuard
+    from poseplug.predict.fetched_inputs import FetchedInputs
+    from poseplug.predict.folders import PredictionWriter
+    from poseplug.predict.prediction_options import PredictionOptions
+    from poseplug.predict.predictor import Predictor
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 
 
 def run(args: argparse.Namespace) -> None:
-    from poseplug.core.errors import ConfigError
-    from poseplug.files.output_guard import InputGuard
-    from poseplug.models.devices import parse_device
-    from poseplug.predict import folders
-    from poseplug.predict.boxes_option import parse_boxes_option
-    from poseplug.predict.input_files import list_input_files, split_arguments
-    from poseplug.predict.predictor import Predictor
-    from poseplug.predict.video import PredictionOptions, build_smoother, build_tracker
+    import tempfile
 
-    device = parse_device(args.device)
+    from poseplug.predict.fetched_inputs import fetch_inputs
+    from poseplug.predict.input_files import split_arguments
+
     (config, weights), inputs = split_arguments(args.inputs)
-    listing = list_input_files(inputs, args.out, args.recursive)
+    with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
+        fetched = fetch_inputs(inputs, Path(folder))
+        if fetched.stream is None:
+            _predict_files(args, fetched, config, weights)
+        else:
+            _predict_stream(args, fetched.stream, config, weights)
+
+
+def _predict_files(args: argparse.Namespace, fetched: FetchedInputs, config: str | None, weights: str | None) -> None:
+    """Predict images and videos."""
+    from poseplug.core.errors import ConfigError
+    from poseplug.predict import input_checks
+    from poseplug.predict.boxes_option import parse_boxes_option
+    from poseplug.predict.folders import PredictionWriter
+    from poseplug.predict.input_files import list_input_files
+
+    listing = list_input_files(fetched.inputs, args.out, args.recursive)
+    listing.titles = fetched.titles
     if unread := listing.describe_unread():
         logging.getLogger('poseplug').warning(unread)
     boxes = parse_boxes_option(args.boxes, listing.files)
-    folders.check_options(listing.files, args.heatmaps)
+    input_checks.check_options(listing.files, args.heatmaps)
     if args.boxes and args.detector:
         raise ConfigError('--boxes gives the boxes of instances, and --detector detects them; use one of the two')
-    options = PredictionOptions(
+    options = _build_options(args)
+    predictor = _build_predictor(args, options, config, weights)
+    if boxes is not None and predictor.model.finds_instances:
+        raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
+    errors = input_checks.check_inputs(listing.files, boxes, args.box_format)
+    if not args.skip_bad or len(errors) == len(listing.files):
+        input_checks.raise_input_errors(errors)
+    guard = _build_guard(args, [*listing.files, config, weights, *(args.boxes or ())])
+    with PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, args.skip_bad) as writer:
+        for file, reason in errors.items():
+            writer.skip_file(file, reason)
+        for report in writer.process_files(listing.files, boxes):
+            _print_report(args, report)
+    _print_summary(args, predictor, writer)
+
+
+def _predict_stream(args: argparse.Namespace, source: int | str, config: str | None, weights: str | None) -> None:
+    """Predict a camera or a network stream until it ends."""
+    from poseplug.core.errors import ConfigError
+    from poseplug.files.live_stream import LiveStream
+    from poseplug.predict.folders import PredictionWriter
+    from poseplug.predict.input_files import InputListing
+    from poseplug.predict.stop_request import StopRequest
+
+    if args.boxes or args.heatmaps:
+        raise ConfigError('--boxes and --heatmaps are for files, but the input is a stream; leave them out')
+    options = _build_options(args)
+    predictor = _build_predictor(args, options, config, weights)
+    guard = _build_guard(args, [config, weights])
+    with StopRequest() as should_stop:
+        stream = LiveStream(source, args.every_frame, should_stop=should_stop)
+        guard.check_outputs(args.out / f'{stream.name}{end}' for end in ('.jsonl', '.csv', '_pose.mp4'))
+        _print_report(args, f'{stream.title}: Ctrl-C, or q and Enter, ends it')
+        with PredictionWriter(predictor, InputListing(), args.out, options, guard=guard) as writer:
+            _print_report(args, writer.process_stream(stream))
+    _print_summary(args, predictor, writer)
+
+
+def _build_options(args: argparse.Namespace) -> PredictionOptions:
+    from poseplug.predict.prediction_options import PredictionOptions
+
+    return PredictionOptions(
         frame_interval=args.frame_interval,
         tracker=_get_tracker_config(args),
         smoother={'type': args.smoother} if args.smooth else None,
@@ -48,29 +109,46 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         box_format=args.box_format,
     )
-    report_stream = sys.stderr if args.json else sys.stdout
+
+
+def _build_predictor(
+    args: argparse.Namespace, options: PredictionOptions, config: str | None, weights: str | None
+) -> Predictor:
+    from poseplug.models.devices import parse_device
+    from poseplug.predict.predictor import Predictor
+    from poseplug.predict.video import build_smoother, build_tracker
+
+    device = parse_device(args.device)
     detector = build_optional_detector(args, args.detector_threshold)
     if detector is not None:
-        print(f'detector {detector.description}', file=report_stream, flush=True)
+        print(f'detector {detector.description}', file=_get_report_stream(args), flush=True)
     if options.smoother:
         build_smoother(options.smoother)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
     predictor = Predictor(config, weights, device=device, detector=detector, **kinds)
     build_tracker(options.tracker, predictor.skeleton)
-    if boxes is not None and predictor.model.finds_instances:
-        raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
-    errors = folders.check_inputs(listing.files, boxes, args.box_format)
-    if not args.skip_bad or len(errors) == len(listing.files):
-        folders.raise_input_errors(errors)
-    guard = InputGuard([*listing.files, config, weights, args.detector, args.detector_weights, *(args.boxes or ())])
-    with folders.PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, args.skip_bad) as writer:
-        for file, reason in errors.items():
-            writer.skip_file(file, reason)
-        for report in writer.process_files(listing.files, boxes):
-            if not args.json:
-                print(report, flush=True)
+    return predictor
+
+
+def _build_guard(args: argparse.Namespace, inputs: list[Any]) -> InputGuard:
+    from poseplug.files.output_guard import InputGuard
+
+    return InputGuard([*inputs, args.detector, args.detector_weights])
+
+
+def _get_report_stream(args: argparse.Namespace) -> TextIO:
+    return sys.stderr if args.json else sys.stdout
+
+
+def _print_report(args: argparse.Namespace, report: str) -> None:
+    if not args.json:
+        print(report, flush=True)
+
+
+def _print_summary(args: argparse.Namespace, predictor: Predictor, writer: PredictionWriter) -> None:
+    detector: Any = predictor.detector  # one that `build_optional_detector` built
     if detector is not None:
-        print(f'detector {detector.describe_funnel()}', file=report_stream)
+        print(f'detector {detector.describe_funnel()}', file=_get_report_stream(args))
     if args.json:
         print(writer.lines.json_file.read_text(encoding='utf-8').rstrip())
     else:
@@ -78,12 +156,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('inputs', nargs='+', metavar='[CONFIG CHECKPOINT] INPUTS', help='images, videos, or folders')
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='[CONFIG CHECKPOINT] INPUTS',
+        help='images, videos, folders, addresses, - or a camera',
+    )
     parser.add_argument('--recursive', action='store_true', help='read the folders in a folder, too')
     parser.add_argument(
         '--skip-bad',
         action='store_true',
         help='skip files that cannot be read; results.json lists them (default: stop)',
+    )
+    parser.add_argument(
+        '--every-frame', action='store_true', help='of a camera or stream, not only the newest frame (falls behind)'
     )
     _add_instance_arguments(parser)
     _add_output_arguments(parser)
