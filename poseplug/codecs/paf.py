@@ -61,6 +61,8 @@ class PAF(MapCodec):
             (`CPMHeatmap`, `Heatmap`, `DARKHeatmap`, `MSRAHeatmap`, `UDPHeatmap`). It gets this codec's skeleton,
             input size, stride and `instances`.
         width_cells: half the width of a limb.
+        limb_ends: whether a limb is 'extended' by `width_cells` beyond both ends (the released code), or 'exact', from
+            one end to the other (the paper).
         limb_merge: what a cell holds that several instances cover: the 'mean' of their vectors (the paper), or the
             vector of the 'last' of them (the released code).
         instances: how several instances share a heatmap, by 'max' (the paper), or 'add', capped at 1 (the released
@@ -84,6 +86,7 @@ class PAF(MapCodec):
     stride: int = 8
     heatmap_codec: Any = field(default_factory=_default_heatmap_codec)
     width_cells: float = 1.0
+    limb_ends: Literal['extended', 'exact'] = 'extended'
     limb_merge: Literal['mean', 'last'] = 'mean'
     instances: Literal['max', 'add'] = 'max'
     refine: Literal['none', 'quarter', 'dark', 'udp', 'taylor', 'centroid'] | None = None
@@ -98,6 +101,8 @@ class PAF(MapCodec):
         super().__post_init__()
         if self.limb_merge not in ('mean', 'last'):
             raise ConfigError(f"PAF: limb_merge is one of ('mean', 'last'); got {self.limb_merge!r}")
+        if self.limb_ends not in ('extended', 'exact'):
+            raise ConfigError(f"PAF: limb_ends is one of ('extended', 'exact'); got {self.limb_ends!r}")
         check_number('PAF', 'width_cells', self.width_cells, 0, max(self.input_size), above=True)
         if self.peak_refinement not in PEAK_REFINEMENTS:
             raise ConfigError(
@@ -160,9 +165,8 @@ class PAF(MapCodec):
         cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0))
         starts, ends = self.skeleton.limb_indices.T.tolist()
         mask = labeled[:, :, starts] & labeled[:, :, ends]
-        return encode_limb_fields(
-            cells[:, :, starts], cells[:, :, ends], mask, self.grid.size, self.width_cells, self.limb_merge
-        )
+        drawn = (mask, self.grid.size, self.width_cells, self.limb_merge, self.limb_ends)
+        return encode_limb_fields(cells[:, :, starts], cells[:, :, ends], *drawn)
 
     def channel_weights(self, weights: Mapping[str, Tensor], annotated_keypoints: Tensor) -> dict[str, Tensor]:
         """Return the weights (B, C) of all channels, 0 for those that are not annotated.

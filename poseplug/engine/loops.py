@@ -14,7 +14,7 @@ from mmengine.runner import BaseLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from poseplug.core.errors import ConfigError
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.core.sample import Batch
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
 from poseplug.engine.distributed import all_gather_objects, all_reduce_any, all_reduce_max, wait_for_all_ranks
@@ -28,6 +28,7 @@ from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.registry import LOOPS
 
 _LOGGER = logging.getLogger('poseplug')
+_VALIDATION_LOSS = 'loss_val'
 
 
 @LOOPS.register_module()
@@ -311,6 +312,31 @@ class EvalLoop(BaseLoop):
             return None
         return list_possible_scores(self.create_metrics, records, f'{self.phase}_evaluator', name)
 
+    def check_score(self, name: str, setting: str) -> bool | None:
+        """Check that evaluations will return a score.
+
+        Args:
+            name: of the score.
+            setting: that names it, for the message.
+
+        Returns:
+            Whether a lower value is a better one; None where it is not known which scores there will be.
+
+        Raises:
+            ConfigError: no score has the name.
+        """
+        if name == _VALIDATION_LOSS and self.runner.train_loop.val_loss:
+            return True
+        scores = self.find_scores(name)
+        if scores is None:
+            return None
+        if name not in scores.values:
+            totals = ', '.join(each for each in scores.values if '/' not in each) or 'none'
+            hint = suggest_closest(name, scores.values)
+            message = f'{setting}: no score is called {name!r}'
+            raise ConfigError(compose_message(message, hint, f'{self.phase}_evaluator returns {totals}'))
+        return name in scores.lower_is_better
+
     def run(self) -> dict[str, float] | None:
         """Evaluate once.
 
@@ -360,4 +386,4 @@ class EvalLoop(BaseLoop):
         if not self.runner.train_loop.val_loss:
             return {}
         sums, counts = zip(*all_gather_objects((self._loss_sum, self._num_samples)), strict=True)
-        return {'loss_val': sum(sums) / max(1, sum(counts))}
+        return {_VALIDATION_LOSS: sum(sums) / max(1, sum(counts))}

@@ -18,7 +18,7 @@ from poseplug.config.saved import format_runnable_config, write_runnable_config
 from poseplug.config.settings import AutoScaleSettings, parse_settings
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.version import __version__
-from poseplug.engine import distributed, schedules  # noqa: F401 - schedules are named by configs
+from poseplug.engine import distributed, schedules
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import CompileSpec
 from poseplug.engine.optim import check_default_paramwise_cfg
@@ -158,6 +158,7 @@ class Runner(mmengine.runner.Runner):
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:
                 self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+                schedules.check_plateau_schedules(self.param_schedulers, self.val_loop)
             self._report_run_length()
             self.call_hook('before_run')
             self._init_model_weights()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ['QuadraticWarmupLR']
+__all__ = ['QuadraticWarmupLR', 'check_plateau_schedules']
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
@@ -46,3 +47,25 @@ class QuadraticWarmupLR(LRSchedulerMixin, _ParamScheduler):
         """The learning rate of every parameter group at the current step."""
         fraction = (self.last_step + 1) / self.total_iters  # + 1: the first step already learns a little
         return [value * min(fraction, 1.0) ** 2 for value in self.base_values]
+
+
+def check_plateau_schedules(schedules: Sequence[Any], val_loop: Any) -> None:
+    """Check that the schedules that follow a score, such as ReduceOnPlateauLR, will see it, and know what is better.
+
+    Args:
+        schedules: of the run.
+        val_loop: evaluates it, see `poseplug.engine.loops.EvalLoop`; None if it is not evaluated.
+
+    Raises:
+        ConfigError: nothing is evaluated, no score has that name, or `rule` means the other direction.
+    """
+    for schedule in schedules:
+        if not getattr(schedule, 'need_val_args', False):
+            continue
+        name, score = f'param_scheduler, {type(schedule).__name__}', schedule.monitor
+        if val_loop is None:
+            raise ConfigError(f'{name} follows {score!r}, but nothing is evaluated; set val_dataloader')
+        is_lower_better = val_loop.check_score(score, name)
+        if is_lower_better is not None and is_lower_better != (schedule.rule == 'less'):
+            direction, rule = ('lower', 'less') if is_lower_better else ('higher', 'greater')
+            raise ConfigError(f"{name}: a {direction} {score} is better, but rule={schedule.rule!r}; set rule='{rule}'")

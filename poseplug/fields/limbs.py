@@ -18,11 +18,19 @@ from poseplug.core.geometry import Size
 _SLACK_CELLS = 1e-4  # what rounding may take from a cell just on the edge of a limb
 
 
-def encode_limb_fields(start: Tensor, end: Tensor, mask: Tensor, size: Size, width_cells: float, merge: str) -> Tensor:
+def encode_limb_fields(
+    start: Tensor,
+    end: Tensor,
+    mask: Tensor,
+    size: Size,
+    width_cells: float,
+    merge: str,
+    limb_ends: str = 'extended',
+) -> Tensor:
     """Draw the unit vectors of limbs on the cells that they cover.
 
     A limb covers a cell that lies at most `width_cells` beside its line, inside the box around both ends grown by
-    `width_cells`.
+    `width_cells`; or with `limb_ends` 'exact' beside the line between both ends.
 
     Args:
         start, end: (B, N, L, 2) x, y in cells of the ends of L limbs of N instances.
@@ -30,6 +38,7 @@ def encode_limb_fields(start: Tensor, end: Tensor, mask: Tensor, size: Size, wid
         size: (width, height) of the grid.
         width_cells: half the width of a limb.
         merge: what a cell holds that several instances cover: 'mean' of their vectors, or that of the 'last' instance.
+        limb_ends: 'extended' or 'exact', whether cells beyond the ends are covered.
 
     Returns:
         (B, 2 L, H, W), x and y of each limb in turn.
@@ -40,7 +49,7 @@ def encode_limb_fields(start: Tensor, end: Tensor, mask: Tensor, size: Size, wid
     units = (displacement / length.clamp(min=1e-12)).transpose(1, 2)  # (B, L, N, 2)
     # 10 instances in each of 8 images of 46 x 46 cells: 9.5 ms for the bands, against 178 ms for all cells of the grid
     # (one thread); a training step of the smallest bottom-up model takes 500 ms.
-    covered = _covered_cells(start, displacement, mask, size, width_cells)
+    covered = _covered_cells(start, displacement, mask, size, width_cells, limb_ends)
     indices, inside = (t.transpose(1, 2) for t in covered)  # (B, L, N, cells of a band)
     merge_instances = _average_instances if merge == 'mean' else _keep_last_instance
     fields = merge_instances(units, indices, inside, size[0] * size[1])
@@ -49,7 +58,7 @@ def encode_limb_fields(start: Tensor, end: Tensor, mask: Tensor, size: Size, wid
 
 
 def _covered_cells(
-    start: Tensor, displacement: Tensor, mask: Tensor, size: Size, width_cells: float
+    start: Tensor, displacement: Tensor, mask: Tensor, size: Size, width_cells: float, limb_ends: str
 ) -> tuple[Tensor, Tensor]:
     """The cells of each limb's band, counted row by row, and which of them it covers: (B, N, L, steps * band)."""
     # Coordinates are (main, cross): (x, y), or (y, x) of a steep limb, so that its band is narrow across.
@@ -73,8 +82,18 @@ def _covered_cells(
     inside = on_main[..., None] & (cross >= low[..., None]) & (cross <= high[..., None])
 
     main = main[:, None].expand_as(cross)
+    if limb_ends == 'exact':
+        inside = inside & _is_between_ends(main, cross, origin, direction)
     indices = torch.where(steep[..., None], main * size[0] + cross, cross * size[0] + main)
     return torch.where(inside, indices, 0.0).long().flatten(-2), inside.flatten(-2)
+
+
+def _is_between_ends(main: Tensor, cross: Tensor, origin: Tensor, direction: Tensor) -> Tensor:
+    """Whether the projection of cells (B, N, L, steps, band) on a limb lies between its ends (Cao et al., eq. 8)."""
+    o, d = origin[..., None, None, :], direction[..., None, None, :]
+    along = (main - o[..., 0]) * d[..., 0] + (cross - o[..., 1]) * d[..., 1]  # times the limb's length
+    length = d.norm(dim=-1)
+    return (along >= -_SLACK_CELLS * length) & (along <= (length + _SLACK_CELLS) * length)
 
 
 def _average_instances(units: Tensor, cell_indices: Tensor, inside: Tensor, num_cells: int) -> Tensor:

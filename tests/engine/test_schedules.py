@@ -11,10 +11,13 @@ from torch import nn
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
+from poseplug.engine import launch
+from poseplug.engine.hooks.progress import CURVE_FILE
 from poseplug.engine.optim import build_param_groups
 from poseplug.engine.schedule_lengths import resolve_schedule_lengths
 from poseplug.engine.schedules import QuadraticWarmupLR
 from poseplug.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
+from poseplug.report.charts import read_curve
 
 CONFIG = """_base_ = ['{root}/configs/_base_/schedules/{name}.py']
 skeleton = 'lsp'
@@ -161,3 +164,52 @@ def test_a_warm_up_without_an_end_is_refused():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(ConfigError, match='begin must be at least 0 and below end'):
         QuadraticWarmupLR(optimizer)
+
+
+# --- a rate that follows a score --------------------------------------------------------------------------------------
+
+PLATEAU = dict(type='ReduceOnPlateauLR', monitor='PCK@0.2', rule='greater', factor=0.2, patience=0, threshold=1000)
+
+
+def train_on_plateau(tiny_config, **settings):
+    """A run of 6 steps whose evaluations after each never gain enough, except by the threshold of its schedule."""
+    options = {'train_cfg.val_interval': 1, 'train_cfg.max_steps': 6, 'optim_wrapper.optimizer.lr': 0.01}
+    cfg = tiny_config(val=True, **options)
+    cfg.default_hooks.progress.interval = 1
+    cfg.param_scheduler = [{**PLATEAU, **settings}]
+    return cfg
+
+
+def test_a_rate_is_divided_by_5_where_the_score_stalls_and_resumes_exactly(
+    tiny_config, tmp_path, assert_resumes_exactly
+):
+    launch.train(train_on_plateau(tiny_config), tmp_path / 'run')
+    rates = [line['lr'] for line in read_curve(tmp_path / 'run' / CURVE_FILE) if 'lr' in line]
+    # The first evaluation, after step 1, is the best so far; every later one brings too little.
+    assert rates == pytest.approx([0.01, 0.01, *(0.01 * 0.2**n for n in range(1, 5))])
+    assert_resumes_exactly(train_on_plateau(tiny_config), 5)
+
+
+def test_the_paper_config_of_the_hourglass_draws_what_its_text_says(root):
+    cfg = load_config(root / 'configs/hourglass/hourglass8_mpii_256_paper.py')
+    affine = cfg.train_dataloader.dataset.pipeline[1]
+    assert (affine.type, tuple(affine.scale_factor), affine.degrees) == ('RandomScaleRotate', (0.75, 1.25), 30)
+    assert (cfg.param_scheduler.factor, cfg.param_scheduler.monitor) == (0.2, 'PCKh@0.5')
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(monitor='PCK@0.3'), r"param_scheduler, ReduceOnPlateauLR: no score is called 'PCK@0.3'; closest: 'PCK@0.2'"),
+    (dict(rule='less'), "a higher PCK@0.2 is better, but rule='less'; set rule='greater'"),
+])  # fmt: skip
+def test_a_schedule_that_would_follow_no_score_or_the_wrong_direction_is_refused(
+    tiny_config, tmp_path, settings, message
+):
+    with pytest.raises(ConfigError, match=message):
+        launch.train(train_on_plateau(tiny_config, **settings), tmp_path / 'run')
+
+
+def test_a_schedule_that_follows_a_score_needs_evaluations(tiny_config, tmp_path):
+    cfg = train_on_plateau(tiny_config)
+    cfg.val_dataloader = None
+    with pytest.raises(ConfigError, match="follows 'PCK@0.2', but nothing is evaluated; set val_dataloader"):
+        launch.train(cfg, tmp_path / 'run')

@@ -11,8 +11,8 @@ from poseplug.fields.limbs import encode_limb_fields
 SIZE = (13, 9)
 
 
-def draw_plainly(start, end, mask, size, width, merge):
-    """The rule cell by cell: at most `width` beside the line, in the box of both ends grown by `width`."""
+def draw_plainly(start, end, mask, size, width, merge, limb_ends='extended'):
+    """The rule cell by cell: at most `width` beside the line, in the box of both ends grown by `width`, or between."""
     batch, count, limbs = mask.shape
     fields = torch.zeros(batch, 2 * limbs, size[1], size[0])
     for b in range(batch):
@@ -29,7 +29,8 @@ def draw_plainly(start, end, mask, size, width, merge):
                         beside = abs((x - ax) * uy - (y - ay) * ux)
                         in_box = min(ax, bx) - width <= x <= max(ax, bx) + width
                         in_box &= min(ay, by) - width <= y <= max(ay, by) + width
-                        if beside <= width and in_box:
+                        along = (x - ax) * ux + (y - ay) * uy
+                        if beside <= width and (0 <= along <= length if limb_ends == 'exact' else in_box):
                             vectors.append((ux, uy))
                     if vectors:
                         vector = torch.tensor(vectors).mean(0) if merge == 'mean' else torch.tensor(vectors[-1])
@@ -39,18 +40,20 @@ def draw_plainly(start, end, mask, size, width, merge):
 
 @pytest.mark.parametrize('merge', ['mean', 'last'])
 @pytest.mark.parametrize('width', [1.0, 0.4, 1.7])
-def test_every_cell_equals_that_of_a_plain_loop(merge, width):
+@pytest.mark.parametrize('limb_ends', ['extended', 'exact'])
+def test_every_cell_equals_that_of_a_plain_loop(merge, width, limb_ends):
     generator = torch.Generator().manual_seed(0)
     start, end = (torch.rand(2, 4, 3, 2, generator=generator) * torch.tensor([14.0, 10.0]) - 0.5 for _ in range(2))
     mask = torch.rand(2, 4, 3, generator=generator) < 0.8
-    fields = encode_limb_fields(start, end, mask, SIZE, width, merge)
-    assert_close(fields, draw_plainly(start, end, mask, SIZE, width, merge), atol=1e-5, rtol=0)
+    fields = encode_limb_fields(start, end, mask, SIZE, width, merge, limb_ends)
+    assert_close(fields, draw_plainly(start, end, mask, SIZE, width, merge, limb_ends), atol=1e-5, rtol=0)
 
 
-def draw_single_limb(start, end, merge='mean'):
+def draw_single_limb(start, end, merge='mean', limb_ends='extended'):
     """One limb of one instance."""
     points = (torch.tensor(p)[None, None, None] for p in (start, end))
-    return encode_limb_fields(*points, torch.ones(1, 1, 1, dtype=torch.bool), SIZE, width_cells=1.0, merge=merge)
+    mask = torch.ones(1, 1, 1, dtype=torch.bool)
+    return encode_limb_fields(*points, mask, SIZE, width_cells=1.0, merge=merge, limb_ends=limb_ends)
 
 
 def test_a_level_limb_covers_three_rows_and_one_column_beyond_each_end():
@@ -59,6 +62,8 @@ def test_a_level_limb_covers_three_rows_and_one_column_beyond_each_end():
     covered[3:6, 2:10] = 1
     assert_close(x, covered)
     assert not y.any()
+    covered[:, [2, 9]] = 0
+    assert_close(draw_single_limb([3.0, 4.0], [8.0, 4.0], limb_ends='exact')[0, 0], covered)
 
 
 @pytest.mark.parametrize('end', [[3.0, 8.0], [9.0, 8.0], [3.0, 0.0], [9.0, 4.0]])

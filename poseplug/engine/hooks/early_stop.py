@@ -44,12 +44,13 @@ class EarlyStopHook(Hook):
         self.num_evaluations_without_gain = 0
 
     def before_train(self, runner: RunnerLike) -> None:
-        """Check that the run is evaluated."""
+        """Check that the run is evaluated, and returns the score."""
         if runner.val_loop is None:
             raise ConfigError(
                 f'early_stop waits for {self.metric!r}, but nothing is evaluated; set val_dataloader and '
                 f'train_cfg.val_interval, or remove early_stop'
             )
+        runner.val_loop.check_score(self.metric, 'early_stop')
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Count an evaluation without an improvement, and end the run after `patience` of them."""

@@ -13,7 +13,7 @@ from poseplug.core.errors import MismatchError
 from poseplug.core.skeleton import Skeleton
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.base import Estimator
-from poseplug.models.estimators.criterion import StageCriterion, Supervision
+from poseplug.models.estimators.criterion import MaskWeights, StageCriterion, Supervision
 from poseplug.models.estimators.network import IMAGENET_NORM, PartConfig, build_codec, build_network
 from poseplug.models.estimators.postprocess import GroupingPostprocess
 from poseplug.models.losses.base import LossSpec
@@ -40,6 +40,7 @@ class BottomUp(Estimator):
         supervision: As in `StageCriterion`.
         channels_last: As in `Network`.
         flip_test: Average the fields with those of the flipped image.
+        mask_weights: As in `StageCriterion`.
 
     Raises:
         ConfigError: A setting is unknown or wrong.
@@ -58,10 +59,11 @@ class BottomUp(Estimator):
         supervision: Supervision = 'all',
         channels_last: bool = False,
         flip_test: bool = False,
+        mask_weights: MaskWeights = 'square',
     ):
         codec = build_codec(codec, skeleton)
         network = build_network(codec, backbone, head, neck, input_norm, channels_last)
-        criterion = StageCriterion(codec, network.head, loss, supervision, whole_images=True)
+        criterion = StageCriterion(codec, network.head, loss, supervision, whole_images=True, mask_weights=mask_weights)
         _check_grouping_codec(codec)
         augmentation = TestTimeAugmentation(codec, 'whole_images', flip_test, type(network.head).__name__)
         super().__init__(get_skeleton(skeleton), network, criterion, augmentation, GroupingPostprocess(codec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from poseplug.models.heads.base import Head
 from poseplug.models.losses.base import LossSpec, LossTable, expand_weight
 
 Supervision = str | Sequence[float]
+MaskWeights = Literal['square', 'binary']
 
 
 class StageCriterion(nn.Module):
@@ -32,6 +33,8 @@ class StageCriterion(nn.Module):
             0 has no loss.
         whole_images: The instances are all those of an image. Then targets have the grid of the batch's images, which
             may be of any size; masked positions have no loss, nor has a keypoint that the data set does not annotate.
+        mask_weights: How much a cell counts that is masked in part: by the 'square' of its unmasked fraction, as where
+            prediction and target are multiplied by it; or as a whole if more than half of it is unmasked ('binary').
 
     Raises:
         ConfigError: The losses or the supervision do not fit the fields or the stages.
@@ -44,8 +47,12 @@ class StageCriterion(nn.Module):
         loss: LossSpec | Sequence[LossSpec] | None = None,
         supervision: Supervision = 'all',
         whole_images: bool = False,
+        mask_weights: MaskWeights = 'square',
     ):
         super().__init__()
+        if mask_weights not in ('square', 'binary'):
+            raise ConfigError(f"mask_weights is 'square' or 'binary'; got {mask_weights!r}")
+        self.mask_weights: MaskWeights = mask_weights
         self.codecs, self.whole_images = SizedCodecs(codec), whole_images
         self.head_name = type(head).__name__
         self.loss = LossTable(loss, list(codec.fields), head.num_stages)
@@ -86,7 +93,7 @@ class StageCriterion(nn.Module):
         codec = self.codecs.get((batch.images.shape[3], batch.images.shape[2]))
         annotated: dict[str, Any] = {'annotated_keypoints': batch.annotated_keypoints}
         targets = codec.encode(batch.keypoints, batch.visible, batch.valid, **annotated)
-        return mask_target_weights(targets, batch.masks)
+        return mask_target_weights(targets, batch.masks, self.mask_weights)
 
     def compute_stage_loss(self, fields: StageFields, targets: Targets, stage: int) -> Tensor:
         """Compute the loss of one stage, counted from 0: the sum over its fields, without the stage's weight."""
@@ -120,15 +127,16 @@ def _parse_supervision(supervision: Supervision, num_stages: int) -> list[float]
     return [float(weight) for weight in supervision]
 
 
-def mask_target_weights(targets: Targets, masks: Tensor) -> Targets:
-    """Multiply the weights of targets by the square of the unmasked fraction of each cell.
+def mask_target_weights(targets: Targets, masks: Tensor, mask_weights: MaskWeights = 'square') -> Targets:
+    """Multiply the weights of targets by those that the mask leaves each cell.
 
-    Prediction and target are thought of as multiplied by that fraction, so that a squared error has its square. Fields
-    that are no maps keep their weights.
+    With 'square', prediction and target are thought of as multiplied by the unmasked fraction of the cell, so that a
+    squared error has its square. Fields that are no maps keep their weights.
 
     Args:
         targets: Of B images.
         masks: (B, H, W) over the input, 0 where a position is not trained.
+        mask_weights: As in `StageCriterion`.
 
     Returns:
         Targets with weights of the fields' shapes.
@@ -138,7 +146,7 @@ def mask_target_weights(targets: Targets, masks: Tensor) -> Targets:
     for stage in range(max(len(targets.stages), num_weights)):
         stage_weights = targets.stage_field_weights(stage)
         masked = {
-            name: _mask_weights(field, stage_weights.get(name), masks)
+            name: _mask_weights(field, stage_weights.get(name), masks, mask_weights)
             for name, field in targets.stage_fields(stage).items()
             if field.ndim == 4
         }
@@ -146,9 +154,10 @@ def mask_target_weights(targets: Targets, masks: Tensor) -> Targets:
     return replace(targets, weights=tuple(weights))
 
 
-def _mask_weights(heatmaps: Tensor, weight: Tensor | None, masks: Tensor) -> Tensor:
+def _mask_weights(heatmaps: Tensor, weight: Tensor | None, masks: Tensor, mask_weights: MaskWeights) -> Tensor:
     """The weights of maps (B, C, H, W), in their shape."""
     height, width = heatmaps.shape[-2:]
-    fraction = F.adaptive_avg_pool2d(masks[:, None].to(heatmaps), (height, width)).square()
-    weights = fraction if weight is None else expand_weight(weight, heatmaps) * fraction
+    fraction = F.adaptive_avg_pool2d(masks[:, None].to(heatmaps), (height, width))
+    cell_weights = (fraction > 0.5).to(heatmaps) if mask_weights == 'binary' else fraction.square()
+    weights = cell_weights if weight is None else expand_weight(weight, heatmaps) * cell_weights
     return weights.expand_as(heatmaps)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = ['BinDivergence', 'MLECCLoss']
 
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from poseplug.core.errors import ConfigError
 from poseplug.core.setting_checks import check_not_negative, check_positive
 from poseplug.models.layers.dcc import KeypointDistributions
 from poseplug.models.losses.base import weighted_sum
@@ -75,24 +77,33 @@ class MLECCLoss(nn.Module):
 class BinDivergence(nn.Module):
     """Kullback-Leibler divergence of a distribution over bins from a fixed shape, the paper's baseline of `MLECCLoss`.
 
-    The target is a Laplace distribution around the label, scaled to a sum of 1. The mean over keypoints and axes, and
-    the sum over instances, which is meant to be divided by their number.
+    The target is a normal or a Laplace distribution around the label, scaled to a sum of 1. The mean over keypoints and
+    axes, and the sum over instances, which is meant to be divided by their number.
 
     Args:
-        relative_sigma: Width of the target, as a fraction of the instance size (root of the area).
+        relative_sigma: Width of the target, as a fraction of the instance size (root of the area): the standard
+            deviation, or half the scale of a Laplace distribution.
         loss_weight: Factor on the loss.
+        shape: 'gaussian' (the paper), or 'laplace', the shape of `MLECCLoss`.
 
     Raises:
-        ConfigError: `relative_sigma` is not positive.
+        ConfigError: `relative_sigma` is not positive, or there is no such shape.
     """
 
     target_kind: ClassVar[str] = 'distributions'
 
-    def __init__(self, relative_sigma: float = 0.05, loss_weight: float = 1.0):
+    def __init__(
+        self,
+        relative_sigma: float = 0.05,
+        loss_weight: float = 1.0,
+        shape: Literal['gaussian', 'laplace'] = 'gaussian',
+    ):
         super().__init__()
+        if shape not in _DENSITIES:
+            raise ConfigError(f'BinDivergence: shape is one of {", ".join(_DENSITIES)}; got {shape!r}')
         check_not_negative('BinDivergence', loss_weight=loss_weight)
         check_positive('BinDivergence', relative_sigma=relative_sigma)
-        self.relative_sigma, self.loss_weight = relative_sigma, loss_weight
+        self.relative_sigma, self.loss_weight, self.shape = relative_sigma, loss_weight, shape
 
     def forward(
         self, predicted: KeypointDistributions, target: Tensor, sizes: Tensor, weight: Tensor | None = None
@@ -109,8 +120,9 @@ class BinDivergence(nn.Module):
             One number.
         """
         scale = (self.relative_sigma * sizes.float().clamp(min=1))[:, None].expand(target.shape[:2])
+        compute_density = _DENSITIES[self.shape]
         terms = sum(
-            _kl_divergence(probs, laplace_density(positions, target[..., axis], scale))
+            _kl_divergence(probs, compute_density(positions, target[..., axis], scale))
             for axis, (probs, positions) in enumerate(_split_axes(predicted))
         )
         return self.loss_weight * weighted_sum(torch.as_tensor(terms), weight) / max(2 * target.shape[1], 1)
@@ -128,6 +140,27 @@ def laplace_density(positions: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
         (N, K, bins).
     """
     return ((positions.float()[:, None] - labels.float()[..., None]).abs() / (-2 * scale[..., None])).exp()
+
+
+def gaussian_density(positions: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
+    """Compute the unnormalized normal density exp(-(b - g)^2 / (2 scale^2)) of bins at b around labels at g.
+
+    Args:
+        positions: (N, bins), positions of the bins in px.
+        labels: (N, K), labels in px.
+        scale: (N, K), standard deviation in px.
+
+    Returns:
+        (N, K, bins).
+    """
+    distances = (positions.float()[:, None] - labels.float()[..., None]) / scale[..., None]
+    return (distances.square() / -2).exp()
+
+
+_DENSITIES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    'gaussian': gaussian_density,
+    'laplace': laplace_density,
+}
 
 
 def _split_axes(distributions: KeypointDistributions) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

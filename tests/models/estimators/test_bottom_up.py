@@ -9,7 +9,7 @@ from torch import nn
 
 from poseplug.codecs.base import Targets
 from poseplug.codecs.paf import PAF
-from poseplug.core.errors import MismatchError
+from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import flip_matrix, transform_points
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Sample, SampleKey
@@ -244,6 +244,20 @@ def test_every_stage_has_its_own_grid_and_fields_without_a_grid_keep_their_weigh
     assert 'tag' not in weights.stage_field_weights(1)
     unmasked = mask_target_weights(two_stages, torch.ones(1, 16, 16, dtype=torch.uint8))
     assert all((unmasked.stage_field_weights(stage)['heatmap'] == 1).all() for stage in (0, 1))
+
+
+def test_binary_weights_count_a_cell_of_which_more_than_half_is_unmasked():
+    targets = Targets(({'heatmap': torch.rand(1, 2, 2, 2)},))
+    mask = torch.ones(1, 16, 16, dtype=torch.uint8)
+    mask[0, :4, :8] = 0  # half of the first cell
+    mask[0, 8:, 8:11] = 0  # 3 of 8 columns of the last one
+    weights = mask_target_weights(targets, mask, 'binary').stage_field_weights(0)['heatmap'][0, 0]
+    assert weights.tolist() == [[0, 1], [1, 1]]
+    squares = mask_target_weights(targets, mask).stage_field_weights(0)['heatmap'][0, 0]
+    assert squares.tolist() == [[0.25, 1], [1, 0.625**2]]
+    assert build_estimator(mask_weights='binary').criterion.mask_weights == 'binary'
+    with pytest.raises(ConfigError, match="mask_weights is 'square' or 'binary'; got 'cells'"):
+        build_estimator(mask_weights='cells')
 
 
 def test_masked_cells_have_no_loss():

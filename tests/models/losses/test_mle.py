@@ -2,15 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from poseplug.core.errors import ConfigError
 from poseplug.models.layers.dcc import KeypointDistributions
 from poseplug.models.losses.mle import MIN_LIKELIHOOD, BinDivergence, MLECCLoss
 
 SIZES = torch.tensor([40.0])
-LOSSES = [MLECCLoss(), BinDivergence()]
+LOSSES = [MLECCLoss(), BinDivergence(), BinDivergence(shape='laplace')]
 
 
 def one_bin(x: int, y: int, relative_sigma: float = 0.05, num_bins: int = 21) -> KeypointDistributions:
@@ -96,12 +98,35 @@ def test_the_gradient_equals_finite_differences(loss):
             assert part.grad[index].item() == pytest.approx((ends[0] - ends[1]) / 0.02, abs=2e-4)
 
 
-def test_the_target_distribution_itself_has_zero_divergence():
+@pytest.mark.parametrize('shape', ['gaussian', 'laplace'])
+def test_the_target_distribution_itself_has_zero_divergence(shape):
     positions = torch.arange(9.0)[None] * 4
-    target = (-(positions - 12).abs() / (2 * 0.05 * 40)).exp()
+    distances = (positions - 12).abs() / (0.05 * 40)
+    target = torch.exp(-(distances**2 if shape == 'gaussian' else distances) / 2)
     probs = (target / target.sum())[:, None]
     predicted = KeypointDistributions(probs, probs, positions, positions, torch.ones(1, 1))
-    assert BinDivergence()(predicted, torch.tensor([[[12.0, 12.0]]]), SIZES).item() == pytest.approx(0, abs=1e-6)
+    loss = BinDivergence(shape=shape)
+    assert loss(predicted, torch.tensor([[[12.0, 12.0]]]), SIZES).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_labels_are_gaussian_unless_their_shape_is_named():
+    """Uniform probabilities over three bins at distances of -1, 0 and 1 sigma; KL by hand."""
+    positions, probs = torch.tensor([[10.0, 12.0, 14.0]]), torch.full((1, 1, 3), 1 / 3)
+    predicted = KeypointDistributions(probs, probs, positions, positions, torch.ones(1, 1))
+    for loss in (BinDivergence(), BinDivergence(shape='laplace')):
+        label = np.exp([-0.5, 0, -0.5])  # of both shapes at one sigma
+        label /= label.sum()
+        expected = float((label * np.log(label * 3)).sum())
+        assert loss(predicted, torch.tensor([[[12.0, 12.0]]]), SIZES).item() == pytest.approx(expected, abs=1e-6)
+    far = torch.tensor([[[16.0, 16.0]]])  # 1, 2 and 3 sigma away
+    for shape, exponents in (('gaussian', [-4.5, -2, -0.5]), ('laplace', [-1.5, -1, -0.5])):
+        label = np.exp(exponents)
+        label /= label.sum()
+        expected = float((label * np.log(label * 3)).sum())
+        assert BinDivergence(shape=shape)(predicted, far, SIZES).item() == pytest.approx(expected, abs=1e-6)
+    assert BinDivergence().shape == 'gaussian'
+    with pytest.raises(ConfigError, match="shape is one of gaussian, laplace; got 'normal'"):
+        BinDivergence(shape='normal')
 
 
 def test_uniform_probabilities_diverge_by_the_logarithm_of_their_number_from_one_narrow_bin():
