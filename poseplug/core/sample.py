@@ -331,6 +331,17 @@ class Batch:
         input_to_image: Tensor = torch.linalg.inv(self.image_to_input[:, 0])
         return input_to_image
 
+    def list_instance_centers(self) -> Tensor:
+        """Return the position (B, N, 2) of every instance in input px of the first view; NaN for padding.
+
+        The subject's is that of `centers`, that of any other instance the middle of its box.
+        """
+        import torch
+
+        middles = (self.boxes[..., :2] + self.boxes[..., 2:]) / 2
+        others = middles.masked_fill(~self.valid[..., None], math.nan)[:, 1:]
+        return torch.cat([self.centers[:, None], others.to(self.centers)], dim=1)
+
     def pin_memory(self) -> Batch:
         """Return the same batch in pinned memory; torch's data loader calls this."""
         # Contiguous: masks without a masked position are views of a single number.

@@ -64,7 +64,7 @@ class TestTimeAugmentation:
         """
         source_indices = network.prediction_source_indices(batch)
         views = []
-        for images, centers in _split_views(batch):
+        for images, centers in _split_views(batch, network.select_centers(batch)):
             if self.flip_test:
                 stages = predict_with_flip_test(network, self.codecs.codec, images, centers, source_indices)
             else:
@@ -122,22 +122,23 @@ def predict_with_flip_test(
         The stages, each with fields (B, C, ...) by name.
     """
     stages = network(images, centers, source_indices)
-    flipped_centers = torch.stack([images.shape[2] - 1 - centers[:, 0], centers[:, 1]], dim=1)
+    flipped_centers = torch.stack([images.shape[2] - 1 - centers[..., 0], centers[..., 1]], dim=-1)
     flipped_stages = network(images.flip(2), flipped_centers, source_indices)
     pairs = zip(stages, flipped_stages, strict=True)
     return [codec.average_flipped(fields, codec.flip(flipped)) for fields, flipped in pairs]
 
 
-def _split_views(batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    """For every view its images (B, H, W, 3) and the subject's position (B, 2), in its input px."""
+def _split_views(batch: Batch, centers: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For every view its images (B, H, W, 3) and the centers (B, ..., 2), in its input px."""
     other_matrices = [batch.to_view(view) for view in range(1, batch.images.shape[1])]
-    centers = [batch.centers, *(transform_each_point(batch.centers, matrix) for matrix in other_matrices)]
+    view_centers = [centers, *(transform_each_point(centers, matrix) for matrix in other_matrices)]
     pairs = zip(batch.images.unbind(1), batch.view_sizes, strict=True)
     images = [view[:, :height, :width] for view, (width, height) in pairs]
-    return list(zip(images, centers, strict=True))
+    return list(zip(images, view_centers, strict=True))
 
 
 def transform_each_point(points: Tensor, matrices: Tensor) -> Tensor:
-    """Transform points (B, 2), each by its own matrix (B, 3, 3)."""
-    transformed = (matrices[:, :2, :2] @ points.to(matrices)[..., None])[..., 0] + matrices[:, :2, 2]
-    return transformed.to(points)
+    """Transform points (B, ..., 2), those of each image by its own matrix (B, 3, 3)."""
+    flat = points.to(matrices).reshape(len(points), points.shape[1:-1].numel(), 2)
+    transformed = flat @ matrices[:, :2, :2].mT + matrices[:, None, :2, 2]
+    return transformed.reshape(points.shape).to(points)

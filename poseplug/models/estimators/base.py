@@ -120,7 +120,9 @@ class Estimator(nn.Module):
             Scalars by name, whose sum is minimized.
         """
         batch = batch.to(self.device)
-        stages = self.network(batch.images[:, 0], batch.centers, self.network.source_indices(batch))
+        stages = self.network(
+            batch.images[:, 0], self.network.select_centers(batch), self.network.source_indices(batch)
+        )
         losses: dict[str, Tensor] = self.criterion(stages, batch)
         return losses
 

@@ -46,7 +46,7 @@ class Teacher:
     def predict_last_stage(self, batch: Batch) -> StageFields:
         """Predict the last stage's fields (B, C, ...) of the first view of a batch."""
         network = self.estimator.to(batch.images.device).network
-        stages = network(batch.images[:, 0], batch.centers, network.source_indices(batch))
+        stages = network(batch.images[:, 0], network.select_centers(batch), network.source_indices(batch))
         return stages[-1]
 
 

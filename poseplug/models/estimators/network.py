@@ -79,6 +79,11 @@ class FieldNetwork(nn.Module):
     def prediction_source_indices(self, batch: Batch) -> Tensor | None:
         """Return what `forward` receives as `source_indices` in prediction."""
 
+    def select_centers(self, batch: Batch) -> Tensor:
+        """Return what `forward` receives as `centers`: of the subjects, or of all instances if the head reads them."""
+        reads_all = getattr(self.active_parts()['head'], 'uses_instance_centers', False)
+        return batch.list_instance_centers() if reads_all else batch.centers
+
     @abstractmethod
     def active_parts(self) -> dict[str, nn.Module]:
         """Return the parts that features pass through in prediction, in order: backbone, neck (if any), head."""

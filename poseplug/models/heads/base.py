@@ -52,6 +52,7 @@ class Head(nn.Module):
         num_stages: Number of stages, each a dict of fields.
         stride: Input pixels per cell of the predicted fields, if they have cells.
         uses_centers: Whether `forward` also accepts `centers`.
+        uses_instance_centers: Whether these are those of all instances (B, N, 2), NaN for padding, and not (B, 2).
         field_kinds: Kinds of the fields that the head can predict.
 
     Example:
@@ -73,6 +74,7 @@ class Head(nn.Module):
     num_stages: int = 1
     stride: float
     uses_centers: ClassVar[bool] = False
+    uses_instance_centers: bool = False
     field_kinds: ClassVar[tuple[str, ...]] = ('maps',)
 
     @abstractmethod

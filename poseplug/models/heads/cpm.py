@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['CPMHead']
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from poseplug.models.heads.base import FieldAxis, Head, find_first_weight, find_
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import LayerSpec, conv_stack, init_convolutions
 from poseplug.registry import MODELS
+
+_CENTER_MAPS = ('subject', 'instances', 'none')
 
 
 @MODELS.register_module()
@@ -38,6 +40,8 @@ class CPMHead(Head):
             released network has one per stage.
         heatmaps_first: Whether the heatmaps stand before the image features in the input of `context_layers`, as in the
             released VGG network.
+        center_map: Whose centers the center map marks: that of the 'subject', or those of all annotated 'instances' (a
+            reference implementation); 'none' leaves the map out.
         center_sigma_px: Standard deviation of the center map's Gaussian in input px.
         norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; none by default.
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
@@ -64,6 +68,7 @@ class CPMHead(Head):
         context_layers: Sequence[LayerSpec] = ((11, 128), (11, 128), (11, 128), (1, 128)),
         share_image_layers: bool = False,
         heatmaps_first: bool = False,
+        center_map: Literal['subject', 'instances', 'none'] = 'subject',
         center_sigma_px: float = 21.0,
         norm_cfg: LayerConfig | None = None,
         act_cfg: LayerConfig | None = None,
@@ -74,6 +79,9 @@ class CPMHead(Head):
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_stages < 1:
             raise ConfigError(f'CPMHead needs at least one stage; got {num_stages=}')
+        if center_map not in _CENTER_MAPS:
+            raise ConfigError(f'CPMHead: center_map is one of {", ".join(_CENTER_MAPS)}; got {center_map!r}')
+        self.center_map, self.uses_instance_centers = center_map, center_map == 'instances'
         self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.center_sigma_px, self.heatmaps_first = center_sigma_px, heatmaps_first
@@ -84,7 +92,7 @@ class CPMHead(Head):
         self.images, image_widths = self._build_image_blocks(later_channels, image_layers, layers, share_image_layers)
         num_fields = sum(fields.values())
         # Image features, heatmaps and the center map.
-        context_channels = [width + num_fields + 1 for width in image_widths]
+        context_channels = [width + num_fields + self.num_center_maps for width in image_widths]
         contexts = [conv_stack(c, context_layers, layers.norm_name, layers) for c in context_channels]
         self.contexts = nn.ModuleList(stack for stack, _ in contexts)
         init_convolutions(self, init_std)
@@ -92,6 +100,11 @@ class CPMHead(Head):
         widths = [width, *(w for _, w in contexts)]
         self.predict = nn.ModuleList(nn.Conv2d(w, num_fields, 1) for w in widths)
         init_convolutions(self.predict, 0.01)
+
+    @property
+    def num_center_maps(self) -> int:
+        """Number of center maps that a later stage reads, 0 or 1."""
+        return 0 if self.center_map == 'none' else 1
 
     @staticmethod
     def _build_image_blocks(
@@ -112,14 +125,16 @@ class CPMHead(Head):
 
         Args:
             features: Feature maps, each (B, C, H, W).
-            centers: (B, 2), the subject's position in input px; by default the middle of the input.
+            centers: (B, 2), the subject's position in input px, by default the middle of the input; (B, N, 2) with the
+                center map of all instances.
 
         Returns:
             The stages, each with fields (B, C, H, W) by name.
         """
         heatmaps = self.predict[0](self.first(features[self.feature_indices[0]]))
         stages = [heatmaps]
-        center_maps = [self.draw_center_map(heatmaps, centers)] if self.num_stages > 1 else []
+        reads_center_map = self.num_stages > 1 and self.num_center_maps
+        center_maps = [self.draw_center_map(heatmaps, centers)] if reads_center_map else []
         for t, index in enumerate(self.feature_indices[1:]):
             image_features = self.images[min(t, len(self.images) - 1)](features[index])
             inputs = [heatmaps, image_features] if self.heatmaps_first else [image_features, heatmaps]
@@ -135,20 +150,20 @@ class CPMHead(Head):
         for t, context in enumerate(self.contexts):
             # image features, heatmaps, and the center map in the last channel, or heatmaps first
             weight = find_first_weight(context)
-            num_before = context.get_parameter(weight).shape[1] - sum(self.fields.values()) - 1
+            num_before = context.get_parameter(weight).shape[1] - sum(self.fields.values()) - self.num_center_maps
             start = 0 if self.heatmaps_first else num_before
             axes.append(FieldAxis(f'contexts.{t}.{weight}', 1, names, start))
         return axes
 
     def draw_center_map(self, like: Tensor, centers: Tensor | None) -> Tensor:
-        """Draw the Gaussian around the subject and average-pool it to the grid of the fields.
+        """Draw a Gaussian around each center and average-pool their maximum to the grid of the fields.
 
         It is drawn in input px, and pooled over windows of `stride` + 1 px that end at the border. In training it is
         cut to 0 below 1 %, as in the released code.
 
         Args:
             like: (B, C, H, W), a tensor on the grid, for its size, type and device.
-            centers: (B, 2), the subject's position in input px; by default the middle of the input.
+            centers: (B, 2) or (B, N, 2) in input px, NaN for padding; by default the middle of the input.
 
         Returns:
             (B, 1, H, W).
@@ -159,9 +174,11 @@ class CPMHead(Head):
             centers = torch.tensor([middle], device=like.device).expand(len(like), 2)
         gain = -0.5 / self.center_sigma_px**2
         # The Gaussian is separable: one exponent per column and one per row.
-        x_exponent = gain * (torch.arange(width, device=like.device) - centers[:, 0, None]) ** 2
-        y_exponent = gain * (torch.arange(height, device=like.device) - centers[:, 1, None]) ** 2
-        full = torch.exp(y_exponent[:, :, None] + x_exponent[:, None, :])
+        x_exponent = gain * (torch.arange(width, device=like.device) - centers[..., 0, None]) ** 2
+        y_exponent = gain * (torch.arange(height, device=like.device) - centers[..., 1, None]) ** 2
+        full = torch.exp(y_exponent[..., :, None] + x_exponent[..., None, :])
+        if centers.ndim == 3:
+            full = full.nan_to_num(0.0).amax(dim=1)
         if self.training:
             full = torch.where(full < 0.01, 0.0, full)
         # Windows of an odd size that are clipped at the border, as in the trunk's poolings.

@@ -7,11 +7,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.sample import Batch
 from poseplug.models.backbones.cpm import CPMTrunk, CPMVGGTrunk
+from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.cpm import CPMHead
 
 BODY, FLIC = {'heatmap': 15}, {'heatmap': 10}
 TRUNK, FIVE = 2_685_696, 5 * 5 * 128 * 32 + 32  # weights of one trunk, and of the 5x5 layer of a stage
+SMALL_TRUNK = dict(type='CPMTrunk', channels=(4, 4, 4), kernel_sizes=(3, 3, 3))
 SMALL = dict(first_layers=((3, 6, 0.5), (1, 5)), image_layers=((3, 4),), context_layers=((3, 8), (1, 8)))
 
 
@@ -205,3 +208,37 @@ def test_a_head_needs_a_stage_and_common_layers_need_one_width():
         CPMHead((7,), (8,), BODY, 8, 0)
     with pytest.raises(ConfigError, match='one width'):
         CPMHead((7, 8, 9), (8, 8, 8), BODY, 8, 3, share_image_layers=True, **SMALL)
+
+
+def test_the_center_map_of_all_instances_is_the_largest_of_theirs_and_padding_has_none():
+    head = build_small(center_map='instances', center_sigma_px=7.0).eval()
+    like, centers = torch.zeros(1, 3, 20, 20), torch.tensor([[[40.0, 50.0], [120.0, 90.0], [math.nan, math.nan]]])
+    both = head.draw_center_map(like, centers)
+    first, second = (head.draw_center_map(like, centers[:, n]) for n in (0, 1))
+    assert torch.allclose(both, torch.maximum(first, second), atol=1e-4)  # they are far apart
+    assert torch.isfinite(both).all()
+
+
+def test_a_batch_hands_the_centers_of_all_instances_to_a_head_that_reads_them():
+    parts = dict(codec=dict(type='CPMHeatmap', input_size=(48, 48)), backbone=SMALL_TRUNK)
+    images = torch.zeros(1, 1, 48, 48, 3, dtype=torch.uint8)
+    keypoints = torch.tensor([[[10.0, 10.0], [20.0, 20.0]], [[30.0, 30.0], [40.0, 44.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    keypoints = keypoints.repeat(1, 7, 1)[None]
+    valid = torch.tensor([[True, True, False]])
+    batch = Batch.from_instances(images, keypoints, torch.full((1, 3, 14), 2), valid=valid)
+    centers = batch.list_instance_centers()
+    assert centers[0, :2].tolist() == [[23.5, 23.5], [35, 37]]
+    assert centers[0, 2].isnan().all()
+    for kind, expected in (('subject', batch.centers), ('instances', centers), ('none', batch.centers)):
+        model = TopDown('lsp', head=dict(type='CPMHead', num_stages=2, center_map=kind, **SMALL), **parts).eval()
+        torch.testing.assert_close(model.network.select_centers(batch), expected, equal_nan=True)
+        assert len(model.predict(batch)) == 1
+        assert len(model.losses(batch)) == 2
+
+
+def test_a_head_without_a_center_map_has_one_channel_less_and_ignores_centers():
+    head = build_small(center_map='none').eval()
+    channels = [next(stack.parameters()).shape[1] for stack in head.contexts]
+    assert channels == [next(stack.parameters()).shape[1] - 1 for stack in build_small().contexts]
+    with pytest.raises(ConfigError, match="center_map is one of subject, instances, none; got 'people'"):
+        build_small(center_map='people')
