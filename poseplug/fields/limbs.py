@@ -92,8 +92,9 @@ def _is_between_ends(main: Tensor, cross: Tensor, origin: Tensor, direction: Ten
     """Whether the projection of cells (B, N, L, steps, band) on a limb lies between its ends (Cao et al., eq. 8)."""
     o, d = origin[..., None, None, :], direction[..., None, None, :]
     along = (main - o[..., 0]) * d[..., 0] + (cross - o[..., 1]) * d[..., 1]  # times the limb's length
-    length = d.norm(dim=-1)
-    return (along >= -_SLACK_CELLS * length) & (along <= (length + _SLACK_CELLS) * length)
+    length: Tensor = d.norm(dim=-1)
+    between: Tensor = (along >= -_SLACK_CELLS * length) & (along <= (length + _SLACK_CELLS) * length)
+    return between
 
 
 def _average_instances(units: Tensor, cell_indices: Tensor, inside: Tensor, num_cells: int) -> Tensor:
