@@ -36,7 +36,9 @@ class PoseDataset:
     """Samples of annotated instances or of whole images, from one or more sources.
 
     A sample is requested by `SampleKey(epoch, index)`. Its random numbers follow from (seed, epoch, index) alone, so
-    batches do not depend on the number of workers. Keypoints of every source are mapped to `skeleton` by name.
+    batches do not depend on the number of workers. Requested by a whole number, as a plain loader of torch does, it is
+    that of the next epoch each time, in any worker: the first time of epoch 0, then of epoch 1. Keypoints of every
+    source are mapped to `skeleton` by name.
 
     Args:
         sources: one source or several, built or as config dicts; their records follow each other in this order.
@@ -108,6 +110,8 @@ class PoseDataset:
         self._apply_limit(limit, undetected)
         self.image_cache = ImageCache(image_cache_size)
         self.max_skipped = max_skipped
+        # Shared memory: a plain loader starts new workers in each epoch, which must know how often a sample was used.
+        self._num_requests = torch.zeros(len(self.records), dtype=torch.int32).share_memory_()
         self._unreadable_flags: torch.Tensor | None = None
         if max_skipped:
             # Shared memory: every loader worker marks samples here, so that all of them count together.
@@ -178,12 +182,13 @@ class PoseDataset:
         return len(self.records)
 
     def __getitem__(self, key: SampleKey | int) -> Sample:
-        """Return the sample of a key, or of an index in epoch 0; the next readable one where its image is skipped.
+        """Return the sample of a key, or of an index in its next epoch; the next readable one if its image is skipped.
 
         Raises:
+            IndexError: there is no sample of that index, as loops over a sequence expect.
             ImageError: an image cannot be read and `max_skipped` allows no further one, or no image can be read.
         """
-        epoch, first = key if isinstance(key, tuple) else (0, key)
+        epoch, first = key if isinstance(key, tuple) else self._count_request(key)
         # Every request returns a sample, so batches keep their size and the other samples their keys.
         for offset in range(len(self)):
             index = (first + offset) % len(self)
@@ -192,6 +197,15 @@ class PoseDataset:
             except ImageError as error:
                 self._skip_sample(index, error)
         raise ImageError(f'none of {len(self):,} samples has an image that can be read; check the folder of the images')
+
+    def _count_request(self, index: int) -> SampleKey:
+        """Return the key of a sample that is requested by its index: in epoch n, if it was n times before."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'sample {index} of a data set of {len(self):,} samples')
+        index %= len(self)
+        epoch = int(self._num_requests[index])
+        self._num_requests[index] += 1
+        return SampleKey(epoch, index)
 
     def _apply_pipeline(self, key: SampleKey) -> Sample:
         sample = self.load_raw_sample(key)

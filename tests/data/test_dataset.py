@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from poseplug.config.build import build_dataset
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.core.sample import Record, SampleKey
+from poseplug.data.collate import collate
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.engine import launch
@@ -73,6 +75,27 @@ def test_a_sample_follows_from_seed_epoch_and_index_alone(tiny_config):
     assert not np.array_equal(a.image_to_input, one[SampleKey(5, 2)].image_to_input)
     assert not np.array_equal(a.image_to_input, other[SampleKey(4, 2)].image_to_input)
     assert not np.array_equal(one[SampleKey(4, 2)].rng.random(4), one[SampleKey(4, 3)].rng.random(4))
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_a_plain_loader_of_torch_augments_anew_in_each_epoch(tiny_config, num_workers):
+    cfg = tiny_config()
+    dataset = build_dataset(cfg, cfg.train_dataloader.dataset)
+    loader = DataLoader(dataset, batch_size=5, num_workers=num_workers, collate_fn=collate)
+    epochs = [torch.cat([batch.images for batch in loader]) for _ in range(3)]
+    assert not any(a.equal(b) for i, a in enumerate(epochs) for b in epochs[:i])
+    for epoch, images in enumerate(epochs):
+        expected = [dataset[SampleKey(epoch, index)] for index in range(len(dataset))]
+        assert collate(expected).images.equal(images)
+
+
+def test_a_loop_over_a_data_set_ends_and_negative_indices_count_from_its_end(tiny_config):
+    cfg = tiny_config()
+    dataset = build_dataset(cfg, cfg.train_dataloader.dataset)
+    assert [sample.key.sample_index for sample in dataset] == list(range(10))
+    assert dataset[-1].key == (1, 9)
+    with pytest.raises(IndexError, match='sample 10 of a data set of 10 samples'):
+        dataset[10]
 
 
 def test_every_instance_is_the_first_of_a_sample_and_an_image_is_one_sample(image_file):

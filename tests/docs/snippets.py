@@ -30,6 +30,7 @@ from poseplug.__main__ import main
 from poseplug.cli.options import parse_cfg_option
 from poseplug.config.load import load_config
 from tests.conftest import ROOT, bottom_up_options, format_cli_options, tiny_options
+from tests.starter.animals import write_coco_animals, write_yolo_animals
 
 Mode = Literal['run', 'tiny', 'config', 'checked', 'not run']
 
@@ -122,6 +123,8 @@ class PageRunner:
 
     def get_tiny_arguments(self, arguments: list[str]) -> list[str]:
         """The options that make the run of a command tiny; the command's own options count."""
+        if any(word.endswith('_project/config.py') for word in arguments):
+            return list_project_options(arguments)
         config = next((word for word in arguments if word.startswith('configs/') and word.endswith('.py')), '')
         if not config or arguments[0] not in _TRAINING_COMMANDS:
             return []
@@ -133,6 +136,13 @@ class PageRunner:
         replaced = {key for key in options if any(key.startswith(name.removesuffix('.type') + '.') for name in own)}
         options = {key: value for key, value in options.items() if key not in own | replaced}
         return format_cli_options(keep_known_options(config, options))
+
+
+def list_project_options(arguments: list[str]) -> list[str]:
+    """The options that make a command on the config of `poseplug init` tiny."""
+    steps = {} if '--epochs' in arguments else {'train_cfg.max_steps': 2}
+    workers = {f'{split}_dataloader.num_workers': 0 for split in ('train', 'val', 'test')}
+    return format_cli_options({**steps, **workers})
 
 
 def keep_known_options(config: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +231,7 @@ def check_arguments(arguments: list[str]) -> None:
 
 
 def prepare_folder(folder: Path, lsp_like: Path, coco_like: Path) -> None:
-    """Fill a folder with what the pages name: configs, two data sets, images, and a video."""
+    """Fill a folder with what the pages name: configs, data sets of people and animals, images, and a video."""
     import cv2
 
     for name in ('configs', 'tools', 'demo', 'poseplug'):
@@ -230,6 +240,8 @@ def prepare_folder(folder: Path, lsp_like: Path, coco_like: Path) -> None:
     (folder / 'data/synthetic').symlink_to(lsp_like)
     (folder / 'data/synthetic_people').symlink_to(coco_like)
     images = [cv2.imread(str(file)) for file in sorted((lsp_like / 'images').glob('*.jpg'))[:3]]
+    write_coco_animals(folder / 'geckos', num_images=10)
+    write_yolo_animals(folder / 'geckos_yolo', num_train=4, num_val=2)
     (folder / 'photos').mkdir()
     for name, image in zip(('photo.jpg', 'photos/a.jpg', 'photos/b.jpg'), images, strict=True):
         cv2.imwrite(str(folder / name), image)
