@@ -13,6 +13,7 @@ VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'poseplug/core/version.py')
 OPTIONAL = {
     'tensorboard': ['tensorboard>=2.15'],
     'timm': ['timm>=1.0'],
+    'completion': ['shtab>=1.7,<2'],
     'hdf5': ['h5py>=3.10,<4'],
     'onnx': ['onnxruntime>=1.18'],
     'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
@@ -103,6 +104,8 @@ setup(
             'onnx>=1.16',
             'onnxruntime>=1.18',
             'h5py>=3.10,<4',
+            'jsonschema>=4.20,<5',
+            'shtab>=1.7,<2',
         ],
     },
     entry_points={
