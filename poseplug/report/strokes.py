@@ -34,8 +34,9 @@ def clip_segment(
         The ends of the part, which are the same arrays where they lie within; None if the segment lies outside.
     """
     step = b - a
-    # A direction along an axis never crosses the borders of that axis: its fractions are -inf and inf, or all outside.
-    with np.errstate(divide='ignore', invalid='ignore'):
+    # A direction along an axis, exactly or but for the smallest of numbers, never crosses the borders of that axis: its
+    # fractions are -inf and inf, or all outside.
+    with np.errstate(divide='ignore', over='ignore', invalid='ignore'):
         crossings = np.sort(np.stack([(low - a) / step, (high - a) / step]), axis=0)
     is_along = step == 0
     if (is_along & ((a < low) | (a > high))).any():
