@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['POSES_CSV_COLUMNS', 'POSE_ARRAYS', 'Poses', 'read_poses_csv', 'write_poses_csv']
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,6 +184,31 @@ class Poses:
                 instance['box_xyxy'] = [round(float(value), 2) for value in poses.boxes[n]]
             instances.append(instance)
         return instances
+
+    @classmethod
+    def from_dicts(cls, instances: Sequence[Mapping[str, Any]], num_keypoints: int) -> Poses:
+        """Convert the dicts of result files back.
+
+        Args:
+            instances: as `to_dicts` returns them.
+            num_keypoints: K, for poses without instances.
+
+        Example:
+            >>> Poses.from_dicts([{'score': 0.8, 'keypoints': [[10.0, 20.12, 0.9]]}], 1).keypoints.tolist()
+            [[[10.0, 20.12]]]
+        """
+        if not instances:
+            return cls.empty(num_keypoints)
+        table = np.array([instance['keypoints'] for instance in instances], dtype=float)
+        scores = np.array([instance['score'] for instance in instances], dtype=float)
+        boxes, ids = ([each.get(name) for each in instances] for name in ('box_xyxy', 'id'))
+        return cls(
+            table[..., :2],
+            table[..., 2],
+            scores,
+            boxes=None if None in boxes else np.array(boxes, dtype=float),
+            ids=None if None in ids else np.array(ids),
+        )
 
     def to_rows(self, image_name: str, skeleton: Skeleton) -> Iterable[dict[str, Any]]:
         """Yield one table row per keypoint: image, instance, keypoint, x, y and score.

@@ -36,7 +36,8 @@ from poseplug.files.images import read_image_bytes
 from poseplug.files.jsonable import to_json_values
 from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_records import build_result_header
-from poseplug.report.draw import EDGE_COLOR, SIDE_COLORS, Color, keypoint_sides, limb_side
+from poseplug.report.draw import EDGE_COLOR
+from poseplug.report.drawing_style import SIDE_COLORS, Color, keypoint_sides, limb_side
 from poseplug.report.heatmaps import draw_heatmap_strips
 
 _LOGGER = logging.getLogger('poseplug')

@@ -25,6 +25,7 @@ from poseplug.predict.input_checks import track_many
 from poseplug.predict.input_files import InputListing, choose_output_names
 from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.predictor import Predictor
+from poseplug.predict.result_exports import check_result_formats, export_results, list_export_files
 from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines
 from poseplug.predict.result_records import build_result_header
 from poseplug.predict.video import is_video, predict_clip
@@ -79,6 +80,8 @@ class PredictionWriter:
         guard = guard or InputGuard(listing.files)
         guard.check_outputs(out / f'{RESULTS_STEM}.{suffix}' for suffix in ('json', 'jsonl.partial', 'csv'))
         self.names = dict(zip(listing.files, choose_output_names(listing, out, guard), strict=True))
+        check_result_formats(options.formats)
+        guard.check_outputs(list_export_files(options.formats, out, self.names.values()))
         self.file_counts: Counter[str] = Counter()
         self.num_done = 0
         self.skipped: dict[Path, str] = {}
@@ -97,6 +100,8 @@ class PredictionWriter:
         if self._csv_file is not None:
             self._csv_file.__exit__(None, None, None)
             self.file_counts['results.csv'] = 1
+        if kind is None:
+            self._export_results()
         if kind is not None:
             _LOGGER.warning(
                 'ended early: %d of %d inputs are in %s', self.num_done, len(self.names), self.lines.json_file
@@ -105,6 +110,14 @@ class PredictionWriter:
             _LOGGER.warning(
                 'skipped: %d of %d inputs; %s lists them', len(self.skipped), len(self.names), self.lines.json_file
             )
+
+    def _export_results(self) -> None:
+        """Write the complete results in the other forms that the options name."""
+        if self.options.formats:
+            names = {self.listing.get_title(file): name for file, name in self.names.items()}
+            skeleton, threshold = self.predictor.skeleton, self.options.threshold
+            for name in export_results(self.options.formats, self.out, skeleton, names, threshold):
+                self.file_counts[name] = 1
 
     def process_files(self, files: Sequence[Path], boxes: Sequence[Any] | None) -> Iterator[str]:
         """Predict and draw every image, then every video.
@@ -241,7 +254,8 @@ class PredictionWriter:
     def describe_outputs(self) -> list[str]:
         """What was written, such as ['2 skeletons', '1 video', 'results.json']."""
         return [
-            kind if kind.startswith('results') else _count_noun(count, kind) for kind, count in self.file_counts.items()
+            kind if kind.startswith('results') or kind.endswith('/') else _count_noun(count, kind)
+            for kind, count in self.file_counts.items()
         ]
 
 

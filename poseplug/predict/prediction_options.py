@@ -22,6 +22,7 @@ class PredictionOptions:
         smoother: config of the smoother, `dict(type=..., **settings)`; None for no smoothing.
         draw_video: write a video with the drawn poses.
         save_csv: write a table of all keypoints.
+        formats: names of further forms that the results are written in; see `RESULT_FORMATS`.
         threshold: keypoints with a lower score are not drawn.
         detector_interval: a detector runs on one of every so many predicted frames; in between, boxes follow the poses.
         batch_size: instances that go through the network at once.
@@ -33,6 +34,7 @@ class PredictionOptions:
     smoother: Mapping[str, Any] | None = None
     draw_video: bool = True
     save_csv: bool = False
+    formats: tuple[str, ...] = ()
     threshold: float = 0.05
     detector_interval: int = 1
     batch_size: int = 32

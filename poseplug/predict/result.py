@@ -16,10 +16,12 @@ import numpy as np
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.skeleton import Skeleton
+from poseplug.files import parquet_table
 from poseplug.files.jsonable import to_json_values
 from poseplug.files.output_guard import check_outputs
 from poseplug.predict import result_formats
 from poseplug.report.draw import MIN_SIDE_PX, draw_poses
+from poseplug.report.drawing_style import DrawingStyle
 
 _DEFAULT_THRESHOLD = 0.05  # of keypoints that are drawn or exported as visible, as of `poseplug predict`
 
@@ -76,17 +78,40 @@ class Result(Poses):
         """The pixels (H, W, 3) uint8, BGR, upright; those of a file are read again, so that results stay small."""
         return self.read_pixels()
 
-    def plot(self, threshold: float = _DEFAULT_THRESHOLD, min_side_px: int = MIN_SIDE_PX) -> np.ndarray:
+    def plot(
+        self,
+        threshold: float = _DEFAULT_THRESHOLD,
+        min_side_px: int = MIN_SIDE_PX,
+        style: DrawingStyle | None = None,
+    ) -> np.ndarray:
         """Draw the instances on a copy of the image.
 
         Args:
             threshold: minimum score of a keypoint that is drawn.
             min_side_px: as for `draw_poses`.
+            style: colors, widths, boxes and labels, as in `DrawingStyle(coloring='keypoints', labels=('score',))`;
+                None for the default.
 
         Returns:
             (H', W', 3) uint8, BGR.
         """
-        return draw_poses(self.image, self.poses, self.skeleton, threshold, min_side_px)
+        return draw_poses(self.image, self.poses, self.skeleton, threshold, min_side_px, style)
+
+    def show(self, threshold: float = _DEFAULT_THRESHOLD, style: DrawingStyle | None = None) -> None:
+        """Show the drawing in the image viewer of this machine.
+
+        Args:
+            threshold: as for `plot`.
+            style: as for `plot`.
+
+        Raises:
+            ConfigError: there is no viewer.
+        """
+        from PIL import Image, ImageShow
+
+        drawn = self.plot(threshold, style=style)
+        if not ImageShow.show(Image.fromarray(drawn[..., ::-1]), title=self.path.name):
+            raise ConfigError("no image viewer can be started; write the drawing to a file: result.save('drawn.jpg')")
 
     def save(self, file: str | Path, threshold: float = _DEFAULT_THRESHOLD) -> Path:
         """Write the result in the form that the suffix of a file names.
@@ -174,6 +199,22 @@ class Result(Poses):
         """
         return result_formats.build_dataframe(list(self.to_rows(str(self.path), self.skeleton)))
 
+    def to_parquet(self, file: str | Path) -> Path:
+        """Write a table with a row per keypoint, as `to_csv` has, to a Parquet file.
+
+        Args:
+            file: path of the file.
+
+        Raises:
+            ConfigError: neither pyarrow nor polars is installed, the file would overwrite the image, or cannot be
+                written.
+        """
+        file = Path(file)
+        check_outputs([self.path], [file], 'to_parquet')
+        with parquet_table.ParquetTable(file, parquet_table.IMAGE_COLUMNS) as table:
+            table.add_rows(self.to_rows(str(self.path), self.skeleton))
+        return file
+
     def to_openpose(self, skeleton: Skeleton | None = None) -> dict[str, Any]:
         """Convert to the content of an OpenPose JSON file.
 
@@ -199,3 +240,22 @@ class Result(Poses):
             threshold: keypoints that score less are left out.
         """
         return result_formats.build_labelme(self.poses, self.skeleton, self.path.name, self.image_size, threshold)
+
+    def to_cvat(self, threshold: float = _DEFAULT_THRESHOLD) -> str:
+        """Convert to the content of a CVAT file (XML for images 1.1): skeletons to be corrected by hand.
+
+        Args:
+            threshold: keypoints that score less are written as `outside`.
+        """
+        elements = result_formats.format_cvat_image(
+            self.poses, self.skeleton, self.path.name, self.image_size, threshold
+        )
+        return result_formats.wrap_cvat_images([elements], self.skeleton)
+
+    def to_supervision(self) -> Any:
+        """Convert to the `KeyPoints` of supervision.
+
+        Raises:
+            ConfigError: supervision is not installed.
+        """
+        return result_formats.build_supervision(self.poses)

@@ -1,13 +1,15 @@
-"""Instances of an image in the forms of other tools: COCO, tables, OpenPose, YOLO-pose and LabelMe."""
+"""Instances of an image in the forms of other tools: COCO, tables, OpenPose, YOLO-pose, LabelMe, CVAT, supervision."""
 
 from __future__ import annotations
 
 import csv
+import inspect
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from poseplug.core.skeleton import Skeleton
 
 _OPENPOSE_VERSION = 1.3
 _LABELME_VERSION = '5.0.1'
+_CVAT_LABEL = 'person'
 _DATAFRAME_PACKAGES = ('pandas', 'polars')
 
 
@@ -139,3 +142,68 @@ def _build_shape(label: str, group_id: int, shape_type: str, points: np.ndarray)
     """One shape of a LabelMe file."""
     positions = points.astype(float).round(2).tolist()
     return {'label': label, 'points': positions, 'group_id': group_id, 'shape_type': shape_type, 'flags': {}}
+
+
+def format_cvat_image(
+    poses: Poses, skeleton: Skeleton, image_name: str, image_size: tuple[int, int], threshold: float, image_id: int = 0
+) -> str:
+    """Format the instances of an image as an element of a CVAT file.
+
+    Args:
+        poses: N instances, in px.
+        skeleton: of the poses.
+        image_name: of the image.
+        image_size: (width, height).
+        threshold: keypoints that score less are `outside`, as CVAT calls what is not labeled.
+        image_id: of the image in the file.
+    """
+    name, (width, height) = quoteattr(image_name), image_size
+    lines = [f'  <image id="{image_id}" name={name} width="{width}" height="{height}">']
+    for n in range(len(poses)):
+        lines.append(f'    <skeleton label={quoteattr(_CVAT_LABEL)} source="auto" z_order="0">')
+        for keypoint, (x, y), score in zip(
+            skeleton.keypoints, poses.keypoints[n], poses.keypoint_scores[n], strict=True
+        ):
+            outside = int(not score >= threshold)
+            label = quoteattr(keypoint)
+            lines.append(
+                f'      <points label={label} outside="{outside}" occluded="0" points="{x:.2f},{y:.2f}"></points>'
+            )
+        lines.append('    </skeleton>')
+    return '\n'.join([*lines, '  </image>', ''])
+
+
+def wrap_cvat_images(images: Iterable[str], skeleton: Skeleton) -> str:
+    """Return the content of a CVAT file with these elements."""
+    return ''.join(iterate_cvat_file(images, skeleton))
+
+
+def iterate_cvat_file(images: Iterable[str], skeleton: Skeleton) -> Iterator[str]:
+    """Yield a CVAT file in parts, from the elements of its images."""
+    yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta><job><labels>\n'
+    yield f'    <label><name>{_CVAT_LABEL}</name><type>skeleton</type></label>\n'
+    for keypoint in skeleton.keypoints:
+        name = escape(keypoint)
+        yield f'    <label><name>{name}</name><type>points</type><parent>{_CVAT_LABEL}</parent></label>\n'
+    yield '  </labels></job></meta>\n'
+    yield from images
+    yield '</annotations>\n'
+
+
+def build_supervision(poses: Poses) -> Any:
+    """Build the `KeyPoints` of supervision from N instances.
+
+    Raises:
+        ConfigError: supervision is not installed.
+    """
+    if not find_spec('supervision'):
+        raise ConfigError('to_supervision needs supervision, which is not installed; pip install supervision')
+    arrays = poses.numpy()
+    key_points = import_module('supervision').KeyPoints
+    has_new_name = 'keypoint_confidence' in inspect.signature(key_points).parameters
+    scores = np.asarray(arrays.keypoint_scores, np.float32)
+    return key_points(
+        xy=np.asarray(arrays.keypoints, np.float32),
+        class_id=np.zeros(len(poses), int),
+        **{'keypoint_confidence' if has_new_name else 'confidence': scores},
+    )

@@ -7,23 +7,19 @@ __all__ = [
     'EDGE_COLOR',
     'MIN_SIDE_PX',
     'SHEET_COLOR',
-    'SIDE_COLORS',
     'TEXT_COLOR',
-    'Color',
     'draw_contact_sheet',
+    'draw_instance_labels',
     'draw_poses',
     'draw_text_line',
     'enlarge_image',
-    'keypoint_sides',
     'letterbox_image',
-    'limb_side',
     'limb_width_px',
     'scale_points',
     'to_uint8',
 ]
 
 import math
-import re
 from collections.abc import Sequence
 
 import cv2
@@ -32,12 +28,9 @@ import numpy as np
 from poseplug.core.errors import ImageError, MismatchError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
+from poseplug.report.drawing_style import Color, DrawingStyle, Palette
 from poseplug.report.strokes import draw_box, draw_dot, draw_line
 
-Color = tuple[int, int, int]  # BGR
-
-# distinct for color-blind readers, and light enough for dark images
-SIDE_COLORS: dict[str, Color] = {'left': (40, 150, 255), 'right': (255, 170, 40), 'middle': (120, 230, 120)}
 EDGE_COLOR: Color = (20, 20, 20)
 SHEET_COLOR: Color = (32, 32, 32)
 TEXT_COLOR: Color = (225, 225, 225)
@@ -45,6 +38,7 @@ MIN_SIDE_PX = 480  # longer side from which on a skeleton looks crisp
 CAPTION_HEIGHT_PX = 20  # below an image of a sheet
 _SHEET_GAP_PX = 4
 _MAX_CELL_PX = 320
+_TEXT_SCALE_SIDE_PX = 900  # longer side of an image on which labels are written at OpenCV's font scale 1
 _LIMBS_PER_EXTENT = 50  # widths of a limb that the larger extent of an instance holds
 
 
@@ -54,6 +48,7 @@ def draw_poses(
     skeleton: Skeleton,
     threshold: float = 0.0,
     min_side_px: int = MIN_SIDE_PX,
+    style: DrawingStyle | None = None,
 ) -> np.ndarray:
     """Draw the skeletons of all instances, and their boxes if there are any, on a copy of an image.
 
@@ -65,6 +60,7 @@ def draw_poses(
         skeleton: The skeleton of the poses.
         threshold: Lowest score of a drawn keypoint.
         min_side_px: An image whose longer side is shorter is enlarged by a whole number first; 0 never enlarges.
+        style: Colors, widths, boxes and labels; None for the default.
 
     Returns:
         (H', W', 3) uint8, BGR.
@@ -86,29 +82,67 @@ def draw_poses(
             f'the poses have {poses.keypoints.shape[1]} keypoints but skeleton {skeleton.name!r} has {len(skeleton)}; '
             f'draw them with the skeleton that they were predicted with'
         )
-    sides = keypoint_sides(skeleton)
+    style = style or DrawingStyle()
+    palette = Palette.build(skeleton, style)
     for index in range(len(poses)):
         points = scale_points(np.asarray(poses.keypoints[index], dtype=float), factor)
         mask = _drawn_keypoint_mask(poses, index, threshold)
-        _draw_instance(canvas, points, mask, skeleton, sides, limb_width_px(points[mask], canvas))
-    for box in [] if poses.boxes is None else poses.boxes:
+        width_px = max(1, round(style.width_factor * limb_width_px(points[mask], canvas)))
+        colors = palette if style.coloring != 'instances' else palette.paint_instance(poses, index)
+        _draw_instance(canvas, points, mask, skeleton, colors, width_px)
+    for box in [] if poses.boxes is None or not style.draws_boxes else poses.boxes:
         draw_box(canvas, scale_points(np.asarray(box, dtype=float).reshape(2, 2), factor), TEXT_COLOR)
+    if style.labels:
+        draw_instance_labels(canvas, poses, factor, threshold, style.labels)
     return canvas
 
 
 def _draw_instance(
-    canvas: np.ndarray, points: np.ndarray, drawn_mask: np.ndarray, skeleton: Skeleton, sides: list[str], width_px: int
+    canvas: np.ndarray, points: np.ndarray, drawn_mask: np.ndarray, skeleton: Skeleton, colors: Palette, width_px: int
 ) -> None:
     """One instance, points (K, 2) in pixels of the canvas: dark edges below everything, then limbs, then keypoints."""
-    limbs = [(a, b) for a, b in skeleton.limb_indices if drawn_mask[a] and drawn_mask[b]]
+    limbs = [
+        (a, b, color)
+        for (a, b), color in zip(skeleton.limb_indices, colors.limbs, strict=True)
+        if drawn_mask[a] and drawn_mask[b]
+    ]
     radius = max(2, round(0.9 * width_px))
-    for a, b in limbs:
+    for a, b, _ in limbs:
         draw_line(canvas, points[a], points[b], EDGE_COLOR, width_px + 2)
-    for a, b in limbs:
-        draw_line(canvas, points[a], points[b], SIDE_COLORS[limb_side(sides[a], sides[b])], width_px)
-    for k in np.flatnonzero(drawn_mask):
+    for a, b, color in limbs:
+        draw_line(canvas, points[a], points[b], color, width_px)
+    for k in np.flatnonzero(drawn_mask).tolist():
         draw_dot(canvas, points[k], EDGE_COLOR, radius + 1)
-        draw_dot(canvas, points[k], SIDE_COLORS[sides[k]], radius)
+        draw_dot(canvas, points[k], colors.keypoints[k], radius)
+
+
+def draw_instance_labels(
+    canvas: np.ndarray, poses: Poses, factor: float, threshold: float, labels: Sequence[str] = ('id',)
+) -> None:
+    """Write ids or scores above the boxes around the drawn keypoints, in place.
+
+    Args:
+        canvas: (H, W, 3) uint8.
+        poses: N instances, in pixels of the image.
+        factor: by which the canvas is larger than the image.
+        threshold: lowest score of a drawn keypoint.
+        labels: 'id', which instances without ids lack, and 'score'.
+    """
+    font_scale = max(canvas.shape[:2]) / _TEXT_SCALE_SIDE_PX
+    top = round(24 * font_scale)  # so that the text of an instance at the upper border stays visible
+    for n in range(len(poses)):
+        mask = _drawn_keypoint_mask(poses, n, threshold)
+        if not mask.any():
+            continue
+        values = {'id': '' if poses.ids is None else str(int(poses.ids[n])), 'score': f'{poses.instance_scores[n]:.2f}'}
+        text = ' '.join(filter(None, (values[label] for label in labels)))
+        # An instance may begin far outside; its label stays visible, and within OpenCV's integers.
+        corner = np.asarray(poses.keypoints[n], dtype=float)[mask].min(axis=0)
+        x, y = np.clip(scale_points(corner, factor), 0, canvas.shape[1::-1])
+        origin = (round(float(x)), max(round(float(y)) - 3, top))
+        for color, width in ((EDGE_COLOR, 4), (TEXT_COLOR, 1)):
+            thickness = max(1, round(width * font_scale))
+            cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
 
 
 def _drawn_keypoint_mask(poses: Poses, instance_index: int, threshold: float) -> np.ndarray:
@@ -131,36 +165,6 @@ def limb_width_px(points: np.ndarray, canvas: np.ndarray) -> int:
     extent = float(np.ptp(points, axis=0).max()) if len(points) > 1 else 0.0
     reference = extent or 0.3 * max(canvas.shape[:2])
     return int(np.clip(round(reference / _LIMBS_PER_EXTENT), 1, 16))
-
-
-def keypoint_sides(skeleton: Skeleton) -> list[str]:
-    """Find the side of every keypoint: 'left' or 'right' for flip pairs, 'middle' for the others.
-
-    The names tell which one of a pair is the left one; without a hint in the names it is the first.
-
-    Returns:
-        (K,) sides in the order of the skeleton.
-    """
-    sides = ['middle'] * len(skeleton)
-    for a, b in skeleton.flip_pairs:
-        first_is_right = _has_side_word(a, 'right') or _has_side_word(b, 'left')
-        left, right = (b, a) if first_is_right else (a, b)
-        sides[skeleton.index(left)], sides[skeleton.index(right)] = 'left', 'right'
-    return sides
-
-
-def _has_side_word(keypoint: str, side: str) -> bool:
-    """Whether a name holds 'left' or 'right', or its first letter, as a separate word."""
-    words = re.split(r'[^a-z]+', keypoint.lower())
-    return side in words or side[0] in words or keypoint.lower().startswith(side)
-
-
-def limb_side(a: str, b: str) -> str:
-    """Return the side of a limb from the sides of its two ends: a limb across the body is in the middle."""
-    if a == b:
-        return a
-    ends = frozenset((a, b))
-    return {frozenset(('left', 'middle')): 'left', frozenset(('right', 'middle')): 'right'}.get(ends, 'middle')
 
 
 # --- sheets -----------------------------------------------------------------------------------------------------------

@@ -19,15 +19,8 @@ import torch
 
 from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.limb_scores import PeakPairs, enumerate_peak_pairs, find_limbs, match_pairs
-from poseplug.report.draw import (
-    EDGE_COLOR,
-    SIDE_COLORS,
-    TEXT_COLOR,
-    draw_contact_sheet,
-    draw_poses,
-    keypoint_sides,
-    to_uint8,
-)
+from poseplug.report.draw import EDGE_COLOR, TEXT_COLOR, draw_contact_sheet, draw_poses, to_uint8
+from poseplug.report.drawing_style import SIDE_COLORS, keypoint_sides
 from poseplug.report.heatmaps import (
     HEATMAP_COLORMAP,
     blend_colors,

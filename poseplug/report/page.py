@@ -42,7 +42,8 @@ from poseplug.report.charts import (
     render_bar_chart,
     render_line_chart,
 )
-from poseplug.report.draw import MIN_SIDE_PX, SIDE_COLORS, draw_poses, letterbox_image
+from poseplug.report.draw import MIN_SIDE_PX, draw_poses, letterbox_image
+from poseplug.report.drawing_style import SIDE_COLORS
 from poseplug.report.heatmaps import draw_heatmap_strips
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from poseplug.deploy.server import (
 )
 from poseplug.files.images import read_image_bytes
 from poseplug.predict.result_records import build_result_header
-from poseplug.report.draw import keypoint_sides
+from poseplug.report.drawing_style import keypoint_sides
 from poseplug.report.heatmaps import draw_heatmap_strips
 from tests.conftest import ROOT
 

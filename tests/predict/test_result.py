@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageShow
 
 from poseplug import Poses, Result, get_skeleton
 from poseplug.core.errors import ConfigError
@@ -180,3 +181,28 @@ def test_no_instances_have_empty_exports(predictor, file):
     assert result.to_labelme()['shapes'] == []
     assert result.to_csv() == 'image,instance,keypoint,x,y,score\n'
     assert result.plot().shape[2] == 3
+
+
+def test_labels_for_cvat_are_read_back(result, file, tmp_path):
+    (tmp_path / 'annotations.xml').write_text(result.to_cvat(threshold=0.0))
+    labels = read_labels(tmp_path / 'annotations.xml')
+    assert labels.content['categories'][0]['keypoints'] == list(result.skeleton.keypoints)
+    table = read_keypoints(tmp_path / 'annotations.xml')
+    assert np.allclose(table[..., :2], result.keypoints, atol=0.01)
+    (tmp_path / 'annotations.xml').write_text(result.to_cvat(threshold=2.0))
+    assert read_labels(tmp_path / 'annotations.xml').content['annotations'] == []
+
+
+def test_a_result_is_shown_by_the_viewer_of_the_machine(monkeypatch, result):
+    shown = []
+    monkeypatch.setattr(ImageShow, 'show', lambda image, title: shown.append((image.size, title)) or True)
+    result.show()
+    assert shown == [(result.plot().shape[1::-1], '0012.jpg')]
+    monkeypatch.setattr(ImageShow, 'show', lambda image, title: False)
+    with pytest.raises(ConfigError, match='no image viewer'):
+        result.show()
+
+
+def test_a_parquet_file_never_overwrites_the_image(result, file):
+    with pytest.raises(ConfigError, match='would be overwritten'):
+        result.to_parquet(file)

@@ -1,20 +1,20 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from poseplug.core.errors import ImageError, MismatchError
+from poseplug.core.errors import ConfigError, ImageError, MismatchError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.report.draw import (
     CAPTION_HEIGHT_PX,
-    SIDE_COLORS,
     draw_contact_sheet,
     draw_poses,
-    keypoint_sides,
-    limb_side,
     limb_width_px,
     to_uint8,
 )
+from poseplug.report.drawing_style import SIDE_COLORS, DrawingStyle, keypoint_sides, limb_side, rainbow_colors
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
 
@@ -157,3 +157,35 @@ def test_captions_that_do_not_match_the_images_are_an_error():
         draw_contact_sheet([gray_image(), gray_image()], captions=['one'])
     with pytest.raises(ImageError, match='at least one image'):
         draw_contact_sheet([])
+
+
+@pytest.mark.parametrize('coloring', ['keypoints', 'instances'])
+def test_a_style_colors_limbs_or_instances(coloring):
+    style = DrawingStyle(coloring=coloring)
+    image = draw_poses(gray_image(), build_poses([(100, 250), (400, 250)]), PAIR, style=style)
+    first, last = rainbow_colors(2)
+    colors = (first, last) if coloring == 'keypoints' else (rainbow_colors(7)[0],) * 2
+    assert tuple(image[250, 100]) == colors[0]
+    assert tuple(image[250, 400]) == colors[1]
+    assert tuple(image[250, 250]) == (rainbow_colors(1)[0] if coloring == 'keypoints' else colors[0])
+
+
+def test_a_style_makes_limbs_thicker_leaves_boxes_out_and_writes_labels():
+    poses = replace(build_poses([(100, 250), (400, 250)]), boxes=np.array([[20, 20, 480, 480]]))
+    drawn = draw_poses(gray_image(), poses, PAIR)
+    bare = draw_poses(gray_image(), poses, PAIR, style=DrawingStyle(draws_boxes=False))
+    thick = draw_poses(gray_image(), poses, PAIR, style=DrawingStyle(draws_boxes=False, width_factor=3))
+    labeled = draw_poses(gray_image(), poses, PAIR, style=DrawingStyle(draws_boxes=False, labels=('score',)))
+    assert (drawn[20] != 90).any()
+    assert (bare[20] == 90).all()
+    widths = [(image[:, 250] != 90).any(axis=1).sum() for image in (bare, thick)]
+    assert widths[1] > 2 * widths[0]
+    changed = np.argwhere((labeled != bare).any(axis=2))
+    assert len(changed) > 50
+    assert changed[:, 0].max() < 250  # above the keypoints
+
+
+def test_an_impossible_style_is_refused():
+    for settings in (dict(coloring='blue'), dict(width_factor=0), dict(labels='id'), dict(labels=('name',))):
+        with pytest.raises(ConfigError, match='|'.join(settings)):
+            DrawingStyle(**settings)

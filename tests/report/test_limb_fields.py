@@ -10,7 +10,7 @@ from poseplug.fields.grid import Grid
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.limb_scores import PeakPairs
-from poseplug.report.draw import SIDE_COLORS
+from poseplug.report.drawing_style import SIDE_COLORS
 from poseplug.report.limb_fields import (
     colorize_directions,
     draw_candidate_limbs,

@@ -97,13 +97,16 @@ def _predict_stream(args: argparse.Namespace, source: int | str, config: str | N
 
 def _build_options(args: argparse.Namespace) -> PredictionOptions:
     from poseplug.predict.prediction_options import PredictionOptions
+    from poseplug.predict.result_exports import check_result_formats
 
+    check_result_formats(args.format)  # before the model is loaded
     return PredictionOptions(
         frame_interval=args.frame_interval,
         tracker=_get_tracker_config(args),
         smoother={'type': args.smoother} if args.smooth else None,
         draw_video=not args.no_video,
-        save_csv=args.csv,
+        save_csv=args.csv or 'csv' in args.format,
+        formats=tuple(args.format),
         threshold=args.keypoint_threshold,
         detector_interval=args.detector_interval,
         batch_size=args.batch_size,
@@ -221,6 +224,13 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--heatmaps', action='store_true', help='draw the heatmaps of images too, stage by stage')
     parser.add_argument('--json', action='store_true', help='print the results as JSON instead of lines')
     parser.add_argument(
+        '--format',
+        type=_parse_names,
+        default=(),
+        metavar='NAME,...',
+        help='write the results also as coco, coco_results, csv, cvat, labelme, openpose, parquet or yolo',
+    )
+    parser.add_argument(
         '--csv', action='store_true', help='write tables with a row per keypoint: results.csv, and one per video'
     )
     parser.add_argument(
@@ -270,3 +280,7 @@ def _get_tracker_config(args: argparse.Namespace) -> dict[str, Any]:
     prefix = 'track_'
     given = {name: value for name, value in vars(args).items() if name.startswith(prefix) and value is not None}
     return {'type': args.tracker, **{name.removeprefix(prefix): value for name, value in given.items()}}
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(',') if name)
