@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['CheckSettings', 'export_checked']
+__all__ = ['CheckSettings', 'export_checked', 'remove_views']
 
 import functools
 import os
@@ -88,7 +88,7 @@ def export_checked(
     """
     options, check = options or ExportOptions(), check or CheckSettings()
     cfg, weights, name = resolve_model(model, weights)
-    cfg = _remove_views(cfg)
+    cfg = remove_views(cfg)
     estimator = load_model(cfg, weights, 'cpu', weight_kind, map_keypoints)
     crop = collect_crop_settings(estimator, get_test_pipeline(cfg))
     options = replace(options, crop=crop, model_name=name)
@@ -113,8 +113,12 @@ def _list_runtimes(target: str) -> list[str]:
     return [runtime for runtime in _RUNTIMES[target] if find_spec(runtime) is not None]
 
 
-def _remove_views(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """A config whose test pipeline has one view of every image."""
+def remove_views(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config whose test pipeline has one view of every image, as an exported file has.
+
+    Args:
+        cfg: with `test_dataloader`.
+    """
     pipeline = [spec for spec in get_test_pipeline(cfg) if spec.get('type') not in _VIEW_TYPES]
     loader = cfg['test_dataloader']
     return {**cfg, 'test_dataloader': {**loader, 'dataset': {**loader['dataset'], 'pipeline': pipeline}}}

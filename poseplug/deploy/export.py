@@ -144,9 +144,8 @@ def _export_fixed_or_dynamic(module: Any, images: torch.Tensor) -> Any:
         shapes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO},)
         try:
             return export_graph(module, (images,), ['images'], module.output_names, shapes)
-        except torch.onnx.OnnxExporterError as error:
-            reason = str(error).strip().splitlines()[-1]
-            _LOGGER.warning('exported for inputs of one size, since the network does not allow others (%s)', reason)
+        except ConfigError as error:
+            _LOGGER.warning('exported for inputs of one size, since the network does not allow others (%s)', error)
     return export_graph(module, (images,), ['images'], module.output_names)
 
 

@@ -24,6 +24,13 @@ from poseplug.core.errors import CheckpointError, ConfigError, ImageError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.deploy.output_decoding import build_empty_poses, decode_outputs
+from poseplug.deploy.published_layouts import (
+    PublishedLayout,
+    decode_published_outputs,
+    find_published_layout,
+    normalize_images,
+)
+from poseplug.files.onnx_file import read_graph_info
 from poseplug.files.onnx_session import create_onnx_session
 from poseplug.registry.skeletons import get_skeleton
 
@@ -40,13 +47,14 @@ OUTPUT_NAMES = {  # of each kind of model
 
 
 class ExportedModel:
-    """A file of poseplug export, run on the CPU.
+    """A file of poseplug export, or of RTMPose, RTMO or ViTPose as these are published, run on the CPU.
 
     Args:
         file: the ONNX file, or an .xml file of OpenVINO.
         runtime: 'onnxruntime' or 'openvino'.
         threads: number of threads; None leaves it to the runtime.
         profile: record how long each operator takes; see `operator_seconds`.
+        layout: what an ONNX file of RTMPose, RTMO or ViTPose in MMDeploy's layout does not say; None for the defaults.
 
     Attributes:
         settings: metadata of the file: `kind`, `keypoint_names`, `input_size` (width, height), `crop`, the codec's
@@ -63,7 +71,12 @@ class ExportedModel:
     """
 
     def __init__(
-        self, file: str | Path, runtime: Runtime = 'onnxruntime', threads: int | None = None, profile: bool = False
+        self,
+        file: str | Path,
+        runtime: Runtime = 'onnxruntime',
+        threads: int | None = None,
+        profile: bool = False,
+        layout: PublishedLayout | None = None,
     ):
         if runtime not in ('onnxruntime', 'openvino'):
             raise ConfigError(f"runtime is 'onnxruntime' or 'openvino'; got {runtime!r}")
@@ -73,8 +86,10 @@ class ExportedModel:
         import_export_package(runtime)
         try:
             self.runtime_session = session_class(str(file), threads, profile)
-            self.settings: dict[str, Any] = {'kind': 'one_stage', **json.loads(self.runtime_session.read_metadata())}
-            self.output_names = OUTPUT_NAMES[self.settings['kind']]
+            self.settings = _read_settings(Path(file), self.runtime_session.read_metadata(), layout)
+            self.output_names = self.settings.get('output_names') or OUTPUT_NAMES[self.settings['kind']]
+        except ConfigError:
+            raise
         except Exception as error:  # each runtime raises exceptions of its own
             reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
             raise CheckpointError(
@@ -86,7 +101,7 @@ class ExportedModel:
     @property
     def finds_instances(self) -> bool:
         """Whether it predicts all instances of an image, or one that is already located."""
-        return bool(self.settings['kind'] != 'top_down')
+        return self.settings['kind'] not in ('top_down', 'simcc', 'heatmaps')
 
     def __call__(self, images: np.ndarray) -> Poses:
         """Predict the instances of a batch of images.
@@ -103,10 +118,24 @@ class ExportedModel:
         self._check_images(images)
         if not len(images):
             return build_empty_poses(len(self.skeleton))
+        if 'input_name' in self.settings:
+            return decode_published_outputs(self._run_published(images), self.settings)
         if self.settings.get('input_type', 'uint8') != images.dtype.name:
             images = images.astype(np.float32)
         outputs = self.runtime_session.run(images, self.output_names)
         return decode_outputs(outputs, self.settings, self.skeleton)
+
+    def _run_published(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of a published file; one for a fixed number of images is run for so many at once."""
+        inputs, name = normalize_images(images, self.settings), self.settings['input_name']
+        size = self.settings['fixed_batch'] or len(inputs)
+        parts = []
+        for first in range(0, len(inputs), size):
+            part = inputs[first : first + size]
+            padded = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), np.float32)])
+            outputs = self.runtime_session.run(padded, self.output_names, name)
+            parts.append({key: values[: len(part)] for key, values in outputs.items()})
+        return {key: np.concatenate([part[key] for part in parts]) for key in self.output_names}
 
     def _check_images(self, images: Any) -> None:
         """Raise unless the images have the type and the size of the input."""
@@ -131,6 +160,16 @@ class ExportedModel:
         return seconds
 
 
+def _read_settings(file: Path, metadata: str | None, layout: PublishedLayout | None) -> dict[str, Any]:
+    """The settings in the metadata of a file, or those of the published layout that it has."""
+    if metadata is not None:
+        return {'kind': 'one_stage', **json.loads(metadata)}
+    settings = find_published_layout(read_graph_info(file.read_bytes()), layout)
+    if settings is None:
+        raise ValueError('it has no metadata of poseplug, and other outputs than RTMPose, RTMO and ViTPose')
+    return settings
+
+
 def read_settings_skeleton(settings: Mapping[str, Any]) -> Skeleton:
     """Return the skeleton that a file describes; older files have the names of the keypoints alone."""
     names = tuple(settings['keypoint_names'])
@@ -144,12 +183,12 @@ class _OnnxRuntimeSession:
         runtime = import_export_package('onnxruntime')
         self.session = create_onnx_session(runtime, file, threads, profile)
 
-    def read_metadata(self) -> str:
-        metadata: str = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+    def read_metadata(self) -> str | None:
+        metadata: str | None = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         return metadata
 
-    def run(self, images: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-        return dict(zip(names, self.session.run(list(names), {'images': images}), strict=True))
+    def run(self, images: np.ndarray, names: tuple[str, ...], input_name: str = 'images') -> dict[str, np.ndarray]:
+        return dict(zip(names, self.session.run(list(names), {input_name: images}), strict=True))
 
     def operator_seconds(self) -> dict[str, float]:
         file = Path(self.session.end_profiling())
@@ -175,19 +214,23 @@ class _OpenVinoSession:
             options['INFERENCE_NUM_THREADS'] = threads
         self.compiled_model = core.compile_model(network, 'CPU', options)
         self.thread_data = threading.local()
-        self.metadata = network.get_rt_info(['framework', METADATA_KEY]).astype(str)
+        try:
+            self.metadata = network.get_rt_info(['framework', METADATA_KEY]).astype(str)
+        except RuntimeError:  # there is none
+            self.metadata = None
         self.seconds_by_operator: dict[str, float] = {}
         self.profile = profile
 
-    def read_metadata(self) -> str:
-        return self.metadata
+    def read_metadata(self) -> str | None:
+        metadata: str | None = self.metadata
+        return metadata
 
-    def run(self, images: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    def run(self, images: np.ndarray, names: tuple[str, ...], input_name: str = 'images') -> dict[str, np.ndarray]:
         # A request is busy until it has its result: threads that shared one would be refused.
         request = getattr(self.thread_data, 'request', None)
         if request is None:
             request = self.thread_data.request = self.compiled_model.create_infer_request()
-        outputs = request.infer({'images': images})
+        outputs = request.infer({input_name: images})
         for node in request.profiling_info if self.profile else ():
             seconds, kind = node.real_time.total_seconds(), node.node_type
             self.seconds_by_operator[kind] = self.seconds_by_operator.get(kind, 0.0) + seconds

@@ -36,22 +36,28 @@ def export_graph(
         dynamic_shapes: as for `torch.export`; by default the first dimension of every input may have any length.
 
     Raises:
-        ConfigError: the packages of the extra `export` are missing.
+        ConfigError: the packages of the extra `export` are missing, or torch cannot export the module.
     """
     import_export_package('onnxscript')
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter('ignore')  # the exporter uses deprecated parts of its own
-        program = torch.onnx.export(
-            module,
-            examples,
-            dynamo=True,
-            opset_version=OPSET_VERSION,
-            dynamic_shapes=dynamic_shapes or make_dynamic_shapes(examples),
-            input_names=list(input_names),
-            output_names=list(output_names),
-            verbose=False,
-        )
-    assert program is not None
+        try:
+            program: Any = torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                opset_version=OPSET_VERSION,
+                dynamic_shapes=dynamic_shapes or make_dynamic_shapes(examples),
+                input_names=list(input_names),
+                output_names=list(output_names),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[-1]
+            raise ConfigError(
+                f'torch cannot export this network to ONNX: {reason}. Replace the part that it names, or use another '
+                f'--to'
+            ) from error
     return program.model_proto
 
 

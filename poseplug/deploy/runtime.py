@@ -18,11 +18,12 @@ from numpy.typing import ArrayLike
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.crops import fit_image, letterbox_matrix
 from poseplug.core.errors import ConfigError
-from poseplug.core.geometry import Size, fit_matrix, transform_points
+from poseplug.core.geometry import Size, conjugate_about, fit_matrix, scaling_matrix, transform_points
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.setting_checks import check_counts
 from poseplug.data.image_warp import warp_image
 from poseplug.deploy.exported_model import ExportedModel, Runtime
+from poseplug.deploy.published_layouts import PublishedLayout
 from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
 from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes, run_detector
 from poseplug.predict.detectors import Detector
@@ -72,6 +73,7 @@ class ExportedPredictor:
         runtime: 'onnxruntime' or 'openvino'.
         threads: number of threads of the runtime; None leaves it to the runtime.
         detector: finds boxes in images that are given without; see `poseplug.predict.detectors`.
+        layout: as for `ExportedModel`.
 
     Attributes:
         name: of the model and its weights, for result files.
@@ -94,8 +96,9 @@ class ExportedPredictor:
         runtime: Runtime = 'onnxruntime',
         threads: int | None = None,
         detector: Detector | None = None,
+        layout: PublishedLayout | None = None,
     ):
-        self.model = file if isinstance(file, ExportedModel) else ExportedModel(file, runtime, threads)
+        self.model = file if isinstance(file, ExportedModel) else ExportedModel(file, runtime, threads, layout=layout)
         settings = self.model.settings
         check_detector(detector, settings.get('model') or self.model.file_name, self.model.finds_instances)
         self.detector, self.skeleton = detector, self.model.skeleton
@@ -235,6 +238,9 @@ class ExportedPredictor:
             return self._crop_boxes(facts, image, [[0.0, 0.0, *image.size]], 'xyxy')
         if kind == 'fit' and self.model.settings.get('dynamic_size'):
             matrix, size = fit_image(image.size, size, **settings)
+        elif kind == 'top_left':  # resized as OpenCV does, with the padding on the right and at the bottom
+            factor = min(size[0] / image.size[0], size[1] / image.size[1])
+            matrix = conjugate_about(scaling_matrix(factor), (-0.5, -0.5))
         elif kind == 'fit':  # the network was exported for inputs of one size
             matrix = letterbox_matrix(image.size, size)
         else:
@@ -270,7 +276,7 @@ class ExportedPredictor:
             return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)
         inverses = [np.linalg.inv(matrix) for matrix in image.matrices]
         kind = self.model.settings['kind']
-        if kind == 'one_stage':
+        if kind in ('one_stage', 'dets'):
             return boxed_poses_to_image(predictions[0], inverses[0], image.image_size)
         if kind in ('paf', 'tags'):
             return poses_to_image(predictions[0], inverses[0])

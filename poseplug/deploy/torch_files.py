@@ -55,7 +55,7 @@ class _TorchSession:
         self.metadata = metadata.decode() if isinstance(metadata, bytes) else metadata
 
     @torch.inference_mode()
-    def run(self, images: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    def run(self, images: np.ndarray, names: tuple[str, ...], input_name: str = 'images') -> dict[str, np.ndarray]:
         outputs = self.module(torch.from_numpy(images))
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 

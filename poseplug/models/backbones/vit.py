@@ -135,7 +135,7 @@ class ViT(nn.Module):
         """
         patches = self.patch_embed['proj'](images)
         grid = (patches.shape[2], patches.shape[3])
-        self._check_source_indices(len(images), source_indices)
+        self._check_source_indices(images.shape[0], source_indices)
         tokens = patches.flatten(2).transpose(1, 2) + self.position_embedding(grid)
         if self.tokens is not None:
             tokens = self.tokens(tokens)
@@ -263,7 +263,7 @@ class LearnedTokens(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         """Return cells (B, N, embed_dim) with the learned tokens behind them, (B, N + num_tokens, embed_dim)."""
         learned = self.learnt if self.projection is None else self.projection(self.learnt)
-        return torch.cat([cells, learned.to(cells.dtype).expand(len(cells), -1, -1)], dim=1)
+        return torch.cat([cells, learned.to(cells.dtype).expand(cells.shape[0], -1, -1)], dim=1)
 
 
 def _check_attention(attention: str, window_size: Size, num_tokens: int) -> None:

@@ -156,7 +156,7 @@ class MultiHeadNetwork(FieldNetwork):
         expert_of_decoder = torch.tensor([experts.index(name) for name in self.decoders], device=pixels.device)
         if source_indices is None:
             active_index = list(self.decoders).index(self.active_decoder)
-            source_indices = torch.full((len(pixels),), active_index, device=pixels.device)
+            source_indices = torch.full((pixels.shape[0],), active_index, device=pixels.device)
         return (expert_of_decoder[source_indices],)
 
     def source_indices(self, batch: Batch) -> Tensor:

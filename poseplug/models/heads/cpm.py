@@ -171,7 +171,7 @@ class CPMHead(Head):
         height, width = (int(n * self.stride) for n in like.shape[-2:])
         if centers is None:
             middle = [(width - 1) / 2, (height - 1) / 2]
-            centers = torch.tensor([middle], device=like.device).expand(len(like), 2)
+            centers = torch.tensor([middle], device=like.device).expand(like.shape[0], 2)
         gain = -0.5 / self.center_sigma_px**2
         # The Gaussian is separable: one exponent per column and one per row.
         x_exponent = gain * (torch.arange(width, device=like.device) - centers[..., 0, None]) ** 2

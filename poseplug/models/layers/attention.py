@@ -52,14 +52,14 @@ class Windows:
             maps = maps.roll((-self.shift[0], -self.shift[1]), dims=(1, 2))
         # (B, rows, height, columns, width, C) to (B, rows, columns, height, width, C)
         (rows, columns), (height, width) = self.windows_per_axis, self.window
-        tiles = maps.reshape(len(maps), rows, height, columns, width, maps.shape[-1]).transpose(2, 3)
-        return tiles.reshape(len(maps), self.num_windows, self.cells_per_window, maps.shape[-1])
+        tiles = maps.reshape(maps.shape[0], rows, height, columns, width, maps.shape[-1]).transpose(2, 3)
+        return tiles.reshape(maps.shape[0], self.num_windows, self.cells_per_window, maps.shape[-1])
 
     def merge_windows(self, windows: Tensor) -> Tensor:
         """Undo `partition_cells`: windows (B, num_windows, cells_per_window, C) to cells (B, N, C)."""
         (rows, columns), (height, width) = self.windows_per_axis, self.window
-        tiles = windows.reshape(len(windows), rows, columns, height, width, windows.shape[-1]).transpose(2, 3)
-        maps = tiles.reshape(len(windows), rows * height, columns * width, windows.shape[-1])
+        tiles = windows.reshape(windows.shape[0], rows, columns, height, width, windows.shape[-1]).transpose(2, 3)
+        maps = tiles.reshape(windows.shape[0], rows * height, columns * width, windows.shape[-1])
         if any(self.shift):
             maps = maps.roll(self.shift, dims=(1, 2))
         return maps[:, : self.grid[0], : self.grid[1]].flatten(1, 2)
@@ -169,7 +169,7 @@ def compute_window_attention(
         parts[1:] = [torch.cat(pair, dim=2) for pair in zip(parts[1:], means, strict=True)]
     # Windows become samples of a larger batch.
     query, key, value = (x.flatten(0, 1) for x in parts)
-    batch_mask = None if mask is None else mask.repeat(len(queries), 1, 1)
+    batch_mask = None if mask is None else mask.repeat(queries.shape[0], 1, 1)
     mixed = compute_attention(query, key, value, num_heads, batch_mask)
     return windows.merge_windows(mixed.reshape(parts[0].shape))
 

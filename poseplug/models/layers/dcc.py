@@ -136,7 +136,7 @@ class DCC(nn.Module):
         else:
             width, height = self.input_size
             input_box = boxes.new_tensor([[0.0, 0.0, width - 1, height - 1]])
-            low, high = input_box.expand(len(boxes), 4).split(2, dim=1)
+            low, high = input_box.expand(boxes.shape[0], 4).split(2, dim=1)
         fractions = [torch.linspace(0, 1, n, device=boxes.device, dtype=boxes.dtype) for n in self.num_bins]
         x, y = (low[:, i : i + 1] + fractions[i] * (high - low)[:, i : i + 1] for i in range(2))
         return x, y
@@ -153,7 +153,7 @@ class DCC(nn.Module):
         """
         layer = (self.x_code, self.y_code)[axis]
         if not self.dynamic:
-            return layer(self.learnt[axis]).expand(len(offsets), -1, -1)
+            return layer(self.learnt[axis]).expand(offsets.shape[0], -1, -1)
         return layer(sine_encoding(offsets, self.periods).to(layer.weight.dtype))
 
 
