@@ -20,7 +20,7 @@ from poseplug.data.sources.base import Source
 from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.models.heads.base import Head
-from poseplug.registry import CODECS, METRICS, MODELS, SOURCES, TRANSFORMS, PartRegistry
+from poseplug.registry import CODECS, METRICS, MODELS, SMOOTHERS, SOURCES, TRACKERS, TRANSFORMS, PartRegistry
 from poseplug.registry.part_registry import qualified_name
 from poseplug.registry.wiring import inspect_parameters
 from poseplug.testing import (
@@ -32,7 +32,9 @@ from poseplug.testing import (
     LossContract,
     MetricContract,
     NeckContract,
+    SmootherContract,
     SourceContract,
+    TrackerContract,
     TransformContract,
     create_test_keypoints,
     list_target_tensors,
@@ -524,6 +526,20 @@ def write_mpii(folder: Path) -> None:
     annotations = [{**person, 'image': f'{"ab"[n % 2]}.jpg', 'joints_vis': [int(n < 2)] * 16} for n in range(3)]
     (folder / 'annot').mkdir()
     (folder / 'annot/train.json').write_text(json.dumps(annotations))
+
+
+class TestTrackers(TrackerContract):
+    name = parametrize_by_name(list_builtin_parts(TRACKERS))
+
+    def build_part(self, skeleton):
+        return TRACKERS.build(dict(type=self.name), skeleton=skeleton)
+
+
+class TestSmoothers(SmootherContract):
+    name = parametrize_by_name(list_builtin_parts(SMOOTHERS))
+
+    def build_part(self):
+        return SMOOTHERS.build(dict(type=self.name))
 
 
 def test_every_model_part_lies_in_a_package_with_a_contract():

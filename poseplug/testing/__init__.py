@@ -34,6 +34,7 @@ from poseplug.testing.samples import (
 )
 from poseplug.testing.source import SourceContract
 from poseplug.testing.transform import TransformContract
+from poseplug.testing.video_parts import SmootherContract, TrackerContract
 
 __all__ = [
     'SINGLE_KEYPOINT_SKELETON',
@@ -49,7 +50,9 @@ __all__ = [
     'MetricContract',
     'NeckContract',
     'NetworkContract',
+    'SmootherContract',
     'SourceContract',
+    'TrackerContract',
     'TransformContract',
     'change_record',
     'create_annotated_record',

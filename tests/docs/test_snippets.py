@@ -54,7 +54,7 @@ def test_every_snippet_of_a_page_runs(page, tmp_path, monkeypatch, tiny_data, mu
 def test_the_tests_on_the_pages_about_writing_parts_pass(tmp_path):
     output = run_contract_tests(tmp_path)
     assert int(re.search(r'(\d+) passed', output)[1]) > 50
-    assert len(list(tmp_path.glob('test_*_page.py'))) == 8
+    assert len(list(tmp_path.glob('test_*_page.py'))) == 9
 
 
 def test_every_snippet_that_is_not_run_has_its_reason():

@@ -166,7 +166,9 @@ class Face300WSource(CocoFormatSource):
 
     name = '300w'
     download_hint = _hint('300-W')
-    splits = {split: (f'annotations/face_landmarks_300w_{split}.json', 'images') for split in ('train', 'valid', 'test')}
+    splits = {
+        split: (f'annotations/face_landmarks_300w_{split}.json', 'images') for split in ('train', 'valid', 'test')
+    }
     reader = _create_reader('face68', name)
 
 
