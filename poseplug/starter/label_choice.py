@@ -13,7 +13,7 @@ from typing import Any
 
 from poseplug.core.errors import AnnotationError, compose_message, suggest_closest
 from poseplug.core.skeleton_checks import normalize_keypoint_name
-from poseplug.data.formats.base import LabeledImages
+from poseplug.data.formats.base import LabeledImages, count_causes
 
 
 def choose_labels(labels: LabeledImages, categories: Sequence[str] = ()) -> LabeledImages:
@@ -68,7 +68,11 @@ def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[lis
         candidates = [_find_category(labels, candidates, name) for name in names]
     named = [_name_keypoints(labels, category) for category in candidates]
     if not named:
-        raise AnnotationError(f'{labels.path}: no category has instances with keypoints; nothing can be learned')
+        causes = [f'{count:,} {cause}' for cause, count in count_causes(labels.dropped)]
+        dropped = f'dropped labels: {", ".join(causes)}' if causes else ''
+        message = f'{labels.path}: no category has instances with keypoints; nothing can be learned'
+        remedy = 'Name the folder of the images by --images DIR' if causes else ''
+        raise AnnotationError('. '.join(filter(None, [message, dropped, remedy])))
     if len({tuple(category['keypoints']) for category in named}) > 1:
         counts_by_name = [(category['name'], len(category['keypoints'])) for category in named]
         listed = ', '.join(f'{name!r} ({count} keypoints)' for name, count in counts_by_name)

@@ -56,7 +56,7 @@ def build_project_skeleton(file: Path, category: Mapping[str, Any]) -> ProjectSk
     Raises:
         AnnotationError: the category describes no skeleton.
     """
-    registered = _find_registered_skeleton(category['keypoints'])
+    registered = _find_registered_skeleton(category['keypoints'], str(category['name']))
     if registered is not None:
         line = f'skeleton: that of {registered.name!r}, by the names: its limbs, flip pairs and sigmas'
         return ProjectSkeleton(registered, registered.name, [line])
@@ -72,14 +72,14 @@ def build_project_skeleton(file: Path, category: Mapping[str, Any]) -> ProjectSk
     return ProjectSkeleton(skeleton, None, lines)
 
 
-def _find_registered_skeleton(keypoints: list[str]) -> Skeleton | None:
-    """The registered skeleton with the same names, if possible in the same order."""
+def _find_registered_skeleton(keypoints: list[str], title: str) -> Skeleton | None:
+    """The registered skeleton with the same names: that of the category's name, else one in the same order."""
     names = [normalize_keypoint_name(name) for name in keypoints]
     matches = []
     for registered in map(get_skeleton, SKELETONS.list_names()):
         others = [normalize_keypoint_name(name) for name in registered.keypoints]
         if sorted(others) == sorted(names) and registered.sigmas is not None:
-            matches.append((others != names, registered))
+            matches.append(((registered.name != title.lower(), others != names), registered))
     return min(matches, key=lambda match: match[0])[1] if matches else None
 
 

@@ -159,6 +159,38 @@ def test_missing_images_are_left_out_and_counted(tmp_path):
     assert re.search(r'\d instances of images that are not there left out', lines)
 
 
+def test_a_file_per_folder_is_a_split_also_where_both_count_from_one(geckos, tmp_path):
+    """The layout of Roboflow: train/_annotations.coco.json beside the images, and valid/ likewise."""
+    content = json.loads((geckos / 'labels.json').read_text())
+    for split, number in (('train', 7), ('valid', 3)):
+        folder = tmp_path / 'export' / split
+        folder.mkdir(parents=True)
+        images = content['images'][:number]
+        ids = {image['id'] for image in images}
+        annotations = [a for a in content['annotations'] if a['image_id'] in ids]
+        part = {**content, 'images': images, 'annotations': annotations}
+        (folder / '_annotations.coco.json').write_text(json.dumps(part))
+        for image in images:
+            (folder / image['file_name']).write_bytes((geckos / 'images' / image['file_name']).read_bytes())
+    project = create_project(tmp_path / 'export', tmp_path / 'project')
+    assert 'split: that of the files' in project.lines
+    written = {s: json.loads((project.folder / f'annotations/{s}.json').read_text()) for s in ('train', 'val')}
+    assert [len(written[s]['images']) for s in ('train', 'val')] == [7, 3]
+    numbers = [image['id'] for s in ('train', 'val') for image in written[s]['images']]
+    assert sorted(numbers) == list(range(1, 11))
+    cfg = load_config(project.config)
+    assert count_instances(cfg)['val'] == len(written['val']['annotations'])
+
+
+def test_of_two_skeletons_with_the_same_names_that_of_the_category_counts(tmp_path):
+    from poseplug.starter.label_summary import build_project_skeleton
+
+    names = list(COCO.keypoints)
+    for title, expected in (('Macaque', 'macaque'), ('person', 'coco')):
+        category = dict(id=1, name=title, keypoints=names)
+        assert build_project_skeleton(tmp_path / 'a.json', category).registered_name == expected
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

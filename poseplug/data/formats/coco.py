@@ -19,12 +19,15 @@ from poseplug.registry import LABEL_FORMATS
 
 _REQUIRED_KEYS = ('images', 'annotations', 'categories')
 _UNSPLIT_NAME = 'all'  # of the file of a set without splits
+_FOLDER_FILE = '_annotations.coco.json'  # of a split, in the folder of its images (Roboflow)
 _IMAGE_FOLDERS = ('', 'images', '../images', '..', '../data')
 
 
 @LABEL_FORMATS.register_module(name='coco')
 class CocoFormat(LabelFormat):
     """COCO: a JSON file of images, annotations and categories, or a folder with one such file or one per split.
+
+    Files of splits may lie in folders of their own, as `train/_annotations.coco.json` beside the images.
 
     The values are checked when the file is read for training, by `CocoSource`.
     """
@@ -74,7 +77,8 @@ class CocoFormat(LabelFormat):
 def _find_files(path: Path) -> list[Path]:
     """The COCO files of a folder and its folder 'annotations', or the file itself."""
     if path.is_dir():
-        candidates = sorted(path.glob('*.json')) or sorted((path / 'annotations').glob('*.json'))
+        layouts = ('*.json', 'annotations/*.json', f'*/{_FOLDER_FILE}')
+        candidates = next(filter(None, (sorted(path.glob(layout)) for layout in layouts)), [])
     else:
         candidates = [path] if path.suffix == '.json' else []
     return [file for file in candidates if _is_coco(read_json(file))]
@@ -103,23 +107,43 @@ def _prefix_names(images: list[Any], folder: Path) -> None:
 
 
 def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge files of one data set, one per split; ids must not collide."""
+    """Merge files of one data set, one per split; where ids of two files are equal, all get new ones."""
     categories = contents[0]['categories']
     for file, content in zip(files, contents, strict=True):
         if content['categories'] != categories:
             raise AnnotationError(f'{file}: its categories differ from those of {files[0].name}; convert it alone')
+    if _has_shared_ids(contents):
+        contents = _renumber(contents)
     merged: dict[str, Any] = {**contents[0], 'images': [], 'annotations': []}
-    for key in ('images', 'annotations'):
-        files_by_id: dict[Any, str] = {}
-        for file, content in zip(files, contents, strict=True):
-            for item in content[key]:
-                number = item.get('id')
-                other = files_by_id.setdefault(number, file.name)
-                if other != file.name:
-                    raise AnnotationError(f'{file}: id {number} of {key} is also in {other}; convert each file alone')
-            labeled = {'split': file.stem} if key == 'images' else {}
-            merged[key] += [{**item, **labeled} for item in content[key]]
+    for file, content in zip(files, contents, strict=True):
+        split = file.parent.name if file.name == _FOLDER_FILE else file.stem
+        merged['images'] += [{**image, 'split': split} for image in content['images']]
+        merged['annotations'] += content['annotations']
     return merged
+
+
+def _has_shared_ids(contents: list[dict[str, Any]]) -> bool:
+    """Whether two files have an id of images or annotations in common."""
+    for key in ('images', 'annotations'):
+        ids = [{item.get('id') for item in content[key]} for content in contents]
+        if len(set().union(*ids)) < sum(map(len, ids)):
+            return True
+    return False
+
+
+def _renumber(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The contents with ids that count through all files."""
+    renumbered, num_images, num_annotations = [], 0, 0
+    for content in contents:
+        image_ids = {image.get('id'): number for number, image in enumerate(content['images'], num_images + 1)}
+        annotations = [
+            {**annotation, 'id': number, 'image_id': image_ids.get(annotation.get('image_id'))}
+            for number, annotation in enumerate(content['annotations'], num_annotations + 1)
+        ]
+        images = [{**image, 'id': image_ids[image.get('id')]} for image in content['images']]
+        renumbered.append({**content, 'images': images, 'annotations': annotations})
+        num_images, num_annotations = num_images + len(images), num_annotations + len(annotations)
+    return renumbered
 
 
 def copy_images(source: Path, names: Iterable[str], target: Path) -> None:
