@@ -197,6 +197,18 @@ def input_not_divisible(case):
     case.options['model.codec.input_size'] = (36, 36)
 
 
+def unknown_match(case):
+    case.options['model.codec.match'] = 'released'
+
+
+def dark_match_on_another_grid(case):
+    case.options['model.codec'] = dict(_delete_=True, type='DARKHeatmap', input_size=(32, 32), match='official')
+
+
+def unknown_paramwise_name(case):
+    case.options['optim_wrapper.paramwise_cfg'] = dict(_delete_=True, rules={'backbne': dict(lr_mult=0.1)})
+
+
 def empty_batch(case):
     case.options['train_dataloader.batch_size'] = 0
 
@@ -238,8 +250,18 @@ CASES = {
     misspelled_argument: "has no argument 'sgima'",
     stride_mismatch: 'set model.codec.stride',
     input_not_divisible: 'set model.codec.input_size',
+    unknown_match: "CPMHeatmap: match is one of poseplug; got 'released'",
+    dark_match_on_another_grid: "DARKHeatmap: the grid of match='official' is aligned; set aligned=True, or leave",
+    unknown_paramwise_name: "optim_wrapper: the rule 'backbne' matches no parameter; names look like backbone.",
     empty_batch: 'a loader needs batch_size >= 1 and num_workers >= 0; got 0 and 0',
 }
+
+
+# The page has these messages to their end: they hold no path of a run, and no list of all parts.
+WHOLE_MESSAGES = (
+    misspelled_argument, stride_mismatch, input_not_divisible, unknown_match, dark_match_on_another_grid,
+    unknown_paramwise_name,
+)  # fmt: skip
 
 
 def get_message(case, err: str) -> str:
@@ -264,6 +286,8 @@ def test_training_reports_bad_input_in_one_message(case, command, corrupt):
     assert 'Traceback' not in message
     assert len(message.splitlines()) == 1
     assert CASES[corrupt] in message
+    if corrupt in WHOLE_MESSAGES:
+        assert message in ' '.join(PAGE.read_text().split())
     assert re.match(r'[A-Z][a-z]+Error: |[A-Z][a-z]+[A-Z][a-z]+Error: ', message)
 
 
