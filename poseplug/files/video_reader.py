@@ -38,7 +38,7 @@ _FORMATS = (
     'mpjpeg,mxf,nut,obu,ogg,rm,vc1,webm,wtv,yuv4mpegpipe'
 )
 _MICROSECONDS = 1_000_000  # unit of the times of a whole file (FFmpeg's AV_TIME_BASE)
-_MIN_LOST_END_S = 1.0  # less may be the sound, which ends later, or the rounding of whoever wrote the file
+_MIN_LOST_END_S = 1.0  # less may be the sound, which ends later, or the rounding of the program that wrote the file
 
 
 class VideoReader:

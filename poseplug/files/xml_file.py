@@ -36,12 +36,12 @@ class XmlElement:
         """Return the text of the first child with a tag; '' if there is none."""
         return next((child.text.strip() for child in self.find_all(tag)), '')
 
-    def iterate(self, tag: str) -> Iterator[XmlElement]:
+    def iterate_elements(self, tag: str) -> Iterator[XmlElement]:
         """Return all elements below this one with a tag, in the file's order."""
         for child in self.children:
             if child.tag == tag:
                 yield child
-            yield from child.iterate(tag)
+            yield from child.iterate_elements(tag)
 
 
 def read_xml(file: Path) -> XmlElement:

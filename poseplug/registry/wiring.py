@@ -46,7 +46,7 @@ class Slot:
         named_steps: whether a config's dict of parts by name becomes a list in its order, without those that are None.
             The names are what configs that build on it change single parts by.
         default_types: the type of a part without one, by the name of the part or the key of the setting.
-        builder_settings: settings in the same dict for whoever builds the part, not for its constructor.
+        builder_settings: settings in the same dict that the code which builds the part reads, not its constructor.
         builder_slots: those of them that hold parts.
 
     Example:

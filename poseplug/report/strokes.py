@@ -76,7 +76,7 @@ def draw_dot(canvas: np.ndarray, point: np.ndarray, color: _Color, radius_px: fl
 
 
 def draw_box(canvas: np.ndarray, corners: np.ndarray, color: _Color) -> None:
-    """Draw the outline of a box by two corners (2, 2) in pixels, in place."""
+    """Draw the border of a box by two corners (2, 2) in pixels, in place."""
     margin_px = 4.0  # a side farther out cannot be seen, so that it may lie nearer
     size = np.array(canvas.shape[1::-1])
     low, high = np.clip(corners, -margin_px, size + margin_px)

@@ -300,6 +300,6 @@ def test_images_in_several_folders_are_named_from_the_one_that_contains_them(tmp
     category = collector.add_category('cat', ['nose'])
     for name in ('../one/a.png', '../two/deep/b.png'):
         collector.add_instance(collector.add_sized_image(name, (20, 20)), category, [[5, 5, 2]])
-    labels = choose_labels(collector.finish())
+    labels = choose_labels(collector.finish_labels())
     assert labels.image_folder == tmp_path.resolve()
     assert [image['file_name'] for image in labels.content['images']] == ['one/a.png', 'two/deep/b.png']

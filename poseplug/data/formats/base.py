@@ -211,7 +211,7 @@ class LabelCollector:
         >>> category = collector.add_category('cat', ['nose', 'tail'])
         >>> image = collector.add_sized_image('a.jpg', (100, 80))
         >>> collector.add_instance(image, category, [[10, 20, 2], [0, 0, 0]], box=[5, 5, 30, 40])
-        >>> collector.finish().describe()[0]
+        >>> collector.finish_labels().describe()[0]
         'labels: example, 1 images, 1 instances'
     """
 
@@ -291,12 +291,12 @@ class LabelCollector:
             return self._image_ids[name]
         path = self.labels.image_folder / name
         if not path.is_file():
-            self.drop(file, position, 'whose image is not in its folder')
+            self.drop_label(file, position, 'whose image is not in its folder')
             return None
         try:
             return self.add_sized_image(name, LazyImage(path).size)
         except ImageError:
-            self.drop(file, position, 'whose image cannot be read')
+            self.drop_label(file, position, 'whose image cannot be read')
             return None
 
     def add_instance(
@@ -343,7 +343,7 @@ class LabelCollector:
         right, bottom = min(right + padding, image['width']), min(bottom + padding, image['height'])
         return [left, top, right - left, bottom - top]
 
-    def drop(self, file: Path, position: str, cause: str) -> None:
+    def drop_label(self, file: Path, position: str, cause: str) -> None:
         """Count a label that is not read.
 
         Args:
@@ -353,14 +353,14 @@ class LabelCollector:
         """
         self.labels.dropped.append(DroppedLabel(file, position, cause))
 
-    def note(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         """Add a remark."""
         self.labels.notes.append(text)
 
-    def finish(self) -> LabeledImages:
+    def finish_labels(self) -> LabeledImages:
         """Return what was collected."""
         if self._num_enclosed:
-            self.note(f'{self._num_enclosed:,} instances without a box: it encloses their keypoints, with a margin')
+            self.add_note(f'{self._num_enclosed:,} instances without a box: it encloses their keypoints, with a margin')
         return self.labels
 
 

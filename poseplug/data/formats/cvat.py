@@ -47,7 +47,7 @@ class CvatFormat(LabelFormat):
         if not keypoints:
             raise AnnotationError(f'{file}: no label is a skeleton; keypoints are the points of skeletons in CVAT')
         _CvatReader(collector, file, keypoints).add_all(root)
-        return collector.finish()
+        return collector.finish_labels()
 
 
 def _find_file(path: Path) -> Path | None:
@@ -60,7 +60,7 @@ def _find_file(path: Path) -> Path | None:
 
 def _read_skeletons(root: XmlElement) -> dict[str, list[str]]:
     """The names of the keypoints of every skeleton, from the labels or, without them, from the annotations."""
-    labels = list(root.iterate('label'))
+    labels = list(root.iterate_elements('label'))
     parents = {label.find_text('name') for label in labels if label.find_text('type') == 'skeleton'}
     keypoints: dict[str, list[str]] = {name: [] for name in parents}
     for label in labels:
@@ -119,7 +119,7 @@ class _CvatReader:
 
     def _add_track(self, root: XmlElement, track: XmlElement) -> None:
         """Add the skeletons of a video's track, one per frame."""
-        sizes = list(root.iterate('original_size'))
+        sizes = list(root.iterate_elements('original_size'))
         size = (int(sizes[0].find_text('width')), int(sizes[0].find_text('height'))) if sizes else None
         for skeleton in track.find_all('skeleton'):
             if skeleton.attributes.get('outside') == '1':
@@ -170,4 +170,4 @@ class _CvatReader:
             yield point, [x, y]
 
     def _drop(self, element: XmlElement, cause: str) -> None:
-        self.collector.drop(self.file, f'line {element.line}', cause)
+        self.collector.drop_label(self.file, f'line {element.line}', cause)

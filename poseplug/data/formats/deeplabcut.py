@@ -69,7 +69,7 @@ class DeepLabCutFormat(LabelFormat):
         config = _read_config(project)
         collector = LabelCollector(self.title, path, image_folder or project)
         _DeepLabCutReader(collector, tables, config).add_all()
-        return collector.finish()
+        return collector.finish_labels()
 
 
 def _list_table_files(path: Path) -> list[Path]:
@@ -195,14 +195,16 @@ class _DeepLabCutReader:
                 image_id = self.collector.add_image(path, table.file, position)
                 if image_id is None:
                     for individual, _ in instances[1:]:  # the first is counted already
-                        self.collector.drop(table.file, f'{position}, {individual}', 'whose image is not in its folder')
+                        self.collector.drop_label(
+                            table.file, f'{position}, {individual}', 'whose image is not in its folder'
+                        )
                     continue
                 for individual, keypoints in instances:
                     values = {'individual': individual} if individual else {}
                     category_id = self.category_ids[individual == _UNIQUE_INDIVIDUAL]
                     self.collector.add_instance(image_id, category_id, keypoints, values=values)
         if num_unlabeled:
-            self.collector.note(f'{num_unlabeled:,} images without labels')
+            self.collector.add_note(f'{num_unlabeled:,} images without labels')
 
     def _locate_image(self, table: _Table, name: str) -> str:
         """The name of a row's image below the folder of the images: as the table says, or beside the table."""

@@ -48,7 +48,7 @@ class LabelStudioFormat(LabelFormat):
         reader = _TaskReader(collector, file, names)
         for i, task in enumerate(tasks, 1):
             reader.add_task(i, task)
-        return collector.finish()
+        return collector.finish_labels()
 
 
 def _find_file(path: Path) -> Path | None:
@@ -108,11 +108,13 @@ class _TaskReader:
         labels = [r for r in results if r.get('type') in ('keypointlabels', 'rectanglelabels')]
         for result in results:
             if result not in labels and result.get('type') != 'relation':
-                self.collector.drop(self.file, position, f'of type {result.get("type")}, neither a keypoint nor a box')
+                self.collector.drop_label(
+                    self.file, position, f'of type {result.get("type")}, neither a keypoint nor a box'
+                )
         name = self._locate_image(task.get('data'))
         if name is None:
             for _ in labels:
-                self.collector.drop(self.file, position, 'whose image is not in its folder')
+                self.collector.drop_label(self.file, position, 'whose image is not in its folder')
             return
         image_id = self.collector.add_image(name, self.file, position)
         if image_id is None:
@@ -142,11 +144,11 @@ class _TaskReader:
         keys = ('x', 'y') if result.get('type') == 'keypointlabels' else ('x', 'y', 'width', 'height')
         numbers = [value.get(key) for key in keys]
         if not all(isinstance(v, int | float) and np.isfinite(v) for v in numbers):
-            self.collector.drop(self.file, position, 'without finite numbers')
+            self.collector.drop_label(self.file, position, 'without finite numbers')
         elif not _get_labels(result):
-            self.collector.drop(self.file, position, 'without a label')
+            self.collector.drop_label(self.file, position, 'without a label')
         elif value.get('rotation') and result.get('type') == 'rectanglelabels':
-            self.collector.drop(self.file, position, 'which is a rotated box')
+            self.collector.drop_label(self.file, position, 'which is a rotated box')
         else:
             return True
         return False
@@ -159,7 +161,7 @@ class _TaskReader:
         for i, result in enumerate(r for r in usable if r['type'] == 'rectanglelabels'):
             key = str(result.get('id', f'box {i}'))
             if key in boxes:
-                self.collector.drop(self.file, position, f'whose id {key} is that of another box')
+                self.collector.drop_label(self.file, position, f'whose id {key} is that of another box')
             else:
                 boxes[key] = result
         parents: dict[str, str] = {}
@@ -177,7 +179,7 @@ class _TaskReader:
             elif not boxes:
                 groups[''].append(result)
             else:
-                self.collector.drop(self.file, position, 'without a parent, in none or several of the boxes')
+                self.collector.drop_label(self.file, position, 'without a parent, in none or several of the boxes')
         instances: list[tuple[dict[str, Any] | None, list[dict[str, Any]]]] = []
         instances += [(box, groups[key]) for key, box in boxes.items()]
         return instances + ([(None, groups[''])] if '' in groups else [])
@@ -198,7 +200,7 @@ class _TaskReader:
         for result in keypoints:
             k = self.keypoint_names.index(_get_labels(result)[0])
             if table[k, 2]:
-                self.collector.drop(self.file, position, 'which is a second keypoint of its name')
+                self.collector.drop_label(self.file, position, 'which is a second keypoint of its name')
                 continue
             is_occluded = any('occluded' in str(v).lower() for v in (result.get('meta') or {}).values())
             table[k] = [*_read_pair(result, 'x', 'y') * to_px, 1 if is_occluded else 2]

@@ -80,7 +80,7 @@ class LabelMeFormat(LabelFormat):
         reader = _LabelMeReader(collector, names)
         for file, content in files:
             reader.add_file(file, content, shapes[file])
-        return collector.finish()
+        return collector.finish_labels()
 
 
 def _list_files(path: Path) -> list[Path]:
@@ -108,19 +108,19 @@ def _read_shapes(collector: LabelCollector, file: Path, content: dict[str, Any])
 def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any) -> _Shape | None:
     """Read one shape, or count it as dropped."""
     if not isinstance(item, dict) or not isinstance(item.get('label'), str) or not item['label'].strip():
-        collector.drop(file, position, 'without a label')
+        collector.drop_label(file, position, 'without a label')
         return None
     kind = item.get('shape_type', 'polygon')
     if kind not in ('point', 'rectangle', 'polygon'):
-        collector.drop(file, position, f'of type {kind!r}, which is neither a point nor a box')
+        collector.drop_label(file, position, f'of type {kind!r}, which is neither a point nor a box')
         return None
     try:
         points = np.array(item.get('points'), dtype=float).reshape(-1, 2)
     except (TypeError, ValueError):
-        collector.drop(file, position, 'without points of two numbers')
+        collector.drop_label(file, position, 'without points of two numbers')
         return None
     if not len(points) or not np.isfinite(points).all():
-        collector.drop(file, position, 'without points of two numbers')
+        collector.drop_label(file, position, 'without points of two numbers')
         return None
     group = item.get('group_id')
     return _Shape(position, item['label'].strip(), kind, group, points, _is_occluded(item))
@@ -153,7 +153,7 @@ class _LabelMeReader:
         image_id = self.collector.add_image(str(relative), file, position)
         if image_id is None:
             for shape in shapes[1:]:
-                self.collector.drop(file, shape.position, 'whose image is not in its folder')
+                self.collector.drop_label(file, shape.position, 'whose image is not in its folder')
             return
         for group in self._group_shapes(file, shapes):
             self._add_group(file, image_id, group)
@@ -177,21 +177,21 @@ class _LabelMeReader:
             if len(candidates) == 1:
                 groups[candidates[0]].append(shape)
             else:
-                self.collector.drop(file, shape.position, 'without a group_id, in none or several of the boxes')
+                self.collector.drop_label(file, shape.position, 'without a group_id, in none or several of the boxes')
         yield from groups.values()
 
     def _add_group(self, file: Path, image_id: int, group: list[_Shape]) -> None:
         """Add one instance."""
         boxes = [shape for shape in group if shape.kind != 'point']
         for extra in boxes[1:]:
-            self.collector.drop(file, extra.position, 'which is a second box of its instance')
+            self.collector.drop_label(file, extra.position, 'which is a second box of its instance')
         table = np.zeros((len(self.keypoint_names), 3))
         for shape in group:
             if shape.kind != 'point':
                 continue
             k = self.keypoint_names.index(shape.label)
             if table[k, 2]:
-                self.collector.drop(file, shape.position, 'which is a second keypoint of its name')
+                self.collector.drop_label(file, shape.position, 'which is a second keypoint of its name')
                 continue
             table[k] = [*shape.points[0], 1 if shape.is_occluded else 2]
         if boxes or table[:, 2].any():

@@ -58,7 +58,7 @@ class SleapFormat(LabelFormat):
         collector = LabelCollector(self.title, path, image_folder or path.parent)
         with open_hdf5(path) as file:
             _SleapReader(collector, path, file).add_all()
-        return collector.finish()
+        return collector.finish_labels()
 
     def extract_images(self, path: Path, folder: Path) -> int:
         with open_hdf5(path) as file:
@@ -142,7 +142,7 @@ class _SleapReader:
             for row in range(int(frame['instance_id_start']), int(frame['instance_id_end'])):
                 instance, position = instances[row], f'instance {row}'
                 if instance['instance_type'] != _USER_INSTANCE:
-                    self.collector.drop(self.path, position, 'predicted, not labeled')
+                    self.collector.drop_label(self.path, position, 'predicted, not labeled')
                     continue
                 image_id = self.collector.add_image(name, self.path, position)
                 if image_id is not None:
@@ -153,12 +153,12 @@ class _SleapReader:
         """Add one instance."""
         skeleton = self.skeletons[int(instance['skeleton'])]
         if len(points) != len(skeleton.keypoints):
-            self.collector.drop(self.path, position, f'with {len(points)} points, not those of its skeleton')
+            self.collector.drop_label(self.path, position, f'with {len(points)} points, not those of its skeleton')
             return
         xy = np.stack([points['x'], points['y']], axis=1) + self.offset
         flags = np.where(np.isfinite(xy).all(axis=1), np.where(points['visible'], 2, 1), 0)
         if not flags.any():
-            self.collector.drop(self.path, position, 'without labeled keypoints')
+            self.collector.drop_label(self.path, position, 'without labeled keypoints')
             return
         keypoints = np.concatenate([np.nan_to_num(xy), flags[:, None]], axis=1)
         track = int(instance['track'])

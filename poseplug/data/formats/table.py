@@ -51,7 +51,7 @@ class TableFormat(LabelFormat):
         if not rows or [*rows[0]] != [*_COLUMNS]:
             raise AnnotationError(f'{file}: the first line names the columns {",".join(_COLUMNS)}')
         _add_rows(collector, file, rows)
-        return collector.finish()
+        return collector.finish_labels()
 
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
         report = WriteReport(path, labels.num_instances)

@@ -84,8 +84,8 @@ class YoloFormat(LabelFormat):
             _read_label_file(collector, description, category_ids, names[0], image)
         num_shared = sum(len(names) > 1 for names in splits.values())
         if num_shared:
-            collector.note(f'{num_shared:,} images are in several splits; they count as those of the first')
-        return collector.finish()
+            collector.add_note(f'{num_shared:,} images are in several splits; they count as those of the first')
+        return collector.finish_labels()
 
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
         return _YoloWriter(labels, path).write()
@@ -215,7 +215,7 @@ def _read_label_file(
     image_id = collector.add_image(name, file if lines else image, 'line 1')
     if image_id is None:
         for number in range(2, len(lines) + 1):
-            collector.drop(file, f'line {number}', 'whose image cannot be read')
+            collector.drop_label(file, f'line {number}', 'whose image cannot be read')
         return
     record = collector.labels.content['images'][image_id - 1]
     record['split'] = split
@@ -225,9 +225,9 @@ def _read_label_file(
             continue
         parsed = parse_yolo_line(line, len(description.keypoints), description.num_values, size)
         if isinstance(parsed, str):
-            collector.drop(file, f'line {number}', parsed)
+            collector.drop_label(file, f'line {number}', parsed)
         elif parsed[0] not in category_ids:
-            collector.drop(file, f'line {number}', f'of class {parsed[0]}, which data.yaml does not name')
+            collector.drop_label(file, f'line {number}', f'of class {parsed[0]}, which data.yaml does not name')
         else:
             class_number, box, keypoints = parsed
             collector.add_instance(image_id, category_ids[class_number], keypoints, box)

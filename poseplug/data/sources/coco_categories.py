@@ -18,7 +18,7 @@ from poseplug.files.skeleton_file import is_skeleton_file, read_skeleton_fields
 from poseplug.registry.skeletons import get_skeleton
 
 FILE_SKELETON = 'file'  # the setting that takes the skeleton from the annotation file
-# Of keypoints whose labeling error nobody measured: between COCO's eyes (0.025) and hips (0.107).
+# Of keypoints whose labeling error was not measured: between COCO's eyes (0.025) and hips (0.107).
 DEFAULT_SIGMA = 0.05
 _MAX_LISTED_NAMES = 8  # of keypoints in a message
 CUSTOM_DATA_HINT = (

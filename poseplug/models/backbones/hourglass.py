@@ -30,7 +30,7 @@ class PreActResidual(nn.Module):
             *_preact_conv(inner, inner, 3, layers),
             *_preact_conv(inner, out_channels, 1, layers),
         )
-        self.skip = nn.Identity() if in_channels == out_channels else layers.conv(in_channels, out_channels, 1)
+        self.skip = nn.Identity() if in_channels == out_channels else layers.build_conv(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output (B, out_channels, H, W) for `x` (B, in_channels, H, W)."""
@@ -39,8 +39,8 @@ class PreActResidual(nn.Module):
 
 def _preact_conv(in_channels: int, out_channels: int, kernel_size: int, layers: LayerBuilder) -> list[nn.Module]:
     """Batch norm, ReLU, and a convolution that keeps the size."""
-    conv = layers.conv(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    return [layers.norm(in_channels), layers.activation(), conv]
+    conv = layers.build_conv(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return [layers.build_norm(in_channels), layers.build_activation(), conv]
 
 
 def _residual_sequence(count: int, channels: int, layers: LayerBuilder) -> nn.Sequential:
@@ -102,9 +102,9 @@ class HourglassStack(nn.Sequential):
         super().__init__(
             HourglassModule(channels, depth, num_modules, layers),
             _residual_sequence(num_modules, channels, layers),
-            layers.conv(channels, channels, 1),
-            layers.norm(channels),
-            layers.activation(),
+            layers.build_conv(channels, channels, 1),
+            layers.build_norm(channels),
+            layers.build_activation(),
         )
 
 
@@ -140,11 +140,11 @@ class HourglassStem(nn.Module):
                 f'HourglassStem: channels is a multiple of 8 and mid_channels of 2; got {channels=}, {mid_channels=}'
             )
         quarter, half = channels // 4, channels // 2
-        conv = layers.conv(3, quarter, 7, stride=2, padding=3)
+        conv = layers.build_conv(3, quarter, 7, stride=2, padding=3)
         self.layers = nn.Sequential(
             conv,
-            layers.norm(quarter),
-            layers.activation(),
+            layers.build_norm(quarter),
+            layers.build_activation(),
             PreActResidual(quarter, half, layers),
             nn.MaxPool2d(2),
             PreActResidual(half, mid_channels, layers),
@@ -194,7 +194,7 @@ class Hourglass(nn.Module):
         self.stem = HourglassStem(channels, None, norm_cfg, act_cfg, conv_cfg)
         self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules, layers) for _ in range(num_stacks))
         # Nothing follows the last stack, so it has no merge: unused weights would have no gradient.
-        self.merges = nn.ModuleList(layers.conv(channels, channels, 1) for _ in range(num_stacks - 1))
+        self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in range(num_stacks - 1))
         self.out_channels, self.strides = (channels,) * num_stacks, (4,) * num_stacks
         init_convolutions(self)
 

@@ -61,11 +61,11 @@ class HRNet(nn.Module):
             )
         self.strides = check_strides('HRNet', out_strides, _STRIDES)
         self.out_channels = tuple(s // _STRIDES[0] * width for s in self.strides)
-        self.conv1 = layers.conv(3, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
-        self.bn1 = layers.norm(_STEM_CHANNELS)
-        self.conv2 = layers.conv(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
-        self.bn2 = layers.norm(_STEM_CHANNELS)
-        self.relu = layers.activation()
+        self.conv1 = layers.build_conv(3, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn1 = layers.build_norm(_STEM_CHANNELS)
+        self.conv2 = layers.build_conv(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn2 = layers.build_norm(_STEM_CHANNELS)
+        self.relu = layers.build_activation()
         self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, 4, layers=layers)
         # The last module computes the requested branches alone: weights of others would have no gradient.
         last_branches = [_STRIDES.index(s) for s in self.strides]
@@ -144,7 +144,7 @@ class HRModule(nn.Module):
         layers: LayerBuilder = DEFAULT_LAYERS,
     ):
         super().__init__()
-        self.relu = layers.activation()
+        self.relu = layers.build_activation()
         self.branches = nn.ModuleList(residual_blocks(BasicBlock, c, c, num_blocks, layers=layers) for c in channels)
         self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i, layers) for i in out_branches})
 

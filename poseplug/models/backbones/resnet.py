@@ -65,9 +65,9 @@ class ResNet(nn.Module):
         self.strides = check_strides('ResNet', out_strides, _STRIDES)
         self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
         self.num_layers = self.out_indices[-1] + 1
-        self.conv1 = layers.conv(3, base_channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = layers.norm(base_channels)
-        self.relu = layers.activation()
+        self.conv1 = layers.build_conv(3, base_channels, 7, stride=2, padding=3, bias=False)
+        self.bn1 = layers.build_norm(base_channels)
+        self.relu = layers.build_activation()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         in_channels = base_channels
         for i in range(self.num_layers):

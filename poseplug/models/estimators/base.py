@@ -188,7 +188,7 @@ class Estimator(nn.Module):
 
 
 def _check_finite_fields(views: list[list[StageFields]], batch: Batch) -> None:
-    """Check the fields of the last stage, in which decoders would find keypoints, or nobody, if they were NaN."""
+    """Check the fields of the last stage, in which decoders would find keypoints, or no instance, if they were NaN."""
     if all(has_finite_values(field) for stages in views for field in stages[-1].values()):
         return
     images = f'{batch.records[0].path} or another image of its batch' if batch.records else 'the images'

@@ -67,7 +67,7 @@ class CPNHead(Head):
         self.upscale_factor = strides[self.feature_indices[-1]] / stride
         widths = [in_channels[i] for i in self.feature_indices]
         self.laterals = nn.ModuleList(conv_block(w, channels, 1, norm='BN', layers=layers) for w in widths)
-        self.merges = nn.ModuleList(layers.conv(channels, channels, 1) for _ in widths[1:])
+        self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in widths[1:])
         self.hidden = nn.ModuleList(conv_block(channels, channels, 1, norm='BN', layers=layers) for _ in widths)
         depths = reversed(range(len(widths)))  # a coarser level passes more bottlenecks
         self.refine = nn.ModuleList(_build_bottlenecks(channels, depth, layers) for depth in depths)

@@ -118,6 +118,6 @@ def build_deconv_layers(
         deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
         # As in SimpleBaseline's release.
         nn.init.normal_(deconv.weight, 0.0, 0.001)
-        layers += [deconv, builder.norm(out_channels), builder.activation()]
+        layers += [deconv, builder.build_norm(out_channels), builder.build_activation()]
         in_channels = out_channels
     return nn.Sequential(*layers), in_channels

@@ -73,9 +73,9 @@ class HourglassHead(Head):
         width, num_fields = in_channels[self.feature_index], sum(fields.values())
         self.enter = nn.Identity() if width == channels else PreActResidual(width, channels, layers)
         self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules, layers) for _ in range(num_stacks))
-        self.merges = nn.ModuleList(layers.conv(channels, channels, 1) for _ in range(num_stacks - 1))
+        self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in range(num_stacks - 1))
         num_remaps = num_stacks - 1 if remap_predictions else 0
-        self.remaps = nn.ModuleList(layers.conv(num_fields, channels, 1) for _ in range(num_remaps))
+        self.remaps = nn.ModuleList(layers.build_conv(num_fields, channels, 1) for _ in range(num_remaps))
         init_convolutions(self)
         self.predict = nn.ModuleList(FieldConvs(channels, fields) for _ in range(num_stacks))
 

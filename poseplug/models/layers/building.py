@@ -51,7 +51,7 @@ class LayerBuilder:
         """The `norm` of `conv_block` in a part that has norms only if `norm_cfg` asks for them."""
         return None if self.norm_cfg is None else 'BN'
 
-    def norm(self, channels: int) -> nn.Module:
+    def build_norm(self, channels: int) -> nn.Module:
         """Build a norm of maps (B, channels, H, W).
 
         Raises:
@@ -68,7 +68,7 @@ class LayerBuilder:
         name = 'num_channels' if layer_type is nn.GroupNorm else 'num_features'
         return layer_type(**{name: channels}, **settings).requires_grad_(requires_grad)
 
-    def activation(self, default: type[nn.Module] = nn.ReLU) -> nn.Module:
+    def build_activation(self, default: type[nn.Module] = nn.ReLU) -> nn.Module:
         """Build an activation, in place by default.
 
         Args:
@@ -86,7 +86,7 @@ class LayerBuilder:
 
         return build_activation_layer({'type': layer_type, **settings})
 
-    def conv(self, in_channels: int, out_channels: int, kernel_size: int, **settings: Any) -> nn.Module:
+    def build_conv(self, in_channels: int, out_channels: int, kernel_size: int, **settings: Any) -> nn.Module:
         """Build a convolution; `settings` are further arguments of `nn.Conv2d`.
 
         Raises:

@@ -54,11 +54,11 @@ def conv_block(
     settings = dict(
         stride=stride, padding=kernel_size // 2 * dilation, dilation=dilation, groups=groups, bias=norm is None
     )
-    block = [layers.conv(in_channels, out_channels, kernel_size, **settings)]
+    block = [layers.build_conv(in_channels, out_channels, kernel_size, **settings)]
     if norm:
-        block.append(layers.norm(out_channels))
+        block.append(layers.build_norm(out_channels))
     if activation:
-        block.append(layers.activation(activation))
+        block.append(layers.build_activation(activation))
     if dropout:
         block.append(nn.Dropout(dropout))
     return nn.Sequential(*block)
@@ -117,12 +117,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.conv1 = layers.conv(in_channels, width, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = layers.norm(width)
-        self.conv2 = layers.conv(width, width, 3, padding=1, bias=False)
-        self.bn2 = layers.norm(width)
+        self.conv1 = layers.build_conv(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = layers.build_norm(width)
+        self.conv2 = layers.build_conv(width, width, 3, padding=1, bias=False)
+        self.bn2 = layers.build_norm(width)
         self.downsample = build_shortcut(in_channels, width, stride, layers)
-        self.relu = layers.activation()
+        self.relu = layers.build_activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for `x` (B, in_channels, H, W)."""
@@ -143,14 +143,14 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, width: int, stride: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
         out_channels = self.expansion * width
-        self.conv1 = layers.conv(in_channels, width, 1, bias=False)
-        self.bn1 = layers.norm(width)
-        self.conv2 = layers.conv(width, width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = layers.norm(width)
-        self.conv3 = layers.conv(width, out_channels, 1, bias=False)
-        self.bn3 = layers.norm(out_channels)
+        self.conv1 = layers.build_conv(in_channels, width, 1, bias=False)
+        self.bn1 = layers.build_norm(width)
+        self.conv2 = layers.build_conv(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = layers.build_norm(width)
+        self.conv3 = layers.build_conv(width, out_channels, 1, bias=False)
+        self.bn3 = layers.build_norm(out_channels)
         self.downsample = build_shortcut(in_channels, out_channels, stride, layers)
-        self.relu = layers.activation()
+        self.relu = layers.build_activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output for `x` (B, in_channels, H, W)."""

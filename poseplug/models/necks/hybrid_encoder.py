@@ -196,7 +196,7 @@ class RepVGGBlock(nn.Module):
 
     def __init__(self, channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.act = layers.activation(nn.SiLU)
+        self.act = layers.build_activation(nn.SiLU)
         self.branch_3x3 = conv_bn_act(channels, channels, 3, activation=None, layers=layers)
         self.branch_1x1 = conv_bn_act(channels, channels, 1, activation=None, layers=layers)
 

@@ -29,14 +29,16 @@ def test_layers_by_name_have_their_settings():
 
 
 def test_a_norm_can_be_frozen():
-    norm = LayerBuilder(dict(type='BN', requires_grad=False)).norm(4)
+    norm = LayerBuilder(dict(type='BN', requires_grad=False)).build_norm(4)
     assert not any(p.requires_grad for p in norm.parameters())
 
 
 @pytest.mark.parametrize(('kind', 'name'), [('norm', 'IN3d'), ('act', 'HSwish'), ('conv', 'ConvWS')])
 def test_layers_that_mmcv_registers_are_found_by_name(kind, name):
     layers = LayerBuilder(**{f'{kind}_cfg': dict(type=name)})
-    build = dict(norm=lambda: layers.norm(4), act=layers.activation, conv=lambda: layers.conv(3, 4, 3, padding=1))
+    build = dict(
+        norm=lambda: layers.build_norm(4), act=layers.build_activation, conv=lambda: layers.build_conv(3, 4, 3, padding=1)
+    )
     layer = build[kind]()
     assert type(layer).__name__ == {'IN3d': 'InstanceNorm3d', 'HSwish': 'Hardswish', 'ConvWS': 'ConvWS2d'}[name]
 
@@ -71,13 +73,13 @@ def test_layers_of_a_plugin_are_found_by_name(plugin_layers):
 @pytest.mark.parametrize('name', ['BatchNom', 'nn.Nothing'])
 def test_an_unknown_layer_is_an_error_that_names_the_setting(name):
     with pytest.raises(ConfigError, match=f"norm_cfg: there is no layer '{name}'; built in are BN, "):
-        LayerBuilder(norm_cfg=dict(type=name)).norm(4)
+        LayerBuilder(norm_cfg=dict(type=name)).build_norm(4)
 
 
 @pytest.mark.parametrize('config', ['GN', dict(num_groups=4)])
 def test_a_config_without_a_type_is_an_error(config):
     with pytest.raises(ConfigError, match=r'norm_cfg is dict\(type=\.\.\., \.\.\.\)'):
-        LayerBuilder(norm_cfg=config).norm(4)
+        LayerBuilder(norm_cfg=config).build_norm(4)
 
 
 def test_a_setting_that_the_layer_refuses_is_an_error_of_the_part():
