@@ -37,7 +37,9 @@ def test_a_norm_can_be_frozen():
 def test_layers_that_mmcv_registers_are_found_by_name(kind, name):
     layers = LayerBuilder(**{f'{kind}_cfg': dict(type=name)})
     build = dict(
-        norm=lambda: layers.build_norm(4), act=layers.build_activation, conv=lambda: layers.build_conv(3, 4, 3, padding=1)
+        norm=lambda: layers.build_norm(4),
+        act=layers.build_activation,
+        conv=lambda: layers.build_conv(3, 4, 3, padding=1),
     )
     layer = build[kind]()
     assert type(layer).__name__ == {'IN3d': 'InstanceNorm3d', 'HSwish': 'Hardswish', 'ConvWS': 'ConvWS2d'}[name]
