@@ -1,4 +1,4 @@
-"""Export a model to one file, and compare the file with the model.
+"""Export a model to one file, and compare it with the model.
 
 poseplug export [CONFIG CHECKPOINT] --out model.onnx [--to onnx|openvino|...]
 From the bytes of images to keypoints, with decoding, normalization and on request
