@@ -28,6 +28,7 @@ from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_exports import check_result_formats, export_results, list_export_files
 from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines
 from poseplug.predict.result_records import build_result_header
+from poseplug.predict.resuming import FinishedLine, FinishedLines
 from poseplug.predict.video import is_video, predict_clip
 from poseplug.report.draw import draw_poses
 from poseplug.report.heatmaps import draw_heatmap_strips
@@ -52,6 +53,7 @@ class PredictionWriter:
         draw_heatmaps: also draw the heatmaps of images, and the limb fields of a model that has them.
         guard: recognizes the inputs, of which none is overwritten; None: those of the listing.
         skip_bad: leave out files that cannot be read, and count them.
+        resume: go on with a run that was cut, from the results in the folder.
 
     Attributes:
         file_counts: number of files written so far, by kind.
@@ -72,6 +74,7 @@ class PredictionWriter:
         draw_heatmaps: bool = False,
         guard: InputGuard | None = None,
         skip_bad: bool = False,
+        resume: bool = False,
     ):
         self.predictor, self.listing, self.out, self.options = predictor, listing, out, options
         self.draw_heatmaps, self.skip_bad = draw_heatmaps, skip_bad
@@ -85,9 +88,31 @@ class PredictionWriter:
         self.file_counts: Counter[str] = Counter()
         self.num_done = 0
         self.skipped: dict[Path, str] = {}
-        self.lines = ResultLines(out, build_result_header(predictor), dict(listing.unread_counts))
+        self.resume = resume
         self._csv_file: PartialTextFile | None = None
         self._csv_writer: csv.DictWriter[str] | None = None
+        header = build_result_header(predictor) | {'options': options.describe(predictor.detector)}
+        self.finished: set[str] = set()
+        finished = FinishedLines(out, header) if resume else ()
+        self._add_finished(finished)
+        self.lines = ResultLines(out, header, dict(listing.unread_counts), finished)
+
+    def _add_finished(self, finished: Iterable[FinishedLine]) -> None:
+        """Count what a run that was cut has finished, and write its rows of the table."""
+        names = {self.listing.get_title(file): name for file, name in self.names.items()}
+        for kind, content in finished:
+            title = content['file']
+            # Other names could be those that other inputs have now.
+            if not _has_output_name(kind, content, names.get(title)):
+                raise ConfigError(
+                    f'{title} of the run that was cut is no input now, or its outputs in {self.out} have another name; '
+                    f'give the same inputs in the same order, or run without --resume'
+                )
+            self.finished.add(title)
+            self.num_done += 1
+            self.file_counts['videos' if kind == 'videos' else 'skeletons'] += 1
+            if kind == 'images':
+                self._add_rows(title, Poses.from_dicts(content['instances'], len(self.predictor.skeleton)))
 
     def __enter__(self) -> PredictionWriter:
         return self
@@ -134,8 +159,9 @@ class PredictionWriter:
         """
         boxes_by_file = {} if boxes is None else dict(zip(files, boxes, strict=True))
         images, videos = ([file for file in files if is_video(file) == kind] for kind in (False, True))
-        images = [file for file in images if file not in self.skipped]
-        videos = [file for file in videos if file not in self.skipped]
+        images, videos = (list(filter(self._is_open, several)) for several in (images, videos))
+        if self.finished:
+            yield f'{len(self.finished)} of {len(self.names)} inputs are finished; going on with the others'
         yield from self._process_images(images, boxes_by_file)
         for file in videos:
             try:
@@ -144,6 +170,10 @@ class PredictionWriter:
                 if not self.skip_bad:
                     raise
                 self.skip_file(file, f'VideoError: {error}')
+
+    def _is_open(self, file: Path) -> bool:
+        """Whether a file is neither skipped nor finished."""
+        return file not in self.skipped and self.listing.get_title(file) not in self.finished
 
     def skip_file(self, file: Path, reason: str) -> None:
         """Leave a file out, with a warning and a line in the results."""
@@ -176,7 +206,9 @@ class PredictionWriter:
     def _process_video(self, file: Path, boxes: Any) -> str:
         base = self.out / self.names[file]
         base.parent.mkdir(parents=True, exist_ok=True)
-        summary = predict_clip(self.predictor, open_clip(file), base, self.listing.get_title(file), boxes, self.options)
+        summary = predict_clip(
+            self.predictor, open_clip(file), base, self.listing.get_title(file), boxes, self.options, self.resume
+        )
         return self._add_video_result(summary)
 
     def process_stream(self, stream: LiveStream) -> str:
@@ -244,12 +276,15 @@ class PredictionWriter:
     def _add_image_result(self, file: Path, image: np.ndarray, poses: Poses, outputs: Mapping[str, Any]) -> None:
         self.lines.add_image(self.listing.get_title(file), (image.shape[1], image.shape[0]), poses, outputs)
         self.num_done += 1
+        self._add_rows(self.listing.get_title(file), poses)
+
+    def _add_rows(self, title: str, poses: Poses) -> None:
         if self.options.save_csv:
             if self._csv_writer is None:
                 self._csv_file = PartialTextFile(self.out / f'{RESULTS_STEM}.csv')
                 self._csv_writer = csv.DictWriter(self._csv_file, POSES_CSV_COLUMNS)
                 self._csv_writer.writeheader()
-            self._csv_writer.writerows(poses.to_rows(self.listing.get_title(file), self.predictor.skeleton))
+            self._csv_writer.writerows(poses.to_rows(title, self.predictor.skeleton))
 
     def describe_outputs(self) -> list[str]:
         """What was written, such as ['2 skeletons', '1 video', 'results.json']."""
@@ -289,6 +324,15 @@ class _ImageReader:
         """Return path and pixels of the image whose result comes next."""
         file, image = self.pending.popleft()
         return file, read_image(file) if image is None else image
+
+
+def _has_output_name(kind: str, content: Mapping[str, Any], name: str | None) -> bool:
+    """Whether the outputs of a finished line have the name that they would have now."""
+    if name is None:
+        return False
+    if kind == 'videos':
+        return bool(content['results'] == f'{Path(name).name}.jsonl')
+    return content['outputs']['skeletons'] in (f'{name}_pose.jpg', None)
 
 
 def _count_noun(count: int, plural: str) -> str:

@@ -43,3 +43,18 @@ class PredictionOptions:
     def __post_init__(self) -> None:
         check_counts('PredictionOptions', frame_interval=self.frame_interval, batch_size=self.batch_size)
         check_probabilities('PredictionOptions', threshold=self.threshold)
+
+    def describe(self, detector: object) -> dict[str, Any]:
+        """Return the options that change the results, for the header of result files.
+
+        Args:
+            detector: of the predictor; None for none.
+        """
+        return {
+            'frame_interval': self.frame_interval,
+            'tracker': dict(self.tracker),
+            'smoother': None if self.smoother is None else dict(self.smoother),
+            'box_format': self.box_format,
+            'detector': None if detector is None else str(getattr(detector, 'description', type(detector).__name__)),
+            'detector_interval': self.detector_interval,
+        }

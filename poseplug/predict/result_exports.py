@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['RESULT_FORMATS', 'check_result_formats', 'export_results', 'iterate_results', 'list_export_files']
+__all__ = ['RESULT_FORMATS', 'check_result_formats', 'export_results', 'list_export_files']
 
 import json
 import logging
@@ -18,7 +18,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.data.formats.base import list_flip_indices
 from poseplug.files.parquet_table import FRAME_COLUMNS, ParquetTable, check_parquet
 from poseplug.predict import result_formats
-from poseplug.predict.result_files import RESULTS_STEM, raise_write_errors
+from poseplug.predict.result_files import RESULTS_STEM, iterate_results, raise_write_errors
 
 _LABELED = 2  # COCO's flag of a visible keypoint
 
@@ -77,22 +77,6 @@ class _Export:
                 for line in map(json.loads, lines):
                     poses = Poses.from_dicts(line['instances'], len(self.skeleton))
                     yield _ImageResult(summary['file'], name, size, poses, line['index'], line['seconds'])
-
-
-def iterate_results(json_file: Path, title: str) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a list of results.json one by one: memory holds one, however many there are.
-
-    Args:
-        json_file: a results.json that this package wrote, an entry a line.
-        title: of the list: 'images', 'videos' or 'skipped'.
-    """
-    decoder, is_inside = json.JSONDecoder(), False
-    with open(json_file, encoding='utf-8') as lines:
-        for line in lines:
-            if line.startswith(' "'):
-                is_inside = line.startswith(f' "{title}": [')
-            elif is_inside and line.startswith('  {'):
-                yield decoder.raw_decode(line.strip())[0]
 
 
 def check_result_formats(names: Sequence[str]) -> None:

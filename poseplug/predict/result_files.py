@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,23 @@ from poseplug.files.atomic import open_atomically
 from poseplug.files.jsonable import to_json_values
 
 RESULTS_STEM = 'results'  # of results.jsonl, results.json and results.csv
-_LINE_KINDS = ('images', 'videos', 'skipped')  # the lists of results.json
+LINE_KINDS = ('images', 'videos', 'skipped')  # the lists of results.json
+
+
+def iterate_results(json_file: Path, title: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a list of results.json one by one: memory holds one, however many there are.
+
+    Args:
+        json_file: a results.json that this package wrote, an entry a line.
+        title: of the list: 'images', 'videos' or 'skipped'.
+    """
+    decoder, is_inside = json.JSONDecoder(), False
+    with open(json_file, encoding='utf-8') as lines:
+        for line in lines:
+            if line.startswith(' "'):
+                is_inside = line.startswith(f' "{title}": [')
+            elif is_inside and line.startswith('  {'):
+                yield decoder.raw_decode(line.strip())[0]
 
 
 class PartialTextFile:
@@ -23,15 +39,16 @@ class PartialTextFile:
 
     Args:
         file: path of the complete file.
+        appends: write behind the lines of a FILE.partial that is there.
 
     Raises:
         ConfigError: the file cannot be written, now or later.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, appends: bool = False):
         self.file, self.partial_file = file, file.with_name(f'{file.name}.partial')
         with raise_write_errors(self.partial_file):
-            self.stream = open_text_lines(self.partial_file)
+            self.stream = open_text_lines(self.partial_file, appends)
 
     def write(self, text: str) -> None:
         """Write text, whose complete lines are on the disk at once."""
@@ -50,10 +67,10 @@ class PartialTextFile:
                 self.partial_file.replace(self.file)
 
 
-def open_text_lines(file: Path) -> IO[str]:
+def open_text_lines(file: Path, appends: bool = False) -> IO[str]:
     """Open a text file for writing line by line; a killed run leaves all lines that were written."""
     # A name that is no UTF-8 (the bytes of an old archive) is written with escapes, so that the file stays readable.
-    return open(file, 'w', newline='', buffering=1, encoding='utf-8', errors='backslashreplace')
+    return open(file, 'a' if appends else 'w', newline='', buffering=1, encoding='utf-8', errors='backslashreplace')
 
 
 @contextmanager
@@ -75,6 +92,7 @@ class ResultLines:
         out: folder of both files; it is created.
         header: what the results mean, as `build_result_header` returns it.
         unread_counts: number of files in the input folders that were not read, by suffix.
+        finished: kind ('images' or 'videos') and content of the lines of a run that was cut.
 
     Attributes:
         json_file: path of `results.json`, which `close` writes.
@@ -83,15 +101,27 @@ class ResultLines:
         ConfigError: the folder or a file cannot be written, now or later.
     """
 
-    def __init__(self, out: Path, header: Mapping[str, Any], unread_counts: Mapping[str, int]):
+    def __init__(
+        self,
+        out: Path,
+        header: Mapping[str, Any],
+        unread_counts: Mapping[str, int],
+        finished: Iterable[tuple[str, Mapping[str, Any]]] = (),
+    ):
         self.header = {**header, 'unread_files': dict(unread_counts)}
         self.lines_file, self.json_file = out / f'{RESULTS_STEM}.jsonl.partial', out / f'{RESULTS_STEM}.json'
         with raise_write_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-            self.json_file.unlink(missing_ok=True)  # results of an earlier run beside lines of this one would mislead
-            self.stream = open_text_lines(self.lines_file)
+            # Under another name until all lines of a run that was cut are in: being cut again loses none of them.
+            new_file = self.lines_file.with_suffix('.new')
+            self.stream = open_text_lines(new_file)
         self._line_kinds = bytearray()  # of every line behind the header
         self._write_line(self.header)
+        for kind, content in finished:
+            self._write_line(content, kind)
+        with raise_write_errors(out):
+            new_file.replace(self.lines_file)
+            self.json_file.unlink(missing_ok=True)  # results of an earlier run beside lines of this one would mislead
 
     def add_image(
         self, file: Path | str, image_size: tuple[int, int], poses: Poses, outputs: Mapping[str, Any]
@@ -120,7 +150,7 @@ class ResultLines:
         line = json.dumps(to_json_values(content)) + '\n'
         # Before the line: Ctrl-C between the two must not leave a line without a kind.
         if kind is not None:
-            self._line_kinds.append(_LINE_KINDS.index(kind))
+            self._line_kinds.append(LINE_KINDS.index(kind))
         with raise_write_errors(self.lines_file):
             self.stream.write(line)
 
@@ -136,7 +166,7 @@ class ResultLines:
             with open_atomically(self.json_file) as file:
                 file.write(header.removesuffix('\n}').encode())
                 # One pass per list: the lines may be more than fit in memory.
-                for kind, title in enumerate(_LINE_KINDS):
+                for kind, title in enumerate(LINE_KINDS):
                     file.write(f',\n "{title}": ['.encode())
                     separator = '\n  '
                     for line in self._iter_lines(kind):

@@ -35,9 +35,10 @@ from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.keypoint_boxes import follow_frames
 from poseplug.predict.pose_predictor import PosePredictor
 from poseplug.predict.prediction_options import PredictionOptions
+from poseplug.predict.resuming import FinishedFrames
 from poseplug.predict.smoothing import Smoother
 from poseplug.predict.tracking import Tracker
-from poseplug.predict.video_outputs import Clip, FrameBoxes, VideoOutputs
+from poseplug.predict.video_outputs import Clip, FrameBoxes, VideoOutputs, build_video_header
 from poseplug.registry import SMOOTHERS, TRACKERS
 
 _MIN_FRAMES_FOR_PROGRESS = 20  # shorter videos are predicted without a progress bar
@@ -114,6 +115,7 @@ def predict_clip(
     title: str,
     boxes: FrameBoxes | None = None,
     options: PredictionOptions | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Predict an opened video or a live stream and write its files, as `predict_video` does.
 
@@ -124,6 +126,8 @@ def predict_clip(
         title: what results call the video.
         boxes: as for `predict_video`.
         options: None for the defaults.
+        resume: go on behind the frames that BASE.jsonl.partial has. Smoothed videos, and those whose detector does not
+            run on every frame, start anew: what their filters remember is not in the file.
 
     Returns:
         As `predict_video`; of a stream also `num_dropped` and `num_reconnects`.
@@ -133,13 +137,18 @@ def predict_clip(
         ConfigError: another file cannot be written.
     """
     options, is_live = options or PredictionOptions(), isinstance(clip, LiveStream)
+    finished = FinishedFrames.none()
+    if resume and options.smoother is None and options.detector_interval == 1:
+        finished = FinishedFrames(base.with_name(f'{base.name}.jsonl.partial'))
+        has_ids = predictor.finds_instances or boxes is not None
+        finished.check_header(_peek_header(predictor, clip, title, has_ids, options))
     frames = select_frames(clip, options.frame_interval)
-    predictions = track_frames(predictor, frames, boxes, options, 1 if is_live else None)
+    predictions = track_frames(predictor, frames, boxes, options, 1 if is_live else None, finished)
     # The first frame is predicted before any file is opened: an error leaves nothing behind.
     first = next(predictions, None)
     if first is None:
         raise VideoError(f'{title} ended before its first frame')
-    outputs = VideoOutputs(predictor, clip, base, title, first[0], boxes is not None, options)
+    outputs = VideoOutputs(predictor, clip, base, title, first[0], boxes is not None, options, finished)
     num_declared = -(-clip.declared_frames // options.frame_interval)
     with outputs:
         for frame, poses in _with_progress(chain([first], predictions), f'predicting {Path(title).name}', num_declared):
@@ -163,6 +172,7 @@ def track_frames(
     boxes: FrameBoxes | None,
     options: PredictionOptions,
     max_frames: int | None = None,
+    finished: Iterable[Mapping[str, Any]] = (),
 ) -> Iterator[FramePoses]:
     """Predict frames, assign ids and smooth; reads ahead by one batch.
 
@@ -172,6 +182,7 @@ def track_frames(
         boxes: (N, 4) by frame index; None to predict without boxes.
         options: batch size, box format, tracker and smoother.
         max_frames: of a batch; None for the batch size.
+        finished: lines of the first frames, which were predicted before; the tracker follows them.
 
     Yields:
         Each frame and its poses with ids, in px of the frame.
@@ -182,6 +193,7 @@ def track_frames(
         identify = build_tracker(options.tracker, predictor.skeleton)
     smooth = build_smoother(options.smoother) if options.smoother else None
     frames = iter(frames)
+    yield from _replay_frames(frames, finished, identify, len(predictor.skeleton))
     if options.detector_interval > 1 and boxes is None and predictor.detector is not None:
         for frame, poses in follow_frames(predictor, frames, options.detector_interval, identify):
             yield frame, smooth(poses, frame.seconds) if smooth else poses
@@ -193,6 +205,35 @@ def track_frames(
         for frame, frame_poses in zip(batch, predictions, strict=True):
             poses = identify(frame_poses.numpy(), frame.seconds)
             yield frame, smooth(poses, frame.seconds) if smooth else poses
+
+
+def _peek_header(
+    predictor: PosePredictor, clip: Clip, title: str, has_ids: bool, options: PredictionOptions
+) -> dict[str, Any]:
+    """The first line of the results of a video, whose first frame is decoded for it."""
+    image = next(iter(clip)).image
+    return build_video_header(predictor, clip, title, (image.shape[1], image.shape[0]), has_ids, options)
+
+
+def _replay_frames(
+    frames: Iterator[VideoFrame],
+    finished: Iterable[Mapping[str, Any]],
+    identify: Callable[[Poses, float], Poses],
+    num_keypoints: int,
+) -> Iterator[FramePoses]:
+    """Yield frames with the poses that they have already, and let the tracker follow these."""
+    for line in finished:
+        frame = next(frames, None)
+        poses = Poses.from_dicts(line['instances'], num_keypoints)
+        is_same = frame is not None and frame.index == line['index']
+        if frame is None or not is_same:
+            raise VideoError(f'frame {line["index"]} of the run that was cut is another now; run without --resume')
+        identified = identify(replace(poses, ids=None), frame.seconds)
+        if len(poses) and not np.array_equal(np.asarray(identified.ids), np.asarray(poses.ids)):
+            raise VideoError(
+                f'frame {frame.index}: the ids of the run that was cut are others now; run without --resume'
+            )
+        yield frame, poses
 
 
 def build_tracker(config: Mapping[str, Any], skeleton: Skeleton) -> Tracker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['Clip', 'FrameBoxes', 'VideoOutputs']
+__all__ = ['Clip', 'FrameBoxes', 'VideoOutputs', 'build_video_header']
 
 import csv
 import json
@@ -25,6 +25,7 @@ from poseplug.predict.pose_predictor import PosePredictor
 from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.result_files import PartialTextFile
 from poseplug.predict.result_records import build_result_header
+from poseplug.predict.resuming import FinishedFrames
 from poseplug.predict.tracking import InstanceGeometry
 from poseplug.predict.video_writer import VideoWriter
 from poseplug.report.draw import EDGE_COLOR, TEXT_COLOR, draw_poses, scale_points
@@ -48,17 +49,21 @@ class VideoOutputs:
         first_frame: VideoFrame,
         has_boxes: bool,
         options: PredictionOptions,
+        finished: FinishedFrames,
     ):
         self.predictor, self.video, self.title, self.options = predictor, video, title, options
         self.draws_ids = predictor.finds_instances or has_boxes
         self.image_size = (first_frame.image.shape[1], first_frame.image.shape[0])
         self.num_frames, self.last_index, self.max_id = 0, -1, 0
+        self.num_finished = finished.count
         with ExitStack() as stack:
-            self.jsonl_file = stack.enter_context(PartialTextFile(base.with_name(f'{base.name}.jsonl')))
+            file = base.with_name(f'{base.name}.jsonl')
+            self.jsonl_file = stack.enter_context(PartialTextFile(file, appends=bool(finished.count)))
             self.csv_writer = self._open_csv_writer(stack, base) if options.save_csv else None
             self.video_writer = self._open_video_writer(stack, base, first_frame) if options.draw_video else None
             self.exit_stack = stack.pop_all()
-        self._write_line(self._build_header())
+        if not finished.count:
+            self._write_line(self._header)
 
     def _open_csv_writer(self, stack: ExitStack, base: Path) -> csv.DictWriter[str]:
         file = stack.enter_context(PartialTextFile(base.with_name(f'{base.name}.csv')))
@@ -85,7 +90,8 @@ class VideoOutputs:
         width, height = frame.image.shape[1], frame.image.shape[0]
         if (width, height) != self.image_size:
             content |= {'width': width, 'height': height}
-        self._write_line(content)
+        if self.num_frames >= self.num_finished:
+            self._write_line(content)
         if self.csv_writer is not None:
             for row in poses.to_rows('', self.predictor.skeleton):
                 instance_id = _get_instance_id(poses, row['instance'])
@@ -106,19 +112,10 @@ class VideoOutputs:
     def _write_line(self, content: Mapping[str, Any]) -> None:
         self.jsonl_file.write(json.dumps(to_json_values(content)) + '\n')
 
-    def _build_header(self) -> dict[str, Any]:
+    @property
+    def _header(self) -> dict[str, Any]:
         """The content of the first line."""
-        width, height = self.image_size
-        video_header = {
-            'file': self.title,
-            'width': width,
-            'height': height,
-            'fps': self.video.fps,
-            'frame_interval': self.options.frame_interval,
-            'tracker': self.options.tracker if self.draws_ids else None,
-            'smoother': self.options.smoother,
-        }
-        return build_result_header(self.predictor) | video_header
+        return build_video_header(self.predictor, self.video, self.title, self.image_size, self.draws_ids, self.options)
 
     def warn_unused_boxes(self, boxes: FrameBoxes | None) -> None:
         """Log a warning that lists boxes of frames that do not exist."""
@@ -179,3 +176,34 @@ def _draw_instance_ids(canvas: np.ndarray, poses: Poses, scale: int, threshold: 
         for color, width in ((EDGE_COLOR, 4), (TEXT_COLOR, 1)):
             thickness = max(1, round(width * font_scale))
             cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
+
+
+def build_video_header(
+    predictor: PosePredictor,
+    clip: Clip,
+    title: str,
+    image_size: tuple[int, int],
+    has_ids: bool,
+    options: PredictionOptions,
+) -> dict[str, Any]:
+    """Build the first line of a video's results.
+
+    Args:
+        predictor: of the frames.
+        clip: the video.
+        title: what results call it.
+        image_size: (width, height) of the first frame.
+        has_ids: whether a tracker assigns ids.
+        options: of the run.
+    """
+    width, height = image_size
+    video_header = {
+        'file': title,
+        'width': width,
+        'height': height,
+        'fps': clip.fps,
+        'frame_interval': options.frame_interval,
+        'tracker': options.tracker if has_ids else None,
+        'smoother': options.smoother,
+    }
+    return build_result_header(predictor) | video_header

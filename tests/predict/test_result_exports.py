@@ -16,7 +16,8 @@ from poseplug.data.formats.convert import read_labels
 from poseplug.files import parquet_table
 from poseplug.files.parquet_table import ParquetTable
 from poseplug.predict import result_formats
-from poseplug.predict.result_exports import RESULT_FORMATS, iterate_results
+from poseplug.predict.result_exports import RESULT_FORMATS
+from poseplug.predict.result_files import iterate_results
 from tests.reliability import videos
 
 FORMATS = sorted(set(RESULT_FORMATS) - {'parquet'})

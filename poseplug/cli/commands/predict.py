@@ -65,7 +65,8 @@ def _predict_files(args: argparse.Namespace, fetched: FetchedInputs, config: str
     if not args.skip_bad or len(errors) == len(listing.files):
         input_checks.raise_input_errors(errors)
     guard = _build_guard(args, [*listing.files, config, weights, *(args.boxes or ())])
-    with PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, args.skip_bad) as writer:
+    settings = dict(skip_bad=args.skip_bad, resume=args.resume)
+    with PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, **settings) as writer:
         for file, reason in errors.items():
             writer.skip_file(file, reason)
         for report in writer.process_files(listing.files, boxes):
@@ -81,8 +82,8 @@ def _predict_stream(args: argparse.Namespace, source: int | str, config: str | N
     from poseplug.predict.input_files import InputListing
     from poseplug.predict.stop_request import StopRequest
 
-    if args.boxes or args.heatmaps:
-        raise ConfigError('--boxes and --heatmaps are for files, but the input is a stream; leave them out')
+    if args.boxes or args.heatmaps or args.resume:
+        raise ConfigError('--boxes, --heatmaps and --resume are for files, but the input is a stream; leave them out')
     options = _build_options(args)
     predictor = _build_predictor(args, options, config, weights)
     guard = _build_guard(args, [config, weights])
@@ -220,6 +221,9 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULT_OUT,
         metavar='DIR',
         help=f'folder of drawings and results.json (default: {_DEFAULT_OUT})',
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with a run that was cut: same inputs, options and --out'
     )
     parser.add_argument('--heatmaps', action='store_true', help='draw the heatmaps of images too, stage by stage')
     parser.add_argument('--json', action='store_true', help='print the results as JSON instead of lines')
