@@ -112,3 +112,9 @@ def test_both_implementations_agree_for_few_and_for_many(count):
     boxes, valid = random_boxes(count, images=2), torch.rand(2, count, generator=torch.Generator().manual_seed(1)) > 0.2
     assert torch.equal(nms_mask(boxes, valid, 0.4), nms_mask_by_table(boxes, valid, 0.4))
     assert torch.equal(nms_mask(boxes, valid, 0.4), nms_mask_by_loop(boxes, valid, 0.4))
+
+
+@pytest.mark.parametrize('implementation', [*IMPLEMENTATIONS, nms_mask])
+def test_a_mask_of_boxes_is_boolean(implementation):
+    boxes = random_boxes(5)
+    assert implementation(boxes, torch.ones(3, 5, dtype=torch.bool), 0.5).dtype == torch.bool

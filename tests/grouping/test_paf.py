@@ -89,6 +89,17 @@ def test_peaks_without_a_limb_are_instances_by_rule(single_peaks, num_instances)
     assert str(result) == f'{num_instances} instances: 4 peaks, 2 pairs, 1 limbs, {num_instances} instances grouped'
 
 
+@pytest.mark.parametrize(('stride', 'num_instances'), [(8.0, 1), (2.0, 0)])
+def test_a_limb_has_samples_by_its_length_in_pixels(stride, num_instances):
+    """13 samples of 32 px, 3 of which fall into the cell of 0, or 6 of 8 px, 2 of them; more than 0.7 must pass."""
+    heatmaps, paf = draw_cells((0, 1, 0.9), (1, 5, 0.9), num_keypoints=2), torch.zeros(1, 2, 6, 12)
+    paf[0, 0] = 1
+    paf[0, 0, :, 3] = 0
+    rules = dict(num_samples='length', min_sample_fraction=0.7, single_peaks='none', short_limb_fraction=0.0)
+    result = parse_single_channels(heatmaps, stride, (('a', 'b'),), paf, **rules)
+    assert len(result.peak_indices) == num_instances
+
+
 def test_scores_are_those_of_the_raw_heatmaps_also_by_the_fallback_rules():
     heatmaps = draw_cells((0, 1, 0.03), (1, 5, 0.03), num_keypoints=2)
     paf = torch.ones(1, 2, 6, 12)

@@ -149,6 +149,14 @@ def test_of_each_keypoint_the_highest_peak_comes_first():
     assert peaks.scores.tolist() == pytest.approx([0.9, 0.3, 0.8, 0.4])
 
 
+def test_instances_of_equal_scores_are_in_the_order_of_their_peaks():
+    cells = [(x, y) for y in range(0, 16, 2) for x in range(0, 16, 2)]
+    peaks = ((0, x, y, 0.5, 9.0 * n) for n, (x, y) in enumerate(cells))
+    heatmaps, tags = fields_with(1, *peaks, size=(16, 16))
+    rules = TagRules(nms_kernel_size=3, top_k=64, max_instances=64)
+    assert cells_of(parse_tags(heatmaps, tags, [0], rules))[0] == [[cell] for cell in cells]
+
+
 def test_scores_of_instances_end_at_1():
     heatmaps, tags = fields_with(1, (0, 1, 1, 1.7, 0))
     assert parse_tags(heatmaps, tags, [0], TagRules()).to_poses().instance_scores.tolist() == [1]
