@@ -66,6 +66,15 @@ def test_an_id_is_kept_for_max_age_and_never_assigned_again(absent, expected):
     assert track(create_poses((0, 0), (620, 0)), absent).ids.tolist() == expected
 
 
+def test_an_instance_that_was_just_there_counts_more_than_one_that_was_lost():
+    """The lost one was nearer, 2 s ago: e^-4 of its similarity."""
+    track = SimilarityTracker(COCO)
+    track(create_poses((0, 0), (60, 0)), 0.0)
+    for step in range(1, 51):
+        assert track(create_poses((60, 0)), step / 25).ids.tolist() == [2]
+    assert track(create_poses((25, 0)), 51 / 25).ids.tolist() == [2]
+
+
 def test_frames_without_instances_are_a_gap_like_any_other():
     track = SimilarityTracker(COCO)
     assert track(create_poses((0, 0)), 0.0).ids.tolist() == [1]
@@ -139,6 +148,7 @@ def test_the_squared_oks_width_grows_by_the_squared_tolerance(elapsed_s):
         tracker = SimilarityTracker(skeleton)
         tracker(create_poses((50, 50), boxes=boxes), 0.0)
         moved = create_poses((50 + shift, 50), boxes=boxes)
+        moved.keypoint_scores[0, :5] = 0  # they do not count
         instances = InstanceGeometry.from_poses(moved, threshold=0.05)
         similarities.append(tracker.compute_similarity(instances, elapsed_s).item())
     # With sigmas it is the mean of OKS and of what it is without.
