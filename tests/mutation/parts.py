@@ -45,7 +45,15 @@ PARTS = {
     'samplers': Part(('poseplug/data/samplers.py',), ('tests/data/test_samplers.py',)),
     'smoothing': Part(('poseplug/predict/smoothing.py',), ('tests/predict/test_smoothing.py',)),
     'sources': Part(
-        ('poseplug/data/sources/*.py',), ('tests/data/sources', 'tests/data/formats', 'tests/data/test_pack_writer.py')
+        ('poseplug/data/sources/*.py',),
+        (
+            'tests/data/sources',
+            'tests/data/formats',
+            'tests/data/test_dataset.py',
+            'tests/data/test_masks.py',
+            'tests/data/test_pack_writer.py',
+            'tests/test_contracts.py::TestSources',
+        ),
     ),
     'tracking': Part(('poseplug/predict/tracking.py',), ('tests/predict/test_tracking.py',)),
     'transforms': Part(

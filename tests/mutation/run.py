@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.mutation.parts import PARTS
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'tests/mutation/results'
 OUTSIDE_DATA = ('POSEPLUG_DATA', 'POSEPLUG_GOLDEN')  # a result does not depend on what lies beside the repository
+SURVIVED = ('survived', 'untested')
 PYTEST_OPTIONS = ('-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', '-o', 'tmp_path_retention_policy=none')
 
 
@@ -50,14 +50,14 @@ def run_in_copy(arguments: Sequence[str]) -> int:
         return subprocess.run(command, cwd=copy, env=environment).returncode
 
 
-def measure_part(name: str, count: int | None, seed: int, previous: Mapping[str, Any] | None) -> dict[str, Any]:
+def measure_part(name: str, count: int | None, seed: int, known: Mapping[str, str]) -> dict[str, Any]:
     """Try the changes of a part, in this process and those it forks.
 
     Args:
         name: of the part.
         count: number of changes; None is all.
         seed: chooses them.
-        previous: a result of which only the survivors are tried again; None tries all.
+        known: outcomes of an earlier run, by identity of the change; these are not tried.
 
     Returns:
         The result, as it is written to a file.
@@ -70,27 +70,27 @@ def measure_part(name: str, count: int | None, seed: int, previous: Mapping[str,
     start = time.perf_counter()
     files = sorted(file for pattern in PARTS[name].modules for file in ROOT.glob(pattern))
     total, changes = sample_mutants(ROOT, files, count, seed)
-    if previous is not None:
-        survivors = {survivor['id'] for survivor in previous['survivors']}
-        changes = [change for change in changes if change.identity in survivors]
-    plugin = ForkedTests([replace(change, file=str(ROOT / change.file)) for change in changes], ROOT / 'poseplug')
+    tried = [replace(change, file=str(ROOT / change.file)) for change in changes if change.identity not in known]
+    plugin = ForkedTests(tried, ROOT / 'poseplug')
     code = pytest.main([*PYTEST_OPTIONS, *PARTS[name].tests], plugins=[plugin])
-    if len(plugin.verdicts) < len(changes):
+    if len(plugin.verdicts) < len(tried):
         raise SystemExit(f'{name}: pytest ended with exit code {code} before all changes were tried')
-    outcomes = Counter(verdict.outcome for verdict in plugin.verdicts.values())
-    survivors = [change for change in changes if plugin.verdicts[change.identity].outcome in ('survived', 'untested')]
-    earlier = previous or {'sampled': len(changes), 'killed': 0, 'timeouts': 0}
+    outcomes = dict(known) | {identity: verdict.outcome for identity, verdict in plugin.verdicts.items()}
     return dict(
         part=name,
         seed=seed,
         mutants=total,
-        sampled=earlier['sampled'],
-        killed=earlier['killed'] + outcomes['killed'],
-        timeouts=earlier['timeouts'] + outcomes['timeout'],
-        survivors=[describe_survivor(change) for change in survivors],
+        outcomes={change.identity: outcomes[change.identity] for change in changes},
+        survivors=[describe_survivor(change) for change in changes if outcomes[change.identity] in SURVIVED],
         left_out=dict(sorted(plugin.left_out.items())),
         seconds=round(time.perf_counter() - start),
     )
+
+
+def read_killed(file: Path) -> dict[str, str]:
+    """The outcomes of the killed mutants of an earlier result."""
+    outcomes = json.loads(file.read_text())['outcomes']
+    return {identity: outcome for identity, outcome in outcomes.items() if outcome not in SURVIVED}
 
 
 def describe_survivor(change: Change) -> dict[str, str]:
@@ -103,20 +103,20 @@ def main() -> None:
     parser.add_argument('part', choices=sorted(PARTS))
     parser.add_argument('--sample', type=int, default=200, help='number of mutants; 0 is all')
     parser.add_argument('--seed', type=int, default=0, help='chooses the sample')
-    parser.add_argument('--survivors', action='store_true', help='try only the survivors of the last result again')
+    parser.add_argument('--survivors', action='store_true', help='leave out what the last result has as killed')
     parser.add_argument('--results', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.results is None:
         raise SystemExit(run_in_copy(sys.argv[1:]))
     file = args.results / f'{args.part}.json'
-    previous = json.loads(file.read_text()) if args.survivors else None
-    result = measure_part(args.part, args.sample or None, args.seed, previous)
+    known = read_killed(file) if args.survivors else {}
+    result = measure_part(args.part, args.sample or None, args.seed, known)
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + '\n')
     for survivor in result['survivors']:
         print(f'{survivor["where"]}\n  - {survivor["before"]}\n  + {survivor["after"]}')
-    num_killed = result['killed'] + result['timeouts']
-    print(f'{args.part}: {num_killed} of {result["sampled"]} mutants killed; written to {file}')
+    num_killed = len(result['outcomes']) - len(result['survivors'])
+    print(f'{args.part}: {num_killed} of {len(result["outcomes"])} mutants killed; written to {file}')
 
 
 if __name__ == '__main__':

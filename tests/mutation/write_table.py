@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,15 @@ def read_reasons() -> dict[str, str]:
 
 def compute_killed_fraction(result: Mapping[str, Any]) -> float:
     """The killed mutants of all that were sampled, equivalent ones included."""
-    return (result['killed'] + result['timeouts']) / result['sampled']
+    return 1 - len(result['survivors']) / len(result['outcomes'])
 
 
 def format_table(results: Mapping[str, Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
     rows = [HEAD]
     for name, result in results.items():
+        counts = Counter(result['outcomes'].values())
         num_equivalent = sum(survivor['id'] in reasons for survivor in result['survivors'])
-        cells = [name, result['mutants'], result['sampled'], result['killed'], result['timeouts'], num_equivalent]
+        cells = [name, result['mutants'], len(result['outcomes']), counts['killed'], counts['timeout'], num_equivalent]
         cells += [len(result['survivors']) - num_equivalent, f'{100 * compute_killed_fraction(result):.1f} %']
         rows.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(rows)
