@@ -597,8 +597,8 @@ def measure_training_step(model: Any, batch: Any, device: str, repeats: int) -> 
     import torch
     from mmengine.optim import OptimWrapper
 
-    from poseplug.engine.loops import train_step
     from poseplug.engine.strategy import SingleProcessStrategy
+    from poseplug.engine.training_step import train_step
 
     spent: Counter[str] = Counter()
     synchronize = get_synchronize(device)

@@ -26,8 +26,8 @@ from poseplug.deploy.parity import (
 )
 from poseplug.deploy.runtime import ExportedPredictor
 from poseplug.deploy.torch_files import open_exported_file
+from poseplug.engine.dataloaders import build_dataloader
 from poseplug.engine.evaluate import evaluate
-from poseplug.engine.launch import build_dataloader
 from poseplug.files.weights import WeightKind
 from poseplug.predict.input_samples import get_test_pipeline
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ['EvalLoop', 'TrainLoop', 'train_step']
+__all__ = ['EvalLoop', 'TrainLoop']
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from mmengine.runner import BaseLoop
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
@@ -22,7 +22,8 @@ from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.engine.schedule_lengths import fraction_to_steps
 from poseplug.engine.signals import StopSignalHandler
-from poseplug.engine.strategy import SingleProcessStrategy, parse_distributed_cfg
+from poseplug.engine.strategy import parse_distributed_cfg
+from poseplug.engine.training_step import train_step
 from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.registry import LOOPS
@@ -222,44 +223,6 @@ class TrainLoop(BaseLoop):
             evaluated_step: the last step whose weights were evaluated.
         """
         self._iter, self._epoch, self.evaluated_step = step, step // self.steps_per_epoch, evaluated_step
-
-
-def train_step(strategy: SingleProcessStrategy, batches: Sequence[Batch]) -> dict[str, Tensor]:
-    """Update the weights once.
-
-    Args:
-        strategy: prepared for training; its optimizer wrapper accumulates as many batches as there are.
-        batches: the batches of the step.
-
-    Returns:
-        The mean losses by name and their sum as 'loss', without gradients.
-    """
-    outputs = [_compute_gradients(strategy, batch) for batch in batches]
-    strategy.step()
-    return average_losses(outputs)
-
-
-def _compute_gradients(strategy: SingleProcessStrategy, batch: Batch) -> dict[str, Tensor]:
-    """Add the gradients of a batch to those of the step; returns the losses by name and their sum as 'loss'."""
-    losses = strategy.losses(batch)
-    total = torch.stack(list(losses.values())).sum()
-    strategy.backward(total)
-    return {'loss': total.detach(), **{name: value.detach() for name, value in losses.items()}}
-
-
-def average_losses(outputs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Average the losses of a step's batches.
-
-    Args:
-        outputs: the losses of every batch by name, scalars.
-
-    Returns:
-        The mean of every loss over all batches; a batch without a loss of that name counts as 0.
-    """
-    if len(outputs) == 1:
-        return outputs[0]
-    names = {name: None for output in outputs for name in output}  # a dict keeps the order
-    return {n: torch.stack([output[n] for output in outputs if n in output]).sum() / len(outputs) for n in names}
 
 
 class _EvaluationStopped(Exception):

@@ -1,6 +1,6 @@
 """Computes the steps of a run: in one process, or in several that divide the samples or the weights.
 
-`poseplug.engine.loops.train_step` calls a strategy for everything that a training step does, in this order:
+`poseplug.engine.training_step.train_step` calls a strategy for everything that a training step does, in this order:
 
     for batch in the batches of the step:
         losses = strategy.losses(batch)      # network and criterion, in mixed precision where the config asks for it

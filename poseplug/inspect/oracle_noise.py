@@ -13,7 +13,7 @@ from poseplug.config.build import build_evaluator, build_model
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch
-from poseplug.engine import launch
+from poseplug.engine import dataloaders
 from poseplug.engine.evaluate import evaluate
 from poseplug.evaluation.results import EvaluationResult
 from poseplug.models.estimators.base import Estimator
@@ -68,7 +68,7 @@ def evaluate_oracle(cfg: Any, noise_std: float = 0.0, seed: int = 0) -> Evaluati
         seed: Seed of the noise and of the loader.
     """
     model: Any = build_model(cfg).eval()
-    batches = launch.build_dataloader(cfg, 'test_dataloader', seed)
+    batches = dataloaders.build_dataloader(cfg, 'test_dataloader', seed)
     create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
     return evaluate(OraclePredictor(model, noise_std, seed), batches, create_metrics)
 

@@ -15,7 +15,7 @@ from poseplug.core.sample import Record, SampleKey
 from poseplug.data.collate import collate
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.base import Source, SourceReport
-from poseplug.engine import launch
+from poseplug.engine import dataloaders
 from poseplug.skeletons.lsp import LSP
 from poseplug.testing import create_annotated_record
 
@@ -55,7 +55,7 @@ def test_batches_are_the_same_with_no_one_and_two_workers(tiny_config):
     batches_by_workers = []
     for num_workers in (0, 1, 2):
         cfg = tiny_config(**{'train_dataloader.num_workers': num_workers})
-        batches = iter(launch.build_dataloader(cfg, 'train_dataloader', seed=2))
+        batches = iter(dataloaders.build_dataloader(cfg, 'train_dataloader', seed=2))
         batches_by_workers.append([next(batches) for _ in range(3)])
     for others in batches_by_workers[1:]:
         for one, other in zip(batches_by_workers[0], others, strict=True):
@@ -175,7 +175,7 @@ def test_an_image_of_one_pixel_is_an_error(tmp_path):
 def test_an_unreadable_image_stops_training_with_its_name(tiny_config, tiny_data, tmp_path):
     """From a loader worker, too, the message arrives as our own error."""
     cfg = tiny_config(**{'train_dataloader.num_workers': 1})
-    loader = launch.build_dataloader(cfg, 'train_dataloader', 0)
+    loader = dataloaders.build_dataloader(cfg, 'train_dataloader', 0)
     loader.dataset.records = [replace(r, path=tmp_path / 'gone.jpg') for r in loader.dataset.records]
     with pytest.raises(ImageError, match=r'gone.jpg: No such file'):
         next(iter(loader))
@@ -225,7 +225,7 @@ def test_workers_count_together_and_batches_do_not_depend_on_them(tiny_config, t
     keys_by_workers = []
     for num_workers in (0, 2):
         options = {'train_dataloader.num_workers': num_workers, 'train_dataloader.dataset.max_skipped': 1}
-        loader = launch.build_dataloader(tiny_config(**options), 'train_dataloader', 0)
+        loader = dataloaders.build_dataloader(tiny_config(**options), 'train_dataloader', 0)
         records = loader.dataset.records
         records[3] = replace(records[3], path=tmp_path / 'gone.jpg')
         batches = iter(loader)

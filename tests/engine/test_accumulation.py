@@ -5,9 +5,9 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import ConfigError, NonFiniteLossError
-from poseplug.engine import launch
+from poseplug.engine import dataloaders, launch
 from poseplug.engine.hooks.progress import CURVE_FILE
-from poseplug.engine.loops import average_losses
+from poseplug.engine.training_step import average_losses
 from poseplug.files.weights import load_checkpoint
 from poseplug.report.charts import read_curve
 
@@ -67,7 +67,7 @@ def max_difference(a, b):
 
 def test_a_step_uses_the_samples_of_the_larger_batch(create_config):
     large, small = (
-        launch.build_dataloader(create_config(size, 1), 'train_dataloader', 0).batch_sampler for size in (4, 2)
+        dataloaders.build_dataloader(create_config(size, 1), 'train_dataloader', 0).batch_sampler for size in (4, 2)
     )
     a, b = iter(large), iter(small)
     for _ in range(7):

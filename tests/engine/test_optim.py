@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from poseplug.config.build import build_model
@@ -224,5 +225,12 @@ def test_the_default_constructor_is_given_no_name_that_it_would_ignore(settings,
 
 def test_the_default_constructor_takes_factors_and_settings_of_the_optimizer():
     keys = {'backbone': dict(lr_mult=0.1, momentum=0.5), 'head': dict(decay_mult=0)}
-    cfg = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(custom_keys=keys, norm_decay_mult=0))
-    check_default_paramwise_cfg(Model(), cfg)
+    optimizer_cfg = dict(type='SGD', lr=0.1, weight_decay=0.01)
+    cfg = dict(optimizer=optimizer_cfg, paramwise_cfg=dict(custom_keys=keys, norm_decay_mult=0))
+    model = Model()
+    check_default_paramwise_cfg(model, cfg)
+    optimizer = DefaultOptimWrapperConstructor(dict(optimizer=optimizer_cfg), cfg['paramwise_cfg'])(model).optimizer
+    names = ('lr', 'momentum', 'weight_decay')
+    by_id = {id(p): [group[name] for name in names] for group in optimizer.param_groups for p in group['params']}
+    assert by_id[id(model.backbone.pos_embed)] == pytest.approx([0.01, 0.5, 0.01])
+    assert by_id[id(model.head.weight)] == pytest.approx([0.1, 0, 0])

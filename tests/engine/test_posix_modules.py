@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from poseplug.engine.launch import build_dataloader
+from poseplug.engine.dataloaders import build_dataloader
 
 # Packages of others come first: they know which system they are installed on.
 HIDE_POSIX = """

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from poseplug.core.errors import ConfigError
-from poseplug.engine import launch
+from poseplug.engine import dataloaders, launch
 from poseplug.engine.hooks import save
 from poseplug.engine.hooks.progress import CURVE_FILE
 from poseplug.evaluation.base import MetricResult
@@ -137,7 +137,7 @@ def test_the_loss_of_the_validation_set_is_measured_on_request(tiny_config, tmp_
     runner.model.eval()
     losses, counts = [], []
     with torch.no_grad():
-        for batch in launch.build_dataloader(cfg, 'val_dataloader', 0):
+        for batch in dataloaders.build_dataloader(cfg, 'val_dataloader', 0):
             losses.append(float(sum(runner.model.losses(batch).values())) * len(batch))
             counts.append(len(batch))
     lines = [line for line in read_curve(tmp_path / 'with' / CURVE_FILE) if 'loss_val' in line]

@@ -10,7 +10,7 @@ import torch
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, NonFiniteLossError
 from poseplug.core.weight_names import weight_name
-from poseplug.engine import launch
+from poseplug.engine import dataloaders, launch
 from poseplug.engine.loops import EvalLoop, TrainLoop
 from poseplug.files.weights import load_checkpoint, load_weights
 
@@ -72,7 +72,7 @@ def test_a_non_finite_loss_stops_the_run_before_it_changes_the_weights(
 
 def test_overfitting_trains_and_evaluates_on_the_first_samples_without_augmentation(tiny_config):
     cfg = launch.build_overfit_config(tiny_config(overfit_steps=40), 3)
-    train, val = (launch.build_dataloader(cfg, f'{part}_dataloader', 0) for part in ('train', 'val'))
+    train, val = (dataloaders.build_dataloader(cfg, f'{part}_dataloader', 0) for part in ('train', 'val'))
     train_batches, val_batches = iter(train), iter(val)
     batches = [next(train_batches), next(train_batches)]
     ids = [[r.id for r in b.records] for b in batches]
@@ -90,7 +90,7 @@ def test_overfitting_trains_and_evaluates_on_the_first_samples_without_augmentat
 ])  # fmt: skip
 def test_overfitting_too_few_or_too_many_samples_is_an_error(tiny_config, count, message):
     with pytest.raises(ConfigError, match=message):
-        launch.build_dataloader(launch.build_overfit_config(tiny_config(), count), 'train_dataloader', 0)
+        dataloaders.build_dataloader(launch.build_overfit_config(tiny_config(), count), 'train_dataloader', 0)
 
 
 def test_the_checkpoint_of_a_run_holds_the_averaged_weights(tiny_config, tmp_path):
@@ -171,12 +171,12 @@ def test_the_files_of_a_run_are_the_documented_ones(tiny_config, tmp_path):
 
 def test_a_batch_size_of_0_is_an_error(tiny_config):
     with pytest.raises(ConfigError, match='batch_size >= 1'):
-        launch.build_dataloader(tiny_config(**{'train_dataloader.batch_size': 0}), 'train_dataloader', 0)
+        dataloaders.build_dataloader(tiny_config(**{'train_dataloader.batch_size': 0}), 'train_dataloader', 0)
 
 
 def test_more_workers_than_cores_are_not_started(tiny_config, monkeypatch):
-    monkeypatch.setattr(launch, 'count_usable_cores', lambda: 2)
-    loader = launch.build_dataloader(tiny_config(**{'train_dataloader.num_workers': 64}), 'train_dataloader', 0)
+    monkeypatch.setattr(dataloaders, 'count_usable_cores', lambda: 2)
+    loader = dataloaders.build_dataloader(tiny_config(**{'train_dataloader.num_workers': 64}), 'train_dataloader', 0)
     assert loader.num_workers == 2
 
 

@@ -14,7 +14,7 @@ from poseplug.data.collate import collate
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.coco import CocoSource
 from poseplug.data.synthetic import write_coco
-from poseplug.engine import launch
+from poseplug.engine import dataloaders, launch
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.loops import EvalLoop
 from poseplug.engine.strategy import SingleProcessStrategy
@@ -89,7 +89,7 @@ def test_they_are_missed_by_the_test_command_and_during_training_too(folder, mon
     model = PerfectModel()
     strategy = SingleProcessStrategy(model)
     runner = SimpleNamespace(call_hook=lambda *_, **__: None, model=model, strategy=strategy, train_loop=training)
-    batches = launch.build_dataloader(cfg, 'test_dataloader', seed=0)
+    batches = dataloaders.build_dataloader(cfg, 'test_dataloader', seed=0)
     assert EvalLoop(runner, batches, lambda: [OKSAP(COCO)]).run() == expected.values
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from poseplug.data.dataset import PoseDataset
-from poseplug.engine import checkpoint, launch
+from poseplug.engine import checkpoint, dataloaders
 from poseplug.engine.signals import EXIT_CODES
 from poseplug.files.checkpoint_folder import CHECKPOINT_INDEX_FILE
 from poseplug.files.weights import load_checkpoint
@@ -36,7 +36,7 @@ NUM_SAVES = 50  # of the long run
 
 def pretend_many_cores() -> None:
     """Let loaders start all their workers on a machine with few cores, too."""
-    launch.count_usable_cores = lambda: 8
+    dataloaders.count_usable_cores = lambda: 8
 
 
 # --- R3: every kind of run --------------------------------------------------------------------------------------------

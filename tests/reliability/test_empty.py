@@ -14,7 +14,7 @@ from poseplug.core.sample import Record
 from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.data.sources.coco import CocoSource
-from poseplug.engine.launch import build_dataloader
+from poseplug.engine.dataloaders import build_dataloader
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.evaluation.pck import PCK
 from poseplug.grouping.nms import nms

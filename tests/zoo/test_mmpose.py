@@ -19,11 +19,11 @@ from poseplug.zoo.mmpose import (
     IGNORED_GLOBALS,
     convert_checkpoint,
     convert_state_dict,
-    detect_layout,
     read_dataset_meta,
     read_foreign_checkpoint,
     write_conversion_report,
 )
+from poseplug.zoo.mmpose_layouts import detect_layout
 
 KEYS = Path(os.environ.get('POSEPLUG_GOLDEN', Path(__file__).parents[3] / 'shared/golden')) / 'mmpose_keys'
 HRNET = dict(type='HRNet', width=4, num_modules=(1, 1, 1), num_blocks=1)

@@ -11,9 +11,9 @@ from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.sample import Batch
 from poseplug.core.weight_names import weight_name
-from poseplug.engine.loops import train_step
 from poseplug.engine.optim import build_param_groups
 from poseplug.engine.strategy import SingleProcessStrategy
+from poseplug.engine.training_step import train_step
 from poseplug.models.backbones.cpm import CPMTrunk
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.cpm import CPMHead

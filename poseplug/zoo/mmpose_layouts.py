@@ -1,0 +1,155 @@
+"""The layouts of weight files that other projects publish: how each names its tensors, and what they are here."""
+
+from __future__ import annotations
+
+__all__ = ['CHECKPOINT_LAYOUTS', 'IGNORED_NAMES', 'CheckpointLayout', 'RenameRules', 'detect_layout']
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poseplug.core.errors import CheckpointError
+
+RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replacement); the first match counts
+
+_HEATMAP_HEAD_RULES: RenameRules = (
+    (r'(?:keypoint_)?head\.deconv_layers\.(.+)', r'head.deconvs.\1'),
+    (r'(?:keypoint_)?head\.final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+)
+_SIMCC_HEAD_RULES: RenameRules = (
+    (r'head\.(?:deconv_head\.)?deconv_layers\.(.+)', r'head.deconvs.\1'),
+    (r'head\.(?:deconv_head\.)?final_layer\.(weight|bias)', r'head.maps.\1'),
+    (r'head\.(?:mlp_head|cls)_([xy])\.(.+)', r'head.bins.\1.\2'),
+    (r'head\.mlp\.(.+)', r'head.tokens.\1'),
+    (r'head\.gau\.res_scale\.scale', r'head.attention.shortcut'),
+    (r'head\.gau\.(.+)', r'head.attention.\1'),
+)
+_BACKBONE_RULES: RenameRules = ((r'(backbone\..+)', r'\1'),)
+_RTMO_RULES: RenameRules = (
+    (r'neck\.input_proj\.(.+)', r'neck.inputs.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.self_attn\.attn\.(.+)', r'neck.encoder.attention.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.ffn\.layers\.0\.0\.(.+)', r'neck.encoder.layer1.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.ffn\.layers\.1\.(.+)', r'neck.encoder.layer2.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.norms\.0\.(.+)', r'neck.encoder.norm1.\1'),
+    (r'neck\.encoder\.0\.layers\.0\.norms\.1\.(.+)', r'neck.encoder.norm2.\1'),
+    (r'neck\.lateral_convs\.(.+)', r'neck.laterals.\1'),
+    (r'neck\.fpn_blocks\.(.+)', r'neck.down_fusions.\1'),
+    (r'neck\.downsample_convs\.(.+)', r'neck.halvings.\1'),
+    (r'neck\.pan_blocks\.(.+)', r'neck.up_fusions.\1'),
+    (r'neck\.projector\.convs\.(.+)', r'neck.outputs.\1'),
+    (r'head\.head_module\.conv_cls\.(.+)', r'head.score_towers.\1'),
+    (r'head\.head_module\.conv_pose\.(.+)', r'head.pose_towers.\1'),
+    (r'head\.head_module\.out_cls\.(.+)', r'head.scores.score.\1'),
+    (r'head\.head_module\.out_bbox\.(.+)', r'head.poses.raw.\1'),
+    (r'head\.head_module\.out_kpt_reg\.(.+)', r'head.poses.proxy.\1'),
+    (r'head\.head_module\.out_kpt_vis\.(.+)', r'head.poses.visible.\1'),
+    (r'head\.head_module\.out_pose\.(.+)', r'head.poses.vector.\1'),
+    (r'head\.dcc\.pos_enc', 'head.dcc.code'),
+    (r'head\.dcc\.gau\.res_scale\.scale', 'head.dcc.attention.shortcut'),
+    (r'head\.dcc\.gau\.(.+)', r'head.dcc.attention.\1'),
+    (r'head\.dcc\.pose_to_kpts\.(.+)', r'head.dcc.to_tokens.\1'),
+    (r'head\.dcc\.([xy])_fc\.(.+)', r'head.dcc.\1_code.\2'),
+    (r'head\.dcc\.sigma_fc\.0\.(.+)', r'head.dcc.to_spread.\1'),
+    (r'head\.dcc\.sigma_fc\.2\.scale', 'head.dcc.spread_scale'),
+)
+
+
+@dataclass(frozen=True)
+class CheckpointLayout:
+    """The names of weights in one kind of file.
+
+    Attributes:
+        name: what the files are, for messages.
+        name_pattern: regular expression that is found in a name of such a file, and of no layout listed before.
+        rules: (pattern of a whole name, name of the model); the first match counts.
+        match: whose crops, read-outs and scores the weights were trained for: the value of the codec's setting.
+    """
+
+    name: str
+    name_pattern: str
+    rules: RenameRules
+    match: str = 'mmpose'
+
+
+CHECKPOINT_LAYOUTS = (
+    CheckpointLayout(
+        "MMPose 1.x's ViT",
+        r'^backbone\.layers\.\d+\.ffn\.',
+        (
+            (r'backbone\.pos_embed', r'backbone.pos_embed'),
+            (r'backbone\.patch_embed\.projection\.(.+)', r'backbone.patch_embed.proj.\1'),
+            (r'backbone\.layers\.(\d+)\.ln([12])\.(.+)', r'backbone.blocks.\1.norm\2.\3'),
+            (r'backbone\.layers\.(\d+)\.attn\.(.+)', r'backbone.blocks.\1.attn.\2'),
+            (r'backbone\.layers\.(\d+)\.ffn\.layers\.0\.0\.(.+)', r'backbone.blocks.\1.mlp.fc1.\2'),
+            (r'backbone\.layers\.(\d+)\.ffn\.layers\.1\.(.+)', r'backbone.blocks.\1.mlp.fc2.\2'),
+            (r'backbone\.ln1\.(.+)', r'backbone.norm.\1'),
+            *_HEATMAP_HEAD_RULES,
+        ),
+    ),
+    CheckpointLayout(
+        'the official ViTPose',
+        r'^backbone\.blocks\.\d+\.mlp\.',
+        ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+    ),
+    CheckpointLayout("MMPose's RTMO", r'^head\.dcc\.', (*_BACKBONE_RULES, *_RTMO_RULES)),
+    CheckpointLayout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*_BACKBONE_RULES, *_SIMCC_HEAD_RULES)),
+    CheckpointLayout(
+        "MMPose's ResNet, HRNet or CSPNeXt",
+        r'^backbone\.(conv1|stem\.0\.conv)\.weight$',
+        (*_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+    ),
+    CheckpointLayout(
+        'the official HRNet or SimpleBaseline',
+        r'^conv1\.weight$',
+        (
+            (r'deconv_layers\.(.+)', r'head.deconvs.\1'),
+            (r'final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+            (r'((?:conv|bn|layer|transition|stage)\d\..+)', r'backbone.\1'),
+        ),
+        'official',
+    ),
+)
+_INCOMPATIBLE_NETWORKS = (
+    ("MMPose's CPM", r'^backbone\.cpm_stages\.', 'CPMTrunk with CPMHead'),
+    ("MMPose's hourglass", r'^backbone\.hourglass_modules\.', 'Hourglass with HourglassHead'),
+)
+_UNSUPPORTED_NETWORKS = (
+    ('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),
+)
+IGNORED_NAMES: RenameRules = (
+    (r'data_preprocessor\..+', "images are normalized by the config's model.input_norm"),
+    (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'computed from the settings'),
+    (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
+)
+
+
+def _any_name_matches(names: Iterable[str], pattern: str) -> bool:
+    return any(re.search(pattern, name) for name in names)
+
+
+def detect_layout(names: Mapping[str, Any], source: Path | str = 'the file') -> CheckpointLayout:
+    """Detect the layout of a file from its names.
+
+    Args:
+        names: weights by name.
+        source: the file, for messages.
+
+    Raises:
+        CheckpointError: the layout is unknown, or the file is of a network that poseplug does not have.
+    """
+    for network, pattern, our_parts in _INCOMPATIBLE_NETWORKS:
+        if _any_name_matches(names, pattern):
+            raise CheckpointError(
+                f'{source} is of {network}, which is another network than ours; train {our_parts} from scratch'
+            )
+    for network, pattern in _UNSUPPORTED_NETWORKS:
+        if _any_name_matches(names, pattern):
+            raise CheckpointError(f'{source} is of {network}, whose names are not mapped yet')
+    for layout in CHECKPOINT_LAYOUTS:
+        if _any_name_matches(names, layout.name_pattern):
+            return layout
+    first_names = ', '.join([*names][:3]) or 'none'
+    known = '; '.join(layout.name for layout in CHECKPOINT_LAYOUTS)
+    raise CheckpointError(f'{source} has names (first: {first_names}) of no known kind; known: {known}')
