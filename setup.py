@@ -102,6 +102,7 @@ setup(
             'mypy',
             'import-linter>=2',
             'onnx>=1.16',
+            'onnxscript>=0.5',
             'onnxruntime>=1.18',
             'h5py>=3.10,<4',
             'jsonschema>=4.20,<5',
