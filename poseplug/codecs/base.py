@@ -132,6 +132,9 @@ class Codec(ABC):
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
         """Encode keypoints as targets of the network.
 
+        A codec that `groups_instances` also takes `annotated_keypoints`, (B, K) bool: which keypoints the data set of
+        each image annotates at all; by default all.
+
         Args:
             keypoints: (B, N, K, 2) x, y in input pixels.
             visible: (B, N, K) 0 for a keypoint that is not labeled.

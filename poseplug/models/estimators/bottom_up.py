@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['BottomUp']
 
+import inspect
 from collections.abc import Sequence
 
 from torch import nn
@@ -30,15 +31,8 @@ class BottomUp(Estimator):
     configs or already built.
 
     Args:
-        skeleton: A name, a skeleton or its settings; the config's builder provides it.
+        skeleton, backbone, head, neck, loss, input_norm, supervision, channels_last: As in `TopDown`.
         codec: A codec that `groups_instances`: its fields contain those of all instances.
-        backbone: The backbone.
-        head: The head.
-        neck: The neck; None for none.
-        loss: As in `StageCriterion`.
-        input_norm: Settings of `InputNorm`.
-        supervision: As in `StageCriterion`.
-        channels_last: As in `Network`.
         flip_test: Average the fields with those of the flipped image.
         mask_weights: As in `StageCriterion`.
 
@@ -77,6 +71,11 @@ def _check_grouping_codec(codec: Codec) -> None:
         raise MismatchError(
             f'{name} reads one instance from its fields, but BottomUp finds all instances of an image; set '
             f'model.codec.type to one of {", ".join(fitting)}, or model.type=TopDown'
+        )
+    if 'annotated_keypoints' not in inspect.signature(codec.encode).parameters:
+        raise MismatchError(
+            f'{name}.encode has no argument annotated_keypoints (B, K), which tells a codec of whole images the '
+            f'keypoints that the data set of each image annotates; add it, with None for all as its default'
         )
     if getattr(codec, 'single_instance', False):
         raise MismatchError(

@@ -83,20 +83,11 @@ class DistilledTopDown(Estimator):
     """A `TopDown` with a further loss between the fields of its last stage and those of a teacher.
 
     Args:
-        skeleton: A name, a skeleton or its settings; the config's builder provides it.
-        codec: The codec of one instance.
-        backbone: The backbone.
-        head: The head.
+        skeleton, codec, backbone, head, neck, loss, input_norm, supervision, channels_last, flip_test: As in `TopDown`.
         teacher: A built estimator. In a config it is dict(config=FILE, weights=FILE), which `build_model` loads. It
             receives the same images, is never trained, and is not part of the student's weights.
         distill_loss: The loss between a field and the teacher's.
         distill_weight: The weight of that loss.
-        neck: The neck; None for none.
-        loss: As in `StageCriterion`.
-        input_norm: Settings of `InputNorm`.
-        supervision: As in `StageCriterion`.
-        channels_last: As in `Network`.
-        flip_test: Average the fields with those of the flipped crop.
 
     Raises:
         ConfigError: A setting is unknown or wrong.

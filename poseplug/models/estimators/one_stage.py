@@ -35,19 +35,15 @@ class OneStage(Estimator):
     border of the image. Parts are configs or already built.
 
     Args:
-        skeleton: A name, a skeleton or its settings; the config's builder provides it.
+        skeleton, backbone, neck, input_norm, channels_last: As in `TopDown`.
         codec: `DenseInstances`.
-        backbone: The backbone.
         head: A `OneStageHead`.
-        neck: The neck; None for none.
         assigner: As in `OneStageCriterion`.
         loss: As in `OneStageCriterion`.
         loss_weights: As in `OneStageCriterion`.
         proxy_target: As in `TrainingPhase`.
         overlaps_power: As in `TrainingPhase`.
         random_size_range: (min, max, step) px of the first side; every training batch is resized to one of these sizes.
-        input_norm: Settings of `InputNorm`.
-        channels_last: As in `Network`.
 
     Raises:
         ConfigError: A setting is unknown or wrong.

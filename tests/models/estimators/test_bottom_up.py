@@ -302,3 +302,9 @@ def test_the_codec_of_the_configs_input_size_is_the_built_one():
     assert net.postprocess.get_codec((64, 64)) is net.postprocess.get_codec((64, 64))
     assert net.postprocess.get_codec((64, 64)).input_size == (64, 64)
     assert isinstance(net.codec, PAF)
+
+
+def test_a_codec_that_cannot_be_told_the_annotated_keypoints_is_refused(monkeypatch):
+    monkeypatch.setattr(PAF, 'encode', lambda self, keypoints, visible, valid=None: None)
+    with pytest.raises(MismatchError, match='PAF.encode has no argument annotated_keypoints'):
+        build_estimator()
