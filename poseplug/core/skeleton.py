@@ -14,7 +14,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from poseplug.core.errors import ConfigError, suggest_closest
-from poseplug.core.skeleton_checks import KeypointPair, check_skeleton_fields, infer_flip_pairs
+from poseplug.core.skeleton_checks import (
+    KeypointPair,
+    check_skeleton_fields,
+    find_unpaired_sides,
+    freeze_skeleton_fields,
+    infer_flip_pairs,
+)
 
 
 class LimbStep(NamedTuple):
@@ -78,11 +84,18 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         check_skeleton_fields(vars(self))
+        # Lists and arrays would make equal skeletons differ, and comparing them fail.
+        for field_name, value in freeze_skeleton_fields(vars(self)).items():
+            object.__setattr__(self, field_name, value)
         if not self.flip_pairs and (flip_pairs := infer_flip_pairs(self.keypoints)):
             object.__setattr__(self, 'flip_pairs', flip_pairs)
             listed = ', '.join(f'{left} - {right}' for left, right in flip_pairs)
             message = 'skeleton %r has no flip_pairs; taken from the names of its keypoints: %s'
             logging.getLogger('poseplug').info(message, self.name, listed)
+        elif unpaired := find_unpaired_sides(self.keypoints, self.flip_pairs):
+            listed = ', '.join(f'{left} - {right}' for left, right in unpaired)
+            message = 'skeleton %r: flip_pairs lack %s: flipping an image leaves their names as they are; add them'
+            logging.getLogger('poseplug').warning(message, self.name, listed)
         self._check_grouping_order()
 
     def __len__(self) -> int:

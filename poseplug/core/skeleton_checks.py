@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ['KeypointPair', 'check_skeleton_fields', 'infer_flip_pairs', 'normalize_keypoint_name']
+__all__ = [
+    'KeypointPair',
+    'check_skeleton_fields',
+    'find_unpaired_sides',
+    'freeze_skeleton_fields',
+    'infer_flip_pairs',
+    'normalize_keypoint_name',
+]
 
 import math
 import re
@@ -18,6 +25,7 @@ KeypointPair = tuple[str, str]
 
 _CENTRICS = ('person', 'observer')
 _SIDES = {'left': 'right', 'l': 'r'}
+_PAIR_LISTS = ('limbs', 'flip_pairs', 'grouping_order', 'redundant_limbs')
 
 
 def normalize_keypoint_name(name: str) -> str:
@@ -56,6 +64,43 @@ def infer_flip_pairs(keypoints: Sequence[str]) -> tuple[KeypointPair, ...]:
     return tuple(pairs)
 
 
+def find_unpaired_sides(keypoints: Sequence[str], flip_pairs: Sequence[KeypointPair]) -> tuple[KeypointPair, ...]:
+    """Find the left-right pairs that the names of keypoints imply and that the flip pairs lack.
+
+    Args:
+        keypoints: the names.
+        flip_pairs: the pairs that flipping an image exchanges.
+
+    Returns:
+        Pairs of names, left first.
+
+    Example:
+        >>> find_unpaired_sides(['left_eye', 'right_eye', 'left_ear', 'right_ear'], [('left_eye', 'right_eye')])
+        (('left_ear', 'right_ear'),)
+    """
+    paired = {frozenset(pair) for pair in flip_pairs}
+    return tuple(pair for pair in infer_flip_pairs(keypoints) if frozenset(pair) not in paired)
+
+
+def freeze_skeleton_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the lists and arrays in the checked fields of a skeleton to tuples, so that equal skeletons compare so.
+
+    Args:
+        fields: of `Skeleton`, by name.
+
+    Returns:
+        The fields of names, pairs of names and numbers.
+    """
+    frozen: dict[str, Any] = {'keypoints': tuple(fields['keypoints'])}
+    for setting in _PAIR_LISTS:
+        frozen[setting] = tuple(tuple(pair) for pair in fields[setting])
+    for setting in ('torso', 'head'):
+        frozen[setting] = None if fields[setting] is None else tuple(fields[setting])
+    sigmas = fields['sigmas']
+    frozen['sigmas'] = None if sigmas is None else tuple(map(float, sigmas))
+    return frozen
+
+
 def _split_words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case: 'leftEye', 'Left eye' and 'left_eye' are the same two."""
     spaced = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', ' ', name)
@@ -74,12 +119,13 @@ def check_skeleton_fields(fields: Mapping[str, Any]) -> None:
     owner = f'skeleton {fields["name"]!r}'
     keypoints = fields['keypoints']
     _check_keypoint_names(owner, keypoints)
-    for setting in ('limbs', 'flip_pairs', 'grouping_order', 'redundant_limbs'):
+    for setting in _PAIR_LISTS:
         pairs = fields[setting]
         if not _is_sequence(pairs):
             raise ConfigError(f'{owner}: {setting} is a list of pairs of keypoint names; got {pairs!r}')
         for pair in pairs:
             _check_pair(owner, setting, pair, keypoints)
+    _check_limbs(owner, fields['limbs'])
     for setting in ('torso', 'head'):
         if fields[setting] is not None:
             _check_pair(owner, setting, fields[setting], keypoints)
@@ -121,6 +167,14 @@ def _check_pair(owner: str, setting: str, pair: Any, keypoints: Sequence[str]) -
         _check_name(owner, setting, name, keypoints)
     if names[0] == names[1]:
         raise ConfigError(f'{owner}: {setting} has a pair of {names[0]!r} with itself; name two keypoints')
+
+
+def _check_limbs(owner: str, limbs: Sequence[KeypointPair]) -> None:
+    """Raise if two limbs connect the same keypoints, of which each would get a field."""
+    pairs = [frozenset(limb) for limb in limbs]
+    for limb, pair in zip(limbs, pairs, strict=True):
+        if pairs.count(pair) > 1:
+            raise ConfigError(f'{owner}: limbs connect {limb[0]!r} and {limb[1]!r} more than once; leave one out')
 
 
 def _check_name(owner: str, setting: str, name: Any, keypoints: Sequence[str]) -> None:

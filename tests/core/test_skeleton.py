@@ -173,3 +173,22 @@ def test_the_names_of_a_registered_skeleton_imply_no_other_flip_pairs(name):
     skeleton = get_skeleton(name)
     implied = {frozenset(pair) for pair in infer_flip_pairs(skeleton.keypoints)}
     assert implied <= {frozenset(pair) for pair in skeleton.flip_pairs}
+
+
+def test_flip_pairs_that_lack_a_left_and_a_right_are_reported(caplog):
+    names = ('left_eye', 'right_eye', 'left_ear', 'right_ear')
+    Skeleton('head', names, flip_pairs=(('left_eye', 'right_eye'),))
+    (record,) = caplog.records
+    assert record.levelname == 'WARNING'
+    assert 'flip_pairs lack left_ear - right_ear' in record.getMessage()
+
+
+def test_skeletons_of_lists_arrays_and_tuples_are_equal():
+    lists = Skeleton('pair', ['a', 'b'], limbs=[['a', 'b']], torso=['a', 'b'], sigmas=np.array([0.1, 0.2]))
+    assert lists == Skeleton('pair', ('a', 'b'), limbs=(('a', 'b'),), torso=('a', 'b'), sigmas=(0.1, 0.2))
+    assert hash(lists.keypoints)
+
+
+def test_two_limbs_between_the_same_keypoints_are_an_error():
+    with pytest.raises(ConfigError, match="limbs connect 'a' and 'b' more than once"):
+        Skeleton('pair', ('a', 'b'), limbs=(('a', 'b'), ('b', 'a')))
