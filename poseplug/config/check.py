@@ -69,6 +69,7 @@ def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[Ke
     """
     yield from _find_unread_settings(cfg)
     yield from _find_skipping_tests(cfg)
+    yield from _find_flipped_tests(cfg)
     yield from _find_skeleton_errors(cfg.get('skeleton'))
     if not isinstance(cfg.get('seed', 0), int):
         yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
@@ -99,6 +100,14 @@ def _find_skipping_tests(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
                 (key, 'dataset', 'max_skipped'),
                 'an image left out of a test would be missing from its results; leave max_skipped=0',
             )
+
+
+def _find_flipped_tests(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Transforms of tests after which an image shows something else than its annotations say."""
+    for part in iter_parts(cfg, ('val_dataloader', 'test_dataloader')):
+        if part.slot.kind == 'transform' and getattr(_find_class_or_none(part), 'is_for_training', False):
+            message = f'{part.type} changes what a test image shows; leave it out'
+            yield part.path, compose_message(message, 'for a flip test set flip_test=True in the model')
 
 
 def _find_skeleton_errors(spec: Any) -> Iterator[tuple[KeyPath, str]]:
@@ -210,11 +219,15 @@ def list_inner_slots(part: PartSpec) -> dict[str, Slot]:
     """Return the settings of a part that hold parts; none if its type is not registered."""
     if not isinstance(part.settings, Mapping):
         return {}
+    return {**part.slot.builder_slots, **get_slots(_find_class_or_none(part))}
+
+
+def _find_class_or_none(part: PartSpec) -> PartType | None:
+    """The class or function of a part; None also where `_find_part_errors` reports why there is none."""
     try:
-        part_class = part.find_class()
-    except PluginError:  # `_find_part_errors` reports it
-        part_class = None
-    return {**part.slot.builder_slots, **get_slots(part_class)}
+        return part.find_class() if isinstance(part.settings, Mapping) else None
+    except PluginError:
+        return None
 
 
 def get_setting(cfg: Any, path: Sequence[Any]) -> Any:

@@ -21,7 +21,7 @@ from poseplug.core.setting_checks import check_counts, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.main_instances import select_center_instances
 from poseplug.data.sources.base import Source, SourceReport
-from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline
+from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline, check_crop
 from poseplug.files.images import ImageCache
 from poseplug.files.stated_size import check_stated_size
 from poseplug.registry import DATASETS, SOURCES
@@ -101,6 +101,7 @@ class PoseDataset:
         check_counts('PoseDataset', min_count=0, **counts)
         self.skeleton, self.seed, self.min_instances = get_skeleton(skeleton), seed, min_instances
         self.pipeline = build_pipeline(pipeline, input_size=input_size, crop_rule=crop_rule)
+        check_crop(self.pipeline)
         self.records: list[Record] = []
         self.reports: list[SourceReport] = []
         undetected: list[tuple[int, Record]] = []  # with the number of samples before each
@@ -167,10 +168,12 @@ class PoseDataset:
 
     def _apply_limit(self, limit: int | None, undetected: list[tuple[int, Record]]) -> None:
         """Keep the first `limit` samples, and the images without detections that come before their end."""
+        if not self.reports:
+            raise ConfigError('PoseDataset: sources is an empty list; name at least one')
         if not self.records:
             reports = '; '.join(map(str, self.reports))
             raise AnnotationError(f'no instances are left to train on or test: {reports}')
-        if limit is not None and not 1 <= limit <= len(self.records):
+        if limit is not None and not (isinstance(limit, int) and 1 <= limit <= len(self.records)):
             raise ConfigError(
                 f'{limit} samples were requested, but the data set has {len(self.records)}; '
                 f'request 1 to {len(self.records)}'

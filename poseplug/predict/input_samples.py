@@ -20,7 +20,7 @@ from poseplug.core.instances import Instances
 from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.dataset import mask_outside_keypoints
-from poseplug.data.transforms.base import build_pipeline
+from poseplug.data.transforms.base import build_pipeline, check_crop
 from poseplug.files.images import LazyImage
 from poseplug.files.stated_size import check_stated_size
 from poseplug.predict.box_checks import parse_boxes, run_detector
@@ -54,6 +54,7 @@ class SampleBuilder:
         self.skeleton = skeleton
         provided = {'input_size': codec.input_size, 'crop_rule': codec.crop_rule}
         self.image_pipeline = build_pipeline(specs, **provided)
+        check_crop(self.image_pipeline)
         self.box_pipeline = build_pipeline([_replace_with_box_crop(spec) for spec in specs], **provided)
         self.whole_image_is_box = any(transform.needs_annotation for transform in self.image_pipeline)
 

@@ -149,7 +149,7 @@ def test_a_report_counts_every_drop():
     assert str(report) == 'joints.mat: 5 of 8 instances kept; dropped: 1 other, 2 without labeled keypoints'
 
 
-@pytest.mark.parametrize('limit', [0, 2, -1])
+@pytest.mark.parametrize('limit', [0, 2, -1, 0.5])
 def test_a_limit_is_from_one_sample_to_all(image_file, limit):
     assert len(build_from_records([make_record(image_file, [(1, 1)])], limit=1)) == 1
     with pytest.raises(ConfigError, match=f'{limit} samples were requested, but the data set has 1; request 1 to 1'):
@@ -237,3 +237,11 @@ def test_workers_count_together_and_batches_do_not_depend_on_them(tiny_config, t
 def test_a_test_skips_nothing(tiny_config):
     with pytest.raises(ConfigError, match=r'test_dataloader.dataset.max_skipped: an image .* of a test'):
         tiny_config(**{'test_dataloader.dataset.max_skipped': 2})
+
+
+@pytest.mark.parametrize('transform', ['RandomFlip', 'Mosaic', 'MixUp'])
+def test_a_test_changes_nothing_that_its_images_show(tiny_config, transform):
+    pipeline = tiny_config().test_dataloader.dataset.pipeline
+    options = {'test_dataloader.dataset.pipeline': [*pipeline, dict(type=transform)]}
+    with pytest.raises(ConfigError, match=f'{transform} changes what a test image shows; leave it out'):
+        tiny_config(**options)

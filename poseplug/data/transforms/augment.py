@@ -170,6 +170,7 @@ class RandomFlip(Transform):
     """
 
     stage = PipelineStage.GEOMETRY
+    is_for_training = True
 
     def __init__(self, input_size: Size, prob: float = 0.5):
         check_probabilities('RandomFlip', prob=prob)

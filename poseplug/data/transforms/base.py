@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['PIPELINE_SLOT', 'PipelineStage', 'Transform', 'TransformContainer', 'build_pipeline']
+__all__ = ['PIPELINE_SLOT', 'PipelineStage', 'Transform', 'TransformContainer', 'build_pipeline', 'check_crop']
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -59,6 +59,9 @@ class Transform(ABC):
 
     Attributes:
         stage: what it changes, which says where it may stand in a pipeline; None: anywhere.
+        needs_annotation: whether the sample must say where its subject is, by a box or the like.
+        is_for_training: whether a transformed test image shows something else than its annotations say, as a flipped
+            one does, whose left is right; configs of tests refuse it.
 
     Example:
         >>> class Darken(Transform):
@@ -70,7 +73,8 @@ class Transform(ABC):
     """
 
     stage: ClassVar[PipelineStage | None] = None
-    needs_annotation: ClassVar[bool] = False  # whether the sample must say where its subject is, by a box or the like
+    needs_annotation: ClassVar[bool] = False
+    is_for_training: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = PIPELINE_SLOT.provides
 
     @abstractmethod
@@ -138,6 +142,33 @@ def build_pipeline(specs: Sequence[Transform | Mapping[str, Any]], **provided: A
     for sequence in _list_sequences(pipeline):
         _check_order(sequence)
     return pipeline
+
+
+def check_crop(pipeline: Sequence[Transform]) -> None:
+    """Raise if a whole pipeline warps the image without a crop, which would cut out its top left corner.
+
+    A transform without a stage, which another package may define, can crop the image: with one nothing is judged.
+
+    Args:
+        pipeline: the built transforms of a data set.
+
+    Raises:
+        ConfigError: no transform says which region of the image becomes the input.
+
+    Example:
+        >>> check_crop(build_pipeline([dict(type="Warp")], input_size=(64, 64)))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        poseplug.core.errors.ConfigError: pipeline: Warp stands without a transform that crops the image...
+    """
+    for sequence in _list_sequences(pipeline):
+        stages = {t.stage if isinstance(t, Transform) else None for t in sequence}
+        if PipelineStage.WARP in stages and not stages & {None, PipelineStage.CROP}:
+            warp = next(t for t in sequence if t.stage == PipelineStage.WARP)
+            raise ConfigError(
+                f'pipeline: {type(warp).__name__} stands without a transform that crops the image, such as CropBox, '
+                f'LetterboxImage or FitImage: the input would be the top left corner of the image; put one before it'
+            )
 
 
 def _list_sequences(pipeline: Sequence[Transform]) -> list[list[Transform]]:

@@ -36,6 +36,7 @@ class MixImageTransform(Transform):
     """
 
     needs_other_samples: ClassVar[bool] = True
+    is_for_training = True
 
     def draw_other_sample(self, sample: Sample) -> Sample:
         """Draw another sample of the data set.

@@ -10,7 +10,7 @@ from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.geometry import rotation_matrix, scaling_matrix, transform_points, translation_matrix
 from poseplug.core.sample import Sample, SampleKey
 from poseplug.data.collate import collate
-from poseplug.data.transforms.base import build_pipeline
+from poseplug.data.transforms.base import build_pipeline, check_crop
 from poseplug.files.images import LazyImage
 from poseplug.registry import TRANSFORMS
 from poseplug.skeletons.lsp import LSP
@@ -389,6 +389,13 @@ def test_a_second_crop_or_warp_is_an_error(steps, names):
 ], ids=str)  # fmt: skip
 def test_a_pipeline_in_order_is_built(steps):
     assert len(build_pipeline(steps, input_size=SIZE)) == len(steps)
+
+
+@pytest.mark.parametrize('steps', [[WARP], [FLIP, WARP], [dict(type='Mosaic'), WARP, COLOR], [SWITCH, WARP]], ids=str)
+def test_a_warp_without_a_crop_is_an_error_and_not_the_corner_of_the_image(steps):
+    with pytest.raises(ConfigError, match='Warp stands without a transform that crops the image, such as CropBox'):
+        check_crop(build_pipeline(steps, input_size=SIZE))
+    check_crop(build_pipeline([*steps, lambda sample: sample], input_size=SIZE))  # which may be the crop
 
 
 def test_a_transform_of_another_package_stands_anywhere():
