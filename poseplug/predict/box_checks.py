@@ -27,6 +27,9 @@ from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, expand_images, find_image_form
 
 ImageBoxes = ArrayLike | None  # (N, 4) of one image; None where the caller gives none
+_MAX_FRACTION = 1.5  # a corner of a box in fractions of the image, with some overhang
+_MIN_JUDGED_SIDE = 16  # px of the image: whether boxes in a smaller one are fractions is not judged
+_MAX_SCORE = 1.001  # 1 with the error of half precision
 _MAX_OVERHANG_FRACTION = 0.25  # of its size: a box that leaves the image by more is suspected to be in another format
 
 
@@ -105,7 +108,8 @@ def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], 
 
     Raises:
         ConfigError: `box_format` is another one.
-        AnnotationError: the boxes have another shape, or one of them cannot be a box of this image.
+        AnnotationError: the boxes have another shape, one of them cannot be a box of this image, or they are fractions
+            of its size.
 
     Example:
         >>> parse_boxes([[10, 20, 30, 40]], 'xywh', (200, 100), 'a.jpg').tolist()
@@ -125,6 +129,11 @@ def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], 
         if problem := _find_box_error(row, box_xyxy, box_format, image_size):
             numbers = ', '.join(f'{value:g}' for value in row)
             raise AnnotationError(f'{name}: box {n} ({numbers}) {problem}')
+    if len(rows) and np.abs(rows).max() <= _MAX_FRACTION and min(image_size) >= _MIN_JUDGED_SIDE:
+        raise AnnotationError(
+            f'{name}: its boxes lie within {_MAX_FRACTION} px of the corner of an image of '
+            f'{image_size[0]}x{image_size[1]} px: they are fractions of the image. Multiply them by its size'
+        )
     return boxes_xyxy
 
 
@@ -228,7 +237,7 @@ def run_detector(detector: Detector, images: Sequence[np.ndarray]) -> list[Detec
         For each image its boxes (N, 4), x, y of two corners in px, and scores (N,).
 
     Raises:
-        ConfigError: the detector did not return boxes and finite scores for each image.
+        ConfigError: the detector did not return boxes and scores from 0 to 1 for each image.
     """
     result = detector(images)
     try:
@@ -238,7 +247,7 @@ def run_detector(detector: Detector, images: Sequence[np.ndarray]) -> list[Detec
         is_valid = False
     if not is_valid:
         raise ConfigError(
-            f'{type(detector).__name__} did not return boxes (N, 4) and finite scores (N,) for each image; see '
+            f'{type(detector).__name__} did not return boxes (N, 4) and scores (N,) from 0 to 1 for each image; see '
             'Detector in poseplug.predict.detectors'
         )
     return detections
@@ -247,6 +256,7 @@ def run_detector(detector: Detector, images: Sequence[np.ndarray]) -> list[Detec
 def _parse_detection(boxes: ArrayLike, scores: ArrayLike) -> DetectedBoxes:
     """The boxes and scores of one image as arrays; a ValueError if they do not belong together."""
     detection = DetectedBoxes(to_number_array(boxes), to_number_array(scores))
-    if detection.scores.shape != (len(detection.boxes),) or not np.isfinite(detection.scores).all():
-        raise ValueError('not one finite score per box')
+    is_score = (detection.scores >= 0) & (detection.scores <= _MAX_SCORE)  # false for NaN, too
+    if detection.scores.shape != (len(detection.boxes),) or not is_score.all():
+        raise ValueError('not one score from 0 to 1 per box')
     return detection

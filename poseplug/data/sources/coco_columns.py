@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,16 @@ class CocoImages:
     def list_sizes(self) -> list[tuple[int, int]]:
         """Return (width, height) in px of every image."""
         return [(w, h) for w, h in self.sizes.astype(int).tolist()]
+
+    def note_repeated_files(self) -> list[str]:
+        """Return a note on images that are listed under several ids, as in merged exports; none if there are none."""
+        num_repeated = len(self.file_names) - len(set(self.file_names))
+        if not num_repeated:
+            return []
+        name = next(name for name, count in Counter(self.file_names).items() if count > 1)
+        return [
+            f'{num_repeated:,} images are listed again under another id, such as {name}; each id is read as an image'
+        ]
 
 
 @dataclass
@@ -222,9 +233,16 @@ def read_annotation_columns(
 
 
 def _check_pixels(file: Path, labeled: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> None:
-    """Refuse keypoints (P, 2) or areas (N,) that are fractions of the image beside boxes (M, 4) in px."""
+    """Refuse keypoints (P, 2), areas (N,) or boxes (M, 4) that are fractions of the image beside others in px."""
     extents = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
     extent = float(np.median(extents)) if len(extents) else 0.0
+    positive = boxes[extents > 0]
+    keypoint_extent = np.ptp(labeled, axis=0).max() if len(labeled) else 0.0
+    if len(positive) and np.abs(positive).max() <= 2 and keypoint_extent > _MIN_PIXEL_EXTENT:
+        raise AnnotationError(
+            f'{file}: its {len(positive):,} boxes all lie within 2 px, and its keypoints do not: the boxes are '
+            f'fractions of the image, not pixels. Multiply them by the size of their images'
+        )
     if extent < _MIN_PIXEL_EXTENT:
         return
     if len(labeled) >= _MIN_JUDGED_KEYPOINTS and np.abs(labeled).max() <= 2:

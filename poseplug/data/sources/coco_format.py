@@ -126,6 +126,7 @@ class CocoReader:
         categories = self._select_categories(file, content.get('categories'), rows, report)
         rows = leave_out_keypoints(rows, categories)
         images = self._read_images(JsonRows.from_list(file, content['images'], 'image'), image_folder, report)
+        report.notes += images.note_repeated_files()
         rows, annotations = read_annotation_columns(rows, images, self.skeleton, categories, report)
         segmentations = read_segmentations(rows) if self.segmentations else None
         report.notes += _check_image_sizes(images, image_folder, self.num_size_checks, file)

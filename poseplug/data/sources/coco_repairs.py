@@ -1,12 +1,14 @@
 """Forms that exporters write in place of COCO's, read where their meaning is certain and counted.
 
-A number as 17.0, `iscrowd` as false, an area of null, keypoints as triples or within a further list, NaN at a keypoint
-that is not labeled, one entry written twice. Each column is looked at once; only rows of another form are changed.
+A number as 17.0 or as text, `iscrowd` as false, an area of null, an empty box, keypoints as triples or within a further
+list, NaN at a keypoint that is not labeled, one entry written twice. Each column is looked at once; only rows of
+another form are changed.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +17,8 @@ from poseplug.files.json_file import JsonRows
 
 _IMAGE_INTEGERS = ('id', 'width', 'height')
 _ANNOTATION_INTEGERS = ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd')
+_WHOLE_NUMBER = re.compile(r'-?[0-9]{1,18}')
+_NUMBER = re.compile(r'-?[0-9]{1,18}(\.[0-9]{1,18})?')
 _OPTIONAL_KEYS = ('area', 'bbox', 'iscrowd', 'num_keypoints', 'keypoints')
 
 
@@ -48,6 +52,7 @@ def repair_annotations(rows: JsonRows, num_keypoints: int) -> tuple[JsonRows, li
         return _flatten_keypoints(value, num_keypoints)
 
     repairs: list[_Repair] = [(key, _read_whole_number) for key in _ANNOTATION_INTEGERS]
+    repairs += [(key, _read_number_texts) for key in ('area', 'bbox', 'keypoints')]
     return _repair_rows(rows, [*repairs, ('bbox', _unwrap_list), ('keypoints', read_keypoints)])
 
 
@@ -59,8 +64,9 @@ def _repair_rows(rows: JsonRows, repairs: Sequence[_Repair]) -> tuple[JsonRows, 
     items, counts = _drop_repeated(rows.items), Counter[str]()
     repaired_items = []
     for item in items:
-        values = {key: value for key, value in item.items() if value is not None or key not in _OPTIONAL_KEYS}
-        counts.update(f'{key} of null, read as absent' for key in item.keys() - values.keys())
+        values = {key: value for key, value in item.items() if key not in _OPTIONAL_KEYS or not _is_absent(value)}
+        for key in item.keys() - values.keys():
+            counts[f'{key} of null, read as absent' if item[key] is None else f'an empty {key}, read as absent'] += 1
         for key, repair in repairs:
             if key in values:
                 values[key], form = repair(values[key])
@@ -88,7 +94,24 @@ def _read_whole_number(value: Any) -> tuple[Any, str]:
         return int(value), 'as a number with a decimal point'
     if type(value) is bool:
         return int(value), 'of true or false, read as 1 or 0'
+    if type(value) is str and _WHOLE_NUMBER.fullmatch(value):
+        return int(value), 'as text'
     return value, ''
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (type(value) is list and not value)
+
+
+def _read_number_texts(value: Any) -> tuple[Any, str]:
+    """A number, or a list of numbers, of which some are written as text."""
+    numbers = value if type(value) is list else [value]
+    if not any(type(number) is str for number in numbers):
+        return value, ''
+    if any(type(number) is str and not _NUMBER.fullmatch(number) for number in numbers):
+        return value, ''
+    parsed = [float(number) if type(number) is str else number for number in numbers]
+    return parsed if type(value) is list else parsed[0], 'as text'
 
 
 def _unwrap_list(value: Any) -> tuple[Any, str]:

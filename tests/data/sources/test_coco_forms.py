@@ -62,6 +62,9 @@ def split_triples(annotation):
     (lambda a: dict(iscrowd=False), 'iscrowd of true or false, read as 1 or 0'),
     (lambda a: dict(area=None), '3 annotations with area of null, read as absent'),
     (lambda a: dict(num_keypoints=None), 'num_keypoints of null, read as absent'),
+    (lambda a: dict(image_id=str(a['image_id'])), '3 annotations with image_id as text'),
+    (lambda a: dict(bbox=['20', '10.0', 40, '60']), '3 annotations with bbox as text'),
+    (lambda a: dict(keypoints=list(map(str, a['keypoints']))), '3 annotations with keypoints as text'),
 ])  # fmt: skip
 def test_a_form_whose_meaning_is_certain_is_read_as_cocos_and_counted(read, change, note):
     expected = read(make_content())[0]
@@ -95,6 +98,20 @@ def test_an_annotation_that_is_written_twice_counts_once(read):
         read(content)
 
 
+def test_an_empty_box_is_an_absent_one(read):
+    records, report = read(make_content(lambda a: dict(bbox=[])))
+    absent, _ = read(make_content(lambda a: dict(bbox=None)))
+    assert np.array_equal(records[0].instances.boxes, absent[0].instances.boxes)
+    assert '3 annotations with an empty bbox, read as absent' in str(report)
+
+
+def test_an_image_that_is_listed_under_two_ids_is_reported(read):
+    content = make_content()
+    content['images'].append(dict(content['images'][0], id=7))
+    _, report = read(content)
+    assert '1 images are listed again under another id, such as 1.png' in str(report)
+
+
 @pytest.mark.parametrize(('change', 'message'), [
     (lambda a: dict(keypoints=[v for i, v in enumerate(a['keypoints']) if i % 3 < 2]), '8 numbers are x and y alone'),
     (lambda a: dict(keypoints=[v[:2] for v in split_triples(a)]), 'it has 4 lists of 2 numbers'),
@@ -104,6 +121,8 @@ def test_an_annotation_that_is_written_twice_counts_once(read):
     (lambda a: dict(keypoints=[v / 100 if i % 3 < 2 else v for i, v in enumerate(a['keypoints'])]),
      'its 12 labeled keypoints all lie within 2 px, and its boxes are 60 px large'),
     (lambda a: dict(area=0.24), 'its areas are all at most 1 px²'),
+    (lambda a: dict(area='900,5'), "area is a finite number; found '900,5'"),
+    (lambda a: dict(bbox=[0.2, 0.125, 0.4, 0.75]), 'its 3 boxes all lie within 2 px, and its keypoints do not'),
 ])  # fmt: skip
 def test_a_form_of_uncertain_meaning_is_refused_by_what_it_is(read, change, message):
     with pytest.raises(AnnotationError, match=message) as raised:
