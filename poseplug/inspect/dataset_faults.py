@@ -28,6 +28,7 @@ from poseplug.inspect.environment import Finding
 from poseplug.inspect.keypoint_checks import (
     find_crossed_limbs,
     find_crossed_torsos,
+    find_duplicates,
     find_outside_keypoints,
     has_single_position,
 )
@@ -37,7 +38,6 @@ from poseplug.report.page import render_bullet_list, render_html_page, render_im
 _BOX_MARGIN = 0.1  # fraction of a box's size by which keypoints may lie outside it
 _MIN_SIDE_DIFFERENCE = 0.15  # fraction of the torso's length by which left and right must differ
 _LIMB_CROSSING_RATIO = 1.5  # length of a pair of limbs, relative to that with exchanged ends
-_DUPLICATE_DISTANCE_PX = 1.0  # instances whose keypoints are nearer to each other are duplicates
 _MIN_AREA_RATIO, _MAX_AREA_RATIO = 0.02, 1.0  # of an instance's area to that of its box
 _CROP_PADDING = 0.25  # fraction of an instance's size that is drawn around it
 _MAX_COUNTED_FAULTS = 5  # more faults of one kind make an instance no worse
@@ -115,10 +115,8 @@ def _find_record_faults(
         if record.instances.has_box[index]:
             keypoints = record.instances.keypoints[index][labeled[index]].astype(float)
             yield from ((index, kind) for kind in _find_box_faults(record, index, keypoints, image_size))
-    for index in range(len(labeled)):
-        for other_index in range(index):
-            if _are_duplicates(record, index, other_index):
-                yield index, 'duplicate of another instance'
+    for index in find_duplicates(record.instances.keypoints, labeled):
+        yield index, 'duplicate of another instance'
 
 
 def _find_keypoint_faults(keypoints: np.ndarray, labeled: np.ndarray, skeleton: Skeleton) -> Iterator[list[str]]:
@@ -157,13 +155,6 @@ def _find_box_faults(
         yield 'area larger than the box'
     elif area_ratio < _MIN_AREA_RATIO:
         yield 'area close to zero'
-
-
-def _are_duplicates(record: Record, index: int, other_index: int) -> bool:
-    """Whether two instances have the same keypoints, as far as both are labeled."""
-    is_common = (record.instances.visible[index] > 0) & (record.instances.visible[other_index] > 0)
-    distances = np.abs(record.instances.keypoints[index] - record.instances.keypoints[other_index])[is_common]
-    return bool(is_common.sum() > 2 and distances.max() < _DUPLICATE_DISTANCE_PX)
 
 
 # --- the data set as a whole ------------------------------------------------------------------------------------------

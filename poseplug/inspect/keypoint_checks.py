@@ -12,6 +12,7 @@ import numpy as np
 from poseplug.core.skeleton import Skeleton
 
 SIDES = ('left', 'right')
+_DUPLICATE_DISTANCE_PX = 1.0  # instances whose keypoints are nearer to each other are duplicates
 
 
 @dataclass(frozen=True)
@@ -176,3 +177,23 @@ def has_single_position(keypoints: np.ndarray, labeled: np.ndarray) -> bool:
         labeled: (K,) bool.
     """
     return bool(labeled.sum() > 2 and np.ptp(keypoints[labeled], axis=0).max() == 0)
+
+
+def find_duplicates(keypoints: np.ndarray, labeled: np.ndarray) -> list[int]:
+    """Find instances of an image that are annotated twice: with the keypoints of an earlier one, to less than 1 px.
+
+    Args:
+        keypoints: (N, K, 2) px.
+        labeled: (N, K) bool; at least three keypoints have to be labeled in both.
+
+    Returns:
+        The indices of the later ones.
+    """
+    duplicates = []
+    for index in range(1, len(keypoints)):
+        is_common = labeled[index] & labeled[:index]
+        distances = np.abs(keypoints[:index] - keypoints[index]).max(axis=-1)
+        is_near = (distances < _DUPLICATE_DISTANCE_PX) | ~is_common
+        if (is_near.all(axis=1) & (is_common.sum(axis=1) > 2)).any():
+            duplicates.append(index)
+    return duplicates

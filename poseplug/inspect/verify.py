@@ -18,6 +18,7 @@ from poseplug.inspect.dataset_reading import (
 )
 from poseplug.inspect.keypoint_checks import (
     compare_limb_sides,
+    find_duplicates,
     find_outside_keypoints,
     has_single_position,
     measure_torso_sides,
@@ -118,9 +119,18 @@ def find_problems(statistics: SourceStatistics) -> Iterator[str]:
     if single_positions:
         names = abbreviate_names(single_positions)
         yield f'{len(single_positions)} instances have all their keypoints at one position: {names}'
+    duplicates = _list_duplicates(statistics.records)
+    if duplicates:
+        yield f'{len(duplicates)} instances are annotated twice, and count twice: {abbreviate_names(duplicates)}'
     left_right = measure_left_right(statistics.records, statistics.skeleton)
     if left_right is not None and left_right.num_persons >= _MIN_JUDGED_PERSONS:
         yield from find_left_right_problems(left_right, statistics.skeleton.centric)
+
+
+def _list_duplicates(records: Iterable[Record]) -> list[str]:
+    """The images of instances with the keypoints of another one."""
+    duplicates = ((r.id, find_duplicates(r.instances.keypoints, r.instances.visible > 0)) for r in records)
+    return [f'image {image_id}' for image_id, indices in duplicates for _ in indices]
 
 
 def find_left_right_problems(statistics: LeftRightStatistics, centric: str) -> Iterator[str]:

@@ -85,6 +85,13 @@ def test_an_image_of_another_size_is_not_trained_on(write_set):
         dataset[1]
 
 
+def test_an_instance_that_is_annotated_twice_is_a_problem(write_set):
+    statistics = read_statistics(write_set([SIZE] * 2))
+    record = statistics.records[1]
+    statistics.records[1] = replace(record, instances=record.instances[[0, 0]])
+    assert list(find_problems(statistics)) == ['1 instances are annotated twice, and count twice: image 1']
+
+
 def test_sound_images_are_not_named(write_set):
     statistics = read_statistics(write_set([SIZE, (80, 80)]))
     assert list(find_problems(statistics)) == []

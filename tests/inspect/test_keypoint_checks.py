@@ -8,6 +8,7 @@ from poseplug.inspect.keypoint_checks import (
     compare_limb_sides,
     find_crossed_limbs,
     find_crossed_torsos,
+    find_duplicates,
     find_outside_keypoints,
     has_single_position,
     measure_torso_sides,
@@ -87,3 +88,11 @@ def test_three_keypoints_at_one_position_are_suspect_and_two_are_not():
     assert has_single_position(keypoints, np.array([True, True, True, False]))
     assert not has_single_position(keypoints, np.array([True, True, False, False]))
     assert not has_single_position(keypoints + np.arange(4)[:, None], np.ones(4, bool))
+
+
+def test_an_instance_with_the_keypoints_of_another_is_a_duplicate():
+    keypoints = np.concatenate([FRONT, FRONT + 0.9, FRONT + 1.1, FRONT])
+    labeled = np.ones(keypoints.shape[:2], bool)
+    labeled[3, 2:] = False  # two common keypoints say nothing
+    assert find_duplicates(keypoints, labeled) == [1, 2]  # the third lies 0.2 px from the second
+    assert find_duplicates(keypoints[[0, 2, 3]], labeled[[0, 2, 3]]) == []
