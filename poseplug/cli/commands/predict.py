@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from poseplug.predict.predictor import Predictor
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
+_DEFAULT_SMOOTHER = 'OneEuroSmoother'
 
 
 def run(args: argparse.Namespace) -> None:
@@ -104,7 +105,7 @@ def _build_options(args: argparse.Namespace) -> PredictionOptions:
     return PredictionOptions(
         frame_interval=args.frame_interval,
         tracker=_get_tracker_config(args),
-        smoother={'type': args.smoother} if args.smooth else None,
+        smoother={'type': args.smoother or _DEFAULT_SMOOTHER} if args.smooth or args.smoother else None,
         draw_video=not args.no_video,
         save_csv=args.csv or 'csv' in args.format,
         formats=tuple(args.format),
@@ -245,7 +246,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         help='predict one of N frames of a video (default: 1)',
     )
     parser.add_argument('--smooth', action='store_true', help='smooth the keypoints of videos (one-euro filter)')
-    parser.add_argument('--smoother', default='OneEuroSmoother', metavar='NAME', help='another smoother for --smooth')
+    parser.add_argument('--smoother', metavar='NAME', help=f'smooth by another one than {_DEFAULT_SMOOTHER}')
     parser.add_argument('--no-video', action='store_true', help='do not draw videos')
     parser.add_argument(
         '--keypoint-threshold',
