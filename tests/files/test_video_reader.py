@@ -13,7 +13,7 @@ import pytest
 
 from poseplug.core.errors import VideoError
 from poseplug.files.video_decoding import rotate_upright
-from poseplug.files.video_reader import VideoReader, format_ranges
+from poseplug.files.video_reader import VIDEO_SUFFIXES, VideoReader, format_ranges
 from tests.reliability import videos
 
 JITTER = np.cumsum(np.random.default_rng(0).integers(20, 80, 50)) / 1000  # of a variable frame rate, in s
@@ -105,6 +105,17 @@ def test_mpeg_streams_with_frames_out_of_order_are_read_as_shown(tmp_path, name,
     assert indices == numbers == [*range(50)]
     # FFmpeg's writer stamps two frames of a group of pictures a little early, and they must rise all the same.
     assert np.array(times) - times[0] == pytest.approx(np.arange(50) / 25, abs=0.06)
+
+
+@pytest.mark.parametrize(('name', 'encoder'), [
+    ('a.3gp', 'mpeg4'), ('a.mts', 'libx264'), ('a.m2ts', 'libx264'), ('a.vob', 'mpeg2video'), ('a.ogv', 'libvpx'),
+    ('a.asf', 'wmv2'), ('a.mxf', 'mpeg2video'), ('a.h264', 'libx264'),
+])  # fmt: skip
+def test_files_of_phones_and_cameras_are_videos(tmp_path, name, encoder):
+    videos.mux_video(tmp_path / name, encoder)
+    assert (tmp_path / name).suffix in VIDEO_SUFFIXES
+    indices, numbers, _ = read_numbers(tmp_path / name)
+    assert indices == numbers == [*range(50)]
 
 
 @pytest.mark.parametrize(('name', 'encoder'), [('a.h264', 'libx264'), ('a.m4v', 'mpeg4'), ('a.mjpg', 'mjpeg')])

@@ -443,10 +443,10 @@ DEFECTS = {
         set_value(IMAGE, 'file_name', REMOVED),
         'file_name is the name of an image in its folder; found nothing',
     ),
-    'a number as text': (
+    'text that is no number': (
         REJECT,
-        set_value(ANNOTATION, 'bbox', ['20', 10, 40, 60]),
-        "y, width and height; found ['20', 10, 40, 60]",
+        set_value(ANNOTATION, 'bbox', ['20 px', 10, 40, 60]),
+        "y, width and height; found ['20 px', 10, 40, 60]",
     ),
     'null for a box': (DROP, set_value(ANNOTATION, 'bbox', None), 'without a box'),
     'null for an image_id': (
