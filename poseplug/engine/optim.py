@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ['AutocastOptimWrapper', 'RuleOptimWrapperConstructor', 'check_default_paramwise_cfg']
+__all__ = [
+    'AutocastOptimWrapper',
+    'RuleOptimWrapperConstructor',
+    'check_default_paramwise_cfg',
+    'check_wrapper_device',
+]
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -226,6 +231,22 @@ def _check_layer_id(get_layer_id: Callable[[str], int], name: str, num_layers: i
             f'get_layer_id({name!r}) of a backbone with {num_layers} layers is 0 to {num_layers + 1}; got {layer_id}'
         )
     return layer_id
+
+
+def check_wrapper_device(settings: Any) -> None:
+    """Raise if an optimizer wrapper needs a GPU and there is none.
+
+    Args:
+        settings: of the optimizer wrapper.
+
+    Raises:
+        ConfigError: mmengine's wrapper of mixed precision would end in an assertion.
+    """
+    wrapper_type = settings.get('type') if isinstance(settings, Mapping) else None
+    if wrapper_type == 'AmpOptimWrapper' and not torch.accelerator.is_available():
+        raise ConfigError(
+            "optim_wrapper: AmpOptimWrapper needs a GPU; on the CPU set type='AutocastOptimWrapper', dtype='bfloat16'"
+        )
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -21,7 +21,7 @@ from poseplug.core.version import __version__
 from poseplug.engine import distributed, schedules
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import CompileSpec
-from poseplug.engine.optim import check_default_paramwise_cfg
+from poseplug.engine.optim import check_default_paramwise_cfg, check_wrapper_device
 from poseplug.engine.resume_settings import SettingChange, check_resume_settings
 from poseplug.engine.resume_state import fast_forward_schedules, restore_changed_optimizer
 from poseplug.engine.run_length import find_run_length_problems
@@ -30,6 +30,7 @@ from poseplug.engine.schedule_lengths import resolve_schedule_lengths
 from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, parse_distributed_cfg
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
+from poseplug.files.model_record import describe_model
 from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
 from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
 
@@ -154,6 +155,7 @@ class Runner(mmengine.runner.Runner):
         """Build what training needs, load weights, and run the loop. Hooks close their files after an error, too."""
         try:
             check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
+            check_wrapper_device(self.optim_wrapper)
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:
@@ -304,6 +306,7 @@ class Runner(mmengine.runner.Runner):
                 'config': self.config_text,
                 'seed': self.seed,
                 'skeleton': describe_skeleton(self.bare_model.skeleton),
+                'model': describe_model(self.bare_model),
                 'run_counts': self._count_run(),
             },
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},

@@ -22,6 +22,7 @@ from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.core.weight_names import weight_name
 from poseplug.files.checkpoint_folder import find_latest_checkpoint, is_intact
 from poseplug.files.fetch import fetch_pinned_url
+from poseplug.files.model_record import warn_of_changed_model
 from poseplug.files.skeleton_record import (
     SkeletonRecord,
     check_keypoints,
@@ -160,6 +161,8 @@ def load_weights(
     check_state_dict(module, content['state_dict'], path)
     if isinstance(skeleton, Skeleton) and record is None:
         warn_of_unnamed_keypoints(skeleton, path)
+    if isinstance(meta := content.get('meta'), Mapping):
+        warn_of_changed_model(meta.get('model'), module, path)
     check_finite_weights(content['state_dict'], path)
     module.load_state_dict(content['state_dict'])
     return content

@@ -234,3 +234,9 @@ def test_the_default_constructor_takes_factors_and_settings_of_the_optimizer():
     by_id = {id(p): [group[name] for name in names] for group in optimizer.param_groups for p in group['params']}
     assert by_id[id(model.backbone.pos_embed)] == pytest.approx([0.01, 0.5, 0.01])
     assert by_id[id(model.head.weight)] == pytest.approx([0.1, 0, 0])
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason='with a GPU mixed precision works')
+def test_mmengines_mixed_precision_on_the_cpu_is_an_error_that_names_the_other(tiny_config, tmp_path):
+    with pytest.raises(ConfigError, match="AmpOptimWrapper needs a GPU; on the CPU set type='AutocastOptimWrapper'"):
+        launch.run_training(tiny_config(**{'optim_wrapper.type': 'AmpOptimWrapper'}), tmp_path)
