@@ -91,7 +91,7 @@ def check_outputs(inputs: Iterable[str | Path | None], outputs: Iterable[Path | 
 
 
 def check_dataset_outputs(cfg: Mapping[str, Any], outputs: Iterable[Path | None], option: str = '--out') -> None:
-    """Check that no output of a command overwrites a file of a data set that its config reads.
+    """Check that no output file of a command is a folder or a file of a data set that its config reads.
 
     Args:
         cfg: a loaded config.
@@ -99,11 +99,13 @@ def check_dataset_outputs(cfg: Mapping[str, Any], outputs: Iterable[Path | None]
         option: that names them, for the message.
 
     Raises:
-        ConfigError: an output exists in the folder of a data set (`data_root`).
+        ConfigError: an output is a folder, or exists in the folder of a data set (`data_root`).
     """
     roots = [os.path.realpath(root) for root in _iter_data_roots(dict(cfg.items()))]
     for output in filter(None, outputs):
         path = os.path.realpath(output)
+        if os.path.isdir(path):
+            raise ConfigError(f'{output} is a folder; name a file in it for {option}')
         root = next((root for root in roots if path.startswith(os.path.join(root, ''))), None)
         if root is not None and os.path.isfile(path):
             raise ConfigError(

@@ -68,6 +68,28 @@ def test_a_file_of_the_data_set_is_not_overwritten(command, tiny_data, tiny_cli_
     assert (tiny_data / name).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ('words', 'option'),
+    [
+        (('doctor',), '--html'),
+        (('doctor', '--model', 'cpm_lsp_lite'), '--html'),
+        (('analyze', 'oracle', '--noise-std', '0'), '--out'),
+        (('dataset', 'browse'), '--out'),
+    ],
+)
+def test_every_command_spares_the_data_set_and_refuses_a_folder(
+    command, tiny_data, tiny_cli_options, tmp_path, words, option
+):
+    before = (tiny_data / 'joints.mat').read_bytes()
+    config = ['configs/cpm/cpm_synthetic.py', *tiny_cli_options()]
+    for out, message in ((tiny_data / 'joints.mat', 'is a file of the data set in'), (tmp_path, 'is a folder; name')):
+        code, _, error = command(*words, *config, option, out)
+        assert code == 2
+        assert f'{out} ' in error
+        assert message in error
+    assert (tiny_data / 'joints.mat').read_bytes() == before
+
+
 def test_packaging_does_not_overwrite_the_checkpoint(command, files, tmp_path):
     config, weights = files('c.py', 'm.safetensors')
     code, _, error = command('package_model', config, weights, '--out', tmp_path, '--name', 'm')

@@ -19,10 +19,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _run_oracle(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
+    from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.oracle_noise import sweep_oracle_noise
 
     variants = args.variant or [()]
     configs = [load_config(args.config, {**(args.cfg_options or {}), **dict(variant)}) for variant in variants]
+    check_dataset_outputs(configs[0], [args.out])  # before the work
     names = [', '.join(f'{value}' for _, value in variant) or args.config.stem for variant in variants]
 
     def print_row(index: int, noise_std: float, values: dict[str, float]) -> None:

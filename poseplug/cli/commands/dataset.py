@@ -117,14 +117,16 @@ def _run_pack(args: argparse.Namespace) -> None:
 
 def _run_detect(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
-    from poseplug.files.output_guard import check_outputs
+    from poseplug.files.output_guard import check_dataset_outputs, check_outputs
     from poseplug.predict import detected_boxes
 
     detector = build_detector(args, args.score_threshold, args.nms_threshold)
     print(f'detector {detector.description}', flush=True)
     records = []
     if args.input.suffix == '.py':
-        records = detected_boxes.load_split_records(load_config(args.input, args.cfg_options), args.split)
+        cfg = load_config(args.input, args.cfg_options)
+        check_dataset_outputs(cfg, [args.out])
+        records = detected_boxes.load_split_records(cfg, args.split)
         images = detected_boxes.index_images_by_id((record.id, record.path) for record in records)
     else:
         images = detected_boxes.list_numbered_images(args.input)

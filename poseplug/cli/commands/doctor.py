@@ -32,11 +32,13 @@ def run(args: argparse.Namespace) -> None:
 def _report_config_findings(args: argparse.Namespace, environment_findings: list) -> list:
     """Print what is found about metrics and data; returns the findings about metrics."""
     from poseplug.config.load import load_config
+    from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.dataset_faults import collect_dataset_findings, find_suspect_instances, write_doctor_page
     from poseplug.inspect.dataset_reading import read_datasets
     from poseplug.inspect.metric_checks import check_metrics
 
     cfg = load_config(args.config, args.cfg_options)
+    check_dataset_outputs(cfg, [args.html], '--html')
     metric_findings = check_metrics(cfg)
     if metric_findings:
         print('\nmetrics', *metric_findings, sep='\n')
@@ -55,12 +57,15 @@ def _check_labels(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.core.errors import ConfigError
     from poseplug.engine import launch
+    from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.label_check import find_label_suspects, write_suspect_list, write_suspect_page
     from poseplug.registry.skeletons import get_skeleton
 
     if args.config is None:
         raise ConfigError('--model needs a config: poseplug doctor CONFIG --model WEIGHTS')
     cfg = load_config(args.config, args.cfg_options)
+    table, page = args.out / 'labels.csv', args.html or args.out / 'labels.html'
+    check_dataset_outputs(cfg, [table, page], '--out or --html')
     if args.split != 'test':
         # The test pipeline without augmentation, on the images of another split.
         dataset = require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset')
@@ -71,7 +76,6 @@ def _check_labels(args: argparse.Namespace) -> None:
     for rank, suspect in enumerate(suspects[:_MAX_PRINTED], 1):
         names = ', '.join(suspect.keypoints)
         print(f'{rank:3}  {suspect.strength:.3f}  {suspect.label}: {suspect.finding} {names}')
-    table, page = args.out / 'labels.csv', args.html or args.out / 'labels.html'
     write_suspect_list(suspects, table)
     write_suspect_page(suspects, skeleton, page, args.max_drawn)
     print(f'written: {table} ({len(suspects):,} instances), {page}')
