@@ -233,7 +233,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         type=_parse_names,
         default=(),
         metavar='NAME,...',
-        help='write the results also as coco, coco_results, csv, cvat, labelme, openpose, parquet or yolo',
+        help='further formats of the results: coco, coco_results, csv, cvat, labelme, openpose, parquet or yolo',
     )
     parser.add_argument(
         '--csv', action='store_true', help='write tables with a row per keypoint: results.csv, and one per video'
