@@ -363,6 +363,7 @@ def test(
     weight_kind: WeightKind | None = None,  # noqa: PT028
     map_keypoints: bool = False,  # noqa: PT028
     device: str | torch.device | None = None,  # noqa: PT028
+    compute_dtype: torch.dtype | None = None,  # noqa: PT028
 ) -> EvaluationResult:
     """Evaluate weights on the config's test set, at every stage of the head.
 
@@ -373,6 +374,7 @@ def test(
         weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
         map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
         device: where the network runs, such as 'cpu' or 'cuda:1'; None for a GPU if there is one.
+        compute_dtype: type in which the network computes, such as `torch.bfloat16`; None for that of the weights.
 
     Returns:
         The scores, the predictions, and the reports of the data sources.
@@ -402,6 +404,8 @@ def test(
     create_metrics()  # what they need of the skeleton is checked before anything is read
     load_weights(model, weights, weight_kind, map_keypoints)
     model.to(torch_device).eval()
+    if compute_dtype is not None:
+        model.network.set_compute_dtype(compute_dtype)
     strategy = SingleProcessStrategy(model, cfg.get('compile'))
     strategy.compile_network()
     loader = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, requires, version
 from pathlib import Path
 
+from poseplug.core.processors import count_allowed_processors
+
 _OPENCV_PACKAGES = (
     'opencv-python',
     'opencv-python-headless',
@@ -171,19 +173,6 @@ def check_threads() -> Iterator[Finding]:
         )
     else:
         yield Finding(f'{num_threads} threads of torch, {num_processors:g} processors')
-
-
-def count_allowed_processors() -> float:
-    """Count the processors that this process may use, by its affinity and its control group."""
-    if hasattr(os, 'sched_getaffinity'):
-        count = float(len(os.sched_getaffinity(0)))
-    else:
-        count = float(os.cpu_count() or 1)
-    try:
-        quota, period = Path('/sys/fs/cgroup/cpu.max').read_text().split()
-        return min(count, int(quota) / int(period)) if quota != 'max' else count
-    except (OSError, ValueError):
-        return count
 
 
 def _check_display() -> Iterator[Finding]:

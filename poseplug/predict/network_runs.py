@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['CROPS_PER_IMAGE', 'count_batch_inputs', 'predict_images', 'predict_sample_heatmaps']
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from poseplug.codecs.base import MapCodec
 from poseplug.core.instances import Instances
 from poseplug.core.poses import POSE_ARRAYS, Poses
-from poseplug.core.sample import Sample
+from poseplug.core.sample import Batch, Sample
 from poseplug.data.collate import collate
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.estimators.base import Estimator
@@ -36,7 +36,10 @@ def count_batch_inputs(model: Estimator, batch_size: int) -> int:
 
 
 def predict_images(
-    model: Estimator, images: Sequence[ImageSamples], num_inputs: int, all_stages: bool
+    model: Estimator,
+    images: Sequence[ImageSamples],
+    num_inputs: int,
+    predict_batch: Callable[[Batch], list[Poses]] | None,
 ) -> Iterator[tuple[ImageSamples, list[Poses]]]:
     """Predict the instances of some images.
 
@@ -44,7 +47,7 @@ def predict_images(
         model: the estimator.
         images: the inputs of each; the time that the prediction takes is added to their `speed`.
         num_inputs: the largest number of inputs that go through the network at once, of any image.
-        all_stages: whether every stage is decoded, or the last one alone.
+        predict_batch: predicts the last stage of a batch; None to decode every stage.
 
     Yields:
         Each image, and its poses by stage, in px of the image.
@@ -54,10 +57,10 @@ def predict_images(
     predictions: list[tuple[Poses, ...]] = []
     for batch_samples in _group_by_input_size(samples, num_inputs):
         batch = collate(batch_samples)
-        stages = model.predict_stages(batch) if all_stages else [model.predict(batch)]
+        stages = model.predict_stages(batch) if predict_batch is None else [predict_batch(batch)]
         predictions += zip(*stages, strict=True)
     sample_ms = elapsed_ms(start_time) / max(1, len(samples))
-    num_stages = model.network.num_stages if all_stages else 1
+    num_stages = model.network.num_stages if predict_batch is None else 1
     start = 0
     for image in images:
         image_predictions = predictions[start : start + len(image)]

@@ -35,6 +35,7 @@ from poseplug.predict.input_samples import ImageSamples, SampleBuilder, get_test
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
 from poseplug.predict.network_runs import CROPS_PER_IMAGE, count_batch_inputs, predict_images, predict_sample_heatmaps
 from poseplug.predict.opened_image import OpenedImage, build_result, open_with_boxes
+from poseplug.predict.precision import Precision, PrecisionChoice
 from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
 
@@ -57,8 +58,12 @@ class Predictor:
         detector: finds boxes in images that are given without; see `poseplug.predict.detectors`.
         weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
         map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
+        precision: of the network: 'fp32', 'bf16', 'fp16', or 'auto' for bf16 where the CPU has instructions for it and
+            the keypoints of the first inputs stay the same; see `PrecisionChoice`.
+        flip_test: whether to average with the flipped input; None for what the config says.
 
     Attributes:
+        precision: the choice of the precision, and the reason for it.
         name: names of the config and the weights, for result files.
         model: the estimator.
         skeleton: names and order of the keypoints.
@@ -89,6 +94,8 @@ class Predictor:
         detector: Detector | None = None,
         weight_kind: WeightKind | None = None,
         map_keypoints: bool = False,
+        precision: Precision = 'fp32',
+        flip_test: bool | None = None,
     ):
         cfg, weights, self.name = resolve_model(model, weights)
         self.model = load_model(cfg, weights, device, weight_kind, map_keypoints)
@@ -99,6 +106,9 @@ class Predictor:
         if channels_last is not None or on_cpu:
             is_contiguous = channels_last is False
             self.model.network.set_memory_format(torch.contiguous_format if is_contiguous else torch.channels_last)
+        if flip_test is not None:
+            self.model.augmentation.flip_test = flip_test
+        self.precision = PrecisionChoice(self.model, precision)
         self.skeleton = get_skeleton(require_setting(cfg, 'skeleton'))
         self._sample_builder = SampleBuilder(self.skeleton, get_test_pipeline(cfg), self.model.codec)
 
@@ -246,12 +256,13 @@ class Predictor:
         """Yield each image and its poses of every stage, or those of the last stage alone."""
         group: list[ImageSamples] = []
         num_inputs = count_batch_inputs(self.model, batch_size)
+        predict_batch = None if all_stages else self.precision.predict
         for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
             group.append(image_samples)
             if sum(map(len, group)) >= num_inputs:
-                yield from predict_images(self.model, group, num_inputs, all_stages)
+                yield from predict_images(self.model, group, num_inputs, predict_batch)
                 group = []
-        yield from predict_images(self.model, group, num_inputs, all_stages)
+        yield from predict_images(self.model, group, num_inputs, predict_batch)
 
     def _stream_samples(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat

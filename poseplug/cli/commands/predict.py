@@ -120,6 +120,7 @@ def _build_predictor(
     args: argparse.Namespace, options: PredictionOptions, config: str | None, weights: str | None
 ) -> Predictor:
     from poseplug.models.devices import parse_device
+    from poseplug.predict.precision import set_num_threads
     from poseplug.predict.predictor import Predictor
     from poseplug.predict.video import build_smoother, build_tracker
 
@@ -129,7 +130,9 @@ def _build_predictor(
         print(f'detector {detector.description}', file=_get_report_stream(args), flush=True)
     if options.smoother:
         build_smoother(options.smoother)
+    set_num_threads(args.threads)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
     predictor = Predictor(config, weights, device=device, detector=detector, **kinds)
     build_tracker(options.tracker, predictor.skeleton)
     return predictor
@@ -154,6 +157,8 @@ def _print_summary(args: argparse.Namespace, predictor: Predictor, writer: Predi
     detector: Any = predictor.detector  # one that `build_optional_detector` built
     if detector is not None:
         print(f'detector {detector.describe_funnel()}', file=_get_report_stream(args))
+    if args.precision != 'fp32':
+        print(f'precision: {predictor.precision.reason}', file=_get_report_stream(args))
     if args.json:
         print(writer.lines.json_file.read_text(encoding='utf-8').rstrip())
     else:
@@ -181,6 +186,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_tracking_arguments(parser)
     parser.add_argument(
         '--batch-size', type=parse_positive_int, default=32, help='instances per forward pass (default: 32)'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('auto', 'fp32', 'bf16', 'fp16'),
+        default='fp32',
+        help='of the network; auto: bf16 where it is fast and keeps keypoints (default: fp32)',
+    )
+    parser.add_argument('--no-flip', action='store_true', help='no flip test: faster, a little less exact')
+    parser.add_argument(
+        '--threads', type=parse_positive_int, metavar='N', help='of the network (default: the processors allowed)'
     )
     add_weights_options(parser)
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')

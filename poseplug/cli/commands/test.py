@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.engine import launch, results
     from poseplug.evaluation.prediction_file import write_predictions
     from poseplug.files.output_guard import check_dataset_outputs, check_outputs
+    from poseplug.predict.precision import COMPUTE_DTYPES
     from poseplug.registry.skeletons import get_skeleton
 
     cfg = load_config(args.config, args.cfg_options)
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     if args.predictions:
         results.create_output_folder(args.predictions.parent, args.predictions, '--predictions')
     weights = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints, device=args.device)
-    evaluation = launch.test(cfg, args.checkpoint, **weights)
+    evaluation = launch.test(cfg, args.checkpoint, **weights, compute_dtype=COMPUTE_DTYPES[args.precision])
     skeleton = get_skeleton(cfg['skeleton'])
     print(results.format_score_table(evaluation, skeleton))
     print(results.format_evaluation_summary(evaluation))
@@ -73,6 +74,9 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path, help='a .pth or .safetensors file, or a work dir for its newest')
+    parser.add_argument(
+        '--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='of the network (default: fp32)'
+    )
     parser.add_argument('--out', type=Path, metavar='FILE', help='write scores and curves as JSON')
     parser.add_argument('--report', type=Path, metavar='DIR', help='write a page with images and curves there')
     parser.add_argument(

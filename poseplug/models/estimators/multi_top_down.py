@@ -25,6 +25,7 @@ from poseplug.models.estimators.network import (
     StageFields,
     build_codec,
     build_neck_and_head,
+    convert_to_float32,
     predict_from_features,
     source_indices_of,
 )
@@ -133,6 +134,11 @@ class MultiHeadNetwork(FieldNetwork):
             decoder that has images, by its name and for its images alone.
         """
         pixels = self.normalize(images)
+        if source_indices is None and self.compute_dtype is not None:
+            with self.autocast():
+                features = self.backbone(pixels, *self._expert_indices(pixels, None))
+                reduced: list[StageFields] = self.decoders[self.active_decoder](features, centers)
+            return convert_to_float32(reduced)
         features = self.backbone(pixels, *self._expert_indices(pixels, source_indices))
         if source_indices is None:
             stages: list[StageFields] = self.decoders[self.active_decoder](features, centers)

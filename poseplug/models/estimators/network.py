@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class FieldNetwork(nn.Module):
     """
 
     memory_format = torch.contiguous_format
+    compute_dtype: torch.dtype | None = None
 
     def __init__(self, input_norm: InputNorm, backbone: nn.Module):
         super().__init__()
@@ -65,6 +67,19 @@ class FieldNetwork(nn.Module):
         """Set the memory format of the weights and of the images that pass through them."""
         self.memory_format = memory_format
         self.to(memory_format=memory_format)  # type: ignore[call-overload]
+
+    def set_compute_dtype(self, dtype: torch.dtype | None) -> None:
+        """Set the type in which convolutions and matrix products are computed in prediction; None for the weights'.
+
+        The fields come out as float32 whatever the type.
+        """
+        self.compute_dtype = dtype
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the network computes in `compute_dtype`."""
+        if self.compute_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.compute_dtype)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return the normalized pixels (B, 3, H, W) of images (B, H, W, 3), BGR, 0 to 255."""
@@ -135,8 +150,10 @@ class Network(FieldNetwork):
             The stages, each with fields (B, C, ...) by name.
         """
         pixels = self.normalize(images)
-        features = self.backbone(pixels) if source_indices is None else self.backbone(pixels, source_indices)
-        return predict_from_features(self.neck, self.head, features, centers)
+        with self.autocast():
+            features = self.backbone(pixels) if source_indices is None else self.backbone(pixels, source_indices)
+            stages = predict_from_features(self.neck, self.head, features, centers)
+        return stages if self.compute_dtype is None else convert_to_float32(stages)
 
     def source_indices(self, batch: Batch) -> Tensor | None:
         """Return the index (B,) of every image's source among the backbone's experts; None if it has none."""
@@ -174,6 +191,11 @@ def predict_from_features(
     if neck is not None:
         features = neck(features)
     return head(features, centers=centers) if head.uses_centers else head(features)
+
+
+def convert_to_float32(stages: Sequence[Mapping[str, Tensor]]) -> list[StageFields]:
+    """Return stages whose fields of floating-point numbers are float32."""
+    return [{name: field.float() if field.is_floating_point() else field for name, field in s.items()} for s in stages]
 
 
 def complete_stages(stages: Sequence[Mapping[str, Tensor]]) -> list[StageFields]:
