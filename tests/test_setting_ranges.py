@@ -121,5 +121,7 @@ def test_numbers_of_numpy_are_numbers():
 def test_a_message_has_the_range():
     with pytest.raises(ConfigError, match='NormalScaleRotate: scale_factor is a number from 0 to below 1; got 1.5'):
         build_with(TRANSFORMS, 'NormalScaleRotate', scale_factor=1.5)
+    with pytest.raises(ConfigError, match='^NormalScaleRotate: scale_factor is a number from 0 to 2; got 2.5'):
+        build_with(TRANSFORMS, 'NormalScaleRotate', scale_factor=2.5, log2_scale=True)
     with pytest.raises(ConfigError, match='RandomErase: max_holes is a whole number from 1 on; got 0'):
         build_with(TRANSFORMS, 'RandomErase', max_holes=0)

@@ -642,6 +642,15 @@ def test_a_crop_follows_the_rule_of_the_codec_and_released_codes_pad_with_black(
     assert (TRANSFORMS.build(dict(type='Warp'), **provided)(sample).inputs == fill).all()
 
 
+@pytest.mark.parametrize(('crop_rule', 'center_x'), [('pixels', 15.5), ('released_hrnet', 16.0)])
+def test_half_a_body_is_cropped_by_the_rule_of_the_codec(crop_rule, center_x):
+    transform = TRANSFORMS.build(dict(type='RandomHalfBody', prob=1.0), input_size=(32, 48), crop_rule=crop_rule)
+    sample = make_sample(ALL_KEYPOINTS)
+    sample.rng = FixedDraws(0.0)
+    middle = sample.keypoints[0][~LSP.lower_body].mean(axis=0)
+    assert transform_points(transform(sample).image_to_input, middle)[0] == pytest.approx(center_x)
+
+
 def test_nested_transforms_receive_the_rule_of_the_crop():
     provided = dict(input_size=(32, 48), crop_rule='released_udp')
     by_source = TRANSFORMS.build(dict(type='TransformBySource', transforms=dict(lsp=dict(type='CropBox'))), **provided)
