@@ -147,3 +147,14 @@ def test_labels_of_any_format_are_checked_for_an_orientation(tmp_path):
     write_jpeg(image, (width, height), 3)
     (line,) = find_label_problems(read_labels(source))
     assert line == '1 images have an EXIF orientation, are read as stored, and may be labeled upright: b.png'
+
+
+def test_converting_labels_names_images_that_may_be_labeled_upright(command, tmp_path):
+    (tmp_path / 'yolo/images').mkdir(parents=True)
+    write_jpeg(tmp_path / 'yolo/images/a.jpg', SIZE, 6)
+    (tmp_path / 'yolo/labels').mkdir()
+    (tmp_path / 'yolo/labels/a.txt').write_text('0 0.5 0.5 0.8 0.8 0.25 0.25 2 0.75 0.75 2\n')
+    (tmp_path / 'yolo/data.yaml').write_text('train: images\nval: images\nkpt_shape: [2, 3]\nnames: {0: gecko}\n')
+    code, out, _ = command('dataset', 'convert', tmp_path / 'yolo/data.yaml', tmp_path / 'coco', '--to', 'coco')
+    assert code == 0
+    assert 'PROBLEM: 1 images have an EXIF orientation, are read as stored, and may be labeled upright' in out

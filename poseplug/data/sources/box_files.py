@@ -19,6 +19,7 @@ from poseplug.files.json_file import JsonRows, read_json
 
 _BOX_FORMATS = {'xywh': 'x, y, width, height', 'xyxy': 'x, y of two corners'}
 _MIN_JUDGED_BOXES = 8  # the format of fewer boxes is not judged: a few may fit both
+_MIN_JUDGED_SIDE = 16  # px of an image: whether few boxes in a smaller one are fractions is not judged
 _BORDER_TOLERANCE = 0.05  # of the image's size; a box that leaves its image by less still fits
 _PLAUSIBLE_FRACTION = 0.95  # a format that so many boxes fit is plausible
 _DOUBTFUL_FRACTION = 0.8  # a format that fewer boxes fit is doubtful
@@ -94,7 +95,7 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
     """Refuse boxes that cannot be in the declared format.
 
     Args:
-        boxes: (N, 4) xyxy in px, converted from `box_format`; fewer than 8 are not judged.
+        boxes: (N, 4) xyxy in px, converted from `box_format`; of fewer than 8 only fractions are refused.
         image_sizes: (N, 2) width and height of each box's image in px.
         box_format: 'xywh' or 'xyxy', the format that was declared for the file.
         file: the file, for the error message.
@@ -103,7 +104,14 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
         AnnotationError: few boxes fit their images and the other format would fit; or all boxes lie within 2 px, so
             that they are fractions of the image; or most boxes fit their images in neither format.
     """
-    if len(boxes) < _MIN_JUDGED_BOXES:
+    is_judged = len(boxes) >= _MIN_JUDGED_BOXES
+    positive = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    if len(positive) and np.abs(positive).max() <= 2 and (is_judged or image_sizes.min() >= _MIN_JUDGED_SIDE):
+        raise AnnotationError(
+            f'{file}: its {len(positive):,} boxes all lie within 2 px: they are fractions of the image, not pixels. '
+            f'Multiply them by the size of their images'
+        )
+    if not is_judged:
         return
     other = 'xyxy' if box_format == 'xywh' else 'xywh'
     fit, other_fit = compute_fit_fraction(boxes, image_sizes), _compute_other_fit(boxes, image_sizes, box_format)
@@ -113,11 +121,6 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
             f"{file}: its boxes are not '{box_format}' ({_BOX_FORMATS[box_format]}): read so, {misfit_percent} of "
             f"{len(boxes):,} leave their images or have no extent; read as '{other}' ({_BOX_FORMATS[other]}), "
             f"{100 * other_fit:.0f} % fit. Declare '{other}'"
-        )
-    if np.abs(boxes).max() <= 2:
-        raise AnnotationError(
-            f'{file}: its {len(boxes):,} boxes all lie within 2 px: they are fractions of the image, not pixels. '
-            f'Multiply them by the size of their images'
         )
     if fit < 0.5:
         raise AnnotationError(

@@ -233,16 +233,9 @@ def read_annotation_columns(
 
 
 def _check_pixels(file: Path, labeled: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> None:
-    """Refuse keypoints (P, 2), areas (N,) or boxes (M, 4) that are fractions of the image beside others in px."""
+    """Refuse keypoints (P, 2) or areas (N,) that are fractions of the image beside boxes (M, 4) in px."""
     extents = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
     extent = float(np.median(extents)) if len(extents) else 0.0
-    positive = boxes[extents > 0]
-    keypoint_extent = np.ptp(labeled, axis=0).max() if len(labeled) else 0.0
-    if len(positive) and np.abs(positive).max() <= 2 and keypoint_extent > _MIN_PIXEL_EXTENT:
-        raise AnnotationError(
-            f'{file}: its {len(positive):,} boxes all lie within 2 px, and its keypoints do not: the boxes are '
-            f'fractions of the image, not pixels. Multiply them by the size of their images'
-        )
     if extent < _MIN_PIXEL_EXTENT:
         return
     if len(labeled) >= _MIN_JUDGED_KEYPOINTS and np.abs(labeled).max() <= 2:

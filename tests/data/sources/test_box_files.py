@@ -137,3 +137,12 @@ def test_the_format_is_one_of_two(write_file):
 def test_an_absent_file_is_an_error(tmp_path):
     with pytest.raises(AnnotationError, match=r'none.json: No such file or directory; restore the file'):
         read_detected_boxes(tmp_path / 'none.json', SIZES)
+
+
+def test_fractions_of_the_image_are_refused_however_few_they_are(write_file):
+    for count in (1, 3):
+        detections = [make_detection((0.2, 0.1, 0.4, 0.7))] * count
+        with pytest.raises(AnnotationError, match=f'its {count} boxes all lie within 2 px: they are fractions'):
+            read_detected_boxes(write_file(detections), SIZES)
+    _, report = read_detected_boxes(write_file([make_detection((0, 0, 1, 1))]), {7: (8, 8)})
+    assert report.kept == 1  # a box of a small image

@@ -122,7 +122,7 @@ def test_an_image_that_is_listed_under_two_ids_is_reported(read):
      'its 12 labeled keypoints all lie within 2 px, and its boxes are 60 px large'),
     (lambda a: dict(area=0.24), 'its areas are all at most 1 px²'),
     (lambda a: dict(area='900,5'), "area is a finite number; found '900,5'"),
-    (lambda a: dict(bbox=[0.2, 0.125, 0.4, 0.75]), 'its 3 boxes all lie within 2 px, and its keypoints do not'),
+    (lambda a: dict(bbox=[0.2, 0.125, 0.4, 0.75]), 'its 3 boxes all lie within 2 px: they are fractions of the image'),
 ])  # fmt: skip
 def test_a_form_of_uncertain_meaning_is_refused_by_what_it_is(read, change, message):
     with pytest.raises(AnnotationError, match=message) as raised:
