@@ -177,11 +177,12 @@ def _read_hints(part: PartType) -> dict[str, Any]:
         owners = [*classes, *(function for function in constructors if inspect.isfunction(function))]
     hints: dict[str, Any] = {}
     for owner in owners:
-        names = vars(sys.modules[owner.__module__])
+        names = dict(vars(sys.modules[owner.__module__]))
         for name, annotation in inspect.get_annotations(owner).items():
+            one = types.SimpleNamespace(__annotations__={name: annotation})  # each by itself: one may not be resolved
             try:
-                hints[name] = eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
-            except NameError:  # a name that is imported for type checkers alone
+                hints |= typing.get_type_hints(one, names)
+            except (NameError, TypeError):  # a name for type checkers alone, or a class variable
                 continue
     return hints
 
