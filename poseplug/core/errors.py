@@ -88,5 +88,5 @@ def suggest_closest(name: str, known: Iterable[str], count: int = 3, cutoff: flo
 
 
 def compose_message(*parts: str) -> str:
-    """Join the parts of a message with semicolons; empty parts are skipped."""
+    """Concatenate the parts of a message with semicolons; empty parts are skipped."""
     return '; '.join(part for part in parts if part)

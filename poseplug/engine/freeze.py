@@ -65,7 +65,7 @@ def _matches_pattern(pattern: str, name: str) -> bool:
 
 
 def set_train_mode(model: nn.Module, frozen_norms: Sequence[str]) -> None:
-    """Put a model into training mode, except the batch norms named in `frozen_norms`.
+    """Set a model to training mode, except the batch norms named in `frozen_norms`.
 
     A batch norm in evaluation mode normalizes by its running statistics and does not update them.
     """

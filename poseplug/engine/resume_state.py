@@ -52,7 +52,7 @@ def _find_reason_for_new_state(
 
 
 def fast_forward_schedules(schedules: Sequence[Any], num_steps: int, steps_per_epoch: int) -> None:
-    """Bring new schedules to the step of a checkpoint, as if the run had had them from its start.
+    """Advance new schedules to the step of a checkpoint, as if the run had had them from its start.
 
     Args:
         schedules: mmengine's, as they are at the start of a run.

@@ -183,7 +183,7 @@ class Runner(mmengine.runner.Runner):
             _LOGGER.warning('the run has %d steps: %s', loop.max_iters, '; '.join(problems))
 
     def set_train_mode(self) -> None:
-        """Put the model into training mode, except frozen batch norms."""
+        """Set the model to training mode, except frozen batch norms."""
         freezing.set_train_mode(self.bare_model, self.frozen_norms)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:

@@ -62,7 +62,7 @@ class RunnerLike(Protocol):
         ...
 
     def set_train_mode(self) -> None:
-        """Put the model into training mode, except frozen batch norms."""
+        """Set the model to training mode, except frozen batch norms."""
         ...
 
     def collect_checkpoint(self) -> Mapping[str, Any]:

@@ -183,7 +183,7 @@ class _StreamClock:
         self.offset_s = None
 
     def stamp_frame(self, seconds: float | None, image: np.ndarray) -> VideoFrame:
-        """Make a frame of an image and its time by the source's clock, or by its arrival."""
+        """Build a frame from an image and its time by the source's clock, or by its arrival."""
         now = time.monotonic()
         self.start_time = now if self.start_time is None else self.start_time
         arrival_s = now - self.start_time

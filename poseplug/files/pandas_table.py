@@ -51,7 +51,7 @@ def read_pandas_table(file: Path) -> tuple[list[tuple[str, ...]], list[str], np.
 
 
 def parse_pickled_names(data: bytes) -> Any:
-    """Take apart pickled lists, tuples, strings and integers, without running anything.
+    """Parse pickled lists, tuples, strings and integers, without running anything.
 
     Args:
         data: the pickled value.

@@ -181,7 +181,7 @@ def get_skeleton_record(content: Mapping[str, Any]) -> SkeletonRecord | None:
 def map_keypoints_by_name(
     module: Any, state_dict: dict[str, Any], record: SkeletonRecord | None, path: Path | str
 ) -> dict[str, Any]:
-    """Take the channels of an estimator's head by the names of their keypoints.
+    """Select the channels of an estimator's head by the names of their keypoints.
 
     Args:
         module: the estimator.

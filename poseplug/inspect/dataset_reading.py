@@ -171,7 +171,7 @@ def _add_image(
 
 
 def abbreviate_names(names: Sequence[str]) -> str:
-    """Join the first few of many names, and count the others."""
+    """List the first few of many names, and count the others."""
     text = ', '.join(names[:_MAX_LISTED_NAMES])
     num_more = len(names) - _MAX_LISTED_NAMES
     return f'{text}, ... and {num_more:,} more' if num_more > 0 else text

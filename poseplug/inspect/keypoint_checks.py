@@ -131,7 +131,7 @@ def find_crossed_limbs(
 
 
 def compare_limb_sides(keypoints: np.ndarray, labeled: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Tell for elbows and knees whether they lie nearer to the shoulder or hip of their own side.
+    """Check for elbows and knees whether they lie nearer to the shoulder or hip of their own side.
 
     Args:
         keypoints: (N, K, 2) px.
@@ -170,7 +170,7 @@ def find_outside_keypoints(keypoints: np.ndarray, labeled: np.ndarray, image_siz
 
 
 def has_single_position(keypoints: np.ndarray, labeled: np.ndarray) -> bool:
-    """Tell whether all labeled keypoints of one instance, at least three, lie at one position.
+    """Check whether all labeled keypoints of one instance, at least three, lie at one position.
 
     Args:
         keypoints: (K, 2) px.

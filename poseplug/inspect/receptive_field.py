@@ -88,7 +88,7 @@ def _build_global_fields(model: Any) -> ReceptiveFields:
 
 
 def find_global_fields(fields: ReceptiveFields) -> list[bool]:
-    """Tell for each field of backbone, neck and head whether it reaches the border of the input."""
+    """Check for each field of backbone, neck and head whether it reaches the border of the input."""
     return [width is None for width in (*fields.backbone, *fields.neck, *fields.head)]
 
 
@@ -96,7 +96,7 @@ def find_global_fields(fields: ReceptiveFields) -> list[bool]:
 
 
 class AveragingLayer(nn.Module):
-    """Takes the place of a layer in a copied network, and computes what the layer would compute by averaging.
+    """Replaces a layer in a copied network, and computes what the layer would compute by averaging.
 
     Args:
         layer: Is kept, for code that reads its settings or weights.

@@ -176,7 +176,7 @@ class PredictionWriter:
         return file not in self.skipped and self.listing.get_title(file) not in self.finished
 
     def skip_file(self, file: Path, reason: str) -> None:
-        """Leave a file out, with a warning and a line in the results."""
+        """Skip a file, with a warning and a line in the results."""
         _LOGGER.warning('skipped: %s', reason)
         self.skipped[file] = reason
         self.lines.add_skipped(self.listing.get_title(file), reason)

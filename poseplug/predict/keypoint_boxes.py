@@ -57,7 +57,7 @@ def remove_margins(expanded: np.ndarray) -> np.ndarray:
 
 
 class BoxFollower:
-    """Gives boxes for the frames between two runs of a detector: around the last keypoints, moved as they moved.
+    """Predicts boxes for the frames between two runs of a detector: around the last keypoints, moved as they moved.
 
     An instance with too few confident keypoints is lost until the detector runs again, which is also when new
     instances are found.
@@ -94,7 +94,7 @@ class BoxFollower:
         return followed
 
     def update(self, poses: Poses) -> None:
-        """Take the poses of the frame, with ids."""
+        """Store the poses of the frame, with ids."""
         self.num_frames += 1
         self.earlier, self.last = self.last, poses.numpy()
 

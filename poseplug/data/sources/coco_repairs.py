@@ -23,7 +23,7 @@ _OPTIONAL_KEYS = ('area', 'bbox', 'iscrowd', 'num_keypoints', 'keypoints')
 
 
 def repair_images(rows: JsonRows) -> tuple[JsonRows, list[str]]:
-    """Bring the images or categories of a file into COCO's form, each once.
+    """Convert the images or categories of a file to COCO's form, each once.
 
     Args:
         rows: the entries of `images` or `categories`.
@@ -38,7 +38,7 @@ def repair_images(rows: JsonRows) -> tuple[JsonRows, list[str]]:
 
 
 def repair_annotations(rows: JsonRows, num_keypoints: int) -> tuple[JsonRows, list[str], int]:
-    """Bring the annotations of a file into COCO's form, each once.
+    """Convert the annotations of a file to COCO's form, each once.
 
     Args:
         rows: the entries of `annotations`.

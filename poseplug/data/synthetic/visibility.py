@@ -53,7 +53,7 @@ _KEYPOINT_COVER = {keypoint: _build_cover(keypoint) for keypoint in ALL_KEYPOINT
 
 
 def is_occluded(buffers: RenderBuffers, keypoint: str, pixel: _Array, depth: float, person_index: int) -> bool:
-    """Tell whether a keypoint is occluded or lies outside the image.
+    """Check whether a keypoint is occluded or lies outside the image.
 
     It is visible if at least half of the cells around it show the parts of its own body that surround it, no farther
     in front of it than these are thick.

@@ -57,7 +57,7 @@ class MixImageTransform(Transform):
 
 @TRANSFORMS.register_module()
 class Mosaic(MixImageTransform):
-    """Puts four images around a point of a mosaic twice the size of the input.
+    """Arranges four images around a point of a mosaic twice the size of the input.
 
     Each image fits the input, and has one corner at the point; parts beyond the mosaic are lost. Stands before the
     transform that crops or fits the image, which then does so with the mosaic.

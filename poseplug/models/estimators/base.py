@@ -93,7 +93,7 @@ class Estimator(nn.Module):
         return self.network.device
 
     def map_keypoint_weights(self, state_dict: Mapping[str, Tensor], file_keypoints: Sequence[str]) -> KeypointMapping:
-        """Take the channels of a file's head by the names of their keypoints.
+        """Select the channels of a file's head by the names of their keypoints.
 
         Args:
             state_dict: Weights of this network for other keypoints, by name.

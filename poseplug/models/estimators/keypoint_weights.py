@@ -34,7 +34,7 @@ def map_keypoint_weights(
     codec: Codec, head: nn.Module, model_state: Mapping[str, Tensor], state_dict: Mapping[str, Tensor],
     file_keypoints: Sequence[str],
 ) -> KeypointMapping:  # fmt: skip
-    """Take the channels of a head by the names of their keypoints.
+    """Select the channels of a head by the names of their keypoints.
 
     Args:
         codec: names the channels of the head's fields.
