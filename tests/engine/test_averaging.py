@@ -11,6 +11,7 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.engine import launch
 from poseplug.engine.hooks.averaging import EMAHook
+from poseplug.engine.hooks.progress import ProgressHook
 from poseplug.files.weights import load_checkpoint, load_weights
 from poseplug.registry import HOOKS
 
@@ -143,3 +144,20 @@ def test_commands_take_the_kind_of_weights(command, root, tmp_path, tiny_cli_opt
     tables = [command('test', config, tmp_path, '--weights', kind, *options)[1] for kind in ('raw', 'averaged')]
     assert tables[0] != tables[1]
     assert command('test', config, tmp_path, '--weights', 'best', *options)[0] == 2
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(momentum='x'), "EMAHook: momentum is a finite number; got 'x'"),
+    (dict(interval=0), 'EMAHook: interval is a whole number from 1 on; got 0'),
+    (dict(begin_iter=-1), 'EMAHook: begin_iter is a whole number from 0 on; got -1'),
+    (dict(gamma=-1), 'EMAHook: gamma is a positive number; got -1'),
+    (dict(ramp='no'), "EMAHook: ramp is True or False; got 'no'"),
+])  # fmt: skip
+def test_settings_of_the_average_out_of_range_are_errors(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        EMAHook(**settings)
+
+
+def test_a_progress_that_is_never_shown_is_an_error():
+    with pytest.raises(ConfigError, match='ProgressHook: interval is a whole number from 1 on; got 0'):
+        ProgressHook(interval=0)

@@ -12,6 +12,7 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_counts, check_finite, check_flags, check_positive
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.registry import HOOKS
 
@@ -63,6 +64,12 @@ class EMAHook(mmengine.hooks.EMAHook):
         ramp: bool = True,
         run_fraction: float | None = None,
     ):
+        check_counts('EMAHook', interval=interval)
+        check_counts('EMAHook', min_count=0, begin_iter=begin_iter, begin_epoch=begin_epoch)
+        check_flags('EMAHook', ramp=ramp)
+        given = dict(momentum=momentum, gamma=gamma, run_fraction=run_fraction)
+        check_finite('EMAHook', **{key: value for key, value in given.items() if value is not None})
+        check_positive('EMAHook', **({} if gamma is None else {'gamma': gamma}))
         if momentum is not None and not 0 < momentum < 1:
             raise ConfigError(f'EMAHook: momentum is above 0 and below 1, and usually below 0.01; got {momentum}')
         if run_fraction is not None and (momentum is not None or not 0 < run_fraction <= 1):

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.setting_checks import check_counts, check_not_negative
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.registry import HOOKS
 
@@ -35,10 +36,8 @@ class EarlyStopHook(Hook):
     priority = 'LOW'  # after the score is logged, before a checkpoint is written
 
     def __init__(self, metric: str, patience: int = 5, min_delta: float = 0.0):
-        if not isinstance(patience, int) or patience < 1 or min_delta < 0:
-            raise ConfigError(
-                f'early_stop: patience is at least 1 and min_delta at least 0; got {patience!r} and {min_delta!r}'
-            )
+        check_counts('early_stop', patience=patience)
+        check_not_negative('early_stop', min_delta=min_delta)
         self.metric, self.patience, self.min_delta = metric, patience, min_delta
         self.best_score: float | None = None
         self.num_evaluations_without_gain = 0

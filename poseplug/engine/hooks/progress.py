@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 
 from poseplug.core.errors import CheckpointError
 from poseplug.core.progress import ProgressBar, start_progress_bar
+from poseplug.core.setting_checks import check_counts
 from poseplug.engine.distributed import all_gather_objects
 from poseplug.engine.runner_types import RunnerLike
 from poseplug.files.atomic import write_atomically
@@ -44,6 +45,7 @@ class ProgressHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self, interval: int = 20, tensorboard: bool = True):
+        check_counts('ProgressHook', interval=interval)
         self.interval, self.tensorboard = interval, tensorboard
         self.bar: ProgressBar | None = None
         self.writer: Any = None

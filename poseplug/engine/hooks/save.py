@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.setting_checks import check_counts, check_positive
 from poseplug.engine import checkpoint
 from poseplug.engine.distributed import all_reduce_any
 from poseplug.engine.runner_types import RunnerLike
@@ -51,12 +52,11 @@ class SaveHook(Hook):
         save_best: str | None = None,
         interval_minutes: float | None = 10.0,
     ):
-        is_too_short = interval <= 0 if isinstance(interval, float) else interval < 1
-        if is_too_short or max_keep_ckpts < 1 or (interval_minutes is not None and interval_minutes <= 0):
-            raise ConfigError(
-                f'SaveHook: interval and max_keep_ckpts are at least 1; got {interval} and {max_keep_ckpts}; and '
-                f'interval_minutes is above 0; got {interval_minutes}'
-            )
+        check_interval = check_positive if isinstance(interval, float) else check_counts
+        check_interval('SaveHook', interval=interval)
+        check_counts('SaveHook', max_keep_ckpts=max_keep_ckpts)
+        if interval_minutes is not None:
+            check_positive('SaveHook', interval_minutes=interval_minutes)
         self.interval_minutes, self.last_saved_time = interval_minutes, time.monotonic()
         self.interval, self.max_keep_ckpts, self.save_best = interval, max_keep_ckpts, save_best
         self.best_score: float | None = None
