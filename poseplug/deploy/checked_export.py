@@ -24,6 +24,7 @@ from poseplug.deploy.parity import (
     limit_batches,
     render_parity_images,
 )
+from poseplug.deploy.reduced_precision import PrecisionSettings, reduce_precision
 from poseplug.deploy.runtime import ExportedPredictor
 from poseplug.deploy.torch_files import open_exported_file
 from poseplug.engine.dataloaders import build_dataloader
@@ -62,6 +63,7 @@ def export_checked(
     target: ExportTarget = 'onnx',
     options: ExportOptions | None = None,
     check: CheckSettings | None = None,
+    precision: PrecisionSettings | None = None,
     weight_kind: WeightKind | None = None,
     map_keypoints: bool = False,
     report: Callable[[str], None] = print,
@@ -75,6 +77,7 @@ def export_checked(
         target: as in `export_model`.
         options: of the export; `crop` and `model_name` are those of the model.
         check: None for the defaults.
+        precision: of an ONNX file; None for single precision.
         weight_kind: 'raw' or 'averaged', where a checkpoint has both; by default the averaged ones.
         map_keypoints: whether the channels of weights are taken by the names of their keypoints, where these differ.
         report: receives a line for every comparison.
@@ -87,6 +90,8 @@ def export_checked(
         MismatchError: the file predicts something else; it was removed.
     """
     options, check = options or ExportOptions(), check or CheckSettings()
+    precision = precision or PrecisionSettings()
+    precision.check_target(target)
     cfg, weights, name = resolve_model(model, weights)
     cfg = remove_views(cfg)
     estimator = load_model(cfg, weights, 'cpu', weight_kind, map_keypoints)
@@ -98,7 +103,8 @@ def export_checked(
     # Beside the file, so that it can be moved there in one step.
     with tempfile.TemporaryDirectory(prefix='.export', dir=file.parent) as folder:
         unchecked = export_model(estimator, Path(folder) / file.name, target, options)
-        for runtime in _list_runtimes(target):
+        reduce_precision(unchecked, precision, report)
+        for runtime in _list_runtimes(target, precision.precision):
             exported = open_exported_file(unchecked, target, runtime)
             _compare(predictor, ExportedPredictor(exported), cfg, check, runtime, report)
         for part in sorted(Path(folder).iterdir()):
@@ -106,10 +112,12 @@ def export_checked(
     return file
 
 
-def _list_runtimes(target: str) -> list[str]:
+def _list_runtimes(target: str, precision: str) -> list[str]:
     """The installed runtimes that run a file; torch runs its own."""
     if target not in _RUNTIMES:
         return ['torch']
+    if precision == 'int8':
+        return ['onnxruntime']  # OpenVINO reads these files otherwise: docs/lab/export.md
     return [runtime for runtime in _RUNTIMES[target] if find_spec(runtime) is not None]
 
 

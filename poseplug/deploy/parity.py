@@ -64,7 +64,7 @@ class ParityTolerance:
         if precision == 'float16':
             return cls(px=1.0, score=0.02, min_score=0.2)
         if precision == 'int8':
-            return cls(px=5.0, score=0.3, min_score=0.3, quantile=0.95)
+            return cls(px=3.0, score=0.2, min_score=0.3, quantile=0.95)
         return cls()
 
 

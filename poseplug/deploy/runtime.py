@@ -170,6 +170,16 @@ class ExportedPredictor:
         pairs = enumerate(pair_images_with_boxes(images, boxes))
         return self._stream_results(pairs, batch_size, box_format)
 
+    def stream_inputs(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[np.ndarray]:
+        """Yield the inputs (N, H, W, 3) of the network for every image, such as for measurements.
+
+        Args:
+            images: as for `stream`; without boxes.
+        """
+        for image_crops in self._stream_crops(enumerate(pair_images_with_boxes(images, None)), 1, 'xywh'):
+            if image_crops.inputs:
+                yield np.stack(image_crops.inputs)
+
     def _stream_results(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[Result]:
         max_inputs = max(1, batch_size // _CROPS_PER_IMAGE) if self.model.finds_instances else batch_size
         group: list[_ImageCrops] = []

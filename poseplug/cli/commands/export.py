@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.deploy.checked_export import CheckSettings, export_checked
     from poseplug.deploy.export import EXPORT_SUFFIXES
     from poseplug.deploy.export_settings import ExportOptions
+    from poseplug.deploy.reduced_precision import PrecisionSettings
     from poseplug.predict.image_input import expand_images
 
     suffix = EXPORT_SUFFIXES[args.to]
@@ -32,9 +33,12 @@ def run(args: argparse.Namespace) -> None:
     elif args.cfg_options:
         raise ConfigError('--cfg-options change a config; name it, and its checkpoint')
     options = ExportOptions(flip_test=args.flip, input_type=args.input_type, license=args.license)
-    check = CheckSettings(list(expand_images(args.images or ())), args.check_data, _get_tolerance(args))
+    calibration = list(expand_images(args.calibrate or ()))
+    name = _choose_precision(args)
+    check = CheckSettings(list(expand_images(args.images or ())), args.check_data, _get_tolerance(args, name))
+    precision = PrecisionSettings(name, calibration)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
-    file = export_checked(model, args.checkpoint, args.out, args.to, options, check, **kinds)
+    file = export_checked(model, args.checkpoint, args.out, args.to, options, check, precision, **kinds)
     num_bytes = sum(part.stat().st_size for part in _list_parts(file))
     print(f'{file}: {num_bytes / 2**20:.1f} MiB')
 
@@ -46,15 +50,22 @@ def _list_parts(file: Path) -> list[Path]:
     ]
 
 
-def _get_tolerance(args: argparse.Namespace) -> Any:
-    """The tolerance that the options describe; None for the defaults."""
+def _choose_precision(args: argparse.Namespace) -> Any:
+    """The precision that the options describe."""
+    if args.half:
+        return 'float16'
+    return 'int8' if args.int8 else 'float32'
+
+
+def _get_tolerance(args: argparse.Namespace, precision: str) -> Any:
+    """The tolerance that the options describe; None for the defaults of the precision."""
     from dataclasses import replace
 
     from poseplug.deploy.parity import ParityTolerance
 
     changes = {'px': args.tolerance_px, 'score': args.tolerance_score}
     given = {name: value for name, value in changes.items() if value is not None}
-    return replace(ParityTolerance(), **given) if given else None
+    return replace(ParityTolerance.for_precision(precision), **given) if given else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of the images, BGR from 0 to 255 either way (default: uint8)',
     )
     parser.add_argument('--license', metavar='TEXT', help='of the weights, for the metadata of the file')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--half', action='store_true', help='weights stored in half precision (ONNX)')
+    precision.add_argument('--int8', action='store_true', help='layers in 8 bits; needs --calibrate (ONNX)')
+    parser.add_argument(
+        '--calibrate', nargs='+', metavar='IMAGE', help='images or folders to measure the ranges of 8 bits on'
+    )
     _add_check_arguments(parser.add_argument_group('comparison with the model'))
     add_weights_options(parser)
     add_config_options(parser)
@@ -97,8 +114,8 @@ def _add_check_arguments(group: Any) -> None:
         help='compute the metrics on N images of the test data, before and after',
     )
     group.add_argument(
-        '--tolerance-px', type=float, metavar='D', help='largest distance of a keypoint in px (default: 0.05)'
+        '--tolerance-px', type=float, metavar='D', help='largest distance of a keypoint in px (default: by precision)'
     )
     group.add_argument(
-        '--tolerance-score', type=float, metavar='D', help='largest difference of a score (default: 0.001)'
+        '--tolerance-score', type=float, metavar='D', help='largest difference of a score (default: by precision)'
     )
