@@ -1,5 +1,7 @@
 """ONNX files as RTMPose, RTMO and ViTPose are published, made here: what they predict is what our codecs decode."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from poseplug.deploy.exported_model import ExportedModel
 from poseplug.deploy.published_layouts import PublishedLayout, decode_published_outputs, find_published_layout
 from poseplug.deploy.runtime import ExportedPredictor
 from poseplug.files.onnx_file import read_graph_info
+from poseplug.files.video_decoding import VideoFrame
+from poseplug.predict.video import PredictionOptions, track_frames
 from poseplug.registry import CODECS
 from poseplug.skeletons.coco import COCO
 
@@ -90,6 +94,28 @@ def test_a_box_is_cropped_and_the_keypoints_come_back_to_the_image(tmp_path):
     np.testing.assert_allclose(result.keypoints, np.tile([left + 20, top + 30], (2, 17, 1)), atol=1e-4)
     np.testing.assert_allclose(result.instance_scores, 0.8, rtol=1e-6)
     assert result.skeleton.name == 'coco'
+
+
+def test_several_threads_predict_what_one_predicts(tmp_path):
+    generator = np.random.default_rng(0)
+    lines = {'simcc_x': generator.random((17, 96)), 'simcc_y': generator.random((17, 128))}
+    predictor = ExportedPredictor(write_file(tmp_path / 'rtmpose.onnx', lines), threads=1)
+    image = np.zeros((120, 160, 3), np.uint8)
+    boxes = [[[x, 5.0, 40, 60 + x]] for x in range(12)]
+    expected = [predictor(image, boxes=each)[0].keypoints for each in boxes]
+    with ThreadPoolExecutor(4) as pool:
+        actual = list(pool.map(lambda each: predictor(image, boxes=each)[0].keypoints, boxes))
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_frames_are_tracked_as_with_a_predictor_of_torch(tmp_path):
+    """Two boxes that stay where they are keep their ids."""
+    lines = {'simcc_x': np.eye(17, 96) + 0.1, 'simcc_y': np.eye(17, 128) + 0.1}
+    predictor = ExportedPredictor(write_file(tmp_path / 'rtmpose.onnx', lines))
+    frames = [VideoFrame(n, n / 25, np.zeros((120, 300, 3), np.uint8)) for n in range(3)]
+    boxes = {n: [[10, 10, 40, 60], [200, 20, 40, 60]] for n in range(3)}
+    tracked = [poses.ids.tolist() for _, poses in track_frames(predictor, frames, boxes, PredictionOptions())]
+    assert tracked == [[1, 2]] * 3
 
 
 def test_rtmo_is_suppressed_by_score_and_overlap_and_comes_back_from_its_letterbox(tmp_path):

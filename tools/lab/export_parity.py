@@ -36,7 +36,10 @@ FAMILIES: dict[str, tuple[str | None, dict[str, Any]]] = {
     'RTMPose-t, SimCC': ('configs/rtmpose/rtmpose_t_coco_256x192.py', {}),
     'R50, RLERegression': ('configs/regression/rle_r50_coco_256x192.py', {}),
     'R50, Integral': ('configs/regression/integral_r50_coco_256x192.py', {}),
-    'RTMO, DenseInstances': ('configs/rtmo/rtmo_tiny_synthetic_256.py', {'model.codec.score_threshold': 0.0}),
+    'RTMO, DenseInstances': (
+        'configs/rtmo/rtmo_tiny_synthetic_256.py',
+        {'model.codec.score_threshold': 0.0, 'model.codec.max_instances': 5},
+    ),
     'Hourglass, PAF': (
         'configs/openpose/openpose_tiny_synthetic_256.py',
         {'model.codec.parser': dict(preset='complete', peak_threshold=0.3), 'model.backbone.channels': 32},
