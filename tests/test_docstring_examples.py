@@ -12,6 +12,7 @@ PACKAGE = Path(poseplug.__file__).parent
 NEEDED_FILES = {  # by module: what lines need that are marked `doctest: +SKIP`
     'poseplug.deploy.exported_model': 'an exported model',
     'poseplug.deploy.runtime': 'an exported model',
+    'poseplug.files.live_stream': 'a camera',
     'poseplug.files.video_reader': 'a video',
     'poseplug.predict.detectors': "a detector's ONNX file",
     'poseplug.predict.pose_detector': 'weights of a pose model',

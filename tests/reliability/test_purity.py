@@ -76,8 +76,8 @@ def test_bytes_without_an_image_and_other_objects_are_named_by_their_index(predi
     good = sorted((tiny_data / 'images').glob('*.jpg'))[0].read_bytes()
     with pytest.raises(ImageError, match=r'^image 1: 100 bytes that are not a whole image'):
         predictor([good, good[:100]])
-    with pytest.raises(ImageError, match=r'^image 0 is a list; give a path, the bytes of a file, or'):
-        predictor([[1, 2]])
+    with pytest.raises(ImageError, match=r'^image 0 is a set; give a path, the bytes of a file, or'):
+        predictor([{1, 2}])
     with pytest.raises(ImageError, match=r'^image 0: 100 bytes that are not a whole image'):
         predictor(good[:100])
 
