@@ -100,7 +100,7 @@ class DiskOffset(MapCodec):
         else:
             keypoints = [position.flatten(2).gather(2, peak_indices[..., None])[..., 0] for position in (x, y)]
         scores = scores.clamp(0, 1)
-        image_indices = torch.arange(len(disk), device=disk.device)
+        image_indices = torch.arange(disk.shape[0], device=disk.device)
         return Poses(torch.stack(keypoints, dim=-1), scores, scores.mean(dim=1), image_indices)
 
     @cached_property
