@@ -116,7 +116,7 @@ def test_suppression_twice_is_once(xyxy, seed):
 
 
 @LAW
-@given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 10), st.integers(1, 10))
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(3, 10), st.integers(3, 10))
 def test_the_predictor_parses_both_formats_to_the_same_boxes(x, y, w, h):
     from_xyxy = parse_boxes([[x, y, x + w, y + h]], 'xyxy', (100, 100), 'a')
     assert np.array_equal(parse_boxes([[x, y, w, h]], 'xywh', (100, 100), 'a'), from_xyxy)
