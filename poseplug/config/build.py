@@ -34,8 +34,10 @@ def require_setting(cfg: Mapping[str, Any], key: str) -> Any:
         key: of the setting.
 
     Raises:
-        ConfigError: the config does not have it.
+        ConfigError: the config does not have it, or is no mapping.
     """
+    if not hasattr(cfg, 'get'):  # mmengine's Config is no Mapping
+        raise ConfigError(f'a config is a dict of settings, or what load_config returns; got {type(cfg).__name__}')
     if cfg.get(key) is None:
         name = getattr(cfg, 'filename', None) or 'the config'
         raise ConfigError(f'{name} has no {key!r}, which this command needs')

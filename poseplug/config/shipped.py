@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -41,12 +42,17 @@ def find_config(path: str | Path) -> Path:
             base such as 'poseplug::_base_/datasets/coco.py'.
 
     Raises:
-        ConfigError: neither exists; the message has the closest name.
+        ConfigError: neither exists; the message has the closest name. Or it is no name at all.
 
     Example:
         >>> find_config('cpm_lsp_lite').name
         'cpm_lsp_lite.py'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f'a config is a file or the name of a shipped one; got {type(path).__name__}. Settings in Python need no '
+            f'loading: build_model and build_dataset take them as a dict'
+        )
     text = str(path)
     file = Path(path)
     if not text.startswith(_SCOPE) and file.is_file():

@@ -110,3 +110,8 @@ def test_the_command_takes_a_name_and_lists_all(tmp_path, monkeypatch, capsys):
     assert '"../_base_/models/cpm_lite.py"' in printed
     listed = [line.split()[0] for line in printed.partition('config:\n')[2].splitlines()]
     assert listed == list(list_configs())
+
+
+def test_settings_are_no_name_of_a_config():
+    with pytest.raises(ConfigError, match='a config is a file or the name of a shipped one; got dict'):
+        load_config(dict(model=dict(type='TopDown')))
