@@ -6,6 +6,7 @@ __all__ = ['LabelSuspect', 'find_label_suspects', 'write_suspect_list', 'write_s
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,8 @@ class LabelSuspect:
         predicted_index: of the predicted instance.
         finding: what is likely wrong.
         keypoints: the names of the keypoints concerned.
-        strength: how sure the model is and how far it disagrees; larger is more likely a wrong label.
+        strength: how sure the model is and how far it disagrees; among equal findings, larger is more likely a wrong
+            label.
     """
 
     record: Record
@@ -76,13 +78,25 @@ def find_label_suspects(predictions: Sequence[tuple[Record, Poses]], skeleton: S
         skeleton: the keypoints.
 
     Returns:
-        One entry per instance with a finding, the strongest first.
+        One entry per instance with a finding: the strongest of every kind of finding, then the second of every kind,
+        and so on, since the strengths of two kinds do not compare.
     """
     sigmas = get_error_sigmas(skeleton)
     suspects: list[LabelSuspect] = []
     for record, poses, image in group_predictions(predictions):
         suspects += _check_image(record, poses, image, skeleton, sigmas)
-    return sorted(suspects, key=lambda suspect: -suspect.strength)
+    return _take_kinds_in_turn(sorted(suspects, key=lambda suspect: -suspect.strength))
+
+
+def _take_kinds_in_turn(suspects: Sequence[LabelSuspect]) -> list[LabelSuspect]:
+    """Order suspects by their rank among those of the same finding, and those of one rank by strength."""
+    counts: Counter[str] = Counter()
+    ranks = []
+    for suspect in suspects:
+        ranks.append(counts[suspect.finding])
+        counts[suspect.finding] += 1
+    order = sorted(range(len(suspects)), key=lambda i: (ranks[i], -suspects[i].strength))
+    return [suspects[i] for i in order]
 
 
 def _check_image(

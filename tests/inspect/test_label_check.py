@@ -76,6 +76,15 @@ def test_wrong_labels_come_first_with_what_is_wrong(predictions):
     assert third.strength < 0.1
 
 
+def test_kinds_of_findings_take_turns_whatever_their_strengths():
+    exchanged = [
+        (build_record(f'exchanged{n}.jpg', POINTS[[0, 2, 1, 3]]), predict(scores=[0.9 - n / 10] * 4)) for n in range(3)
+    ]
+    moved = [(build_record(f'moved{n}.jpg', move(3, 40)), predict(scores=[0.3 - n / 10] * 4)) for n in range(2)]
+    labels = [suspect.label.split('.')[0] for suspect in find_label_suspects([*moved, *exchanged], SKELETON)]
+    assert labels == ['exchanged0', 'moved0', 'exchanged1', 'moved1', 'exchanged2']
+
+
 def test_a_model_that_is_unsure_counts_less():
     unsure = (build_record('unsure.jpg', move(3, 40)), predict(scores=[0.9, 0.9, 0.9, 0.1]))
     sure = (build_record('sure.jpg', move(3, 40)), predict())
