@@ -35,6 +35,7 @@ from poseplug.registry.wiring import Slot
 
 # Settings of the heatmap codec, unless its config says otherwise.
 _HEATMAP_DEFAULTS = dict(background=True, unlabeled='empty', outside='empty')
+_MAX_LISTED_KEYPOINTS = 6  # in a message
 
 
 def _default_heatmap_codec() -> dict[str, Any]:
@@ -109,6 +110,17 @@ class PAF(MapCodec):
                 f'PAF: peaks are refined by one of {PEAK_REFINEMENTS}; got {self.peak_refinement!r}. Set refine'
             )
         self.built_heatmap_codec, self.rules, self.flip_limbs  # noqa: B018 - each fails here, if it does
+        self._check_limb_groups()
+
+    def _check_limb_groups(self) -> None:
+        """Refuse limbs along which the keypoints of one instance would come out as several instances."""
+        groups = self.skeleton.limb_groups
+        if len(groups) > 1 and self.skeleton.limbs and not self.single_instance:
+            smallest = ', '.join(min(groups, key=len)[:_MAX_LISTED_KEYPOINTS])
+            raise ConfigError(
+                f'PAF: the limbs of skeleton {self.skeleton.name!r} connect its keypoints in {len(groups)} groups, '
+                f'which would be so many instances; add a limb between {smallest} and the others'
+            )
 
     @cached_property
     def built_heatmap_codec(self) -> Heatmap:

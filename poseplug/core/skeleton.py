@@ -168,6 +168,15 @@ class Skeleton:
             steps.append(LimbStep(limb_indices[limb], self.index(start), self.index(end), limb in redundant))
         return tuple(steps)
 
+    @cached_property
+    def limb_groups(self) -> tuple[tuple[str, ...], ...]:
+        """The keypoints that limbs connect, directly or over others; a keypoint without a limb is alone."""
+        group_of = {name: {name} for name in self.keypoints}
+        for a, b in self.limbs:
+            group_of[a] |= group_of[b]
+            group_of.update(dict.fromkeys(group_of[a], group_of[a]))
+        return tuple(dict.fromkeys(tuple(k for k in self.keypoints if k in group) for group in group_of.values()))
+
     def convert_keypoints(
         self, source: Skeleton, keypoints: np.ndarray, visible: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -348,3 +348,13 @@ def test_heatmaps_of_keypoints_that_no_instance_has_may_have_no_weight():
     keypoints, visible = torch.full((1, 2, 3, 2), 50.0), torch.tensor([[[2, 0, 0], [0, 1, 0]]])
     weights = codec.encode(keypoints, visible).weights['heatmap']
     assert weights.tolist() == [[1.0, 1.0, 0.0, *[1.0] * (codec.fields['heatmap'] - 3)]]
+
+
+@pytest.mark.parametrize(('limbs', 'lonely'), [((('a', 'b'),), 'c'), ((('a', 'b'), ('c', 'd')), 'a, b')])
+def test_limbs_that_leave_an_instance_in_pieces_are_refused(limbs, lonely):
+    skeleton = Skeleton('pieces', ('a', 'b', 'c', 'd')[: 3 if lonely == 'c' else 4], limbs=limbs)
+    with pytest.raises(
+        ConfigError, match=f'connect its keypoints in 2 groups.*add a limb between {lonely} and the others'
+    ):
+        PAF(skeleton, (64, 64))
+    assert PAF(skeleton, (64, 64), single_instance=True).fields['paf'] == 2 * len(limbs)
