@@ -67,7 +67,7 @@ def draw(cfg: Any, weights: Path, evaluation: Any, folder: Path, run_info: dict[
     examples = evaluation.predictions[:NUM_DRAWN]
     drawings = [draw_poses(read_image(record.path), poses, predictor.skeleton) for record, poses in examples]
     first_record, _ = examples[0]
-    heatmap_stages = predictor.predict_heatmaps(first_record.path)
+    heatmap_stages = predictor.predict_record_heatmaps(first_record)
     cv2.imwrite(str(folder / 'skeletons.jpg'), draw_contact_sheet(drawings, 8, cell_size=(200, 240)))
     cv2.imwrite(str(folder / 'heatmaps.jpg'), draw_heatmap_strips(heatmap_stages))
     write_html_report(
@@ -76,7 +76,7 @@ def draw(cfg: Any, weights: Path, evaluation: Any, folder: Path, run_info: dict[
         evaluation,
         predictor.skeleton,
         curve_file=folder / 'curve.jsonl',
-        predict_heatmaps=predictor.predict_heatmaps,
+        predict_heatmaps=predictor.predict_record_heatmaps,
         run_info=run_info,
     )
 
