@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from poseplug import registry
+from poseplug.inspect.config_schema import read_setting_texts
 from poseplug.registry.wiring import inspect_parameters, list_constructor_classes
 
 FOLDER = Path(__file__).parent / 'reference'
@@ -128,7 +128,7 @@ def _render_part(part: Callable[..., Any]) -> Iterator[str]:
     classes = list_constructor_classes(part) if inspect.isclass(part) else []
     descriptions: dict[str, str] = {}
     for owner in (*reversed(classes), part):  # settings may be those of a base class
-        descriptions |= _parse_arguments(inspect.getdoc(owner) or '')
+        descriptions |= read_setting_texts(owner)
     settings = [p for p in inspect_parameters(part)[0].values() if p.name != 'skeleton']
     if settings:
         yield ''
@@ -148,19 +148,6 @@ def _format_description(descriptions: dict[str, str], parameter: inspect.Paramet
     """What the docstring says about a setting, after a colon."""
     text = descriptions.get(parameter.name, '')
     return f': {text}' if text else ''
-
-
-def _parse_arguments(text: str) -> dict[str, str]:
-    """The descriptions in the section Args of a docstring, by name."""
-    section = re.search(r'^(?:Args|Attributes):\n((?:[ ]+.*\n?|\n)+)', text + '\n', re.MULTILINE)
-    if not section:
-        return {}
-    found: dict[str, str] = {}
-    for entry in re.split(r'\n {4}(?=\S)', '\n' + section[1].rstrip()):
-        names, colon, description = entry.strip().partition(': ')
-        if colon:
-            found |= dict.fromkeys(re.split(r',\s*', names), ' '.join(description.split()))
-    return found
 
 
 def _plain_code(text: str) -> str:

@@ -5,7 +5,7 @@ Every setting may be left out, since a base may have it. Of a part with a `type`
 
 from __future__ import annotations
 
-__all__ = ['build_config_schema']
+__all__ = ['build_config_schema', 'read_setting_texts']
 
 import inspect
 import re

@@ -32,7 +32,7 @@ def _create_reader(skeleton: str, name: str) -> CocoReader:
     return CocoReader(get_skeleton(skeleton), name, category=None, require_boxes=False)
 
 
-def _hint(title: str) -> str:
+def _describe_download(title: str) -> str:
     """How to get a set whose annotations MMPose's documentation of data sets links to."""
     return f"Get the images of {title}, and put the JSON files of MMPose's documentation into annotations/"
 
@@ -59,7 +59,7 @@ class AnimalPoseSource(CocoFormatSource):
     """
 
     name = 'animalpose'
-    download_hint = _hint('Animal Pose and of PASCAL VOC 2012')
+    download_hint = _describe_download('Animal Pose and of PASCAL VOC 2012')
     splits = {split: (f'annotations/animalpose_{split}.json', '') for split in ('train', 'val')}
     reader = _create_reader('animalpose', name)
 
@@ -72,7 +72,7 @@ class ZebraSource(CocoFormatSource):
     """
 
     name = 'zebra'
-    download_hint = _hint("Grévy's zebra")
+    download_hint = _describe_download("Grévy's zebra")
     splits = {split: (f'annotations/zebra_{split}.json', 'images') for split in ('train', 'test')}
     reader = _create_reader('zebra9', name)
 
@@ -85,7 +85,7 @@ class PoseTrack18Source(CocoFormatSource):
     """
 
     name = 'posetrack18'
-    download_hint = _hint('PoseTrack 2018')
+    download_hint = _describe_download('PoseTrack 2018')
     splits = {split: (f'annotations/posetrack18_{split}.json', '') for split in ('train', 'val')}
     reader = _create_reader('posetrack18', name)
 
@@ -98,7 +98,7 @@ class OneHand10KSource(CocoFormatSource):
     """
 
     name = 'onehand10k'
-    download_hint = _hint('OneHand10K')
+    download_hint = _describe_download('OneHand10K')
     splits = {split: (f'annotations/onehand10k_{split}.json', '') for split in ('train', 'test')}
     reader = _create_reader('hand21', name)
 
@@ -112,7 +112,7 @@ class FreiHandSource(CocoFormatSource):
     """
 
     name = 'freihand'
-    download_hint = _hint('FreiHAND')
+    download_hint = _describe_download('FreiHAND')
     splits = {split: (f'annotations/freihand_{split}.json', '') for split in ('train', 'val', 'test')}
     reader = _create_reader('hand21', name)
 
@@ -125,7 +125,7 @@ class RHDSource(CocoFormatSource):
     """
 
     name = 'rhd'
-    download_hint = _hint('the Rendered Hand Dataset')
+    download_hint = _describe_download('the Rendered Hand Dataset')
     splits = {split: (f'annotations/rhd_{split}.json', '') for split in ('train', 'test')}
     reader = _create_reader('rhd21', name)
 
@@ -139,7 +139,7 @@ class DeepFashionSource(CocoFormatSource):
     """
 
     name = 'fld'
-    download_hint = _hint("DeepFashion's landmark benchmark")
+    download_hint = _describe_download("DeepFashion's landmark benchmark")
     splits = {split: (f'annotations/fld_full_{split}.json', 'img') for split in ('train', 'val', 'test')}
     reader = _create_reader('deepfashion_full', 'deepfashion')
 
@@ -152,7 +152,7 @@ class WFLWSource(CocoFormatSource):
     """
 
     name = 'wflw'
-    download_hint = _hint('WFLW')
+    download_hint = _describe_download('WFLW')
     splits = {split: (f'annotations/face_landmarks_wflw_{split}.json', 'images') for split in ('train', 'test')}
     reader = _create_reader('face98', name)
 
@@ -165,7 +165,7 @@ class Face300WSource(CocoFormatSource):
     """
 
     name = '300w'
-    download_hint = _hint('300-W')
+    download_hint = _describe_download('300-W')
     splits = {
         split: (f'annotations/face_landmarks_300w_{split}.json', 'images') for split in ('train', 'valid', 'test')
     }
@@ -180,7 +180,7 @@ class AFLWSource(CocoFormatSource):
     """
 
     name = 'aflw'
-    download_hint = _hint('AFLW')
+    download_hint = _describe_download('AFLW')
     splits = {split: (f'annotations/face_landmarks_aflw_{split}.json', 'images') for split in ('train', 'test')}
     reader = _create_reader('aflw19', name)
 
@@ -193,6 +193,6 @@ class COFWSource(CocoFormatSource):
     """
 
     name = 'cofw'
-    download_hint = _hint('COFW')
+    download_hint = _describe_download('COFW')
     splits = {split: (f'annotations/cofw_{split}.json', 'images') for split in ('train', 'test')}
     reader = _create_reader('cofw29', name)
