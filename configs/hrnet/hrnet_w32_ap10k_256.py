@@ -1,7 +1,7 @@
 """HRNet-W32 on AP-10K at 256x256, 17 keypoints of 54 kinds of animals (Yu et al. 2021, arXiv:2108.12617).
 
 Run: python tools/train.py configs/hrnet/hrnet_w32_ap10k_256.py
-AP on AP-10K val, flip test, annotated boxes: not trained yet (published by MMPose: AP 72.2)
+AP on AP-10K test, flip test, annotated boxes: not trained yet (published by MMPose: AP 72.2, part not said)
 """
 
 _base_ = ['./hrnet_w32_coco_256x192.py']
