@@ -27,7 +27,7 @@ from poseplug.deploy.published_layouts import PublishedLayout
 from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
 from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes, run_detector
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput
+from poseplug.predict.image_input import ImageInput, is_endless
 from poseplug.predict.opened_image import (
     ImageFacts,
     OpenedImage,
@@ -36,6 +36,7 @@ from poseplug.predict.opened_image import (
     elapsed_ms,
     open_with_boxes,
 )
+from poseplug.predict.pose_predictor import stream_frames
 from poseplug.predict.result import Result
 
 _CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, as for `Predictor`
@@ -139,8 +140,10 @@ class ExportedPredictor:
         Raises:
             ImageError: an image cannot be read.
             AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes.
+            ConfigError: the model finds instances by itself and was given boxes; or a camera or a stream does not end.
         """
+        if is_endless(images):
+            raise ConfigError('a camera or a stream does not end by itself; go through ExportedPredictor.stream(...)')
         return list(self.stream(images, boxes, batch_size, box_format))
 
     def stream(
@@ -153,7 +156,8 @@ class ExportedPredictor:
         """Predict image by image and hold one batch of images in memory.
 
         Args:
-            images: as for a call, or any iterable of images; it is read as the predictions are.
+            images: as for a call, a camera, the address of a stream, or any iterable of images; it is read as the
+                predictions are.
             boxes: as for a call, or any iterable.
             batch_size: as for a call.
             box_format: as for a call.
@@ -166,9 +170,31 @@ class ExportedPredictor:
             AnnotationError: the boxes are not one entry per image, or a box is impossible.
             ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
         """
+        pairs = pair_images_with_boxes(images, boxes)
+        if is_endless(images):
+            return stream_frames(self, pairs, batch_size, box_format)
+        return self.stream_pairs(pairs, batch_size, box_format)
+
+    def stream_pairs(
+        self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'
+    ) -> Iterator[Result]:
+        """Predict image by image, as `stream` does, where every image comes with its boxes.
+
+        Args:
+            pairs: an image, and its boxes or None; read as the predictions are.
+            batch_size: as for a call.
+            box_format: as for a call.
+
+        Returns:
+            An iterator over the `Result` of each image, in px of the image.
+
+        Raises:
+            ImageError: an image cannot be read.
+            AnnotationError: a box is impossible.
+            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
+        """
         check_counts('ExportedPredictor', batch_size=batch_size)
-        pairs = enumerate(pair_images_with_boxes(images, boxes))
-        return self._stream_results(pairs, batch_size, box_format)
+        return self._stream_results(enumerate(pairs), batch_size, box_format)
 
     def stream_inputs(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[np.ndarray]:
         """Yield the inputs (N, H, W, 3) of the network for every image, such as for measurements.

@@ -20,19 +20,18 @@ from poseplug.files.animations import open_clip
 from poseplug.files.images import read_image
 from poseplug.files.live_stream import LiveStream
 from poseplug.files.output_guard import InputGuard
+from poseplug.predict.heatmap_sheets import check_drawable_heatmaps, draw_heatmap_sheets
 from poseplug.predict.image_input import NamedImage
 from poseplug.predict.input_checks import track_many
 from poseplug.predict.input_files import InputListing, choose_output_names
+from poseplug.predict.pose_predictor import PosePredictor
 from poseplug.predict.prediction_options import PredictionOptions
-from poseplug.predict.predictor import Predictor
 from poseplug.predict.result_exports import check_result_formats, export_results, list_export_files
 from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines
 from poseplug.predict.result_records import build_result_header
 from poseplug.predict.resuming import FinishedLine, FinishedLines
 from poseplug.predict.video import is_video, predict_clip
 from poseplug.report.draw import draw_poses
-from poseplug.report.heatmaps import draw_heatmap_strips
-from poseplug.report.limb_fields import draw_grouping_sheet
 
 _LOGGER = logging.getLogger('poseplug')
 _JPEG_QUALITY = 92
@@ -67,7 +66,7 @@ class PredictionWriter:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: PosePredictor,
         listing: InputListing,
         out: Path,
         options: PredictionOptions,
@@ -79,7 +78,7 @@ class PredictionWriter:
         self.predictor, self.listing, self.out, self.options = predictor, listing, out, options
         self.draw_heatmaps, self.skip_bad = draw_heatmaps, skip_bad
         if draw_heatmaps:
-            predictor.check_heatmaps()
+            check_drawable_heatmaps(predictor)
         guard = guard or InputGuard(listing.files)
         guard.check_outputs(out / f'{RESULTS_STEM}.{suffix}' for suffix in ('json', 'jsonl.partial', 'csv'))
         self.names = dict(zip(listing.files, choose_output_names(listing, out, guard), strict=True))
@@ -243,12 +242,8 @@ class PredictionWriter:
         """Draw the heatmaps, and limb fields if there are any, of every box or of the whole image."""
         outputs: dict[str, list[str]] = {'heatmaps': []}
         for n, box in enumerate([None] if boxes is None else boxes):
-            heatmap_stages = self.predictor.predict_heatmaps(image, box, box_format)
             number = '' if boxes is None or len(boxes) == 1 else f'_{n + 1}'
-            sheets = {'heatmaps': draw_heatmap_strips(heatmap_stages)}
-            if heatmap_stages.limb_fields:
-                sheets['limbs'] = draw_grouping_sheet(heatmap_stages, self.predictor.model.codec)
-            for kind, sheet in sheets.items():
+            for kind, sheet in draw_heatmap_sheets(self.predictor, image, box, box_format).items():
                 if file_name := self._save_image(name, sheet, kind, f'_{kind}{number}'):
                     outputs.setdefault(kind, []).append(file_name)
         return outputs

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ['PosePredictor']
+__all__ = ['PosePredictor', 'stream_frames']
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 from poseplug.core.boxes import BoxFormat
@@ -45,3 +46,28 @@ class PosePredictor(Protocol):
     ) -> Iterator[Result]:
         """Predict image by image and hold one batch of images in memory."""
         ...
+
+    def stream_pairs(
+        self, pairs: Iterable[tuple[Any, Any]], batch_size: int = 32, box_format: BoxFormat = 'xywh'
+    ) -> Iterator[Result]:
+        """Predict image by image, where every image comes with its boxes or None."""
+        ...
+
+
+def stream_frames(
+    predictor: PosePredictor, pairs: Iterable[tuple[Any, Any]], batch_size: int, box_format: BoxFormat
+) -> Iterator[Result]:
+    """Predict every frame of a camera or a stream before the next one is read.
+
+    Args:
+        predictor: of the frames.
+        pairs: a frame, and its boxes or None.
+        batch_size: instances that go through the network at once.
+        box_format: 'xywh' or 'xyxy'.
+
+    Returns:
+        An iterator over the `Result` of each frame, numbered from 0.
+    """
+    for index, pair in enumerate(pairs):
+        for result in predictor.stream_pairs([pair], batch_size, box_format):
+            yield replace(result, index=index)

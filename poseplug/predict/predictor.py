@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ['Predictor']
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from poseplug.predict.input_samples import ImageSamples, SampleBuilder, get_test
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
 from poseplug.predict.network_runs import CROPS_PER_IMAGE, count_batch_inputs, predict_images, predict_sample_heatmaps
 from poseplug.predict.opened_image import OpenedImage, build_result, open_with_boxes
+from poseplug.predict.pose_predictor import stream_frames
 from poseplug.predict.precision import Precision, PrecisionChoice
 from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
@@ -219,14 +219,8 @@ class Predictor:
         """
         pairs = pair_images_with_boxes(images, boxes)
         if is_endless(images):
-            return self._stream_frames(pairs, batch_size, box_format)
+            return stream_frames(self, pairs, batch_size, box_format)
         return self.stream_pairs(pairs, batch_size, box_format)
-
-    def _stream_frames(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[Result]:
-        """Predict every frame before the next one is read."""
-        for index, pair in enumerate(pairs):
-            for result in self.stream_pairs([pair], batch_size, box_format):
-                yield replace(result, index=index)
 
     def stream_pairs(
         self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'

@@ -1,8 +1,8 @@
 """Predict and draw poses in images and videos.
 
-poseplug predict [CONFIG CHECKPOINT] INPUTS... [--out DIR] [--boxes x,y,w,h ...] [--heatmaps]
+poseplug predict [CONFIG CHECKPOINT] INPUTS... [--model NAME|FILE] [--out DIR] [--boxes x,y,w,h ...] [--heatmaps]
 Inputs are images, videos, folders of both, their addresses, - for standard input, the index of a camera, or the
-address of a stream; without CONFIG and CHECKPOINT, the model of the package is used.
+address of a stream. Without CONFIG and CHECKPOINT or --model, the model of the package is used.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from poseplug.cli.detector_options import add_detector_options, build_optional_detector
+from poseplug.cli.model_options import add_model_options, build_predictor, check_model_options
 from poseplug.cli.options import add_weights_options, parse_fraction, parse_positive_int
 
 if TYPE_CHECKING:
     from poseplug.files.output_guard import InputGuard
     from poseplug.predict.fetched_inputs import FetchedInputs
     from poseplug.predict.folders import PredictionWriter
+    from poseplug.predict.pose_predictor import PosePredictor
     from poseplug.predict.prediction_options import PredictionOptions
-    from poseplug.predict.predictor import Predictor
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 _DEFAULT_SMOOTHER = 'OneEuroSmoother'
@@ -60,12 +61,12 @@ def _predict_files(args: argparse.Namespace, fetched: FetchedInputs, config: str
         raise ConfigError('--boxes gives the boxes of instances, and --detector detects them; use one of the two')
     options = _build_options(args)
     predictor = _build_predictor(args, options, config, weights)
-    if boxes is not None and predictor.model.finds_instances:
+    if boxes is not None and predictor.finds_instances:
         raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
     errors = input_checks.check_inputs(listing.files, boxes, args.box_format)
     if not args.skip_bad or len(errors) == len(listing.files):
         input_checks.raise_input_errors(errors)
-    guard = _build_guard(args, [*listing.files, config, weights, *(args.boxes or ())])
+    guard = _build_guard(args, [*listing.files, config, weights, args.model, *(args.boxes or ())])
     settings = dict(skip_bad=args.skip_bad, resume=args.resume)
     with PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, **settings) as writer:
         for file, reason in errors.items():
@@ -87,7 +88,7 @@ def _predict_stream(args: argparse.Namespace, source: int | str, config: str | N
         raise ConfigError('--boxes, --heatmaps and --resume are for files, but the input is a stream; leave them out')
     options = _build_options(args)
     predictor = _build_predictor(args, options, config, weights)
-    guard = _build_guard(args, [config, weights])
+    guard = _build_guard(args, [config, weights, args.model])
     with StopRequest() as should_stop:
         stream = LiveStream(source, args.every_frame, should_stop=should_stop)
         guard.check_outputs(args.out / f'{stream.name}{end}' for end in ('.jsonl', '.csv', '_pose.mp4'))
@@ -118,22 +119,16 @@ def _build_options(args: argparse.Namespace) -> PredictionOptions:
 
 def _build_predictor(
     args: argparse.Namespace, options: PredictionOptions, config: str | None, weights: str | None
-) -> Predictor:
-    from poseplug.models.devices import parse_device
-    from poseplug.predict.precision import set_num_threads
-    from poseplug.predict.predictor import Predictor
+) -> PosePredictor:
     from poseplug.predict.video import build_smoother, build_tracker
 
-    device = parse_device(args.device)
+    check_model_options(args, config)
     detector = build_optional_detector(args, args.detector_threshold)
     if detector is not None:
         print(f'detector {detector.description}', file=_get_report_stream(args), flush=True)
     if options.smoother:
         build_smoother(options.smoother)
-    set_num_threads(args.threads)
-    kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
-    kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
-    predictor = Predictor(config, weights, device=device, detector=detector, **kinds)
+    predictor = build_predictor(args, config, weights, detector)
     build_tracker(options.tracker, predictor.skeleton)
     return predictor
 
@@ -153,7 +148,7 @@ def _print_report(args: argparse.Namespace, report: str) -> None:
         print(report, flush=True)
 
 
-def _print_summary(args: argparse.Namespace, predictor: Predictor, writer: PredictionWriter) -> None:
+def _print_summary(args: argparse.Namespace, predictor: Any, writer: PredictionWriter) -> None:
     detector: Any = predictor.detector  # one that `build_optional_detector` built
     if detector is not None:
         print(f'detector {detector.describe_funnel()}', file=_get_report_stream(args))
@@ -172,6 +167,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='[CONFIG CHECKPOINT] INPUTS',
         help='images, videos, folders, addresses, - or a camera',
     )
+    add_model_options(parser)
     parser.add_argument('--recursive', action='store_true', help='read the folders in a folder, too')
     parser.add_argument(
         '--skip-bad',

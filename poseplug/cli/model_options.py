@@ -1,0 +1,99 @@
+"""The option of a command that names its model, and the predictor that it describes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poseplug.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poseplug.deploy.runtime import ExportedPredictor
+    from poseplug.predict.predictor import Predictor
+
+_RUNTIME_OF_SUFFIX = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+_RUNTIMES = tuple(_RUNTIME_OF_SUFFIX.values())
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--model NAME|FILE` and `--runtime` to a command that predicts.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        '--model',
+        metavar='NAME|FILE',
+        help='an installed model (poseplug list), or a file of poseplug export (.onnx, .xml)',
+    )
+    parser.add_argument(
+        '--runtime', choices=_RUNTIMES, help='of a file (default: openvino for .xml, onnxruntime for .onnx)'
+    )
+
+
+def is_exported_file(model: str | None) -> bool:
+    """Whether the argument of `--model` names an exported file."""
+    return model is not None and Path(model).suffix.lower() in _RUNTIME_OF_SUFFIX
+
+
+def check_model_options(args: argparse.Namespace, config: str | None) -> None:
+    """Check that the options fit the model.
+
+    Args:
+        args: of the command, with `--model` and `--runtime`.
+        config: given besides; None for none.
+
+    Raises:
+        ConfigError: there are two models, or options that are for models of another kind.
+    """
+    if args.model is not None and config is not None:
+        raise ConfigError(f'--model {args.model} and {config} are two models; leave one of them out')
+    if not is_exported_file(args.model):
+        if args.runtime is not None:
+            raise ConfigError(f'--runtime {args.runtime} runs files; name one by --model FILE.onnx')
+        return
+    unfit = {
+        '--precision': args.precision != 'fp32',
+        '--no-flip': args.no_flip,
+        '--device': args.device not in (None, 'cpu'),
+        '--weights': args.weight_kind is not None,
+        '--map-keypoints': args.map_keypoints,
+        '--heatmaps': args.heatmaps,
+    }
+    if names := [name for name, is_used in unfit.items() if is_used]:
+        raise ConfigError(
+            f'{args.model} is an exported file, in which precision, flip test and weights are fixed, and which runs on '
+            f'the CPU; leave {", ".join(names)} out, or export the model with other settings'
+        )
+
+
+def build_predictor(
+    args: argparse.Namespace, config: str | None, weights: str | None, detector: Any
+) -> Predictor | ExportedPredictor:
+    """Build the predictor that the options describe; an exported file is run without loading torch.
+
+    Args:
+        args: of the command.
+        config: a config file; None for the model of `--model` or the installed one.
+        weights: its checkpoint.
+        detector: of the instances; None for none.
+
+    Raises:
+        ConfigError: the model is unknown, or a package is missing.
+        CheckpointError: a file is missing or damaged.
+    """
+    if is_exported_file(args.model):
+        from poseplug.deploy.runtime import ExportedPredictor
+
+        runtime: Any = args.runtime or _RUNTIME_OF_SUFFIX[Path(args.model).suffix.lower()]
+        return ExportedPredictor(args.model, runtime, args.threads, detector)
+    from poseplug.models.devices import parse_device
+    from poseplug.predict.precision import set_num_threads
+    from poseplug.predict.predictor import Predictor
+
+    device = parse_device(args.device)
+    set_num_threads(args.threads)
+    kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
+    return Predictor(config or args.model, weights, device=device, detector=detector, **kinds)
