@@ -40,6 +40,7 @@ from poseplug.testing import (
     list_target_tensors,
 )
 
+COCO_STYLE_MODULES = [f'poseplug.data.sources.{name}' for name in ('animal_sets', 'body_sets', 'hand_and_face_sets')]
 CPM_TRUNK = dict(channels=(4, 5, 6), kernel_sizes=(3, 3, 3), norm_cfg=dict(type='BN'), init_std=None)
 CPM_HEAD = dict(
     num_stages=3,
@@ -160,7 +161,10 @@ SOURCE_FILES = {
     'AICSource': 'write_aic',
     'CocoSource': 'write_coco',
     'CrowdPoseSource': 'write_crowdpose',
+    'CocoWholeBodyFaceSource': 'write_coco_wholebody',
+    'CocoWholeBodyHandSource': 'write_coco_wholebody',
     'CocoWholeBodySource': 'write_coco_wholebody',
+    'LabelSource': 'write_yolo',
     'FLICSource': 'write_flic',
     'LSPSource': 'write_lsp',
     'LSPETSource': 'write_lspet',
@@ -392,15 +396,14 @@ class TestSources(SourceContract):
     name = parametrize_by_name(list_builtin_parts(SOURCES))
 
     def build_part(self, folder):
-        if SOURCES.get(self.name).__module__ == 'poseplug.data.sources.coco_style':
-            write_coco_style(folder, SOURCES.get(self.name))
-        elif self.name not in SOURCE_FILES:
+        if SOURCES.get(self.name).__module__ in COCO_STYLE_MODULES:
+            return build_coco_style(folder, SOURCES.get(self.name))
+        if self.name not in SOURCE_FILES:
             pytest.fail(
                 f'source {self.name!r} is registered but not tested: write its files in a function of '
                 f"tests/test_contracts.py and add '{self.name}': 'that_function' to SOURCE_FILES"
             )
-        else:
-            globals()[SOURCE_FILES[self.name]](folder)
+        globals()[SOURCE_FILES[self.name]](folder)
         return SOURCES.build(dict(type=self.name, data_root=str(folder)))
 
 
@@ -459,7 +462,7 @@ def write_coco_format(folder: Path, file: str, num_keypoints: int, **image_field
         for n in range(4)
     ]
     images = [dict(id=i, file_name=f'{i}.jpg', width=40, height=60, **image_fields) for i in (1, 2)]
-    (folder / file).parent.mkdir()
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_text(json.dumps(dict(images=images, annotations=annotations)))
 
 
@@ -468,13 +471,24 @@ def write_coco(folder: Path) -> None:
     (folder / 'images').rename(folder / 'train2017')
 
 
-def write_coco_style(folder: Path, source: type) -> None:
-    """The training part of a set whose files are in COCO's format, where its source looks for them."""
-    file, image_folder = source.splits['train']
+def build_coco_style(folder: Path, source: type) -> Source:
+    """A source whose files are in COCO's format, of the first split that it has."""
+    split, (file, image_folder) = next(iter(source.splits.items()))
+    folder = folder / source.name
+    folder.mkdir()
     write_coco_format(folder, file, len(source.reader.skeleton))
     for image in sorted((folder / 'images').iterdir()):
-        (folder / image_folder).mkdir(exist_ok=True)
+        (folder / image_folder).mkdir(exist_ok=True, parents=True)
         image.rename(folder / image_folder / image.name)
+    return source(folder, split)
+
+
+def write_yolo(folder: Path) -> None:
+    write_images(folder, ['1.jpg', '2.jpg'])
+    (folder / 'labels').mkdir()
+    (folder / 'data.yaml').write_text('train: images\nkpt_shape: [2, 3]\nnames: [cat]\nflip_idx: [1, 0]\n')
+    for name in ('1', '2'):
+        (folder / f'labels/{name}.txt').write_text('0 0.5 0.5 0.4 0.4 0.4 0.5 2 0.6 0.5 2\n')
 
 
 def write_pack(folder: Path) -> None:
@@ -503,6 +517,8 @@ def write_coco_wholebody(folder: Path) -> None:
     for annotation in content['annotations']:
         for key, count in dict(foot_kpts=6, face_kpts=68, lefthand_kpts=21).items():  # without the other hand
             annotation[key] = [v for k in range(count) for v in (5 + k % 30, 8 + k % 40, 0.5 * (k % 2))]
+        for part in ('face', 'lefthand'):
+            annotation.update({f'{part}_valid': True, f'{part}_box': [4, 7, 30, 40]})
     file.write_text(json.dumps(content))
 
 

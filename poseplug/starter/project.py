@@ -19,21 +19,17 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.data.formats.base import LabeledImages
 from poseplug.data.formats.checks import find_label_problems
 from poseplug.data.formats.convert import find_label_format
+from poseplug.data.formats.label_choice import choose_labels
+from poseplug.data.formats.label_skeleton import LabelSkeleton, build_label_skeleton, reorder_skeleton
+from poseplug.data.formats.stated_split import ImageSplit, read_stated_split
 from poseplug.files.atomic import write_atomically
 from poseplug.inspect.browse import write_contact_sheet
-from poseplug.starter.label_choice import choose_labels
 from poseplug.starter.label_sheet import draw_label_sheet
-from poseplug.starter.label_summary import (
-    LabelStatistics,
-    ProjectSkeleton,
-    build_project_skeleton,
-    measure_labels,
-    reorder_skeleton,
-)
+from poseplug.starter.label_summary import LabelStatistics, measure_labels
 from poseplug.starter.near_duplicates import group_near_duplicates, hash_image_file
 from poseplug.starter.project_config import CONFIG_FILE, SKELETON_FILE, format_project_config
 from poseplug.starter.run_plan import RunPlan, plan_run
-from poseplug.starter.splits import DEFAULT_VAL_FRACTION, ImageSplit, read_stated_split, split_images
+from poseplug.starter.splits import DEFAULT_VAL_FRACTION, split_images
 
 SHEET_FILE = 'labels.jpg'
 
@@ -118,7 +114,7 @@ class _ProjectWriter:
         original = label_format.read(self.data, image_folder)
         problems = find_label_problems(original)
         labels = choose_labels(original, categories)
-        skeleton = build_project_skeleton(self.data, labels.content['categories'][0])
+        skeleton = build_label_skeleton(self.data, labels.content['categories'][0])
         statistics = measure_labels(labels)
         split = self._split(labels)
         for image, name in zip(labels.content['images'], split.names, strict=True):
@@ -151,7 +147,7 @@ class _ProjectWriter:
         by_name = dict(zip(names, split.names, strict=True))
         return ImageSplit([by_name.get(image['file_name'], 'train') for image in images], split.notes)
 
-    def _write_annotations(self, labels: LabeledImages, skeleton: ProjectSkeleton) -> int:
+    def _write_annotations(self, labels: LabeledImages, skeleton: LabelSkeleton) -> int:
         """Write a COCO file per split; returns the number of training instances."""
         content = labels.content
         sigmas = list(_in_file_order(labels, skeleton).sigmas or ())
@@ -169,7 +165,7 @@ class _ProjectWriter:
             write_atomically(self.out / 'annotations' / f'{split}.json', json.dumps(part).encode())
         return max(1, num_train)
 
-    def _write_config(self, labels: LabeledImages, skeleton: ProjectSkeleton, plan: RunPlan, split: ImageSplit) -> None:
+    def _write_config(self, labels: LabeledImages, skeleton: LabelSkeleton, plan: RunPlan, split: ImageSplit) -> None:
         """Write the config, and the skeleton where it is the data set's own."""
         if skeleton.registered_name is None:
             text = json.dumps(skeleton.to_fields(), indent=1)
@@ -186,7 +182,7 @@ class _ProjectWriter:
         write_atomically(self.out / CONFIG_FILE, text.encode())
 
     def _describe(
-        self, skeleton: ProjectSkeleton, statistics: LabelStatistics, split: ImageSplit, plan: RunPlan
+        self, skeleton: LabelSkeleton, statistics: LabelStatistics, split: ImageSplit, plan: RunPlan
     ) -> list[str]:
         """The lines on what was measured and chosen."""
         return [*skeleton.lines, *statistics.describe(), *split.notes, plan.describe()]
@@ -212,6 +208,6 @@ class _ProjectWriter:
         return Project(self.out, self.out / CONFIG_FILE, lines, path, tuple(box) if box else None)
 
 
-def _in_file_order(labels: LabeledImages, skeleton: ProjectSkeleton) -> Skeleton:
+def _in_file_order(labels: LabeledImages, skeleton: LabelSkeleton) -> Skeleton:
     """The skeleton with its keypoints in the order, and by the names, of the labels."""
     return reorder_skeleton(skeleton.skeleton, labels.content['categories'][0]['keypoints'])

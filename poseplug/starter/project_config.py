@@ -7,7 +7,7 @@ __all__ = ['CONFIG_FILE', 'SKELETON_FILE', 'format_project_config']
 from pathlib import Path
 from textwrap import wrap
 
-from poseplug.starter.label_summary import ProjectSkeleton
+from poseplug.data.formats.label_skeleton import LabelSkeleton
 from poseplug.starter.run_plan import RunPlan
 
 CONFIG_FILE = 'config.py'
@@ -49,7 +49,7 @@ default_hooks = dict(checkpoint=dict(type='SaveHook', interval={interval}, save_
 
 
 def format_project_config(
-    title: str, folder: Path, image_folder: str, skeleton: ProjectSkeleton, plan: RunPlan, has_test: bool
+    title: str, folder: Path, image_folder: str, skeleton: LabelSkeleton, plan: RunPlan, has_test: bool
 ) -> str:
     """Format the config of a project, a base and what differs from it.
 

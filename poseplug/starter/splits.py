@@ -2,66 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ['ImageSplit', 'read_stated_split', 'split_images']
+__all__ = ['split_images']
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.stated_split import ImageSplit
 from poseplug.starter.near_duplicates import MAX_HASH_DISTANCE
 
 DEFAULT_VAL_FRACTION = 0.2
 MAX_VAL_IMAGES = 2000  # more do not make scores of a run much more exact
-_SPLIT_WORDS = {'train': ('train',), 'val': ('val',), 'test': ('test',)}  # 'valid', 'val2017', 'validation', ...
-
-
-@dataclass(frozen=True)
-class ImageSplit:
-    """The split of each image.
-
-    Attributes:
-        names: 'train', 'val' or 'test' of each image, in order.
-        notes: how it came about.
-    """
-
-    names: list[str]
-    notes: list[str] = field(default_factory=list)
-
-    def count(self, name: str) -> int:
-        """Return the number of images of a split."""
-        return self.names.count(name)
-
-
-def read_stated_split(images: Sequence[Mapping[str, Any]]) -> ImageSplit | None:
-    """Return the split that the files state, if they have one for training and one to measure.
-
-    Args:
-        images: of COCO's object; their `split` is the name of a file or folder, such as 'train2017'.
-
-    Returns:
-        The split; None if the files have none. A part for tests alone is for validation.
-    """
-    words = [_find_split_word(str(image.get('split', ''))) for image in images]
-    present = set(words)
-    if 'train' not in present or not present & {'val', 'test'}:
-        return None
-    notes = ['split: that of the files']
-    if 'val' not in present:
-        words = ['val' if word == 'test' else word for word in words]
-        notes = ['split: that of the files, whose part for tests is used for validation']
-    num_unknown = words.count('')
-    if num_unknown:
-        notes.append(f'{num_unknown:,} images of parts with another name are for training')
-    return ImageSplit([word or 'train' for word in words], notes)
-
-
-def _find_split_word(name: str) -> str:
-    """The split that a name contains; '' for none."""
-    matches = (split for split, words in _SPLIT_WORDS.items() if any(word in name.lower() for word in words))
-    return next(matches, '')
 
 
 def split_images(

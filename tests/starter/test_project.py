@@ -11,9 +11,9 @@ import pytest
 from poseplug.config.build import build_dataset, build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.data.formats.label_choice import choose_labels
+from poseplug.data.formats.label_skeleton import reorder_skeleton
 from poseplug.skeletons.coco import COCO
-from poseplug.starter.label_choice import choose_labels
-from poseplug.starter.label_summary import reorder_skeleton
 from poseplug.starter.project import create_project
 from poseplug.starter.run_plan import MODEL_SIZES, plan_run
 from tests.data.formats import label_files
@@ -183,12 +183,12 @@ def test_a_file_per_folder_is_a_split_also_where_both_count_from_one(geckos, tmp
 
 
 def test_of_two_skeletons_with_the_same_names_that_of_the_category_counts(tmp_path):
-    from poseplug.starter.label_summary import build_project_skeleton
+    from poseplug.data.formats.label_skeleton import build_label_skeleton
 
     names = list(COCO.keypoints)
     for title, expected in (('Macaque', 'macaque'), ('person', 'coco')):
         category = dict(id=1, name=title, keypoints=names)
-        assert build_project_skeleton(tmp_path / 'a.json', category).registered_name == expected
+        assert build_label_skeleton(tmp_path / 'a.json', category).registered_name == expected
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

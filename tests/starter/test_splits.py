@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.stated_split import read_stated_split
 from poseplug.starter.near_duplicates import MAX_HASH_DISTANCE, group_near_duplicates, hash_image, hash_image_file
-from poseplug.starter.splits import MAX_VAL_IMAGES, read_stated_split, split_images
+from poseplug.starter.splits import MAX_VAL_IMAGES, split_images
 
 
 def draw_blobs(seed):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from poseplug.data.sources.aic import AICSource
+from poseplug.data.sources.coco_wholebody import CocoWholeBodyFaceSource, CocoWholeBodyHandSource
 from poseplug.data.sources.crowdpose import CrowdPoseSource
 from poseplug.data.sources.flic import FLICSource
 from poseplug.files.matlab import read_matlab_structs
@@ -43,6 +44,26 @@ def test_crowdpose_validation_is_read_whole_and_without_a_word_about_its_counts(
     counted = np.concatenate([(r.instances.visible[:, :12] > 0).sum(axis=1) for r in records])
     assert np.array_equal(counted, np.concatenate([r.instances.stated_counts for r in records]))
     assert report.notes == ['9 keypoints outside the image, counted as not labeled']
+
+
+@pytest.mark.parametrize(('source', 'parts'), [
+    (CocoWholeBodyHandSource, ['lefthand', 'righthand']),
+    (CocoWholeBodyFaceSource, ['face']),
+])  # fmt: skip
+def test_hands_and_faces_of_whole_bodies_are_instances(tmp_path, source, parts):
+    file = require_file('published/coco_wholebody/example_wholebody_val.json')
+    content = json.loads(file.read_text())
+    write_blank_images(tmp_path, {image['file_name']: (image['width'], image['height']) for image in content['images']})
+    records, report = source(tmp_path, ann_file=file, image_folder=tmp_path).load()
+    valid = [(a, part) for a in content['annotations'] for part in parts if a[f'{part}_valid']]
+    assert report.total == len(parts) * len(content['annotations'])
+    assert report.dropped['not valid in the file'] == report.total - len(valid)
+    assert report.kept == sum(len(record.instances) for record in records) > 0
+    by_id = {a['id'] * len(parts) + parts.index(part): a[f'{part}_kpts'] for a, part in valid}
+    for record in records:
+        for number, keypoints in zip(record.instances.annotation_ids, record.instances.keypoints, strict=True):
+            labeled = np.array(by_id[int(number)]).reshape(-1, 3)[:, 2] > 0
+            assert np.allclose(keypoints[labeled], np.array(by_id[int(number)]).reshape(-1, 3)[labeled, :2])
 
 
 def test_the_example_of_ai_challenger_is_read_whole_with_the_areas_of_its_boxes(tmp_path):

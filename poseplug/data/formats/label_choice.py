@@ -71,13 +71,14 @@ def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[lis
         causes = [f'{count:,} {cause}' for cause, count in count_causes(labels.dropped)]
         dropped = f'dropped labels: {", ".join(causes)}' if causes else ''
         message = f'{labels.path}: no category has instances with keypoints; nothing can be learned'
-        remedy = 'Name the folder of the images by --images DIR' if causes else ''
+        remedy = 'Name the folder of the images by --images DIR, in a config by image_folder=' if causes else ''
         raise AnnotationError('. '.join(filter(None, [message, dropped, remedy])))
     if len({tuple(category['keypoints']) for category in named}) > 1:
         counts_by_name = [(category['name'], len(category['keypoints'])) for category in named]
         listed = ', '.join(f'{name!r} ({count} keypoints)' for name, count in counts_by_name)
         raise AnnotationError(
-            f'{labels.path}: its categories have keypoints of their own: {listed}. Name one by --category'
+            f'{labels.path}: its categories have keypoints of their own: {listed}. Name one by --category, in a config '
+            f'by category='
         )
     notes = []
     if any(not category.get('keypoints') for category in candidates):
@@ -115,7 +116,10 @@ def _list_present_images(labels: LabeledImages) -> tuple[list[dict[str, Any]], P
     present = [(image, path) for image, path in zip(labels.content['images'], paths, strict=True) if path.is_file()]
     if not present:
         first = f' (the first is {paths[0]})' if paths else ''
-        raise AnnotationError(f'{labels.path}: none of its {len(paths):,} images is there{first}; name --images DIR')
+        raise AnnotationError(
+            f'{labels.path}: none of its {len(paths):,} images is there{first}; name --images DIR, '
+            'in a config image_folder='
+        )
     shared = Path(os.path.commonpath([path.parent for _, path in present]))
     images = [{**image, 'file_name': path.relative_to(shared).as_posix()} for image, path in present]
     num_missing = len(paths) - len(present)
