@@ -33,7 +33,7 @@ def test_yolo_labels_are_read_as_they_are(yolo):
     assert np.allclose(records[0].instances.keypoints, [[[40, 40], [60, 20]]])  # fractions of 100 x 80 px
     assert records[0].instances.visible.tolist() == [[2, 1]]
     assert (report.kept, report.total) == (2, 3)
-    assert source.skeleton.flip_pairs == (('keypoint_1', 'keypoint_2'),)
+    assert source.skeleton.flip_pairs == (('keypoint_0', 'keypoint_1'),)
 
 
 def test_the_split_that_the_labels_state_is_chosen(yolo):
