@@ -67,6 +67,7 @@ SETTINGS = {
     'DARKHeatmap': dict(input_size=(64, 48)),
     'Heatmap': dict(input_size=(64, 48)),
     'Integral': dict(input_size=(64, 48)),
+    'LimbMidpoints': dict(input_size=(96, 64)),
     'MSRAHeatmap': dict(input_size=(64, 48)),
     'PAF': dict(input_size=(96, 64)),
     'Regression': dict(input_size=(64, 48)),

@@ -26,7 +26,7 @@ class CPMHeatmap(Heatmap):
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
         stride, offset, aligned, sigma_px, center, truncate, min_value, background, unlabeled, outside, refine,
-            blur_kernel_size, smoothing_kernel_size: as in `Heatmap`.
+            blur_kernel_size, modulate, smoothing_kernel_size: as in `Heatmap`.
         instances: how all instances share the heatmaps of stage 1, by 'max' or 'add'; with 'subject' stage 1 is
             trained on the subject, too.
         all_instances_first: whether stage 1 is trained on all instances.

@@ -52,7 +52,7 @@ class CPNHeatmap(Heatmap):
         coarse_min_visibility: lowest visibility of the keypoints on which the levels are trained.
         refine: how a peak is refined between the cells; 'second_peak' moves it a quarter of a cell towards the second
             largest cell.
-        blur_kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
+        blur_kernel_size, modulate: as in `Heatmap`.
         smoothing_kernel_size: odd size in cells of a blur of the heatmaps before peaks are found.
 
     Raises:

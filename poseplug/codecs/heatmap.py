@@ -65,6 +65,7 @@ class Heatmap(MapCodec):
         outside: the same for a labeled keypoint too far outside the input to reach any cell.
         refine: how a peak is refined between the cells: 'none', 'quarter', 'second_peak', 'taylor', 'dark' or 'udp'.
         blur_kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'; by default the one for `sigma_px`.
+        modulate: whether 'dark' and 'udp' smooth a heatmap before they expand it; Zhang et al. (2020) compare both.
         smoothing_kernel_size: odd size in cells of a blur of the heatmaps before peaks are found; none by default.
         match: 'mmpose' and 'official' (HRNet) crop as these do, refine peaks near the border by their rules, keep
             scores as they are (they may exceed 1, or be negative), and put a keypoint without a positive cell in cell
@@ -95,6 +96,7 @@ class Heatmap(MapCodec):
     outside: Literal['empty', 'ignore'] = 'ignore'
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'quarter'
     blur_kernel_size: int | None = None
+    modulate: bool = True
     smoothing_kernel_size: int | None = None
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose', 'official')
@@ -120,6 +122,11 @@ class Heatmap(MapCodec):
             raise ConfigError(
                 f'{codec_name}: an aligned grid starts at pixel 0, which leaves offset={self.offset:g} without effect. '
                 'Leave one of them out'
+            )
+        if not self.modulate and (self.blur_kernel_size or self.refine not in ('dark', 'udp')):
+            raise ConfigError(
+                f"{codec_name}: modulate=False leaves out the smoothing of refine 'dark' and 'udp'; got "
+                f'refine={self.refine!r} and blur_kernel_size={self.blur_kernel_size}'
             )
         if self.truncate and self.min_value:
             raise ConfigError(f'{codec_name}: truncate and min_value both end the Gaussian; leave one of them out')
@@ -215,9 +222,17 @@ class Heatmap(MapCodec):
 
     @property
     def refinement_kernel_size(self) -> int:
-        """Odd size in cells of the smoothing of 'dark' and 'udp'."""
-        default = _MMPOSE_KERNEL_SIZE if self.match == 'mmpose' else dark_kernel_size(self.sigma_cells)
-        return self.blur_kernel_size or default
+        """Odd size in cells of the smoothing of 'dark' and 'udp'; a kernel of 1 cell smooths nothing."""
+        if self.match == 'mmpose' and self.modulate:
+            return self.blur_kernel_size or _MMPOSE_KERNEL_SIZE
+        return self.peak_kernel_size
+
+    @property
+    def peak_kernel_size(self) -> int:
+        """The same for the peaks of several instances, whatever `match` says."""
+        if not self.modulate:
+            return 1
+        return self.blur_kernel_size or dark_kernel_size(self.sigma_cells)
 
     def score_peaks(self, values: Tensor) -> Tensor:
         """Convert the values of the heatmaps at their peaks to scores, between 0 and 1 unless `match` keeps them."""

@@ -22,7 +22,7 @@ class MSRAHeatmap(Heatmap):
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
         stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
-            refine, blur_kernel_size, smoothing_kernel_size, match: as in `Heatmap`.
+            refine, blur_kernel_size, modulate, smoothing_kernel_size, match: as in `Heatmap`.
 
     Example:
         >>> from poseplug.skeletons.coco import COCO

@@ -26,8 +26,9 @@ from poseplug.core.setting_checks import check_number
 from poseplug.fields.grid import Grid
 from poseplug.fields.limbs import encode_limb_fields
 from poseplug.fields.peaks import PEAK_REFINEMENTS
-from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
-from poseplug.grouping.limb_grouping import ParseResult
+from poseplug.fields.refine import blur_heatmaps
+from poseplug.grouping.limb_grouping import FindLimbs, ParseResult
+from poseplug.grouping.limb_scores import find_limbs
 from poseplug.grouping.paf import check_paf_fields, parse_paf_batch
 from poseplug.grouping.paf_rules import PAFRules, get_paf_rules
 from poseplug.registry import CODECS
@@ -97,6 +98,7 @@ class PAF(MapCodec):
     tolerance: ClassVar[float] = 5.7
     groups_instances: ClassVar[bool] = True
     slots: ClassVar[Mapping[str, Slot]] = {'heatmap_codec': HEATMAP_CODEC_SLOT}
+    limb_field: ClassVar[str] = 'paf'  # the field of the limbs
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +106,7 @@ class PAF(MapCodec):
             raise ConfigError(f"PAF: limb_merge is one of ('mean', 'last'); got {self.limb_merge!r}")
         if self.limb_ends not in ('extended', 'exact'):
             raise ConfigError(f"PAF: limb_ends is one of ('extended', 'exact'); got {self.limb_ends!r}")
-        check_number('PAF', 'width_cells', self.width_cells, 0, max(self.input_size), above=True)
+        check_number(type(self).__name__, 'width_cells', self.width_cells, 0, max(self.input_size), above=True)
         if self.peak_refinement not in PEAK_REFINEMENTS:
             raise ConfigError(
                 f'PAF: peaks are refined by one of {PEAK_REFINEMENTS}; got {self.peak_refinement!r}. Set refine'
@@ -149,6 +151,16 @@ class PAF(MapCodec):
         """Return the same codec for inputs of another size (width, height) in pixels."""
         return self if tuple(input_size) == self.input_size else replace(self, input_size=input_size)
 
+    @property
+    def limb_finder(self) -> FindLimbs:
+        """Selects the pairs of peaks that are limbs."""
+        return find_limbs
+
+    @property
+    def channels_per_limb(self) -> int:
+        """Channels of a limb in the field of the limbs."""
+        return self.fields[self.limb_field] // max(len(self.skeleton.limbs), 1)
+
     def encode(
         self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
     ) -> Targets:
@@ -163,8 +175,8 @@ class PAF(MapCodec):
         """
         labeled = labeled_mask(visible, valid)
         mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
-        paf = self.draw_limbs(keypoints, labeled)
-        targets = {'paf': paf, 'heatmap': self.built_heatmap_codec.draw(keypoints, mask)}
+        limb_maps = self.draw_limbs(keypoints, labeled)
+        targets = {self.limb_field: limb_maps, 'heatmap': self.built_heatmap_codec.draw(keypoints, mask)}
         weights = self.built_heatmap_codec.channel_weights(mask)
         if annotated_keypoints is not None:
             weights = self.channel_weights(weights, annotated_keypoints)
@@ -172,13 +184,21 @@ class PAF(MapCodec):
 
     def draw_limbs(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
         """Draw limb fields (B, 2 L, H, W) of keypoints (B, N, K, 2) px that are labeled (B, N, K)."""
+        starts, ends, mask = self.locate_limbs(keypoints, labeled)
+        drawn = (mask, self.grid.size, self.width_cells, self.limb_merge, self.limb_ends)
+        return encode_limb_fields(starts, ends, *drawn)
+
+    def locate_limbs(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Locate the limbs of keypoints (B, N, K, 2) px that are labeled (B, N, K).
+
+        Returns:
+            Their starts and ends (B, N, L, 2) in cells, and which of them (B, N, L) have both ends in the input.
+        """
         size = keypoints.new_tensor(self.input_size)
         labeled = labeled & ((keypoints >= -0.5) & (keypoints < size - 0.5)).all(dim=-1)
         cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0))
         starts, ends = self.skeleton.limb_indices.T.tolist()
-        mask = labeled[:, :, starts] & labeled[:, :, ends]
-        drawn = (mask, self.grid.size, self.width_cells, self.limb_merge, self.limb_ends)
-        return encode_limb_fields(cells[:, :, starts], cells[:, :, ends], *drawn)
+        return cells[:, :, starts], cells[:, :, ends], labeled[:, :, starts] & labeled[:, :, ends]
 
     def channel_weights(self, weights: Mapping[str, Tensor], annotated_keypoints: Tensor) -> dict[str, Tensor]:
         """Return the weights (B, C) of all channels, 0 for those that are not annotated.
@@ -189,28 +209,30 @@ class PAF(MapCodec):
         """
         starts, ends = self.skeleton.limb_indices.T.tolist()
         annotated_limbs = annotated_keypoints[:, starts] & annotated_keypoints[:, ends]
-        paf = annotated_limbs.float().repeat_interleave(2, dim=1)
+        limb_weights = annotated_limbs.float().repeat_interleave(self.channels_per_limb, dim=1)
         batch, num_channels = len(annotated_keypoints), self.fields['heatmap']
         heatmap = torch.ones(batch, num_channels, dtype=torch.float32, device=annotated_keypoints.device)
         heatmap[:, : len(self.skeleton)] = annotated_keypoints.float()
-        return {'paf': paf, 'heatmap': heatmap * weights['heatmap'] if 'heatmap' in weights else heatmap}
+        heatmap = heatmap * weights['heatmap'] if 'heatmap' in weights else heatmap
+        return {self.limb_field: limb_weights, 'heatmap': heatmap}
 
     def parse_fields(self, fields: Fields) -> list[ParseResult]:
         """Group fields (B, C, H, W) into the instances of every image, with the counts of every step."""
-        checked = check_paf_fields(fields, self.skeleton)
+        checked = check_paf_fields(fields, self.skeleton, self.limb_field, self.channels_per_limb)
         raw = checked['heatmap'][:, : len(self.skeleton)]
         codec = self.built_heatmap_codec
         smoothing = codec.smoothing_kernel_size
         heatmaps = blur_heatmaps(raw, smoothing) if smoothing else raw
         return parse_paf_batch(
             heatmaps,
-            checked['paf'],
+            checked[self.limb_field],
             self.skeleton,
             self.rules,
             max(self.grid.strides),
             self.peak_refinement,
-            codec.blur_kernel_size or dark_kernel_size(codec.sigma_cells),
+            codec.peak_kernel_size,
             raw if smoothing else None,
+            self.limb_finder,
         )
 
     def decode(self, fields: Fields) -> Poses:
@@ -253,8 +275,9 @@ class PAF(MapCodec):
 
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:
-        order = self.flip_limbs[0]
-        return {'paf': [2 * limb + axis for limb in order for axis in (0, 1)], **self.built_heatmap_codec.flip_channels}
+        order, count = self.flip_limbs[0], self.channels_per_limb
+        limb_channels = [count * limb + axis for limb in order for axis in range(count)]
+        return {self.limb_field: limb_channels, **self.built_heatmap_codec.flip_channels}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the fields of a flipped input to those of the input; x of the limb fields is negated."""

@@ -20,7 +20,7 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.fields.gaussians import round_to_cells
 from poseplug.fields.grid import Grid
-from poseplug.fields.refine import blur_heatmaps, dark_kernel_size
+from poseplug.fields.refine import blur_heatmaps
 from poseplug.grouping.tag_groups import TagParseResult, TagRules
 from poseplug.grouping.tags import parse_tags
 from poseplug.registry import CODECS
@@ -211,7 +211,7 @@ class Tags(MapCodec):
             self.keypoint_order_indices,
             self.rules,
             codec.refine,
-            codec.blur_kernel_size or dark_kernel_size(codec.sigma_cells),
+            codec.peak_kernel_size,
             raw if smoothing else None,
         )
 

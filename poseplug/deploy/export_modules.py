@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from poseplug.codecs.base import Codec
 from poseplug.core.geometry import fit_matrix, transform_points
 from poseplug.fields.peaks import CENTROID, refine_by_centroid
-from poseplug.fields.refine import blur_heatmaps, dark_kernel_size, refine_keypoints
+from poseplug.fields.refine import blur_heatmaps, refine_keypoints
 from poseplug.grouping.tags import split_tags_by_keypoint
 from poseplug.models.estimators.augmentation import predict_with_flip_test
 
@@ -94,7 +94,7 @@ class FieldsWithPeaks(nn.Module):
         self.has_tags = 'tags' in codec.fields
         self.num_keypoints = len(codec.skeleton)
         self.refine = heatmap_codec.refine if self.has_tags else codec.peak_refinement
-        self.kernel_size = heatmap_codec.blur_kernel_size or dark_kernel_size(heatmap_codec.sigma_cells)
+        self.kernel_size = heatmap_codec.peak_kernel_size
         self.smoothing_kernel_size = heatmap_codec.smoothing_kernel_size
         self.num_peaks = min(rules.top_k if self.has_tags else rules.max_peaks, MAX_PEAKS)
         self.num_neighbors = 8 if self.has_tags else rules.peak_neighbors

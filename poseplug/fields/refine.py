@@ -1,10 +1,12 @@
 """The highest peak of each heatmap, refined between the cells: not at all, by a quarter step, or by an expansion.
 
-'dark' (Zhang et al. 2020, arXiv:1910.06278) smooths the heatmaps (modulation); a second-order Taylor expansion of their
-logarithm gives the offset from the largest cell. 'taylor' is the same expansion of the heatmaps as they are, which
-suits coarse ones: with a Gaussian of about one cell, smoothing and steps of two cells reach beyond the peak. 'udp'
-(Huang et al. 2020, arXiv:1911.07524) smooths like DARK and takes steps of one cell. 'second_peak' (Chen et al. 2018,
-arXiv:1711.07319) is a quarter step along the line to the second largest cell.
+'dark' (Zhang et al. 2020, arXiv:1910.06278) smooths the heatmaps (modulation) and scales them back to their peak by the
+largest of the 5 x 5 cells around it; equation 11 also subtracts the smallest value of the whole heatmap, which is 0 or
+nearly so. A second-order Taylor expansion of their logarithm gives the offset from the largest cell. 'taylor' is the
+same expansion of the heatmaps as they are, which suits coarse ones: with a Gaussian of about one cell, smoothing and
+steps of two cells reach beyond the peak. 'udp' (Huang et al. 2020, arXiv:1911.07524) smooths like DARK and takes steps
+of one cell. 'second_peak' (Chen et al. 2018, arXiv:1711.07319) is a quarter step along the line to the second largest
+cell.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ def refine_keypoints(
         heatmaps: (B, K, H, W).
         cells: (B, K, 2) x, y of the peaks, whole cells.
         method: one of `REFINEMENTS`.
-        kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
+        kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'; 1 for none.
         match: whose rules count near the border, for 'quarter' and 'udp': 'poseplug', 'mmpose', or 'official' (HRNet
             and UDP-Pose).
 
@@ -236,7 +238,7 @@ def _udp_step(heatmaps: Tensor, cells: Tensor, kernel_size: int) -> Tensor:
     f = f.flatten(0, 1).gather(0, repeated.flatten(0, 1))
     gx, gy, hxx, hyy, hxy = _apply_table(torch.from_numpy(_UDP_DIFFERENCES).to(f.device), f)
     step = _newton_step(gx, gy, hxx + _UDP_EPS, hxy, hyy + _UDP_EPS)
-    in_reach = (step.abs() <= kernel_size // 2).all(dim=-1, keepdim=True)
+    in_reach = (step.abs() <= max(kernel_size // 2, 1)).all(dim=-1, keepdim=True)
     return torch.where(in_reach, step, 0.0).to(heatmaps)
 
 

@@ -19,9 +19,12 @@ from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.peak_arrays import Peaks
 from poseplug.grouping.instance_assembler import InstanceAssembler, select_valid_instances
-from poseplug.grouping.limb_scores import enumerate_peak_pairs, find_limbs, match_pairs
+from poseplug.grouping.limb_scores import PeakPairs, enumerate_peak_pairs, find_limbs, match_pairs
 from poseplug.grouping.paf_rules import PAF_PRESETS, PAFRules
 
+# Takes pairs of peaks, the cells (P, 2) of the peaks, the fields of one image, rules and the stride; returns the pairs
+# that are limbs, and their scores.
+FindLimbs = Callable[[PeakPairs, np.ndarray, np.ndarray, PAFRules, float], tuple[PeakPairs, np.ndarray]]
 _LOGGER = logging.getLogger(__name__)
 _STEP_NAMES = ('peaks', 'pairs', 'limbs', 'instances grouped')  # keys of the counts that are no cause of a drop
 
@@ -81,6 +84,7 @@ def group_limbs_batch(
     skeleton: Skeleton,
     rules: PAFRules,
     stride: float,
+    find_image_limbs: FindLimbs = find_limbs,
 ) -> list[ParseResult]:
     """Group the peaks of every image into instances.
 
@@ -88,17 +92,18 @@ def group_limbs_batch(
 
     Args:
         find_peaks: takes rules and an index of images, and returns the peaks of these images.
-        paf: (B, 2 L, H, W) float32, x and y of each limb in turn.
+        paf: (B, 2 L, H, W) float32, x and y of each limb in turn; or what `find_image_limbs` reads of every image.
         skeleton: of the keypoints and limbs.
         rules: what counts as a peak, as a limb and as an instance.
         stride: input pixels per cell.
+        find_image_limbs: selects and scores limbs; by default by limb fields.
 
     Returns:
         The instances of each image, highest score first, positions in cells.
     """
     peaks = find_peaks(rules, slice(None))
     results = [
-        assemble_instances(peaks.for_image(i, len(skeleton)), fields, skeleton, rules, stride)
+        assemble_instances(peaks.for_image(i, len(skeleton)), fields, skeleton, rules, stride, find_image_limbs)
         for i, fields in enumerate(paf)
     ]
     empty = [i for i, result in enumerate(results) if not len(result.peak_indices)]
@@ -110,30 +115,38 @@ def group_limbs_batch(
             return find_peaks(fallback_rules, np.array(empty)[images].tolist())
 
         fallback_rules = PAF_PRESETS[rules.fallback]
-        retried = group_limbs_batch(find_remaining_peaks, paf[empty], skeleton, fallback_rules, stride)
+        retried = group_limbs_batch(
+            find_remaining_peaks, paf[empty], skeleton, fallback_rules, stride, find_image_limbs
+        )
         for i, result in zip(empty, retried, strict=True):
             results[i] = result
     return results
 
 
 def assemble_instances(
-    peaks: Peaks, paf: np.ndarray, skeleton: Skeleton, rules: PAFRules, stride: float = 8.0
+    peaks: Peaks,
+    paf: np.ndarray,
+    skeleton: Skeleton,
+    rules: PAFRules,
+    stride: float = 8.0,
+    find_image_limbs: FindLimbs = find_limbs,
 ) -> ParseResult:
     """Group the peaks of one image into instances.
 
     Args:
         peaks: of the image, sorted by keypoint.
-        paf: (2 L, H, W) x and y of each limb in turn.
+        paf: (2 L, H, W) x and y of each limb in turn; or what `find_image_limbs` reads.
         skeleton: of the keypoints and limbs.
         rules: what counts as a limb and as an instance.
         stride: input pixels per cell.
+        find_image_limbs: selects and scores limbs; by default by limb fields.
 
     Returns:
         The instances, highest score first.
     """
     pairs = enumerate_peak_pairs(peaks, skeleton)
-    limbs, limb_scores = find_limbs(pairs, peaks.cells, paf, rules, stride)
-    matched = match_pairs(limbs, limb_scores, len(skeleton.limbs), rules.matching)
+    limbs, limb_scores = find_image_limbs(pairs, peaks.cells, paf, rules, stride)
+    matched = match_pairs(limbs, limb_scores, len(skeleton.limbs), rules.matching, peaks.channels)
     assembler = InstanceAssembler(skeleton, peaks, rules)
     for step in skeleton.limb_steps:
         assembler.add_limbs(step, matched[step.limb])

@@ -13,6 +13,7 @@ import numpy as np
 
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.peak_arrays import Peaks
+from poseplug.grouping.limb_graph import match_limb_graph
 from poseplug.grouping.paf_rules import PAFRules
 
 ScoredLimb = tuple[int, int, float]  # the indices of its start and end peak, and its score
@@ -184,14 +185,18 @@ class _PairLines:
         return projections
 
 
-def match_pairs(pairs: PeakPairs, scores: np.ndarray, num_limbs: int, method: str) -> list[list[ScoredLimb]]:
+def match_pairs(
+    pairs: PeakPairs, scores: np.ndarray, num_limbs: int, method: str, peak_keypoints: np.ndarray
+) -> list[list[ScoredLimb]]:
     """Choose pairs so that no two of one limb share a peak.
 
     Args:
         pairs: that are limbs.
         scores: (M,) of the pairs.
         num_limbs: number of limbs of the skeleton.
-        method: 'greedy' takes the highest-scoring pair left, 'hungarian' the pairs of the largest sum.
+        method: 'greedy' takes the highest-scoring pair left, 'hungarian' the pairs of the largest sum, 'graph' those of
+            the largest sum over all limbs that put no two peaks of one keypoint into an instance.
+        peak_keypoints: (P,) the keypoint of each peak.
 
     Returns:
         The chosen pairs of each limb, highest score first.
@@ -200,6 +205,9 @@ def match_pairs(pairs: PeakPairs, scores: np.ndarray, num_limbs: int, method: st
     order = np.lexsort((-scores, pairs.limb_indices))
     if method == 'hungarian':
         order = order[np.isin(order, _match_hungarian(pairs, scores))]
+    elif method == 'graph':
+        pair_ends = np.stack([pairs.start_peaks, pairs.end_peaks], axis=1)
+        order = order[np.isin(order, match_limb_graph(pair_ends, pairs.limb_indices, scores, peak_keypoints))]
     used: set[tuple[int, int, int]] = set()
     columns = (pairs.limb_indices[order].tolist(), pairs.start_peaks[order].tolist(), pairs.end_peaks[order].tolist())
     for limb, start, end, score in zip(*columns, scores[order].tolist(), strict=True):

@@ -19,7 +19,8 @@ from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.peak_arrays import Peaks
 from poseplug.fields.peaks import PEAK_REFINEMENTS, find_peaks
-from poseplug.grouping.limb_grouping import ParseResult, group_limbs_batch
+from poseplug.grouping.limb_grouping import FindLimbs, ParseResult, group_limbs_batch
+from poseplug.grouping.limb_scores import find_limbs
 from poseplug.grouping.paf_rules import PAFRules, get_paf_rules
 from poseplug.registry.skeletons import get_skeleton
 
@@ -68,22 +69,31 @@ def parse_paf(
     return [result.to_poses((stride, stride), offset) for result in results]
 
 
-def check_paf_fields(fields: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Tensor]:
+def check_paf_fields(
+    fields: Mapping[str, Any], skeleton: Skeleton, limb_field: str = 'paf', channels_per_limb: int = 2
+) -> dict[str, Tensor]:
     """Return fields (B, C, H, W) as tensors in single precision.
+
+    Args:
+        fields: 'heatmap' and the field of the limbs.
+        skeleton: of the keypoints and limbs.
+        limb_field: name of the field of the limbs.
+        channels_per_limb: its channels for each limb.
 
     Raises:
         MismatchError: if their channels are not those of the skeleton, or they have no common batch and grid.
     """
     num_keypoints, num_limbs = len(skeleton), len(skeleton.limbs)
-    tensors = {name: torch.as_tensor(fields[name]).detach().float() for name in ('heatmap', 'paf') if name in fields}
-    heatmap, paf = (tuple(tensors[name].shape) if name in tensors else None for name in ('heatmap', 'paf'))
+    names = ('heatmap', limb_field)
+    tensors = {name: torch.as_tensor(fields[name]).detach().float() for name in names if name in fields}
+    heatmap, paf = (tuple(tensors[name].shape) if name in tensors else None for name in names)
     same_grid = heatmap and paf and len(heatmap) == len(paf) == 4 and heatmap[0] == paf[0] and heatmap[2:] == paf[2:]
     heatmap_fits = heatmap and heatmap[1] in (num_keypoints, num_keypoints + 1)
-    if not (same_grid and heatmap_fits and paf and paf[1] == 2 * num_limbs):
+    if not (same_grid and heatmap_fits and paf and paf[1] == channels_per_limb * num_limbs):
         raise MismatchError(
             f'fields of {skeleton.name!r} are a heatmap of {num_keypoints} channels (or {num_keypoints + 1}, with '
-            f'background) and a paf of {2 * num_limbs}, (channels, rows, columns) of one size; got heatmap {heatmap} '
-            f'and paf {paf}'
+            f'background) and a {limb_field} of {channels_per_limb * num_limbs}, (channels, rows, columns) of one '
+            f'size; got heatmap {heatmap} and {limb_field} {paf}'
         )
     return tensors
 
@@ -97,6 +107,7 @@ def parse_paf_batch(
     refine: str = 'none',
     kernel_size: int = 11,
     raw_heatmaps: Tensor | None = None,
+    find_image_limbs: FindLimbs = find_limbs,
 ) -> list[ParseResult]:
     """Group the peaks of every image into instances.
 
@@ -104,13 +115,14 @@ def parse_paf_batch(
 
     Args:
         heatmaps: (B, K, H, W) float32.
-        paf: (B, 2 L, H, W) float32.
+        paf: (B, 2 L, H, W) float32; or what `find_image_limbs` reads of every image.
         skeleton: of K keypoints and L limbs.
         rules: what counts as a peak, as a limb and as an instance.
         stride: input pixels per cell.
         refine: how peaks are refined between the cells, one of `PEAK_REFINEMENTS`.
         kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'.
         raw_heatmaps: (B, K, H, W) from which scores are taken, where `heatmaps` were smoothed.
+        find_image_limbs: selects and scores limbs; by default by limb fields.
 
     Returns:
         The instances of each image, highest score first, positions in cells.
@@ -129,4 +141,4 @@ def parse_paf_batch(
             rules.peak_order == 'columns',
         )
 
-    return group_limbs_batch(find_batch_peaks, paf.cpu().numpy(), skeleton, rules, stride)
+    return group_limbs_batch(find_batch_peaks, paf.cpu().numpy(), skeleton, rules, stride, find_image_limbs)

@@ -17,7 +17,7 @@ from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.core.setting_checks import check_counts, check_not_negative, check_number, check_probabilities
 
 _CHOICES = {
-    'matching': ('greedy', 'hungarian'),
+    'matching': ('greedy', 'hungarian', 'graph'),
     'assign_by': ('start', 'either'),
     'single_peaks': ('none', 'unpaired', 'all'),
     'peak_neighbors': (8, 4),
@@ -48,7 +48,8 @@ class PAFRules:
         short_limb_fraction: a pair that fails is a limb of score `paf_threshold` + 1e-6 if it is shorter than this
             fraction of sqrt(width height) of the field.
         matching: how the pairs of a limb are chosen so that no peak is used twice: 'greedy' takes the highest-scoring
-            pair left, 'hungarian' the pairs of the largest sum.
+            pair left, 'hungarian' the pairs of the largest sum, 'graph' those of the largest sum over all limbs that
+            put no two peaks of one keypoint into an instance, by an integer program, which takes much longer.
         assign_by: 'start' adds a limb to the instance that has its start peak, or starts an instance; 'either' adds
             it to the instance that has either end, and merges two instances that have no keypoint in common.
         redundant_peaks: what a redundant limb may add with `assign_by='start'`: a peak that is 'unassigned', which then
@@ -81,7 +82,7 @@ class PAFRules:
     score_samples: Literal['passed', 'all'] = 'passed'
     length_prior: bool = False
     short_limb_fraction: float = 0.0
-    matching: Literal['greedy', 'hungarian'] = 'greedy'
+    matching: Literal['greedy', 'hungarian', 'graph'] = 'greedy'
     assign_by: Literal['start', 'either'] = 'start'
     redundant_peaks: Literal['unassigned', 'any'] = 'unassigned'
     single_peaks: Literal['none', 'unpaired', 'all'] = 'unpaired'

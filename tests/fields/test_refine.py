@@ -59,6 +59,18 @@ def test_dark_is_the_published_formula_over_the_whole_heatmap(kernel_size):
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('method', ['dark', 'udp'])
+def test_without_modulation_a_gaussian_is_read_exactly(method):
+    """A kernel of one cell smooths nothing, and a quadratic logarithm has the same derivatives at any step."""
+    y, x = np.mgrid[:20, :24]
+    heatmap = np.exp(-((x - 10.3) ** 2 + (y - 8.8) ** 2) / (2 * 2.0**2)).astype(np.float32)
+    heatmaps = torch.from_numpy(heatmap)[None, None]
+    cells, _ = get_heatmap_maximum(heatmaps)
+    assert cells.tolist() == [[[10, 9]]]
+    refined = refine_keypoints(heatmaps, cells, method, 1)
+    np.testing.assert_allclose(refined[0, 0].numpy(), [10.3, 8.8], atol=1e-4)
+
+
 @pytest.mark.parametrize('kernel_size', [3, 5, 7, 11, 13, 17])
 def test_the_blur_is_that_of_opencv(kernel_size):
     line = cv2.getGaussianKernel(kernel_size, 0)

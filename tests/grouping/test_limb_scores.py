@@ -206,16 +206,16 @@ def test_the_greedy_matching_may_leave_peaks_unmatched_that_the_largest_sum_matc
     """0.9 uses one peak of the pair of 0.8 and one of that of 0.7."""
     pairs = PeakPairs(np.zeros(3, int), np.array([0, 0, 1]), np.array([2, 3, 2]))
     scores = np.array([0.9, 0.8, 0.7])
-    assert match_pairs(pairs, scores, 1, 'greedy') == [[(0, 2, 0.9)]]
-    assert match_pairs(pairs, scores, 1, 'hungarian') == [[(0, 3, 0.8), (1, 2, 0.7)]]
+    assert match_pairs(pairs, scores, 1, 'greedy', np.array([0, 0, 1, 1])) == [[(0, 2, 0.9)]]
+    assert match_pairs(pairs, scores, 1, 'hungarian', np.array([0, 0, 1, 1])) == [[(0, 3, 0.8), (1, 2, 0.7)]]
 
 
-@pytest.mark.parametrize('method', ['greedy', 'hungarian'])
+@pytest.mark.parametrize('method', ['greedy', 'hungarian', 'graph'])
 def test_limbs_do_not_exclude_each_other(method):
     pairs = PeakPairs(np.array([0, 2]), np.array([0, 0]), np.array([1, 1]))
-    assert match_pairs(pairs, np.array([0.5, 0.6]), 3, method) == [[(0, 1, 0.5)], [], [(0, 1, 0.6)]]
+    assert match_pairs(pairs, np.array([0.5, 0.6]), 3, method, np.array([0, 1])) == [[(0, 1, 0.5)], [], [(0, 1, 0.6)]]
     no_pairs = PeakPairs(*np.zeros((3, 0), int))
-    assert match_pairs(no_pairs, np.zeros(0), 2, method) == [[], []]
+    assert match_pairs(no_pairs, np.zeros(0), 2, method, np.zeros(0, int)) == [[], []]
 
 
 def test_peaks_beyond_the_field_count_as_in_its_outermost_cells():
