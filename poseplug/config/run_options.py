@@ -79,7 +79,7 @@ def set_loader_options(
         loader.update({key: value for key, value in options.items() if value is not None})
 
 
-def change_run_length(cfg: Any, epochs: int) -> None:
+def change_run_length(cfg: Any, epochs: int | None = None, steps: int | None = None) -> None:
     """Change the length of a run, and with it schedules, averages, intervals, training phases and pipeline switches.
 
     What a config states in the unit of the old length becomes a fraction of the run. A warm-up in steps, whose fraction
@@ -88,26 +88,30 @@ def change_run_length(cfg: Any, epochs: int) -> None:
     Args:
         cfg: the loaded config, which is changed.
         epochs: the new length, at least 1.
+        steps: the new length in steps instead, at least 1.
 
     Raises:
-        ConfigError: the config does not say how long the run is, or `epochs` is below 1.
+        ConfigError: the config does not say how long the run is, or the new length is below 1.
     """
-    if epochs < 1:
-        raise ConfigError(f'a run has at least one epoch; got {epochs}')
+    new_length = epochs if steps is None else steps
+    if new_length is None or new_length < 1:
+        raise ConfigError(f'a run has at least one epoch or step; got {new_length}')
     train_cfg = require_setting(cfg, 'train_cfg')
     counts_epochs = train_cfg.get('max_epochs') is not None
     old_length = train_cfg.get('max_epochs') or train_cfg.get('max_steps')
     if not isinstance(old_length, int):
         raise ConfigError(f'train_cfg needs either max_steps or max_epochs; got {dict(train_cfg)}')
-    train_cfg['max_epochs'], train_cfg['max_steps'] = epochs, None
+    train_cfg['max_epochs'], train_cfg['max_steps'] = (epochs, None) if steps is None else (None, steps)
     _scale_setting(train_cfg, 'val_interval', old_length)
     _scale_setting((cfg.get('default_hooks') or {}).get('checkpoint') or {}, 'interval', old_length)
     schedules = cfg.get('param_scheduler') or []
     for schedule in [schedules] if isinstance(schedules, MutableMapping) else schedules:
         _scale_schedule(schedule, old_length, counts_epochs)
-    epoch_factor = epochs / old_length if counts_epochs else None
+    if counts_epochs and steps is not None:
+        return  # the old length in steps is not known before the data are read
+    factor = new_length / old_length if counts_epochs == (steps is None) else None
     for part in [*_iterate_parts(cfg.get('custom_hooks')), *_iterate_parts(cfg.get('train_dataloader'))]:
-        _scale_part(part, old_length, epoch_factor)
+        _scale_part(part, old_length, factor)
 
 
 def _scale_setting(settings: MutableMapping[str, Any], key: str, old_length: int) -> None:
@@ -142,20 +146,20 @@ def _iterate_parts(value: Any) -> Iterator[MutableMapping[str, Any]]:
         yield from _iterate_parts(item)
 
 
-def _scale_part(part: MutableMapping[str, Any], old_length: int, epoch_factor: float | None) -> None:
+def _scale_part(part: MutableMapping[str, Any], old_length: int, factor: float | None) -> None:
     """Let a hook or a transform follow the run.
 
     Args:
         part: its settings, which are changed.
         old_length: of the run, in steps or epochs.
-        epoch_factor: new over old length; None if the old one was in steps.
+        factor: new over old length; None if the old one was in steps and the new one is in epochs.
     """
     if part['type'] == 'EMAHook' and part.get('momentum'):
-        if epoch_factor is None:
+        if factor is None:
             part['run_fraction'] = min(_MAX_AVERAGE, 1 / (part.pop('momentum') * old_length))
         else:
-            part['momentum'] = min(_MAX_AVERAGE, part['momentum'] / epoch_factor)
-    elif part['type'] == 'PhaseHook' and epoch_factor is not None:
-        part['phases'] = {str(round(int(key) * epoch_factor)): phase for key, phase in part['phases'].items()}
-    elif part['type'] == 'PipelineSwitch' and epoch_factor is not None:
-        part['switch_epoch'] = round(part['switch_epoch'] * epoch_factor)
+            part['momentum'] = min(_MAX_AVERAGE, part['momentum'] / factor)
+    elif part['type'] == 'PhaseHook' and factor is not None:
+        part['phases'] = {str(round(int(key) * factor)): phase for key, phase in part['phases'].items()}
+    elif part['type'] == 'PipelineSwitch' and factor is not None:
+        part['switch_epoch'] = round(part['switch_epoch'] * factor)

@@ -5,63 +5,37 @@ matplotlib is imported when a chart is drawn, not with this module: training rea
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poseplug.core.errors import ConfigError
 from poseplug.evaluation.base import MetricResult
+from poseplug.report.chart_figure import (
+    FILE_TEXT_COLOR,
+    PAGE_TEXT_COLOR,
+    PNG_PX_PER_INCH,
+    SERIES_COLORS,
+    apply_chart_settings,
+    build_chart_figure,
+    build_element_id,
+    quote_math,
+    render_figure_svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# distinct on white and on black and, together with the dashes, for color-blind readers
-_SERIES_COLORS = ('#3b82f6', '#f59e0b', '#10b981', '#ef4444', '#a855f7', '#06b6d4', '#ec4899', '#84a016')
 _DASH_PATTERNS: Sequence[tuple[float, Sequence[float]]] = ((0, ()), (0, (4, 2)), (0, (1, 1.5)))
-_CHART_WIDTH_PX, _CHART_HEIGHT_PX = 480, 300
+_CHART_HEIGHT_PX = 300
 _BAR_CHART_FRAME_PX, _BAR_ROW_HEIGHT_PX = 52, 26
 _LEGEND_ROW_HEIGHT_PX, _LEGEND_COLUMNS = 18, 3
-_PX_PER_INCH = 72  # matplotlib's unit in an SVG file is the point
-_PNG_PX_PER_INCH = 150
 _MAX_MARKED_POINTS = 20  # lines with more points are drawn without dots
 _NON_METRIC_KEYS = ('step', 'lr', 'samples_per_second', 'data_wait_fraction', 'memory_mib')  # neither loss nor metric
-_FILE_TEXT_COLOR = '#222222'
-_PAGE_TEXT_COLOR = '#010203'  # drawn for nothing else, so that it can be replaced by the color of the page's text
-_SETTINGS = {
-    'svg.fonttype': 'none',  # text stays text, which can be selected and searched
-    'svg.hashsalt': 'poseplug',  # the same chart is the same file, byte by byte
-    'path.simplify': False,
-    'font.family': 'sans-serif',
-    'font.sans-serif': ['DejaVu Sans'],
-    'font.size': 10,
-    'axes.titlesize': 12,
-    'axes.titleweight': 'bold',
-    'axes.titlelocation': 'left',
-    'axes.spines.left': False,
-    'axes.spines.right': False,
-    'axes.spines.top': False,
-    'axes.axisbelow': True,
-    'axes.facecolor': 'none',
-    'axes.linewidth': 0.6,
-    'xtick.major.width': 0.6,
-    'ytick.major.size': 0,
-    'ytick.minor.size': 0,
-    'figure.constrained_layout.h_pad': 0.12,
-    'figure.constrained_layout.w_pad': 0.12,
-    'grid.alpha': 0.2,
-    'grid.linewidth': 0.8,
-    'legend.frameon': False,
-    'lines.linewidth': 2,
-    'lines.markersize': 4,
-}
 
 
 @dataclass(frozen=True)
@@ -206,9 +180,9 @@ def render_line_chart(chart: Chart) -> str:
         >>> svg.startswith('<svg') and svg.endswith('</svg>')
         True
     """
-    with _apply_settings(_PAGE_TEXT_COLOR):
+    with apply_chart_settings(PAGE_TEXT_COLOR):
         figure, names = _draw_line_chart(chart)
-        return _render_svg(figure, chart.title, names)
+        return render_figure_svg(figure, chart.title, names)
 
 
 def render_bar_chart(
@@ -228,17 +202,17 @@ def render_bar_chart(
     """
     lengths = [min(max(value, 0.0), max_value) if math.isfinite(value) else 0.0 for value in values]
     texts = [f'{value:.1f}{unit}' if math.isfinite(value) else 'none' for value in values]
-    with _apply_settings(_PAGE_TEXT_COLOR):
-        figure, axes = _build_figure(title, _BAR_CHART_FRAME_PX + len(names) * _BAR_ROW_HEIGHT_PX)
-        bars = axes.barh(range(len(names)), lengths, height=0.6, color=_SERIES_COLORS[0])
+    with apply_chart_settings(PAGE_TEXT_COLOR):
+        figure, axes = build_chart_figure(title, _BAR_CHART_FRAME_PX + len(names) * _BAR_ROW_HEIGHT_PX)
+        bars = axes.barh(range(len(names)), lengths, height=0.6, color=SERIES_COLORS[0])
         for index, bar in enumerate(bars):
-            bar.set_gid(_element_id(index))
+            bar.set_gid(build_element_id(index))
         axes.bar_label(bars, texts, padding=4)
-        axes.set_yticks(range(len(names)), [_quote_math(name) for name in names])
+        axes.set_yticks(range(len(names)), [quote_math(name) for name in names])
         axes.invert_yaxis()  # the first bar on top
         axes.set(xlim=(0, max_value * 1.15), xticks=[])
         axes.spines['bottom'].set_visible(False)
-        return _render_svg(figure, title, names)
+        return render_figure_svg(figure, title, names)
 
 
 def save_svg(svg: str, file: str | Path) -> Path:
@@ -247,7 +221,7 @@ def save_svg(svg: str, file: str | Path) -> Path:
     background = '<rect width="100%" height="100%" fill="#fff"/>'
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{head} color="{_FILE_TEXT_COLOR}">{background}{rest}')
+    path.write_text(f'{head} color="{FILE_TEXT_COLOR}">{background}{rest}')
     return path
 
 
@@ -258,39 +232,14 @@ def save_png(chart: Chart, file: str | Path) -> Path:
         ConfigError: matplotlib is not installed.
     """
     path = Path(file)
-    with _apply_settings(_FILE_TEXT_COLOR):
+    with apply_chart_settings(FILE_TEXT_COLOR):
         figure, _ = _draw_line_chart(chart)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format='png', dpi=_PNG_PX_PER_INCH, facecolor='white')
+        figure.savefig(path, format='png', dpi=PNG_PX_PER_INCH, facecolor='white')
     return path
 
 
 # --- parts of the drawing ---------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _apply_settings(text_color: str) -> Iterator[None]:
-    """Import matplotlib and draw by the settings of this module, whatever the user's own are."""
-    try:
-        import matplotlib
-        import matplotlib.figure
-    except ImportError as error:
-        raise ConfigError(f'charts need matplotlib ({error}); pip install matplotlib') from error
-    keys = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')
-    settings: dict[Any, Any] = {**_SETTINGS, **dict.fromkeys(keys, text_color)}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
-        yield
-
-
-def _build_figure(title: str, height_px: int) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_CHART_WIDTH_PX / _PX_PER_INCH, height_px / _PX_PER_INCH), layout='constrained')
-    axes = figure.add_subplot()
-    axes.set_title(_quote_math(title))
-    return figure, axes
 
 
 def _draw_line_chart(chart: Chart) -> tuple[Figure, list[str]]:
@@ -298,13 +247,13 @@ def _draw_line_chart(chart: Chart) -> tuple[Figure, list[str]]:
     lines = [_drop_undrawable_points(series, chart.log_scale) for series in chart.series]
     lines = [series for series in lines if series.x]
     num_legend_rows = -(-len(lines) // _LEGEND_COLUMNS) if len(lines) > 1 else 0
-    figure, axes = _build_figure(chart.title, _CHART_HEIGHT_PX + num_legend_rows * _LEGEND_ROW_HEIGHT_PX)
+    figure, axes = build_chart_figure(chart.title, _CHART_HEIGHT_PX + num_legend_rows * _LEGEND_ROW_HEIGHT_PX)
     for index, series in enumerate(lines):
-        (line,) = axes.plot(series.x, series.y, color=_SERIES_COLORS[index % len(_SERIES_COLORS)])
+        (line,) = axes.plot(series.x, series.y, color=SERIES_COLORS[index % len(SERIES_COLORS)])
         # The dashes change once all colors are used.
-        line.set_linestyle(_DASH_PATTERNS[index // len(_SERIES_COLORS) % len(_DASH_PATTERNS)])
+        line.set_linestyle(_DASH_PATTERNS[index // len(SERIES_COLORS) % len(_DASH_PATTERNS)])
         line.set_marker('o' if len(series.x) <= _MAX_MARKED_POINTS else 'None')
-        line.set(label=_quote_math(series.name), gid=_element_id(index))
+        line.set(label=quote_math(series.name), gid=build_element_id(index))
     _set_axes(axes, chart)
     if not lines:
         axes.text(0.5, 0.5, 'no data', transform=axes.transAxes, ha='center')
@@ -318,7 +267,7 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     y_label = chart.y_label + (' (log)' if chart.log_scale else '')
-    axes.set(xlabel=_quote_math(chart.x_label), ylabel=_quote_math(y_label))
+    axes.set(xlabel=quote_math(chart.x_label), ylabel=quote_math(y_label))
     if chart.log_scale:
         axes.set_yscale('log')
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -328,38 +277,6 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: _format_tick(value)))
     axes.grid(axis='y')
-
-
-def _render_svg(figure: Figure, title: str, names: Sequence[str]) -> str:
-    """A figure as an SVG element that can stand in a page beside others.
-
-    Args:
-        figure: The figure.
-        title: Its title, for screen readers.
-        names: Names of the elements with an `_element_id`, which browsers show under the mouse.
-    """
-    file = io.StringIO()
-    no_metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-    figure.savefig(file, format='svg', metadata=no_metadata, facecolor='none')
-    svg = file.getvalue()
-    svg = svg[svg.index('<svg ') :].rstrip()
-    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', '').replace('xlink:href', 'href')
-    svg = svg.replace(_PAGE_TEXT_COLOR, 'currentColor')
-    for index, name in enumerate(names):
-        svg = svg.replace(f'<g id="{_element_id(index)}">', f'<g><title>{escape(name)}</title>')
-    # matplotlib counts the other groups in every figure: two charts in a page would have the same ids.
-    svg = re.sub(r'<g id="[^"]*"', '<g', svg)
-    return svg.replace('<svg ', f'<svg role="img" aria-label="{escape(title)}" ', 1)
-
-
-def _element_id(index: int) -> str:
-    """The id of a line or bar in matplotlib's SVG."""
-    return f'chart-element-{index}'
-
-
-def _quote_math(text: str) -> str:
-    """Text as it is, although matplotlib sets text between two dollar signs as a formula."""
-    return text.replace('$', r'\$')
 
 
 def _drop_undrawable_points(series: Series, log_scale: bool) -> Series:

@@ -1,81 +1,31 @@
-"""Measure the scores that the targets of a codec reach.
+"""Experiments on a config, with tables and charts.
 
 poseplug analyze oracle CONFIG [--noise-std A,B,...] [--variant KEY=VALUE[;KEY=VALUE] ...] [--out FILE.svg]
-The targets of the test set are decoded as if a perfect network had predicted them.
+poseplug analyze variants CONFIG --variant NAME:KEY=VALUE[;KEY=VALUE] ... [--steps N] [--seeds N] --out DIR
+Those that train do so with several seeds and equal steps; a run that was stopped is resumed.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
+from importlib import import_module
 
-from poseplug.cli.options import add_config_options, parse_cfg_option
+# name of the analysis -> its module in poseplug/cli/analyses
+_ANALYSES = {
+    'oracle': 'analyze_oracle',
+    'variants': 'analyze_variants',
+}
 
 
 def run(args: argparse.Namespace) -> None:
     args.run(args)
 
 
-def _run_oracle(args: argparse.Namespace) -> None:
-    from poseplug.config.load import load_config
-    from poseplug.files.output_guard import check_dataset_outputs
-    from poseplug.inspect.oracle_noise import sweep_oracle_noise
-
-    variants = args.variant or [()]
-    configs = [load_config(args.config, {**(args.cfg_options or {}), **dict(variant)}) for variant in variants]
-    check_dataset_outputs(configs[0], [args.out])  # before the work
-    names = [', '.join(f'{value}' for _, value in variant) or args.config.stem for variant in variants]
-
-    def print_row(index: int, noise_std: float, values: dict[str, float]) -> None:
-        scores = ', '.join(f'{name} {value:g}' for name, value in values.items())
-        print(f'{names[index]}, noise {noise_std:g}: {scores}', flush=True)
-
-    rows = sweep_oracle_noise(configs, args.noise_std, print_row)
-    if args.out:
-        print(f'written: {_draw_chart(names, args.noise_std, rows, args.out)}')
-
-
-def _draw_chart(names: list[str], noise_stds: list[float], rows: list[list[dict[str, float]]], out: Path) -> Path:
-    """The first metric over the noise, one line per variant."""
-    from poseplug.report.charts import Chart, Series, render_line_chart, save_svg
-
-    metric = next(iter(rows[0][0]))
-    series = []
-    for name, row in zip(names, rows, strict=True):
-        series.append(Series(name, noise_stds, [values.get(metric, 0.0) for values in row]))
-    chart = Chart(f'{metric} of targets with noise', 'standard deviation of the noise in a cell', metric, series)
-    return save_svg(render_line_chart(chart), out)
-
-
-def _parse_floats(text: str) -> list[float]:
-    """Numbers separated by commas."""
-    return [float(part) for part in text.split(',')]
-
-
-def _parse_variant(text: str) -> list[tuple[str, Any]]:
-    """KEY=VALUE pairs separated by semicolons."""
-    return [parse_cfg_option(part.strip()) for part in text.split(';')]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar='oracle')
-    oracle = commands.add_parser('oracle', help="decode the codec's own targets: the best that a network could reach")
-    oracle.add_argument('config', type=Path)
-    oracle.add_argument(
-        '--noise-std',
-        type=_parse_floats,
-        default=[0.0],
-        metavar='A,B,...',
-        help='standard deviations of the noise that is added to every cell (default: 0)',
-    )
-    oracle.add_argument(
-        '--variant',
-        type=_parse_variant,
-        action='append',
-        metavar='KEY=VALUE[;KEY=VALUE]',
-        help='settings of one line of the chart; repeat for more lines',
-    )
-    oracle.set_defaults(run=_run_oracle)
-    oracle.add_argument('--out', type=Path, metavar='FILE.svg', help='draw the first metric over the noise')
-    add_config_options(oracle)
+    commands = parser.add_subparsers(required=True, metavar='|'.join(_ANALYSES))
+    for name, module_name in _ANALYSES.items():
+        module = import_module(f'poseplug.cli.analyses.{module_name}')
+        summary = (module.__doc__ or '').partition('\n')[0].removesuffix('.')
+        command = commands.add_parser(name, help=summary[0].lower() + summary[1:], description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)

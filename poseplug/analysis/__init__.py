@@ -1,0 +1,1 @@
+"""Experiments on a config: variants, seeds and equal steps; tables, figures and verdicts."""

@@ -1,0 +1,103 @@
+"""Options that all analyses with trainings have, and what they print at the end."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poseplug.cli.options import add_config_options, parse_positive_int
+
+if TYPE_CHECKING:
+    from poseplug.analysis.study import StudySettings
+    from poseplug.analysis.study_report import StudyReport
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the config and the options of an analysis that trains.
+
+    Args:
+        parser: of the analysis.
+
+    Returns:
+        The same parser.
+    """
+    parser.add_argument('config', type=Path)
+    parser.add_argument(
+        '--steps', type=parse_positive_int, metavar='N', help="training steps of each run (default: the config's)"
+    )
+    parser.add_argument(
+        '--seeds',
+        type=_parse_seeds,
+        default=(0, 1, 2),
+        metavar='N',
+        help='number of seeds of each variant, or the seeds: 0,1,2 (default: 3)',
+    )
+    parser.add_argument('--metric', help='the score that is compared (default: the first total)')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder of runs, tables and charts; runs are resumed'
+    )
+    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    return add_config_options(parser)
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    """A number of seeds, or seeds separated by commas."""
+    if ',' in text:
+        return tuple(int(part) for part in text.split(',') if part.strip())
+    return tuple(range(parse_positive_int(text)))
+
+
+def create_study_settings(args: argparse.Namespace) -> StudySettings:
+    """Create the settings of an experiment from the options, and check that its folder can be written.
+
+    Args:
+        args: the parsed options.
+    """
+    from poseplug.analysis.study import StudySettings
+    from poseplug.engine.results import create_output_folder
+
+    create_output_folder(args.out, args.out, '--out')
+    return StudySettings(
+        config=args.config,
+        out=args.out,
+        steps=args.steps,
+        seeds=args.seeds,
+        metric=args.metric,
+        options=args.cfg_options or {},
+        device=args.device,
+    )
+
+
+def format_study_command(args: argparse.Namespace, name: str, extra: str = '') -> str:
+    """Format the command line that repeats an experiment.
+
+    Args:
+        args: the parsed options.
+        name: of the analysis.
+        extra: further options, as text.
+    """
+    seeds = len(args.seeds) if tuple(args.seeds) == tuple(range(len(args.seeds))) else ','.join(map(str, args.seeds))
+    words = ['poseplug', 'analyze', name, str(args.config)]
+    words += ['--steps', str(args.steps)] if args.steps else []
+    words += ['--seeds', str(seeds)]
+    words += ['--metric', args.metric] if args.metric else []
+    words += ['--out', str(args.out)]
+    options = [f'{key}={value!r}' for key, value in (args.cfg_options or {}).items()]
+    words += ['--cfg-options', *options] if options else []
+    return ' '.join([shlex.join(words), extra]).strip()
+
+
+def print_study_report(report: StudyReport, out: Path) -> None:
+    """Print an experiment and write its files.
+
+    Args:
+        report: of the experiment.
+        out: the folder of the files.
+    """
+    from poseplug.analysis.study_report import format_study_report, write_study_report
+
+    print(format_study_report(report))
+    files = ', '.join(str(file) for file in write_study_report(report, out))
+    print(f'\nwritten: {files}')
