@@ -71,6 +71,7 @@ setup(
             'weights/README.md',
             'skeletons/data/*.json',
             'cli/templates/*.txt',
+            'deploy/pages/*',
         ],
         'poseplug.configs': ['*/*.py', '_base_/*/*.py'],
     },

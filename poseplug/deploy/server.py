@@ -1,364 +1,269 @@
-"""A web page for trying a model: an image goes to a server on this machine, instances and heatmaps come back.
+"""The web page for trying models: images and videos go to a server on this machine, instances come back.
 
-    GET /            the page (a query is ignored by the server and read by the page)
-    GET /model       JSON: the model, its skeleton with colors, and the names of the samples (`_describe_model`)
-    GET /samples/N   PNG: sample N, from 0
-    POST /predict    the bytes of an image file as the body; JSON (`build_response`)
+    GET  /                        the page (a query is ignored by the server and read by the page)
+    GET  /files/NAME              its styles and scripts
+    GET  /model?model=N           JSON: model N with its skeleton, and what the page offers (`describe_page_model`)
+    GET  /samples/N?model=M       PNG: sample N, from 0
+    POST /predict?model=N         the bytes of an image file; JSON (`build_response`). boxes=x,y,x,y,... are corners of
+                                  boxes in px of the image; heatmaps=0 leaves out all but the keypoints
+    POST /download?formats=A,B    JSON of results; a file, or a ZIP file of several (`pack_image_results`)
+    POST /labels?name=NAME        the bytes of a label file; JSON (`read_label_file`)
+    POST /compare?model=N         JSON of instances and labels; JSON (`compare_with_labels`)
+    POST /videos?model=N&name=    the bytes of a video; JSON: the token of its job
+    GET  /videos/TOKEN?offset=N   JSON: the state of the job and frames (`VideoJob.read_frames`)
+    POST /videos/TOKEN/stop       cancels it
+    GET  /videos/TOKEN/download   its files, as formats=A,B says
 
-A refused request gets the JSON body {"error": MESSAGE}. Nothing that is sent is stored.
+A refused request gets the JSON body {"error": MESSAGE}. Images are not stored; videos are, in a folder for temporary
+files that ends with the server.
 """
 
 from __future__ import annotations
 
-import base64
-import json
+__all__ = ['PredictionServer', 'serve_predictors']
+
 import logging
-import os
 import re
-import secrets
-import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
-import cv2
 import numpy as np
 
-from poseplug.core.errors import ConfigError, ImageError
-from poseplug.core.poses import Poses
-from poseplug.data.synthetic import render_coco_scene, render_lsp_scene
-from poseplug.files.images import read_image_bytes
-from poseplug.files.jsonable import to_json_values
-from poseplug.predict.predictor import Predictor
-from poseplug.predict.result_records import build_result_header
-from poseplug.report.draw import EDGE_COLOR
-from poseplug.report.drawing_style import SIDE_COLORS, Color, keypoint_sides, limb_side
-from poseplug.report.heatmaps import draw_heatmap_strips
+from poseplug.core.errors import ConfigError
+from poseplug.deploy.page_files import CONTENT_TYPES, read_page_file
+from poseplug.deploy.web_content import build_response, describe_page_model, draw_sample_images
+from poseplug.deploy.web_downloads import DOWNLOAD_FORMATS, Download, pack_image_results
+from poseplug.deploy.web_labels import LABEL_SUFFIXES, compare_with_labels, read_label_file
+from poseplug.deploy.web_requests import LOCAL_HOSTS, CheckedRequestHandler, Reply, RequestError, reply_json
+from poseplug.deploy.web_videos import VIDEO_FORMATS, VideoJob, VideoJobs
+from poseplug.files.video_reader import VIDEO_SUFFIXES
+from poseplug.predict.pose_predictor import PosePredictor
+from poseplug.predict.prediction_options import PredictionOptions
 
 _LOGGER = logging.getLogger('poseplug')
 
-LOCAL_HOSTS = ('127.0.0.1', 'localhost')  # addresses that only this machine can reach
 _DEFAULT_PORT = 8000
 _MAX_UPLOAD_BYTES = 32 << 20
-_CONNECTION_TIMEOUT_S = 30  # a connection is closed after so long without a byte
-_DRAIN_TIMEOUT_S = 1  # a refused client counts as finished after so long without a byte
-_MAX_SIDE_PX = 1600  # longer side of the image that the page shows
-_JPEG_QUALITY = 92
-_SAMPLE_SEED = 5
-SAMPLE_INDICES = (0, 3, 8, 13, 5, 9)  # images of the embedded data set; the last one is hard
-_NONCE_PLACEHOLDER = '{{nonce}}'  # stands in the page where its script and its style are allowed
-HEATMAPS_NOTE = 'One row per stage; all keypoints together, then one column per keypoint.'
-_JSON_TYPE, _PNG_TYPE, _HTML_TYPE = 'application/json', 'image/png', 'text/html; charset=utf-8'
-# The page needs nothing but its own script and style, and may connect to this server alone.
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_RESPONSE_HEADERS = {
-    'Cache-Control': 'no-store',
-    'Cross-Origin-Resource-Policy': 'same-origin',
-    'Referrer-Policy': 'no-referrer',
-    'X-Content-Type-Options': 'nosniff',
-}
-
-
-class _RequestError(Exception):
-    """A request that is refused, with its HTTP status."""
-
-    def __init__(self, status: HTTPStatus, message: str):
-        super().__init__(message)
-        self.status = status
-
-
-# --- the content of responses -----------------------------------------------------------------------------------------
-
-
-def _describe_model(predictor: Predictor) -> dict[str, Any]:
-    """The model and its skeleton: the side of each keypoint, `limbs` as two indices and a side, colors by side."""
-    skeleton = predictor.skeleton
-    sides = keypoint_sides(skeleton)
-    limbs = [[int(a), int(b), limb_side(sides[a], sides[b])] for a, b in skeleton.limb_indices]
-    colors = {side: _color_to_hex(color) for side, color in {**SIDE_COLORS, 'edge': EDGE_COLOR}.items()}
-    return build_result_header(predictor) | {
-        'finds_instances': predictor.finds_instances,
-        'sides': sides,
-        'limbs': limbs,
-        'colors': colors,
-    }
-
-
-def build_response(predictor: Predictor, image_bytes: bytes) -> dict[str, Any]:
-    """Predict an image file and build the JSON content of the response.
-
-    The image is turned upright as its EXIF orientation says, and so are the keypoints.
-
-    Args:
-        predictor: of the image.
-        image_bytes: the image file.
-
-    Returns:
-        The content of `results.json` for this image, and `image_url` (the upright image, its longer side at most 1600
-        px), `heatmaps_url` (the heatmaps of the first instance, or None) and `note` (what they show, or why there are
-        none).
-
-    Raises:
-        ImageError: the bytes are no complete image.
-    """
-    image = read_image_bytes(image_bytes, 'the image')
-    (poses,) = predictor([image])
-    heatmaps_url, note = _render_heatmaps(predictor, image, poses)
-    result = {'width': image.shape[1], 'height': image.shape[0], 'instances': poses.to_dicts()}
-    image_url = encode_jpeg_url(shrink_image(image))
-    header = build_result_header(predictor)
-    return header | {'images': [result], 'image_url': image_url, 'heatmaps_url': heatmaps_url, 'note': note}
-
-
-def _render_heatmaps(predictor: Predictor, image: np.ndarray, poses: Poses) -> tuple[str | None, str]:
-    """The heatmaps of the first instance as a data URL and what they show, or None and why there are none."""
-    box, prefix = None, ''
-    if predictor.detector is not None:
-        if poses.boxes is None or not len(poses):
-            return None, 'The detector finds no instance, so there are no heatmaps.'
-        box, prefix = poses.boxes[0], 'Instance 1. '
-    try:
-        heatmap_stages = predictor.predict_heatmaps(image, box, 'xyxy')
-        return encode_jpeg_url(draw_heatmap_strips(heatmap_stages)), f'{prefix}{HEATMAPS_NOTE}'
-    except ConfigError as error:
-        return None, str(error)
-
-
-def draw_sample_images(multi_person: bool) -> list[tuple[str, bytes]]:
-    """Draw the sample images, from the embedded data sets.
-
-    Args:
-        multi_person: draw images of several people.
-
-    Returns:
-        For each image what it shows, and its bytes as PNG.
-    """
-    samples = []
-    for index in SAMPLE_INDICES:
-        if multi_person:
-            scene, _ = render_coco_scene(_SAMPLE_SEED, 1, index)
-        else:
-            scene, _ = render_lsp_scene(_SAMPLE_SEED, index)
-        poses = dict.fromkeys(person.pose_family.replace('_', ' ') for person in scene.persons)
-        samples.append((', '.join(poses), cv2.imencode('.png', scene.image)[1].tobytes()))
-    return samples
-
-
-def shrink_image(image: np.ndarray) -> np.ndarray:
-    """Shrink an image (H, W, 3) whose longer side exceeds 1600 px to that; return any other unchanged."""
-    scale = _MAX_SIDE_PX / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    width, height = (max(1, round(scale * length)) for length in image.shape[1::-1])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def encode_jpeg_url(image: np.ndarray) -> str:
-    """Encode an image (H, W, 3; BGR) as a data URL of a JPEG file."""
-    data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return f'data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}'
-
-
-def _color_to_hex(color: Color) -> str:
-    """A BGR color in CSS notation."""
-    return '#{2:02x}{1:02x}{0:02x}'.format(*color)
-
-
-def _encode_json(content: Mapping[str, Any]) -> bytes:
-    """JSON for browsers: values that are not finite become null."""
-    return json.dumps(to_json_values(content)).encode()
-
-
-# --- the server -------------------------------------------------------------------------------------------------------
+_MAX_VIDEO_BYTES = 1 << 30
+_PAGE_FILES = ('page.css', 'web.js', 'drawing.js')
+_FRAMES_PER_BATCH = 8  # of a video: images are served between two batches
+_VIDEO_SMOOTHER = 'OneEuroSmoother'
 
 
 class PredictionServer(ThreadingHTTPServer):
-    """Serves one predictor, the page and the samples.
+    """Serves predictors, the page and the samples.
 
     On an address of this machine alone a request must name such an address in its Host header, so that no other site
     can point its own name here (DNS rebinding).
 
     Args:
-        predictor: predicts one image at a time, behind a lock.
-        page: HTML file of the page.
+        predictors: of the models that the page offers; one image or batch of frames is predicted at a time.
         host: address to listen on.
         port: 0 lets the system choose one; see `server_port`.
-        max_bytes: larger image files are refused.
+        max_bytes: larger image and label files are refused.
+        max_video_bytes: larger videos are refused.
 
     Raises:
-        ConfigError: the page cannot be read, or the address is not available.
+        ConfigError: there is no predictor, a file of the page is missing, or the address is not available.
     """
 
     def __init__(
         self,
-        predictor: Predictor,
-        page: Path,
+        predictors: Sequence[PosePredictor],
         host: str = LOCAL_HOSTS[0],
         port: int = _DEFAULT_PORT,
         max_bytes: int = _MAX_UPLOAD_BYTES,
+        max_video_bytes: int = _MAX_VIDEO_BYTES,
     ):
-        self.predictor, self.max_bytes, self.is_local = predictor, max_bytes, host in LOCAL_HOSTS
-        self.predict_lock = Lock()  # one image is decoded and predicted at a time
-        try:
-            self.page = page.read_text(encoding='utf-8')
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(f'{page}: {reason}; the page belongs there') from error
-        self.sample_images = draw_sample_images(predictor.finds_instances)
-        sample_names = [name for name, _ in self.sample_images]
-        server_facts = {'samples': sample_names, 'max_bytes': max_bytes, 'host': host, 'local': self.is_local}
-        self.model_json = _encode_json(_describe_model(predictor) | server_facts)
+        if not predictors:
+            raise ConfigError('the page needs at least one model')
+        self.predictors, self.max_bytes, self.max_video_bytes = list(predictors), max_bytes, max_video_bytes
+        self.is_local, self.host = host in LOCAL_HOSTS, host
+        self.predict_lock = Lock()  # one image, or batch of frames, is decoded and predicted at a time
+        self.jobs = VideoJobs(self.predict_lock)
+        self.page, self.page_files = read_page_file('web.html'), {name: read_page_file(name) for name in _PAGE_FILES}
+        kinds = {predictor.finds_instances for predictor in predictors}
+        self.sample_images = {kind: draw_sample_images(kind) for kind in kinds}
         try:
             super().__init__((host, port), _RequestHandler)
         except (OSError, OverflowError) as error:
             raise ConfigError(f'{host}, port {port}: {error}; name another --port or --host') from error
+
+    def describe_page(self, index: int) -> dict[str, Any]:
+        """Describe a model and what the page offers.
+
+        Args:
+            index: of the model.
+        """
+        predictor = self.predictors[index]
+        return describe_page_model(predictor) | {
+            'models': [each.name for each in self.predictors],
+            'samples': [name for name, _ in self.sample_images[predictor.finds_instances]],
+            'max_bytes': self.max_bytes,
+            'max_video_bytes': self.max_video_bytes,
+            'formats': DOWNLOAD_FORMATS,
+            'video_formats': VIDEO_FORMATS,
+            'video_suffixes': VIDEO_SUFFIXES,
+            'label_suffixes': LABEL_SUFFIXES,
+            'host': self.host,
+            'local': self.is_local,
+        }
+
+    def server_close(self) -> None:
+        """Close the server, and remove the videos."""
+        super().server_close()
+        self.jobs.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log a broken connection at debug level: a client that leaves is no error."""
         _LOGGER.debug('%s: the connection broke', client_address, exc_info=True)
 
 
-class _RequestHandler(BaseHTTPRequestHandler):
-    """Handles one request."""
+def _reply_download(download: Download) -> Reply:
+    return Reply('application/octet-stream', download.data, download.name)
+
+
+class _RequestHandler(CheckedRequestHandler):
+    """Handles one request of the page."""
 
     server: PredictionServer
-    server_version, sys_version = 'poseplug', ''
-    timeout = _CONNECTION_TIMEOUT_S
 
-    def do_GET(self) -> None:
-        self._send_reply(self._respond_to_get)
+    # --- GET ----------------------------------------------------------------------------------------------------------
 
-    def do_POST(self) -> None:
-        self._send_reply(self._respond_to_post)
+    def reply_page(self) -> Reply:
+        return Reply(CONTENT_TYPES['.html'], self.server.page.encode())
 
-    def _send_reply(self, build_reply: Callable[[], tuple[str, bytes]]) -> None:
-        """Send what `build_reply` returns, a content type and a body, or the reason of a refusal."""
-        self.nonce = secrets.token_urlsafe(16)
+    def reply_page_file(self, name: str) -> Reply:
+        if name not in self.server.page_files:
+            raise RequestError(HTTPStatus.NOT_FOUND, 'there is nothing here; the page is at /')
+        return Reply(CONTENT_TYPES[Path(name).suffix], self.server.page_files[name].encode())
+
+    def reply_model(self) -> Reply:
+        return reply_json(self.server.describe_page(self._read_model_index()))
+
+    def reply_sample(self, number: str) -> Reply:
+        samples = self.server.sample_images[self._find_predictor().finds_instances]
+        if int(number) >= len(samples):
+            raise RequestError(HTTPStatus.NOT_FOUND, 'there is nothing here; the page is at /')
+        return Reply('image/png', samples[int(number)][1])
+
+    def reply_video_frames(self, token: str) -> Reply:
+        offset = self.query.get('offset', '0')
+        if not re.fullmatch('[0-9]{1,15}', offset):
+            raise RequestError(HTTPStatus.BAD_REQUEST, 'offset is not a number of bytes')
+        return reply_json(self._find_job(token).read_frames(int(offset)))
+
+    def reply_video_download(self, token: str) -> Reply:
+        return _reply_download(self._find_job(token).pack_results(self.read_formats()))
+
+    # --- POST ---------------------------------------------------------------------------------------------------------
+
+    def reply_prediction(self) -> Reply:
+        predictor, boxes, image_bytes = self._find_predictor(), self._read_boxes(), self.read_body('image')
+        draws_heatmaps = self.query.get('heatmaps') != '0'
+        with self.server.predict_lock:
+            return reply_json(build_response(predictor, image_bytes, boxes, draws_heatmaps))
+
+    def reply_image_download(self) -> Reply:
+        skeleton, content = self._find_predictor().skeleton, self.read_json()
+        return _reply_download(pack_image_results(content, skeleton, self.read_formats(), self.read_threshold()))
+
+    def reply_labels(self) -> Reply:
+        return reply_json(read_label_file(self.query.get('name', ''), self.read_body('file')))
+
+    def reply_comparison(self) -> Reply:
+        names, content = self._find_predictor().skeleton.keypoints, self.read_json()
         try:
-            self._check_sender()
-            self._send_body(HTTPStatus.OK, *build_reply())
-        except _RequestError as error:
-            self._send_body(error.status, _JSON_TYPE, _encode_json({'error': str(error)}))
-            self._drain_request()
+            return reply_json(compare_with_labels(content['instances'], content['labels'], names))
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise RequestError(HTTPStatus.BAD_REQUEST, 'these are no instances and labels of this model') from None
 
-    def _check_sender(self) -> None:
-        """Refuse requests from other sites' pages, and those under a name that was pointed here from outside."""
-        host, origin = self.headers.get('Host', ''), self.headers.get('Origin')
-        if self.server.is_local and parse_host_name(host) not in LOCAL_HOSTS:
-            names = ' or '.join(LOCAL_HOSTS)
-            raise _RequestError(HTTPStatus.FORBIDDEN, f'this server answers to {names} and to no other name')
-        if origin is not None and origin.partition('://')[2] != host:
-            raise _RequestError(HTTPStatus.FORBIDDEN, 'this server answers to its own page alone')
-
-    def _respond_to_get(self) -> tuple[str, bytes]:
-        path = urlsplit(self.path).path
-        if path == '/':
-            return _HTML_TYPE, self.server.page.replace(_NONCE_PLACEHOLDER, self.nonce).encode()
-        if path == '/model':
-            return _JSON_TYPE, self.server.model_json
-        for n, (_, image_bytes) in enumerate(self.server.sample_images):
-            if path == f'/samples/{n}':
-                return _PNG_TYPE, image_bytes
-        raise _RequestError(HTTPStatus.NOT_FOUND, 'there is nothing here; the page is at /')
-
-    def _respond_to_post(self) -> tuple[str, bytes]:
-        if urlsplit(self.path).path != '/predict':
-            raise _RequestError(HTTPStatus.NOT_FOUND, 'there is nothing here; images go to /predict')
-        data = self._read_body()
+    def reply_new_video(self) -> Reply:
+        predictor, threshold = self._find_predictor(), self.read_threshold()
+        smoother = {'type': _VIDEO_SMOOTHER} if self.query.get('smooth') == '1' else None
+        settings: dict[str, Any] = {'smoother': smoother, 'save_csv': True, 'threshold': threshold}
+        options = PredictionOptions(batch_size=_FRAMES_PER_BATCH, **settings)
+        job = VideoJob(predictor, self.query.get('name', ''), options)
+        jobs = self.server.jobs
+        jobs.reserve(job)
         try:
-            with self.server.predict_lock:
-                return _JSON_TYPE, _encode_json(build_response(self.server.predictor, data))
-        except ImageError as error:
-            raise _RequestError(HTTPStatus.BAD_REQUEST, str(error)) from None
-        except Exception as error:  # whatever it is, the next image must be served
-            show_trace = bool(os.environ.get('POSEPLUG_TRACE'))
-            _LOGGER.error(
-                'an image of %d bytes failed: %s: %s', len(data), type(error).__name__, error, exc_info=show_trace
-            )
-            message = 'the model failed on this image; the terminal of the server shows the reason'
-            raise _RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, message) from None
+            with open(job.upload, 'wb') as file:
+                self.receive_body(file, self.server.max_video_bytes, 'video')
+        except BaseException:
+            jobs.discard(job)
+            raise
+        jobs.start(job)
+        return reply_json({'token': job.token, 'name': job.title})
 
-    def _read_body(self) -> bytes:
-        """Read the body, as many bytes as the request announces."""
-        length = self.headers.get('Content-Length')
-        if length is None:
-            raise _RequestError(HTTPStatus.LENGTH_REQUIRED, 'the request does not say how many bytes it sends')
-        if not re.fullmatch('[0-9]{1,15}', length):
-            raise _RequestError(HTTPStatus.BAD_REQUEST, 'Content-Length is not a number of bytes')
-        num_bytes, max_bytes = int(length), self.server.max_bytes
-        if num_bytes > max_bytes:
-            message = f'{num_bytes:,} bytes exceed the limit of {max_bytes:,}; make the image smaller'
-            raise _RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-        data = self.rfile.read(num_bytes)
-        if len(data) < num_bytes:
-            message = f'{len(data):,} of {num_bytes:,} bytes arrived; send the image again'
-            raise _RequestError(HTTPStatus.BAD_REQUEST, message)
-        return data
+    def reply_video_stop(self, token: str) -> Reply:
+        self._find_job(token).cancelled.set()
+        return reply_json({})
 
-    def _send_body(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        headers = {
-            'Content-Type': content_type,
-            'Content-Length': str(len(body)),
-            **_RESPONSE_HEADERS,
-            'Content-Security-Policy': _CONTENT_SECURITY_POLICY.format(nonce=self.nonce),
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+    # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _drain_request(self) -> None:
-        """Read what a refused client still sends: closing the connection at once would lose the answer, too."""
-        bytes_left = 4 * self.server.max_bytes
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(_DRAIN_TIMEOUT_S)
-            while bytes_left > 0 and (chunk := self.connection.recv(1 << 16)):
-                bytes_left -= len(chunk)
+    def _read_model_index(self) -> int:
+        text, count = self.query.get('model', '0'), len(self.server.predictors)
+        if not re.fullmatch('[0-9]{1,4}', text) or int(text) >= count:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f'model is the number of a model, from 0 to {count - 1}')
+        return int(text)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        _LOGGER.debug('%s: %r', self.client_address[0], format % args)
+    def _find_predictor(self) -> PosePredictor:
+        return self.server.predictors[self._read_model_index()]
 
+    def _find_job(self, token: str) -> VideoJob:
+        job = self.server.jobs.find(token)
+        if job is None:
+            raise RequestError(HTTPStatus.NOT_FOUND, 'there is no such video any more; send it again')
+        return job
 
-def parse_host_name(host_header: str) -> str:
-    """Parse the name in a Host header, without its port.
+    def _read_boxes(self) -> np.ndarray | None:
+        """The boxes (N, 4) of the query; None without any."""
+        text = self.query.get('boxes')
+        if text is None:
+            return None
+        try:
+            return np.array([float(number) for number in text.split(',')]).reshape(-1, 4)
+        except ValueError:
+            raise RequestError(HTTPStatus.BAD_REQUEST, 'boxes are four numbers each: x,y,x,y') from None
 
-    Returns:
-        The name in lower case; '' for a malformed header.
-
-    Example:
-        >>> parse_host_name('LOCALHOST:8000')
-        'localhost'
-    """
-    try:
-        return urlsplit(f'//{host_header}').hostname or ''
-    except ValueError:
-        return ''
+    get_routes = {
+        '/': reply_page,
+        r'/files/([\w.]+)': reply_page_file,
+        '/model': reply_model,
+        r'/samples/([0-9]{1,3})': reply_sample,
+        r'/videos/([\w-]+)': reply_video_frames,
+        r'/videos/([\w-]+)/download': reply_video_download,
+    }
+    post_routes = {
+        '/predict': reply_prediction,
+        '/download': reply_image_download,
+        '/labels': reply_labels,
+        '/compare': reply_comparison,
+        '/videos': reply_new_video,
+        r'/videos/([\w-]+)/stop': reply_video_stop,
+    }
 
 
-def serve_predictor(predictor: Predictor, page: Path, host: str = LOCAL_HOSTS[0], port: int = _DEFAULT_PORT) -> None:
+def serve_predictors(
+    predictors: Sequence[PosePredictor], host: str = LOCAL_HOSTS[0], port: int = _DEFAULT_PORT
+) -> None:
     """Serve the page until Ctrl-C; on an address that other machines can reach with a warning.
 
     Args:
-        predictor: of the images.
-        page: HTML file of the page.
+        predictors: of the models that the page offers.
         host: address to listen on.
         port: 0 lets the system choose one.
 
     Raises:
-        ConfigError: the page cannot be read, or the address is not available.
+        ConfigError: a file of the page is missing, or the address is not available.
     """
-    with PredictionServer(predictor, page, host, port) as server:
+    with PredictionServer(predictors, host, port) as server:
         if not server.is_local:
             _LOGGER.warning('--host %s: anyone who reaches this machine can use the page, without encryption', host)
-        print(f'{predictor.name} at http://{host}:{server.server_port}/ (Ctrl-C ends it)', flush=True)
+        names = '; '.join(predictor.name for predictor in predictors)
+        print(f'{names} at http://{host}:{server.server_port}/ (Ctrl-C ends it)', flush=True)
         server.serve_forever()

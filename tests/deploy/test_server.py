@@ -1,49 +1,57 @@
 """The server of the web page: its responses are the predictor's, it refuses what it should, and it stays up."""
 
+import argparse
 import base64
+import copy
+import io
 import json
 import logging
 import re
-import runpy
 import socket
-import sys
+import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
-from threading import Thread
+from threading import Event, Thread
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from poseplug.cli.commands.web import _build_predictor as build_page_predictor
+from poseplug.cli.commands.web import split_models
+from poseplug.cli.options import run_command
 from poseplug.core.errors import ConfigError
+from poseplug.deploy import page_files, web_content
 from poseplug.deploy import server as server_module
-from poseplug.deploy.server import (
+from poseplug.deploy.server import PredictionServer
+from poseplug.deploy.web_content import (
     HEATMAPS_NOTE,
-    LOCAL_HOSTS,
     SAMPLE_INDICES,
-    PredictionServer,
     build_response,
     draw_sample_images,
     encode_jpeg_url,
-    parse_host_name,
     shrink_image,
 )
+from poseplug.deploy.web_requests import LOCAL_HOSTS, parse_host_name
 from poseplug.files.images import read_image_bytes
+from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.result_records import build_result_header
+from poseplug.predict.video import predict_video
 from poseplug.report.drawing_style import keypoint_sides
 from poseplug.report.heatmaps import draw_heatmap_strips
-from tests.conftest import ROOT
 
-PAGE = ROOT / 'demo/web.html'
+PAGES = page_files.PAGES_FOLDER
 MAX_BYTES = 200_000
 
 
 @contextmanager
 def run_server(predictor, **options):
     """A server in a thread, on a free port."""
-    with PredictionServer(predictor, PAGE, port=0, **options) as server:
+    with PredictionServer([predictor], port=0, **options) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -227,7 +235,11 @@ def test_fewer_bytes_than_announced_are_refused(server, image_files):
     ('method', 'path'),
     [
         ('GET', '/setup.py'),
-        ('GET', '/demo/web.html'),
+        ('GET', '/files/web.html'),
+        ('GET', '/files/server.py'),
+        ('GET', '/files/../server.py'),
+        ('GET', '/files/%2e%2e/server.py'),
+        ('GET', '/videos/../../etc/passwd'),
         ('GET', '/../setup.py'),
         ('GET', '//etc/passwd'),
         ('GET', '/predict'),
@@ -264,7 +276,7 @@ def test_the_own_page_may_send_images_by_either_name(server, image_files):
 def test_on_another_host_any_name_is_answered(predictor):
     with run_server(predictor, host='0.0.0.0') as server:
         assert send(server, 'GET', '/model', Host='pose.example')[0] == 200
-        assert json.loads(server.model_json)['local'] is False
+        assert json.loads(send(server, 'GET', '/model')[2])['local'] is False
 
 
 @pytest.mark.parametrize(
@@ -287,7 +299,7 @@ def test_after_an_error_in_the_network_the_next_image_is_served(server, predicto
         status, message = send_refused(server, 'POST', '/predict', image_files[0])
     assert status == 500
     assert 'secret' not in message
-    message = f'an image of {len(image_files[0])} bytes failed: RuntimeError: /secret/path: out of memory'
+    message = '/predict failed: RuntimeError: /secret/path: out of memory'
     assert [record.getMessage() for record in caplog.records] == [message]
     assert send(server, 'POST', '/predict', image_files[0])[0] == 200
 
@@ -306,21 +318,27 @@ def test_a_client_that_disconnects_does_not_stop_the_server(server, image_files,
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_allows_its_own_script_alone(server):
+def test_the_page_allows_scripts_and_styles_of_its_server_alone(server):
     status, headers, content = send(server, 'GET', '/?sample=1')
     policy, page = headers['Content-Security-Policy'], content.decode()
-    nonce = policy.partition("script-src 'nonce-")[2].partition("'")[0]
     assert (status, headers['Content-Type']) == (200, 'text/html; charset=utf-8')
-    assert len(nonce) >= 20
-    assert page.count(f'<script nonce="{nonce}">') == page.count('<script') == 1
-    assert page.count(f'<style nonce="{nonce}">') == page.count('<style') == 1
-    assert policy.startswith("default-src 'none';")
+    assert page.count('<script') == page.count('<script type="module" src="/files/') == 1
+    assert '<style' not in page
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert not any(word in policy for word in ('unsafe', '*', 'http'))
-    assert send(server, 'GET', '/')[1]['Content-Security-Policy'] != policy  # a nonce is used once
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_reads_no_text_as_html():
-    text = PAGE.read_text()
+def test_the_files_of_the_page_have_their_types(server):
+    types = {'page.css': 'text/css; charset=utf-8', 'web.js': 'text/javascript; charset=utf-8'}
+    for name, content_type in types.items():
+        status, headers, content = send(server, 'GET', f'/files/{name}')
+        assert (status, headers['Content-Type']) == (200, content_type)
+        assert content == (PAGES / name).read_bytes()
+
+
+@pytest.mark.parametrize('name', sorted(file.name for file in PAGES.iterdir()))
+def test_the_pages_need_nothing_from_elsewhere_and_read_no_text_as_html(name):
+    text = (PAGES / name).read_text()
     namespace = 'http://www.w3.org/2000/svg'
     assert not any(word in text.replace(namespace, '') for word in ('http:', 'https:', '//cdn', '@import', 'url('))
     assert not re.search(r'innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|\sstyle="|\son\w+=', text)
@@ -336,6 +354,7 @@ def test_every_response_forbids_caching_and_content_sniffing(server):
 def test_the_page_gets_the_skeleton_as_it_is_drawn(server, predictor):
     status, _, content = send(server, 'GET', '/model')
     model, skeleton = json.loads(content), predictor.skeleton
+    assert model['models'] == [predictor.name]
     names = model['keypoint_names']
     assert status == 200
     assert names == list(skeleton.keypoints)
@@ -345,10 +364,11 @@ def test_the_page_gets_the_skeleton_as_it_is_drawn(server, predictor):
     assert [side for a, b, side in model['limbs'] if sorted((names[a], names[b])) == thigh] == ['left']
     assert model['colors']['left'] == '#ff9628'  # BGR 40, 150, 255
     assert (model['max_bytes'], model['local'], model['finds_instances']) == (MAX_BYTES, True, False)
+    assert model['accepts_boxes']
 
 
 def test_every_sample_is_an_image_that_can_be_sent(server):
-    names = json.loads(server.model_json)['samples']
+    names = json.loads(send(server, 'GET', '/model')[2])['samples']
     assert len(names) == len(SAMPLE_INDICES)
     for n in range(len(names)):
         status, headers, image_file = send(server, 'GET', f'/samples/{n}')
@@ -357,7 +377,7 @@ def test_every_sample_is_an_image_that_can_be_sent(server):
 
 
 def test_samples_of_several_people_are_other_images(monkeypatch):
-    monkeypatch.setattr(server_module, 'SAMPLE_INDICES', (1,))
+    monkeypatch.setattr(web_content, 'SAMPLE_INDICES', (1,))
     ((_, one_person),), ((_, many_people),) = draw_sample_images(False), draw_sample_images(True)
     assert read_image_bytes(one_person).shape != read_image_bytes(many_people).shape
 
@@ -374,12 +394,15 @@ def test_numbers_that_are_not_finite_reach_the_page_as_null(predictor, image_fil
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_an_unavailable_port_and_a_missing_page_are_errors(server, predictor, tmp_path):
+def test_an_unavailable_port_and_a_missing_page_are_errors(server, predictor, tmp_path, monkeypatch):
     for port in (server.server_port, 70_000):
         with pytest.raises(ConfigError, match=f'127.0.0.1, port {port}: .*; name another --port or --host'):
-            PredictionServer(predictor, PAGE, port=port)
-    with pytest.raises(ConfigError, match='No such file or directory; the page belongs there'):
-        PredictionServer(predictor, tmp_path / 'web.html', port=0)
+            PredictionServer([predictor], port=port)
+    monkeypatch.setattr(page_files, 'PAGES_FOLDER', tmp_path)
+    with pytest.raises(ConfigError, match='web.html: No such file or directory; the file belongs there'):
+        PredictionServer([predictor], port=0)
+    with pytest.raises(ConfigError, match='at least one model'):
+        PredictionServer([], port=0)
 
 
 @pytest.mark.parametrize(('host', 'warns'), [('127.0.0.1', False), ('localhost', False), ('0.0.0.0', True)])
@@ -391,9 +414,202 @@ def test_the_command_serves_until_it_is_stopped_and_warns_on_public_addresses(
 
     monkeypatch.setattr(PredictionServer, 'serve_forever', stop)
     monkeypatch.setattr('poseplug.predict.predictor.Predictor', lambda *_, **__: predictor)
-    monkeypatch.setattr(sys, 'argv', ['web.py', '--port', '0', '--host', host])
     monkeypatch.setattr(logging.getLogger(), 'handlers', logging.getLogger().handlers)
     with pytest.raises(SystemExit, match='130'):
-        runpy.run_path(str(ROOT / 'demo/web.py'), run_name='__main__')
+        run_command('web', 'poseplug web', ['--port', '0', '--host', host])
     assert capsys.readouterr().out.startswith(f'{predictor.name} at http://{host}:')
     assert ('anyone who reaches this machine' in caplog.text) == warns
+
+
+def test_models_are_names_exported_files_and_configs_with_a_checkpoint(tmp_path):
+    texts = ['cpm_lsp_lite', 'a.py', 'a.pth', 'b.onnx', 'hrnet_w32_coco_256x192', 'c.pth']
+    pairs = [('cpm_lsp_lite', None), ('a.py', 'a.pth'), ('b.onnx', None), ('hrnet_w32_coco_256x192', 'c.pth')]
+    assert split_models(texts) == pairs
+    assert split_models([]) == [(None, None)]
+    with pytest.raises(ConfigError, match=r'a.py is no model with weights of its own \(cpm_lsp_lite\).*checkpoint'):
+        split_models(['a.py'])
+
+
+def test_a_detector_is_refused_by_a_single_model_that_finds_instances(predictor, monkeypatch):
+    args = argparse.Namespace(models=['rtmo.onnx'], threads=None, device=None)
+    monkeypatch.setattr(
+        'poseplug.deploy.runtime.ExportedPredictor', lambda *_: SimpleNamespace(name='rtmo', finds_instances=True)
+    )
+    with pytest.raises(ConfigError, match='rtmo finds the instances of an image by itself; leave --detector out'):
+        build_page_predictor(args, len, 'rtmo.onnx', None)
+    assert build_page_predictor(args, None, 'rtmo.onnx', None).name == 'rtmo'
+
+
+# --- boxes, several models, downloads, labels -------------------------------------------------------------------------
+
+
+def test_boxes_of_the_query_are_the_instances(server, predictor, image_files):
+    content = json.loads(send(server, 'POST', '/predict?boxes=5,6,60,70,20,10,80,90', image_files[0])[2])
+    boxes = [[5.0, 6.0, 60.0, 70.0], [20.0, 10.0, 80.0, 90.0]]
+    (poses,) = predictor([image_files[0]], [boxes], box_format='xyxy')
+    assert content['images'][0]['instances'] == poses.to_dicts()
+    assert content['note'].startswith('Instance 1. ')
+
+
+@pytest.mark.parametrize('query', ['boxes=1,2,3', 'boxes=a,b,c,d', 'boxes=1,2,3,4,5', 'model=1', 'model=-1', 'model=x'])
+def test_a_query_that_means_nothing_is_refused(server, image_files, query):
+    assert send_refused(server, 'POST', f'/predict?{query}', image_files[0])[0] == 400
+
+
+def test_an_impossible_box_is_refused_with_the_message_of_the_predictor(server, image_files):
+    status, message = send_refused(server, 'POST', '/predict?boxes=nan,1,2,3', image_files[0])
+    assert status == 400
+    assert 'box' in message
+
+
+def test_without_heatmaps_the_response_has_the_keypoints_alone(server, image_files):
+    content = json.loads(send(server, 'POST', '/predict?heatmaps=0', image_files[0])[2])
+    assert 'image_url' not in content
+    assert len(content['images'][0]['instances']) == 1
+
+
+def test_each_of_several_models_is_described_and_predicts(predictor, image_files):
+    other = copy.copy(predictor)
+    other.name = 'other'
+    other.detector = FixedDetector([[5, 6, 60, 70], [20, 10, 80, 90]])
+    with PredictionServer([predictor, other], port=0) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            models = [json.loads(send(server, 'GET', f'/model?model={n}')[2]) for n in (0, 1)]
+            results = [json.loads(send(server, 'POST', f'/predict?model={n}', image_files[0])[2]) for n in (0, 1)]
+        finally:
+            server.shutdown()
+            thread.join()
+    assert [model['model'] for model in models] == [predictor.name, 'other']
+    assert [model['finds_instances'] for model in models] == [False, True]
+    assert models[0]['models'] == models[1]['models'] == [predictor.name, 'other']
+    assert [len(result['images'][0]['instances']) for result in results] == [1, 2]
+
+
+def test_results_are_downloaded_under_the_name_of_their_image(server, image_files):
+    content = json.loads(send(server, 'POST', '/predict?heatmaps=0', image_files[0])[2])
+    content['images'][0]['file'] = '../../etc/pärt.jpg'
+    body = json.dumps(content).encode()
+    status, headers, file = send(server, 'POST', '/download?formats=json,csv', body)
+    assert (status, headers['Content-Disposition']) == (200, "attachment; filename*=UTF-8''p%C3%A4rt_poses.zip")
+    with zipfile.ZipFile(io.BytesIO(file)) as archive:
+        assert sorted(archive.namelist()) == ['results.csv', 'results.json']
+    assert send_refused(server, 'POST', '/download?formats=png', body)[0] == 400
+    assert send_refused(server, 'POST', '/download?formats=csv', b'[]') == (400, 'what was sent is no JSON object')
+
+
+def test_labels_are_read_and_compared(server, predictor):
+    names = list(predictor.skeleton.keypoints)
+    category = {'id': 1, 'name': 'person', 'keypoints': names}
+    annotation = {'id': 1, 'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 50, 50], 'area': 2500, 'iscrowd': 0}
+    annotation |= {'keypoints': [10, 20, 2] * len(names), 'num_keypoints': len(names)}
+    image = {'id': 1, 'file_name': 'a.jpg', 'width': 64, 'height': 64}
+    coco = {'images': [image], 'annotations': [annotation], 'categories': [category]}
+    labels = json.loads(send(server, 'POST', '/labels?name=labels.json', json.dumps(coco).encode())[2])
+    instances = [{'keypoints': [[13.0, 24.0, 0.5]] * len(names)}]
+    body = json.dumps({'instances': instances, 'labels': labels['images']['a.jpg']}).encode()
+    assert json.loads(send(server, 'POST', '/compare', body)[2])['mean_px'] == 5.0
+    assert send_refused(server, 'POST', '/labels?name=a.py', b'x')[0] == 400
+    assert send_refused(server, 'POST', '/compare', b'{}')[0] == 400
+
+
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def video_file(tmp_path_factory):
+    """A video of five frames."""
+    file = tmp_path_factory.mktemp('video') / 'walk.mp4'
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
+    for n in range(5):
+        writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
+    writer.release()
+    return file.read_bytes()
+
+
+def follow_job(server, token):
+    """The frames and the last response of a job that has ended."""
+    offset, frames = 0, []
+    for _ in range(600):
+        content = json.loads(send(server, 'GET', f'/videos/{token}?offset={offset}')[2])
+        frames += content['frames']
+        if content['state'] not in ('waiting', 'running') and content['offset'] == offset:
+            return frames, content
+        offset = content['offset']
+        time.sleep(0.05)
+    raise AssertionError('the job does not end')
+
+
+def test_a_video_is_predicted_frame_by_frame_and_downloaded(server, predictor, video_file, tmp_path):
+    token = json.loads(send(server, 'POST', '/videos?name=walk.mp4', video_file)[2])['token']
+    frames, last = follow_job(server, token)
+    assert (last['state'], last['error'], last['num_frames']) == ('finished', '', 5)
+    (tmp_path / 'walk.mp4').write_bytes(video_file)
+    predict_video(predictor, tmp_path / 'walk.mp4', tmp_path / 'out', options=PredictionOptions(draw_video=False))
+    assert frames == [json.loads(line) for line in (tmp_path / 'out.jsonl').read_text().splitlines()[1:]]
+    formats = 'video,jsonl,csv,openpose'
+    _, headers, file = send(server, 'GET', f'/videos/{token}/download?formats={formats}')
+    assert headers['Content-Disposition'].endswith('walk_poses.zip')
+    with zipfile.ZipFile(io.BytesIO(file)) as archive:
+        names = archive.namelist()
+    assert {'walk.csv', 'walk.jsonl', 'walk_pose.mp4', 'openpose/walk_000000000004_keypoints.json'} <= set(names)
+    assert len(names) == 8
+    assert send_refused(server, 'GET', f'/videos/{token}/download?formats=gif')[0] == 400
+
+
+@pytest.mark.parametrize(('name', 'data', 'message'), [('a.mp4', b'x' * 100, 'a.mp4'), ('a.mp4', b'', 'a.mp4')])
+def test_bytes_that_are_no_video_fail_with_the_name_of_the_file(server, name, data, message):
+    token = json.loads(send(server, 'POST', f'/videos?name={name}', data, Content_Length=str(len(data)))[2])['token']
+    frames, last = follow_job(server, token)
+    assert (frames, last['state']) == ([], 'failed')
+    assert last['error'].startswith(message)
+    assert send_refused(server, 'GET', f'/videos/{token}/download?formats=csv')[0] == 400
+
+
+def test_a_file_that_is_no_video_by_its_name_and_one_over_the_limit_are_refused(server, predictor):
+    assert send_refused(server, 'POST', '/videos?name=notes.txt', b'x')[0] == 400
+    server.max_video_bytes, limit = 10, server.max_video_bytes
+    try:
+        assert send_refused(server, 'POST', '/videos?name=a.mp4', b'x' * 11)[0] == 413
+    finally:
+        server.max_video_bytes = limit
+    token = json.loads(send(server, 'POST', '/videos?name=a.mp4', b'x')[2])[
+        'token'
+    ]  # the refused one is not in its way
+    assert follow_job(server, token)[1]['state'] == 'failed'
+
+
+def test_a_video_is_stopped_and_another_waits_until_then(server, predictor, video_file, monkeypatch):
+    stream, release = predictor.stream, Event()
+
+    def wait(*args, **settings):
+        release.wait(20)
+        return stream(*args, **settings)
+
+    monkeypatch.setattr(predictor, 'stream', wait)
+    token = json.loads(send(server, 'POST', '/videos?name=walk.mp4', video_file)[2])['token']
+    status, message = send_refused(server, 'POST', '/videos?name=walk.mp4', video_file)
+    assert (status, message[:38]) == (400, 'another video is being predicted; wait')
+    assert send(server, 'POST', f'/videos/{token}/stop', b'', Content_Length='0')[0] == 200
+    release.set()
+    assert follow_job(server, token)[1]['state'] == 'cancelled'
+
+
+def test_the_folders_of_videos_are_removed_with_the_server(predictor, video_file):
+    with run_server(predictor) as server:
+        token = json.loads(send(server, 'POST', '/videos?name=walk.mp4', video_file)[2])['token']
+        follow_job(server, token)
+        upload = server.jobs.find(token).upload
+        assert upload.is_file()
+    assert not upload.parent.exists()
+
+
+def test_the_oldest_folder_makes_room_for_the_next_video(predictor):
+    with run_server(predictor) as server:
+        tokens = []
+        for _ in range(5):
+            tokens.append(json.loads(send(server, 'POST', '/videos?name=a.mp4', b'x')[2])['token'])
+            follow_job(server, tokens[-1])
+        statuses = [send(server, 'GET', f'/videos/{token}')[0] for token in tokens]
+    assert statuses == [404, 200, 200, 200, 200]

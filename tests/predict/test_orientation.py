@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from poseplug.deploy.server import build_response
+from poseplug.deploy.web_content import build_response
 from poseplug.files.images import apply_orientation, read_image
 from poseplug.predict.predictor import Predictor
 

@@ -11,7 +11,7 @@ import torch
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import AnnotationError, CheckpointError, ConfigError, ImageError
-from poseplug.deploy.server import build_response
+from poseplug.deploy.web_content import build_response
 from poseplug.files.weights import load_weights
 from poseplug.models.devices import parse_device
 from poseplug.predict.box_checks import to_number_array

@@ -1,0 +1,118 @@
+"""Try models in the browser.
+
+poseplug web [MODEL ...] [--port N] [--detector FILE.onnx|MODEL]
+A MODEL is the name of an installed one, a config followed by its checkpoint, or a
+file of poseplug export. The page shows the keypoints of images, videos and the
+camera, compares them with labels, and saves them in every format. It is served to
+this machine alone and needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from poseplug.cli.detector_options import add_detector_options, build_optional_detector
+from poseplug.cli.options import parse_count, parse_fraction, parse_positive_int
+
+_EXPORT_SUFFIXES = ('.onnx', '.xml')
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.deploy.server import serve_predictors
+    from poseplug.predict.precision import set_num_threads
+
+    set_num_threads(args.threads)
+    detector = build_optional_detector(args, args.detector_threshold)
+    pairs = split_models(args.models)
+    serve_predictors([_build_predictor(args, detector, *pair) for pair in pairs], args.host, args.port)
+
+
+def split_models(texts: list[str]) -> list[tuple[str | None, str | None]]:
+    """Split the arguments into models and their weights.
+
+    Args:
+        texts: names, exported files, and configs that are each followed by their checkpoint.
+
+    Returns:
+        Model and weights of each; without arguments those of the installed model.
+
+    Raises:
+        ConfigError: a config has no checkpoint behind it.
+
+    Example:
+        >>> split_models(['cpm_lsp_lite', 'cpm.py', 'cpm.pth', 'rtmo.onnx'])
+        [('cpm_lsp_lite', None), ('cpm.py', 'cpm.pth'), ('rtmo.onnx', None)]
+    """
+    from poseplug.core.errors import ConfigError
+    from poseplug.predict.model_loading import list_models
+
+    pairs: list[tuple[str | None, str | None]] = []
+    remaining, installed = list(texts), list_models(with_weights=True)
+    while remaining:
+        model = remaining.pop(0)
+        weights = None
+        if model not in installed and not model.endswith(_EXPORT_SUFFIXES):
+            if not remaining:
+                names = ', '.join(installed)
+                raise ConfigError(
+                    f'{model} is no model with weights of its own ({names}) and no exported file (.onnx, .xml); '
+                    f'write its checkpoint behind it'
+                )
+            weights = remaining.pop(0)
+        pairs.append((model, weights))
+    return pairs or [(None, None)]
+
+
+def _build_predictor(args: argparse.Namespace, detector: Any, model: str | None, weights: str | None) -> Any:
+    """The predictor of a model, with the detector unless it finds instances by itself."""
+    from poseplug.core.errors import ConfigError
+
+    predictor = _load_predictor(args, model, weights)
+    if not predictor.finds_instances:
+        predictor.detector = detector
+    elif detector is not None and len(args.models) == 1:
+        raise ConfigError(f'{predictor.name} finds the instances of an image by itself; leave --detector out')
+    return predictor
+
+
+def _load_predictor(args: argparse.Namespace, model: str | None, weights: str | None) -> Any:
+    if model is not None and model.endswith(_EXPORT_SUFFIXES):
+        from poseplug.deploy.runtime import ExportedPredictor
+
+        return ExportedPredictor(model, 'openvino' if model.endswith('.xml') else 'onnxruntime', args.threads)
+    from poseplug.predict.predictor import Predictor
+
+    return Predictor(model, weights, args.device)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'models',
+        nargs='*',
+        metavar='MODEL',
+        help='a name, CONFIG CHECKPOINT or FILE.onnx; several to choose from (default: the installed one)',
+    )
+    parser.add_argument(
+        '--port', type=parse_count, default=8000, metavar='N', help='0 uses any free port (default: 8000)'
+    )
+    parser.add_argument(
+        '--host', default='127.0.0.1', help='another address lets others in (default: 127.0.0.1, this machine alone)'
+    )
+    parser.add_argument(
+        '--detector',
+        metavar='FILE.onnx|MODEL',
+        help='finds the people of an image, each of whom is predicted',
+    )
+    parser.add_argument(
+        '--detector-threshold',
+        type=parse_fraction,
+        default=0.4,
+        metavar='S',
+        help='minimum score of a box (default: 0.4)',
+    )
+    parser.add_argument(
+        '--threads', type=parse_positive_int, metavar='N', help='of the network (default: the processors allowed)'
+    )
+    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    add_detector_options(parser)
