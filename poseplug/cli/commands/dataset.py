@@ -7,6 +7,7 @@ poseplug dataset prepare synthetic --out DIR [--num-images N] [--format lsp|coco
 poseplug dataset prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--data-root DIR]
 poseplug dataset pack CONFIG --out DIR [--jpeg-quality 95] [--max-resolution 1.0]
 poseplug dataset detect CONFIG|FOLDER --detector FILE.onnx --out detections.json [--score-threshold 0.2]
+poseplug dataset estimate-sigmas LABELS LABELS ... [--out skeleton.json]
 """
 
 from __future__ import annotations
@@ -142,8 +143,24 @@ def _run_detect(args: argparse.Namespace) -> None:
         print(detected_boxes.describe_recall(records, results))
 
 
+def _run_estimate_sigmas(args: argparse.Namespace) -> None:
+    from poseplug.data.sources.label_files import LabelSource
+    from poseplug.files.output_guard import check_outputs
+    from poseplug.inspect.repeated_labels import estimate_sigmas, write_skeleton_with_sigmas
+
+    first = LabelSource(args.labels[0], category=args.category)
+    others = [LabelSource(path, category=args.category, skeleton=first.skeleton) for path in args.labels[1:]]
+    if args.out is not None:
+        check_outputs(args.labels, [args.out])
+    estimate = estimate_sigmas([source.load()[0] for source in (first, *others)], first.skeleton.keypoints)
+    print('\n'.join(estimate.describe()))
+    if args.out is not None:
+        write_skeleton_with_sigmas(first.skeleton, estimate, args.out)
+        print(f'written: {args.out}')
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar='verify | convert | browse | prepare | pack | detect')
+    commands = parser.add_subparsers(required=True, metavar='verify | convert | browse | ...')
     _add_verify_arguments(
         commands.add_parser(
             'verify', help='count and check what a config reads, or labels of any format; exit code 1 on problems'
@@ -160,6 +177,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_detect_arguments(
         commands.add_parser('detect', help="write the boxes of a detector, for tests with bbox_file='detections.json'")
     )
+    _add_sigma_arguments(
+        commands.add_parser('estimate-sigmas', help='estimate the sigmas of keypoints that several people labeled')
+    )
+
+
+def _add_sigma_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'labels', type=Path, nargs='+', metavar='LABELS', help='of the same images: a file or folder per person'
+    )
+    parser.add_argument('--category', metavar='NAME', help='category to read (default: all that have instances)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write a skeleton file (.json) with the sigmas')
+    parser.set_defaults(run=_run_estimate_sigmas)
 
 
 def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:

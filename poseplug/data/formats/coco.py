@@ -76,12 +76,13 @@ class CocoFormat(LabelFormat):
 
 def _find_files(path: Path) -> list[Path]:
     """The COCO files of a folder and its folder 'annotations', or the file itself."""
-    if path.is_dir():
-        layouts = ('*.json', 'annotations/*.json', f'*/{_FOLDER_FILE}')
-        candidates = next(filter(None, (sorted(path.glob(layout)) for layout in layouts)), [])
-    else:
-        candidates = [path] if path.suffix == '.json' else []
-    return [file for file in candidates if _is_coco(read_json(file))]
+    if not path.is_dir():
+        return [path] if path.suffix == '.json' and _is_coco(read_json(path)) else []
+    for layout in ('*.json', 'annotations/*.json', f'*/{_FOLDER_FILE}'):
+        files = [file for file in sorted(path.glob(layout)) if _is_coco(read_json(file))]
+        if files:
+            return files
+    return []
 
 
 def _is_coco(content: Any) -> bool:

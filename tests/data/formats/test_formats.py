@@ -352,3 +352,15 @@ def test_deeplabcut_tables_of_two_scorers_are_refused(tmp_path):
     shutil.copyfile(file, file.with_name('CollectedData_you.csv'))
     with pytest.raises(AnnotationError, match='CollectedData_me.csv, CollectedData_you.csv'):
         read_labels(source)
+
+
+def test_coco_files_are_found_beside_another_json_file_of_the_folder(tmp_path):
+    from poseplug.data.synthetic import write_coco
+
+    root = write_coco(tmp_path / 'coco', num_train=1, num_val=1)
+    (root / 'dataset.json').write_text('{"seed": 0}')
+    assert find_label_format(root).name == 'coco'
+    assert {image['split'] for image in read_labels(root).content['images']} == {
+        'person_keypoints_train2017',
+        'person_keypoints_val2017',
+    }
