@@ -37,7 +37,8 @@ class CPNHeatmap(Heatmap):
 
     Levels are trained on keypoints of visibility `coarse_min_visibility` and above, and the others count as empty
     heatmaps. The refined stage is trained on all labeled keypoints inside the input and on no others; it has the
-    smallest blur. A keypoint whose position is not a finite number counts as outside.
+    smallest blur. Without a refined stage, each kernel size is a stage that is trained like it, as for MSPN and RSN. A
+    keypoint whose position is not a finite number counts as outside.
 
     The published score is value / 255 + 0.5. Here it is divided by 1.5, which changes no order and keeps it within 1.
 
@@ -49,6 +50,7 @@ class CPNHeatmap(Heatmap):
         kernel_sizes: odd sizes of the blurs in cells, one per level of the pyramid.
         reverse_kernels: give the finest level the smallest blur, as the paper means it. The released code gives it the
             largest, against its own intention.
+        refined_stage: whether a refined stage follows the levels; without it, each kernel size is a stage.
         coarse_min_visibility: lowest visibility of the keypoints on which the levels are trained.
         refine: how a peak is refined between the cells; 'second_peak' moves it a quarter of a cell towards the second
             largest cell.
@@ -67,6 +69,7 @@ class CPNHeatmap(Heatmap):
     offset: float = 2.0
     kernel_sizes: tuple[int, ...] = (15, 11, 9, 7)
     reverse_kernels: bool = False
+    refined_stage: bool = True
     coarse_min_visibility: int = 2
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'second_peak'
     smoothing_kernel_size: int | None = 21
@@ -92,11 +95,16 @@ class CPNHeatmap(Heatmap):
 
     def check_stages(self, head_name: str, num_stages: int) -> None:
         num_levels = len(self.kernel_sizes)
-        if num_stages == num_levels + 1:
+        if num_stages == num_levels + self.refined_stage:
             return
         remedy = 'use CPNHead, or another codec'
-        if num_stages > 1:
-            remedy = f'set model.codec.kernel_sizes to {num_stages - 1} sizes'
+        if num_stages > self.refined_stage:
+            remedy = f'set model.codec.kernel_sizes to {num_stages - self.refined_stage} sizes'
+        if not self.refined_stage:
+            raise MismatchError(
+                f'{head_name} predicts {num_stages} stages but CPNHeatmap draws {num_levels}, one for each of its '
+                f'kernel_sizes; {remedy}'
+            )
         raise MismatchError(
             f'{head_name} predicts {num_stages} stages but CPNHeatmap draws {num_levels + 1}, one for each of its '
             f'{num_levels} kernel_sizes and the refined one; {remedy}'
@@ -107,6 +115,9 @@ class CPNHeatmap(Heatmap):
         cells = (keypoints / self.stride).trunc()  # up to a cell before the first one counts as the first
         last = cells.new_tensor(self.grid.size) - 1
         labeled = labeled & ((cells >= 0) & (cells <= last)).all(dim=-1)
+        if not self.refined_stage:
+            all_stages = tuple({'heatmap': self.draw_stage(cells, size, labeled)} for size in self.kernel_sizes)
+            return Targets(all_stages, (self.channel_weights(labeled),) * len(all_stages))
         coarse_mask = labeled & (visible[:, :1] >= self.coarse_min_visibility)
         levels = [(size, coarse_mask) for size in sorted(self.kernel_sizes, reverse=self.reverse_kernels)]
         refined = (min(self.kernel_sizes), labeled)

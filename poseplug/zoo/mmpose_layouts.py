@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.core.errors import CheckpointError
+from poseplug.zoo.multi_stage_names import CORNER_HOURGLASS_RULES, MMPOSE_CPM_RULES, MSPN_RULES
 
 RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replacement); the first match counts
 
@@ -93,6 +94,9 @@ CHECKPOINT_LAYOUTS = (
         r'^backbone\.blocks\.\d+\.mlp\.',
         ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
     ),
+    CheckpointLayout("MMPose's MSPN or RSN", r'^backbone\.multi_stage_(mspn|rsn)\.', MSPN_RULES),
+    CheckpointLayout("MMPose's CPM", r'^backbone\.cpm_stages\.', MMPOSE_CPM_RULES),
+    CheckpointLayout("MMPose's hourglass", r'^backbone\.hourglass_modules\.', CORNER_HOURGLASS_RULES),
     CheckpointLayout("MMPose's RTMO", r'^head\.dcc\.', (*_BACKBONE_RULES, *_RTMO_RULES)),
     CheckpointLayout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*_BACKBONE_RULES, *_SIMCC_HEAD_RULES)),
     CheckpointLayout(
@@ -111,14 +115,11 @@ CHECKPOINT_LAYOUTS = (
         'official',
     ),
 )
-_INCOMPATIBLE_NETWORKS = (
-    ("MMPose's CPM", r'^backbone\.cpm_stages\.', 'CPMTrunk with CPMHead'),
-    ("MMPose's hourglass", r'^backbone\.hourglass_modules\.', 'Hourglass with HourglassHead'),
-)
 _UNSUPPORTED_NETWORKS = (
     ('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),
 )
 IGNORED_NAMES: RenameRules = (
+    (r'backbone\.inters\..+', 'joins two hourglasses; a single one has no use for it'),
     (r'data_preprocessor\..+', "images are normalized by the config's model.input_norm"),
     (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'computed from the settings'),
     (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
@@ -139,11 +140,6 @@ def detect_layout(names: Mapping[str, Any], source: Path | str = 'the file') -> 
     Raises:
         CheckpointError: the layout is unknown, or the file is of a network that poseplug does not have.
     """
-    for network, pattern, our_parts in _INCOMPATIBLE_NETWORKS:
-        if _any_name_matches(names, pattern):
-            raise CheckpointError(
-                f'{source} is of {network}, which is another network than ours; train {our_parts} from scratch'
-            )
     for network, pattern in _UNSUPPORTED_NETWORKS:
         if _any_name_matches(names, pattern):
             raise CheckpointError(f'{source} is of {network}, whose names are not mapped yet')

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from poseplug.codecs.cpn import CPNHeatmap
-from poseplug.core.errors import ConfigError
+from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.skeleton import Skeleton
 
 THREE = Skeleton('three', ('a', 'b', 'c'))
@@ -29,6 +29,18 @@ def test_levels_are_trained_on_visible_keypoints_and_the_refined_stage_on_all_la
         assert targets.stage_field_weights(level) == {}  # an empty map counts
     assert targets.stage_fields(4)['heatmap'].amax((2, 3)).tolist() == [[255, 255, 0]]
     assert targets.stage_field_weights(4)['heatmap'].tolist() == [[1, 1, 0]]
+
+
+def test_without_a_refined_stage_every_kernel_size_is_a_stage_of_all_labeled_keypoints():
+    codec = CPNHeatmap(THREE, (192, 256), kernel_sizes=(11, 9, 7, 5), refined_stage=False)
+    assert stage_widths(codec) == [11, 9, 7, 5]
+    targets = codec.encode(KEYPOINTS, torch.tensor([[[2, 1, 0]]]))
+    for stage in range(4):
+        assert targets.stage_fields(stage)['heatmap'].amax((2, 3)).tolist() == [[255, 255, 0]]
+        assert targets.stage_field_weights(stage)['heatmap'].tolist() == [[1, 1, 0]]
+    codec.check_stages('MSPNHead', 4)
+    with pytest.raises(MismatchError, match='MSPNHead predicts 8 stages but CPNHeatmap draws 4.*kernel_sizes to 8'):
+        codec.check_stages('MSPNHead', 8)
 
 
 @pytest.mark.parametrize(

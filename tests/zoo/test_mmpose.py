@@ -225,8 +225,6 @@ def test_unknown_and_missing_names_and_other_shapes_are_refused(changes, message
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('backbone.cpm_stages.0.0.conv.weight', "MMPose's CPM, which is another network than ours"),
-        ('backbone.hourglass_modules.0.low1.0.conv1.conv.weight', "MMPose's hourglass, which is another network"),
         ('associate_keypoint_heads.0.final_layer.bias', r'ViTPose\+ with its experts, whose names are not mapped yet'),
         ('encoder.weight', r'names \(first: encoder\.weight\) of no known kind; known: MMPose 1\.x'),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,26 @@ def list_images(data_root: Path, num_images: int, num_instances: int) -> list[tu
         image_boxes = np.resize(np.array(boxes[image['id']], np.float32), (num_instances, 4))
         images.append((str(data_root / folder / image['file_name']), image_boxes))
     return images
+
+
+def create_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A weight that follows from its name: activations keep their size, and norms are not as initialized."""
+    numbers = np.array(np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape))
+    if name.endswith('running_var'):
+        numbers = 1 + 0.2 * np.abs(numbers)
+    elif len(shape) >= 2:
+        numbers *= 0.7 * np.sqrt(2 / max(1, np.prod(shape[1:])))
+    else:
+        numbers = 0.1 * numbers + (1 if name.endswith('weight') else 0)
+    return np.asarray(numbers, np.float32)
+
+
+def create_images(size: tuple[int, int]) -> np.ndarray:
+    """(1, 3, H, W) normalized noise of a size (width, height)."""
+    return np.random.default_rng(1).standard_normal((1, 3, size[1], size[0])).astype(np.float32)
+
+
+def sample_numbers(array: np.ndarray, max_count: int = 200) -> list[float]:
+    """At most so many numbers of an array, evenly spaced in memory's order."""
+    flat = array.reshape(-1)
+    return [float(f'{number:.7g}') for number in flat[:: -(-flat.size // max_count)]]

@@ -21,7 +21,7 @@ class CPMTrunk(nn.Module):
     """Large convolutions with 3x3 poolings of stride 2, in several copies side by side.
 
     Every copy reads the image. The first one serves stage 1 of the head, the next ones the later stages. A pooling
-    rounds the size up.
+    rounds the size up. A cell's window begins at its first pixel, or with `center_pooling` one pixel before.
 
     Args:
         num_trunks: Number of copies. 2 is the official network, whose later stages have one in common; as many as
@@ -32,6 +32,7 @@ class CPMTrunk(nn.Module):
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
+        center_pooling: Whether the windows of the poolings are centered on every second pixel, as in MMPose.
 
     Raises:
         ConfigError: `channels` and `kernel_sizes` differ in length.
@@ -46,6 +47,7 @@ class CPMTrunk(nn.Module):
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
         init_std: float | None = 0.01,
+        center_pooling: bool = False,
     ):
         super().__init__()
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
@@ -53,18 +55,23 @@ class CPMTrunk(nn.Module):
             raise ConfigError(
                 f'CPMTrunk needs one kernel size per layer; got channels={channels}, kernel_sizes={kernel_sizes}'
             )
-        self.trunks = nn.ModuleList(self._build_trunk(channels, kernel_sizes, layers) for _ in range(num_trunks))
+        self.trunks = nn.ModuleList(
+            self._build_trunk(channels, kernel_sizes, layers, center_pooling) for _ in range(num_trunks)
+        )
         self.out_channels = (channels[-1],) * num_trunks
         self.strides = (2 ** len(channels),) * num_trunks
         init_convolutions(self, init_std)
 
     @staticmethod
-    def _build_trunk(channels: Sequence[int], kernel_sizes: Sequence[int], layers: LayerBuilder) -> nn.Sequential:
+    def _build_trunk(
+        channels: Sequence[int], kernel_sizes: Sequence[int], layers: LayerBuilder, center_pooling: bool
+    ) -> nn.Sequential:
+        padding = 1 if center_pooling else 0
         trunk: list[nn.Module] = []
         for in_channels, out_channels, kernel_size in zip((3, *channels), channels, kernel_sizes, strict=False):
             trunk.append(conv_block(in_channels, out_channels, kernel_size, layers.norm_name, layers=layers))
-            # Rounded up: 368 px become 184, 92 and 46 cells.
-            trunk.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+            # Rounded up, with padding too: 368 px become 184, 92 and 46 cells.
+            trunk.append(nn.MaxPool2d(3, 2, padding, ceil_mode=not center_pooling))
         return nn.Sequential(*trunk)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

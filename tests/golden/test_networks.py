@@ -1,0 +1,83 @@
+"""Small networks of every family against the outputs of MMPose 1.3.2 in networks/, by the same weights.
+
+`tools/compare/save_networks.py` writes the numbers. The weights follow from MMPose's names of them, and are converted
+by `poseplug.zoo.mmpose`, as a published checkpoint would be.
+"""
+
+import gzip
+import json
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from poseplug.config.build import build_model
+from poseplug.zoo.mmpose import convert_state_dict
+
+FOLDER = Path(__file__).parent / 'networks'
+INPUTS = run_path(str(Path(__file__).parents[2] / 'tools/compare/inputs.py'))
+TOLERANCE = 1e-5  # of the largest output
+BN = dict(type='BN')
+PYRAMID = dict(num_stages=2, unit_channels=16, num_blocks=(1, 1, 1, 2))
+MSRA = dict(type='MSRAHeatmap')
+# name -> the parts of the same network here
+NETWORKS: dict[str, dict[str, Any]] = {
+    'cpm': dict(
+        backbone=dict(type='CPMTrunk', norm_cfg=BN, center_pooling=True),
+        head=dict(
+            type='CPMHead',
+            num_stages=3,
+            first_layers=((5, 32), (9, 512), (1, 512)),
+            context_layers=((11, 16), (11, 16), (11, 16), (1, 16)),
+            heatmaps_first=True,
+            center_map='none',
+            norm_cfg=BN,
+        ),
+        codec=dict(type='MSRAHeatmap', stride=8),
+    ),
+    'corner_hourglass': dict(
+        backbone=dict(type='CornerHourglass', channels=(256, 16, 24), num_blocks=(2, 2, 4), feat_channels=16),
+        head=dict(type='HeatmapHead'),
+        codec=MSRA,
+    ),
+    'mspn': dict(backbone=dict(type='MSPN', **PYRAMID), head=dict(type='MSPNHead'), codec=MSRA),
+    'rsn': dict(backbone=dict(type='RSN', **PYRAMID), head=dict(type='MSPNHead'), codec=MSRA),
+}
+
+
+def build_network(name: str, input_size: tuple[int, int]) -> Any:
+    """The model of a name, with initial weights."""
+    parts = dict(NETWORKS[name])
+    codec = dict(input_size=input_size, **parts.pop('codec'))
+    model = dict(type='TopDown', loss=dict(type='MeanSquaredError'), codec=codec) | parts
+    return build_model(dict(skeleton='coco', model=model)).eval()
+
+
+def run_parts(network: Any, images: torch.Tensor) -> list[torch.Tensor]:
+    """Every tensor of every stage."""
+    features = network.backbone(images)
+    if network.neck is not None:
+        features = network.neck(features)
+    return [field for stage in network.head(features) for field in stage.values()]
+
+
+def test_every_family_has_a_file():
+    assert {file.name.removesuffix('.json.gz') for file in FOLDER.glob('*.json.gz')} == {*NETWORKS}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_network_with_converted_weights_has_mmposes_outputs(name):
+    golden = json.loads(gzip.decompress((FOLDER / f'{name}.json.gz').read_bytes()))
+    model = build_network(name, tuple(golden['input_size']))
+    weights = {key: torch.from_numpy(INPUTS['create_weight'](key, shape)) for key, shape in golden['shapes'].items()}
+    state, _ = convert_state_dict(model, weights, name)
+    model.load_state_dict(state)
+    with torch.no_grad():
+        outputs = run_parts(model.network, torch.from_numpy(INPUTS['create_images'](golden['input_size'])))
+    for output, expected in zip(outputs, golden['outputs'], strict=True):
+        assert [*output.shape] == expected['shape']
+        numbers = np.array(INPUTS['sample_numbers'](output.numpy()))
+        assert np.abs(numbers - expected['numbers']).max() <= TOLERANCE * np.abs(expected['numbers']).max()

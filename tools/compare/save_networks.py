@@ -1,0 +1,110 @@
+"""Save outputs of small networks of MMPose: python save_networks.py tests/golden/networks [NAMES...].
+
+Runs under the other environment's Python (docs/lab/benchmark.md). Each network has few channels and weights that follow
+from their names. OUT receives NAME.json.gz: the names and shapes of the weights, and a sample of every output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import stand_ins
+
+stand_ins.install_stand_ins()
+
+import mmpose.models  # noqa: E402, F401  registers the parts; cannot be imported before the stand-ins
+import torch  # noqa: E402
+from inputs import create_images, create_weight, sample_numbers  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from mmpose.registry import MODELS  # noqa: E402
+
+NORM = dict(type='BN')
+MSE = dict(type='KeypointMSELoss', use_target_weight=True)
+SMALL = dict(input_size=(48, 64), heatmap_size=(12, 16))
+MSRA = dict(type='MSRAHeatmap', sigma=2, **SMALL)
+PYRAMID = dict(unit_channels=16, num_stages=2, num_units=4, norm_cfg=NORM)
+MSPN_HEAD = dict(
+    type='MSPNHead',
+    out_shape=(16, 12),
+    out_channels=17,
+    loss=[MSE] * 8,
+    level_indices=[0, 1, 2, 3, 1, 2, 3, 4],
+    decoder=dict(type='MegviiHeatmap', kernel_size=5, **SMALL),
+    **PYRAMID,
+)
+CPM_HEAD = dict(type='CPMHead', out_channels=17, deconv_out_channels=None, loss=MSE, decoder=MSRA)
+# name -> the input (width, height) and the parts
+NETWORKS: dict[str, dict[str, Any]] = {
+    'mspn': dict(size=(48, 64), backbone=dict(type='MSPN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
+    'cpm': dict(
+        size=(48, 64),
+        backbone=dict(type='CPM', in_channels=3, out_channels=17, feat_channels=16, num_stages=3),
+        head=dict(in_channels=17, num_stages=3, final_layer=None, **CPM_HEAD),
+    ),
+    'corner_hourglass': dict(
+        size=(64, 128),
+        backbone=dict(
+            type='HourglassNet',
+            num_stacks=1,
+            downsample_times=2,
+            stage_channels=(256, 16, 24),
+            stage_blocks=(2, 2, 4),
+            feat_channel=16,
+        ),
+        head=dict(in_channels=16, num_stages=1, **CPM_HEAD),
+    ),
+    'rsn': dict(size=(48, 64), backbone=dict(type='RSN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
+}
+
+
+def build_network(spec: dict[str, Any]) -> torch.nn.ModuleDict:
+    """The parts of a network, with weights that follow from their names."""
+    parts = {name: MODELS.build(dict(spec[name])) for name in ('backbone', 'neck', 'head') if name in spec}
+    network = torch.nn.ModuleDict(parts).eval()
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.from_numpy(create_weight(name, tuple(value.shape))))
+    return network
+
+
+def list_tensors(output: Any) -> list[torch.Tensor]:
+    """The tensors of a network's output, in order."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    return [tensor for part in output for tensor in list_tensors(part)]
+
+
+def save_network(name: str, out: Path) -> None:
+    """Write the names and shapes of the weights, and a sample of the outputs."""
+    network = build_network(NETWORKS[name])
+    size = NETWORKS[name]['size']
+    with torch.no_grad():
+        output: Any = torch.from_numpy(create_images(size))
+        for part in network.values():
+            output = part(output)
+    outputs = [dict(shape=[*t.shape], numbers=sample_numbers(t.numpy())) for t in list_tensors(output)]
+    shapes = {key: [*value.shape] for key, value in network.state_dict().items()}
+    content = json.dumps(dict(input_size=size, shapes=shapes, outputs=outputs)).encode()
+    (out / f'{name}.json.gz').write_bytes(gzip.compress(content, mtime=0))
+    print(name, len(shapes), [(o['shape'], f'{max(map(abs, o["numbers"])):.3g}') for o in outputs])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('names', nargs='*', default=[], metavar='NAME', help=f'networks: {", ".join(NETWORKS)}')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    init_default_scope('mmpose')
+    torch.set_num_threads(1)
+    for name in args.names or NETWORKS:
+        save_network(name, args.out)
+
+
+if __name__ == '__main__':
+    main()
