@@ -61,6 +61,7 @@ PAF_STAGES_HEAD = dict(
     num_blocks=2,
     limb_field='first',
 )
+PVT = dict(embed_dims=(4, 8, 8, 16), depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 4), drop_path_rate=0.0)
 SETTINGS = {
     'CPMHeatmap': dict(input_size=(96, 64)),
     'CPNHeatmap': dict(input_size=(64, 48), kernel_sizes=(7, 5), smoothing_kernel_size=5, coarse_min_visibility=1),
@@ -80,12 +81,18 @@ SETTINGS = {
     'CPMVGGTrunk': dict(vgg_channels=(4, 4, 6, 6), extra_channels=(5,), norm_cfg=dict(type='BN'), init_std=None),
     'CornerHourglass': dict(num_stacks=2, channels=(8, 8, 12), num_blocks=(1, 2, 1), stem_channels=4, feat_channels=8),
     'CSPNeXt': dict(widen_factor=0.125, deepen_factor=0.33),
+    'HRFormer': dict(width=4, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32), drop_path_rate=0.0),
     'HRNet': dict(width=4, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32)),
     'MobileNetV1': dict(widen_factor=0.25, out_strides=(4, 8, 16), num_dilated=2),
     'MobileNetV2': dict(widen_factor=0.25),
     'MSPN': dict(num_stages=2, unit_channels=8, num_blocks=(1, 1, 1, 1), base_channels=4),
+    'PyramidVisionTransformer': PVT,
+    'PyramidVisionTransformerV2': PVT,
     'ResNet': dict(depth=18, base_channels=4),
     'RSN': dict(num_stages=2, unit_channels=8, num_blocks=(1, 1, 1, 1), num_steps=3, base_channels=4),
+    'SwinTransformer': dict(
+        embed_dim=8, depths=(2, 1, 2, 1), num_heads=(1, 2, 2, 4), window_size=3, drop_path_rate=0.0
+    ),
     'TimmBackbone': dict(name='small'),
     'ViT': dict(embed_dim=16, depth=2, num_heads=2, drop_path_rate=0.0),
     'Hourglass': dict(num_stacks=2, channels=8, depth=2),

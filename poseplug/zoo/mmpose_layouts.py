@@ -12,6 +12,13 @@ from typing import Any
 
 from poseplug.core.errors import CheckpointError
 from poseplug.zoo.multi_stage_names import CORNER_HOURGLASS_RULES, MMPOSE_CPM_RULES, MSPN_RULES
+from poseplug.zoo.transformer_names import (
+    HRFORMER_RULES,
+    PVT_RULES,
+    PVT_V2_RULES,
+    SWIN_RULES,
+    TRANSFORMER_IGNORED_NAMES,
+)
 
 RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replacement); the first match counts
 
@@ -97,6 +104,18 @@ CHECKPOINT_LAYOUTS = (
     CheckpointLayout("MMPose's MSPN or RSN", r'^backbone\.multi_stage_(mspn|rsn)\.', MSPN_RULES),
     CheckpointLayout("MMPose's CPM", r'^backbone\.cpm_stages\.', MMPOSE_CPM_RULES),
     CheckpointLayout("MMPose's hourglass", r'^backbone\.hourglass_modules\.', CORNER_HOURGLASS_RULES),
+    CheckpointLayout(
+        "MMPose's Swin", r'^backbone\.stages\.\d+\.blocks\.\d+\.attn\.w_msa\.', (*SWIN_RULES, *_HEATMAP_HEAD_RULES)
+    ),
+    CheckpointLayout(
+        "MMPose's HRFormer",
+        r'^backbone\.stage\d\.\d\.branches\.\d\.\d\.attn\.',
+        (*HRFORMER_RULES, *_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+    ),
+    CheckpointLayout("MMPose's PVT", r'^backbone\.layers\.0\.1\.0\.pos_embed', (*PVT_RULES, *_HEATMAP_HEAD_RULES)),
+    CheckpointLayout(
+        "MMPose's PVT v2", r'^backbone\.layers\.0\.1\.0\.attn\.attn\.', (*PVT_V2_RULES, *_HEATMAP_HEAD_RULES)
+    ),
     CheckpointLayout("MMPose's RTMO", r'^head\.dcc\.', (*_BACKBONE_RULES, *_RTMO_RULES)),
     CheckpointLayout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*_BACKBONE_RULES, *_SIMCC_HEAD_RULES)),
     CheckpointLayout(
@@ -122,6 +141,7 @@ IGNORED_NAMES: RenameRules = (
     (r'backbone\.inters\..+', 'joins two hourglasses; a single one has no use for it'),
     (r'data_preprocessor\..+', "images are normalized by the config's model.input_norm"),
     (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'computed from the settings'),
+    *TRANSFORMER_IGNORED_NAMES,
     (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
 )
 

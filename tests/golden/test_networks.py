@@ -23,6 +23,8 @@ TOLERANCE = 1e-5  # of the largest output
 BN = dict(type='BN')
 PYRAMID = dict(num_stages=2, unit_channels=16, num_blocks=(1, 1, 1, 2))
 MSRA = dict(type='MSRAHeatmap')
+PVT = dict(embed_dims=(8, 16, 40, 64), depths=(2, 1, 2, 1), num_heads=(1, 2, 5, 8))
+DECONVS = dict(type='DeconvHead', deconv_out_channels=16)
 # name -> the parts of the same network here
 NETWORKS: dict[str, dict[str, Any]] = {
     'cpm': dict(
@@ -41,6 +43,18 @@ NETWORKS: dict[str, dict[str, Any]] = {
     'corner_hourglass': dict(
         backbone=dict(type='CornerHourglass', channels=(256, 16, 24), num_blocks=(2, 2, 4), feat_channels=16),
         head=dict(type='HeatmapHead'),
+        codec=MSRA,
+    ),
+    'hrformer': dict(
+        backbone=dict(type='HRFormer', width=8, num_modules=(1, 1, 2)), head=dict(type='HeatmapHead'), codec=MSRA
+    ),
+    'pvt': dict(backbone=dict(type='PyramidVisionTransformer', **PVT), head=DECONVS, codec=MSRA),
+    'pvt_v2': dict(backbone=dict(type='PyramidVisionTransformerV2', **PVT), head=DECONVS, codec=MSRA),
+    'swin': dict(
+        backbone=dict(
+            type='SwinTransformer', embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4), out_strides=(32,)
+        ),
+        head=DECONVS,
         codec=MSRA,
     ),
     'mspn': dict(backbone=dict(type='MSPN', **PYRAMID), head=dict(type='MSPNHead'), codec=MSRA),

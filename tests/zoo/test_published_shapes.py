@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 SHAPES = Path(os.environ.get('POSEPLUG_GOLDEN', ROOT.parent / 'shared/golden')).parent / 'zoo/mmpose_shapes.json.gz'
 COCO = 'configs/body_2d_keypoint/topdown_heatmap/coco/td-hm_'
 MPII = 'configs/body_2d_keypoint/topdown_heatmap/mpii/td-hm_'
+SIZE_384 = {'model.codec.input_size': (288, 384)}
 # MMPose's config -> the config here, and what changes in its model
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     COCO + 'mspn50_8xb32-210e_coco-256x192': ('mspn/mspn50_coco_256x192', {}),
@@ -28,8 +29,19 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     COCO + 'rsn18_8xb32-210e_coco-256x192': ('rsn/rsn18_coco_256x192', {}),
     COCO + 'rsn50_8xb32-210e_coco-256x192': ('rsn/rsn50_coco_256x192', {}),
     COCO + 'cpm_8xb64-210e_coco-256x192': ('cpm/cpm_mmpose_coco_256x192', {}),
-    COCO + 'cpm_8xb32-210e_coco-384x288': ('cpm/cpm_mmpose_coco_256x192', {'model.codec.input_size': (288, 384)}),
+    COCO + 'cpm_8xb32-210e_coco-384x288': ('cpm/cpm_mmpose_coco_256x192', SIZE_384),
     COCO + 'hourglass52_8xb32-210e_coco-256x256': ('corner_hourglass/corner_hourglass_coco_256', {}),
+    COCO + 'swin-t-p4-w7_8xb32-210e_coco-256x192': ('swin/swin_t_coco_256x192', {}),
+    COCO + 'swin-b-p4-w7_8xb32-210e_coco-256x192': ('swin/swin_b_coco_256x192', {}),
+    COCO + 'swin-b-p4-w7_8xb32-210e_coco-384x288': ('swin/swin_b_coco_384x288', {}),
+    COCO + 'swin-l-p4-w7_8xb32-210e_coco-256x192': ('swin/swin_l_coco_256x192', {}),
+    COCO + 'swin-l-p4-w7_8xb32-210e_coco-384x288': ('swin/swin_l_coco_256x192', SIZE_384),
+    COCO + 'hrformer-small_8xb32-210e_coco-256x192': ('hrformer/hrformer_s_coco_256x192', {}),
+    COCO + 'hrformer-small_8xb32-210e_coco-384x288': ('hrformer/hrformer_s_coco_256x192', SIZE_384),
+    COCO + 'hrformer-base_8xb32-210e_coco-256x192': ('hrformer/hrformer_b_coco_256x192', {}),
+    COCO + 'hrformer-base_8xb32-210e_coco-384x288': ('hrformer/hrformer_b_coco_256x192', SIZE_384),
+    COCO + 'pvt-s_8xb64-210e_coco-256x192': ('pvt/pvt_s_coco_256x192', {}),
+    COCO + 'pvtv2-b2_8xb64-210e_coco-256x192': ('pvt/pvtv2_b2_coco_256x192', {}),
     MPII + 'cpm_8xb64-210e_mpii-368x368': ('cpm/cpm_mmpose_mpii_368', {}),
     MPII + 'hourglass52_8xb64-210e_mpii-256x256': ('corner_hourglass/corner_hourglass_mpii_256', {}),
 }

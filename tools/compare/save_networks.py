@@ -37,6 +37,38 @@ MSPN_HEAD = dict(
     **PYRAMID,
 )
 CPM_HEAD = dict(type='CPMHead', out_channels=17, deconv_out_channels=None, loss=MSE, decoder=MSRA)
+HEATMAP_HEAD = dict(
+    type='HeatmapHead', in_channels=8, out_channels=17, deconv_out_channels=None, loss=MSE, decoder=MSRA
+)
+DECONV_HEAD = {**HEATMAP_HEAD, 'deconv_out_channels': (16, 16, 16)}
+PVT = dict(embed_dims=8, num_layers=[2, 1, 2, 1], num_heads=[1, 2, 5, 8])
+
+
+def create_hrformer_stage(num_branches: int, num_modules: int) -> dict[str, Any]:
+    """The settings of one stage of HRFormer, with 8 channels in the finest branch."""
+    return dict(
+        num_modules=num_modules,
+        num_branches=num_branches,
+        block='HRFORMERBLOCK',
+        num_blocks=(2,) * num_branches,
+        num_channels=tuple(8 * 2**i for i in range(num_branches)),
+        num_heads=tuple(2**i for i in range(num_branches)),
+        mlp_ratios=(4,) * num_branches,
+        window_sizes=(7,) * num_branches,
+    )
+
+
+FIRST_STAGE = dict(
+    num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(2,), num_channels=(64,), num_heads=[2]
+)
+HRFORMER = dict(
+    drop_path_rate=0.1,
+    with_rpe=True,
+    stage1={**FIRST_STAGE, 'num_mlp_ratios': [4]},
+    stage2=create_hrformer_stage(2, 1),
+    stage3=create_hrformer_stage(3, 1),
+    stage4=create_hrformer_stage(4, 2),
+)
 # name -> the input (width, height) and the parts
 NETWORKS: dict[str, dict[str, Any]] = {
     'mspn': dict(size=(48, 64), backbone=dict(type='MSPN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
@@ -56,6 +88,29 @@ NETWORKS: dict[str, dict[str, Any]] = {
             feat_channel=16,
         ),
         head=dict(in_channels=16, num_stages=1, **CPM_HEAD),
+    ),
+    'hrformer': dict(size=(96, 128), backbone=dict(type='HRFormer', extra=HRFORMER, norm_cfg=NORM), head=HEATMAP_HEAD),
+    'pvt': dict(
+        size=(64, 128),
+        backbone=dict(type='mmdet.PyramidVisionTransformer', **PVT),
+        head={**DECONV_HEAD, 'in_channels': 64},
+    ),
+    'pvt_v2': dict(
+        size=(64, 128),
+        backbone=dict(type='mmdet.PyramidVisionTransformerV2', **PVT),
+        head={**DECONV_HEAD, 'in_channels': 64},
+    ),
+    'swin': dict(
+        size=(96, 128),
+        backbone=dict(
+            type='SwinTransformer',
+            embed_dims=8,
+            depths=[2, 2, 2, 2],
+            num_heads=[1, 2, 2, 4],
+            window_size=7,
+            out_indices=[3],
+        ),
+        head={**DECONV_HEAD, 'in_channels': 64},
     ),
     'rsn': dict(size=(48, 64), backbone=dict(type='RSN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
 }

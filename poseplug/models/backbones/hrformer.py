@@ -1,0 +1,265 @@
+"""HRFormer: an HRNet whose blocks are transformers (Yuan et al. 2021, arXiv:2110.09408)."""
+
+from __future__ import annotations
+
+__all__ = ['HRFormer']
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poseplug.core.errors import ConfigError
+from poseplug.models.backbones.hrnet import HRTransition
+from poseplug.models.layers.attention import GridSize, drop_path
+from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
+from poseplug.models.layers.conv import Bottleneck, check_strides, conv_block, init_convolutions, residual_blocks
+from poseplug.models.layers.window_attention import WindowAttention
+from poseplug.registry import MODELS
+
+_STRIDES = (4, 8, 16, 32)
+_STEM_CHANNELS = 64
+_NUM_BOTTLENECKS = 2  # of the first stage
+_NORM_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class HRFormerBlockSettings:
+    """What all blocks of a network have in common.
+
+    Attributes:
+        num_heads: Number of heads of the finest branch; branch i has 2^i times as many.
+        window_size: Side of a window in cells.
+        mlp_ratio: Channels inside the feed-forward layers, as a multiple of the branch's channels.
+    """
+
+    num_heads: int
+    window_size: int
+    mlp_ratio: int
+
+
+@MODELS.register_module()
+class HRFormer(nn.Module):
+    """Branches at strides 4, 8, 16 and 32, of attention in windows and feed-forward layers with a 3x3 convolution.
+
+    Args:
+        width: Channels of the finest branch; the others have 2, 4 and 8 times as many. Small: 32, base: 78.
+        num_heads: Number of heads of the finest branch; the others have 2, 4 and 8 times as many. Small: 1, base: 2.
+        out_strides: Strides of the returned feature maps, finest first. The last module computes these alone.
+        num_modules: Number of modules in the stages of two, three and four branches.
+        num_blocks: Number of blocks of a branch in every module.
+        window_size: Side of a window in cells.
+        mlp_ratio: Channels inside the feed-forward layers, as a multiple of the branch's channels.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0 in the first. Small: 0.1, base:
+            0.2.
+        norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default. Those of the
+            cells are layer norms.
+        act_cfg: Config of the activations of convolutions, such as `dict(type='SiLU')`; ReLU by default, and GELU in
+            the feed-forward layers.
+        conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
+
+    Raises:
+        ConfigError: `num_modules` has not three positive values, heads do not divide the channels, or `out_strides`
+            has a stride that there is not.
+    """
+
+    def __init__(
+        self,
+        width: int = 32,
+        num_heads: int = 1,
+        out_strides: Sequence[int] = (4,),
+        num_modules: Sequence[int] = (1, 4, 2),
+        num_blocks: int = 2,
+        window_size: int = 7,
+        mlp_ratio: int = 4,
+        drop_path_rate: float = 0.1,
+        norm_cfg: LayerConfig | None = None,
+        act_cfg: LayerConfig | None = None,
+        conv_cfg: LayerConfig | None = None,
+    ):
+        super().__init__()
+        layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
+        if len(num_modules) != 3 or min(num_modules) < 1 or width % num_heads:
+            raise ConfigError(
+                f'HRFormer: num_modules is the number of modules of each of three stages, at least one, and num_heads '
+                f'divides the width; got {num_modules=}, {num_heads=}, {width=}'
+            )
+        self.strides = check_strides('HRFormer', out_strides, _STRIDES)
+        self.out_channels = tuple(s // _STRIDES[0] * width for s in self.strides)
+        self.conv1 = layers.build_conv(3, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn1 = layers.build_norm(_STEM_CHANNELS)
+        self.conv2 = layers.build_conv(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
+        self.bn2 = layers.build_norm(_STEM_CHANNELS)
+        self.relu = layers.build_activation()
+        self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, _NUM_BOTTLENECKS, layers=layers)
+        # The last module computes the requested branches alone: weights of others would have no gradient.
+        last_branches = [_STRIDES.index(s) for s in self.strides]
+        in_channels = [_STEM_CHANNELS * Bottleneck.expansion]
+        blocks = HRFormerBlockSettings(num_heads, window_size, mlp_ratio)
+        num_in_row = num_blocks * sum(num_modules)
+        rates = [drop_path_rate * i / max(num_in_row - 1, 1) for i in range(num_in_row)]
+        for stage, count in enumerate(num_modules, 2):  # the stage's number is its number of branches
+            channels = [2**i * width for i in range(stage)]
+            modules = []
+            for index in range(count):
+                branches = last_branches if stage == 4 and index == count - 1 else range(stage)
+                module_rates, rates = rates[:num_blocks], rates[num_blocks:]
+                modules.append(HRFormerModule(channels, branches, blocks, module_rates, layers))
+            self.add_module(f'transition{stage - 1}', HRTransition(in_channels, channels, layers))
+            self.add_module(f'stage{stage}', nn.Sequential(*modules))
+            in_channels = channels
+        init_convolutions(self, fan_mode='fan_out')  # keeps the size of gradients
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        features = [self.layer1(x)]
+        for stage in (2, 3, 4):
+            features = getattr(self, f'transition{stage - 1}')(features)
+            features = getattr(self, f'stage{stage}')(features)
+        return tuple(features)
+
+
+class HRFormerModule(nn.Module):
+    """Transformer blocks in every branch, then the output branches as sums over all branches.
+
+    Args:
+        channels: Channels of every branch.
+        out_branches: Indices of the branches that are computed.
+        settings: Of the blocks.
+        drop_path_rates: Stochastic depth of the blocks of a branch.
+        layers: What builds the layers.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        out_branches: Sequence[int],
+        settings: HRFormerBlockSettings,
+        drop_path_rates: Sequence[float],
+        layers: LayerBuilder = DEFAULT_LAYERS,
+    ):
+        super().__init__()
+        self.relu = layers.build_activation()
+        self.branches = nn.ModuleList()
+        for i, width in enumerate(channels):
+            heads = settings.num_heads * 2**i
+            self.branches.append(
+                nn.ModuleList(HRFormerBlock(width, heads, settings, rate, layers) for rate in drop_path_rates)
+            )
+        self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i, layers) for i in out_branches})
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the features of the output branches.
+
+        Args:
+            features: One map per branch, (B, C, H, W), finest first.
+
+        Returns:
+            One map per output branch, of the branch's shape.
+        """
+        branch_features = []
+        for blocks, x in zip(self.branches, features, strict=True):
+            grid, cells = (x.shape[2], x.shape[3]), x.flatten(2).transpose(1, 2)
+            for block in blocks:  # type: ignore[attr-defined]
+                cells = block(cells, grid)
+            branch_features.append(cells.transpose(1, 2).unflatten(2, grid))
+        return [self._fuse_branch(int(i), fuse, branch_features) for i, fuse in self.fuse_layers.items()]
+
+    def _fuse_branch(self, branch: int, fuse_layers: Any, features: list[Tensor]) -> Tensor:
+        total = features[branch]
+        for source, layer in fuse_layers.items():
+            addend = layer(features[int(source)])
+            # A coarser branch is enlarged; a finer one was halved by its layers.
+            if int(source) > branch:
+                addend = F.interpolate(addend, size=total.shape[-2:], mode='bilinear', align_corners=False)
+            total = total + addend
+        return self.relu(total)
+
+
+class HRFormerBlock(nn.Module):
+    """Attention in windows and a feed-forward part with a 3x3 convolution, each normalized before and added.
+
+    Args:
+        channels: Channels of the cells.
+        num_heads: Number of heads.
+        settings: The other settings of the block.
+        drop_path_rate: Probability of dropping a branch in training.
+        layers: What builds the layers.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        settings: HRFormerBlockSettings,
+        drop_path_rate: float,
+        layers: LayerBuilder = DEFAULT_LAYERS,
+    ):
+        super().__init__()
+        self.drop_path_rate = drop_path_rate
+        self.norm1 = nn.LayerNorm(channels, eps=_NORM_EPS)
+        self.attn = WindowAttention(channels, num_heads, settings.window_size, center_padding=True)
+        self.norm2 = nn.LayerNorm(channels, eps=_NORM_EPS)
+        self.ffn = NormedFeedForward(channels, settings.mlp_ratio * channels, layers)
+
+    def forward(self, cells: Tensor, grid: GridSize) -> Tensor:
+        """Return the block's output for cells (B, N, C) of a grid, of the same shape."""
+        cells = cells + drop_path(self.attn(self.norm1(cells), grid), self.drop_path_rate, self.training)
+        return cells + drop_path(self.ffn(self.norm2(cells), grid), self.drop_path_rate, self.training)
+
+
+class NormedFeedForward(nn.Module):
+    """A 1x1, a depthwise 3x3 and a 1x1 convolution, a norm and an activation behind each.
+
+    Args:
+        channels: Channels of the cells.
+        hidden_channels: Channels between the 1x1 convolutions.
+        layers: What builds the layers.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
+        super().__init__()
+        self.fc1 = layers.build_conv(channels, hidden_channels, 1)
+        self.norm1 = layers.build_norm(hidden_channels)
+        self.dw3x3 = layers.build_conv(hidden_channels, hidden_channels, 3, padding=1, groups=hidden_channels)
+        self.norm2 = layers.build_norm(hidden_channels)
+        self.fc2 = layers.build_conv(hidden_channels, channels, 1)
+        self.norm3 = layers.build_norm(channels)
+
+    def forward(self, cells: Tensor, grid: GridSize) -> Tensor:
+        """Transform cells (B, N, C) of a grid."""
+        maps = cells.transpose(1, 2).unflatten(2, grid)
+        for conv, norm in ((self.fc1, self.norm1), (self.dw3x3, self.norm2), (self.fc2, self.norm3)):
+            maps = F.gelu(norm(conv(maps)))
+        return maps.flatten(2).transpose(1, 2)
+
+
+def _build_fuse_layers(channels: Sequence[int], target: int, layers: LayerBuilder) -> nn.ModuleDict:
+    """The layers from every other branch to the branch `target`."""
+    sources = [i for i in range(len(channels)) if i != target]
+    return nn.ModuleDict({str(source): _build_fuse_layer(channels, source, target, layers) for source in sources})
+
+
+def _build_fuse_layer(channels: Sequence[int], source: int, target: int, layers: LayerBuilder) -> nn.Sequential:
+    """1x1 to the channels of a finer branch (enlarged afterwards), or separable 3x3 of stride 2 down to a coarser."""
+    if source > target:
+        return conv_block(channels[source], channels[target], 1, 'BN', activation=None, layers=layers)
+    width, steps = channels[source], []
+    for step in range(source + 1, target + 1):
+        is_last = step == target
+        depthwise = conv_block(width, width, 3, 'BN', stride=2, groups=width, activation=None, layers=layers)
+        out_channels, activation = channels[target] if is_last else width, None if is_last else nn.ReLU
+        pointwise = conv_block(width, out_channels, 1, 'BN', activation=activation, layers=layers)
+        steps.append(nn.Sequential(*depthwise, *pointwise))
+    return nn.Sequential(*steps)
