@@ -25,6 +25,7 @@ from poseplug.fields.gaussians import (
     round_to_cells,
 )
 from poseplug.fields.grid import Grid
+from poseplug.fields.peak_widths import measure_peak_widths
 from poseplug.fields.refine import REFINEMENTS, blur_heatmaps, dark_kernel_size, get_heatmap_maximum, refine_keypoints
 from poseplug.registry import CODECS
 
@@ -209,7 +210,7 @@ class Heatmap(MapCodec):
         return {'heatmap': F.pad(weights, (0, int(self.background)), value=1.0)}
 
     def decode(self, fields: Fields) -> Poses:
-        """Decode heatmaps (B, C, H, W) to one instance per image, in input pixels."""
+        """Decode heatmaps (B, C, H, W) to one instance per image, in input pixels, with the widths of their peaks."""
         raw = self.check_grid_size(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
         heatmaps = blur_heatmaps(raw, self.smoothing_kernel_size) if self.smoothing_kernel_size else raw
         cells, values = get_heatmap_maximum(heatmaps)
@@ -218,7 +219,8 @@ class Heatmap(MapCodec):
             refined = torch.where((values > 0)[..., None], refined, _EMPTY_HEATMAP_CELLS[self.match])
         if self.smoothing_kernel_size:
             values = gather_at_cells(raw, cells)
-        return keypoints_to_poses(self.grid.to_pixels(refined), self.score_peaks(values))
+        sigmas_px = measure_peak_widths(raw, cells, self.grid.strides)
+        return keypoints_to_poses(self.grid.to_pixels(refined), self.score_peaks(values), sigmas_px)
 
     @property
     def refinement_kernel_size(self) -> int:
@@ -246,17 +248,18 @@ def choose_map_crop_rule(match: str, aligned: bool) -> CropRule:
     return 'released_udp' if aligned else 'released_hrnet'
 
 
-def keypoints_to_poses(keypoints: Tensor, keypoint_scores: Tensor) -> Poses:
+def keypoints_to_poses(keypoints: Tensor, keypoint_scores: Tensor, sigmas_px: Tensor | None = None) -> Poses:
     """Return one instance per image, whose score is the mean of its keypoints'.
 
     Args:
         keypoints: (B, K, 2) x, y in input pixels.
         keypoint_scores: (B, K).
+        sigmas_px: (B, K) how uncertain the positions are; None if the codec does not know.
     """
     # Not `len`, whose whole number would fix the length of the batch in an exported graph.
     image_indices = torch.arange(keypoint_scores.shape[0], device=keypoint_scores.device)
     instance_scores = keypoint_scores.mean(dim=1)
-    return Poses(keypoints, keypoint_scores, instance_scores=instance_scores, image_indices=image_indices)
+    return Poses(keypoints, keypoint_scores, instance_scores, image_indices, keypoint_sigmas_px=sigmas_px)
 
 
 def gather_at_cells(heatmaps: Tensor, cells: Tensor) -> Tensor:

@@ -90,10 +90,12 @@ class RLERegression(Regression):
         return Targets(({'keypoints': F.pad(targets.stage_fields(0)['keypoints'], (0, 2))},), targets.weights)
 
     def decode(self, fields: Fields) -> Poses:
-        """Decode fractions and error scales (B, K, 4) to one instance per image, in input pixels."""
+        """Decode fractions and error scales (B, K, 4) to one instance per image, in input pixels, with their sigmas."""
         points, error_scales = fields['keypoints'].split(2, dim=-1)
         scores = (1 - error_scales.mean(dim=-1)).clamp(0, 1)
-        return keypoints_to_poses(denormalize_keypoints(points, self.input_size), scores)
+        # The root of the mean square in px of x and y, for one number of both axes.
+        sigmas_px = denormalize_keypoints(error_scales, self.input_size).square().mean(dim=-1).sqrt()
+        return keypoints_to_poses(denormalize_keypoints(points, self.input_size), scores, sigmas_px)
 
 
 def normalize_keypoints(keypoints: Tensor, labeled: Tensor, input_size: Size) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['POSES_CSV_COLUMNS', 'POSE_ARRAYS', 'Poses', 'read_poses_csv', 'write_poses_csv']
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from poseplug.core.boxes import transform_boxes
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.core.geometry import transform_points
+from poseplug.core.geometry import scale_of_matrix, transform_points
 from poseplug.core.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Poses:
         visibility: (N, K), 0 not labeled, 1 occluded, 2 visible; None if unknown.
         boxes: (N, 4), x and y of two corners in px; None if unknown.
         ids: (N,) the same number for the same instance in every frame; None if not tracked.
+        keypoint_sigmas_px: (N, K) how uncertain the model is of each position, in px along an axis: the scale of the
+            error that it predicts, or the width of the heatmap's peak; None if it predicts neither.
 
     Example:
         >>> poses = Poses(np.array([[[10.0, 20.0]], [[30.0, 40.0]]]), np.array([[0.9], [0.4]]), np.array([0.9, 0.4]))
@@ -51,6 +54,7 @@ class Poses:
     visibility: _Array | None = None
     boxes: _Array | None = None
     ids: _Array | None = None
+    keypoint_sigmas_px: _Array | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -86,27 +90,39 @@ class Poses:
             matrix: (3, 3).
 
         Returns:
-            The poses with transformed keypoints; a box becomes the one that encloses its transformed corners.
+            The poses with transformed keypoints; a box becomes the one that encloses its transformed corners, and
+            uncertainties are scaled by the mean of both axes.
         """
         boxes: Any = self.boxes
         if boxes is not None:
             boxes = transform_boxes(matrix, boxes)
-        return replace(self, keypoints=transform_points(matrix, self.keypoints), boxes=boxes)
+        keypoints = transform_points(matrix, self.keypoints)
+        return replace(self.scale_sigmas(matrix), keypoints=keypoints, boxes=boxes)
+
+    def scale_sigmas(self, matrix: _Array) -> Poses:
+        """Scale `keypoint_sigmas_px`, where they are known, as an affine matrix (3, 3) scales lengths."""
+        if self.keypoint_sigmas_px is None:
+            return self
+        return replace(self, keypoint_sigmas_px=self.keypoint_sigmas_px * scale_of_matrix(np.asarray(matrix)))
 
     def select_keypoints(self, indices: np.ndarray) -> Poses:
         """Select and reorder the keypoints of NumPy poses.
 
         Args:
             indices: (K,) for each new keypoint its index in these poses; -1 for one that they do not have, which
-                gets the position 0, 0, the score 0 and the visibility 0.
+                gets the position 0, 0, the score 0, the visibility 0 and no uncertainty (NaN).
         """
         keypoints, scores = np.asarray(self.keypoints), np.asarray(self.keypoint_scores)
         is_known = indices >= 0
         visibility = self.visibility
         if visibility is not None:
             visibility = np.where(is_known, np.asarray(visibility)[:, indices], 0)
+        sigmas = self.keypoint_sigmas_px
+        if sigmas is not None:
+            sigmas = np.where(is_known, np.asarray(sigmas)[:, indices], np.nan)
         return replace(
             self,
+            keypoint_sigmas_px=sigmas,
             keypoints=np.where(is_known[:, None], keypoints[:, indices], 0),
             keypoint_scores=np.where(is_known, scores[:, indices], 0),
             visibility=visibility,
@@ -166,8 +182,8 @@ class Poses:
         """Convert the instances of one image to the dicts of result files.
 
         Returns:
-            A dict for each instance: `id` where known, `score`, `keypoints` as [x, y, score] each, and `box_xyxy` where
-            known. Pixels are rounded to 2 digits, scores to 4.
+            A dict for each instance: `id` where known, `score`, `keypoints` as [x, y, score] each, `box_xyxy` where
+            known, and `keypoint_sigmas_px` where the model predicts them. Pixels are rounded to 2 digits, scores to 4.
 
         Example:
             >>> Poses(np.array([[[10.0, 20.123]]]), np.array([[0.9]]), np.array([0.8])).to_dicts()
@@ -182,6 +198,9 @@ class Poses:
             instance['keypoints'] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in keypoints]
             if poses.boxes is not None:
                 instance['box_xyxy'] = [round(float(value), 2) for value in poses.boxes[n]]
+            if poses.keypoint_sigmas_px is not None:
+                sigmas = (float(value) for value in poses.keypoint_sigmas_px[n])
+                instance['keypoint_sigmas_px'] = [None if math.isnan(value) else round(value, 2) for value in sigmas]
             instances.append(instance)
         return instances
 
@@ -201,13 +220,16 @@ class Poses:
             return cls.empty(num_keypoints)
         table = np.array([instance['keypoints'] for instance in instances], dtype=float)
         scores = np.array([instance['score'] for instance in instances], dtype=float)
-        boxes, ids = ([each.get(name) for each in instances] for name in ('box_xyxy', 'id'))
+        boxes, ids, sigmas = (
+            [each.get(name) for each in instances] for name in ('box_xyxy', 'id', 'keypoint_sigmas_px')
+        )
         return cls(
             table[..., :2],
             table[..., 2],
             scores,
             boxes=None if None in boxes else np.array(boxes, dtype=float),
             ids=None if None in ids else np.array(ids),
+            keypoint_sigmas_px=None if None in sigmas else np.array(sigmas, dtype=float),
         )
 
     def to_rows(self, image_name: str, skeleton: Skeleton) -> Iterable[dict[str, Any]]:

@@ -112,8 +112,10 @@ def export_onnx(model: Any, file: Path, options: ExportOptions | None = None) ->
         _check_no_flip_test(model, options)
         graph = build_one_stage_graph(prepared, options.torch_type)
     else:
-        graph = _export_fixed_or_dynamic(_build_module(prepared, kind, options), _create_images(prepared, options))
+        module = _build_module(prepared, kind, options)
+        graph = _export_fixed_or_dynamic(module, _create_images(prepared, options))
         settings['dynamic_size'] = _has_dynamic_sides(graph)
+    settings['output_names'] = [output.name for output in graph.graph.output]
     add_metadata(graph, settings)
     write_atomically(Path(file), serialize_graph(graph))
     return Path(file)
@@ -193,6 +195,7 @@ def _export_torch(model: Any, file: Path, target: str, options: ExportOptions) -
     settings = collect_export_settings(model, kind, options)
     prepared = _prepare_model(model)
     module, images = _build_module(prepared, kind, options), _create_images(prepared, options)
+    settings['output_names'] = list(module.output_names)
     file.parent.mkdir(parents=True, exist_ok=True)
     shapes = ({0: torch.export.Dim.DYNAMIC},)
     with warnings.catch_warnings(), torch.inference_mode():

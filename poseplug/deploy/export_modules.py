@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from poseplug.codecs.base import Codec
 from poseplug.core.geometry import fit_matrix, transform_points
+from poseplug.deploy.exported_model import OUTPUT_NAMES, SIGMAS_NAME
 from poseplug.fields.peaks import CENTROID, refine_by_centroid
 from poseplug.fields.refine import blur_heatmaps, refine_keypoints
 from poseplug.grouping.tags import split_tags_by_keypoint
@@ -52,26 +53,33 @@ def _find_crop_center(codec: Codec) -> Tensor:
 class KeypointsOfCrops(nn.Module):
     """Images of one instance each to its keypoints (B, K, 2) in input px, their scores (B, K) and its score (B,).
 
+    Of codecs that know it, how uncertain each keypoint is, in input px (B, K), is an output, too.
+
     Args:
         model: the estimator, whose codec decodes one instance per image.
         flip_test: average the fields with those of the flipped images.
     """
-
-    output_names = ('keypoints', 'keypoint_scores', 'instance_scores')
 
     def __init__(self, model: Any, flip_test: bool = False):
         super().__init__()
         self.fields, self.codec = _FieldPredictor(model, flip_test), model.codec
         indices = getattr(model.postprocess, 'keypoint_indices', None)
         self.keypoint_indices = None if indices is None else torch.as_tensor(indices)
+        self.output_names = OUTPUT_NAMES['top_down']
+        empty_fields = {name: torch.zeros(1, *shape) for name, shape in self.codec.shapes.items()}
+        if self.codec.decode(empty_fields).keypoint_sigmas_px is not None:
+            self.output_names = (*self.output_names, SIGMAS_NAME)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         poses: Any = self.codec.decode(self.fields(images))
-        if self.keypoint_indices is None:
-            return poses.keypoints, poses.keypoint_scores, poses.instance_scores
-        is_known, indices = self.keypoint_indices >= 0, self.keypoint_indices.clamp(min=0)
-        keypoints = torch.where(is_known[:, None], poses.keypoints[:, indices], 0.0)
-        return keypoints, torch.where(is_known, poses.keypoint_scores[:, indices], 0.0), poses.instance_scores
+        keypoints, scores, sigmas = poses.keypoints, poses.keypoint_scores, poses.keypoint_sigmas_px
+        if self.keypoint_indices is not None:
+            is_known, indices = self.keypoint_indices >= 0, self.keypoint_indices.clamp(min=0)
+            keypoints = torch.where(is_known[:, None], keypoints[:, indices], 0.0)
+            scores = torch.where(is_known, scores[:, indices], 0.0)
+            sigmas = None if sigmas is None else torch.where(is_known, sigmas[:, indices], torch.nan)
+        outputs = (keypoints, scores, poses.instance_scores)
+        return outputs if sigmas is None else (*outputs, sigmas)
 
 
 class FieldsWithPeaks(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     'METADATA_KEY',
     'OUTPUT_NAMES',
+    'SIGMAS_NAME',
     'ExportedModel',
     'Runtime',
     'import_export_package',
@@ -44,6 +45,9 @@ OUTPUT_NAMES = {  # of each kind of model
     'paf': ('heatmap', 'paf', *_PEAK_NAMES),
     'tags': ('heatmap', 'tags', *_PEAK_NAMES, 'peak_tags'),
 }
+
+
+SIGMAS_NAME = 'keypoint_sigmas_px'  # an output of models that know how uncertain their keypoints are
 
 
 class ExportedModel:
@@ -87,7 +91,7 @@ class ExportedModel:
         try:
             self.runtime_session = session_class(str(file), threads, profile)
             self.settings = _read_settings(Path(file), self.runtime_session.read_metadata(), layout)
-            self.output_names = self.settings.get('output_names') or OUTPUT_NAMES[self.settings['kind']]
+            self.output_names = tuple(self.settings.get('output_names') or OUTPUT_NAMES[self.settings['kind']])
         except ConfigError:
             raise
         except Exception as error:  # each runtime raises exceptions of its own

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from poseplug.deploy.exported_model import OUTPUT_NAMES, import_export_package
+from poseplug.deploy.exported_model import OUTPUT_NAMES, SIGMAS_NAME, import_export_package
 from poseplug.deploy.onnx_graphs import export_graph
 
 # Fields of the head that are outputs as they are.
 _OUTPUT_OF_FIELD = {'score': 'instance_scores', 'visible': 'keypoint_scores', 'box': 'boxes'}
+# Outputs of the decoding, and the names that they get in the file.
+_DECODED_NAMES = {'decoded_keypoints': 'keypoints', 'decoded_sigmas': SIGMAS_NAME}
+_NUMBERS_PER_KEYPOINT: dict[str, tuple[int, ...]] = {'keypoints': (2,), SIGMAS_NAME: ()}
 # Fields from which no head decodes keypoints: they need not be gathered.
 _NON_KEYPOINT_FIELDS = ('score', 'visible', 'raw', 'strides')
 
@@ -45,14 +48,19 @@ class _CellNetwork(nn.Module):
 
 
 class _KeypointDecoder(nn.Module):
-    """The head's decoding, from the fields of N instances, each (N, ...), to keypoints (N, K, 2) in px of the input."""
+    """The head's decoding, from the fields of N instances, each (N, ...), to keypoints (N, K, 2) in px of the input.
+
+    If the head predicts how uncertain they are, this (N, K) comes second.
+    """
 
     def __init__(self, head: Any, field_names: Sequence[str]):
         super().__init__()
         self.head, self.field_names = head, tuple(field_names)
 
-    def forward(self, instance_fields: Sequence[Tensor]) -> Tensor:
-        return self.head.decode_keypoints(dict(zip(self.field_names, instance_fields, strict=True)))
+    def forward(self, instance_fields: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        instances = dict(zip(self.field_names, instance_fields, strict=True))
+        keypoints, sigmas = self.head.decode_keypoints(instances), self.head.predict_keypoint_sigmas(instances)
+        return (keypoints,) if sigmas is None else (keypoints, sigmas)
 
 
 def gather_field_cells(field: Tensor, cells: Tensor) -> Tensor:
@@ -73,7 +81,8 @@ def build_one_stage_graph(model: Any, image_type: torch.dtype = torch.uint8) -> 
     """Build the graph of a model with the codec `DenseInstances`.
 
     Its outputs, highest score first in every image, are `image_indices` (N,) in the batch, `instance_scores` (N,),
-    `boxes` (N, 4; x, y of two corners), `keypoints` (N, K, 2) and `keypoint_scores` (N, K), all in px of the input.
+    `boxes` (N, 4; x, y of two corners), `keypoints` (N, K, 2), `keypoint_scores` (N, K), and `keypoint_sigmas_px` (N,
+    K) if the head predicts them, all in px of the input.
     Non-maximum suppression is the operator NonMaxSuppression with the codec's settings.
 
     Args:
@@ -96,7 +105,9 @@ def build_one_stage_graph(model: Any, image_type: torch.dtype = torch.uint8) -> 
     examples = tuple(cell_fields[name][0, :3] for name in keypoint_fields)
     decoder = _KeypointDecoder(model.network.head, keypoint_fields).eval()
     instance_names = [f'instance_{name}' for name in keypoint_fields]
-    decoding = export_graph(decoder, (examples,), instance_names, ['decoded_keypoints'])
+    with torch.inference_mode():
+        num_outputs = len(decoder(examples))
+    decoding = export_graph(decoder, (examples,), instance_names, list(_DECODED_NAMES)[:num_outputs])
     suppression = _build_nms_graph(onnx, cell_network.field_names, model.codec)
     return _merge_graphs(onnx, [network, suppression, decoding])
 
@@ -138,12 +149,17 @@ def _merge_graphs(onnx: Any, parts: Sequence[Any]) -> Any:
     assert not decoding.functions
     graphs = [network.graph, parts[1], decoding.graph]
     num_keypoints = decoding.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    shape = onnx.numpy_helper.from_array(torch.tensor([-1, num_keypoints, 2]).numpy(), 'shape')
-    # Without an instance ONNX Runtime gets the shape of the decoded keypoints wrong, so it is stated.
-    reshape = onnx.helper.make_node('Reshape', ['decoded_keypoints', 'shape'], ['keypoints'])
-    nodes = [*(node for graph in graphs for node in graph.node), reshape]
-    initializers = [shape, *(value for graph in graphs for value in graph.initializer)]
-    outputs = [_build_output_info(onnx, name, num_keypoints) for name in OUTPUT_NAMES['one_stage']]
+    shapes, reshapes = [], []
+    # Without an instance ONNX Runtime gets the shapes of what is decoded wrong, so they are stated.
+    for decoded_name in [output.name for output in decoding.graph.output]:
+        name = _DECODED_NAMES[decoded_name]
+        shape = torch.tensor([-1, num_keypoints, *_NUMBERS_PER_KEYPOINT[name]])
+        shapes.append(onnx.numpy_helper.from_array(shape.numpy(), f'shape_of_{name}'))
+        reshapes.append(onnx.helper.make_node('Reshape', [decoded_name, f'shape_of_{name}'], [name]))
+    nodes = [*(node for graph in graphs for node in graph.node), *reshapes]
+    initializers = [*shapes, *(value for graph in graphs for value in graph.initializer)]
+    names = [*OUTPUT_NAMES['one_stage'], *([SIGMAS_NAME] if len(shapes) > 1 else [])]
+    outputs = [_build_output_info(onnx, name, num_keypoints) for name in names]
     graph = onnx.helper.make_graph(nodes, 'poseplug', list(network.graph.input), outputs, initializers)
     opsets = list(network.opset_import)
     return onnx.helper.make_model(graph, ir_version=network.ir_version, opset_imports=opsets, producer_name='poseplug')
@@ -157,6 +173,7 @@ def _build_output_info(onnx: Any, name: str, num_keypoints: int) -> Any:
         'boxes': (4,),
         'keypoints': (num_keypoints, 2),
         'keypoint_scores': (num_keypoints,),
+        SIGMAS_NAME: (num_keypoints,),
     }
     element_type = onnx.TensorProto.INT64 if name == 'image_indices' else onnx.TensorProto.FLOAT
     return onnx.helper.make_tensor_value_info(name, element_type, ['instances', *shapes[name]])

@@ -40,6 +40,7 @@ def decode_outputs(outputs: Outputs, settings: Mapping[str, Any], skeleton: Skel
         instance_scores=outputs['instance_scores'],
         image_indices=np.arange(len(outputs['keypoints'])) if indices is None else indices,
         boxes=outputs.get('boxes'),
+        keypoint_sigmas_px=outputs.get('keypoint_sigmas_px'),
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.crops import fit_image, letterbox_matrix
 from poseplug.core.errors import ConfigError
-from poseplug.core.geometry import Size, conjugate_about, fit_matrix, scaling_matrix, transform_points
+from poseplug.core.geometry import Size, conjugate_about, fit_matrix, scale_of_matrix, scaling_matrix, transform_points
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.setting_checks import check_counts
 from poseplug.data.image_warp import warp_image
@@ -319,7 +319,10 @@ class ExportedPredictor:
         poses = _concat_instances(predictions)
         pairs = zip(inverses, poses.keypoints, strict=True)
         keypoints = np.stack([transform_points(inverse, points) for inverse, points in pairs]).astype(np.float32)
-        poses = replace(poses, keypoints=keypoints)
+        sigmas = poses.keypoint_sigmas_px
+        if sigmas is not None:
+            sigmas = sigmas * np.array([[scale_of_matrix(inverse)] for inverse in inverses], np.float32)
+        poses = replace(poses, keypoints=keypoints, keypoint_sigmas_px=sigmas)
         return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)
 
 

@@ -30,7 +30,7 @@ class TorchExportedModel(ExportedModel):
         try:
             self.runtime_session: Any = _TorchSession(Path(file))
             self.settings = json.loads(self.runtime_session.metadata)
-            self.output_names = OUTPUT_NAMES[self.settings['kind']]
+            self.output_names = tuple(self.settings.get('output_names') or OUTPUT_NAMES[self.settings['kind']])
         except Exception as error:  # torch raises exceptions of many kinds
             reason = f'{type(error).__name__}: {str(error).splitlines()[0]}'
             raise CheckpointError(

@@ -20,7 +20,7 @@ def poses_to_image(poses: Poses, input_to_image: np.ndarray) -> Poses:
     low = np.where(detected, keypoints, np.inf).min(axis=1, initial=np.inf)
     high = np.where(detected, keypoints, -np.inf).max(axis=1, initial=-np.inf)
     boxes = np.where(detected.any(axis=1), np.concatenate([low, high], axis=1), 0.0).astype(np.float32)
-    return replace(poses, keypoints=keypoints, boxes=boxes)
+    return replace(poses.scale_sigmas(input_to_image), keypoints=keypoints, boxes=boxes)
 
 
 def boxed_poses_to_image(poses: Poses, input_to_image: np.ndarray, image_size: Size) -> Poses:

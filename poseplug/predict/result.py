@@ -194,10 +194,14 @@ class Result(Poses):
     def to_dataframe(self) -> Any:
         """Convert to a data frame with a row per keypoint, of pandas, or of polars where that alone is installed.
 
+        Its columns are those of `to_csv`, and `sigma_px` where the model predicts `keypoint_sigmas_px`.
+
         Raises:
             ConfigError: neither is installed.
         """
-        return result_formats.build_dataframe(list(self.to_rows(str(self.path), self.skeleton)))
+        sigmas = self.numpy().keypoint_sigmas_px
+        rows = list(self.to_rows(str(self.path), self.skeleton))
+        return result_formats.build_dataframe(rows, None if sigmas is None else np.asarray(sigmas).flatten())
 
     def to_parquet(self, file: str | Path) -> Path:
         """Write a table with a row per keypoint, as `to_csv` has, to a Parquet file.

@@ -41,8 +41,12 @@ def format_csv(rows: Iterable[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def build_dataframe(rows: Sequence[dict[str, Any]]) -> Any:
+def build_dataframe(rows: Sequence[dict[str, Any]], sigmas_px: np.ndarray | None = None) -> Any:
     """Build a data frame of pandas or polars from rows of `Poses.to_rows`.
+
+    Args:
+        rows: one per keypoint.
+        sigmas_px: of each row, for the column `sigma_px`; None for no such column.
 
     Raises:
         ConfigError: neither is installed.
@@ -51,6 +55,8 @@ def build_dataframe(rows: Sequence[dict[str, Any]]) -> Any:
     if package is None:
         raise ConfigError('a data frame needs pandas or polars, of which none is installed; pip install pandas')
     columns = {name: [row[name] for row in rows] for name in POSES_CSV_COLUMNS}  # typed also without rows
+    if sigmas_px is not None:
+        columns['sigma_px'] = sigmas_px.round(3).tolist()
     return import_module(package).DataFrame(columns)
 
 

@@ -137,7 +137,8 @@ def test_keypoints_that_the_decoder_lacks_have_the_score_0():
     fields = codec.encode(torch.full((1, 1, 14, 2), 20.0), torch.full((1, 1, 14), 2)).stage_fields(0)
     model = FieldModel(codec, fields)
     model.postprocess.keypoint_indices = np.array([3, -1, 0])
-    keypoints, scores, _ = KeypointsOfCrops(model)(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    keypoints, scores, _, sigmas = KeypointsOfCrops(model)(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
     assert keypoints.shape == (1, 3, 2)
+    assert sigmas.isnan().tolist() == [[False, True, False]]
     assert scores[0, 1] == 0
     assert scores[0, 0] == 1

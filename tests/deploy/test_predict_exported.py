@@ -45,6 +45,7 @@ def test_a_file_writes_what_its_model_writes(command, lite_onnx, image, tmp_path
     for one, other in zip(expected, actual, strict=True):
         np.testing.assert_allclose(other['keypoints'], one['keypoints'], atol=0.011)
         assert other['box_xyxy'] == one['box_xyxy']
+        np.testing.assert_allclose(other['keypoint_sigmas_px'], one['keypoint_sigmas_px'], rtol=1e-3, atol=0.011)
     drawings = [cv2.imread(str(out / f'{image.stem}_pose.jpg')).astype(int) for out in outs]
     assert np.abs(drawings[0] - drawings[1]).mean() < 0.1
 

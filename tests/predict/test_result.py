@@ -122,7 +122,7 @@ def test_a_data_frame_is_of_the_package_that_is_installed(monkeypatch, result, p
     monkeypatch.setattr(result_formats, 'find_spec', lambda name: name == package or None)
     monkeypatch.setitem(sys.modules, package, SimpleNamespace(DataFrame=lambda columns: columns))
     columns = result.to_dataframe()
-    assert list(columns) == ['image', 'instance', 'keypoint', 'x', 'y', 'score']
+    assert list(columns) == ['image', 'instance', 'keypoint', 'x', 'y', 'score', 'sigma_px']
     assert {len(values) for values in columns.values()} == {28}
     monkeypatch.setattr(result_formats, 'find_spec', lambda name: None)
     with pytest.raises(ConfigError, match='pip install pandas'):

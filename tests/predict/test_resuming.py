@@ -12,6 +12,7 @@ import pytest
 
 from poseplug.files.video_reader import VideoReader
 from poseplug.predict import folders, video
+from poseplug.predict.predictor import Predictor
 from poseplug.predict.resuming import FinishedFrames, truncate_to_lines
 from tests.reliability import videos
 
@@ -108,9 +109,9 @@ def test_a_video_goes_on_with_its_next_frame(command, tmp_path, monkeypatch):
     assert truncate_to_lines(partial) == 1 + 21
     lines = partial.read_bytes()
     counts = []
-    stream = folders.Predictor.stream
+    stream = Predictor.stream
     monkeypatch.setattr(
-        folders.Predictor,
+        Predictor,
         'stream',
         lambda self, images, *rest: counts.append(len(images)) or stream(self, images, *rest),
     )

@@ -79,7 +79,11 @@ def decode_frame(frame: FrameFields) -> list[Poses]:
     input_keypoints = torch.as_tensor(poses.keypoints)
     input_to_image = frame.input_to_image.to(input_keypoints)[poses.image_indices]
     keypoints = input_keypoints @ input_to_image[:, :2, :2].mT + input_to_image[:, None, :2, 2]
-    return replace(poses, keypoints=keypoints).numpy().split_by_image(len(frame.input_to_image))
+    sigmas = poses.keypoint_sigmas_px
+    if sigmas is not None:
+        sigmas = sigmas * torch.linalg.det(input_to_image[:, :2, :2]).abs().sqrt()[:, None]
+    poses = replace(poses, keypoints=keypoints, keypoint_sigmas_px=sigmas)
+    return poses.numpy().split_by_image(len(frame.input_to_image))
 
 
 def _attach_box_and_id(poses: Poses, record: Record) -> Poses:
@@ -128,6 +132,10 @@ class KeypointDecoder(Protocol):
         """Decode the fields of P cells, each (P, ...), to keypoints (P, K, 2) in input px."""
         ...
 
+    def predict_keypoint_sigmas(self, instances: Mapping[str, Tensor]) -> Tensor | None:
+        """Predict the scale of the errors (P, K) in input px of the keypoints of P cells; None for no prediction."""
+        ...
+
 
 class DensePostprocess(Postprocess):
     """All instances of an image, each of one cell, highest score first.
@@ -162,4 +170,5 @@ class DensePostprocess(Postprocess):
         image_indices, cell_indices = self.codec.select_cells(fields)
         instances = gather_cell_fields(fields, image_indices, cell_indices)
         keypoints = self.head.decode_keypoints(instances)
-        return self.codec.to_poses({**instances, 'keypoints': keypoints}, image_indices)
+        poses = self.codec.to_poses({**instances, 'keypoints': keypoints}, image_indices)
+        return replace(poses, keypoint_sigmas_px=self.head.predict_keypoint_sigmas(instances))

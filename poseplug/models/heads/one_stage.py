@@ -47,6 +47,17 @@ class OneStageHead(Head):
             (N, K, 2), input px.
         """
 
+    def predict_keypoint_sigmas(self, instances: Mapping[str, Tensor]) -> Tensor | None:
+        """Predict how uncertain the keypoints of selected cells are.
+
+        Args:
+            instances: The fields of N cells, each (N, ...).
+
+        Returns:
+            (N, K), input px along an axis; None if the head predicts no uncertainty.
+        """
+        return None
+
 
 def build_grid_points(
     grid_sizes: Sequence[Sequence[int]], strides: Sequence[int], like: Tensor

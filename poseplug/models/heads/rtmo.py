@@ -134,6 +134,11 @@ class RTMOHead(OneStageHead):
     def decode_keypoints(self, instances: Mapping[str, Tensor]) -> Tensor:
         return self.predict_distributions(instances).expected_keypoints()
 
+    def predict_keypoint_sigmas(self, instances: Mapping[str, Tensor]) -> Tensor:
+        """Predict the scale of the keypoints' errors (N, K), input px: a fraction of the root of the box's area."""
+        width, height = (instances['box'][:, 2:] - instances['box'][:, :2]).float().unbind(dim=1)
+        return self.dcc.predict_relative_sigmas(instances['vector']) * (width * height).sqrt()[:, None]
+
 
 def _build_pose_tower(in_channels: int, channels: int, layers: LayerBuilder) -> nn.Sequential:
     """A 3x3 convolution and three grouped ones."""

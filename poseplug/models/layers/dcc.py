@@ -117,8 +117,11 @@ class DCC(nn.Module):
         x_encodings = self.encode_bins(x_positions - points[:, :1], 0)
         y_encodings = self.encode_bins(y_positions - points[:, 1:], 1)
         x_probs, y_probs = (_classify_bins(tokens, encodings) for encodings in (x_encodings, y_encodings))
-        relative_sigmas = self.to_spread(vectors).float().sigmoid() * self.spread_scale
-        return KeypointDistributions(x_probs, y_probs, x_positions, y_positions, relative_sigmas)
+        return KeypointDistributions(x_probs, y_probs, x_positions, y_positions, self.predict_relative_sigmas(vectors))
+
+    def predict_relative_sigmas(self, vectors: Tensor) -> Tensor:
+        """Predict the scatter (N, K) of the labels, as a fraction of the instance size, from pose vectors (N, C)."""
+        return self.to_spread(vectors).float().sigmoid() * self.spread_scale
 
     def bin_positions(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the positions of the bins, evenly spaced over every enlarged box, both ends included.
