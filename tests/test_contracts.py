@@ -557,7 +557,8 @@ def write_mpii(folder: Path) -> None:
 
 
 class TestTrackers(TrackerContract):
-    name = parametrize_by_name(list_builtin_parts(TRACKERS))
+    # That of a package has its contract in tests/predict/test_package_tracker.py.
+    name = parametrize_by_name(sorted({*list_builtin_parts(TRACKERS)} - {'PackageTracker'}))
 
     def build_part(self, skeleton):
         return TRACKERS.build(dict(type=self.name), skeleton=skeleton)

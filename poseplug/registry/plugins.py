@@ -34,7 +34,7 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'optimizer': (),  # torch's, which mmengine registers
     'optimizer constructor': ('poseplug.engine.optim',),
     'parameter scheduler': ('poseplug.engine.schedules',),
-    'tracker': ('poseplug.predict.tracking',),
+    'tracker': ('poseplug.predict.tracking', 'poseplug.predict.package_tracker'),
     'smoother': ('poseplug.predict.smoothing',),
     'skeleton': ('poseplug.skeletons',),
     'detector family': ('poseplug.predict.detector_families',),
