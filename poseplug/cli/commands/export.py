@@ -1,14 +1,17 @@
 """Export a model to one file, and compare it with the model.
 
 poseplug export [CONFIG CHECKPOINT] --out model.onnx [--to onnx|openvino|...]
+poseplug export [CONFIG CHECKPOINT] --web DIR
 From the bytes of images to keypoints, with decoding, normalization and on request
 the flip test inside; see docs/howto/export.md. A file that predicts something else
-than the model is removed.
+than the model is removed. --web writes a page that runs the model in the browser.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.deploy.reduced_precision import PrecisionSettings
     from poseplug.predict.image_input import expand_images
 
-    suffix = EXPORT_SUFFIXES[args.to]
-    if args.out.suffix != suffix:
-        raise ConfigError(f'--out {args.out}: a file --to {args.to} ends in {suffix}')
+    _check_targets(args, EXPORT_SUFFIXES[args.to])
     model: Any = args.config
     if args.config is not None and args.checkpoint is not None:
         model = load_config(args.config, args.cfg_options)
@@ -38,7 +39,47 @@ def run(args: argparse.Namespace) -> None:
     check = CheckSettings(list(expand_images(args.images or ())), args.check_data, _get_tolerance(args, name))
     precision = PrecisionSettings(name, calibration)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
-    file = export_checked(model, args.checkpoint, args.out, args.to, options, check, precision, **kinds)
+
+    def export_to(file: Path) -> Path:
+        return export_checked(model, args.checkpoint, file, args.to, options, check, precision, **kinds)
+
+    if args.web is None:
+        _report_size(export_to(args.out))
+    else:
+        _export_page(args, model, export_to)
+
+
+def _check_targets(args: argparse.Namespace, suffix: str) -> None:
+    """Check what the options say is written."""
+    from poseplug.core.errors import ConfigError
+
+    if args.out is None and args.web is None:
+        raise ConfigError('name what is written: --out FILE, or --web DIR for a page that runs the model')
+    if args.out is not None and args.out.suffix != suffix:
+        raise ConfigError(f'--out {args.out}: a file --to {args.to} ends in {suffix}')
+    if args.web is not None and args.to != 'onnx':
+        raise ConfigError(f'--web runs an ONNX file; leave --to {args.to} out')
+    if args.web is None and args.web_runtime is not None:
+        raise ConfigError('--web-runtime is for --web DIR, which is missing')
+
+
+def _export_page(args: argparse.Namespace, model: Any, export_to: Callable[[Path], Path]) -> None:
+    """Write the page, and the file by itself if it was asked for; what is missing is an error before the export."""
+    from poseplug.deploy import browser_export
+
+    browser_export.check_browser_folder(args.web)
+    browser_export.check_browser_model(model, args.checkpoint)
+    runtime_files = browser_export.find_runtime_files(args.web_runtime)
+    with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
+        file = export_to(args.out or Path(folder) / 'model.onnx')
+        page = browser_export.write_browser_page(file, args.web, runtime_files)
+    if args.out is not None:
+        _report_size(file)
+    num_bytes = sum(part.stat().st_size for part in args.web.rglob('*'))
+    print(f'{page}: {num_bytes / 2**20:.1f} MiB with all files; python -m http.server -d {args.web} shows it')
+
+
+def _report_size(file: Path) -> None:
     num_bytes = sum(part.stat().st_size for part in _list_parts(file))
     print(f'{file}: {num_bytes / 2**20:.1f} MiB')
 
@@ -76,7 +117,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a config, or the name of an installed model (default: the one that is installed)',
     )
     parser.add_argument('checkpoint', nargs='?', type=Path, help='a checkpoint of that model, or a work dir')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the file to write')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='the file to write')
+    parser.add_argument('--web', type=Path, metavar='DIR', help='write a page that runs the model in the browser')
+    parser.add_argument(
+        '--web-runtime',
+        type=Path,
+        metavar='PATH',
+        help='folder or .tgz file of the npm package onnxruntime-web (default: npm fetches it)',
+    )
     parser.add_argument(
         '--to',
         choices=('onnx', 'openvino', 'torchscript', 'torch-export'),
