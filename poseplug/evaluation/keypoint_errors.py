@@ -49,6 +49,7 @@ class KeypointErrors:
 
     Attributes:
         image_indices: (R,) index of the image.
+        instance_indices: (R,) index of the annotated instance within its image.
         keypoint_indices: (R,) index of the keypoint.
         kinds: (R,) index in `ERROR_KINDS`.
         similarities: (R,) similarity to the annotated keypoint; 0 if the instance is undetected.
@@ -59,6 +60,7 @@ class KeypointErrors:
     """
 
     image_indices: np.ndarray
+    instance_indices: np.ndarray
     keypoint_indices: np.ndarray
     kinds: np.ndarray
     similarities: np.ndarray
@@ -113,24 +115,31 @@ def collect_keypoint_errors(predictions: PredictionFile) -> KeypointErrors:
         table, image_oks = _classify_image(image, sigmas)
         tables.append(np.column_stack([np.full(len(table), index), table]))
         oks.append(image_oks)
-    rows = np.concatenate(tables) if tables else np.zeros((0, 7))
-    image_indices, keypoint_indices, kinds = rows[:, :3].astype(int).T
-    similarities, scores, areas, is_occluded = rows[:, 3:].T
-    is_occluded = is_occluded > 0
+    rows = np.concatenate(tables) if tables else np.zeros((0, 8))
+    image_indices, instance_indices, keypoint_indices, kinds = rows[:, :4].astype(int).T
+    similarities, scores, areas, is_occluded = rows[:, 4:].T
     return KeypointErrors(
-        image_indices, keypoint_indices, kinds, similarities, scores, areas, is_occluded, np.array(oks)
+        image_indices=image_indices,
+        instance_indices=instance_indices,
+        keypoint_indices=keypoint_indices,
+        kinds=kinds,
+        similarities=similarities,
+        scores=scores,
+        areas=areas,
+        is_occluded=is_occluded > 0,
+        oks=np.array(oks),
     )
 
 
 def _classify_image(image: ImagePredictions, sigmas: np.ndarray) -> tuple[np.ndarray, float]:
-    """The labeled keypoints of one image, (R, 6): keypoint, kind, similarity, score, area and whether it is occluded.
+    """The labeled keypoints of one image, (R, 7): instance, keypoint, kind, similarity, score, area, and occlusion.
 
     Also returns the mean OKS of the annotated instances.
     """
     labeled = image.visible > 0
     counted = np.flatnonzero(labeled.any(axis=1))
     if not len(counted):
-        return np.zeros((0, 6)), float('nan')
+        return np.zeros((0, 7)), float('nan')
     matches = match_predictions(image, sigmas)
     rows, oks = [], []
     for n in counted.tolist():
@@ -146,7 +155,8 @@ def _classify_image(image: ImagePredictions, sigmas: np.ndarray) -> tuple[np.nda
             oks.append(0.0)
         areas = np.full(len(keypoints), image.areas[n])
         occluded = image.visible[n, keypoints] == 1
-        columns = [keypoints, kinds[keypoints], similarities[keypoints], scores[keypoints], areas, occluded]
+        instances = np.full(len(keypoints), n)
+        columns = [instances, keypoints, kinds[keypoints], similarities[keypoints], scores[keypoints], areas, occluded]
         rows.append(np.column_stack(columns))
     return np.concatenate(rows), float(np.mean(oks))
 

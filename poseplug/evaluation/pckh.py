@@ -12,7 +12,7 @@ import numpy as np
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
-from poseplug.core.setting_checks import check_positive_lists
+from poseplug.core.setting_checks import check_counts, check_positive, check_positive_lists
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
 from poseplug.evaluation.distance_collector import (
@@ -49,6 +49,8 @@ class PCKh(Metric):
             head's rectangle), 'keypoints' the distance between the skeleton's two keypoints of the head.
         excluded_keypoints: Names of keypoints that are reported but are not part of the mean.
         instances: 'subject' or 'all', see `DistanceCollector`.
+        max_threshold: Largest threshold of the curves.
+        num_steps: Steps of the curves from 0 to it.
 
     Example:
         >>> import numpy as np
@@ -75,10 +77,15 @@ class PCKh(Metric):
         head_size: Literal['annotated', 'keypoints'] = 'annotated',
         excluded_keypoints: Sequence[str] = ('pelvis', 'thorax'),
         instances: InstanceMode = 'subject',
+        max_threshold: float = 0.5,
+        num_steps: int = 20,
     ):
         check_choice('PCKh', 'average', average, _AVERAGE_DESCRIPTIONS)
         check_choice('PCKh', 'head_size', head_size, ('annotated', 'keypoints'))
         check_positive_lists('PCKh', thresholds=thresholds)
+        check_positive('PCKh', max_threshold=max_threshold)
+        check_counts('PCKh', num_steps=num_steps)
+        self.curve_thresholds = np.linspace(0, max_threshold, num_steps + 1)
         rule = 'head' if head_size == 'annotated' else 'head_keypoints'
         self.collector = DistanceCollector(skeleton, rule, instances, 'PCKh')
         self.skeleton, self.thresholds, self.average = skeleton, tuple(thresholds), average
@@ -117,8 +124,19 @@ class PCKh(Metric):
             for group, fraction in average_by_group(self.skeleton, pck_per_keypoint(distances, threshold)):
                 result.values[f'{name}/{group}'] = to_percent(fraction)
             self._add_head_top(result, name, pck_per_keypoint(distances, threshold))
+        self._add_curves(result, distances)
         result.notes.append(f'PCKh is {_AVERAGE_DESCRIPTIONS[self.average]}{self._describe_exclusions()}')
         return result
+
+    def _add_curves(self, result: MetricResult, distances: np.ndarray) -> None:
+        """Add the curves over the threshold: the mean by the metric's rule, and every group of keypoints."""
+        thresholds = self.curve_thresholds.tolist()
+        included = distances[:, self.included_mask]
+        means = [to_percent(_average_pck(included, t, self.average)) for t in thresholds]
+        result.curves['mean'] = (thresholds, means)
+        fractions = np.array([pck_per_keypoint(distances, t) for t in thresholds])
+        for group, values in average_by_group(self.skeleton, fractions.T):
+            result.curves[group] = (thresholds, [to_percent(value) for value in values])
 
     def _add_head_top(self, result: MetricResult, name: str, fractions: np.ndarray) -> None:
         """Add the head top alone, which most tables call head, where the group 'head' has further keypoints."""

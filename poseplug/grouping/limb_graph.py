@@ -8,9 +8,11 @@ the program is solved again with further conditions until every instance is cons
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
-_TIME_LIMIT_SECONDS = 60.0  # of one program; then the best choice so far counts
+_TIME_LIMIT_SECONDS = 30.0  # of an image; then the last choice is made consistent
 
 
 def match_limb_graph(
@@ -30,12 +32,24 @@ def match_limb_graph(
     if not len(scores):
         return np.zeros(0, int)
     conditions = _list_matching_conditions(pair_ends, limb_indices)
-    while True:
-        chosen = _solve_program(scores, conditions)
+    end_time, chosen = time.monotonic() + _TIME_LIMIT_SECONDS, np.zeros(0, int)
+    while (remaining := end_time - time.monotonic()) > 0:
+        chosen = _solve_program(scores, conditions, remaining)
         conflicts = _find_conflicts(pair_ends, chosen, peak_keypoints)
         if not conflicts:
             return chosen
         conditions += [(path, len(path) - 1) for path in conflicts]
+    return _drop_conflicts(pair_ends, chosen, scores, peak_keypoints)
+
+
+def _drop_conflicts(
+    pair_ends: np.ndarray, chosen: np.ndarray, scores: np.ndarray, peak_keypoints: np.ndarray
+) -> np.ndarray:
+    """The chosen pairs without the lowest-scoring one of every path that joins two peaks of one keypoint."""
+    while conflicts := _find_conflicts(pair_ends, chosen, peak_keypoints):
+        dropped = {min(path, key=lambda pair: scores[pair]) for path in conflicts}
+        chosen = np.setdiff1d(chosen, list(dropped))
+    return chosen
 
 
 def _list_matching_conditions(pair_ends: np.ndarray, limb_indices: np.ndarray) -> list[tuple[list[int], int]]:
@@ -47,7 +61,7 @@ def _list_matching_conditions(pair_ends: np.ndarray, limb_indices: np.ndarray) -
     return [(pairs, 1) for pairs in members.values() if len(pairs) > 1]
 
 
-def _solve_program(scores: np.ndarray, conditions: list[tuple[list[int], int]]) -> np.ndarray:
+def _solve_program(scores: np.ndarray, conditions: list[tuple[list[int], int]], seconds: float) -> np.ndarray:
     """The indices of the pairs of the largest sum, of each list of pairs at most the number beside it."""
     from scipy.optimize import Bounds, LinearConstraint, milp  # long to import, and the other matchings need none
     from scipy.sparse import csr_array
@@ -58,7 +72,7 @@ def _solve_program(scores: np.ndarray, conditions: list[tuple[list[int], int]]) 
         columns = np.concatenate([pairs for pairs, _ in conditions])
         table = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(conditions), len(scores)))
         constraints.append(LinearConstraint(table, ub=np.array([limit for _, limit in conditions])))
-    options = dict(time_limit=_TIME_LIMIT_SECONDS)
+    options = dict(time_limit=seconds)
     integrality = np.ones(len(scores))
     result = milp(-scores, integrality=integrality, bounds=Bounds(0, 1), constraints=constraints, options=options)
     if result.x is None:  # no choice within the time

@@ -73,7 +73,7 @@ def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
     values = [summarize_resamples(each) for each in resamples]
     differences = [summarize_resamples(each - resamples[0]) for each in resamples]
     return Comparison(
-        names=_make_unique([result.name for result in results]),
+        names=number_repeated_names([result.name for result in results]),
         num_images=len(common),
         num_left_out=len(set().union(*images)) - len(common),
         values={measure: [each[i] for each in values] for i, measure in enumerate(MEASURES)},
@@ -105,8 +105,8 @@ def _resample_measures(errors: KeypointErrors) -> np.ndarray:
     return 100 * np.concatenate([oks, bootstrap_ratios(counts, counts.sum(axis=1))], axis=1)
 
 
-def _make_unique(names: list[str]) -> list[str]:
-    """The names, repeated ones with a number appended."""
+def number_repeated_names(names: list[str]) -> list[str]:
+    """Return the names made unique by appending `_2`, `_3`, ... to repeated ones."""
     return [name if names.index(name) == i else f'{name}_{names[: i + 1].count(name)}' for i, name in enumerate(names)]
 
 

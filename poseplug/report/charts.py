@@ -153,7 +153,15 @@ def _needs_log_scale(series: Sequence[Series]) -> bool:
 def build_pck_chart(scores: MetricResult, title: str = 'PCK over the threshold') -> Chart:
     """Build the chart of all curves of a PCK metric: their mean, and every group of keypoints."""
     series = [Series(name, x, y) for name, (x, y) in scores.curves.items()]
-    return Chart(title, 'threshold, in torso lengths', 'correct keypoints, percent', series, y_range=(0, 100))
+    return Chart(title, _label_threshold(scores), 'correct keypoints, percent', series, y_range=(0, 100))
+
+
+def _label_threshold(scores: MetricResult) -> str:
+    """The label of the thresholds of PCK or PCKh, or of both."""
+    kinds = {name.rpartition(':')[2].partition('@')[0] for name in scores.values} & {'PCK', 'PCKh'}
+    units = {'PCK': 'torso lengths', 'PCKh': 'head sizes'}
+    names = [units[kind] for kind in sorted(kinds) or ['PCK']]
+    return f'threshold, in {" or ".join(names)}'
 
 
 def build_stage_chart(stages: Sequence[MetricResult], curve_name: str = 'mean') -> Chart:
@@ -161,7 +169,8 @@ def build_stage_chart(stages: Sequence[MetricResult], curve_name: str = 'mean') 
     curves = [(t, scores.curves[curve_name]) for t, scores in enumerate(stages) if curve_name in scores.curves]
     series = [Series(f'stage {t + 1}', x, y) for t, (x, y) in curves]
     title = f'Stage by stage, {curve_name}'
-    return Chart(title, 'threshold, in torso lengths', 'correct keypoints, percent', series, y_range=(0, 100))
+    label = _label_threshold(stages[-1]) if stages else 'threshold'
+    return Chart(title, label, 'correct keypoints, percent', series, y_range=(0, 100))
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

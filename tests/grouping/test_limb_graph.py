@@ -63,3 +63,12 @@ def test_three_limbs_of_high_scores_that_join_two_people_are_not_all_chosen():
 
 def test_no_pairs_are_no_limbs():
     assert match_limb_graph(np.zeros((0, 2), int), np.zeros(0, int), np.zeros(0), np.zeros(3, int)).tolist() == []
+
+
+def test_a_choice_that_takes_too_long_is_made_consistent(monkeypatch):
+    """The first program alone takes all three limbs; without time for a second one the lowest-scoring is dropped."""
+    ends, limbs = np.array([[0, 2], [2, 4], [4, 1]]), np.array([0, 1, 2])
+    scores, keypoints = np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1, 1, 2, 2])
+    times = iter([0.0, 1.0, 100.0])
+    monkeypatch.setattr('poseplug.grouping.limb_graph.time.monotonic', lambda: next(times))
+    assert match_limb_graph(ends, limbs, scores, keypoints).tolist() == [0, 1]

@@ -2,6 +2,9 @@
 
 poseplug analyze oracle CONFIG [--noise-std A,B,...] [--variant KEY=VALUE[;KEY=VALUE] ...] [--out FILE.svg]
 poseplug analyze variants CONFIG --variant NAME:KEY=VALUE[;KEY=VALUE] ... [--steps N] [--seeds N] --out DIR
+poseplug analyze decoding|limbs CONFIG [--checkpoint FILE] [--noise-std A,B,...] [--out DIR]
+poseplug analyze people CONFIG ... [--counts A,B,...] [--out DIR]
+poseplug analyze curves|errors FILE.jsonl ... [--out DIR]
 Those that train do so with several seeds and equal steps; a run that was stopped is resumed.
 """
 
@@ -14,6 +17,11 @@ from importlib import import_module
 _ANALYSES = {
     'oracle': 'analyze_oracle',
     'variants': 'analyze_variants',
+    'decoding': 'analyze_decoding',
+    'limbs': 'analyze_limbs',
+    'people': 'analyze_people',
+    'curves': 'analyze_curves',
+    'errors': 'analyze_errors',
 }
 
 
