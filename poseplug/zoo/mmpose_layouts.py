@@ -12,6 +12,7 @@ from typing import Any
 
 from poseplug.core.errors import CheckpointError
 from poseplug.zoo.multi_stage_names import CORNER_HOURGLASS_RULES, MMPOSE_CPM_RULES, MSPN_RULES
+from poseplug.zoo.pyramid_names import RTMW_RULES, YOLOX_POSE_RULES
 from poseplug.zoo.transformer_names import (
     HRFORMER_RULES,
     PVT_RULES,
@@ -117,6 +118,8 @@ CHECKPOINT_LAYOUTS = (
         "MMPose's PVT v2", r'^backbone\.layers\.0\.1\.0\.attn\.attn\.', (*PVT_V2_RULES, *_HEATMAP_HEAD_RULES)
     ),
     CheckpointLayout("MMPose's RTMO", r'^head\.dcc\.', (*_BACKBONE_RULES, *_RTMO_RULES)),
+    CheckpointLayout("MMPose's RTMW", r'^head\.conv_dec\.', (*_BACKBONE_RULES, *RTMW_RULES)),
+    CheckpointLayout("MMPose's YOLOX-Pose", r'^head\.head_module\.out_obj\.', (*_BACKBONE_RULES, *YOLOX_POSE_RULES)),
     CheckpointLayout("MMPose's SimCC or RTMPose", r'^head\.(mlp_head|cls)_x\.', (*_BACKBONE_RULES, *_SIMCC_HEAD_RULES)),
     CheckpointLayout(
         "MMPose's ResNet, HRNet or CSPNeXt",

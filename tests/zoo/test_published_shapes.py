@@ -21,6 +21,21 @@ ROOT = Path(__file__).parents[2]
 SHAPES = Path(os.environ.get('POSEPLUG_GOLDEN', ROOT.parent / 'shared/golden')).parent / 'zoo/mmpose_shapes.json.gz'
 COCO = 'configs/body_2d_keypoint/topdown_heatmap/coco/td-hm_'
 MPII = 'configs/body_2d_keypoint/topdown_heatmap/mpii/td-hm_'
+YOLOX = 'configs/body_2d_keypoint/yoloxpose/coco/yoloxpose_'
+RTMW = 'configs/wholebody_2d_keypoint/rtmpose/cocktail14/rtmw-'
+YOLOX_TINY = {
+    'model.codec.input_size': (416, 416),
+    'model.backbone.widen_factor': 0.375,
+    'model.neck.out_channels': 96,
+    'model.head.feat_channels': 96,
+}
+YOLOX_LARGE = {
+    'model.backbone.widen_factor': 1.0,
+    'model.backbone.deepen_factor': 1.0,
+    'model.neck.out_channels': 256,
+    'model.neck.num_csp_blocks': 3,
+    'model.head.feat_channels': 256,
+}
 SIZE_384 = {'model.codec.input_size': (288, 384)}
 # MMPose's config -> the config here, and what changes in its model
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,6 +57,15 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     COCO + 'hrformer-base_8xb32-210e_coco-384x288': ('hrformer/hrformer_b_coco_256x192', SIZE_384),
     COCO + 'pvt-s_8xb64-210e_coco-256x192': ('pvt/pvt_s_coco_256x192', {}),
     COCO + 'pvtv2-b2_8xb64-210e_coco-256x192': ('pvt/pvtv2_b2_coco_256x192', {}),
+    YOLOX + 'tiny_4xb64-300e_coco-416': ('yoloxpose/yoloxpose_pafpn_s_coco_640', YOLOX_TINY),
+    YOLOX + 's_8xb32-300e_coco-640': ('yoloxpose/yoloxpose_pafpn_s_coco_640', {}),
+    YOLOX + 'm_8xb32-300e_coco-640': ('yoloxpose/yoloxpose_pafpn_m_coco_640', {}),
+    YOLOX + 'l_8xb32-300e_coco-640': ('yoloxpose/yoloxpose_pafpn_m_coco_640', YOLOX_LARGE),
+    RTMW + 'm_8xb1024-270e_cocktail14-256x192': ('rtmw/rtmw_m_coco_wholebody_256x192', {}),
+    RTMW + 'l_8xb1024-270e_cocktail14-256x192': ('rtmw/rtmw_l_coco_wholebody_256x192', {}),
+    RTMW + 'l_8xb320-270e_cocktail14-384x288': ('rtmw/rtmw_l_coco_wholebody_256x192', SIZE_384),
+    RTMW + 'x_8xb704-270e_cocktail14-256x192': ('rtmw/rtmw_x_coco_wholebody_256x192', {}),
+    RTMW + 'x_8xb320-270e_cocktail14-384x288': ('rtmw/rtmw_x_coco_wholebody_256x192', SIZE_384),
     MPII + 'cpm_8xb64-210e_mpii-368x368': ('cpm/cpm_mmpose_mpii_368', {}),
     MPII + 'hourglass52_8xb64-210e_mpii-256x256': ('corner_hourglass/corner_hourglass_mpii_256', {}),
 }

@@ -69,6 +69,46 @@ HRFORMER = dict(
     stage3=create_hrformer_stage(3, 1),
     stage4=create_hrformer_stage(4, 2),
 )
+SILU = dict(type='SiLU', inplace=True)
+YOLOX = dict(norm_cfg=dict(type='BN', momentum=0.03, eps=0.001), act_cfg=dict(type='Swish'))
+RTMW_HEAD = dict(
+    type='RTMWHead',
+    in_channels=128,
+    out_channels=17,
+    input_size=(64, 96),
+    in_featuremap_size=(2, 3),
+    simcc_split_ratio=2.0,
+    final_layer_kernel_size=7,
+    gau_cfg=dict(
+        hidden_dims=32,
+        s=16,
+        expansion_factor=2,
+        dropout_rate=0.0,
+        drop_path=0.0,
+        act_fn='SiLU',
+        use_rel_bias=False,
+        pos_enc=False,
+    ),
+    loss=dict(type='KLDiscretLoss', use_target_weight=True),
+    decoder=dict(type='SimCCLabel', input_size=(64, 96), sigma=(4.9, 5.66), simcc_split_ratio=2.0, normalize=False),
+)
+BCE = dict(type='BCELoss')
+YOLOXPOSE_HEAD = dict(
+    type='YOLOXPoseHead',
+    num_keypoints=17,
+    featmap_strides=(8, 16, 32),
+    head_module_cfg=dict(
+        num_classes=1, in_channels=128, feat_channels=128, widen_factor=0.125, stacked_convs=2, **YOLOX
+    ),
+    prior_generator=dict(type='MlvlPointGenerator', offset=0, strides=[8, 16, 32]),
+    assigner=dict(type='SimOTAAssigner', dynamic_k_indicator='oks'),
+    loss_cls=BCE,
+    loss_bbox=dict(type='IoULoss'),
+    loss_obj=BCE,
+    loss_oks=dict(type='OKSLoss', metainfo='configs/_base_/datasets/coco.py'),
+    loss_vis=BCE,
+    loss_bbox_aux=dict(type='L1Loss'),
+)
 # name -> the input (width, height) and the parts
 NETWORKS: dict[str, dict[str, Any]] = {
     'mspn': dict(size=(48, 64), backbone=dict(type='MSPN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
@@ -111,6 +151,26 @@ NETWORKS: dict[str, dict[str, Any]] = {
             out_indices=[3],
         ),
         head={**DECONV_HEAD, 'in_channels': 64},
+    ),
+    'rtmw': dict(
+        size=(64, 96),
+        backbone=dict(type='CSPNeXt', deepen_factor=0.33, widen_factor=0.125, channel_attention=True, act_cfg=SILU),
+        neck=dict(
+            type='CSPNeXtPAFPN',
+            in_channels=[32, 64, 128],
+            out_channels=None,
+            out_indices=[1, 2],
+            num_csp_blocks=2,
+            norm_cfg=NORM,
+            act_cfg=SILU,
+        ),
+        head=RTMW_HEAD,
+    ),
+    'yoloxpose': dict(
+        size=(64, 96),
+        backbone=dict(type='CSPDarknet', deepen_factor=0.33, widen_factor=0.125, **YOLOX),
+        neck=dict(type='YOLOXPAFPN', in_channels=[32, 64, 128], out_channels=16, num_csp_blocks=1, **YOLOX),
+        head=YOLOXPOSE_HEAD,
     ),
     'rsn': dict(size=(48, 64), backbone=dict(type='RSN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
 }

@@ -60,7 +60,7 @@ class OneStageHead(Head):
 
 
 def build_grid_points(
-    grid_sizes: Sequence[Sequence[int]], strides: Sequence[int], like: Tensor
+    grid_sizes: Sequence[Sequence[int]], strides: Sequence[int], like: Tensor, cell_offset: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """Compute where the cells of all levels stand.
 
@@ -68,15 +68,16 @@ def build_grid_points(
         grid_sizes: (rows, columns) of every level.
         strides: Stride of every level.
         like: A tensor on the device of the results.
+        cell_offset: Where a cell stands between its first pixel's border, 0, and its last pixel's, 1.
 
     Returns:
         (A, 2), positions in input px, and (A,), strides.
     """
     points, cell_strides = [], []
     for (rows, columns), stride in zip(grid_sizes, strides, strict=True):
-        # The middle of a cell's pixels; pixel centers sit on integers.
-        y = (torch.arange(rows, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
-        x = (torch.arange(columns, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
+        # By default the middle of a cell's pixels; pixel centers sit on integers.
+        y = (torch.arange(rows, device=like.device, dtype=torch.float32) + cell_offset) * stride - 0.5
+        x = (torch.arange(columns, device=like.device, dtype=torch.float32) + cell_offset) * stride - 0.5
         grid = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], dim=-1)
         points.append(grid.flatten(0, 1))
         cell_strides.append(torch.full((rows * columns,), float(stride), device=like.device))
@@ -132,10 +133,13 @@ def predict_levels(convs: Iterable[nn.Module], features: Iterable[Tensor]) -> Te
     return flatten_levels([conv(level) for conv, level in zip(convs, features, strict=True)])
 
 
-def build_towers(num_levels: int, channels: int, layers: LayerBuilder = DEFAULT_LAYERS) -> nn.ModuleList:
-    """Build two 3x3 convolutions per level, with as many outputs as inputs."""
+def build_towers(
+    num_levels: int, channels: int, layers: LayerBuilder = DEFAULT_LAYERS, depth: int = 2
+) -> nn.ModuleList:
+    """Build `depth` 3x3 convolutions per level, with as many outputs as inputs."""
     return nn.ModuleList(
-        nn.Sequential(*(conv_bn_act(channels, channels, 3, layers=layers) for _ in range(2))) for _ in range(num_levels)
+        nn.Sequential(*(conv_bn_act(channels, channels, 3, layers=layers) for _ in range(depth)))
+        for _ in range(num_levels)
     )
 
 

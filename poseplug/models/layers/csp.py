@@ -63,10 +63,11 @@ class CSPLayer(nn.Module):
     Wang et al. 2020, arXiv:1911.11929.
 
     Args:
-        channels: Channels of the input and the output.
+        channels: Channels of the output, and of the input unless `in_channels` says otherwise.
         blocks: Blocks of `channels // 2` channels.
         attention: Whether to weight the channels by `ChannelAttention` before they are mixed.
         layers: What builds the layers.
+        in_channels: Channels of the input.
     """
 
     def __init__(
@@ -75,17 +76,18 @@ class CSPLayer(nn.Module):
         blocks: Iterable[nn.Module],
         attention: bool = False,
         layers: LayerBuilder = DEFAULT_LAYERS,
+        in_channels: int | None = None,
     ):
         super().__init__()
-        half = channels // 2
-        self.main_conv = conv_bn_act(channels, half, 1, layers=layers)
-        self.short_conv = conv_bn_act(channels, half, 1, layers=layers)
+        half, in_channels = channels // 2, channels if in_channels is None else in_channels
+        self.main_conv = conv_bn_act(in_channels, half, 1, layers=layers)
+        self.short_conv = conv_bn_act(in_channels, half, 1, layers=layers)
         self.blocks = nn.Sequential(*blocks)
         self.attention = ChannelAttention(2 * half) if attention else nn.Identity()  # Identity has no weights
         self.final_conv = conv_bn_act(2 * half, channels, 1, layers=layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output for `x` (B, channels, H, W), of the same shape."""
+        """Return the layer's output (B, channels, H, W) for `x` (B, in_channels, H, W)."""
         halves = torch.cat([self.blocks(self.main_conv(x)), self.short_conv(x)], dim=1)
         return self.final_conv(self.attention(halves))
 

@@ -1,0 +1,9 @@
+"""RTMW-l on COCO-WholeBody at 256x192, 133 keypoints (Jiang et al. 2024, arXiv:2407.08634).
+
+Run: python tools/train.py configs/rtmw/rtmw_l_coco_wholebody_256x192.py
+AP on COCO-WholeBody val, flip test: not trained yet (published by MMPose: AP 66.0 with boxes of person AP 56.4)
+"""
+
+_base_ = ['rtmw_m_coco_wholebody_256x192.py']
+
+model = dict(backbone=dict(widen_factor=1.0, deepen_factor=1.0))
