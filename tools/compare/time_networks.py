@@ -56,7 +56,9 @@ NETWORKS = {
 def build_mmpose_network(config: str, images: torch.Tensor) -> Callable[[], Any]:
     """What runs MMPose's network on images."""
     cfg = Config.fromfile(str(get_config_file(config)))
-    parts = [MODELS.build(cfg.model[name]).eval() for name in ('backbone', 'neck', 'head') if name in cfg.model]
+    parts = [MODELS.build(cfg.model[name]) for name in ('backbone', 'neck', 'head') if name in cfg.model]
+    for part in parts:
+        part.eval()  # some return nothing
 
     def run() -> Any:
         output: Any = images

@@ -105,7 +105,7 @@ class RTMWHead(Head):
         return [self.bins(self.attention(torch.cat([coarse_tokens, fine_tokens], dim=2)))]
 
     def list_field_axes(self) -> list[FieldAxis]:
-        """List the axes of the maps per keypoint, of weights and of their norms, from which all fields are predicted."""
+        """List the axes of the maps per keypoint, of weights and norms, from which all fields are predicted."""
         return [FieldAxis(f'maps.{name}', 0, ('x',)) for name, value in self.maps.state_dict().items() if value.ndim]
 
 

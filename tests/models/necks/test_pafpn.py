@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.models.necks.pafpn import CSPNeXtPAFPN, YOLOXPAFPN
+from poseplug.models.necks.pafpn import YOLOXPAFPN, CSPNeXtPAFPN
 
 
 class AddHalves(nn.Module):
