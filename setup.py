@@ -71,6 +71,7 @@ setup(
             'weights/*.json',
             'weights/README.md',
             'skeletons/data/*.json',
+            'zoo/*.json',
             'cli/templates/*.txt',
             'deploy/pages/*',
         ],

@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: reference/commands.md and reference/parts.md.
+"""Write the pages that are generated from the code: reference/commands.md, parts.md and published_models.md.
 
 python docs/generate.py
 """
@@ -15,6 +15,8 @@ from typing import Any
 from poseplug import registry
 from poseplug.inspect.config_schema import read_setting_texts
 from poseplug.registry.wiring import inspect_parameters, list_constructor_classes
+from poseplug.zoo.index import list_published_models
+from poseplug.zoo.model_list import format_models_page
 
 FOLDER = Path(__file__).parent / 'reference'
 COMMANDS_FOLDER = Path(__file__).parents[1] / 'poseplug/cli/commands'
@@ -162,7 +164,16 @@ def _wrap(text: str, indent: str = '') -> Iterable[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-PAGES = {'commands.md': render_commands_page, 'parts.md': render_parts_page}
+def render_published_models_page() -> str:
+    """The models of the index."""
+    return format_models_page(list_published_models().values())
+
+
+PAGES = {
+    'commands.md': render_commands_page,
+    'parts.md': render_parts_page,
+    'published_models.md': render_published_models_page,
+}
 
 
 if __name__ == '__main__':

@@ -25,11 +25,34 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model',
         metavar='NAME|FILE',
-        help='an installed model (poseplug list), or a file of poseplug export (.onnx, .xml)',
+        help='a published or installed model (poseplug models), or a file of poseplug export (.onnx, .xml)',
     )
     parser.add_argument(
         '--runtime', choices=_RUNTIMES, help='of a file (default: openvino for .xml, onnxruntime for .onnx)'
     )
+
+
+def add_model_name_option(parser: Any) -> None:
+    """Add `--model NAME` to a command that needs a config and its checkpoint.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument('--model', metavar='NAME', help='a published model instead (poseplug models)')
+
+
+def check_single_model(args: argparse.Namespace, config: Any) -> None:
+    """Check that a model is named once.
+
+    Args:
+        args: of the command, with `--model`.
+        config: given besides; None for none.
+
+    Raises:
+        ConfigError: there are two models.
+    """
+    if args.model is not None and config is not None:
+        raise ConfigError(f'--model {args.model} and {config} are two models; leave one of them out')
 
 
 def is_exported_file(model: str | None) -> bool:
@@ -47,8 +70,7 @@ def check_model_options(args: argparse.Namespace, config: str | None) -> None:
     Raises:
         ConfigError: there are two models, or options that are for models of another kind.
     """
-    if args.model is not None and config is not None:
-        raise ConfigError(f'--model {args.model} and {config} are two models; leave one of them out')
+    check_single_model(args, config)
     if not is_exported_file(args.model):
         if args.runtime is not None:
             raise ConfigError(f'--runtime {args.runtime} runs files; name one by --model FILE.onnx')
@@ -97,3 +119,27 @@ def build_predictor(
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
     kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
     return Predictor(config or args.model, weights, device=device, detector=detector, **kinds)
+
+
+def load_config_and_weights(args: argparse.Namespace) -> tuple[Any, Path]:
+    """Return the loaded config and the weights that the arguments of a command name.
+
+    Args:
+        args: with `config`, `checkpoint`, `model` and `cfg_options`. Of a model by name, `config` becomes its name and
+            `checkpoint` the file of its weights.
+
+    Raises:
+        ConfigError: a model is named twice or not at all, is unknown, or a setting is wrong.
+        CheckpointError: published weights cannot be fetched.
+    """
+    from poseplug.config.load import load_config
+    from poseplug.zoo.published_models import get_published_files
+
+    check_single_model(args, args.config)
+    if args.model is not None:
+        files = get_published_files(args.model, args.cfg_options)
+        args.config, args.checkpoint = Path(files.entry.name), files.weights
+        return files.cfg, files.weights
+    if args.config is None or args.checkpoint is None:
+        raise ConfigError('which model? Name a CONFIG and its CHECKPOINT, or a published model by --model NAME')
+    return load_config(args.config, args.cfg_options), args.checkpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['MATCH_KEY', 'match_weights']
+__all__ = ['MATCH_KEY', 'follow_released_code', 'match_weights']
 
 import copy
 import logging
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.files.weights import read_weight_metadata
-from poseplug.registry import METRICS
+from poseplug.registry import CODECS, METRICS
 from poseplug.registry.wiring import inspect_parameters
 
 MATCH_KEY = 'match'  # of the metadata of a .safetensors file: the value of the codec's setting of that name
@@ -45,13 +45,27 @@ def match_weights(cfg: Mapping[str, Any], weights: Path | str) -> Mapping[str, A
     if not codecs or configured is not None:
         return cfg
     cfg = copy.deepcopy(cfg)
-    for codec in _iterate_codecs(cfg):
-        codec['match'] = match
-    ranking = _set_ranking(cfg.get('test_evaluator'))
+    ranking = follow_released_code(cfg, str(match))
     logging.getLogger('poseplug').warning(
         '%s was trained with the crops and read-out of %s: model.codec.match=%r%s', weights, match, match, ranking
     )
     return cfg
+
+
+def follow_released_code(cfg: Any, match: str) -> str:
+    """Let the codec of a config follow a released code, and metrics that rank instances rank them as it does.
+
+    Args:
+        cfg: the config, which is changed.
+        match: whose conventions: the value of the codec's setting; codecs that do not offer it stay as they are.
+
+    Returns:
+        What was set for the metrics, for a message.
+    """
+    for codec in _iterate_codecs(cfg):
+        if match in getattr(CODECS.get(codec['type']), 'matches', ()):
+            codec['match'] = match
+    return _set_ranking(cfg.get('test_evaluator'))
 
 
 def _iterate_codecs(cfg: Mapping[str, Any]) -> Iterator[MutableMapping[str, Any]]:

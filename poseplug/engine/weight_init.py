@@ -21,6 +21,7 @@ from poseplug.files.weights import (
     load_weights,
 )
 from poseplug.models.estimators.base import Estimator
+from poseplug.zoo.published_models import find_weights
 
 _LOGGER = logging.getLogger('poseplug')
 _PART_SETTINGS = ('file', 'prefix', 'missing', 'unused')
@@ -66,8 +67,9 @@ def init_weights(
 
     Args:
         model: the estimator.
-        spec: a file for the whole model; or a dict from the name of a part (`backbone`, `head`, `backbone.stem`, ...)
-            to a file or to the settings of `load_part_weights`. Of a file for another number of keypoints, everything
+        spec: a file for the whole model, or the name of a published model (`poseplug models`); or a dict from the name
+            of a part (`backbone`, `head`, `backbone.stem`, ...) to one of these or to the settings of
+            `load_part_weights`. Of a file for another number of keypoints, everything
             that fits is loaded; any other file must have the model's names and shapes.
         map_keypoints: whether channels are taken by the names of their keypoints, where as many differ.
 
@@ -79,10 +81,11 @@ def init_weights(
         CheckpointError: a file is missing or damaged, or its weights do not fit.
     """
     if not isinstance(spec, Mapping):
-        if _has_other_head(model, spec):
-            _load_fitting_weights(model, spec)
+        file = find_weights(spec)
+        if _has_other_head(model, file):
+            _load_fitting_weights(model, file)
             return []
-        load_weights(model, spec, map_keypoints=map_keypoints)
+        load_weights(model, file, map_keypoints=map_keypoints)
         _LOGGER.info('weights of %s loaded; everything else starts anew', spec)
         return []
     reports = []
@@ -163,7 +166,8 @@ def load_part_weights(
     Args:
         model: the estimator.
         part_name: the name of the part, with dots, as in `model.named_modules()`.
-        file: a .pth or .safetensors file, a work dir for its newest checkpoint, or `URL#sha256=DIGITS`.
+        file: a .pth or .safetensors file, a work dir for its newest checkpoint, `URL#sha256=DIGITS`, or the name of a
+            published model.
         prefix: the text before the part's names in the file; by default `part_name.` if the file has such names,
             else nothing.
         missing: 'error', or 'keep' to leave tensors that the file lacks as they were initialized.
@@ -180,7 +184,7 @@ def load_part_weights(
     for key, value, choices in (('missing', missing, _MISSING_CHOICES), ('unused', unused, _UNUSED_CHOICES)):
         if value not in choices:
             raise ConfigError(f'init.{part_name}.{key} is one of {", ".join(choices)}; got {value!r}')
-    part = _get_submodule(model, part_name)
+    part, file = _get_submodule(model, part_name), find_weights(file)
     content = load_checkpoint(file)
     if part_name.partition('.')[0] == 'head' and isinstance(model, Estimator):
         record = get_skeleton_record(content)

@@ -12,6 +12,7 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,16 @@ from poseplug.core.errors import CheckpointError, UnsafeFileError
 _SHA256_PATTERN = re.compile(r'[0-9a-f]{64}')
 _LOCAL_HOSTS = ('127.0.0.1', '::1', 'localhost')  # plain http is accepted from this machine alone
 _CHUNK_BYTES = 1 << 20
-_MAX_DOWNLOAD_BYTES = 20 << 30  # so that an endless answer does not fill the disk
+MAX_DOWNLOAD_BYTES = 20 << 30  # so that an endless answer does not fill the disk
 _TIMEOUT_S = 30  # without a byte
 
 
 class _CheckedRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to URLs that `_check_url` accepts."""
+    """Follows redirects only to URLs that `check_download_url` accepts."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         try:
-            _check_url(newurl, f'{req.full_url} leads to {newurl}')
+            check_download_url(newurl, f'{req.full_url} leads to {newurl}')
         except UnsafeFileError:
             fp.close()
             raise
@@ -67,10 +68,10 @@ def fetch_file(url: str, sha256: str, folder: Path | None = None) -> Path:
             f'{url}: a downloaded file needs its sha256, 64 digits of 0-9 and a-f; got {sha256!r}. Take it from the '
             f'page that publishes the file, and give it as URL#sha256=DIGITS'
         )
-    _check_url(url, url)
+    check_download_url(url, url)
     folder = get_cache_folder() if folder is None else folder
     path = folder / f'{sha256[:16]}-{url_to_file_name(url)}'
-    if path.is_file() and _compute_sha256(path) == sha256:
+    if path.is_file() and compute_file_sha256(path) == sha256:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the finished file gets its name in one step.
@@ -95,8 +96,16 @@ def fetch_pinned_url(pinned_url: str) -> Path:
     return fetch_file(url, sha256)
 
 
-def _check_url(url: str, description: str) -> None:
-    """Raise unless a URL is https, or http on this machine."""
+def check_download_url(url: str, description: str) -> None:
+    """Check that an address is https, or http on this machine.
+
+    Args:
+        url: the address.
+        description: begins the message.
+
+    Raises:
+        UnsafeFileError: it is another one.
+    """
     parts = urlsplit(url)
     is_local = parts.scheme == 'http' and parts.hostname in _LOCAL_HOSTS
     if parts.scheme != 'https' and not is_local:
@@ -116,17 +125,31 @@ def url_to_file_name(url: str) -> str:
     return safe_name.lstrip('.')[-100:] or 'file'
 
 
+def open_download(url: str, headers: Mapping[str, str] | None = None) -> Any:
+    """Open an address for reading; redirects are followed only to addresses that `check_download_url` accepts.
+
+    Args:
+        url: the address.
+        headers: of the request, by name.
+
+    Returns:
+        The response, to be closed by the caller.
+    """
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+    return urllib.request.build_opener(_CheckedRedirectHandler).open(request, timeout=_TIMEOUT_S)
+
+
 def _download_file(url: str, file: Any) -> str:
     """Write the content of a URL to an open file and return its SHA-256."""
     num_bytes, digest = 0, hashlib.sha256()
     try:
-        with urllib.request.build_opener(_CheckedRedirectHandler).open(url, timeout=_TIMEOUT_S) as response:
+        with open_download(url) as response:
             # Without a Content-Length only the SHA-256 tells whether the file is complete.
             declared_bytes = int(response.headers.get('Content-Length') or -1)
             while chunk := response.read(_CHUNK_BYTES):
                 num_bytes += len(chunk)
-                if num_bytes > _MAX_DOWNLOAD_BYTES:
-                    max_gib = _MAX_DOWNLOAD_BYTES >> 30
+                if num_bytes > MAX_DOWNLOAD_BYTES:
+                    max_gib = MAX_DOWNLOAD_BYTES >> 30
                     raise CheckpointError(f'{url} is larger than {max_gib} GiB; fetch it by hand')
                 digest.update(chunk)
                 file.write(chunk)
@@ -140,6 +163,7 @@ def _download_file(url: str, file: Any) -> str:
     return digest.hexdigest()
 
 
-def _compute_sha256(path: Path) -> str:
+def compute_file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 digits."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()

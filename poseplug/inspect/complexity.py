@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
 from poseplug.models.estimators.base import Estimator
+from poseplug.zoo.published_models import load_published_config
 
 COUNTED_OPERATIONS = 'convolutions, transposed convolutions, matrix products and attention'
 _FLOPS_PER_MAC = 2
@@ -59,6 +60,9 @@ class ForwardTrace:
 def build_without_teacher_weights(cfg: Mapping[str, Any]) -> Any:
     """Build the estimator of a config as `build_model` does, but without reading the weights of a teacher."""
     teacher_cfg = cfg.get('model', {}).get('teacher')
+    if isinstance(teacher_cfg, str):
+        teacher = build_model(load_published_config(teacher_cfg))
+        return build_model({**cfg, 'model': {**cfg['model'], 'teacher': teacher}})
     if not isinstance(teacher_cfg, Mapping) or not teacher_cfg.get('config'):
         return build_model(cfg)
     teacher = build_without_teacher_weights(load_config(teacher_cfg['config']))

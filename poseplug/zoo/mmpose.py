@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from torch.torch_version import TorchVersion as Version
 from poseplug.config.matching import MATCH_KEY
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError, compose_message, suggest_closest
 from poseplug.core.skeleton import Skeleton
+from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
 from poseplug.files.skeleton_record import SkeletonRecord, check_keypoints, describe_skeleton, warn_of_unnamed_keypoints
 from poseplug.files.weights import adapt_state_dict, check_state_dict, load_checkpoint, map_keypoints_by_name
+from poseplug.registry.skeletons import get_skeleton
 from poseplug.zoo.mmpose_layouts import (
     CHECKPOINT_LAYOUTS,
     IGNORED_NAMES,
@@ -36,7 +39,7 @@ from poseplug.zoo.mmpose_layouts import (
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
-_OTHER_KEYPOINT_NAMES = {'upper_neck': 'neck', 'top_head': 'head_top'}  # of MPII and CrowdPose in MMPose, and here
+KEYPOINT_NAMES_FILE = Path(__file__).parent / 'keypoint_names.json'
 
 # Objects that OpenMMLab's trainers pickle beside the weights: names and colors of data sets, and the log's numbers.
 IGNORED_GLOBALS = (
@@ -102,7 +105,12 @@ class ConversionReport:
 
 
 def convert_checkpoint(
-    source: Path, cfg: Mapping[str, Any], out: Path, trust: bool = False, map_keypoints: bool = False
+    source: Path,
+    cfg: Mapping[str, Any],
+    out: Path,
+    trust: bool = False,
+    map_keypoints: bool = False,
+    names_are_known: bool = False,
 ) -> ConversionReport:
     """Convert a foreign checkpoint to a .safetensors file for the model of a config.
 
@@ -114,6 +122,8 @@ def convert_checkpoint(
         out: path of the new file, ending in .safetensors.
         trust: see `read_foreign_checkpoint`.
         map_keypoints: whether the channels of the checkpoint are taken by the names of its keypoints.
+        names_are_known: whether a checkpoint that names no keypoints is known to have those of the config; else a
+            warning is logged.
 
     Returns:
         The report, with path and SHA-256 of the new file.
@@ -142,7 +152,7 @@ def convert_checkpoint(
         state = map_keypoints_by_name(model, state, record, source)
     else:
         check_keypoints(record, model.skeleton, source)
-        if record is None:
+        if record is None and not names_are_known:
             warn_of_unnamed_keypoints(model.skeleton, source)
         state, report = convert_state_dict(model, content['state_dict'], source)
     report.match = _choose_match(model, report.layout)
@@ -186,7 +196,7 @@ def read_dataset_meta(meta: Any) -> SkeletonRecord | None:
     if not has_names or not all(isinstance(index, int) for index in names_by_index):
         return None
     names = [str(names_by_index[index]) for index in sorted(names_by_index)]
-    keypoints = [_OTHER_KEYPOINT_NAMES.get(name, name) for name in names]
+    keypoints = _read_other_keypoint_names().get(tuple(map(normalize_keypoint_name, names)), names)
     flip_indices = _read_numbers(dataset_meta.get('flip_indices'), len(names))
     flip_pairs = None
     if flip_indices is not None:
@@ -195,6 +205,15 @@ def read_dataset_meta(meta: Any) -> SkeletonRecord | None:
     sigmas = _read_numbers(dataset_meta.get('sigmas'), len(names))
     name = str(dataset_meta.get('dataset_name', 'the file'))
     return SkeletonRecord(name, tuple(keypoints), flip_pairs, None if sigmas is None else tuple(sigmas))
+
+
+@cache
+def _read_other_keypoint_names() -> dict[tuple[str, ...], list[str]]:
+    """The keypoints of skeletons that MMPose spells otherwise, by MMPose's names."""
+    content = json.loads(KEYPOINT_NAMES_FILE.read_text(encoding='utf-8'))
+    return {
+        tuple(map(normalize_keypoint_name, names)): [*get_skeleton(key).keypoints] for key, names in content.items()
+    }
 
 
 def _build_skeleton(record: SkeletonRecord) -> Skeleton:

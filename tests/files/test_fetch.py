@@ -97,7 +97,7 @@ def test_a_checkpoint_can_be_a_url_with_its_sha256(monkeypatch, tmp_path):
 
 
 def test_an_endless_file_is_refused_at_the_size_limit(server, tmp_path, monkeypatch):
-    monkeypatch.setattr('poseplug.files.fetch._MAX_DOWNLOAD_BYTES', len(CONTENT) - 1)
+    monkeypatch.setattr('poseplug.files.fetch.MAX_DOWNLOAD_BYTES', len(CONTENT) - 1)
     with pytest.raises(CheckpointError, match='good is larger than .* GiB; fetch it by hand'):
         fetch_file(f'{server}/good', SHA256, tmp_path)
     assert list(tmp_path.iterdir()) == []

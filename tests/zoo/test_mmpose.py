@@ -393,7 +393,7 @@ def save_with_meta(path, dataset_meta):
 
 
 @pytest.mark.parametrize(('keypoints', 'message'), [
-    (AP10K, 'keypoint 0 is L_Eye in the file, nose in the config; keypoint 1 is R_Eye'),
+    (AP10K, 'keypoint 0 is left_eye in the file, nose in the config; keypoint 1 is right_eye'),
     (POSETRACK, 'keypoint 1 is head_bottom in the file, left_eye in the config; keypoint 2 is head_top'),
     (get_skeleton('coco').keypoints[::-1], 'keypoint 0 is right_ankle in the file, nose in the config'),
 ])  # fmt: skip

@@ -1,7 +1,7 @@
 """Export a model to one file, and compare it with the model.
 
-poseplug export [CONFIG CHECKPOINT] --out model.onnx [--to onnx|openvino|...]
-poseplug export [CONFIG CHECKPOINT] --web DIR
+poseplug export [CONFIG CHECKPOINT | --model NAME] --out model.onnx [--to onnx|...]
+poseplug export [CONFIG CHECKPOINT | --model NAME] --web DIR
 From the bytes of images to keypoints, with decoding, normalization and on request
 the flip test inside; see docs/howto/export.md. A file that predicts something else
 than the model is removed. --web writes a page that runs the model in the browser.
@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.model_options import add_model_name_option, check_single_model, load_config_and_weights
 from poseplug.cli.options import add_config_options, add_weights_options
 
 
 def run(args: argparse.Namespace) -> None:
-    from poseplug.config.load import load_config
     from poseplug.core.errors import ConfigError
     from poseplug.deploy.checked_export import CheckSettings, export_checked
     from poseplug.deploy.export import EXPORT_SUFFIXES
@@ -28,9 +28,10 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.predict.image_input import expand_images
 
     _check_targets(args, EXPORT_SUFFIXES[args.to])
+    check_single_model(args, args.config)
     model: Any = args.config
-    if args.config is not None and args.checkpoint is not None:
-        model = load_config(args.config, args.cfg_options)
+    if args.model is not None or (args.config is not None and args.checkpoint is not None):
+        model, _ = load_config_and_weights(args)
     elif args.cfg_options:
         raise ConfigError('--cfg-options change a config; name it, and its checkpoint')
     options = ExportOptions(flip_test=args.flip, input_type=args.input_type, license=args.license)
@@ -117,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a config, or the name of an installed model (default: the one that is installed)',
     )
     parser.add_argument('checkpoint', nargs='?', type=Path, help='a checkpoint of that model, or a work dir')
+    add_model_name_option(parser)
     parser.add_argument('--out', type=Path, metavar='FILE', help='the file to write')
     parser.add_argument('--web', type=Path, metavar='DIR', help='write a page that runs the model in the browser')
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Measure a checkpoint on a config's test set.
 
-poseplug test CONFIG CHECKPOINT [--weights raw|averaged] [--map-keypoints]
+poseplug test {CONFIG CHECKPOINT | --model NAME} [--weights raw|averaged]
+    [--map-keypoints]
     [--out FILE] [--report DIR] [--predictions FILE.jsonl]
     [--batch-size N] [--workers N] [--device NAME]
 """
@@ -11,11 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.model_options import add_model_name_option, load_config_and_weights
 from poseplug.cli.options import add_config_options, add_run_options, add_weights_options
 
 
 def run(args: argparse.Namespace) -> None:
-    from poseplug.config.load import load_config
     from poseplug.config.run_options import set_loader_options
     from poseplug.engine import launch, results
     from poseplug.evaluation.prediction_file import write_predictions
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.predict.precision import COMPUTE_DTYPES
     from poseplug.registry.skeletons import get_skeleton
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg, _ = load_config_and_weights(args)
     set_loader_options(cfg, ('test_dataloader',), args.batch_size, args.workers)
     page = args.report / 'report.html' if args.report else None
     check_outputs([args.config, args.checkpoint], [page], '--report')
@@ -72,8 +73,11 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
-    parser.add_argument('checkpoint', type=Path, help='a .pth or .safetensors file, or a work dir for its newest')
+    parser.add_argument('config', nargs='?', type=Path)
+    parser.add_argument(
+        'checkpoint', nargs='?', type=Path, help='a .pth or .safetensors file, or a work dir for its newest'
+    )
+    add_model_name_option(parser)
     parser.add_argument(
         '--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='of the network (default: fp32)'
     )

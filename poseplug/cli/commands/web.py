@@ -46,17 +46,17 @@ def split_models(texts: list[str]) -> list[tuple[str | None, str | None]]:
     """
     from poseplug.core.errors import ConfigError
     from poseplug.predict.model_loading import list_models
+    from poseplug.zoo.index import is_model_name
 
     pairs: list[tuple[str | None, str | None]] = []
-    remaining, installed = list(texts), list_models(with_weights=True)
+    remaining, named = list(texts), list_models(with_weights=True)
     while remaining:
         model = remaining.pop(0)
         weights = None
-        if model not in installed and not model.endswith(_EXPORT_SUFFIXES):
+        if not is_model_name(model) and model not in named and not model.endswith(_EXPORT_SUFFIXES):
             if not remaining:
-                names = ', '.join(installed)
                 raise ConfigError(
-                    f'{model} is no model with weights of its own ({names}) and no exported file (.onnx, .xml); '
+                    f'{model} is no model with weights of its own (poseplug models) and no exported file (.onnx, .xml); '
                     f'write its checkpoint behind it'
                 )
             weights = remaining.pop(0)

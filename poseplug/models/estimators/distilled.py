@@ -24,6 +24,7 @@ from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.registry.wiring import Slot
+from poseplug.zoo.published_models import build_published_model
 
 
 class Teacher:
@@ -84,8 +85,9 @@ class DistilledTopDown(Estimator):
 
     Args:
         skeleton, codec, backbone, head, neck, loss, input_norm, supervision, channels_last, flip_test: As in `TopDown`.
-        teacher: A built estimator. In a config it is dict(config=FILE, weights=FILE), which `build_model` loads. It
-            receives the same images, is never trained, and is not part of the student's weights.
+        teacher: A built estimator. In a config it is the name of a published model (`poseplug models`), or
+            dict(config=FILE, weights=FILE), which `build_model` loads. It receives the same images, is never trained,
+            and is not part of the student's weights.
         distill_loss: The loss between a field and the teacher's.
         distill_weight: The weight of that loss.
 
@@ -102,7 +104,7 @@ class DistilledTopDown(Estimator):
         codec: Codec | PartConfig,
         backbone: nn.Module | PartConfig,
         head: nn.Module | PartConfig,
-        teacher: Estimator | PartConfig,
+        teacher: Estimator | PartConfig | str,
         distill_loss: nn.Module | PartConfig = dict(type='MeanSquaredError'),  # noqa: B006 - read only
         distill_weight: float = 1.0,
         neck: nn.Module | PartConfig | None = None,
@@ -123,12 +125,14 @@ class DistilledTopDown(Estimator):
         super().__init__(skeleton, network, criterion, augmentation, CropPostprocess(codec))
 
 
-def _check_teacher(teacher: Estimator | PartConfig, codec: Codec, skeleton: Skeleton) -> Estimator:
+def _check_teacher(teacher: Estimator | PartConfig | str, codec: Codec, skeleton: Skeleton) -> Estimator:
     """Return a teacher that predicts the student's fields for the student's keypoints; else raise."""
+    if isinstance(teacher, str):
+        teacher = build_published_model(teacher)  # type: ignore[assignment]
     if not isinstance(teacher, Estimator):
         raise ConfigError(
-            f'a teacher is dict(config=FILE, weights=FILE) in a config that build_model builds, or a built estimator; '
-            f'got {teacher!r}'
+            f'a teacher is the name of a published model, dict(config=FILE, weights=FILE) in a config that build_model '
+            f'builds, or a built estimator; got {teacher!r}'
         )
     if teacher.codec.shapes != codec.shapes or teacher.skeleton.keypoints != skeleton.keypoints:
         raise MismatchError(

@@ -1,0 +1,38 @@
+"""Fetch published weights, also for machines without a network.
+
+poseplug fetch NAME ... [--to DIR]
+NAME is a published model, a preset or a pattern such as rtmo-*. A fetch that was
+cut goes on where it ended. Copy DIR, and set POSEPLUG_CACHE to the copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.core.errors import CheckpointError, PoseplugError
+    from poseplug.zoo.index import expand_model_names
+    from poseplug.zoo.weight_cache import MODELS_FOLDER, WeightCache
+
+    models = expand_model_names(args.names)
+    cache = WeightCache(args.to and args.to / MODELS_FOLDER)
+    failures = []
+    for model in models:
+        try:
+            path = cache.fetch_published_file(model)
+        except PoseplugError as error:
+            failures.append(str(error))
+            continue
+        print(f'{model.name}: {path}, {path.stat().st_size:,} bytes, sha256 {cache.read_digest(path)}', flush=True)
+    if failures:
+        listed = '\n'.join(failures)
+        raise CheckpointError(f'{len(failures)} of {len(models)} were not fetched:\n{listed}')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('names', nargs='+', metavar='NAME', help='published models, see poseplug models')
+    parser.add_argument(
+        '--to', type=Path, metavar='DIR', help='folder to fetch to (default: POSEPLUG_CACHE, or ~/.cache/poseplug)'
+    )

@@ -1,0 +1,34 @@
+"""List the published models that load by name.
+
+poseplug models [PATTERN] [--task body|wholebody|hand|face|animal|fashion] [--json]
+PATTERN is a name, an alias or a part of one, or has * and ?; a single model is
+shown with its address, scores and licenses. Use a name as --model NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.zoo.index import match_published_models
+    from poseplug.zoo.model_list import format_model_card, format_model_list
+
+    models = match_published_models(args.pattern, args.task)
+    if args.json:
+        print(json.dumps([asdict(model) for model in models], indent=1))
+    elif len(models) == 1:
+        print(format_model_card(models[0]))
+    else:
+        print(format_model_list(models))
+
+
+def add_arguments(parser: Any) -> None:
+    from poseplug.zoo.index import TASKS
+
+    parser.add_argument('pattern', nargs='?', default='', metavar='PATTERN', help='models to list (default: all)')
+    parser.add_argument('--task', choices=TASKS, help='those of one task')
+    parser.add_argument('--json', action='store_true', help='print everything in the index as JSON')

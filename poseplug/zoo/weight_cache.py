@@ -1,0 +1,180 @@
+"""The folder of published weights: files as they were published, converted ones, and a lock file with their SHA-256.
+
+Of most files only eight digits of the SHA-256 are published. The first fetch checks these and pins the whole SHA-256 in
+the lock file; ever after, a file is used only if it is that one.
+"""
+
+from __future__ import annotations
+
+__all__ = ['LOCK_FILE', 'MODELS_FOLDER', 'WeightCache', 'check_published_digest']
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from poseplug.core.errors import CheckpointError, UnsafeFileError
+from poseplug.files.atomic import write_atomically
+from poseplug.files.fetch import compute_file_sha256, get_cache_folder, url_to_file_name
+from poseplug.files.resumed_fetch import download_resumed
+from poseplug.zoo.index import PublishedModel
+
+LOCK_FILE = 'lock.json'
+MODELS_FOLDER = 'models'
+
+
+class WeightCache:
+    """The published weights on this machine.
+
+    Args:
+        folder: of the files; by default `models` in the folder for downloads (`get_cache_folder`).
+
+    Attributes:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = get_cache_folder() / MODELS_FOLDER if folder is None else folder
+
+    def get_file_path(self, entry: PublishedModel) -> Path:
+        """Return where the published file of a model is, or would be."""
+        return self.folder / url_to_file_name(entry.urls[0])
+
+    def fetch_published_file(self, entry: PublishedModel) -> Path:
+        """Return the published file of a model, from this folder or from its address.
+
+        Args:
+            entry: of the model.
+
+        Returns:
+            The file, whose SHA-256 is the pinned one, and begins as published.
+
+        Raises:
+            UnsafeFileError: the file is another one than is published, or than was fetched before.
+            CheckpointError: it is not here and cannot be fetched; the message says where to put it.
+        """
+        path = self.get_file_path(entry)
+        if not path.is_file():
+            self._download(entry, path)
+        record = self.read_record(path.name)
+        sha256 = compute_file_sha256(path)
+        check_published_digest(entry, path, sha256)
+        if record is None:
+            self._pin(path, sha256, entry)
+        elif record['sha256'] != sha256:
+            raise UnsafeFileError(
+                f'{path} is not the file that was fetched before: its sha256 is {sha256}, and {LOCK_FILE} says '
+                f'{record["sha256"]}. Delete the file to fetch it again'
+            )
+        return path
+
+    def _download(self, entry: PublishedModel, path: Path) -> None:
+        """Download the file of a model; other processes that want it wait."""
+
+        def check(partial: Path) -> None:
+            check_published_digest(entry, partial, compute_file_sha256(partial))
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.lock_folder(path.name):
+                if path.is_file():  # another process was faster
+                    return
+                partial = path.with_name(f'.{path.name}.partial')
+                url = download_resumed(entry.urls, partial, check)
+                partial.replace(path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise CheckpointError(
+                f'{path}: {reason}; set POSEPLUG_CACHE to a folder that can be written, or '
+                f'{_describe_manual_fetch(entry, path)}'
+            ) from error
+        except CheckpointError as error:
+            raise CheckpointError(
+                f'{entry.name} cannot be fetched: {error}. Without a network, {_describe_manual_fetch(entry, path)}'
+            ) from error
+        self._pin(path, compute_file_sha256(path), entry, url)
+
+    def _pin(self, path: Path, sha256: str, entry: PublishedModel, url: str = '') -> None:
+        record = dict(sha256=sha256, bytes=path.stat().st_size, url=url or entry.urls[0])
+        self.write_record(path.name, record)
+
+    def read_record(self, file_name: str) -> dict[str, Any] | None:
+        """Return what the lock file says about a file; None if it says nothing.
+
+        Raises:
+            CheckpointError: the lock file is damaged.
+        """
+        return self._read_lock().get(file_name)
+
+    def read_digest(self, path: Path) -> str:
+        """Return the SHA-256 of a file, as pinned or else computed."""
+        record = self.read_record(path.name)
+        return compute_file_sha256(path) if record is None else str(record['sha256'])
+
+    def write_record(self, file_name: str, record: dict[str, Any]) -> None:
+        """Write what is known of a file to the lock file; in a folder that cannot be written nothing is pinned."""
+        try:
+            with self.lock_folder(LOCK_FILE):
+                records = {**self._read_lock(), file_name: record}
+                write_atomically(self.folder / LOCK_FILE, json.dumps(records, indent=1, sort_keys=True).encode())
+        except OSError:
+            return
+
+    def _read_lock(self) -> dict[str, dict[str, Any]]:
+        file = self.folder / LOCK_FILE
+        if not file.is_file():
+            return {}
+        try:
+            records: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding='utf-8'))
+            if all('sha256' in record for record in records.values()):
+                return records
+        except (ValueError, AttributeError, TypeError):
+            pass
+        raise CheckpointError(
+            f'{file} is damaged. Delete it: the files beside it are then checked by their published digits and pinned '
+            f'again'
+        )
+
+    @contextmanager
+    def lock_folder(self, name: str) -> Iterator[None]:
+        """Let one process at a time work on a file.
+
+        Args:
+            name: of the file.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        import fcntl
+
+        with open(self.folder / f'.{name}.locked', 'w') as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield  # closing the file ends the lock, also if the process dies
+
+
+def check_published_digest(entry: PublishedModel, path: Path, sha256: str) -> None:
+    """Check the SHA-256 of a file against what is published.
+
+    Args:
+        entry: of the model.
+        path: the file.
+        sha256: of the file.
+
+    Raises:
+        UnsafeFileError: it is another one.
+    """
+    expected = entry.sha256 or entry.sha256_prefix
+    if not sha256.startswith(expected):
+        raise UnsafeFileError(
+            f'{path} is not the published file of {entry.name}: its sha256 begins with {sha256[: len(expected)]}, and '
+            f'the published one with {expected}'
+        )
+
+
+def _describe_manual_fetch(entry: PublishedModel, path: Path) -> str:
+    """What to do on a machine without a network."""
+    return (
+        f'fetch {entry.urls[0]} elsewhere and put it at {path}; or run poseplug fetch {entry.name} --to DIR there, '
+        f'copy DIR, and set POSEPLUG_CACHE to it'
+    )

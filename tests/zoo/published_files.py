@@ -1,0 +1,74 @@
+"""A published file of a small model, and a server on this machine that gives it out under its published name."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class ServedFiles:
+    """What a server gives out, and what it was asked.
+
+    Attributes:
+        contents: by path.
+        max_bytes: after so many bytes of an answer the connection ends; None for no limit.
+        sends_parts: whether it sends parts of files.
+        requests: path and Range of every request.
+        address: of the server.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    max_bytes: int | None = None
+    sends_parts: bool = True
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    address: str = ''
+
+    def get_url(self, path: str) -> str:
+        return f'{self.address}/{path}'
+
+
+@contextmanager
+def serve_files(files: ServedFiles) -> Iterator[ServedFiles]:
+    """Run a server within the context."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, wanted_range = self.path.lstrip('/'), self.headers.get('Range', '')
+            files.requests.append((path, wanted_range))
+            if path not in files.contents:
+                self.send_error(404)
+                return
+            content = files.contents[path]
+            tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            start = 0
+            if wanted_range and files.sends_parts and self.headers.get('If-Range') in (None, tag):
+                start = int(wanted_range.removeprefix('bytes=').removesuffix('-'))
+                self.send_response(206)
+                self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
+            else:
+                self.send_response(200)
+            self.send_header('ETag', tag)
+            self.send_header('Content-Length', str(len(content) - start))
+            self.end_headers()
+            end = len(content) if files.max_bytes is None else start + files.max_bytes
+            self.wfile.write(content[start:end])
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing is logged."""
+
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.05}, daemon=True)
+    thread.start()
+    files.address = f'http://127.0.0.1:{server.server_port}'
+    try:
+        yield files
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

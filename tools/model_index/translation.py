@@ -1,0 +1,236 @@
+"""Settings of MMPose's models as settings of poseplug, by dotted keys.
+
+A family is added by a function here that returns the settings of its part, entered in `BACKBONES`, `HEADS` or `CODECS`.
+What is not understood is refused: `NotTranslatedError` says why, and the model gets no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmpose_models import PublishedModel
+
+Settings = dict[str, Any]
+_IGNORED = ('type', '_scope_', 'init_cfg', 'norm_cfg', 'act_cfg', 'loss', 'decoder', 'in_channels', 'out_channels')
+_STRIDE = 4
+
+
+class NotTranslatedError(Exception):
+    """A model of MMPose has no equal here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class TranslatedModel:
+    """The settings of a model.
+
+    Attributes:
+        folder: of the shipped configs that its entry may be based on.
+        settings: by dotted keys; all that the parts codec, backbone, neck and head have.
+    """
+
+    folder: str
+    settings: Settings
+
+
+def translate_model(model: PublishedModel) -> TranslatedModel:
+    """Translate the settings of a model, without its skeleton.
+
+    Raises:
+        NotTranslatedError: a part or a setting is not known here.
+    """
+    parts = model.settings['model']
+    if not parts:
+        raise NotTranslatedError('MMPose does not build it')
+    backbone, head = parts['backbone'], parts['head']
+    codec = model.settings['codec']
+    if head['type'] == 'RTMOHead':
+        return _translate_rtmo(parts)
+    if head['type'] == 'AssociativeEmbeddingHead':
+        width = backbone['extra']['stage2']['num_channels'][0]
+        network = {'model.backbone.type': backbone['type'], 'model.backbone.width': width}
+        return TranslatedModel('associative_embedding', {'model.type': 'BottomUp', **network})
+    head_settings = _translate_part('head', HEADS, head)
+    neck = parts.get('neck')
+    if neck is not None and (neck['type'], head_settings['type']) != ('FeatureMapProcessor', 'SimpleHead'):
+        raise NotTranslatedError(f'neck {neck["type"]}')
+    found = {
+        'codec': _translate_part('codec', CODECS, codec),
+        'backbone': _translate_part('backbone', BACKBONES, backbone),
+        'head': head_settings,
+    }
+    folder = FOLDERS.get((backbone['type'], head['type']))
+    if folder is None:
+        raise NotTranslatedError(f'no config of {backbone["type"]} with {head["type"]}')
+    settings = {f'model.{part}.{key}': value for part, spec in found.items() for key, value in spec.items()}
+    return TranslatedModel(folder, {'model.type': 'TopDown', 'model.flip_test': True, **settings})
+
+
+def _translate_part(kind: str, table: Mapping[str, Callable[[Any], Settings]], spec: Any) -> Settings:
+    name = spec['type'] if isinstance(spec, Mapping) else type(spec).__name__
+    if name not in table:
+        raise NotTranslatedError(f'{kind} {name}')
+    return table[name](spec)
+
+
+def _check_settings(spec: Mapping[str, Any], **expected: Any) -> None:
+    """Raise if a part has a setting beside those that are read, unless it has the expected value."""
+    for key, value in spec.items():
+        if key not in _IGNORED and (key not in expected or expected[key] not in (value, ...)):
+            raise NotTranslatedError(f'{spec["type"]} with {key}={value!r}')
+
+
+# --- backbones --------------------------------------------------------------------------------------------------------
+
+
+def _translate_hrnet(spec: Mapping[str, Any]) -> Settings:
+    stages = [spec['extra'][f'stage{i}'] for i in (1, 2, 3, 4)]
+    if stages[3].get('multiscale_output'):
+        raise NotTranslatedError('HRNet with all its feature maps')
+    width = stages[1]['num_channels'][0]
+    expected = [[64], [width, 2 * width], [width * k for k in (1, 2, 4)], [width * k for k in (1, 2, 4, 8)]]
+    if [stage['num_channels'] for stage in stages] != expected or [s['num_modules'] for s in stages] != [1, 1, 4, 3]:
+        raise NotTranslatedError('HRNet of other stages')
+    return dict(type='HRNet', width=width)
+
+
+def _translate_resnet(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, depth=...)
+    return dict(type='ResNet', depth=spec['depth'])
+
+
+def _translate_cspnext(spec: Mapping[str, Any]) -> Settings:
+    fixed = dict(arch='P5', expand_ratio=0.5, channel_attention=True, out_indices=[4])
+    _check_settings(spec, widen_factor=..., deepen_factor=..., **fixed)
+    factors = {key: float(spec[key]) for key in ('widen_factor', 'deepen_factor')}
+    return dict(type='CSPNeXt', **factors, out_strides=(32,))
+
+
+def _translate_vit(spec: Mapping[str, Any]) -> Settings:
+    arch = spec['arch']
+    if isinstance(arch, str):
+        return dict(type='ViT', arch=arch[0].upper())
+    if arch != dict(embed_dims=384, num_layers=12, num_heads=12, feedforward_channels=1536):
+        raise NotTranslatedError(f'VisionTransformer of {arch}')
+    return dict(type='ViT', arch='S')
+
+
+BACKBONES: dict[str, Callable[[Any], Settings]] = {
+    'HRNet': _translate_hrnet,
+    'ResNet': _translate_resnet,
+    'CSPNeXt': _translate_cspnext,
+    'mmpretrain.VisionTransformer': _translate_vit,
+}
+
+# --- heads ------------------------------------------------------------------------------------------------------------
+
+
+def _translate_heatmap_head(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, deconv_out_channels=..., deconv_kernel_sizes=..., final_layer=...)
+    widths, kernels = spec.get('deconv_out_channels', (256, 256, 256)), spec.get('deconv_kernel_sizes', ())
+    if widths is None:
+        return dict(type='HeatmapHead')
+    if not widths and spec['final_layer'] == dict(kernel_size=3, padding=1):
+        return dict(type='SimpleHead')
+    if set(widths) != {256} or set(kernels) - {4}:
+        raise NotTranslatedError(f'HeatmapHead of {widths}, {kernels}')
+    return dict(type='DeconvHead')
+
+
+def _translate_simcc_head(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, input_size=..., in_featuremap_size=..., simcc_split_ratio=2.0)
+    return dict(type='SimCCHead')
+
+
+def _translate_rtmcc_head(spec: Mapping[str, Any]) -> Settings:
+    attention = dict(dropout_rate=0.0, drop_path=0.0, act_fn='SiLU', use_rel_bias=False, pos_enc=False)
+    attention |= dict(hidden_dims=256, s=128, expansion_factor=2)
+    fixed = dict(simcc_split_ratio=2.0, final_layer_kernel_size=7, gau_cfg=attention)
+    _check_settings(spec, input_size=..., in_featuremap_size=..., **fixed)
+    return dict(type='RTMCCHead')
+
+
+HEADS: dict[str, Callable[[Any], Settings]] = {
+    'HeatmapHead': _translate_heatmap_head,
+    'SimCCHead': _translate_simcc_head,
+    'RTMCCHead': _translate_rtmcc_head,
+}
+
+# --- codecs -----------------------------------------------------------------------------------------------------------
+
+
+def _read_grid(spec: Mapping[str, Any]) -> Settings:
+    """Input size and stride, and the stride alone where it is not the usual one."""
+    stride = round(spec['input_size'][0] / spec['heatmap_size'][0])
+    size = dict(input_size=tuple(spec['input_size']))
+    return size if stride == _STRIDE else size | dict(stride=stride)
+
+
+def _translate_msra(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, input_size=..., heatmap_size=..., sigma=..., unbiased=..., blur_kernel_size=...)
+    grid = _read_grid(spec)
+    settings = dict(**grid, sigma_px=float(spec['sigma'] * grid.get('stride', _STRIDE)))
+    if not spec.get('unbiased'):
+        return dict(type='MSRAHeatmap', **settings)
+    kernel = {key: spec[key] for key in ('blur_kernel_size',) if key in spec}
+    return dict(type='DARKHeatmap', **settings, **kernel)
+
+
+def _translate_udp(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, input_size=..., heatmap_size=..., sigma=..., heatmap_type='combined')
+    grid = _read_grid(spec)
+    if spec.get('heatmap_type') == 'combined':
+        return dict(type='UDPCombined', **grid)
+    sigma_px = float(spec['sigma'] * grid.get('stride', _STRIDE))
+    return dict(type='UDPHeatmap', **grid, sigma_px=sigma_px, blur_kernel_size=11)
+
+
+def _translate_simcc(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, input_size=..., sigma=..., simcc_split_ratio=2.0, normalize=..., use_dark=False)
+    sigma = spec['sigma']
+    settings = dict(sigma=tuple(sigma) if isinstance(sigma, list) else sigma)
+    if 'normalize' in spec:
+        settings |= dict(normalize=spec['normalize'])
+    else:
+        settings |= dict(from_logits=False)
+    return dict(type='SimCC', input_size=tuple(spec['input_size']), **settings)
+
+
+CODECS: dict[str, Callable[[Any], Settings]] = {
+    'MSRAHeatmap': _translate_msra,
+    'UDPHeatmap': _translate_udp,
+    'SimCCLabel': _translate_simcc,
+}
+
+# Folder of the configs of a backbone and a head of MMPose.
+FOLDERS = {
+    ('HRNet', 'HeatmapHead'): 'hrnet',
+    ('ResNet', 'HeatmapHead'): 'simple_baseline',
+    ('ResNet', 'SimCCHead'): 'simcc',
+    ('CSPNeXt', 'RTMCCHead'): 'rtmpose',
+    ('CSPNeXt', 'HeatmapHead'): 'cspnext',
+    ('mmpretrain.VisionTransformer', 'HeatmapHead'): 'vitpose',
+}
+
+# --- one-stage models -------------------------------------------------------------------------------------------------
+
+
+def _translate_rtmo(parts: Mapping[str, Any]) -> TranslatedModel:
+    """RTMO: the size of the network says which of its configs is meant."""
+    backbone, neck, module = parts['backbone'], parts['neck'], parts['head']['head_module_cfg']
+    settings = {
+        'model.type': 'OneStage',
+        'model.codec.type': 'DenseInstances',
+        'model.codec.input_size': tuple(parts['test_cfg']['input_size']),
+        'model.backbone.type': 'CSPDarknet',
+        'model.backbone.widen_factor': float(backbone['widen_factor']),
+        'model.backbone.deepen_factor': float(backbone['deepen_factor']),
+        'model.neck.type': 'HybridEncoder',
+        'model.neck.widen_factor': float(neck['widen_factor']),
+        'model.neck.deepen_factor': float(neck['deepen_factor']),
+        'model.neck.out_channels': neck['projector']['out_channels'],
+        'model.head.type': 'RTMOHead',
+        'model.head.pose_channels': 8 * int(module['channels_per_group'] * module['widen_factor']),
+    }
+    return TranslatedModel('rtmo', settings)

@@ -1,0 +1,219 @@
+"""Write poseplug/zoo/*.json from what MMPose publishes.
+
+python tools/model_index/write.py METAFILES
+METAFILES is the folder `mmpose/.mim/configs` of the package mmpose 1.3.2; POSEPLUG_ZOO is the folder with the shapes of
+its models (mmpose_shapes.json.gz). Every model that has an equal here gets an entry; the others are printed with the
+reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from data_settings import DataSettings, get_data_settings, list_data_settings
+from mmpose_models import PublishedModel, read_keypoint_names, read_published_models
+from short_names import choose_short_names
+from translation import NotTranslatedError, TranslatedModel, translate_model
+
+from poseplug.config.load import load_config
+from poseplug.config.shipped import list_configs
+from poseplug.core.errors import PoseplugError
+from poseplug.files.skeleton_record import find_keypoint_differences
+from poseplug.inspect.complexity import build_on_meta_device, trace_forward
+from poseplug.registry.skeletons import get_skeleton
+from poseplug.registry.wiring import freeze_lists
+from poseplug.zoo.index import MODEL_PRESETS
+from poseplug.zoo.mmpose import convert_state_dict
+
+ZOO = Path(__file__).parents[2] / 'poseplug/zoo'
+_DEFAULTS = dict(
+    converter='mmpose',
+    code_license='Apache-2.0',
+    weights_license='published with MMPose, which is under Apache-2.0; the files state no license of their own',
+    data_license='the terms of the training data apply; MMPose does not restate them',
+)
+_PARTS = ('codec', 'backbone', 'neck', 'head')
+_TORCH_TYPES = {'float32': torch.float32, 'int64': torch.int64}
+# Where several models have one alias in MMPose, or where it is the name of another model here.
+_REFUSED_ALIASES = ('wholebody',)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('metafiles', type=Path)
+    parser.add_argument('--no-macs', action='store_true', help='do not count multiply-adds that are not known yet')
+    args = parser.parse_args()
+    models = read_published_models(args.metafiles)
+    names = choose_short_names({model.name: None for model in models})
+    keypoint_names = read_keypoint_names(args.metafiles)
+    costs = _read_known_costs()
+    entries, refused = defaultdict(list), []
+    for number, model in enumerate(models):
+        if not number % 20:
+            print(f'{number} of {len(models)}', flush=True)
+        try:
+            entry = _build_entry(model, names[model.name], keypoint_names, costs, not args.no_macs)
+        except (NotTranslatedError, PoseplugError) as error:
+            refused.append((model, str(error).partition('\n')[0]))
+        else:
+            entries[model.task].append(entry)
+    _drop_ambiguous_aliases([entry for group in entries.values() for entry in group])
+    for task, group in entries.items():
+        group.sort(key=lambda entry: entry['name'])
+        content = dict(defaults=_DEFAULTS, models=group)
+        (ZOO / f'{task}.json').write_text(json.dumps(content, indent=1) + '\n')
+    _write_keypoint_names(keypoint_names)
+    for model, reason in sorted(refused, key=lambda item: item[0].task):
+        print(f'{model.task:10} {model.name}: {reason[:200]}')
+    print(Counter(model.task for model in models), {task: len(group) for task, group in entries.items()})
+
+
+def _read_known_costs() -> dict[str, Any]:
+    """Multiply-adds of the present index by config and overrides, since counting them takes seconds per model."""
+    costs = {}
+    for file in ZOO.glob('*.json'):
+        for entry in json.loads(file.read_text()).get('models', ()):
+            if entry.get('macs'):
+                costs[json.dumps([entry['config'], entry['overrides']])] = entry['macs']
+    return costs
+
+
+def _build_entry(
+    model: PublishedModel,
+    name: str,
+    keypoint_names: Mapping[str, list[str]],
+    costs: dict[str, int],
+    count_macs: bool,
+) -> dict[str, Any]:
+    data, translated = get_data_settings(model), translate_model(model)
+    config, overrides = _choose_config(translated, data)
+    cfg = load_config(config, freeze_lists(overrides))
+    _check_settings(cfg, translated.settings)
+    network = build_on_meta_device(cfg)
+    if model.shapes:
+        state = {k: torch.empty(s, dtype=_TORCH_TYPES[t], device='meta') for k, (s, t) in model.shapes.items()}
+        convert_state_dict(network, state, model.name)
+    if len(keypoint_names[data.mmpose_names]) != len(network.skeleton):
+        raise NotTranslatedError(f'{len(network.skeleton)} keypoints, MMPose {len(keypoint_names[data.mmpose_names])}')
+    overrides = json.loads(json.dumps(overrides))
+    key = json.dumps([config, overrides])
+    if key not in costs and count_macs:
+        costs[key] = trace_forward(network).macs['Global']
+    return dict(
+        name=name,
+        aliases=[alias for alias in (model.name, *model.aliases) if alias not in _REFUSED_ALIASES],
+        task=model.task,
+        config=config,
+        overrides=overrides,
+        urls=[model.url],
+        sha256_prefix=model.sha256_prefix,
+        skeleton=network.skeleton.name,
+        input_size=list(network.codec.input_size),
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=costs.get(key),
+        training_data=model.dataset,
+        scores=list(model.scores),
+    )
+
+
+def _choose_config(translated: TranslatedModel, data: DataSettings) -> tuple[str, dict[str, Any]]:
+    """The shipped config of a folder that is closest to the settings, and the settings in which it differs."""
+    wanted = {**translated.settings, 'skeleton': data.skeleton}
+    candidates = [file for file in list_configs().values() if file.parent.name == translated.folder]
+    choices = []
+    for file in candidates:
+        cfg = _load_shipped(file)
+        if not _has_other_settings(cfg, wanted):
+            overrides = {key: value for key, value in wanted.items() if _get(cfg, key) != value}
+            choices.append((len(overrides) + _count_replaced_settings(cfg, wanted), file.stem, overrides))
+    if not choices:
+        raise NotTranslatedError(f'no config in {translated.folder} has these parts alone')
+    _, config, overrides = min(choices, key=lambda choice: choice[:2])
+    return config, overrides
+
+
+@cache
+def _load_shipped(file: Path) -> Any:
+    return load_config(file)
+
+
+def _get(cfg: Any, key: str) -> Any:
+    value = cfg
+    for name in key.split('.'):
+        value = value.get(name) if isinstance(value, Mapping) or hasattr(value, 'get') else None
+    return freeze_lists(value)
+
+
+def _has_other_settings(cfg: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a part of a config has settings, or another estimator, that the wanted settings do not mention."""
+    if cfg.model.type != wanted['model.type'] or cfg.get('custom_imports'):
+        return True
+    if not _names_all_parts(wanted):
+        return False
+    for part in _PARTS:
+        spec = cfg.model.get(part) or {}
+        wanted_type = wanted.get(f'model.{part}.type')
+        if spec.get('type') == wanted_type and any(f'model.{part}.{key}' not in wanted for key in spec):
+            return True
+    return False
+
+
+def _names_all_parts(settings: Mapping[str, Any]) -> bool:
+    """Whether the settings are all that the parts have, and not only what tells the config from others."""
+    return any(key.startswith('model.codec') for key in settings)
+
+
+def _count_replaced_settings(cfg: Any, wanted: Mapping[str, Any]) -> int:
+    """Number of settings of a config's parts that an override of their type has to replace."""
+    parts = {part: cfg.model.get(part) or {} for part in _PARTS}
+    return sum(f'model.{part}.{key}' not in wanted for part, spec in parts.items() for key in spec)
+
+
+def _check_settings(cfg: Any, settings: Mapping[str, Any]) -> None:
+    """Check that a config has these settings of its parts, and no other ones."""
+    for key, value in settings.items():
+        if _get(cfg, key) != value:
+            raise NotTranslatedError(f'{key} is {_get(cfg, key)}, not {value}')
+    for part in _PARTS:
+        for key in cfg.model.get(part) or {}:
+            if _names_all_parts(settings) and f'model.{part}.{key}' not in settings:
+                raise NotTranslatedError(f'the config also has model.{part}.{key}')
+
+
+def _drop_ambiguous_aliases(entries: list[dict[str, Any]]) -> None:
+    """Keep an alias only for the first model that has it, and only if no model has it as its name."""
+    taken = {entry['name'] for entry in entries} | {*MODEL_PRESETS}
+    for entry in entries:
+        entry['aliases'] = [alias for alias in dict.fromkeys(entry['aliases']) if alias not in taken]
+        taken.update(entry['aliases'])
+
+
+def _write_keypoint_names(names: Mapping[str, list[str]]) -> None:
+    """Write the keypoints of MMPose's data sets whose names are others here, by the name of our skeleton."""
+    others: dict[str, list[str]] = {}
+    for data in list_data_settings():
+        ours = get_skeleton(data.skeleton).keypoints
+        if find_keypoint_differences(names[data.mmpose_names], ours):
+            others[data.skeleton] = names[data.mmpose_names]
+    text = ',\n'.join(f' {json.dumps(name)}: {json.dumps(others[name])}' for name in sorted(others))
+    (ZOO / 'keypoint_names.json').write_text(f'{{\n{text}\n}}\n')
+
+
+def _skip_random_values() -> None:
+    """Leave out random initial values, which on the meta device cost time and do nothing."""
+    for name in ('normal_', 'uniform_'):
+        setattr(torch.Tensor, name, lambda tensor, *_, **__: tensor)
+
+
+if __name__ == '__main__':
+    _skip_random_values()
+    logging.getLogger('poseplug').setLevel(logging.WARNING)
+    main()
