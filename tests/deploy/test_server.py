@@ -426,7 +426,7 @@ def test_models_are_names_exported_files_and_configs_with_a_checkpoint(tmp_path)
     pairs = [('cpm_lsp_lite', None), ('a.py', 'a.pth'), ('b.onnx', None), ('hrnet_w32_coco_256x192', 'c.pth')]
     assert split_models(texts) == pairs
     assert split_models([]) == [(None, None)]
-    with pytest.raises(ConfigError, match=r'a.py is no model with weights of its own \(cpm_lsp_lite\).*checkpoint'):
+    with pytest.raises(ConfigError, match=r'a.py is no model with weights of its own \(poseplug models\).*checkpoint'):
         split_models(['a.py'])
 
 

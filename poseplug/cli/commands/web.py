@@ -56,8 +56,8 @@ def split_models(texts: list[str]) -> list[tuple[str | None, str | None]]:
         if not is_model_name(model) and model not in named and not model.endswith(_EXPORT_SUFFIXES):
             if not remaining:
                 raise ConfigError(
-                    f'{model} is no model with weights of its own (poseplug models) and no exported file (.onnx, .xml); '
-                    f'write its checkpoint behind it'
+                    f'{model} is no model with weights of its own (poseplug models) and no exported file (.onnx, '
+                    f'.xml); write its checkpoint behind it'
                 )
             weights = remaining.pop(0)
         pairs.append((model, weights))

@@ -70,10 +70,10 @@ def test_a_teacher_of_other_fields_is_an_error():
 
 
 def test_a_teacher_without_weights_is_an_error():
-    with pytest.raises(ConfigError, match=r'a teacher is dict\(config=FILE, weights=FILE\)'):
+    with pytest.raises(ConfigError, match=r'dict\(config=FILE, weights=FILE\)'):
         build_student(teacher=dict(config='some.py'))
     student = dict(type='DistilledTopDown', codec=codec_config(), teacher=dict(config='some.py'), **PARTS)
-    with pytest.raises(ConfigError, match=r'a teacher is dict\(config=FILE, weights=FILE\)'):
+    with pytest.raises(ConfigError, match=r'dict\(config=FILE, weights=FILE\)'):
         build_model(dict(skeleton='lsp', model=student))
 
 
