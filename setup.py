@@ -94,6 +94,7 @@ setup(
     extras_require={
         **OPTIONAL,
         'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
+        'shards': ['fsspec[http]>=2024.2'],
         'xtcocotools': ['xtcocotools>=1.14'],
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10'],
         'test': [

@@ -180,6 +180,7 @@ SOURCE_FILES = {
     'CocoWholeBodyHandSource': 'write_coco_wholebody',
     'CocoWholeBodySource': 'write_coco_wholebody',
     'LabelSource': 'write_yolo',
+    'ShardSource': 'write_shard_set',
     'FLICSource': 'write_flic',
     'LSPSource': 'write_lsp',
     'LSPETSource': 'write_lspet',
@@ -497,6 +498,17 @@ def build_coco_style(folder: Path, source: type) -> Source:
         (folder / image_folder).mkdir(exist_ok=True, parents=True)
         image.rename(folder / image_folder / image.name)
     return source(folder, split)
+
+
+def write_shard_set(folder: Path) -> None:
+    from poseplug.data.shard_writer import write_shards
+    from poseplug.data.sources.coco import CocoSource
+
+    (folder / 'coco').mkdir()
+    write_coco(folder / 'coco')
+    source = CocoSource(folder / 'coco')
+    for file in write_shards(source.load()[0], source.skeleton, folder / 'shards').iterdir():
+        file.rename(folder / file.name)
 
 
 def write_yolo(folder: Path) -> None:

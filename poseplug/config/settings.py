@@ -21,15 +21,18 @@ class DataloaderSettings:
         batch_size: number of samples of a batch.
         num_workers: number of processes that load samples; 0 loads in the main process.
         source_ratios: fraction of the training samples by source; None for the sizes of the sources.
+        shard_buffer: in training on `ShardSource`, number of shards whose samples are mixed at a time; None mixes all
+            samples, for which every shard must be at hand at once.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or two settings of the order exclude each other.
     """
 
     dataset: Mapping[str, Any]
     batch_size: int = 1
     num_workers: int = 0
     source_ratios: Mapping[str, float] | None = None
+    shard_buffer: int | None = None
 
     slots: ClassVar = {'dataset': Slot('dataset', ('skeleton', 'input_size', 'crop_rule', 'seed'))}
 
@@ -37,6 +40,8 @@ class DataloaderSettings:
         if self.batch_size < 1 or self.num_workers < 0:
             numbers = f'{self.batch_size} and {self.num_workers}'
             raise ConfigError(f'a loader needs batch_size >= 1 and num_workers >= 0; got {numbers}')
+        if self.shard_buffer is not None and self.source_ratios is not None:
+            raise ConfigError('a loader mixes samples by source_ratios or by shard_buffer, not by both; remove one')
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ class Record:
         byte_range: the part of the file that is the image; None: the whole file.
         source_index: of the source in a data set of several, from 0.
         stated_size: (width, height) of the image in px, as the annotation file states it; None where it states none.
+        is_crop: whether the image is a part of a larger one, beyond which labeled keypoints may lie.
 
     Example:
         >>> points = np.array([[[10.0, 20.0], [40.0, 60.0]]])
@@ -102,6 +103,7 @@ class Record:
     byte_range: ByteRange | None = None
     source_index: int = 0
     stated_size: Size | None = None
+    is_crop: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.annotated_keypoints):

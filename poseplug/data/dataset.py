@@ -304,7 +304,7 @@ def mask_outside_keypoints(record: Record, image_size: Size) -> np.ndarray:
     if min(image_size) < 2:
         width, height = image_size
         raise ImageError(f'{record.path}: the image has {width}x{height} px; 2x2 px are required. Fetch it again')
-    if record.byte_range is not None:
+    if record.is_crop:
         return record.instances.visible
     # The border of an image is half a pixel beyond the centers of its outermost pixels.
     keypoints = record.instances.keypoints

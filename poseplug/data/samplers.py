@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ['EpochBatchSampler', 'MultiSourceBatchSampler', 'SequentialBatchSampler']
+__all__ = ['EpochBatchSampler', 'MultiSourceBatchSampler', 'SequentialBatchSampler', 'ShardBatchSampler']
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -58,10 +58,62 @@ class EpochBatchSampler:
             for position in range(step * global_batch_size + self.rank, end, self.world_size):
                 if position // self.num_samples != epoch:
                     epoch = position // self.num_samples
-                    order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(self.num_samples)
+                    order = self._shuffle_samples(np.random.Generator(np.random.Philox(key=[self.seed, epoch])))
                 batch.append(SampleKey(epoch, int(order[position % self.num_samples])))
             yield batch
             step += 1
+
+    def _shuffle_samples(self, rng: np.random.Generator) -> np.ndarray:
+        """(N,) the indices of all samples in the order of an epoch."""
+        return rng.permutation(self.num_samples)
+
+
+class ShardBatchSampler(EpochBatchSampler):
+    """Endless batches as of `EpochBatchSampler`, in an order that reads a few shards at a time.
+
+    In every epoch the shards are shuffled, and then the samples of each `buffer_size` successive shards among each
+    other. The order is a function of (seed, epoch), so there is no buffer whose content would have to be saved.
+
+    Args:
+        shards: the shard of every sample.
+        batch_size: samples per batch of one process.
+        buffer_size: number of shards whose samples are mixed.
+        seed: with the epoch, the key of its shuffle.
+        start_step: number of batches to skip, to resume a run.
+        rank: index of this process, as for `EpochBatchSampler`.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: a number is below 1.
+
+    Example:
+        >>> sampler = ShardBatchSampler(['a', 'a', 'b', 'b', 'c', 'c'], batch_size=2, buffer_size=1)
+        >>> batch = next(iter(sampler))  # of one shard
+        >>> batch[0].sample_index // 2 == batch[1].sample_index // 2
+        True
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Hashable],
+        batch_size: int,
+        buffer_size: int,
+        seed: int = 0,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        super().__init__(len(shards), batch_size, seed, start_step, rank, world_size)
+        check_counts('ShardBatchSampler', buffer_size=buffer_size)
+        numbers: dict[Hashable, int] = {}
+        self.shard_numbers = np.array([numbers.setdefault(shard, len(numbers)) for shard in shards])
+        self.num_shards, self.buffer_size = len(numbers), buffer_size
+
+    def _shuffle_samples(self, rng: np.random.Generator) -> np.ndarray:
+        window_of_shard = np.empty(self.num_shards, dtype=int)
+        window_of_shard[rng.permutation(self.num_shards)] = np.arange(self.num_shards) // self.buffer_size
+        # random order within a window: sorted by the window, then by a random number
+        return np.lexsort([rng.random(self.num_samples), window_of_shard[self.shard_numbers]])
 
 
 class MultiSourceBatchSampler:

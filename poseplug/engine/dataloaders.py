@@ -18,7 +18,12 @@ from poseplug.config.settings import DataloaderSettings, parse_settings
 from poseplug.core.errors import ConfigError
 from poseplug.data.collate import collate
 from poseplug.data.dataset import PoseDataset
-from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler, SequentialBatchSampler
+from poseplug.data.samplers import (
+    EpochBatchSampler,
+    MultiSourceBatchSampler,
+    SequentialBatchSampler,
+    ShardBatchSampler,
+)
 from poseplug.engine import distributed
 from poseplug.engine.signals import EXIT_CODES
 
@@ -27,7 +32,7 @@ def _create_dataloader(dataset: PoseDataset, settings: DataloaderSettings, train
     """The loader of a data set."""
     batch_sampler: Any
     if train:
-        batch_sampler = _build_train_batch_sampler(dataset, settings.batch_size, settings.source_ratios, seed)
+        batch_sampler = _build_train_batch_sampler(dataset, settings, seed)
     else:
         batch_sampler = _build_test_batch_sampler(dataset, settings.batch_size)
     # more workers than cores only wait for each other; the processes of one machine divide its cores
@@ -47,14 +52,17 @@ def _create_dataloader(dataset: PoseDataset, settings: DataloaderSettings, train
 
 
 def _build_train_batch_sampler(
-    dataset: PoseDataset, batch_size: int, source_ratios: Mapping[str, float] | None, seed: int
+    dataset: PoseDataset, settings: DataloaderSettings, seed: int
 ) -> EpochBatchSampler | MultiSourceBatchSampler:
     """The order of training samples; of several processes each gets its part of every batch."""
     ranks: Any = dict(rank=distributed.get_rank(), world_size=distributed.get_world_size())
-    if source_ratios is None:
-        return EpochBatchSampler(len(dataset), batch_size, seed, **ranks)
-    sources = [record.source for record in dataset.records]
-    return MultiSourceBatchSampler(sources, batch_size, source_ratios, seed, **ranks)
+    if settings.source_ratios is not None:
+        sources = [record.source for record in dataset.records]
+        return MultiSourceBatchSampler(sources, settings.batch_size, settings.source_ratios, seed, **ranks)
+    if settings.shard_buffer is not None:
+        shards = [record.path for record in dataset.records]
+        return ShardBatchSampler(shards, settings.batch_size, settings.shard_buffer, seed, **ranks)
+    return EpochBatchSampler(len(dataset), settings.batch_size, seed, **ranks)
 
 
 def _build_test_batch_sampler(

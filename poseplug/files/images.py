@@ -6,6 +6,7 @@ Every image of the package comes through this module. docs/reference/messages.md
 from __future__ import annotations
 
 import zlib
+from io import FileIO
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from poseplug.files.image_headers import (
     read_orientation,
     reset_tiff_orientation,
 )
+from poseplug.files.shard_cache import restore_shard
 
 # Suffixes of the formats that are read (`IMAGE_FORMATS`): those files of a folder are images
 IMAGE_SUFFIXES = (
@@ -36,6 +38,7 @@ REDUCED_DECODE_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 
+_MAX_RESTORED = 3  # times that a shard is fetched for one image: a cache that is too small deletes it again
 MAX_IMAGE_PIXELS = 100_000_000  # 300 MB once decoded; a few hundred KB can state far more
 
 # A JPEG file and its markers (ITU T.81, annex B)
@@ -132,7 +135,7 @@ class LazyImage:
         self, path: Path, decode_full: bool = False, byte_range: ByteRange | None = None, data: bytes | None = None
     ):
         self.path, self.decode_full = path, decode_full
-        self.data = _read_file(path, byte_range) if data is None else data
+        self.data = read_image_file_bytes(path, byte_range) if data is None else data
         self.pixels_by_reduction: dict[int, np.ndarray] = {}
         self._size: tuple[int, int] | None = None
 
@@ -250,12 +253,20 @@ class ImageCache:
         return image
 
 
-def _read_file(path: Path, byte_range: ByteRange | None) -> bytes:
-    """Read a file, or a part of it whose bytes must be those that were written."""
+def read_image_file_bytes(path: Path, byte_range: ByteRange | None = None) -> bytes:
+    """Read an image file, or a part of a larger file whose bytes must be those that were written.
+
+    Args:
+        path: the file; one of a cache of shards is fetched if it is not there.
+        byte_range: the part of the file that is the image; None for the whole file.
+
+    Raises:
+        ImageError: the file cannot be read, or the bytes are damaged.
+    """
     try:
         if byte_range is None:
             return path.read_bytes()
-        with open(path, 'rb', buffering=0) as file:
+        with _open_part_file(path) as file:
             file.seek(byte_range.offset)
             data = file.read(byte_range.length) or b''
     except OSError as error:
@@ -263,10 +274,21 @@ def _read_file(path: Path, byte_range: ByteRange | None) -> bytes:
         raise ImageError(f'{path}: {cause}; restore the file') from error
     if len(data) != byte_range.length or zlib.crc32(data) != byte_range.crc32:
         raise ImageError(
-            f'{path}: the {byte_range.length:,} bytes from {byte_range.offset:,} are damaged; write the pack anew with '
-            f'poseplug dataset pack'
+            f'{path}: the {byte_range.length:,} bytes from {byte_range.offset:,} are damaged; fetch the file again, or '
+            f'write the pack anew with poseplug dataset pack'
         )
     return data
+
+
+def _open_part_file(path: Path) -> FileIO:
+    """Open a file that holds many images; a shard that another process deleted from the cache is fetched again."""
+    for _ in range(_MAX_RESTORED):
+        try:
+            return open(path, 'rb', buffering=0)
+        except FileNotFoundError:
+            if not restore_shard(path):
+                raise
+    return open(path, 'rb', buffering=0)
 
 
 def decode_image(data: bytes | bytearray, reduction: int = 1) -> np.ndarray | None:

@@ -5,7 +5,7 @@ poseplug dataset convert PATH OUT --to coco|yolo|csv
 poseplug dataset browse CONFIG --out sheet.jpg [--split train|val|test] [--num-samples 48] [--raw]
 poseplug dataset prepare synthetic --out DIR [--num-images N] [--format lsp|coco]
 poseplug dataset prepare lsp|lspet|flic|coco|mpii|crowdpose|aic [--data-root DIR]
-poseplug dataset pack CONFIG --out DIR [--jpeg-quality 95] [--max-resolution 1.0]
+poseplug dataset pack CONFIG --out DIR [--to crops|webdataset] [--jpeg-quality 95] [--max-resolution 1.0]
 poseplug dataset detect CONFIG|FOLDER --detector FILE.onnx --out detections.json [--score-threshold 0.2]
 poseplug dataset estimate-sigmas LABELS LABELS ... [--out skeleton.json]
 """
@@ -13,7 +13,9 @@ poseplug dataset estimate-sigmas LABELS LABELS ... [--out skeleton.json]
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from poseplug.cli.detector_options import add_detector_options, build_detector
 from poseplug.cli.options import add_config_options
@@ -112,11 +114,33 @@ def _run_pack(args: argparse.Namespace) -> None:
     from poseplug.data.pack_writer import pack_dataset
 
     cfg = load_config(args.config, args.cfg_options)
-    dataset = build_dataset(cfg, require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset'))
+    dataset_cfg = require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset')
+    if args.to == 'webdataset':
+        _write_shards(dataset_cfg, args)
+        return
+    dataset = build_dataset(cfg, dataset_cfg)
     folder = pack_dataset(dataset, get_input_size(cfg), args.out, args.jpeg_quality, args.max_resolution)
     mebibytes = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
     source = f'sources=[dict(type="PackedSource", data_root="{folder}")]'
     print(f'written: {folder} ({mebibytes:,.1f} MiB); read it by {source}')
+
+
+def _write_shards(dataset_cfg: Any, args: argparse.Namespace) -> None:
+    """Write the sources of a data set as shards, each in a folder of its own if there are several."""
+    from poseplug.config.build import require_setting
+    from poseplug.data.shard_writer import write_shards
+    from poseplug.registry import SOURCES
+
+    specs = require_setting(dataset_cfg, 'sources')
+    specs = list(specs) if isinstance(specs, Sequence) else [specs]
+    for number, spec in enumerate(specs):
+        source = SOURCES.build(spec)
+        records, report = source.load()
+        print(report)
+        out = args.out if len(specs) == 1 else args.out / str(number)
+        folder = write_shards(records, source.skeleton, out, args.shard_megabytes << 20)
+        mebibytes = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
+        print(f'written: {folder} ({mebibytes:,.1f} MiB); read it by dict(type="ShardSource", data_root="{folder}")')
 
 
 def _run_detect(args: argparse.Namespace) -> None:
@@ -173,7 +197,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_prepare_arguments(
         commands.add_parser('prepare', help='create the synthetic data set, or check where another one should be')
     )
-    _add_pack_arguments(commands.add_parser('pack', help='write the crops of a training set into a few large files'))
+    _add_pack_arguments(
+        commands.add_parser('pack', help='write the crops or images of a data set into a few large files')
+    )
     _add_detect_arguments(
         commands.add_parser('detect', help="write the boxes of a detector, for tests with bbox_file='detections.json'")
     )
@@ -244,6 +270,15 @@ def _add_pack_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='the folder to create')
     parser.add_argument('--split', choices=_SPLITS, default='train', help='which data set (default: train)')
+    parser.add_argument(
+        '--to',
+        choices=('crops', 'webdataset'),
+        default='crops',
+        help='crops of instances, or tar shards of whole images (default: crops)',
+    )
+    parser.add_argument(
+        '--shard-megabytes', type=int, default=256, metavar='MB', help='webdataset: of a shard at most (default: 256)'
+    )
     parser.add_argument('--jpeg-quality', type=int, default=95, help='of the crops, 1 to 100 (default: 95)')
     parser.add_argument(
         '--max-resolution', type=float, default=1.0, help="of the crops, relative to the input's (default: 1.0)"

@@ -134,6 +134,7 @@ class PackedSource(Source):
                 instances=instances[i : i + 1],
                 source=sources[i],
                 byte_range=ByteRange(*map(int, byte_ranges[i])),
+                is_crop=True,
             )
 
 
