@@ -36,7 +36,7 @@ import numpy as np
 from poseplug.core.errors import ConfigError
 from poseplug.deploy.page_files import CONTENT_TYPES, read_page_file
 from poseplug.deploy.web_content import build_response, describe_page_model, draw_sample_images
-from poseplug.deploy.web_downloads import DOWNLOAD_FORMATS, Download, pack_image_results
+from poseplug.deploy.web_downloads import DOWNLOAD_FORMATS, Download, pack_image_results, select_available_formats
 from poseplug.deploy.web_labels import LABEL_SUFFIXES, compare_with_labels, read_label_file
 from poseplug.deploy.web_requests import LOCAL_HOSTS, CheckedRequestHandler, Reply, RequestError, reply_json
 from poseplug.deploy.web_videos import VIDEO_FORMATS, VideoJob, VideoJobs
@@ -105,8 +105,8 @@ class PredictionServer(ThreadingHTTPServer):
             'samples': [name for name, _ in self.sample_images[predictor.finds_instances]],
             'max_bytes': self.max_bytes,
             'max_video_bytes': self.max_video_bytes,
-            'formats': DOWNLOAD_FORMATS,
-            'video_formats': VIDEO_FORMATS,
+            'formats': select_available_formats(DOWNLOAD_FORMATS),
+            'video_formats': select_available_formats(VIDEO_FORMATS),
             'video_suffixes': VIDEO_SUFFIXES,
             'label_suffixes': LABEL_SUFFIXES,
             'host': self.host,

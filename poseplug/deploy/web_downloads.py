@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ['DOWNLOAD_FORMATS', 'Download', 'pack_files', 'pack_image_results', 'simplify_file_name']
+__all__ = [
+    'DOWNLOAD_FORMATS',
+    'Download',
+    'pack_files',
+    'pack_image_results',
+    'select_available_formats',
+    'simplify_file_name',
+]
 
 import io
 import re
@@ -52,6 +59,24 @@ def simplify_file_name(name: str, default: str = 'image') -> str:
     """
     last = name.replace('\\', '/').rpartition('/')[2]
     return _UNSAFE_CHARACTERS.sub('_', last)[-_MAX_NAME_LENGTH:].strip(' .') or default
+
+
+def select_available_formats(formats: Sequence[str]) -> list[str]:
+    """Return the formats whose packages are installed, of `DOWNLOAD_FORMATS` or of those of videos.
+
+    Example:
+        >>> select_available_formats(['json', 'csv'])
+        ['json', 'csv']
+    """
+
+    def is_available(name: str) -> bool:
+        try:
+            check_result_formats([name])
+        except ConfigError:
+            return name not in RESULT_FORMATS
+        return True
+
+    return [name for name in formats if is_available(name)]
 
 
 def pack_image_results(

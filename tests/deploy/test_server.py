@@ -27,6 +27,7 @@ from poseplug.cli.options import run_command
 from poseplug.core.errors import ConfigError
 from poseplug.deploy import page_files, web_content
 from poseplug.deploy import server as server_module
+from poseplug.deploy.runtime import ExportedPredictor
 from poseplug.deploy.server import PredictionServer
 from poseplug.deploy.web_content import (
     HEATMAPS_NOTE,
@@ -512,6 +513,26 @@ def test_labels_are_read_and_compared(server, predictor):
     assert json.loads(send(server, 'POST', '/compare', body)[2])['mean_px'] == 5.0
     assert send_refused(server, 'POST', '/labels?name=a.py', b'x')[0] == 400
     assert send_refused(server, 'POST', '/compare', b'{}')[0] == 400
+
+
+def test_an_exported_file_predicts_images_and_videos(video_file, tmp_path):
+    pytest.importorskip('onnxscript', reason='onnxscript is not installed (extra: export)')
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (extra: export)')
+    from poseplug.deploy.export import export_onnx
+    from tests.deploy.test_export import create_model
+
+    model, images = create_model('rtmo')
+    predictor = ExportedPredictor(export_onnx(model, tmp_path / 'rtmo.onnx'))
+    image_file = cv2.imencode('.png', images[0])[1].tobytes()
+    with run_server(predictor) as server:
+        content = json.loads(send(server, 'POST', '/predict', image_file)[2])
+        token = json.loads(send(server, 'POST', '/videos?name=walk.mp4&smooth=1', video_file)[2])['token']
+        frames, last = follow_job(server, token)
+        status, message = send_refused(server, 'POST', '/predict?boxes=1,2,30,40', image_file)
+    assert content['images'][0]['instances'] == predictor([images[0]])[0].to_dicts()
+    assert content['note'] == 'An exported file shows no heatmaps.'
+    assert (len(frames), last['state']) == (5, 'finished')
+    assert (status, message) == (400, f'{predictor.name} finds instances in whole images by itself; leave boxes out')
 
 
 # --- videos -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,14 @@ import zipfile
 import pytest
 
 from poseplug.core.errors import ConfigError
-from poseplug.deploy.web_downloads import DOWNLOAD_FORMATS, pack_files, pack_image_results, simplify_file_name
+from poseplug.deploy import web_downloads
+from poseplug.deploy.web_downloads import (
+    DOWNLOAD_FORMATS,
+    pack_files,
+    pack_image_results,
+    select_available_formats,
+    simplify_file_name,
+)
 from poseplug.registry.skeletons import get_skeleton
 
 SKELETON = get_skeleton({'name': 'pair', 'keypoints': ('left_eye', 'right_eye'), 'limbs': (('left_eye', 'right_eye'),)})
@@ -93,3 +100,14 @@ def test_what_is_no_result_is_an_error(content, formats, message):
 def test_an_empty_folder_has_nothing_to_download(tmp_path):
     with pytest.raises(ConfigError, match='nothing to download'):
         pack_files(tmp_path, 'a')
+
+
+def test_a_format_whose_package_is_missing_is_not_offered(monkeypatch):
+    def refuse(names):
+        if 'parquet' in names:
+            raise ConfigError('parquet needs pyarrow')
+        if 'video' in names:
+            raise ConfigError('video is no format of results')
+
+    monkeypatch.setattr(web_downloads, 'check_result_formats', refuse)
+    assert select_available_formats(['video', 'csv', 'parquet']) == ['video', 'csv']

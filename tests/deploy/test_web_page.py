@@ -220,6 +220,19 @@ def test_a_video_is_predicted_and_its_frames_are_shown_in_time(page, video_file)
     )
 
 
+def test_a_video_that_the_browser_cannot_play_is_shown_drawn_when_it_is_complete(page, photo, tmp_path):
+    image = cv2.resize(cv2.imread(str(photo)), (128, 192))
+    writer = cv2.VideoWriter(str(tmp_path / 'walk.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 10, (128, 192))
+    for _ in range(3):
+        writer.write(image)
+    writer.release()
+    page.set_input_files('#file', tmp_path / 'walk.avi')
+    wait_for_status(page, 'walk.avi: 3 frames, 1 instance, ')
+    page.wait_for_function('() => document.querySelector("#video").videoWidth > 0')
+    assert page.locator('#overlay circle').count() == 0  # the skeletons are in the video
+    assert page.locator('#error').is_hidden()
+
+
 def test_frames_of_the_camera_are_predicted_until_it_is_stopped(page):
     page.click('#camera')
     wait_for_status(page, r'Camera: 1 instance, [\d.]+ frames/s')

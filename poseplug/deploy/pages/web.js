@@ -293,6 +293,10 @@ function draw() {
   find('threshold-value').textContent = threshold.toFixed(2);
   find('save-results').disabled = source?.kind === 'video' ? job?.state !== 'finished' : !shown;
   find('save-drawing').disabled = !shown;
+  if (!shown) {
+    find('table').replaceChildren();
+    find('count').textContent = '';
+  }
   if (!shown || source?.isDrawn) return overlay.replaceChildren();
   const showLabels = comparison && find('show-labels').checked;
   drawInstances(overlay, shown.instances, shown, page, {
