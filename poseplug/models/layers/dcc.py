@@ -114,9 +114,8 @@ class DCC(nn.Module):
         tokens = self.attention(tokens, self.code)
         x_positions, y_positions = self.bin_positions(boxes)
         # Relative to the grid point, an encoding does not depend on where in the image the instance is.
-        x_encodings = self.encode_bins(x_positions - points[:, :1], 0)
-        y_encodings = self.encode_bins(y_positions - points[:, 1:], 1)
-        x_probs, y_probs = (_classify_bins(tokens, encodings) for encodings in (x_encodings, y_encodings))
+        x_probs = self.classify_bins(tokens, x_positions - points[:, :1], 0)
+        y_probs = self.classify_bins(tokens, y_positions - points[:, 1:], 1)
         return KeypointDistributions(x_probs, y_probs, x_positions, y_positions, self.predict_relative_sigmas(vectors))
 
     def predict_relative_sigmas(self, vectors: Tensor) -> Tensor:
@@ -144,22 +143,26 @@ class DCC(nn.Module):
         x, y = (low[:, i : i + 1] + fractions[i] * (high - low)[:, i : i + 1] for i in range(2))
         return x, y
 
-    def encode_bins(self, offsets: Tensor, axis: int) -> Tensor:
-        """Return the encodings of bins.
+    def classify_bins(self, tokens: Tensor, offsets: Tensor, axis: int) -> Tensor:
+        """Return the probabilities of bins: the softmax of the products of tokens and encodings.
+
+        The encodings are a linear function of sines. Its matrix multiplies the tokens, of which there are fewer than
+        bins; the products are the same.
 
         Args:
+            tokens: (N, K, C), of the keypoints.
             offsets: (N, bins), positions relative to the instance's grid point in px.
             axis: 0 for x, 1 for y.
 
         Returns:
-            (N, bins, C).
+            (N, K, bins).
         """
         layer = (self.x_code, self.y_code)[axis]
-        if not self.dynamic:
-            return layer(self.learnt[axis]).expand(offsets.shape[0], -1, -1)
-        return layer(sine_encoding(offsets, self.periods).to(layer.weight.dtype))
-
-
-def _classify_bins(tokens: Tensor, encodings: Tensor) -> Tensor:
-    """(N, K, bins) probabilities of the bins with `encodings` (N, bins, C) for the keypoint `tokens` (N, K, C)."""
-    return (tokens @ encodings.to(tokens.dtype).mT).float().softmax(dim=-1)
+        if self.dynamic:
+            codes = sine_encoding(offsets, self.periods).to(tokens.dtype)
+        else:
+            codes = self.learnt[axis].to(tokens.dtype).expand(offsets.shape[0], -1, -1)
+        products = (tokens @ layer.weight.to(tokens.dtype)) @ codes.mT
+        # The bias is the same for all bins, and changes no probability; with it every parameter has a gradient.
+        products = products + tokens @ layer.bias.to(tokens.dtype)[:, None]
+        return products.float().softmax(dim=-1)

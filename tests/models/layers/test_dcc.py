@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.layers.dcc import DCC, KeypointDistributions
+from poseplug.models.layers.position_encoding import sine_encoding
 
 
 def build_classifier(**settings):
@@ -94,3 +95,17 @@ def test_at_first_keypoints_hardly_attend_to_each_other():
     dcc = build_classifier()
     tokens = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(2))
     assert (dcc.attention(tokens, dcc.code) - tokens).abs().max() < 0.2
+
+
+@pytest.mark.parametrize('dynamic', [True, False])
+def test_probabilities_are_those_of_tokens_times_encodings(dynamic):
+    """The encodings are multiplied in another order, which changes nothing but the time."""
+    dcc, (_, boxes, points) = build_classifier(dynamic=dynamic), random_instances()
+    tokens, (x, _) = torch.randn(4, 3, 32), dcc.bin_positions(boxes)
+    offsets = x - points[:, :1]
+    codes = sine_encoding(offsets, dcc.periods) if dynamic else dcc.learnt[0].expand(4, -1, -1)
+    expected = (tokens @ dcc.x_code(codes).mT).softmax(dim=-1)
+    probs = dcc.classify_bins(tokens, offsets, 0)
+    assert_close(probs, expected, atol=2e-6, rtol=0)
+    probs.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in dcc.x_code.parameters())
