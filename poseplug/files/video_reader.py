@@ -47,7 +47,8 @@ _FORMATS = (
     'mpjpeg,mxf,nut,obu,ogg,rm,vc1,webm,wtv,yuv4mpegpipe'
 )
 _MICROSECONDS = 1_000_000  # unit of the times of a whole file (FFmpeg's AV_TIME_BASE)
-_MIN_LOST_END_S = 1.0  # less may be the sound, which ends later, or the rounding of the program that wrote the file
+# Less of the end may be a last frame that is shown longer, or the rounding of the program that wrote the file.
+_MIN_LOST_END_S, _MAX_SHOWN_S, _MIN_LOST_FRAMES = 0.1, 1.0, 1.5
 
 
 class VideoReader:
@@ -135,8 +136,9 @@ class VideoReader:
             message = '%s: %d frames are not later than the frame before by their time stamps; they were put behind it'
             log.warning(message, self.path, clock.num_retimed)
         end_s = clock.last_seconds + clock.step_s
-        if self.declared_end_s - end_s > _MIN_LOST_END_S and not self.missing_frames:
-            message = '%s: the frames end at %.1f s, but the file states %.1f s; is it complete?'
+        min_lost_s = min(max(_MIN_LOST_END_S, _MIN_LOST_FRAMES * clock.step_s), _MAX_SHOWN_S)
+        if self.declared_end_s - end_s > min_lost_s and not self.missing_frames:
+            message = '%s: the frames end at %.2f s, but the file states %.2f s; is it complete?'
             log.warning(message, self.path, end_s, self.declared_end_s)
 
     def _read_error(self, problem: str) -> VideoError:
