@@ -16,6 +16,8 @@ OPTIONAL = {
     'completion': ['shtab>=1.7,<2'],
     'hdf5': ['h5py>=3.10,<4'],
     'onnx': ['onnxruntime>=1.18'],
+    'screen': ['mss>=9,<11'],
+    'heif': ['pillow-heif>=0.22'],
     'tracking': ['trackers>=2.6,<3'],
     'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
 }

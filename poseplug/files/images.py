@@ -14,6 +14,7 @@ import numpy as np
 
 from poseplug.core.errors import ImageError
 from poseplug.core.location import ByteRange
+from poseplug.files.heif_images import HEIF_SUFFIXES, convert_heif_image, is_heif_image
 from poseplug.files.image_headers import (
     IMAGE_FORMATS,
     JPEG_SCAN_MARKER,
@@ -30,6 +31,7 @@ from poseplug.files.shard_cache import restore_shard
 IMAGE_SUFFIXES = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.jif', '.pjpeg', '.pjp', '.mpo'),
     *('.png', '.apng', '.webp', '.bmp', '.dib', '.gif', '.tif', '.tiff'),
+    *HEIF_SUFFIXES,
 )
 REDUCED_DECODE_FLAGS = {
     1: cv2.IMREAD_COLOR,
@@ -124,7 +126,7 @@ class LazyImage:
         data: the content of the image file, instead of reading `path`.
 
     Attributes:
-        data: the content of the image file.
+        data: the content of the image file; of a HEIC or AVIF file its pixels, upright, as a BMP file.
         pixels_by_reduction: (H, W, 3) uint8 BGR of all rows, by the reduction at which they were decoded.
 
     Raises:
@@ -136,6 +138,8 @@ class LazyImage:
     ):
         self.path, self.decode_full = path, decode_full
         self.data = read_image_file_bytes(path, byte_range) if data is None else data
+        if is_heif_image(self.data):
+            self.data = convert_heif_image(self.data, str(path), MAX_IMAGE_PIXELS)
         self.pixels_by_reduction: dict[int, np.ndarray] = {}
         self._size: tuple[int, int] | None = None
 

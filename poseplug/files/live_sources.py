@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 
 from poseplug.core.errors import VideoError
+from poseplug.files.screen_source import SCREEN_SCHEME
 
-LIVE_SCHEMES = ('rtsp', 'rtsps', 'rtmp', 'rtmps', 'rtp', 'udp', 'tcp', 'srt')
+_NETWORK_SCHEMES = ('rtsp', 'rtsps', 'rtmp', 'rtmps', 'rtp', 'udp', 'tcp', 'srt')
+LIVE_SCHEMES = (*_NETWORK_SCHEMES, SCREEN_SCHEME)
 TimedImage = tuple[float | None, np.ndarray]  # seconds by the source's clock, where it has one, and (H, W, 3) BGR
 # A playlist may name further addresses, but no file of this machine.
-_PROTOCOLS = ','.join((*LIVE_SCHEMES, 'http', 'https', 'httpproxy', 'tls', 'crypto'))
+_PROTOCOLS = ','.join((*_NETWORK_SCHEMES, 'http', 'https', 'httpproxy', 'tls', 'crypto'))
 
 
 class CameraDevice:

@@ -17,6 +17,7 @@ import numpy as np
 from poseplug.core.errors import VideoError
 from poseplug.files import live_sources
 from poseplug.files.live_sources import TimedImage, describe_address, read_network_frames
+from poseplug.files.screen_source import SCREEN_SCHEME, read_screen_frames
 from poseplug.files.video_decoding import VideoFrame
 
 _LOGGER = logging.getLogger('poseplug')
@@ -27,13 +28,13 @@ _JOIN_S = 1.0
 
 
 class LiveStream:
-    """Iterates over the frames of a camera or a network stream, with the attributes of `VideoReader`.
+    """Iterates over the frames of a camera, a network stream or the screen, with the attributes of `VideoReader`.
 
     A frame that arrives while the one before is being used replaces the frame that waits, so that a slow model falls
     not behind. A stream that is lost is opened again after 0.5, 1, 2, ... seconds, at most 30.
 
     Args:
-        source: index of a camera, or address of a stream.
+        source: index of a camera, or address of a stream; 'screen://1' is the first monitor.
         every_frame: use every frame; a model that is slower than the stream then falls behind, and up to 16 frames
             wait.
         max_attempts: attempts in a row to open a lost stream again; then the iteration ends.
@@ -96,6 +97,8 @@ class LiveStream:
             thread.join(_JOIN_S)  # a read that is under way ends by its timeout, and the process does not wait for it
 
     def _open_source(self) -> Iterable[TimedImage]:
+        if isinstance(self.source, str) and self.source.lower().startswith(f'{SCREEN_SCHEME}://'):
+            return read_screen_frames(self.source)
         if isinstance(self.source, str):
             return read_network_frames(self.source, self.timeout_s)
         return live_sources.CameraDevice(self.source)
