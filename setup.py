@@ -74,6 +74,7 @@ setup(
             'weights/README.md',
             'skeletons/data/*.json',
             'zoo/*.json',
+            'data/sources/*.json',
             'cli/templates/*.txt',
             'deploy/pages/*',
         ],

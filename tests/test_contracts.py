@@ -104,6 +104,7 @@ SETTINGS = {
     'YOLOXPAFPN': dict(out_channels=8),
     'CSPDarknet': dict(widen_factor=0.125, deepen_factor=0.33),
     'DeconvHead': dict(deconv_out_channels=8),
+    'FPN': dict(out_channels=8),
     'HybridEncoder': dict(out_channels=8, hidden_dim=16, feedforward_channels=16),
     'HourglassHead': dict(num_stacks=2, channels=8, depth=2),
     'IntegralHead': dict(deconv_out_channels=8),
@@ -150,6 +151,8 @@ SETTINGS = {
     'FitImage': {},
     'RandomColor': {},
     'RandomBlur': dict(prob=1.0),
+    'RandomCut': dict(prob=1.0),
+    'RandomDownscale': dict(prob=1.0),
     'RandomErase': dict(prob=1.0),
     'RandomFlip': dict(prob=0.5),
     'RandomHSV': {},
@@ -395,7 +398,12 @@ class TestTransforms(TransformContract):
 
     @property
     def changes_colors(self):
-        return self.name in ('RandomBlur', 'RandomColor', 'RandomErase', 'RandomHSV')
+        names = ('RandomBlur', 'RandomColor', 'RandomCut', 'RandomDownscale', 'RandomErase', 'RandomHSV')
+        return self.name in names
+
+    @property
+    def moves_keypoints_out(self):
+        return self.name == 'RandomCut'
 
     def build_part(self, input_size):
         return build_small(TRANSFORMS, self.name, input_size=input_size)

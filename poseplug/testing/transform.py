@@ -25,6 +25,7 @@ class TransformContract(Contract):
     Attributes:
         input_size: (width, height) of the network's input.
         changes_colors: Whether it changes colors, so that the warped input no longer equals the image.
+        moves_keypoints_out: Whether it moves keypoints out of the input, because their part of it is lost.
 
     Example:
         >>> from poseplug.data.transforms.augment import RandomFlip
@@ -36,6 +37,7 @@ class TransformContract(Contract):
 
     input_size: ClassVar[Size] = (48, 64)
     changes_colors: ClassVar[bool] = False
+    moves_keypoints_out: ClassVar[bool] = False
 
     def build_part(self, input_size: Size) -> Transform:
         return super().build_part(input_size)
@@ -80,6 +82,8 @@ class TransformContract(Contract):
             order = before.skeleton.flip_indices if flipped else slice(None)
             np.testing.assert_array_equal(after.visible, before.visible[:, order])
             labeled = after.visible > 0
+            if self.moves_keypoints_out:
+                labeled &= _find_shown_keypoints(after, self.input_size)
             np.testing.assert_allclose(after.keypoints[labeled], before.keypoints[:, order][labeled])
 
     def test_the_input_shows_the_image_where_the_matrix_maps_it(self) -> None:
@@ -105,6 +109,13 @@ def _assert_same_sample(one: Sample, other: Sample) -> None:
     """Assert that two samples agree in everything that a transform may change."""
     for name in ('image_to_input', 'view_matrices', 'keypoints', 'visible', 'inputs', 'image'):
         np.testing.assert_equal(getattr(one, name), getattr(other, name))
+
+
+def _find_shown_keypoints(sample: Sample, input_size: Size) -> np.ndarray:
+    """Return which keypoints (N, K) are inside the input."""
+    points = transform_points(sample.image_to_input, sample.keypoints.astype(float))
+    shown: np.ndarray = ((points >= 0) & (points <= np.array(input_size) - 1)).all(axis=-1)
+    return shown
 
 
 def _assert_affine(matrix: np.ndarray) -> None:

@@ -239,7 +239,7 @@ def test_a_test_skips_nothing(tiny_config):
         tiny_config(**{'test_dataloader.dataset.max_skipped': 2})
 
 
-@pytest.mark.parametrize('transform', ['RandomFlip', 'Mosaic', 'MixUp'])
+@pytest.mark.parametrize('transform', ['RandomFlip', 'Mosaic', 'MixUp', 'RandomCut', 'PasteInstance'])
 def test_a_test_changes_nothing_that_its_images_show(tiny_config, transform):
     pipeline = tiny_config().test_dataloader.dataset.pipeline
     options = {'test_dataloader.dataset.pipeline': [*pipeline, dict(type=transform)]}

@@ -9,6 +9,7 @@ train_dataloader = dict(
         sources=[dict(type='LSPSource', split='train'), dict(type='LSPETSource')],
         pipeline=dict(
             crop=dict(type='CropByScale'),
+            half_body=None,
             affine=dict(type='RandomScaleRotate', scale_factor=(0.7, 1.3), degrees=40),
             flip=dict(type='RandomFlip'),
             warp=dict(type='Warp', interpolation='cubic'),

@@ -12,7 +12,7 @@ __all__ = ['LSPETSource', 'LSPSource']
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -27,7 +27,9 @@ from poseplug.files.matlab import read_matlab_array
 from poseplug.registry import SOURCES
 from poseplug.skeletons.lsp import LSP, LSP_OBSERVER
 
+LSPSplit = Literal['train', 'test', 'all', 'val', 'train_without_val']
 _NUM_KEYPOINTS = len(LSP)
+_VALIDATION_FILE = Path(__file__).with_name('lsp_validation.json')  # by tools/lab/choose_validation.py
 
 
 @SOURCES.register_module()
@@ -40,7 +42,8 @@ class LSPSource(Source):
     Args:
         data_root: the data set's folder; None looks for `lsp` (or `lsp_observer`) in POSEPLUG_DATA and the default
             folders.
-        split: 'train', 'test' or 'all'.
+        split: 'train', 'test' or 'all'; 'val' for the images that docs/lab/datasets.md sets aside for validation, 200
+            of LSP's training half and 800 of LSPET, and 'train_without_val' for the other training images.
         label_centric: 'person': left is the person's left, as in the official file. 'observer': the file has the
             observer-centric labels that others published.
         missing_images: 'error' refuses a missing image, 'drop' leaves it out and counts it.
@@ -65,18 +68,19 @@ class LSPSource(Source):
     name = 'lsp'
     download_hint = "Get 'LSP dataset' of Johnson & Everingham (2,000 images and joints.mat), and unpack it"
     filename_template = 'im{:04d}.jpg'
+    has_test_images = True  # behind the training images
 
     def __init__(
         self,
         data_root: str | Path | None = None,
-        split: Literal['train', 'test', 'all'] = 'all',
+        split: LSPSplit = 'all',
         label_centric: Literal['person', 'observer'] = 'person',
         missing_images: Literal['error', 'drop'] = 'error',
         pixel_origin: float = 1.0,
         source_name: str | None = None,
     ):
-        if split not in ('train', 'test', 'all'):
-            raise AnnotationError(f"{self.name}: split is 'train', 'test' or 'all'; got {split!r}")
+        if split not in get_args(LSPSplit):
+            raise AnnotationError(f'{self.name}: split is one of {", ".join(get_args(LSPSplit))}; got {split!r}')
         if label_centric not in ('person', 'observer'):
             raise AnnotationError(f"{self.name}: label_centric is 'person' or 'observer'; got {label_centric!r}")
         self.data_root, self.split, self.missing_images = data_root, split, missing_images
@@ -90,8 +94,7 @@ class LSPSource(Source):
         file = folder / 'joints.mat'
         keypoints, flags = _split_points_and_flags(read_matlab_array(file, 'joints'), file)
         num_train = _read_num_train(folder, len(keypoints))
-        split_slices = {'train': slice(num_train), 'test': slice(num_train, None), 'all': slice(None)}
-        indices = np.arange(len(keypoints))[split_slices[self.split]]
+        indices = self._select_indices(num_train, len(keypoints))
         names = [self.filename_template.format(i + 1) for i in indices]  # files are numbered from 1
         exists = find_existing_images(folder / 'images', names, self.missing_images, file)
         visible = self.convert_flags(flags)
@@ -101,6 +104,16 @@ class LSPSource(Source):
         records = self._build_records(folder, indices[selected], keypoints, visible)
         report.kept = len(records)
         return records, report
+
+    def _select_indices(self, num_train: int, num_images: int) -> np.ndarray:
+        """Return the indices of the split's images in the file."""
+        slices = {'train': slice(num_train), 'test': slice(num_train, None), 'all': slice(None)}
+        if self.split in slices:
+            return np.arange(num_images)[slices[self.split]]
+        numbers = json.loads(_VALIDATION_FILE.read_text())[self.name]  # from 1, as the files
+        training = np.arange(num_train if self.has_test_images else num_images)
+        is_val = np.isin(training, np.array(numbers) - 1)
+        return training[is_val if self.split == 'val' else ~is_val]
 
     def convert_flags(self, flags: np.ndarray) -> np.ndarray:
         """Convert the file's flags to visibility; 1 is occluded in LSP.
@@ -166,6 +179,7 @@ class LSPETSource(LSPSource):
         "Get 'LSP extended training dataset' of Johnson & Everingham (10,000 images and joints.mat), and unpack it"
     )
     filename_template = 'im{:05d}.jpg'
+    has_test_images = False
 
     def convert_flags(self, flags: np.ndarray) -> np.ndarray:
         """Convert the file's flags to visibility; 1 is labeled in LSPET, visible and occluded alike.

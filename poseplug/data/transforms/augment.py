@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ['NormalScaleRotate', 'RandomBlur', 'RandomColor', 'RandomErase', 'RandomFlip', 'RandomScaleRotate']
+__all__ = [
+    'NormalScaleRotate',
+    'RandomBlur',
+    'RandomColor',
+    'RandomDownscale',
+    'RandomErase',
+    'RandomFlip',
+    'RandomScaleRotate',
+]
 
 from collections.abc import Sequence
 
@@ -255,6 +263,39 @@ class RandomBlur(Transform):
             else:
                 blurred = [cv2.medianBlur(view, size) for view in sample.inputs]
             sample.inputs = np.stack(blurred)
+        return sample
+
+
+@TRANSFORMS.register_module()
+class RandomDownscale(Transform):
+    """Reduces the warped input at random and enlarges it again, as an image of a small or distant instance.
+
+    Stands after `Warp`.
+
+    Args:
+        prob: probability of a change.
+        factor_range: smallest and largest reduced side, as a fraction of the input's.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    stage = PipelineStage.INPUT
+
+    def __init__(self, prob: float = 0.2, factor_range: tuple[float, float] = (0.3, 0.8)):
+        check_probabilities('RandomDownscale', prob=prob)
+        check_intervals('RandomDownscale', MIN_ENLARGEMENT, 1, factor_range=factor_range)
+        self.prob, self.factor_range = prob, factor_range
+
+    def __call__(self, sample: Sample) -> Sample:
+        if not sample.is_warped:
+            raise ConfigError('RandomDownscale changes the warped input; put it after Warp in the pipeline')
+        is_changed, factor = sample.rng.random() < self.prob, sample.rng.uniform(*self.factor_range)
+        if is_changed:
+            height, width = sample.inputs.shape[1:3]
+            small = (max(1, round(factor * width)), max(1, round(factor * height)))
+            reduced = [cv2.resize(view, small, interpolation=cv2.INTER_AREA) for view in sample.inputs]
+            sample.inputs = np.stack([cv2.resize(view, (width, height)) for view in reduced])
         return sample
 
 

@@ -252,7 +252,7 @@ def test_the_error_of_an_absent_set_says_where_it_was_searched_how_to_get_it_and
 
 
 @pytest.mark.parametrize(('setting', 'message'), [
-    (dict(split='third'), "split is 'train', 'test' or 'all'; got 'third'"),
+    (dict(split='third'), "split is one of train, test, all, val, train_without_val; got 'third'"),
     (dict(label_centric='obsever'), "label_centric is 'person' or 'observer'; got 'obsever'"),
 ])  # fmt: skip
 def test_a_setting_that_does_not_exist_is_an_error(setting, message):
@@ -268,3 +268,25 @@ def test_an_empty_file_has_no_records(write_lsp_like):
 def test_missing_images_is_error_or_drop(write_lsp_like):
     with pytest.raises(AnnotationError, match="missing_images is 'error' or 'drop'; got 'ignore'"):
         LSPSource(write_lsp_like(make_lsp_array()), missing_images='ignore').load()
+
+
+# --- validation images ------------------------------------------------------------------------------------------------
+
+
+def test_validation_and_training_without_it_are_the_training_images(real_data):
+    for source, num_val, num_train in ((LSPSource, 200, 1000), (LSPETSource, 800, 9000)):
+        parts = [source(split=split).load()[0] for split in ('val', 'train_without_val')]
+        val, rest = ({record.id for record in records} for records in parts)
+        assert (len(val), len(rest)) == (num_val, num_train - num_val)
+        assert not val & rest
+        training = source(split='train' if source is LSPSource else 'all').load()[0]
+        assert val | rest == {record.id for record in training}
+
+
+def test_validation_images_are_those_of_the_list_as_far_as_the_set_has_them(write_lsp_like):
+    folder = write_lsp_like(make_lsp_array(12))
+    val, rest = (
+        [record.id for record in LSPSource(folder, split=split).load()[0]] for split in ('val', 'train_without_val')
+    )
+    assert val == ['im0002.jpg']  # the list begins with 2, 12, 15
+    assert rest == [f'im{n:04d}.jpg' for n in (1, 3, 4, 5, 6)]  # 7 to 12 are for testing

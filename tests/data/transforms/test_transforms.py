@@ -563,7 +563,22 @@ def test_a_blurred_pixel_is_the_mean_or_the_median_of_the_square_around_it(metho
     assert build('RandomBlur', prob=0.0)(sample).inputs is after
 
 
-@pytest.mark.parametrize('kind', ['RandomErase', 'RandomColor', 'RandomBlur'])
+def test_a_downscaled_input_is_that_of_a_smaller_image_enlarged_again():
+    sample = apply_transforms(make_sample([(10, 10)]), build('LetterboxImage'), build('Warp'))
+    before = sample.inputs = np.random.default_rng(0).integers(0, 256, sample.inputs.shape, dtype=np.uint8)
+    copy = before.copy()
+    after = build('RandomDownscale', prob=1.0, factor_range=(0.5, 0.5))(sample).inputs
+    means = before[0].reshape(SIZE[1] // 2, 2, SIZE[0] // 2, 2, 3).mean(axis=(1, 3))
+    # pixel 3 of the enlarged input lies at 1.25 of the reduced one, pixel 4 at 1.75
+    rows = 0.75 * means[1] + 0.25 * means[2]
+    np.testing.assert_allclose(after[0, 3, 3], 0.75 * rows[1] + 0.25 * rows[2], atol=1)
+    assert np.array_equal(before, copy)
+    assert build('RandomDownscale', prob=0.0)(sample).inputs is after
+
+
+@pytest.mark.parametrize(
+    'kind', ['RandomErase', 'RandomColor', 'RandomBlur', 'RandomDownscale', 'RandomCut', 'PasteInstance']
+)
 def test_transforms_of_the_input_must_stand_after_the_warp(kind):
     with pytest.raises(ConfigError, match=f'{kind} .*put it after Warp'):
         build(kind)(make_sample([(10, 10)]))
