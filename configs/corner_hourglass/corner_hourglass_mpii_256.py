@@ -8,7 +8,7 @@ _base_ = ['../_base_/datasets/mpii.py', '../_base_/schedules/adam_210.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='MSRAHeatmap', input_size=(256, 256)),
+    codec=dict(type='MSRAHeatmap', input_size=(256, 256), sigma_px=8.0),
     backbone=dict(type='CornerHourglass'),
     head=dict(type='HeatmapHead'),
     loss=dict(type='MeanSquaredError'),

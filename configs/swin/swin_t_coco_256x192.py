@@ -8,7 +8,7 @@ _base_ = ['../_base_/datasets/coco.py', '../_base_/schedules/adam_210.py']
 
 model = dict(
     type='TopDown',
-    codec=dict(type='MSRAHeatmap', input_size=(192, 256)),
+    codec=dict(type='MSRAHeatmap', input_size=(192, 256), sigma_px=8.0),
     backbone=dict(type='SwinTransformer', out_strides=(32,)),
     head=dict(type='DeconvHead'),
     loss=dict(type='MeanSquaredError'),

@@ -40,9 +40,13 @@ SIZE_384 = {'model.codec.input_size': (288, 384)}
 # MMPose's config -> the config here, and what changes in its model
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     COCO + 'mspn50_8xb32-210e_coco-256x192': ('mspn/mspn50_coco_256x192', {}),
+    COCO + '2xmspn50_8xb32-210e_coco-256x192': ('mspn/mspn50_2stages_coco_256x192', {}),
+    COCO + '3xmspn50_8xb32-210e_coco-256x192': ('mspn/mspn50_3stages_coco_256x192', {}),
     COCO + '4xmspn50_8xb32-210e_coco-256x192': ('mspn/mspn50_4stages_coco_256x192', {}),
     COCO + 'rsn18_8xb32-210e_coco-256x192': ('rsn/rsn18_coco_256x192', {}),
     COCO + 'rsn50_8xb32-210e_coco-256x192': ('rsn/rsn50_coco_256x192', {}),
+    COCO + '2xrsn50_8xb32-210e_coco-256x192': ('rsn/rsn50_2stages_coco_256x192', {}),
+    COCO + '3xrsn50_8xb32-210e_coco-256x192': ('rsn/rsn50_3stages_coco_256x192', {}),
     COCO + 'cpm_8xb64-210e_coco-256x192': ('cpm/cpm_mmpose_coco_256x192', {}),
     COCO + 'cpm_8xb32-210e_coco-384x288': ('cpm/cpm_mmpose_coco_256x192', SIZE_384),
     COCO + 'hourglass52_8xb32-210e_coco-256x256': ('corner_hourglass/corner_hourglass_coco_256', {}),

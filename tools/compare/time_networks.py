@@ -7,6 +7,7 @@ of normalized noise, one thread, from pixels to the last outputs; the fastest of
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from poseplug_side import build_random_predictor  # noqa: E402
 from poseplug.config.load import load_config  # noqa: E402
 from poseplug.models.estimators.network import predict_from_features  # noqa: E402
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COCO = 'body_2d_keypoint/topdown_heatmap/coco/td-hm_'
 # name -> MMPose's config and the config here
 NETWORKS = {
@@ -71,7 +73,7 @@ def build_mmpose_network(config: str, images: torch.Tensor) -> Callable[[], Any]
 
 def build_poseplug_network(config: str, images: torch.Tensor) -> Callable[[], Any]:
     """What runs the network here on images, as `predict` does."""
-    network = build_random_predictor(load_config(Path(__file__).parents[2] / 'configs' / config)).model.network
+    network = build_random_predictor(load_config(CONFIGS / config)).model.network
     pixels = images.contiguous(memory_format=network.memory_format)
     return lambda: predict_from_features(network.neck, network.head, network.backbone(pixels))
 
@@ -79,7 +81,7 @@ def build_poseplug_network(config: str, images: torch.Tensor) -> Callable[[], An
 def time_networks(name: str, repeats: int) -> tuple[float, float]:
     """Milliseconds of the fastest run here and of MMPose's."""
     mmpose_config, config = NETWORKS[name]
-    size = load_config(Path(__file__).parents[2] / 'configs' / config).model.codec.input_size
+    size = load_config(CONFIGS / config).model.codec.input_size
     images = torch.from_numpy(create_images(tuple(size)))
     runs = build_poseplug_network(config, images), build_mmpose_network(mmpose_config, images)
     fastest = [float('inf'), float('inf')]
@@ -98,6 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     init_default_scope('mmpose')
     torch.set_num_threads(1)
+    os.chdir(get_config_file('..'))  # MMPose's configs name files relative to the present folder
     for name in args.names or NETWORKS:
         with torch.inference_mode():
             poseplug_ms, mmpose_ms = time_networks(name, args.repeats)

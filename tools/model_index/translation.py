@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpose_models import PublishedModel
+from whole_models import WHOLE_MODELS, translate_hrformer, translate_pvt, translate_swin
 
 Settings = dict[str, Any]
 _IGNORED = ('type', '_scope_', 'init_cfg', 'norm_cfg', 'act_cfg', 'loss', 'decoder', 'in_channels', 'out_channels')
@@ -51,9 +52,13 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
         width = backbone['extra']['stage2']['num_channels'][0]
         network = {'model.backbone.type': backbone['type'], 'model.backbone.width': width}
         return TranslatedModel('associative_embedding', {'model.type': 'BottomUp', **network})
+    if head['type'] in WHOLE_MODELS:
+        return TranslatedModel(*WHOLE_MODELS[head['type']](parts, codec))
     head_settings = _translate_part('head', HEADS, head)
     neck = parts.get('neck')
-    if neck is not None and (neck['type'], head_settings['type']) != ('FeatureMapProcessor', 'SimpleHead'):
+    selects_last = neck is not None and neck.get('select_index') == 3  # the only map that the backbone here returns
+    is_translated = selects_last or head_settings['type'] == 'SimpleHead'
+    if neck is not None and not (neck['type'] == 'FeatureMapProcessor' and is_translated):
         raise NotTranslatedError(f'neck {neck["type"]}')
     found = {
         'codec': _translate_part('codec', CODECS, codec),
@@ -121,6 +126,10 @@ BACKBONES: dict[str, Callable[[Any], Settings]] = {
     'ResNet': _translate_resnet,
     'CSPNeXt': _translate_cspnext,
     'mmpretrain.VisionTransformer': _translate_vit,
+    'SwinTransformer': translate_swin,
+    'HRFormer': translate_hrformer,
+    'PyramidVisionTransformer': translate_pvt,
+    'PyramidVisionTransformerV2': translate_pvt,
 }
 
 # --- heads ------------------------------------------------------------------------------------------------------------
@@ -211,6 +220,10 @@ FOLDERS = {
     ('CSPNeXt', 'RTMCCHead'): 'rtmpose',
     ('CSPNeXt', 'HeatmapHead'): 'cspnext',
     ('mmpretrain.VisionTransformer', 'HeatmapHead'): 'vitpose',
+    ('SwinTransformer', 'HeatmapHead'): 'swin',
+    ('HRFormer', 'HeatmapHead'): 'hrformer',
+    ('PyramidVisionTransformer', 'HeatmapHead'): 'pvt',
+    ('PyramidVisionTransformerV2', 'HeatmapHead'): 'pvt',
 }
 
 # --- one-stage models -------------------------------------------------------------------------------------------------

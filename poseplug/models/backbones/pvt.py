@@ -273,10 +273,12 @@ class ConvFeedForward(nn.Module):
 
     def forward(self, cells: Tensor, grid: GridSize) -> Tensor:
         """Transform cells (B, N, C) of a grid."""
-        maps = self.fc1(cells.transpose(1, 2).unflatten(2, grid))
+        # The published layers are 1x1 convolutions; as linear layers they leave the order of the cells in memory alone.
+        hidden = F.linear(cells, self.fc1.weight.flatten(1), self.fc1.bias)
         if self.depthwise is not None:
-            maps = self.depthwise(maps)
-        return self.fc2(F.gelu(maps)).flatten(2).transpose(1, 2)
+            maps = self.depthwise(hidden.transpose(1, 2).unflatten(2, grid))
+            hidden = maps.flatten(2).transpose(1, 2)
+        return F.linear(F.gelu(hidden), self.fc2.weight.flatten(1), self.fc2.bias)
 
 
 def _resize_embedding(embedding: Tensor, grid: GridSize) -> Tensor:
