@@ -128,7 +128,7 @@ def _parse_images(content: Mapping[str, Any], num_keypoints: int) -> list[tuple[
             )
             for image in content['images']
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f'these are no results of images ({type(error).__name__}: {error})') from None
     names = [name for name, _, _ in images]
     if not images or len(set(names)) < len(names):

@@ -13,11 +13,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from poseplug.core.errors import AnnotationError
+from poseplug.data.formats.base import LabelFormat
 from poseplug.data.formats.coco import index_annotations
-from poseplug.data.formats.convert import read_labels
+from poseplug.data.formats.convert import find_label_format
 from poseplug.deploy.web_downloads import simplify_file_name
 
-LABEL_SUFFIXES = ('.json', '.xml', '.csv')  # of formats that need no folder beside the file
+LABEL_SUFFIXES = ('.json', '.csv')
+# Formats whose files are read without the images. The others look for these, which would be files of this machine that
+# the sender of a label file names.
+_FORMAT_NAMES = ('coco', 'csv')
 _PCK_FRACTION = 0.1  # of the longer side of an instance's labels, within which a keypoint counts as correct
 _UNMATCHED_DISTANCE_PX = 1e9
 
@@ -28,6 +32,8 @@ def read_label_file(name: str, data: bytes) -> dict[str, Any]:
     Args:
         name: of the file; its suffix is one of `LABEL_SUFFIXES`.
         data: its bytes.
+
+    Formats that look for the images (LabelMe, CVAT, Label Studio, DeepLabCut) are refused.
 
     Returns:
         `format`; `notes`, what is odd and how many labels were dropped; and `images`: for each file name, without
@@ -43,7 +49,9 @@ def read_label_file(name: str, data: bytes) -> dict[str, Any]:
         file = Path(folder) / safe_name
         file.write_bytes(data)
         try:
-            labels = read_labels(file)
+            label_format = find_label_format(file)
+            _check_format(label_format, safe_name)
+            labels = label_format.read(file)
         except AnnotationError as error:
             # Where the server has written the file means nothing to the reader of the message.
             raise AnnotationError(str(error).replace(f'{folder}/', '')) from None
@@ -52,6 +60,14 @@ def read_label_file(name: str, data: bytes) -> dict[str, Any]:
     if not images:
         raise AnnotationError(f'{safe_name} ({labels.format_name}) has no keypoints; {"; ".join(notes)}')
     return {'format': labels.format_name, 'notes': notes, 'images': images}
+
+
+def _check_format(label_format: LabelFormat, name: str) -> None:
+    if label_format.name not in _FORMAT_NAMES:
+        raise AnnotationError(
+            f'{name} is of {label_format.title}, whose labels are read beside their images; convert it by poseplug '
+            f'dataset convert {name} OUT --to coco, and choose the COCO file'
+        )
 
 
 def _collect_images(content: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

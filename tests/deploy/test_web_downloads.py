@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pytest
 
 from poseplug.core.errors import ConfigError
@@ -88,6 +89,7 @@ def test_a_name_that_leads_out_of_the_folder_stays_in_it():
         ({}, ['json'], 'no results of images'),
         ({'images': [1]}, ['json'], 'no results of images'),
         ({'images': []}, ['json'], 'at least one image'),
+        ({'images': [{'file': 'a', 'width': np.inf, 'height': 1, 'instances': []}]}, ['json'], 'no results of images'),
         (build_content(instances=[{'score': 1, 'keypoints': [[1, 2, 3]]}]), ['json'], 'no results of images'),
         (build_content(instances=[{'score': 1, 'keypoints': 'x'}]), ['json'], 'no results of images'),
     ],

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import AnnotationError
+from poseplug.core.poses import Poses
+from poseplug.deploy.web_downloads import pack_image_results
 from poseplug.deploy.web_labels import compare_with_labels, read_label_file
+from poseplug.registry.skeletons import get_skeleton
 
 NAMES = ['nose', 'left_eye', 'right_eye']
 
@@ -41,9 +44,9 @@ def test_labels_come_by_the_file_name_of_their_image():
     }
 
 
-@pytest.mark.parametrize('name', ['labels.slp', 'labels', '../labels.py', 'labels.yaml'])
+@pytest.mark.parametrize('name', ['labels.slp', 'labels', '../labels.py', 'labels.yaml', 'labels.xml'])
 def test_a_file_of_another_kind_is_refused_by_its_name(name):
-    with pytest.raises(AnnotationError, match=r'the page reads label files that end in .json, .xml, .csv'):
+    with pytest.raises(AnnotationError, match=r'the page reads label files that end in .json, .csv'):
         read_label_file(name, b'{}')
 
 
@@ -103,3 +106,27 @@ def test_a_position_that_is_not_finite_is_not_matched():
     labels = read_coco([10, 20, 2, 14, 18, 2, 20, 20, 2])['images']['a.jpg']
     result = compare_with_labels(predict([(np.nan, np.nan)] * 3), labels, NAMES)
     assert (result['mean_px'], result['pck']) == (None, 0.0)
+
+
+def test_results_that_were_saved_are_read_as_labels_of_the_same_positions():
+    skeleton = get_skeleton({'name': 'face', 'keypoints': NAMES})
+    poses = Poses(np.array([[[10.25, 20.5], [30.0, 22.0], [26.0, 50.0]]]), np.full((1, 3), 0.9), np.array([0.9]))
+    image = {'file': 'a.jpg', 'width': 64, 'height': 64, 'instances': poses.to_dicts()}
+    file = pack_image_results({'images': [image]}, skeleton, ['coco'], 0.05)
+    labels = read_label_file(file.name, file.data)['images']['a.jpg']
+    assert compare_with_labels(poses.to_dicts(), labels, NAMES)['distances'] == [[0.0, 0.0, 0.0]]
+
+
+def test_a_table_is_read():
+    header = 'image,split,width,height,instance,category,box_x,box_y,box_width,box_height,keypoint,x,y,visible'
+    rows = [f'a.jpg,,64,64,1,person,0,0,40,40,{name},{10 * n},{20 * n},2' for n, name in enumerate(NAMES)]
+    labels = read_label_file('labels.csv', '\n'.join([header, *rows, '']).encode())
+    assert labels['images']['a.jpg'][0]['keypoints'] == [[0, 0, 2], [10, 20, 2], [20, 40, 2]]
+
+
+def test_formats_that_would_open_images_of_this_machine_are_refused(tmp_path):
+    shape = {'label': 'nose', 'points': [[1, 2]], 'shape_type': 'point', 'group_id': 0}
+    content = {'version': '5.0.1', 'flags': {}, 'shapes': [shape], 'imagePath': '/etc/photo.jpg', 'imageData': None}
+    content |= {'imageHeight': 64, 'imageWidth': 64}
+    with pytest.raises(AnnotationError, match=r'a.json is of LabelMe.*poseplug dataset convert a.json OUT --to coco'):
+        read_label_file('a.json', json.dumps(content).encode())
