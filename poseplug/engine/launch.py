@@ -35,6 +35,7 @@ from poseplug.engine.dataloaders import build_dataloader
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.hooks.early_stop import EarlyStopHook
 from poseplug.engine.hooks.freezing import FreezeHook
+from poseplug.engine.parameter_stages import resolve_freeze
 from poseplug.engine.runner import Runner
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.strategy import SingleProcessStrategy
@@ -204,6 +205,7 @@ def _run_training(
     torch_device = _choose_device(device)
     model = build_model(cfg).to(torch_device)
     _check_evaluators(cfg, model)
+    freeze = resolve_freeze(cfg.get('freeze'), model)
     loops: dict[str, Any] = dict(
         train_dataloader=build_dataloader(cfg, 'train_dataloader', seed),
         train_cfg={'type': 'TrainLoop', **require_setting(cfg, 'train_cfg')},
@@ -216,7 +218,7 @@ def _run_training(
     )
     hooks: dict[str, Any] = dict(
         default_hooks=merge_default_hooks(cfg.get('default_hooks') or {}),
-        custom_hooks=_list_custom_hooks(cfg),
+        custom_hooks=_list_custom_hooks(cfg, freeze),
         visualizer=_get_visualizer_spec(cfg),
     )
     weights: dict[str, Any] = dict(
@@ -224,7 +226,7 @@ def _run_training(
         resume_with=resume_with,
         init=init or cfg.get('init'),
         map_keypoints=map_keypoints,
-        freeze=() if isinstance(cfg.get('freeze'), Mapping) else cfg.get('freeze') or (),
+        freeze=() if isinstance(freeze, Mapping) else freeze or (),
         compile=cfg.get('compile'),
         distributed_cfg=require_setting(cfg, 'train_cfg').get('distributed'),
     )
@@ -249,11 +251,12 @@ def _log_start(runner: Runner, work_dir: Path, device: torch.device) -> None:
     _LOGGER.info('training on %s: %d samples, %d steps, in %s', name, num_samples, runner.max_iters, work_dir)
 
 
-def _list_custom_hooks(cfg: ConfigLike) -> list[Any]:
+def _list_custom_hooks(cfg: ConfigLike, freeze: Any) -> list[Any]:
     """The config's `custom_hooks`, and those of its settings `early_stop` and `freeze` of the first epochs."""
     hooks = copy.deepcopy(list(cfg.get('custom_hooks') or []))
-    freeze = cfg.get('freeze') if isinstance(cfg.get('freeze'), Mapping) else None
-    for key, hook, settings in (('early_stop', EarlyStopHook, cfg.get('early_stop')), ('freeze', FreezeHook, freeze)):
+    first_epochs = freeze if isinstance(freeze, Mapping) else None
+    settings_by_key = (('early_stop', EarlyStopHook, cfg.get('early_stop')), ('freeze', FreezeHook, first_epochs))
+    for key, hook, settings in settings_by_key:
         if settings:
             errors = find_argument_errors(hook, key, settings, ())
             if errors:

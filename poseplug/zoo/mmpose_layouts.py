@@ -65,6 +65,19 @@ _RTMO_RULES: RenameRules = (
 )
 
 
+def _list_cpm_rules(num_stages: int = 6) -> RenameRules:
+    """The names of CPM implementations in PyTorch: conv1_stage1 ... conv7_stage1, Mconv1_stage2 ... Mconv5_stage6."""
+    rules = [(rf'conv{i + 1}_stage1\.(.+)', rf'backbone.trunks.0.{2 * i}.0.\1') for i in range(3)]
+    rules += [(rf'conv{i + 4}_stage1\.(.+)', rf'head.first.{i}.0.\1') for i in range(3)]
+    rules += [(rf'conv{i + 1}_stage2\.(.+)', rf'backbone.trunks.1.{2 * i}.0.\1') for i in range(3)]
+    rules += [(r'conv7_stage1\.(.+)', r'head.predict.0.\1'), (r'conv4_stage2\.(.+)', r'head.images.0.0.0.\1')]
+    for t in range(num_stages - 1):
+        rules.append((rf'conv1_stage{t + 2}\.(.+)', rf'head.images.{t}.0.0.\1'))
+        rules += [(rf'Mconv{i + 1}_stage{t + 2}\.(.+)', rf'head.contexts.{t}.{i}.0.\1') for i in range(4)]
+        rules.append((rf'Mconv5_stage{t + 2}\.(.+)', rf'head.predict.{t + 1}.\1'))
+    return tuple(rules)
+
+
 @dataclass(frozen=True)
 class CheckpointLayout:
     """The names of weights in one kind of file.
@@ -73,7 +86,8 @@ class CheckpointLayout:
         name: what the files are, for messages.
         name_pattern: regular expression that is found in a name of such a file, and of no layout listed before.
         rules: (pattern of a whole name, name of the model); the first match counts.
-        match: whose crops, read-outs and scores the weights were trained for: the value of the codec's setting.
+        match: whose crops, read-outs and scores the weights were trained for: the value of the codec's setting, or ''
+            if there are no such differences.
     """
 
     name: str
@@ -136,6 +150,7 @@ CHECKPOINT_LAYOUTS = (
         ),
         'official',
     ),
+    CheckpointLayout('a CPM in PyTorch', r'^Mconv1_stage2\.', _list_cpm_rules(), ''),
 )
 _UNSUPPORTED_NETWORKS = (
     ('ViTPose+ with its experts', r'^(backbone\.blocks\.\d+\.mlp\.experts|associate_keypoint_heads)\.'),

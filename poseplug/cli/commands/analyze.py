@@ -5,6 +5,12 @@ poseplug analyze variants CONFIG --variant NAME:KEY=VALUE[;KEY=VALUE] ... [--ste
 poseplug analyze decoding|limbs CONFIG [--checkpoint FILE] [--noise-std A,B,...] [--out DIR]
 poseplug analyze people CONFIG ... [--counts A,B,...] [--out DIR]
 poseplug analyze curves|errors FILE.jsonl ... [--out DIR]
+poseplug analyze gradients CONFIG [--at STEP,...] [--steps N] [--seeds N] --out DIR
+poseplug analyze regimes CONFIG [--margin POINTS] [--steps N] [--seeds N] --out DIR
+poseplug analyze stages CONFIG [--steps N] [--seeds N] --out DIR
+poseplug analyze receptive-field CONFIG [--layers KEY] [--kernels N,...] [--steps N] [--seeds N] --out DIR
+poseplug analyze hourglass CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
+poseplug analyze transformers CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
 Those that train do so with several seeds and equal steps; a run that was stopped is resumed.
 """
 
@@ -22,6 +28,12 @@ _ANALYSES = {
     'people': 'analyze_people',
     'curves': 'analyze_curves',
     'errors': 'analyze_errors',
+    'gradients': 'analyze_gradients',
+    'regimes': 'analyze_regimes',
+    'stages': 'analyze_stages',
+    'receptive-field': 'analyze_receptive_field',
+    'hourglass': 'analyze_hourglass',
+    'transformers': 'analyze_transformers',
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['CropBox', 'CropByScale', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
+__all__ = ['CropBox', 'CropByScale', 'CropFullHeight', 'LetterboxImage', 'RandomHalfBody', 'TransformBySource']
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -103,6 +103,24 @@ class CropByScale(SubjectCrop):
             )
         center = sample.subject_center + (0.0, self.center_offset_y * scale)
         return center, np.array(self.input_size) * (scale / self.magnification)
+
+
+@TRANSFORMS.register_module()
+class CropFullHeight(SubjectCrop):
+    """Centers the input on the subject along x alone: the crop has the image's height (the hourglass on FLIC).
+
+    Args:
+        input_size: (width, height) of the input in px.
+        crop_rule: as in `CropBox`; 'corners' is as 'pixels', since no box is fitted.
+    """
+
+    def __init__(self, input_size: Size, crop_rule: CropRule = 'pixels'):
+        super().__init__(input_size, 'pixels' if crop_rule == 'corners' else crop_rule)
+
+    def find_region(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        height = sample.image_size[1]
+        center = np.array([sample.subject_center[0], (height - 1) / 2])
+        return center, np.array([height * self.input_size[0] / self.input_size[1], height])
 
 
 @TRANSFORMS.register_module()

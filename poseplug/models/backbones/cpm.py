@@ -32,7 +32,8 @@ class CPMTrunk(nn.Module):
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
-        center_pooling: Whether the windows of the poolings are centered on every second pixel, as in MMPose.
+        center_pooling: Whether the windows of the poolings are centered on every second pixel, as in MMPose and
+            other implementations in PyTorch; in the released network they begin at the border.
 
     Raises:
         ConfigError: `channels` and `kernel_sizes` differ in length.

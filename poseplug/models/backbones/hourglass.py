@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = ['Hourglass', 'HourglassStem']
 
+from dataclasses import dataclass
+from typing import Literal, get_args
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,6 +14,9 @@ from poseplug.core.errors import ConfigError
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
+
+HourglassBlock = Literal['residual', 'large', 'double']
+HourglassUpsampling = Literal['nearest', 'bilinear']
 
 
 class PreActResidual(nn.Module):
@@ -43,69 +49,141 @@ def _preact_conv(in_channels: int, out_channels: int, kernel_size: int, layers: 
     return [layers.build_norm(in_channels), layers.build_activation(), conv]
 
 
-def _residual_sequence(count: int, channels: int, layers: LayerBuilder) -> nn.Sequential:
-    """`count` residuals of the same channels in a row."""
-    return nn.Sequential(*(PreActResidual(channels, channels, layers) for _ in range(count)))
+class PreActPlain(nn.Sequential):
+    """A convolution with batch norm and ReLU before it, without a skip, beside which residuals are measured.
+
+    Args:
+        channels: Channels of input and output.
+        kernel_size: Side of the square kernel, an odd number.
+        layers: What builds the layers.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, layers: LayerBuilder = DEFAULT_LAYERS):
+        super().__init__(*_preact_conv(channels, channels, kernel_size, layers))
+
+
+def _build_block(block: HourglassBlock, channels: int, layers: LayerBuilder) -> nn.Module:
+    """One block of a kind."""
+    if block == 'residual':
+        return PreActResidual(channels, channels, layers)
+    if block == 'double':
+        return nn.Sequential(PreActPlain(channels, 3, layers), PreActPlain(channels, 3, layers))
+    return PreActPlain(channels, 5, layers)
+
+
+@dataclass(frozen=True)
+class HourglassDesign:
+    """What the levels of an hourglass are made of.
+
+    Args:
+        channels: Channels of all features, an even number.
+        depth: Number of poolings.
+        num_modules: Number of blocks at every position.
+        block: Kind of the blocks (section 3.2 of the paper): the 'residual', a 'large' kernel of 5x5, or 'double', two
+            of 3x3 in its place; the latter two have no skip.
+        upsampling: 'nearest' neighbors or 'bilinear'.
+
+    Raises:
+        ConfigError: A number is too small, `channels` is odd, or a kind is unknown.
+    """
+
+    channels: int
+    depth: int = 4
+    num_modules: int = 1
+    block: HourglassBlock = 'residual'
+    upsampling: HourglassUpsampling = 'nearest'
+
+    def __post_init__(self) -> None:
+        if self.channels < 2 or self.channels % 2 or self.depth < 1 or self.num_modules < 1:
+            raise ConfigError(
+                f'an hourglass has an even number of channels, and depth and num_modules of at least 1; got '
+                f'channels={self.channels}, depth={self.depth}, num_modules={self.num_modules}'
+            )
+        for name, known in (('block', get_args(HourglassBlock)), ('upsampling', get_args(HourglassUpsampling))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(f'an hourglass has {name} {" or ".join(map(repr, known))}; got {value!r}')
+
+    def build_blocks(self, layers: LayerBuilder) -> nn.Sequential:
+        """Build the blocks of one position, in a row."""
+        return nn.Sequential(*(_build_block(self.block, self.channels, layers) for _ in range(self.num_modules)))
 
 
 class HourglassModule(nn.Module):
-    """One hourglass: `depth` times down by 2x2 pooling and up again by nearest neighbors, with a skip at every size.
+    """One hourglass: `depth` times down by 2x2 pooling and up again, with a skip at every size.
 
     A module is one size of the hourglass and contains the next smaller one. An odd size is rounded down on the way
     down, and restored on the way up.
 
     Args:
-        channels: Channels of all features.
-        depth: Number of poolings.
-        num_modules: Number of residuals at every position.
+        design: What it is made of.
+        depth: Number of poolings of this module.
         layers: What builds the layers.
     """
 
-    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
+    def __init__(self, design: HourglassDesign, depth: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
-        self.skip = _residual_sequence(num_modules, channels, layers)
-        self.down = _residual_sequence(num_modules, channels, layers)
+        self.upsampling = design.upsampling
+        self.skip = design.build_blocks(layers)
+        self.down = design.build_blocks(layers)
         if depth > 1:
-            self.inner: nn.Module = HourglassModule(channels, depth - 1, num_modules, layers)
+            self.inner: nn.Module = HourglassModule(design, depth - 1, layers)
         else:
-            self.inner = _residual_sequence(num_modules, channels, layers)
-        self.up = _residual_sequence(num_modules, channels, layers)
+            self.inner = design.build_blocks(layers)
+        self.up = design.build_blocks(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the hourglass's output for `x` (B, channels, H, W), of the same shape."""
+        return self.forward_with_low(x)[0]
+
+    def forward_with_low(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output for `x` (B, channels, H, W), and the features of half its size before they are enlarged."""
         skip = self.skip(x)
         # A side of one cell stays one cell. In an exported graph of any size, `bool` fixes that there is none.
         low = F.max_pool2d(x, 2, ceil_mode=bool(min(x.shape[-2:]) == 1))
         # At half the size, rounded down: `interpolate` restores an odd size.
         low = self.up(self.inner(self.down(low)))
-        return skip + F.interpolate(low, size=skip.shape[-2:], mode='nearest')
+        return skip + resize_features(low, skip, self.upsampling), low
+
+
+def resize_features(x: Tensor, like: Tensor, upsampling: HourglassUpsampling) -> Tensor:
+    """Resize features.
+
+    Args:
+        x: (B, C, H, W).
+        like: A tensor of the target size.
+        upsampling: As in `HourglassDesign`.
+    """
+    if upsampling == 'nearest':
+        return F.interpolate(x, size=like.shape[-2:], mode='nearest')
+    return F.interpolate(x, size=like.shape[-2:], mode='bilinear', align_corners=False)
 
 
 class HourglassStack(nn.Sequential):
-    """One hourglass, residuals, and a 1x1 convolution with batch norm and ReLU; keeps the shape.
+    """One hourglass, blocks, and a 1x1 convolution with batch norm and ReLU; keeps the shape.
 
     Args:
-        channels: Channels of all features, an even number.
-        depth: Number of poolings of the hourglass.
-        num_modules: Number of residuals at every position.
-
-    Raises:
-        ConfigError: A number is too small, or `channels` is odd.
+        design: What the hourglass is made of.
+        layers: What builds the layers.
     """
 
-    def __init__(self, channels: int, depth: int = 4, num_modules: int = 1, layers: LayerBuilder = DEFAULT_LAYERS):
-        if channels < 2 or channels % 2 or depth < 1 or num_modules < 1:
-            raise ConfigError(
-                f'an hourglass has an even number of channels, and depth and num_modules of at least 1; got '
-                f'{channels=}, {depth=}, {num_modules=}'
-            )
+    def __init__(self, design: HourglassDesign, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__(
-            HourglassModule(channels, depth, num_modules, layers),
-            _residual_sequence(num_modules, channels, layers),
-            layers.build_conv(channels, channels, 1),
-            layers.build_norm(channels),
+            HourglassModule(design, design.depth, layers),
+            design.build_blocks(layers),
+            layers.build_conv(design.channels, design.channels, 1),
+            layers.build_norm(design.channels),
             layers.build_activation(),
         )
+
+    def forward_with_low(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output for `x` (B, channels, H, W), and the hourglass's features of half its size."""
+        module, *rest = self
+        assert isinstance(module, HourglassModule)
+        x, low = module.forward_with_low(x)
+        for layer in rest:
+            x = layer(x)
+        return x, low
 
 
 @MODELS.register_module()
@@ -192,7 +270,8 @@ class Hourglass(nn.Module):
         if num_stacks < 1:
             raise ConfigError(f'Hourglass needs at least one stack; got {num_stacks=}')
         self.stem = HourglassStem(channels, None, norm_cfg, act_cfg, conv_cfg)
-        self.stacks = nn.ModuleList(HourglassStack(channels, depth, num_modules, layers) for _ in range(num_stacks))
+        design = HourglassDesign(channels, depth, num_modules)
+        self.stacks = nn.ModuleList(HourglassStack(design, layers) for _ in range(num_stacks))
         # Nothing follows the last stack, so it has no merge: unused weights would have no gradient.
         self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in range(num_stacks - 1))
         self.out_channels, self.strides = (channels,) * num_stacks, (4,) * num_stacks

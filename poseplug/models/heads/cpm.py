@@ -47,6 +47,8 @@ class CPMHead(Head):
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
+        center_pooling: Whether the pooling of the center map has a border of one pixel of zeros, as in implementations in
+            PyTorch, and not windows that begin at the border; as the setting of `CPMTrunk`.
 
     Raises:
         ConfigError: There is no stage, or common image layers would read feature maps of several widths.
@@ -74,6 +76,7 @@ class CPMHead(Head):
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
         init_std: float | None = 0.01,
+        center_pooling: bool = False,
     ):
         super().__init__()
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
@@ -85,6 +88,7 @@ class CPMHead(Head):
         self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.center_sigma_px, self.heatmaps_first = center_sigma_px, heatmaps_first
+        self.center_pooling = center_pooling
         indices = find_stride_indices('CPMHead', in_channels, strides, stride)
         self.feature_indices = [indices[min(t, len(indices) - 1)] for t in range(num_stages)]
         self.first, width = conv_stack(in_channels[self.feature_indices[0]], first_layers, layers.norm_name, layers)
@@ -181,7 +185,10 @@ class CPMHead(Head):
             full = full.nan_to_num(0.0).amax(dim=1)
         if self.training:
             full = torch.where(full < 0.01, 0.0, full)
-        # Windows of an odd size that are clipped at the border, as in the trunk's poolings.
         kernel_size, stride = int(self.stride) + 1, int(self.stride)
-        pooled = F.avg_pool2d(full[:, None], kernel_size, stride, ceil_mode=True, count_include_pad=False)
+        if self.center_pooling:
+            pooled = F.avg_pool2d(full[:, None], kernel_size, stride, padding=1)
+        else:
+            # Windows of an odd size that are clipped at the border, as in the trunk's poolings.
+            pooled = F.avg_pool2d(full[:, None], kernel_size, stride, ceil_mode=True, count_include_pad=False)
         return pooled.to(like.dtype)

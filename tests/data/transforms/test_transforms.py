@@ -677,3 +677,10 @@ def test_nested_transforms_receive_the_rule_of_the_crop():
 def test_a_crop_rule_without_a_meaning_is_an_error():
     with pytest.raises(ConfigError, match='crop_rule is one of pixels, corners, released_hrnet'):
         TRANSFORMS.build(dict(type='CropBox', crop_rule='udp'), input_size=(32, 48))
+
+
+def test_a_crop_of_full_height_is_centered_along_x_alone():
+    sample = make_sample([], scales=np.ones(1), centers=np.array([[12.0, 34.0]]))  # an image 80 px wide, 120 px high
+    matrix = build('CropFullHeight')(sample).image_to_input
+    assert matrix[:2, :2] == pytest.approx(64 / 120 * np.eye(2))
+    assert transform_points(matrix, np.array([12.0, 59.5])) == pytest.approx([47.5, 31.5])

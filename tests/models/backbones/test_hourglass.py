@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.hourglass import (
     Hourglass,
+    HourglassDesign,
     HourglassModule,
     HourglassStack,
     HourglassStem,
@@ -36,18 +37,18 @@ def test_a_residual_of_one_width_has_no_convolution_beside_it():
 
 @pytest.mark.parametrize(('num_modules', 'residuals'), [(1, 13), (2, 26)])
 def test_an_hourglass_of_depth_4_has_13_positions_of_residuals(num_modules, residuals):
-    hourglass = HourglassModule(8, 4, num_modules)
+    hourglass = HourglassModule(HourglassDesign(8, 4, num_modules), 4)
     assert sum(isinstance(m, PreActResidual) for m in hourglass.modules()) == residuals
 
 
 @pytest.mark.parametrize('size', [(32, 24), (64, 64), (17, 31), (5, 1), (1, 1)])
 def test_an_hourglass_keeps_every_size_odd_ones_too(size):
-    assert HourglassStack(4).eval()(torch.randn(1, 4, *size)).shape == (1, 4, *size)
+    assert HourglassStack(HourglassDesign(4)).eval()(torch.randn(1, 4, *size)).shape == (1, 4, *size)
 
 
 def test_the_sizes_on_the_way_down_are_halves_rounded_down():
     """At 128x96 px: 32x24 cells, and 2x1 at the bottom."""
-    hourglass, sizes = HourglassModule(4).eval(), []
+    hourglass, sizes = HourglassModule(HourglassDesign(4), 4).eval(), []
     for level in hourglass.modules():
         if isinstance(level, HourglassModule):
             level.register_forward_pre_hook(lambda _, maps: sizes.append(tuple(maps[0].shape[-2:])))
@@ -58,7 +59,7 @@ def test_the_sizes_on_the_way_down_are_halves_rounded_down():
 
 
 def test_without_what_its_residuals_add_an_hourglass_is_the_input_and_its_coarse_maxima():
-    hourglass = HourglassModule(2, depth=2).eval()
+    hourglass = HourglassModule(HourglassDesign(2, 2), 2).eval()
     for block in hourglass.modules():
         if isinstance(block, PreActResidual):
             nn.init.zeros_(block.branch[-1].weight)
@@ -102,4 +103,4 @@ def test_invalid_settings_are_an_error_that_names_the_value(settings):
     with pytest.raises(ConfigError, match=f'{name}={value}'):
         Hourglass(**{'channels': 8, **settings})
     with pytest.raises(ConfigError, match='channels=7'):
-        HourglassStack(7)
+        HourglassDesign(7)

@@ -1,0 +1,10 @@
+"""ViTPose-B on COCO whose feed-forward layers keep their pretrained weights (Xu et al. 2022).
+
+Without init.backbone=FILE, random weights would be frozen.
+Run: python tools/train.py configs/vitpose/vitpose_b_coco_256x192_frozen_mlp.py --cfg-options init.backbone=FILE
+AP on COCO val2017, flip test: not trained yet
+"""
+
+_base_ = ['vitpose_b_coco_256x192.py']
+
+freeze = [r'^backbone\.blocks\.\d+\.(mlp|norm2)\.']

@@ -1,0 +1,41 @@
+"""Measure every stage of a network: per keypoint, with curves over the threshold."""
+
+from __future__ import annotations
+
+import argparse
+
+from poseplug.cli.study_options import (
+    add_study_options,
+    create_study_settings,
+    format_study_command,
+    print_study_report,
+)
+
+
+def run(args: argparse.Namespace) -> None:
+    from poseplug.analysis.stage_study import build_stage_charts, build_stage_claims, collect_stage_scores
+    from poseplug.analysis.study import run_study
+    from poseplug.analysis.study_report import StudyReport
+    from poseplug.analysis.variants import Variant
+    from poseplug.analysis.verdicts import judge_claim
+
+    runs = run_study(create_study_settings(args), [Variant('config')])
+    values = collect_stage_scores(runs)
+    rows = []
+    for run in runs:
+        rows += [dict(seed=run.seed, stage=t + 1, **scores) for t, scores in enumerate(run.stage_scores)]
+    claims = build_stage_claims(len(values))
+    report = StudyReport(
+        title=f'Stages of {args.config.stem}',
+        command=format_study_command(args, 'stages'),
+        unit=runs[0].metric,
+        values=values,
+        rows=rows,
+        claims=[judge_claim(claim, values, runs[0].lower_is_better) for claim in claims],
+        charts=build_stage_charts(runs),
+    )
+    print_study_report(report, args.out)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study_options(parser)
