@@ -55,9 +55,16 @@ def _build_supervision_group() -> VariantGroup:
     return VariantGroup('supervision of stacks and inside an hourglass', variants, claims)
 
 
-def _build_setting_group(summary: str, key: str, values: Mapping[str, object], claims: list[Claim]) -> VariantGroup:
-    """A group that varies one setting."""
-    return VariantGroup(summary, [Variant(name, {key: value}) for name, value in values.items()], claims)
+def _build_setting_group(
+    summary: str,
+    key: str,
+    values: Mapping[str, object],
+    claims: list[Claim],
+    common: Mapping[str, object] | None = None,
+) -> VariantGroup:
+    """A group that varies one setting, with other settings that all its variants have."""
+    variants = [Variant(name, {**(common or {}), key: value}) for name, value in values.items()]
+    return VariantGroup(summary, variants, claims)
 
 
 # command -> group -> experiment
@@ -85,6 +92,7 @@ FAMILY_STUDIES: Mapping[str, Mapping[str, VariantGroup]] = {
             'model.head.repeat_stack',
             {'separate stacks': False, 'one stack repeated': True},
             [Claim('separate stacks better than a repeated one', 'separate stacks', 'one stack repeated')],
+            {'model.head.num_stacks': 2},
         ),
     },
     'transformers': {

@@ -25,19 +25,23 @@ def collect_stage_scores(runs: Sequence[VariantRun], metric: str | None = None) 
 
     Returns:
         By 'stage 1', 'stage 2' and so on, one value per seed.
-
-    Raises:
-        ConfigError: the network has one stage.
     """
     num_stages = len(runs[0].stage_scores)
-    if num_stages < 2:
-        raise ConfigError('stages are compared of a network with several; this one has one stage')
     name = metric or runs[0].metric
     return {f'stage {t + 1}': [run.stage_scores[t][name] for run in runs] for t in range(num_stages)}
 
 
 def build_stage_claims(num_stages: int) -> list[Claim]:
-    """Build the claims that every stage is better than the one before."""
+    """Build the claims that every stage is better than the one before.
+
+    Args:
+        num_stages: of the network.
+
+    Raises:
+        ConfigError: the network has one stage.
+    """
+    if num_stages < 2:
+        raise ConfigError('stages are compared of a network with several; this one has one stage')
     numbers = range(2, num_stages + 1)
     return [Claim(f'stage {t} better than stage {t - 1}', f'stage {t}', f'stage {t - 1}') for t in numbers]
 

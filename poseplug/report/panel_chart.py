@@ -94,11 +94,22 @@ def _draw_panels(chart: PanelChart) -> Figure:
             if row == 0:
                 axes.set_title(_shorten(quote_math(chart.column_names[column])), fontsize=8, fontweight='normal')
         grid[row][0].set_ylabel(quote_math(chart.row_names[row]))
+    for axes in grid[-1]:
+        axes.set_xlabel(quote_math(chart.x_label))
+    grid[0][0].set_xlim(*_find_x_range(chart))
     figure.suptitle(quote_math(chart.title), fontweight='bold')
-    figure.supxlabel(quote_math(chart.x_label), fontsize=10)
     names = [quote_math(name) for name in lines]
     figure.legend(list(lines.values()), names, loc='outside lower center', ncols=2)
     return figure
+
+
+def _find_x_range(chart: PanelChart) -> tuple[float, float]:
+    """The ends of the x axis: those of all points with a value, or of all points if there is none."""
+    lines = [series for panel_row in chart.panels for panel in panel_row for series in panel]
+    points = [x for series in lines for x, y in zip(series.x, series.y, strict=True) if y]
+    points = points or [x for series in lines for x in series.x] or [0.0]
+    margin = 0.05 * (max(points) - min(points)) + 0.5
+    return min(points) - margin, max(points) + margin
 
 
 def _shorten(text: str) -> str:

@@ -66,6 +66,13 @@ def test_regimes_of_one_stage_are_an_error():
         build_regime_variants(1)
 
 
+def test_stages_of_one_stage_are_an_error_before_any_training(command, tiny_cli_options, tmp_path):
+    options = tiny_cli_options(**{'model.head.num_stages': 1})
+    code, _, error = command('analyze', 'stages', CONFIG, '--out', tmp_path, '--steps', 1, *options)
+    assert (code, 'stages are compared of a network with several; this one has one stage' in error) == (2, True)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
 def test_stages_have_scores_keypoints_and_curves(analyze):
     out, page = analyze('stages', '--metric', 'PCK@0.2', seeds=2)
     rows = read_rows(out / 'runs.csv')

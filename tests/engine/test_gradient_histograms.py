@@ -42,6 +42,8 @@ def test_the_recorded_gradient_is_that_of_the_step(tiny_config, tmp_path):
         gradient = (before[record['layer']] - after[record['layer']]) / 0.5
         assert record['rms'] == pytest.approx(gradient.square().mean().sqrt().item(), rel=1e-2, abs=1e-7)
     assert [record['depth'] for record in layers] == list(range(len(layers)))
+    assert layers[0]['layer'] == 'backbone.vgg.0.0.0.weight'  # the first convolution
+    assert layers[-1]['layer'] == 'head.predict.1.weight'
     assert [record['stage'] for record in layers] == sorted(record['stage'] for record in layers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from poseplug.cli.study_options import (
     add_study_options,
@@ -18,13 +19,17 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.analysis.study_report import StudyReport
     from poseplug.analysis.variants import Variant
     from poseplug.analysis.verdicts import judge_claim
+    from poseplug.config.build import build_model
+    from poseplug.config.load import load_config
 
-    runs = run_study(create_study_settings(args), [Variant('config')])
+    settings = create_study_settings(args)
+    model: Any = build_model(load_config(args.config, args.cfg_options))
+    claims = build_stage_claims(model.network.num_stages)
+    runs = run_study(settings, [Variant('config')])
     values = collect_stage_scores(runs)
     rows = []
     for run in runs:
         rows += [dict(seed=run.seed, stage=t + 1, **scores) for t, scores in enumerate(run.stage_scores)]
-    claims = build_stage_claims(len(values))
     report = StudyReport(
         title=f'Stages of {args.config.stem}',
         command=format_study_command(args, 'stages'),

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar='|'.join(_ANALYSES))
+    commands = parser.add_subparsers(required=True, metavar='ANALYSIS')
     for name, module_name in _ANALYSES.items():
         module = import_module(f'poseplug.cli.analyses.{module_name}')
         summary = (module.__doc__ or '').partition('\n')[0].removesuffix('.')

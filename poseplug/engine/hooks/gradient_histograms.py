@@ -89,7 +89,9 @@ class GradientHistogramHook(Hook):
         for handle in self.handles:
             handle.remove()
         self.handles = []
-        names = sorted(self.gradients, key=lambda name: self.stages.get(name, 0))  # stable: of a stage in their order
+        model: Any = runner.bare_model
+        in_order = [weight_name(name) for name, _ in model.named_parameters() if weight_name(name) in self.gradients]
+        names = sorted(in_order, key=lambda name: self.stages.get(name, 0))  # stable: of a stage in their order
         with open(self.file, 'a') as file:
             for depth, name in enumerate(names):
                 head = dict(step=runner.iter, layer=name, stage=self.stages.get(name, 0), depth=depth)

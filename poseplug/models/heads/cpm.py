@@ -47,8 +47,8 @@ class CPMHead(Head):
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
         init_std: Standard deviation of the initial weights; None for that of He et al. 2015.
-        center_pooling: Whether the pooling of the center map has a border of one pixel of zeros, as in implementations in
-            PyTorch, and not windows that begin at the border; as the setting of `CPMTrunk`.
+        center_pooling: Whether the pooling of the center map has a border of one pixel of zeros, as in implementations
+            in PyTorch, and not windows that begin at the border; as the setting of `CPMTrunk`.
 
     Raises:
         ConfigError: There is no stage, or common image layers would read feature maps of several widths.
