@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mmpose_models import PublishedModel
 from translation import NotTranslatedError
+
+from poseplug.config.load import load_config
 
 
 @dataclass(frozen=True)
@@ -15,49 +18,70 @@ class DataSettings:
     Attributes:
         skeleton: name of the skeleton.
         mmpose_names: the file of MMPose that has its keypoints.
-        template: a shipped config that is tested on it, '' if none is.
+        source: type and split of the data that MMPose tests on; None where poseplug does not read them.
+        metrics: that MMPose computes on them.
+        template: a shipped config whose test pipeline crops instances as the data set needs.
     """
 
     skeleton: str
     mmpose_names: str
-    template: str = ''
+    source: tuple[str, str] | None = None
+    metrics: tuple[dict[str, Any], ...] = ()
+    template: str = 'hrnet_w32_coco_256x192'
 
 
-_COCO = DataSettings('coco', 'coco', 'hrnet_w32_coco_256x192')
-_WHOLEBODY = DataSettings('coco_wholebody', 'coco_wholebody', 'rtmpose_m_coco_wholebody_256x192')
-_HAND = DataSettings('hand21', 'onehand10k', 'rtmpose_m_hand_256x256')
+_AP = (dict(type='OKSAP'),)
+_BOX_METRICS = (dict(type='PCK', normalizer='box'), dict(type='AUC', normalizer=30), dict(type='EPE'))
+_COCO = DataSettings('coco', 'coco', ('CocoSource', 'val'), _AP)
+_WHOLEBODY_AP = (dict(type='WholeBodyAP'),)
+_WHOLEBODY = DataSettings('coco_wholebody', 'coco_wholebody', ('CocoWholeBodySource', 'val'), _WHOLEBODY_AP)
+_HAND = DataSettings('hand21', 'onehand10k', ('OneHand10KSource', 'test'), _BOX_METRICS)
+
+
+def _measure_eyes(*keypoints: int, prefix: str = 'keypoint_') -> tuple[dict[str, Any], ...]:
+    """NME in units of the distance between the outer corners of the eyes."""
+    return (dict(type='NME', normalizer=tuple(f'{prefix}{index}' for index in keypoints)),)
+
+
 _BY_FOLDER = {
     'coco': _COCO,
     'body7': _COCO,
     'body8': _COCO,
-    'humanart': _COCO,
-    'aic': DataSettings('aic', 'aic'),
-    'crowdpose': DataSettings('crowdpose', 'crowdpose', 'rtmo_s_crowdpose_640'),
-    'mpii': DataSettings('mpii', 'mpii', 'hrnet_w32_mpii_256'),
+    'humanart': DataSettings('coco', 'coco', ('HumanArtSource', 'val'), _AP),
+    'aic': DataSettings('aic', 'aic', ('AICSource', 'val'), _AP),
+    'crowdpose': DataSettings('crowdpose', 'crowdpose', ('CrowdPoseSource', 'test'), (dict(type='CrowdPoseAP'),)),
+    'mpii': DataSettings('mpii', 'mpii', ('MPIISource', 'val'), (dict(type='PCKh'),), 'hrnet_w32_mpii_256'),
     'jhmdb': DataSettings('jhmdb15', 'jhmdb'),
-    'posetrack18': DataSettings('posetrack18', 'posetrack18'),
+    'posetrack18': DataSettings('posetrack18', 'posetrack18', ('PoseTrack18Source', 'val'), _AP),
     'exlpose': DataSettings('exlpose14', 'exlpose'),
-    'ap10k': DataSettings('ap10k', 'ap10k', 'hrnet_w32_ap10k_256'),
+    'ap10k': DataSettings('ap10k', 'ap10k', ('AP10KSource', 'test'), _AP),
     'ak': DataSettings('animalkingdom23', 'ak'),
-    'animalpose': DataSettings('animalpose', 'animalpose'),
-    'locust': DataSettings('locust35', 'locust'),
-    'zebra': DataSettings('zebra9', 'zebra'),
+    'animalpose': DataSettings('animalpose', 'animalpose', ('AnimalPoseSource', 'val'), _AP),
+    'locust': DataSettings('locust35', 'locust', ('LocustSource', 'test'), _BOX_METRICS),
+    'zebra': DataSettings('zebra9', 'zebra', ('ZebraSource', 'test'), _BOX_METRICS),
     'coco-wholebody': _WHOLEBODY,
     'cocktail14': _WHOLEBODY,
     'ubody2d': _WHOLEBODY,
-    'coco_wholebody_face': DataSettings('coco_wholebody_face', 'coco_wholebody_face'),
-    'coco_wholebody_hand': DataSettings('coco_wholebody_hand', 'coco_wholebody_hand'),
-    'face6': DataSettings('face106', 'lapa'),
-    'lapa': DataSettings('face106', 'lapa'),
-    'wflw': DataSettings('face98', 'wflw'),
-    '300w': DataSettings('face68', '300w'),
+    'coco_wholebody_face': DataSettings(
+        'coco_wholebody_face',
+        'coco_wholebody_face',
+        ('CocoWholeBodyFaceSource', 'val'),
+        _measure_eyes(36, 45, prefix='face_'),
+    ),
+    'coco_wholebody_hand': DataSettings(
+        'coco_wholebody_hand', 'coco_wholebody_hand', ('CocoWholeBodyHandSource', 'val'), _BOX_METRICS
+    ),
+    'face6': DataSettings('face106', 'lapa', ('LaPaSource', 'test'), _measure_eyes(66, 79)),
+    'lapa': DataSettings('face106', 'lapa', ('LaPaSource', 'test'), _measure_eyes(66, 79)),
+    'wflw': DataSettings('face98', 'wflw', ('WFLWSource', 'test'), _measure_eyes(60, 72)),
+    '300w': DataSettings('face68', '300w', ('Face300WSource', 'test'), _measure_eyes(36, 45)),
     '300wlp': DataSettings('face68', '300wlp'),
     'aflw': DataSettings('aflw19', 'aflw'),
-    'cofw': DataSettings('cofw29', 'cofw'),
+    'cofw': DataSettings('cofw29', 'cofw', ('COFWSource', 'test'), _measure_eyes(8, 9)),
     'onehand10k': _HAND,
-    'freihand2d': _HAND,
+    'freihand2d': DataSettings('hand21', 'freihand2d', ('FreiHandSource', 'test'), _BOX_METRICS),
     'hand5': _HAND,
-    'rhd2d': DataSettings('rhd21', 'rhd2d'),
+    'rhd2d': DataSettings('rhd21', 'rhd2d', ('RHDSource', 'test'), _BOX_METRICS),
     'deepfashion2': DataSettings('deepfashion2', 'deepfashion2'),
 }
 _BY_PART_OF_NAME = {
@@ -69,8 +93,37 @@ _BY_PART_OF_NAME = {
     '256x192-combine': DataSettings('coco_aic19', 'coco_aic'),
     'deepfashion_lower': DataSettings('deepfashion_lower', 'deepfashion_lower'),
     'deepfashion_upper': DataSettings('deepfashion_upper', 'deepfashion_upper'),
-    'deepfashion_full': DataSettings('deepfashion_full', 'deepfashion_full'),
+    'deepfashion_full': DataSettings(
+        'deepfashion_full', 'deepfashion_full', ('DeepFashionSource', 'test'), _BOX_METRICS
+    ),
 }
+
+
+def list_test_settings(data: DataSettings, is_top_down: bool) -> dict[str, Any]:
+    """List the settings by which a model is tested on a data set.
+
+    A data set that is not read here leaves no source, which `poseplug test` refuses; predictions need none.
+
+    Args:
+        data: the data set.
+        is_top_down: whether the model crops instances; else its pipeline stays as it is.
+
+    Returns:
+        Settings by dotted keys.
+    """
+    if data == _COCO and not is_top_down:
+        return {}
+    sources: list[dict[str, Any]] = []
+    if data.source is not None:
+        keep_empty = {} if is_top_down else dict(keep_empty=True)
+        sources.append(dict(type=data.source[0], split=data.source[1], **keep_empty))
+    settings: dict[str, Any] = {'test_dataloader.dataset.sources': sources}
+    if data.metrics:
+        settings['test_evaluator'] = list(data.metrics)
+    if is_top_down:
+        pipeline = load_config(data.template)['test_dataloader']['dataset']['pipeline']
+        settings['test_dataloader.dataset.pipeline'] = [dict(step) for step in pipeline]
+    return settings
 
 
 def get_data_settings(model: PublishedModel) -> DataSettings:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data_settings import DataSettings, get_data_settings, list_data_settings
+from data_settings import DataSettings, get_data_settings, list_data_settings, list_test_settings
 from mmpose_models import PublishedModel, read_keypoint_names, read_published_models
 from short_names import choose_short_names
 from translation import NotTranslatedError, TranslatedModel, translate_model
@@ -126,16 +126,21 @@ def _build_entry(
 
 def _choose_config(translated: TranslatedModel, data: DataSettings) -> tuple[str, dict[str, Any]]:
     """The shipped config of a folder that is closest to the settings, and the settings in which it differs."""
-    wanted = {**translated.settings, 'skeleton': data.skeleton}
-    candidates = [file for file in list_configs().values() if file.parent.name == translated.folder]
+    is_top_down = translated.settings.get('model.type', 'TopDown') == 'TopDown' and not _is_one_stage(translated)
+    wanted = {**translated.settings, 'skeleton': data.skeleton, **list_test_settings(data, is_top_down)}
+    names = list_configs()
+    candidates = [names[name] for name in translated.configs if name in names]
+    candidates += [file for file in names.values() if file.parent.name == translated.folder]
     choices = []
     for file in candidates:
         cfg = _load_shipped(file)
         if not _has_other_settings(cfg, wanted):
-            overrides = {key: value for key, value in wanted.items() if _get(cfg, key) != value}
+            overrides = {key: value for key, value in wanted.items() if _get(cfg, key) != freeze_lists(value)}
             choices.append((len(overrides) + _count_replaced_settings(cfg, wanted), file.stem, overrides))
     if not choices:
-        raise NotTranslatedError(f'no config in {translated.folder} has these parts alone')
+        raise NotTranslatedError(
+            f'no config in {translated.folder} has these parts, or {translated.configs} is not there'
+        )
     _, config, overrides = min(choices, key=lambda choice: choice[:2])
     return config, overrides
 
@@ -149,16 +154,21 @@ def _get(cfg: Any, key: str) -> Any:
     value = cfg
     for name in key.split('.'):
         value = value.get(name) if isinstance(value, Mapping) or hasattr(value, 'get') else None
+    if key == 'test_evaluator' and isinstance(value, Mapping):
+        value = [value]
     return freeze_lists(value)
+
+
+def _is_one_stage(translated: TranslatedModel) -> bool:
+    """Whether the network's configs find instances in whole images."""
+    return any(load_config(name).model.type != 'TopDown' for name in translated.configs if name in list_configs())
 
 
 def _has_other_settings(cfg: Any, wanted: Mapping[str, Any]) -> bool:
     """Whether a part of a config has settings, or another estimator, that the wanted settings do not mention."""
-    if cfg.model.type != wanted['model.type'] or cfg.get('custom_imports'):
+    if cfg.model.type != wanted.get('model.type', cfg.model.type) or cfg.get('custom_imports'):
         return True
-    if not _names_all_parts(wanted):
-        return False
-    for part in _PARTS:
+    for part in _list_whole_parts(wanted):
         spec = cfg.model.get(part) or {}
         wanted_type = wanted.get(f'model.{part}.type')
         if spec.get('type') == wanted_type and any(f'model.{part}.{key}' not in wanted for key in spec):
@@ -166,14 +176,15 @@ def _has_other_settings(cfg: Any, wanted: Mapping[str, Any]) -> bool:
     return False
 
 
-def _names_all_parts(settings: Mapping[str, Any]) -> bool:
-    """Whether the settings are all that the parts have, and not only what tells the config from others."""
-    return any(key.startswith('model.codec') for key in settings)
+def _list_whole_parts(settings: Mapping[str, Any]) -> list[str]:
+    """The parts of which the settings are all that they have: those whose type they name, if they name the codec's."""
+    has_codec = 'model.codec.type' in settings
+    return [part for part in _PARTS if has_codec and f'model.{part}.type' in settings]
 
 
 def _count_replaced_settings(cfg: Any, wanted: Mapping[str, Any]) -> int:
     """Number of settings of a config's parts that an override of their type has to replace."""
-    parts = {part: cfg.model.get(part) or {} for part in _PARTS}
+    parts = {part: cfg.model.get(part) or {} for part in _list_whole_parts(wanted)}
     return sum(f'model.{part}.{key}' not in wanted for part, spec in parts.items() for key in spec)
 
 
@@ -182,9 +193,9 @@ def _check_settings(cfg: Any, settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
         if _get(cfg, key) != value:
             raise NotTranslatedError(f'{key} is {_get(cfg, key)}, not {value}')
-    for part in _PARTS:
+    for part in _list_whole_parts(settings):
         for key in cfg.model.get(part) or {}:
-            if _names_all_parts(settings) and f'model.{part}.{key}' not in settings:
+            if f'model.{part}.{key}' not in settings:
                 raise NotTranslatedError(f'the config also has model.{part}.{key}')
 
 
