@@ -1,6 +1,8 @@
 """The wheel: what is in it, and what its metadata say."""
 
 import email
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,9 @@ from pathlib import Path
 import pytest
 
 import poseplug
+from poseplug.config.build import build_model
+from poseplug.config.load import load_config
+from tests.zoo.published_files import ServedFiles, save_as_mmpose, serve_files
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'configs', 'poseplug')
@@ -80,6 +85,39 @@ def test_the_extra_all_brings_what_can_be_used_beyond_the_core(wheel):
 def test_the_command_is_installed(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith('.dist-info/entry_points.txt'))
     assert 'poseplug = poseplug.__main__:main' in wheel.read(name).decode()
+
+
+def test_models_by_name_work_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
+    installed, folder = tmp_path / 'installed', tmp_path / 'empty'
+    wheel.extractall(installed)
+    folder.mkdir()
+    overrides = {'model.backbone.width': 4, 'model.backbone.num_modules': [1, 1, 1], 'model.codec.input_size': [64, 64]}
+    content = save_as_mmpose(build_model(load_config('hrnet_w32_coco_256x192', overrides)))
+    with serve_files(ServedFiles({'tiny.pth': content})) as served:
+        index_file = installed / 'poseplug/zoo/body.json'
+        index = json.loads(index_file.read_text())
+        entry = next(model for model in index['models'] if model['name'] == 'hrnet-w32')
+        served_entry = dict(name='tiny', aliases=[], overrides=overrides, urls=[served.get_url('tiny.pth')])
+        index['models'].append({**entry, **served_entry, 'sha256_prefix': ''})
+        index_file.write_text(json.dumps(index))
+        program = """
+import sys, cv2, numpy, poseplug
+from poseplug.__main__ import main
+assert poseplug.__file__.startswith(sys.argv[1]), poseplug.__file__
+print(len(poseplug.load_model('tiny', device='cpu').skeleton), 'keypoints')
+cv2.imwrite('street.png', numpy.zeros((90, 70, 3), numpy.uint8))
+for arguments in (['models', 'tiny'], ['predict', 'street.png', '--model', 'tiny', '--device', 'cpu']):
+    sys.argv = ['poseplug', *arguments]
+    main()
+"""
+        environment = {**os.environ, 'PYTHONPATH': str(installed), 'POSEPLUG_CACHE': str(folder / 'cache')}
+        run = subprocess.run(
+            [sys.executable, '-c', program, str(installed)], cwd=folder, env=environment, capture_output=True, text=True
+        )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith('17 keypoints\nname       tiny\n')
+    assert (folder / 'work_dirs/predictions/street_pose.jpg').is_file()
+    assert len(served.requests) == 1
 
 
 @pytest.mark.parametrize('name', ['cpu', 'cuda'])

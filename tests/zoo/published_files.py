@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import numpy as np
+import torch
+
+
+def save_as_mmpose(model: Any, keypoints: Sequence[str] | None = None) -> bytes:
+    """The file of a heatmap model as MMPose publishes it: its names, and beside the weights those of the keypoints."""
+    heads = ('head.predict.heatmap.', 'head.final_layer.')
+    state = {key.replace(*heads): value for key, value in model.state_dict().items()}
+    names = dict(enumerate(keypoints or model.skeleton.keypoints))
+    meta = {'dataset_meta': {'dataset_name': 'coco', 'keypoint_id2name': names, 'sigmas': np.ones(len(names))}}
+    file = io.BytesIO()
+    torch.save({'state_dict': state, 'meta': meta}, file)
+    return file.getvalue()
 
 
 @dataclass

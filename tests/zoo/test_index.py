@@ -40,7 +40,8 @@ DTYPES = {'float32': torch.float32, 'int64': torch.int64}
 SAMPLE = (
     'hrnet-w32', 'hrnet-w48-udp', 'hrnet-w32-udp-regress', 'simplebaseline-r50-dark', 'rtmpose-t', 'rtmpose-m-halpe26',
     'rtmo-t', 'rtmo-s-crowdpose', 'vitpose-s', 'vitpose-s-simple', 'simcc-r50', 'cspnext-t', 'rtmpose-m-wholebody',
-    'rtmpose-m-face6', 'rtmpose-m-ap10k', 'simplebaseline-r50-deepfashion-lower',
+    'rtmpose-m-face6', 'rtmpose-m-ap10k', 'simplebaseline-r50-deepfashion-lower', 'swin-t', 'hrformer-small', 'pvt-s',
+    'rsn18', 'yoloxpose-tiny', 'rtmw-m', 'cpm-mpii',
 )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Models by name, from a served file of MMPose's form to keypoints, in Python and by the commands."""
 
 import hashlib
-import io
 import json
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from poseplug.predict.predictor import Predictor
 from poseplug.zoo import index
 from poseplug.zoo.index import PublishedModel, PublishedScore
 from poseplug.zoo.published_models import get_published_weights, load_published_config
-from tests.zoo.published_files import ServedFiles, serve_files
+from tests.zoo.published_files import ServedFiles, save_as_mmpose, serve_files
 
 NAME = 'tiny-hrnet'
 OVERRIDES = {
@@ -27,19 +26,6 @@ OVERRIDES = {
     'model.backbone.num_blocks': 1,
     'model.codec.input_size': (64, 64),
 }
-
-
-def save_as_mmpose(model, keypoints) -> bytes:
-    """The file that MMPose publishes: its names, and beside the weights the names of the keypoints."""
-    state = {
-        key.replace('head.predict.heatmap.', 'head.final_layer.'): value for key, value in model.state_dict().items()
-    }
-    meta = {
-        'dataset_meta': {'dataset_name': 'coco', 'keypoint_id2name': dict(enumerate(keypoints)), 'sigmas': np.ones(17)}
-    }
-    file = io.BytesIO()
-    torch.save({'state_dict': state, 'meta': meta}, file)
-    return file.getvalue()
 
 
 def are_equal(a: dict, b: dict) -> bool:
@@ -56,7 +42,7 @@ def model():
 
 @pytest.fixture
 def served(model, tmp_path, monkeypatch):
-    content = save_as_mmpose(model, model.skeleton.keypoints)
+    content = save_as_mmpose(model)
     file_name = f'tiny-{hashlib.sha256(content).hexdigest()[:8]}_20260101.pth'
     monkeypatch.setenv('POSEPLUG_CACHE', str(tmp_path / 'cache'))
     with serve_files(ServedFiles({file_name: content})) as files:

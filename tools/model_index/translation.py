@@ -6,7 +6,6 @@ What is not understood is refused: `NotTranslatedError` says why, and the model 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +29,10 @@ class TranslatedModel:
     Attributes:
         folder: of the shipped configs that its entry may be based on.
         settings: by dotted keys; all that the parts codec, backbone, neck and head have.
-        configs: names of the configs that have this network, where it is not described by settings.
     """
 
     folder: str
     settings: Settings
-    configs: tuple[str, ...] = ()
 
 
 def translate_model(model: PublishedModel) -> TranslatedModel:
@@ -49,12 +46,6 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
         raise NotTranslatedError('MMPose does not build it')
     backbone, head = parts['backbone'], parts['head']
     codec = model.settings['codec']
-    for pattern, configs, changes in NETWORKS:
-        if re.match(pattern, model.name):
-            settings = _translate_read_out(codec) | changes
-            if backbone['type'] in _RESNETS:
-                settings['model.backbone.depth'] = backbone['depth']
-            return TranslatedModel('', settings, configs)
     if head['type'] == 'RTMOHead':
         return _translate_rtmo(parts)
     if head['type'] == 'AssociativeEmbeddingHead':
@@ -79,15 +70,6 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
         raise NotTranslatedError(f'no config of {backbone["type"]} with {head["type"]}')
     settings = {f'model.{part}.{key}': value for part, spec in found.items() for key, value in spec.items()}
     return TranslatedModel(folder, {'model.type': 'TopDown', 'model.flip_test': True, **settings})
-
-
-def _translate_read_out(codec: Any) -> Settings:
-    """The codec of a network that has a config of its own; of one that is not known here, the input size."""
-    if not isinstance(codec, Mapping):
-        return {}
-    if codec['type'] in CODECS:
-        return {f'model.codec.{key}': value for key, value in CODECS[codec['type']](codec).items()}
-    return {'model.codec.input_size': tuple(codec['input_size'])}
 
 
 def _translate_part(kind: str, table: Mapping[str, Callable[[Any], Settings]], spec: Any) -> Settings:
@@ -214,7 +196,9 @@ def _translate_udp(spec: Mapping[str, Any]) -> Settings:
 
 
 def _translate_simcc(spec: Mapping[str, Any]) -> Settings:
-    _check_settings(spec, input_size=..., sigma=..., simcc_split_ratio=2.0, normalize=..., use_dark=False, decode_visibility=True)
+    _check_settings(
+        spec, input_size=..., sigma=..., simcc_split_ratio=2.0, normalize=..., use_dark=False, decode_visibility=True
+    )
     sigma = spec['sigma']
     settings = dict(sigma=tuple(sigma) if isinstance(sigma, list) else sigma)
     if 'normalize' in spec:
@@ -229,70 +213,6 @@ CODECS: dict[str, Callable[[Any], Settings]] = {
     'UDPHeatmap': _translate_udp,
     'SimCCLabel': _translate_simcc,
 }
-
-# Networks that are a config each: MMPose's name, the configs of poseplug, and what differs from them.
-_YOLOX_TINY = {
-    'model.codec.input_size': (416, 416),
-    'model.backbone.widen_factor': 0.375,
-    'model.neck.out_channels': 96,
-    'model.head.feat_channels': 96,
-}
-_YOLOX_LARGE = {
-    'model.backbone.widen_factor': 1.0,
-    'model.backbone.deepen_factor': 1.0,
-    'model.neck.out_channels': 256,
-    'model.neck.num_csp_blocks': 3,
-    'model.head.feat_channels': 256,
-}
-NETWORKS: tuple[tuple[str, tuple[str, ...], Settings], ...] = (
-    ('td-hm_mspn50', ('mspn50_coco_256x192',), {}),
-    ('td-hm_2xmspn50', ('mspn50_2stages_coco_256x192',), {}),
-    ('td-hm_3xmspn50', ('mspn50_3stages_coco_256x192',), {}),
-    ('td-hm_4xmspn50', ('mspn50_4stages_coco_256x192',), {}),
-    ('td-hm_rsn18', ('rsn18_coco_256x192',), {}),
-    ('td-hm_rsn50', ('rsn50_coco_256x192',), {}),
-    ('td-hm_2xrsn50', ('rsn50_2stages_coco_256x192',), {}),
-    ('td-hm_3xrsn50', ('rsn50_3stages_coco_256x192',), {}),
-    ('td-hm_cpm', ('cpm_mmpose_coco_256x192', 'cpm_mmpose_mpii_368'), {}),
-    ('td-hm_hourglass52', ('corner_hourglass_coco_256', 'corner_hourglass_mpii_256'), {}),
-    ('td-hm_swin-t', ('swin_t_coco_256x192',), {}),
-    ('td-hm_swin-b.*384x288', ('swin_b_coco_384x288',), {}),
-    ('td-hm_swin-b', ('swin_b_coco_256x192',), {}),
-    ('td-hm_swin-l', ('swin_l_coco_256x192',), {}),
-    ('td-hm_hrformer-small', ('hrformer_s_coco_256x192',), {}),
-    ('td-hm_hrformer-base', ('hrformer_b_coco_256x192',), {}),
-    ('td-hm_pvt-s', ('pvt_s_coco_256x192',), {}),
-    ('td-hm_pvtv2-b2', ('pvtv2_b2_coco_256x192',), {}),
-    ('yoloxpose_tiny', ('yoloxpose_pafpn_s_coco_640',), _YOLOX_TINY),
-    ('yoloxpose_s', ('yoloxpose_pafpn_s_coco_640',), {}),
-    ('yoloxpose_m', ('yoloxpose_pafpn_m_coco_640',), {}),
-    ('yoloxpose_l', ('yoloxpose_pafpn_m_coco_640',), _YOLOX_LARGE),
-    ('rtmw-m', ('rtmw_m_coco_wholebody_256x192',), {}),
-    ('rtmw-l', ('rtmw_l_coco_wholebody_256x192',), {}),
-    ('rtmw-x', ('rtmw_x_coco_wholebody_256x192',), {}),
-    ('td-hm_resnest', ('simple_baseline_resnest50_coco_256x192',), {}),
-    ('td-hm_resnext', ('simple_baseline_resnext50_coco_256x192',), {}),
-    ('td-hm_resnetv1d', ('simple_baseline_resnetv1d50_coco_256x192',), {}),
-    ('td-hm_seresnet', ('simple_baseline_seresnet50_coco_256x192',), {}),
-    ('td-hm_scnet', ('simple_baseline_scnet50_coco_256x192',), {}),
-    ('td-hm_mobilenetv2', ('simple_baseline_mobilenetv2_coco_256x192',), {}),
-    ('td-hm_shufflenetv1', ('simple_baseline_shufflenetv1_coco_256x192',), {}),
-    ('td-hm_shufflenetv2', ('simple_baseline_shufflenetv2_coco_256x192',), {}),
-    ('td-hm_vgg16', ('simple_baseline_vgg16_coco_256x192',), {}),
-    ('td-hm_litehrnet-w?18', ('lite_hrnet18_coco_256x192',), {}),
-    ('td-hm_litehrnet-30', ('lite_hrnet30_coco_256x192',), {}),
-    ('td-hm_vipnas-mbv3', ('vipnas_mbv3_coco_256x192',), {}),
-    ('td-hm_vipnas-res50', ('vipnas_res50_coco_256x192',), {}),
-    ('td-hm_hrnetv2-w18', ('hrnetv2_w18_hand_256x256',), {}),
-    ('simcc_mobilenetv2_wo-deconv', ('simcc_mobilenetv2_coco_256x192',), {}),
-    ('simcc_vipnas-mbv3', ('simcc_vipnas_mbv3_coco_256x192',), {}),
-    ('td-reg_mobilenetv2_rle', ('rle_mobilenetv2_coco_256x192',), {}),
-    (r'td-reg_res\d+_rle', ('rle_r50_coco_256x192',), {}),
-    (r'td-reg_res\d+', ('regression_r50_coco_256x192',), {}),
-    ('ipr_res50_debias', ('integral_r50_coco_256x192',), {'model.head.debias': True}),
-    ('ipr_res50', ('integral_r50_coco_256x192',), {}),
-)
-_RESNETS = ('ResNet', 'ResNeSt', 'ResNeXt', 'SEResNet', 'ResNetV1d', 'SCNet')
 
 # Folder of the configs of a backbone and a head of MMPose.
 FOLDERS = {

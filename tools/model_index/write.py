@@ -40,6 +40,10 @@ _DEFAULTS = dict(
     weights_license='published with MMPose, which is under Apache-2.0; the files state no license of their own',
     data_license='the terms of the training data apply; MMPose does not restate them',
 )
+# What is known of the terms of data sets beside that there are some.
+_LICENSES = {
+    'coco': dict(data_license='COCO: annotations under CC BY 4.0, images under the terms of Flickr'),
+}
 _PARTS = ('codec', 'backbone', 'neck', 'head')
 _TORCH_TYPES = {'float32': torch.float32, 'int64': torch.int64}
 # Where several models have one alias in MMPose, or where it is the name of another model here.
@@ -49,18 +53,21 @@ _REFUSED_ALIASES = ('wholebody',)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('metafiles', type=Path)
+    parser.add_argument(
+        '--all', action='store_true', help='check models again whose network is as in the present index'
+    )
     parser.add_argument('--no-macs', action='store_true', help='do not count multiply-adds that are not known yet')
     args = parser.parse_args()
     models = read_published_models(args.metafiles)
     names = choose_short_names({model.name: None for model in models})
     keypoint_names = read_keypoint_names(args.metafiles)
-    costs = _read_known_costs()
+    known = {} if args.all else _read_known_networks()
     entries, refused = defaultdict(list), []
     for number, model in enumerate(models):
         if not number % 20:
             print(f'{number} of {len(models)}', flush=True)
         try:
-            entry = _build_entry(model, names[model.name], keypoint_names, costs, not args.no_macs)
+            entry = _build_entry(model, names[model.name], keypoint_names, known, not args.no_macs)
         except (NotTranslatedError, PoseplugError) as error:
             refused.append((model, str(error).partition('\n')[0]))
         else:
@@ -76,37 +83,37 @@ def main() -> None:
     print(Counter(model.task for model in models), {task: len(group) for task, group in entries.items()})
 
 
-def _read_known_costs() -> dict[str, Any]:
-    """Multiply-adds of the present index by config and overrides, since counting them takes seconds per model."""
-    costs = {}
+def _read_known_networks() -> dict[str, dict[str, Any]]:
+    """What the present index says about networks, which were checked when they were entered; see `_format_key`."""
+    known = {}
     for file in ZOO.glob('*.json'):
         for entry in json.loads(file.read_text()).get('models', ()):
-            if entry.get('macs'):
-                costs[json.dumps([entry['config'], entry['overrides']])] = entry['macs']
-    return costs
+            numbers = {key: entry[key] for key in ('skeleton', 'input_size', 'parameters', 'macs')}
+            known[_format_key(entry['urls'][0], entry['config'], entry['overrides'])] = numbers
+    return known
+
+
+def _format_key(url: str, config: str, overrides: Mapping[str, Any]) -> str:
+    """What a network depends on, as text: its file and all settings but those of tests."""
+    settings = {key: value for key, value in overrides.items() if not key.startswith('test_')}
+    return json.dumps([url, config, settings], sort_keys=True)
 
 
 def _build_entry(
     model: PublishedModel,
     name: str,
     keypoint_names: Mapping[str, list[str]],
-    costs: dict[str, int],
+    known: Mapping[str, dict[str, Any]],
     count_macs: bool,
 ) -> dict[str, Any]:
     data, translated = get_data_settings(model), translate_model(model)
     config, overrides = _choose_config(translated, data)
     cfg = load_config(config, freeze_lists(overrides))
     _check_settings(cfg, translated.settings)
-    network = build_on_meta_device(cfg)
-    if model.shapes:
-        state = {k: torch.empty(s, dtype=_TORCH_TYPES[t], device='meta') for k, (s, t) in model.shapes.items()}
-        convert_state_dict(network, state, model.name)
-    if len(keypoint_names[data.mmpose_names]) != len(network.skeleton):
-        raise NotTranslatedError(f'{len(network.skeleton)} keypoints, MMPose {len(keypoint_names[data.mmpose_names])}')
     overrides = json.loads(json.dumps(overrides))
-    key = json.dumps([config, overrides])
-    if key not in costs and count_macs:
-        costs[key] = trace_forward(network).macs['Global']
+    numbers = known.get(_format_key(model.url, config, overrides))
+    if numbers is None or (count_macs and not numbers['macs']):
+        numbers = _check_network(cfg, model, len(keypoint_names[data.mmpose_names]), count_macs)
     return dict(
         name=name,
         aliases=[alias for alias in (model.name, *model.aliases) if alias not in _REFUSED_ALIASES],
@@ -115,22 +122,34 @@ def _build_entry(
         overrides=overrides,
         urls=[model.url],
         sha256_prefix=model.sha256_prefix,
+        **numbers,
+        training_data=model.dataset,
+        scores=list(model.scores),
+        **_LICENSES.get(model.dataset, {}),
+    )
+
+
+def _check_network(cfg: Any, model: PublishedModel, num_keypoints: int, count_macs: bool) -> dict[str, Any]:
+    """Check that a network takes every published tensor, and measure it."""
+    network = build_on_meta_device(cfg)
+    if model.shapes:
+        state = {k: torch.empty(s, dtype=_TORCH_TYPES[t], device='meta') for k, (s, t) in model.shapes.items()}
+        convert_state_dict(network, state, model.name)
+    if num_keypoints != len(network.skeleton):
+        raise NotTranslatedError(f'{len(network.skeleton)} keypoints, MMPose {num_keypoints}')
+    return dict(
         skeleton=network.skeleton.name,
         input_size=list(network.codec.input_size),
         parameters=sum(p.numel() for p in network.parameters()),
-        macs=costs.get(key),
-        training_data=model.dataset,
-        scores=list(model.scores),
+        macs=trace_forward(network).macs['Global'] if count_macs else None,
     )
 
 
 def _choose_config(translated: TranslatedModel, data: DataSettings) -> tuple[str, dict[str, Any]]:
     """The shipped config of a folder that is closest to the settings, and the settings in which it differs."""
-    is_top_down = translated.settings.get('model.type', 'TopDown') == 'TopDown' and not _is_one_stage(translated)
+    is_top_down = translated.settings.get('model.type', 'TopDown') == 'TopDown'
     wanted = {**translated.settings, 'skeleton': data.skeleton, **list_test_settings(data, is_top_down)}
-    names = list_configs()
-    candidates = [names[name] for name in translated.configs if name in names]
-    candidates += [file for file in names.values() if file.parent.name == translated.folder]
+    candidates = [file for file in list_configs().values() if file.parent.name == translated.folder]
     choices = []
     for file in candidates:
         cfg = _load_shipped(file)
@@ -138,9 +157,7 @@ def _choose_config(translated: TranslatedModel, data: DataSettings) -> tuple[str
             overrides = {key: value for key, value in wanted.items() if _get(cfg, key) != freeze_lists(value)}
             choices.append((len(overrides) + _count_replaced_settings(cfg, wanted), file.stem, overrides))
     if not choices:
-        raise NotTranslatedError(
-            f'no config in {translated.folder} has these parts, or {translated.configs} is not there'
-        )
+        raise NotTranslatedError(f'no config in {translated.folder} has these parts alone')
     _, config, overrides = min(choices, key=lambda choice: choice[:2])
     return config, overrides
 
@@ -157,11 +174,6 @@ def _get(cfg: Any, key: str) -> Any:
     if key == 'test_evaluator' and isinstance(value, Mapping):
         value = [value]
     return freeze_lists(value)
-
-
-def _is_one_stage(translated: TranslatedModel) -> bool:
-    """Whether the network's configs find instances in whole images."""
-    return any(load_config(name).model.type != 'TopDown' for name in translated.configs if name in list_configs())
 
 
 def _has_other_settings(cfg: Any, wanted: Mapping[str, Any]) -> bool:
