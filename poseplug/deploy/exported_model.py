@@ -66,7 +66,7 @@ class ExportedModel:
         skeleton: names and order of the keypoints.
 
     Raises:
-        ConfigError: the runtime is another one, or is not installed.
+        ConfigError: the runtime is another one, is not installed, or is OpenVINO for a file of 8 bits.
         CheckpointError: the file is missing or was not written by poseplug export.
 
     Example:
@@ -99,6 +99,11 @@ class ExportedModel:
             raise CheckpointError(
                 f'{file}: {runtime} cannot use it as a file of poseplug export ({reason}); write it again'
             ) from error
+        if runtime == 'openvino' and self.settings.get('precision') == 'int8':
+            raise ConfigError(
+                f'{file}: OpenVINO computes other keypoints from 8-bit files than ONNX Runtime (docs/lab/export.md); '
+                f'run it by onnxruntime, or export it for OpenVINO without --int8'
+            )
         self.skeleton = read_settings_skeleton(self.settings)
         self.file_name = Path(file).name
 

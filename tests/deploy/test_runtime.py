@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from poseplug.core.errors import ImageError
+from poseplug.core.errors import ConfigError, ImageError
 from poseplug.deploy.exported_model import OUTPUT_NAMES, ExportedModel
 
 
@@ -58,6 +58,16 @@ def openvino_model(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'openvino', SimpleNamespace(Core=lambda: core))
     (tmp_path / 'model.onnx').write_bytes(b'')
     return ExportedModel(tmp_path / 'model.onnx', 'openvino'), requests
+
+
+def test_openvino_refuses_files_of_8_bits(monkeypatch, tmp_path):
+    metadata = json.dumps({'input_size': [8, 4], 'keypoint_names': ['a', 'b'], 'precision': 'int8'})
+    network = SimpleNamespace(get_rt_info=lambda path: SimpleNamespace(astype=lambda kind: metadata))
+    core = SimpleNamespace(read_model=lambda file: network, compile_model=lambda *arguments: None)
+    monkeypatch.setitem(sys.modules, 'openvino', SimpleNamespace(Core=lambda: core))
+    (tmp_path / 'int8.onnx').write_bytes(b'')
+    with pytest.raises(ConfigError, match=r'int8\.onnx: OpenVINO computes other keypoints .* run it by onnxruntime'):
+        ExportedModel(tmp_path / 'int8.onnx', 'openvino')
 
 
 def test_several_threads_may_call_one_model_on_openvino(openvino_model):
