@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError
+from poseplug.files.cache_folder import get_cache_folder
 
 _SHA256_PATTERN = re.compile(r'[0-9a-f]{64}')
 _LOCAL_HOSTS = ('127.0.0.1', '::1', 'localhost')  # plain http is accepted from this machine alone
@@ -37,15 +38,6 @@ class _CheckedRedirectHandler(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def get_cache_folder() -> Path:
-    """Return the folder for downloads: the environment's POSEPLUG_CACHE, or `poseplug` in the user's cache folder."""
-    configured = os.environ.get('POSEPLUG_CACHE')
-    if configured:
-        return Path(configured)
-    user_cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(user_cache) / 'poseplug'
 
 
 def fetch_file(url: str, sha256: str, folder: Path | None = None) -> Path:

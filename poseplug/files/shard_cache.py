@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.files.atomic import write_atomically
-from poseplug.files.fetch import get_cache_folder
+from poseplug.files.cache_folder import get_cache_folder
 from poseplug.files.file_lock import lock_file
 
 _ORIGIN_FILE = 'origin.json'

@@ -15,7 +15,6 @@ import numpy as np
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.geometry import Size
 from poseplug.data.sources.box_files import DetectedBoxes
-from poseplug.files.fetch import fetch_pinned_url
 from poseplug.files.onnx_file import OnnxGraphInfo, OnnxValueInfo
 from poseplug.predict.detection_funnel import DetectionFunnel, check_candidates, select_detections
 from poseplug.predict.detector_classes import ClassChoice, choose_classes
@@ -112,7 +111,7 @@ class OnnxDetector:
         for name, value in (('threshold', threshold), ('nms_threshold', nms_threshold)):
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f'OnnxDetector: {name} lies between 0 and 1; got {value}')
-        self.file = fetch_pinned_url(file) if isinstance(file, str) and '://' in file else Path(file)
+        self.file = _fetch_file(file) if isinstance(file, str) and '://' in file else Path(file)
         self.threshold, self.nms_threshold = threshold, nms_threshold
         self.funnel = DetectionFunnel()
         named_family = None if family is None else find_detector_family(family)
@@ -287,3 +286,10 @@ def _select_from_batch(outputs: Mapping[str, np.ndarray], index: int, batch_size
         shapes = describe_shapes({name: outputs[name].shape for name in without_axis})
         raise CheckpointError(f'its outputs {shapes} do not have the batch of {batch_size}; export it for one image')
     return {name: output[index] for name, output in outputs.items()}
+
+
+def _fetch_file(address: str) -> Path:
+    """The file at an address; the modules of downloads, which take long to import, are loaded here alone."""
+    from poseplug.files.fetch import fetch_pinned_url
+
+    return fetch_pinned_url(address)

@@ -16,7 +16,8 @@ from typing import Any
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError
 from poseplug.files.atomic import write_atomically
-from poseplug.files.fetch import compute_file_sha256, get_cache_folder, url_to_file_name
+from poseplug.files.cache_folder import get_cache_folder
+from poseplug.files.fetch import compute_file_sha256, url_to_file_name
 from poseplug.files.resumed_fetch import download_resumed
 from poseplug.zoo.index import PublishedModel
 

@@ -11,18 +11,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from poseplug.core.errors import ImageError
 from poseplug.files.animations import ANIMATION_SUFFIXES, AnimationReader
 from poseplug.files.images import IMAGE_SUFFIXES, read_image
 from poseplug.files.live_sources import LIVE_SCHEMES
 from poseplug.files.live_stream import LiveStream
-from poseplug.files.media_address import fetch_media
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader
 from poseplug.predict.image_inputs.base import ImageForm, NamedImage
-from poseplug.predict.standard_input import read_standard_input
 from poseplug.registry import IMAGE_INPUTS
 
 
@@ -37,7 +34,7 @@ class ImageAddress(ImageForm):
 
     def read(self, value: str, name: str) -> NamedImage:
         with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
-            path = fetch_media(value, Path(folder))
+            path = _fetch_media(value, Path(folder))
             if path is None:
                 raise ImageError(f'{value} sends a live stream, no image; predict it by Predictor.stream')
             return NamedImage(Path(path.name) if path.is_relative_to(folder) else path, read_image(path))
@@ -56,13 +53,15 @@ class MediaAddress(ImageForm):
     def expand(self, value: str) -> Iterator[Any]:
         scheme = urlsplit(value).scheme
         if scheme == 'file':
+            from urllib.request import url2pathname
+
             yield Path(url2pathname(urlsplit(value).path))
             return
         if not _is_web_address(value):
             schemes = ', '.join(('http', 'https', 'file', *LIVE_SCHEMES))
             raise ImageError(f'{value}: there is no reader for {scheme}; give an address of {schemes}')
         with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
-            path = fetch_media(value, Path(folder))
+            path = _fetch_media(value, Path(folder))
             if path is None:
                 yield from _name_frames(LiveStream(value))
             else:
@@ -123,11 +122,20 @@ class StandardInput(ImageForm):
 
     def expand(self, value: str) -> Iterator[Any]:
         with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
+            from poseplug.predict.standard_input import read_standard_input
+
             content = read_standard_input(Path(folder))
             if isinstance(content, Path):
                 yield from _read_file(content)
             else:
                 yield from content
+
+
+def _fetch_media(address: str, folder: Path) -> Path | None:
+    """As `fetch_media`; the modules of downloads, which take long to import, are loaded here alone."""
+    from poseplug.files.media_address import fetch_media
+
+    return fetch_media(address, folder)
 
 
 def _read_file(path: Path) -> Iterator[NamedImage]:

@@ -1,0 +1,54 @@
+"""Measure how long the runtime without torch takes to start, beside rtmlib: processor seconds and MiB of new processes.
+
+python tools/lab/start_times.py FILE.onnx [--size W H] [--repeats N]
+FILE is a model in the layout of RTMPose, for both; rtmlib comes by pip install --no-deps rtmlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+USAGE = (
+    'import resource; r = resource.getrusage(resource.RUSAGE_SELF); print(r.ru_utime + r.ru_stime, r.ru_maxrss / 1024)'
+)
+CODES = {
+    'NumPy, OpenCV, ONNX Runtime': 'import numpy, cv2, onnxruntime',
+    'these and poseplug.deploy.runtime': 'import numpy, cv2, onnxruntime, poseplug.deploy.runtime',
+    'poseplug to the first result': (
+        'import numpy; from poseplug import ExportedPredictor\n'
+        "predictor = ExportedPredictor('{file}', threads=1)\n"
+        'predictor(numpy.zeros(({height}, {width}, 3), numpy.uint8), boxes=[[0, 0, {width}, {height}]])'
+    ),
+    'rtmlib to the first result': (
+        'import numpy; from rtmlib import RTMPose\n'
+        "predict = RTMPose('{file}', model_input_size=({width}, {height}), backend='onnxruntime', device='cpu')\n"
+        'predict(numpy.zeros(({height}, {width}, 3), numpy.uint8), bboxes=[[0, 0, {width}, {height}]])'
+    ),
+}
+
+
+def measure_process(code: str, repeats: int) -> tuple[float, float]:
+    """The fewest processor seconds and MiB of new processes that run the code."""
+    command = [sys.executable, '-c', f'{code}\n{USAGE}']
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(repeats)]
+    numbers = [[float(word) for word in run.stdout.split()[-2:]] for run in runs]
+    return min(seconds for seconds, _ in numbers), min(mib for _, mib in numbers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('file', help='a model in the layout of RTMPose')
+    parser.add_argument('--size', nargs=2, type=int, default=(192, 256), metavar=('W', 'H'), help='of its input')
+    parser.add_argument('--repeats', type=int, default=5, help='new processes of each kind')
+    args = parser.parse_args()
+    print('| process | processor time | memory |\n|---|---|---|')
+    for name, code in CODES.items():
+        filled = code.format(file=args.file, width=args.size[0], height=args.size[1])
+        seconds, mib = measure_process(filled, args.repeats)
+        print(f'| {name} | {seconds:.2f} s | {mib:.0f} MiB |', flush=True)
+
+
+if __name__ == '__main__':
+    main()
