@@ -55,7 +55,7 @@ _BY_FOLDER = {
     'posetrack18': DataSettings('posetrack18', 'posetrack18', ('PoseTrack18Source', 'val'), _AP),
     'exlpose': DataSettings('exlpose14', 'exlpose'),
     'ap10k': DataSettings('ap10k', 'ap10k', ('AP10KSource', 'test'), _AP),
-    'ak': DataSettings('animalkingdom23', 'ak'),
+    'ak': DataSettings('animalkingdom23', 'ak', metrics=_BOX_METRICS),
     'animalpose': DataSettings('animalpose', 'animalpose', ('AnimalPoseSource', 'val'), _AP),
     'locust': DataSettings('locust35', 'locust', ('LocustSource', 'test'), _BOX_METRICS),
     'zebra': DataSettings('zebra9', 'zebra', ('ZebraSource', 'test'), _BOX_METRICS),
@@ -82,7 +82,7 @@ _BY_FOLDER = {
     'freihand2d': DataSettings('hand21', 'freihand2d', ('FreiHandSource', 'test'), _BOX_METRICS),
     'hand5': _HAND,
     'rhd2d': DataSettings('rhd21', 'rhd2d', ('RHDSource', 'test'), _BOX_METRICS),
-    'deepfashion2': DataSettings('deepfashion2', 'deepfashion2'),
+    'deepfashion2': DataSettings('deepfashion2', 'deepfashion2', metrics=_BOX_METRICS),
 }
 _BY_PART_OF_NAME = {
     'halpe26': DataSettings('halpe26', 'halpe26'),
@@ -91,8 +91,8 @@ _BY_PART_OF_NAME = {
     'cspnext-m_udp_8xb256-210e_aic-coco': DataSettings('coco_aic19', 'coco_aic'),
     'cspnext-l_udp_8xb256-210e_aic-coco': DataSettings('coco_aic19', 'coco_aic'),
     '256x192-combine': DataSettings('coco_aic19', 'coco_aic'),
-    'deepfashion_lower': DataSettings('deepfashion_lower', 'deepfashion_lower'),
-    'deepfashion_upper': DataSettings('deepfashion_upper', 'deepfashion_upper'),
+    'deepfashion_lower': DataSettings('deepfashion_lower', 'deepfashion_lower', metrics=_BOX_METRICS),
+    'deepfashion_upper': DataSettings('deepfashion_upper', 'deepfashion_upper', metrics=_BOX_METRICS),
     'deepfashion_full': DataSettings(
         'deepfashion_full', 'deepfashion_full', ('DeepFashionSource', 'test'), _BOX_METRICS
     ),
