@@ -94,3 +94,12 @@ def test_errors_has_the_groups_of_every_result(command, tmp_path):
     assert (code, err) == (0, '')
     assert '| a | all | 120 | 100.00 | 100.00 | 100.00 |' in out
     assert '| b | alone in the image | 120 | 0.00 |' in out
+
+
+def test_decoding_compares_input_sizes(command, lsp_options, tmp_path):
+    args = ['--input-sizes', '64x64,128x128', '--readouts', 'none', '--out', tmp_path / 'out']
+    code, _, err = command('analyze', 'decoding', DARK, *args, *lsp_options)
+    assert (code, err) == (0, '')
+    small, large = read_rows(tmp_path / 'out')
+    assert (small['drawing'], large['drawing']) == ('64x64', '128x128')
+    assert float(small['AUC@0.2']) < float(large['AUC@0.2'])

@@ -64,6 +64,18 @@ def test_the_distance_of_the_skeletons_head_keypoints_can_be_the_size():
     assert scores.notes[0].startswith('1 of 1 instances are excluded: the data set has no head size of them')
 
 
+def test_curves_end_at_the_percentage_of_the_largest_threshold():
+    """Offsets of 9, 9 and 30 px from a head of 30 px and more: the curves never fall."""
+    scores = evaluate(([0, 9, 30, 0, 0], make_record()), max_threshold=0.5, num_steps=10)
+    thresholds, percents = scores.curves['mean']
+    assert (len(thresholds), thresholds[-1]) == (11, 0.5)
+    assert percents[-1] == scores.values['PCKh@0.5']
+    assert percents == sorted(percents)
+    assert all(
+        curve[1][-1] == scores.values[f'PCKh@0.5/{name}'] for name, curve in scores.curves.items() if name != 'mean'
+    )
+
+
 def test_invalid_settings_are_refused():
     with pytest.raises(ConfigError, match="'bare' names no head, which PCKh divides by"):
         PCKh(Skeleton('bare', ('a', 'b')), head_size='keypoints')

@@ -11,6 +11,7 @@ poseplug analyze stages CONFIG [--steps N] [--seeds N] --out DIR
 poseplug analyze receptive-field CONFIG [--layers KEY] [--kernels N,...] [--steps N] [--seeds N] --out DIR
 poseplug analyze hourglass CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
 poseplug analyze transformers CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
+poseplug analyze sigmas CONFIG CHECKPOINT [--groups N] [--out DIR]
 Those that train do so with several seeds and equal steps; a run that was stopped is resumed.
 """
 
@@ -34,6 +35,7 @@ _ANALYSES = {
     'receptive-field': 'analyze_receptive_field',
     'hourglass': 'analyze_hourglass',
     'transformers': 'analyze_transformers',
+    'sigmas': 'analyze_sigmas',
 }
 
 

@@ -35,15 +35,29 @@ class MLECCLoss(nn.Module):
         min_relative_sigma: Smaller relative sigmas count as this one. Once the network predicts small ones, a keypoint
             that is off by many of them is hardly more likely one bin nearer, and learns no more: 0.03 is better for
             learning a few images by heart.
+        shape: 'laplace' as above, or 'gaussian': exp(-(b - g)² / (2 (s size)²)) / s.
+        fixed_relative_sigma: A relative sigma for all keypoints instead of the predicted ones, which then learn
+            nothing; the paper predicts them.
 
     Raises:
-        ConfigError: `min_relative_sigma` is not positive.
+        ConfigError: A relative sigma is not positive, or there is no such shape.
     """
 
     target_kind: ClassVar[str] = 'distributions'
 
-    def __init__(self, loss_weight: float = 1.0, min_relative_sigma: float = 1e-3):
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        min_relative_sigma: float = 1e-3,
+        shape: Literal['laplace', 'gaussian'] = 'laplace',
+        fixed_relative_sigma: float | None = None,
+    ):
         super().__init__()
+        if shape not in _DENSITIES:
+            raise ConfigError(f'MLECCLoss: shape is one of {", ".join(_DENSITIES)}; got {shape!r}')
+        if fixed_relative_sigma is not None:
+            check_positive('MLECCLoss', fixed_relative_sigma=fixed_relative_sigma)
+        self.shape, self.fixed_relative_sigma = shape, fixed_relative_sigma
         check_not_negative('MLECCLoss', loss_weight=loss_weight)
         check_positive('MLECCLoss', min_relative_sigma=min_relative_sigma)
         self.loss_weight, self.min_relative_sigma = loss_weight, min_relative_sigma
@@ -63,11 +77,13 @@ class MLECCLoss(nn.Module):
             One number.
         """
         relative_sigmas = predicted.relative_sigmas.float().clamp(min=self.min_relative_sigma)
+        if self.fixed_relative_sigma is not None:
+            relative_sigmas = torch.full_like(relative_sigmas, self.fixed_relative_sigma)
         # An instance of no size counts as one of 1 px, so that the loss stays finite.
         scale = relative_sigmas * sizes.float().clamp(min=1)[:, None]
         likelihoods = []
         for axis, (probs, positions) in enumerate(_split_axes(predicted)):
-            density = laplace_density(positions, target[..., axis], scale)
+            density = _DENSITIES[self.shape](positions, target[..., axis], scale)
             likelihoods.append((probs.float() * density).sum(dim=-1) / relative_sigmas)
         terms = -(likelihoods[0] * likelihoods[1] + MIN_LIKELIHOOD).log()
         return self.loss_weight * weighted_sum(terms, weight) / max(terms.shape[1], 1)

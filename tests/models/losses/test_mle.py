@@ -179,3 +179,14 @@ def test_with_a_smallest_sigma_a_distant_bin_still_improves_by_coming_nearer():
 
     assert compute_gain() == pytest.approx(0, abs=1e-6)
     assert compute_gain(min_relative_sigma=0.03) == pytest.approx(5 / (2 * 0.03 * 40), rel=1e-3)
+
+
+def test_the_density_may_be_gaussian_and_sigma_fixed():
+    """A fixed sigma of 0.1 of 40 px is 4 px, whatever is predicted: 4 px away a normal density is exp(1/2) smaller."""
+    loss = MLECCLoss(shape='gaussian', fixed_relative_sigma=0.1)
+    near = loss(one_bin(4, 6, 0.01), torch.tensor([[[20.0, 30.0]]]), SIZES).item()
+    off = loss(one_bin(4, 6, 0.5), torch.tensor([[[24.0, 30.0]]]), SIZES).item()
+    assert near == pytest.approx(-math.log(1 / 0.1**2 + MIN_LIKELIHOOD), rel=1e-5)
+    assert off - near == pytest.approx(0.5, abs=1e-4)
+    with pytest.raises(ConfigError, match="MLECCLoss: shape is one of gaussian, laplace; got 'cauchy'"):
+        MLECCLoss(shape='cauchy')
