@@ -33,14 +33,15 @@ def run_family_study(args: argparse.Namespace, family: str) -> None:
 
     Args:
         args: the parsed options.
-        family: the name of the analysis, a key of `poseplug.analysis.family_studies.FAMILY_STUDIES`.
+        family: the name of the analysis, a key of `FAMILY_STUDIES` or `HEAD_STUDIES`.
     """
     from poseplug.analysis.family_studies import FAMILY_STUDIES
+    from poseplug.analysis.head_studies import HEAD_STUDIES
     from poseplug.analysis.study import collect_scores, run_study
     from poseplug.analysis.study_report import StudyReport, build_run_rows
     from poseplug.analysis.verdicts import judge_claim
 
-    group = FAMILY_STUDIES[family][args.group]
+    group = {**FAMILY_STUDIES, **HEAD_STUDIES}[family][args.group]
     runs = run_study(create_study_settings(args), group.variants)
     values = collect_scores(runs)
     parameters = {run.variant: f'{run.variant}: {run.parameters:,}' for run in runs}

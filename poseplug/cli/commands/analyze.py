@@ -11,6 +11,7 @@ poseplug analyze stages CONFIG [--steps N] [--seeds N] --out DIR
 poseplug analyze receptive-field CONFIG [--layers KEY] [--kernels N,...] [--steps N] [--seeds N] --out DIR
 poseplug analyze hourglass CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
 poseplug analyze transformers CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
+poseplug analyze hard-keypoints|paf-stages|bins CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
 poseplug analyze sigmas CONFIG CHECKPOINT [--groups N] [--out DIR]
 Those that train do so with several seeds and equal steps; a run that was stopped is resumed.
 """
@@ -36,6 +37,9 @@ _ANALYSES = {
     'hourglass': 'analyze_hourglass',
     'transformers': 'analyze_transformers',
     'sigmas': 'analyze_sigmas',
+    'hard-keypoints': 'analyze_hard_keypoints',
+    'paf-stages': 'analyze_paf_stages',
+    'bins': 'analyze_bins',
 }
 
 

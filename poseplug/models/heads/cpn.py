@@ -33,6 +33,8 @@ class CPNHead(Head):
         stride: Input pixels per cell of the fields; provided by the codec.
         num_levels: Largest number of levels.
         channels: Channels of every level, an even number.
+        refined_stage: Whether there is a RefineNet; without it the last stage is that of the finest level, and the
+            codec has `refined_stage=False`, too.
         norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
@@ -52,6 +54,7 @@ class CPNHead(Head):
         stride: int = 4,
         num_levels: int = 4,
         channels: int = 256,
+        refined_stage: bool = True,
         norm_cfg: LayerConfig | None = None,
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
@@ -63,29 +66,32 @@ class CPNHead(Head):
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.feature_indices = _coarse_to_fine_indices('CPNHead', strides, stride)[-num_levels:]
-        self.num_stages = len(self.feature_indices) + 1
+        self.refined_stage = refined_stage
+        self.num_stages = len(self.feature_indices) + refined_stage
         self.upscale_factor = strides[self.feature_indices[-1]] / stride
         widths = [in_channels[i] for i in self.feature_indices]
         self.laterals = nn.ModuleList(conv_block(w, channels, 1, norm='BN', layers=layers) for w in widths)
         self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in widths[1:])
         self.hidden = nn.ModuleList(conv_block(channels, channels, 1, norm='BN', layers=layers) for _ in widths)
-        depths = reversed(range(len(widths)))  # a coarser level passes more bottlenecks
-        self.refine = nn.ModuleList(_build_bottlenecks(channels, depth, layers) for depth in depths)
-        self.join = HalfBottleneck(channels * len(widths), channels // 2, layers=layers)
+        if refined_stage:
+            depths = reversed(range(len(widths)))  # a coarser level passes more bottlenecks
+            self.refine = nn.ModuleList(_build_bottlenecks(channels, depth, layers) for depth in depths)
+            self.join = HalfBottleneck(channels * len(widths), channels // 2, layers=layers)
         init_convolutions(self)
         self.predict = nn.ModuleList(FieldConvs(channels, fields, kernel_size=3) for _ in range(self.num_stages))
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         pyramid = self.build_pyramid([features[i] for i in self.feature_indices])
         size = [round(n * self.upscale_factor) for n in pyramid[-1].shape[-2:]]
-        *level_predictors, refined_predictor = self.predict
         stages = []
-        for level, hidden, predict in zip(pyramid, self.hidden, level_predictors, strict=True):
+        for level, hidden, predict in zip(pyramid, self.hidden, self.predict, strict=False):
             # Predicted at the level's own size, and enlarged afterwards.
             stages.append({name: upsample_bilinear(f, size) for name, f in predict(hidden(level)).items()})
+        if not self.refined_stage:
+            return stages
         refined = [upsample_bilinear(refine(level), size) for level, refine in zip(pyramid, self.refine, strict=True)]
         # Concatenated finest level first.
-        return [*stages, refined_predictor(self.join(torch.cat(refined[::-1], dim=1)))]
+        return [*stages, self.predict[-1](self.join(torch.cat(refined[::-1], dim=1)))]
 
     def list_field_axes(self) -> list[FieldAxis]:
         return [axis for i, convs in enumerate(self.predict) for axis in convs.list_axes(f'predict.{i}')]  # type: ignore[operator]
