@@ -65,6 +65,7 @@ PVT = dict(embed_dims=(4, 8, 8, 16), depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 4)
 SETTINGS = {
     'CPMHeatmap': dict(input_size=(96, 64)),
     'CPNHeatmap': dict(input_size=(64, 48), kernel_sizes=(7, 5), smoothing_kernel_size=5, coarse_min_visibility=1),
+    'CenterDisplacement': dict(input_size=(64, 48), sigma_px=4.0, center_sigma_px=6.0, radius_px=6.0),
     'DARKHeatmap': dict(input_size=(64, 48)),
     'Heatmap': dict(input_size=(64, 48)),
     'Integral': dict(input_size=(64, 48)),
@@ -103,6 +104,7 @@ SETTINGS = {
     'CSPNeXtPAFPN': dict(num_csp_blocks=1),
     'YOLOXPAFPN': dict(out_channels=8),
     'CSPDarknet': dict(widen_factor=0.125, deepen_factor=0.33),
+    'DEKRHead': dict(regressed_field='second', numbers_per_branch=1, channels_per_branch=4, heatmap_channels=8),
     'DeconvHead': dict(deconv_out_channels=8),
     'FPN': dict(out_channels=8),
     'HybridEncoder': dict(out_channels=8, hidden_dim=16, feedforward_channels=16),

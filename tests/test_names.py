@@ -37,7 +37,8 @@ FILE_NAMES = {
     'base': 'the base class of the parts in that folder',
     **dict.fromkeys(('aic', 'coco', 'coco_wholebody', 'crowdpose', 'flic', 'lsp', 'mpii'), 'the data set'),
     **dict.fromkeys(
-        ('cpm', 'cpn', 'hourglass', 'integral', 'mspn', 'one_stage', 'paf', 'rle', 'simcc', 'tags'), 'the method'
+        ('cpm', 'cpn', 'dekr', 'hourglass', 'integral', 'mspn', 'one_stage', 'paf', 'rle', 'simcc', 'tags'),
+        'the method',
     ),
     'heatmap': 'keypoints as heatmaps',
     'network': 'the parts from pixels to fields',

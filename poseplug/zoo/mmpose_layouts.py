@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.core.errors import CheckpointError
+from poseplug.zoo.bottom_up_names import DEKR_IGNORED_NAMES, DEKR_RULES
 from poseplug.zoo.multi_stage_names import CORNER_HOURGLASS_RULES, MMPOSE_CPM_RULES, MSPN_RULES
 from poseplug.zoo.pyramid_names import RTMW_RULES, YOLOX_POSE_RULES
 from poseplug.zoo.transformer_names import (
@@ -131,6 +132,7 @@ CHECKPOINT_LAYOUTS = (
     CheckpointLayout(
         "MMPose's PVT v2", r'^backbone\.layers\.0\.1\.0\.attn\.attn\.', (*PVT_V2_RULES, *_HEATMAP_HEAD_RULES)
     ),
+    CheckpointLayout("MMPose's DEKR", r'^head\.displacement_conv_layers\.', (*_BACKBONE_RULES, *DEKR_RULES)),
     CheckpointLayout("MMPose's RTMO", r'^head\.dcc\.', (*_BACKBONE_RULES, *_RTMO_RULES)),
     CheckpointLayout("MMPose's RTMW", r'^head\.conv_dec\.', (*_BACKBONE_RULES, *RTMW_RULES)),
     CheckpointLayout("MMPose's YOLOX-Pose", r'^head\.head_module\.out_obj\.', (*_BACKBONE_RULES, *YOLOX_POSE_RULES)),
@@ -159,6 +161,7 @@ IGNORED_NAMES: RenameRules = (
     (r'backbone\.inters\..+', 'joins two hourglasses; a single one has no use for it'),
     (r'data_preprocessor\..+', "images are normalized by the config's model.input_norm"),
     (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'computed from the settings'),
+    *DEKR_IGNORED_NAMES,
     *TRANSFORMER_IGNORED_NAMES,
     (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
 )

@@ -50,6 +50,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
         head=dict(type='HeatmapHead'),
         codec=MSRA,
     ),
+    'dekr': dict(
+        type='BottomUp',
+        backbone=dict(type='HRNet', width=8, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32)),
+        head=dict(type='DEKRHead', heatmap_channels=8, channels_per_branch=5),
+        codec=dict(type='CenterDisplacement'),
+    ),
     'hrformer': dict(
         backbone=dict(type='HRFormer', width=8, num_modules=(1, 1, 2)), head=dict(type='HeatmapHead'), codec=MSRA
     ),

@@ -1,7 +1,8 @@
-"""Save outputs of small networks of MMPose: python save_networks.py tests/golden/networks [NAMES...].
+"""Save outputs of small networks of MMPose: OTHER/bin/python tools/compare/save_networks.py OUT [NAMES...].
 
-Runs under the other environment's Python (docs/lab/benchmark.md). Each network has few channels and weights that follow
-from their names. OUT receives NAME.json.gz: the names and shapes of the weights, and a sample of every output.
+Runs under the other environment's Python (docs/lab/benchmark.md), with PYTHONPATH=.; OUT is tests/golden/networks. Each
+network has few channels, and weights that follow from their names. OUT receives NAME.json.gz: the names and shapes of
+the weights, and a sample of every output.
 """
 
 from __future__ import annotations
@@ -16,8 +17,27 @@ import stand_ins
 
 stand_ins.install_stand_ins()
 
-import mmpose.models  # noqa: E402, F401  registers the parts; cannot be imported before the stand-ins
+import mmcv.ops  # noqa: E402
 import torch  # noqa: E402
+
+from poseplug.models.layers.deform_conv import deform_conv2d  # noqa: E402
+
+
+class DeformConv2d(torch.nn.Module):
+    """Stands for mmcv's compiled layer; its plain version here is tested against loops over all cells."""
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int = 1, **_: Any):
+        super().__init__()
+        self.groups = groups
+        self.weight = torch.nn.Parameter(torch.zeros(out_channels, in_channels // groups, 3, 3))
+
+    def forward(self, x: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        return deform_conv2d(x, offsets, self.weight, self.groups)
+
+
+mmcv.ops.DeformConv2d = DeformConv2d
+
+import mmpose.models  # noqa: E402, F401  registers the parts; cannot be imported before the stand-ins
 from inputs import create_images, create_weight, sample_numbers  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmpose.registry import MODELS  # noqa: E402
@@ -109,6 +129,35 @@ YOLOXPOSE_HEAD = dict(
     loss_vis=BCE,
     loss_bbox_aux=dict(type='L1Loss'),
 )
+
+
+def create_hrnet_stage(num_branches: int) -> dict[str, Any]:
+    """The settings of one stage of HRNet, with 8 channels in the finest branch."""
+    return dict(
+        num_modules=1,
+        num_branches=num_branches,
+        block='BASIC',
+        num_blocks=(1,) * num_branches,
+        num_channels=tuple(8 * 2**i for i in range(num_branches)),
+    )
+
+
+HRNET = dict(
+    stage1={**FIRST_STAGE, 'num_blocks': (4,)},
+    stage2=create_hrnet_stage(2),
+    stage3=create_hrnet_stage(3),
+    stage4={**create_hrnet_stage(4), 'multiscale_output': True},
+)
+DEKR_HEAD = dict(
+    type='DEKRHead',
+    in_channels=120,
+    num_keypoints=17,
+    num_heatmap_filters=8,
+    num_displacement_filters_per_keypoint=5,
+    heatmap_loss=MSE,
+    displacement_loss=dict(type='SoftWeightSmoothL1Loss'),
+    decoder=dict(type='SPR', input_size=(64, 96), heatmap_size=(16, 24), sigma=(4, 2), generate_keypoint_heatmaps=True),
+)
 # name -> the input (width, height) and the parts
 NETWORKS: dict[str, dict[str, Any]] = {
     'mspn': dict(size=(48, 64), backbone=dict(type='MSPN', num_blocks=[1, 1, 1, 2], **PYRAMID), head=MSPN_HEAD),
@@ -128,6 +177,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
             feat_channel=16,
         ),
         head=dict(in_channels=16, num_stages=1, **CPM_HEAD),
+    ),
+    'dekr': dict(
+        size=(64, 96),
+        backbone=dict(type='HRNet', in_channels=3, extra=HRNET),
+        neck=dict(type='FeatureMapProcessor', concat=True),
+        head=DEKR_HEAD,
     ),
     'hrformer': dict(size=(96, 128), backbone=dict(type='HRFormer', extra=HRFORMER, norm_cfg=NORM), head=HEATMAP_HEAD),
     'pvt': dict(
@@ -182,7 +237,7 @@ def build_network(spec: dict[str, Any]) -> torch.nn.ModuleDict:
     network = torch.nn.ModuleDict(parts).eval()
     with torch.no_grad():
         for name, value in network.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point() and not name.endswith('regular_matrix'):
                 value.copy_(torch.from_numpy(create_weight(name, tuple(value.shape))))
     return network
 

@@ -105,7 +105,6 @@ def _translate_dekr(parts: Mapping[str, Any], codec: Mapping[str, Any] | None) -
     specs = dict(
         codec=dict(type='CenterDisplacement', input_size=tuple(parts['head']['decoder']['input_size'])),
         backbone=dict(type='HRNet', width=width, out_strides=(4, 8, 16, 32)),
-        neck=dict(type='ConcatMaps'),
         head=head,
     )
     return 'dekr', {'model.type': 'BottomUp', 'model.flip_test': True, **_add_prefix(specs)}

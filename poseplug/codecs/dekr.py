@@ -1,0 +1,220 @@
+"""Centers and the way from there to every keypoint (DEKR: Geng et al. 2021, arXiv:2104.02300)."""
+
+from __future__ import annotations
+
+__all__ = ['CenterDisplacement']
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from poseplug.codecs.base import Fields, MapCodec, Targets
+from poseplug.codecs.heatmap import labeled_mask
+from poseplug.core.poses import Poses
+from poseplug.core.setting_checks import check_counts, check_kernel_sizes, check_positive, check_probabilities
+from poseplug.fields.gaussians import draw_gaussians, merge_heatmaps
+from poseplug.fields.grid import Grid
+from poseplug.registry import CODECS
+
+_MIN_VALUE = 1e-3  # a Gaussian is 0 below, so that the background begins somewhere
+_MIN_DIAGONAL_PX = 22.6  # of an instance whose displacements count most: sqrt(32) cells of 4 px, as released
+
+
+@CODECS.register_module()
+@dataclass(frozen=True)
+class CenterDisplacement(MapCodec):
+    """Heatmaps of all instances' keypoints and centers, and the displacements from a center to its keypoints.
+
+    The field 'heatmap' has a channel per keypoint, and one of the centers: the means of the labeled keypoints. The
+    field 'displacement' has x and y of every keypoint relative to the cell, in cells. It is trained around the centers,
+    where the nearest square of `radius_px` is the instance's with the smallest extent, each instance with the weight of
+    1 / its diagonal in cells.
+
+    Instances are the highest local maxima of the centers. An instance scores its center's value, and a keypoint the
+    value of its heatmap where the displacement leads. A pose most of whose keypoints lie near those of one that scores
+    higher is suppressed.
+
+    Args:
+        skeleton: names of the keypoints; the estimator provides it.
+        input_size: (width, height) of the network's input in pixels.
+        stride: input pixels per cell.
+        sigma_px: standard deviation of a keypoint's Gaussian in pixels.
+        center_sigma_px: standard deviation of a center's Gaussian in pixels.
+        radius_px: half the side of the square around a center in which displacements are trained.
+        background_weight: weight of heatmap cells that no Gaussian reaches.
+        center_threshold: a center is larger than this.
+        nms_kernel_size: a center is the largest of the square of this many cells around it; odd.
+        max_instances: the highest-scoring instances kept of each image.
+        nms_threshold: two keypoints are near if they are closer than this fraction of the square root of the pose's
+            box area.
+        single_instance: decode one instance per image, for crops of a single one: that of the highest center.
+
+    Raises:
+        ConfigError: for a setting that has no meaning.
+
+    Example:
+        >>> from poseplug.skeletons.coco import COCO
+        >>> CenterDisplacement(COCO, input_size=(512, 512)).fields
+        {'heatmap': 18, 'displacement': 34}
+    """
+
+    sigma_px: float = 8.0
+    center_sigma_px: float = 16.0
+    radius_px: float = 16.0
+    background_weight: float = 0.1
+    center_threshold: float = 0.01
+    nms_kernel_size: int = 5
+    max_instances: int = 30
+    nms_threshold: float = 0.05
+    single_instance: bool = False
+
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
+    tolerance: ClassVar[float] = 0.01
+    groups_instances: ClassVar[bool] = True
+    score_meaning: ClassVar[str] = 'value of the heatmap where the displacement leads, clipped to 0..1'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kernel_sizes('CenterDisplacement', nms_kernel_size=self.nms_kernel_size)
+        check_counts('CenterDisplacement', max_instances=self.max_instances)
+        part, sizes = 'CenterDisplacement', ('sigma_px', 'center_sigma_px', 'radius_px')
+        check_positive(part, **{name: getattr(self, name) for name in sizes})
+        fractions = ('background_weight', 'center_threshold', 'nms_threshold')
+        check_probabilities(part, **{name: getattr(self, name) for name in fractions})
+
+    @property
+    def fields(self) -> dict[str, int]:
+        return {'heatmap': len(self.skeleton) + 1, 'displacement': 2 * len(self.skeleton)}
+
+    @property
+    def grid(self) -> Grid:
+        return Grid.from_stride(self.input_size, self.stride)
+
+    def encode(
+        self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
+    ) -> Targets:
+        """Encode keypoints as heatmaps and displacements.
+
+        Args:
+            keypoints: (B, N, K, 2) x, y in input pixels.
+            visible: (B, N, K) 0 for a keypoint that is not labeled.
+            valid: (B, N) bool, False for padding; all are instances by default.
+            annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates at all; all by
+                default. The heatmaps of the others have no weight.
+        """
+        labeled = labeled_mask(visible, valid) & torch.isfinite(keypoints).all(dim=-1)
+        cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0).float())
+        counts = labeled.sum(dim=-1)
+        centers = (cells * labeled[..., None]).sum(dim=-2) / counts.clamp(min=1)[..., None]
+        has_center, size = (counts > 0)[..., None], self.grid.size
+        keypoint_maps = draw_gaussians(cells, labeled, size, self.sigma_px / self.stride)
+        center_maps = draw_gaussians(centers[..., None, :], has_center, size, self.center_sigma_px / self.stride)
+        heatmap = merge_heatmaps(torch.cat([keypoint_maps, center_maps], dim=2), 'max')
+        heatmap = torch.where(heatmap < _MIN_VALUE, 0.0, heatmap)
+        displacement, weight = self._draw_displacements(cells, labeled, centers)
+        heatmap_weight = torch.where(heatmap > 0, 1.0, self.background_weight)
+        if annotated_keypoints is not None:
+            heatmap_weight = heatmap_weight * F.pad(annotated_keypoints.float(), (0, 1), value=1.0)[..., None, None]
+        targets = {'heatmap': heatmap, 'displacement': displacement}
+        return Targets((targets,), {'heatmap': heatmap_weight, 'displacement': weight})
+
+    def _draw_displacements(self, cells: Tensor, labeled: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+        """Displacements (B, 2 K, H, W) and their weights, of keypoints (B, N, K, 2) around centers (B, N, 2)."""
+        (width, height), device = self.grid.size, cells.device
+        positions = torch.stack(
+            torch.meshgrid(torch.arange(width, device=device), torch.arange(height, device=device), indexing='xy'),
+            dim=-1,
+        ).float()  # (H, W, 2)
+        if not cells.shape[1]:
+            empty = cells.new_zeros(len(cells), self.fields['displacement'], height, width)
+            return empty, empty
+        mask = labeled[..., None]
+        extent = torch.where(mask, cells, -torch.inf).amax(dim=2) - torch.where(mask, cells, torch.inf).amin(dim=2)
+        diagonals = extent.norm(dim=-1).clamp(min=_MIN_DIAGONAL_PX / self.stride)  # (B, N)
+        distances = (positions - centers[:, :, None, None]).abs().amax(dim=-1)  # (B, N, H, W)
+        inside = (distances <= self.radius_px / self.stride) & labeled.any(dim=-1)[..., None, None]
+        smallest, index = torch.where(inside, diagonals[..., None, None], torch.inf).min(dim=1)  # (B, H, W)
+        images = torch.arange(len(cells), device=device)[:, None, None]
+        vectors = cells[images, index] - positions[:, :, None]  # (B, H, W, K, 2)
+        usable = labeled[images, index] & torch.isfinite(smallest)[..., None]
+        vectors = torch.where(usable[..., None], vectors, 0.0)
+        weight = torch.where(usable, 1 / smallest[..., None], 0.0)[..., None].expand_as(vectors)
+        return vectors.flatten(3).permute(0, 3, 1, 2), weight.flatten(3).permute(0, 3, 1, 2)
+
+    def decode(self, fields: Fields) -> Poses:
+        """Decode fields (B, C, H, W) to the instances of every image, highest score first, in input pixels."""
+        heatmaps = self.check_grid_size(fields['heatmap']).float()
+        scores, indices, mask = self._select_centers(heatmaps[:, len(self.skeleton)])
+        width = heatmaps.shape[-1]
+        centers = torch.stack([indices % width, indices // width], dim=-1).float()  # (B, M, 2)
+        flat = fields['displacement'].float().flatten(2)
+        vectors = flat.gather(2, indices[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
+        cells = centers[:, :, None] + vectors.unflatten(2, (-1, 2))  # (B, M, K, 2)
+        heatmaps = heatmaps[:, : len(self.skeleton)]
+        # MMPose's positions are stretched: it gives the middle of the last cell as its border.
+        keypoint_scores = _sample_heatmaps(heatmaps, cells, align_corners=self.match == 'poseplug').clamp(0, 1)
+        if not self.single_instance:
+            mask = mask & ~self._find_repeated(cells, mask)
+        image_indices, ranks = mask.nonzero(as_tuple=True)
+        return Poses(
+            keypoints=self.grid.to_pixels(cells[image_indices, ranks]),
+            keypoint_scores=keypoint_scores[image_indices, ranks],
+            instance_scores=scores[image_indices, ranks].clamp(0, 1),
+            image_indices=image_indices,
+        )
+
+    def _select_centers(self, centers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values and indices (B, M) of the highest centers in maps (B, H, W), and which of them are instances."""
+        flat = centers.flatten(1)
+        if self.single_instance:
+            scores, indices = flat.topk(1, dim=1)
+            return scores, indices, torch.ones_like(scores, dtype=torch.bool)
+        kernel_size = self.nms_kernel_size
+        highest = F.max_pool2d(centers[:, None], kernel_size, 1, kernel_size // 2)[:, 0]
+        peaks = torch.where(centers == highest, centers, 0.0).flatten(1)
+        scores, indices = peaks.topk(min(self.max_instances, peaks.shape[1]), dim=1)
+        return scores, indices, scores > self.center_threshold
+
+    def _find_repeated(self, cells: Tensor, mask: Tensor) -> Tensor:
+        """Which poses (B, M, K, 2), highest score first, have most keypoints near those of a higher one that stays."""
+        size = (cells.amax(dim=2) - cells.amin(dim=2)).prod(dim=-1).sqrt()  # (B, M)
+        distances = (cells[:, :, None] - cells[:, None]).norm(dim=-1)  # (B, M, M, K)
+        num_near = (distances < self.nms_threshold * size[:, :, None, None]).sum(dim=-1)
+        repeats = num_near > cells.shape[2] // 2
+        repeated = torch.zeros_like(mask)
+        for rank in range(mask.shape[1] - 1):
+            stays = mask[:, rank] & ~repeated[:, rank]
+            repeated[:, rank + 1 :] |= repeats[:, rank, rank + 1 :] & stays[:, None]
+        return repeated
+
+    @cached_property
+    def flip_channels(self) -> dict[str, list[int]]:
+        flipped = self.skeleton.flip_indices.tolist()
+        displacement = [2 * k + axis for k in flipped for axis in (0, 1)]
+        return {'heatmap': [*flipped, len(flipped)], 'displacement': displacement}
+
+    def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
+        """Name the channels of heatmaps, with the center last, and of displacements, two per keypoint."""
+        displacement = [f'{name}.{axis}' for name in keypoints for axis in 'xy']
+        return {'heatmap': [*keypoints, 'center'], 'displacement': displacement}
+
+    def flip(self, fields: Fields) -> dict[str, Tensor]:
+        """Convert the fields of a flipped input to those of the input; x of the displacements is negated."""
+        flipped = super().flip(fields)
+        x, y = flipped['displacement'][:, ::2], flipped['displacement'][:, 1::2]
+        return {**flipped, 'displacement': torch.stack([-x, y], dim=2).flatten(1, 2)}
+
+
+def _sample_heatmaps(heatmaps: Tensor, cells: Tensor, align_corners: bool) -> Tensor:
+    """Values (B, M, K) of heatmaps (B, K, H, W) at positions (B, M, K, 2) in cells, between the cells around."""
+    batch, num_keypoints, height, width = heatmaps.shape
+    last = cells.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    grid = (2 * cells / last - 1).transpose(1, 2).flatten(0, 1)[:, None]  # (B K, 1, M, 2)
+    maps = heatmaps.reshape(batch * num_keypoints, 1, height, width)
+    values = F.grid_sample(maps, grid, mode='bilinear', padding_mode='border', align_corners=align_corners)
+    return values.reshape(batch, num_keypoints, cells.shape[1]).transpose(1, 2)

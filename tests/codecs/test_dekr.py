@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from poseplug.codecs.dekr import CenterDisplacement
+from poseplug.core.errors import ConfigError
+from poseplug.core.skeleton import Skeleton
+
+TWO = Skeleton('two', ('left', 'right'), flip_pairs=(('left', 'right'),))
+
+
+def encode(codec: CenterDisplacement, keypoints, visible=None):
+    tensor = torch.tensor(keypoints)[None]
+    visible = torch.full(tensor.shape[:3], 2) if visible is None else torch.tensor(visible)[None]
+    return codec.encode(tensor, visible)
+
+
+def test_the_center_is_the_mean_of_labeled_keypoints_and_displacements_lead_from_cells_to_keypoints():
+    codec = CenterDisplacement(TWO, (64, 64))
+    targets = encode(codec, [[[8.0, 16.0], [40.0, 32.0]]])
+    fields = targets.stages[0]
+    assert divmod(int(fields['heatmap'][0, 2].argmax()), 16) == (6, 6)  # (24, 24) px
+    assert_close(fields['displacement'][0, :, 6, 6], torch.tensor([-4.0, -2.0, 4.0, 2.0]))
+    assert_close(fields['displacement'][0, :, 7, 5], torch.tensor([-3.0, -3.0, 5.0, 1.0]))
+    weight = targets.stage_field_weights(0)['displacement'][0]
+    assert_close(weight[:, 6, 6], torch.full((4,), 1 / (8**2 + 4**2) ** 0.5))  # of the diagonal in cells
+    assert weight[0].nonzero().amin(0).tolist() == [2, 2]
+    assert weight[0].nonzero().amax(0).tolist() == [10, 10]
+
+
+def test_where_two_instances_meet_displacements_lead_to_the_smaller_one():
+    codec = CenterDisplacement(TWO, (64, 64))
+    small, large = [[28.0, 32.0], [36.0, 32.0]], [[4.0, 4.0], [60.0, 60.0]]
+    for pair in ([small, large], [large, small]):
+        fields = encode(codec, pair).stages[0]
+        assert_close(fields['displacement'][0, :, 8, 8], torch.tensor([-1.0, 0.0, 1.0, 0.0]))
+
+
+def test_an_unlabeled_keypoint_counts_neither_for_the_center_nor_for_displacements():
+    codec = CenterDisplacement(TWO, (64, 64))
+    targets = encode(codec, [[[32.0, 32.0], [float('nan'), 0.0]]], [[2, 0]])
+    fields, weight = targets.stages[0], targets.stage_field_weights(0)['displacement'][0]
+    assert divmod(int(fields['heatmap'][0, 2].argmax()), 16) == (8, 8)
+    assert fields['heatmap'][0, 1].max() == 0
+    assert weight[:2, 8, 8].min() > 0
+    assert weight[2:].max() == 0
+
+
+def test_two_instances_are_decoded_and_one_that_repeats_another_is_suppressed():
+    codec = CenterDisplacement(TWO, (128, 128))
+    first, second = [[20.0, 20.0], [44.0, 44.0]], [[80.0, 92.0], [96.0, 124.0]]
+    fields = encode(codec, [first, second]).stages[0]
+    poses = codec.decode(fields)
+    order = torch.as_tensor(poses.keypoints)[:, 0, 0].argsort()
+    assert_close(torch.as_tensor(poses.keypoints)[order], torch.tensor([first, second]))
+    # a lower peak ten cells beside the first center, whose displacements lead to the same keypoints
+    fields['heatmap'][0, 2, 8, 18] = 0.5
+    cells = torch.tensor(first) / 4 - torch.tensor([18.0, 8.0])
+    fields['displacement'][0, :, 8, 18] = cells.flatten()
+    assert len(codec.decode(fields)) == 2
+    assert len(CenterDisplacement(TWO, (128, 128), nms_threshold=0.0).decode(fields)) == 3
+
+
+def test_a_flipped_displacement_leads_to_the_flip_pair():
+    codec = CenterDisplacement(TWO, (64, 64))
+    fields = {'heatmap': torch.zeros(1, 3, 16, 16), 'displacement': torch.zeros(1, 4, 16, 16)}
+    fields['displacement'][0, :, 5, 2] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    flipped = codec.flip(fields)['displacement']
+    column = int(flipped[0, 1].nonzero()[0, 1])
+    assert_close(flipped[0, :, 5, column], torch.tensor([-3.0, 4.0, -1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(sigma_px=0.0), 'sigma_px is a positive number'),
+        (dict(radius_px=-1.0), 'radius_px is a positive number'),
+        (dict(background_weight=2.0), 'background_weight is a number from 0 to 1'),
+        (dict(nms_kernel_size=4), 'nms_kernel_size'),
+    ],
+)
+def test_a_setting_out_of_range_is_an_error(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        CenterDisplacement(TWO, (64, 64), **settings)
