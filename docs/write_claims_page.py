@@ -65,7 +65,7 @@ def render_claims_page(claims: list[ClaimRow]) -> str:
         '',
         f'Of class a, {num_analyses} rows name an analysis (`poseplug analyze ...`): the experiment runs on any',
         'fitting config, and the tests run it at a tiny size. Its outcome at the size of the paper was not measured,',
-        'unless [the results](results.md) have it.',
+        'unless [the results](results.md) or [the analyses](analyses.md) have it.',
         '',
         '| class | meaning | claims |',
         '|---|---|---|',

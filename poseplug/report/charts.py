@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _DASH_PATTERNS: Sequence[tuple[float, Sequence[float]]] = ((0, ()), (0, (4, 2)), (0, (1, 1.5)))
 _CHART_HEIGHT_PX = 300
 _BAR_CHART_FRAME_PX, _BAR_ROW_HEIGHT_PX = 52, 26
-_LEGEND_ROW_HEIGHT_PX, _LEGEND_COLUMNS = 18, 3
+_LEGEND_ROW_HEIGHT_PX = 18
+_LEGEND_COLUMNS = ((20, 3), (32, 2))  # characters of the longest name, and as many columns as fit
 _MAX_MARKED_POINTS = 20  # lines with more points are drawn without dots
 _NON_METRIC_KEYS = ('step', 'lr', 'samples_per_second', 'data_wait_fraction', 'memory_mib')  # neither loss nor metric
 
@@ -255,7 +256,9 @@ def _draw_line_chart(chart: Chart) -> tuple[Figure, list[str]]:
     """Draw a chart; returns it and the names of the lines that have points."""
     lines = [_drop_undrawable_points(series, chart.log_scale) for series in chart.series]
     lines = [series for series in lines if series.x]
-    num_legend_rows = -(-len(lines) // _LEGEND_COLUMNS) if len(lines) > 1 else 0
+    longest = max((len(series.name) for series in lines), default=0)
+    num_columns = next((count for length, count in _LEGEND_COLUMNS if longest <= length), 1)
+    num_legend_rows = -(-len(lines) // num_columns) if len(lines) > 1 else 0
     figure, axes = build_chart_figure(chart.title, _CHART_HEIGHT_PX + num_legend_rows * _LEGEND_ROW_HEIGHT_PX)
     for index, series in enumerate(lines):
         (line,) = axes.plot(series.x, series.y, color=SERIES_COLORS[index % len(SERIES_COLORS)])
@@ -267,7 +270,7 @@ def _draw_line_chart(chart: Chart) -> tuple[Figure, list[str]]:
     if not lines:
         axes.text(0.5, 0.5, 'no data', transform=axes.transAxes, ha='center')
     if num_legend_rows:
-        figure.legend(handles=axes.get_lines(), loc='outside lower center', ncols=_LEGEND_COLUMNS)
+        figure.legend(handles=axes.get_lines(), loc='outside lower center', ncols=num_columns)
     return figure, [series.name for series in lines]
 
 
