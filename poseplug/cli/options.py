@@ -132,7 +132,7 @@ def add_run_options(parser: argparse.ArgumentParser, training: bool = True) -> a
 
     Args:
         parser: of the command.
-        training: whether `--epochs` and `--lr` are added, too.
+        training: whether `--epochs`, `--lr` and `--precision` are added, too.
 
     Returns:
         The same parser.
@@ -143,6 +143,11 @@ def add_run_options(parser: argparse.ArgumentParser, training: bool = True) -> a
             '--epochs', type=parse_positive_int, metavar='N', help='length of the run; schedules and averages follow it'
         )
         group.add_argument('--lr', type=parse_positive_float, metavar='RATE', help='learning rate of the optimizer')
+        group.add_argument(
+            '--precision',
+            choices=('fp32', 'bf16', 'auto'),
+            help='in which the network computes; auto measures both in the first step and chooses the faster one',
+        )
     group.add_argument('--batch-size', type=parse_positive_int, metavar='N', help='samples of a batch')
     group.add_argument('--workers', type=parse_count, metavar='N', help='processes that load samples; 0 for none')
     group.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')

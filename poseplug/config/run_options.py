@@ -27,6 +27,7 @@ def change_run_options(
     batch_size: int | None = None,
     lr: float | None = None,
     num_workers: int | None = None,
+    precision: str | None = None,
 ) -> Any:
     """Change the common settings of a training.
 
@@ -36,6 +37,7 @@ def change_run_options(
         batch_size: number of training samples of a batch.
         lr: the learning rate of the optimizer; `auto_scale_lr` is switched off, since the rate is meant as given.
         num_workers: number of processes that load samples, of every loader.
+        precision: in which the network computes: 'fp32', 'bf16' or 'auto'.
 
     Returns:
         The config.
@@ -55,6 +57,8 @@ def change_run_options(
         set_loader_options(cfg, ('train_dataloader',), batch_size=batch_size)
     if num_workers is not None:
         set_loader_options(cfg, _LOADERS, num_workers=num_workers)
+    if precision is not None:
+        cfg['precision'] = precision
     if lr is not None:
         if not lr > 0:
             raise ConfigError(f'the learning rate is above 0; got {lr}')

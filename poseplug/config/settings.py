@@ -126,7 +126,17 @@ CONFIG_SLOTS: Mapping[str, Slot] = {
     'test_evaluator': Slot('metric', ('skeleton',)),
     **TRAINING_SLOTS,
 }
-PLAIN_SETTINGS = ('skeleton', 'seed', 'init', 'freeze', 'compile', 'overfit_steps', 'custom_imports', 'visualizer')
+PLAIN_SETTINGS = (
+    'skeleton',
+    'seed',
+    'init',
+    'freeze',
+    'compile',
+    'precision',
+    'overfit_steps',
+    'custom_imports',
+    'visualizer',
+)
 CONFIG_SETTINGS = (*CONFIG_SLOTS, *PLAIN_SETTINGS)
 
 

@@ -1,11 +1,13 @@
-"""The processors that this process may use."""
+"""The processors that this process may use, and what they can do."""
 
 from __future__ import annotations
 
-__all__ = ['count_allowed_processors']
+__all__ = ['count_allowed_processors', 'has_bfloat16_instructions']
 
 import os
 from pathlib import Path
+
+_BFLOAT16_FLAGS = {'avx512_bf16', 'amx_bf16', 'avx_ne_convert', 'bf16'}  # the last one of ARM
 
 
 def count_allowed_processors() -> float:
@@ -19,3 +21,12 @@ def count_allowed_processors() -> float:
         return min(count, int(quota) / int(period)) if quota != 'max' else count
     except (OSError, ValueError):
         return count
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether the CPU computes with bfloat16 by instructions of its own."""
+    try:
+        text = Path('/proc/cpuinfo').read_text()
+    except OSError:
+        return False
+    return bool(_BFLOAT16_FLAGS & set(text.split()))

@@ -228,6 +228,7 @@ def _run_training(
         map_keypoints=map_keypoints,
         freeze=() if isinstance(freeze, Mapping) else freeze or (),
         compile=cfg.get('compile'),
+        precision=cfg.get('precision'),
         distributed_cfg=require_setting(cfg, 'train_cfg').get('distributed'),
     )
     runner = Runner(

@@ -194,6 +194,7 @@ class TrainLoop(BaseLoop):
             batches: the accumulated batches of the step. Hooks receive the last one as `data_batch`.
         """
         runner, self.step_batches = self.runner, batches
+        runner.strategy.choose_precision(batches[0])
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])
         outputs = train_step(runner.strategy, batches)
         runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=batches[-1], outputs=outputs)

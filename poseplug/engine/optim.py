@@ -7,6 +7,7 @@ __all__ = [
     'RuleOptimWrapperConstructor',
     'check_default_paramwise_cfg',
     'check_wrapper_device',
+    'check_wrapper_precision',
 ]
 
 import re
@@ -34,6 +35,7 @@ _DEFAULT_PARAMWISE_SETTINGS = (
     'custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult',
     'dcn_offset_lr_mult', 'bypass_duplicate',
 )  # fmt: skip
+_AUTOCAST_WRAPPERS = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 _AUTOCAST_DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -246,6 +248,24 @@ def check_wrapper_device(settings: Any) -> None:
     if wrapper_type == 'AmpOptimWrapper' and not torch.accelerator.is_available():
         raise ConfigError(
             "optim_wrapper: AmpOptimWrapper needs a GPU; on the CPU set type='AutocastOptimWrapper', dtype='bfloat16'"
+        )
+
+
+def check_wrapper_precision(settings: Any, precision: str | None) -> None:
+    """Raise if both the optimizer wrapper and the setting `precision` say in which format the network computes.
+
+    Args:
+        settings: of the optimizer wrapper.
+        precision: the setting.
+
+    Raises:
+        ConfigError: both do.
+    """
+    wrapper_type = settings.get('type') if isinstance(settings, Mapping) else None
+    if precision is not None and wrapper_type in _AUTOCAST_WRAPPERS:
+        raise ConfigError(
+            f'precision={precision!r} and optim_wrapper.type={wrapper_type!r} both choose the precision; leave one of '
+            f'them out'
         )
 
 

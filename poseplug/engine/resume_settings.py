@@ -24,6 +24,7 @@ TRAJECTORY_KEYS = (
     'custom_hooks',
     'freeze',
     'seed',
+    'precision',
 )
 # Settings below these keys that change no training step; those of prediction, speed, and where the files are.
 _FREE_SETTINGS = re.compile(

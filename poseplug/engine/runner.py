@@ -21,13 +21,14 @@ from poseplug.core.version import __version__
 from poseplug.engine import distributed, schedules
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import CompileSpec
-from poseplug.engine.optim import check_default_paramwise_cfg, check_wrapper_device
+from poseplug.engine.optim import check_default_paramwise_cfg, check_wrapper_device, check_wrapper_precision
 from poseplug.engine.resume_settings import SettingChange, check_resume_settings
 from poseplug.engine.resume_state import fast_forward_schedules, restore_changed_optimizer
 from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.schedule_lengths import resolve_schedule_lengths
 from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, parse_distributed_cfg
+from poseplug.engine.training_precision import TrainingPrecision
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
 from poseplug.files.model_record import describe_model
@@ -48,6 +49,7 @@ class Runner(mmengine.runner.Runner):
         compile: whether and how the network is compiled (`poseplug.engine.compiling.compile_network`).
         map_keypoints: whether channels of `init` are taken by the names of their keypoints.
         resume_with: keys of settings that count anew from the resumed checkpoint on.
+        precision: in which the network computes (`poseplug.engine.training_precision.TrainingPrecision`).
         distributed_cfg: how several processes train one model (`poseplug.engine.strategy.parse_distributed_cfg`).
         settings: those of mmengine's runner; `resume=True` continues the run in `work_dir`.
 
@@ -71,6 +73,7 @@ class Runner(mmengine.runner.Runner):
         init: str | Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         compile: CompileSpec = None,
+        precision: str | None = None,
         distributed_cfg: Mapping[str, Any] | str | None = None,
         resume_with: Sequence[str] = (),
         map_keypoints: bool = False,
@@ -78,6 +81,7 @@ class Runner(mmengine.runner.Runner):
     ):
         self._distributed_cfg = parse_distributed_cfg(distributed_cfg)
         self._init, self._compile, self._freeze = init, compile, freeze
+        self._precision = precision
         self._resume_with, self._map_keypoints = tuple(resume_with), map_keypoints
         self.frozen_norms: list[str] = []  # batch norms that keep their statistics
         super().__init__(*args, **settings)
@@ -140,6 +144,7 @@ class Runner(mmengine.runner.Runner):
             self.frozen_norms = freezing.freeze_parameters(model, self._freeze)
         estimator: Any = model
         self.strategy = build_strategy(estimator, self._distributed_cfg, self._compile)
+        self.strategy.precision = TrainingPrecision(self._precision, estimator.device.type)
         self.strategy.prepare_model()
         return model
 
@@ -156,6 +161,7 @@ class Runner(mmengine.runner.Runner):
         try:
             check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
             check_wrapper_device(self.optim_wrapper)
+            check_wrapper_precision(self.optim_wrapper, self._precision)
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:
@@ -282,6 +288,8 @@ class Runner(mmengine.runner.Runner):
             self.optim_wrapper.load_state_dict(optimizer)
             for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
                 scheduler.load_state_dict(state)
+        if not any(change.key == 'precision' for change in changes):
+            self.strategy.precision.restore_choice(content['meta'].get('precision'))
         self.train_loop.resume_from(step, content['meta'].get('evaluated_step', step))
         self._restore_random_states(content['random_state'])
 
@@ -308,6 +316,7 @@ class Runner(mmengine.runner.Runner):
                 'skeleton': describe_skeleton(self.bare_model.skeleton),
                 'model': describe_model(self.bare_model),
                 'run_counts': self._count_run(),
+                'precision': self.strategy.precision.describe_choice(),
             },
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),

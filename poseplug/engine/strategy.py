@@ -38,6 +38,7 @@ from poseplug.engine.sharding import (
     to_local_tensor,
 )
 from poseplug.engine.sync_batch_norm import convert_to_sync_batch_norm
+from poseplug.engine.training_precision import TrainingPrecision, measure_gradients
 from poseplug.models.estimators.base import Estimator
 
 _LOGGER = logging.getLogger('poseplug')
@@ -55,6 +56,7 @@ class SingleProcessStrategy:
     Attributes:
         drops_invalid_steps: whether steps with a loss or a gradient that is not finite leave the weights as they are.
         step_dropped: whether the last step was such a step.
+        precision: in which the network computes in training.
     """
 
     def __init__(self, model: Estimator, compile_spec: CompileSpec = None):
@@ -63,6 +65,7 @@ class SingleProcessStrategy:
         self.optim_wrapper: OptimWrapper | None = None
         self._are_losses_finite: list[Tensor] = []  # one of each batch of the step
         self._runs_uncompiled = False
+        self.precision = TrainingPrecision()
 
     # --- preparation --------------------------------------------------------------------------------------------------
 
@@ -103,9 +106,18 @@ class SingleProcessStrategy:
         assert self.optim_wrapper is not None
         # The context is that of mixed precision. In DDP it also prevents that gradients are averaged before the last
         # batch of the step.
-        with self.optim_wrapper.optim_context(self._loss_module()):
+        with self.optim_wrapper.optim_context(self._loss_module()), self.precision.create_context():
             losses: dict[str, Tensor] = self._call_compiled(self._compute_losses, batch)
         return losses
+
+    def choose_precision(self, batch: Batch) -> None:
+        """Measure the precisions that the setting leaves open, and choose one. Weights and random numbers stay.
+
+        Args:
+            batch: of the first step.
+        """
+        if self.precision.is_open:
+            self.precision.choose(lambda: measure_gradients(self.model, lambda: self.losses(batch)))
 
     def _loss_module(self) -> nn.Module:
         """The module whose gradients are averaged over the processes."""

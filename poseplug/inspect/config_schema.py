@@ -31,6 +31,10 @@ _PLAIN_SCHEMAS: Mapping[str, _JsonSchema] = {
     'init': {'description': 'initial weights: a file, or files by part', 'type': ['string', 'object', 'null']},
     'freeze': {'description': 'patterns of parameters', 'type': ['array', 'object', 'string', 'null']},
     'compile': {'description': 'whether or how the network is compiled', 'type': ['boolean', 'object', 'null']},
+    'precision': {
+        'description': 'in which the network computes in training; auto measures',
+        'enum': ['fp32', 'bf16', 'auto', None],
+    },
     'overfit_steps': {'description': 'length of a run with --overfit', 'type': 'integer'},
     'visualizer': {'description': 'where the curve goes, with vis_backends', 'type': ['object', 'null']},
 }

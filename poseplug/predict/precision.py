@@ -6,14 +6,12 @@ __all__ = [
     'COMPUTE_DTYPES',
     'Precision',
     'PrecisionChoice',
-    'has_bfloat16_instructions',
     'measure_differences',
     'set_num_threads',
 ]
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +19,7 @@ import torch
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.processors import count_allowed_processors
+from poseplug.core.processors import count_allowed_processors, has_bfloat16_instructions
 from poseplug.core.sample import Batch
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
@@ -30,7 +28,6 @@ _MAX_MEDIAN_PX = 0.1
 _MAX_WORST_PX = 1.0
 _MIN_CHECKED_INPUTS = 8
 _MIN_SCORE = 0.05  # below, keypoints are not drawn either, and mean nothing
-_CPU_FLAGS = {'avx512_bf16', 'amx_bf16', 'avx_ne_convert', 'bf16'}  # the last one of ARM
 
 
 class PrecisionChoice:
@@ -129,15 +126,6 @@ def measure_differences(expected: Poses, other: Poses) -> np.ndarray:
     offsets = np.asarray(expected.keypoints, float) - np.asarray(other.keypoints, float)
     distances: np.ndarray = np.linalg.norm(offsets, axis=-1)[scores >= _MIN_SCORE]
     return distances
-
-
-def has_bfloat16_instructions() -> bool:
-    """Whether the CPU computes with bfloat16 by instructions of its own."""
-    try:
-        text = Path('/proc/cpuinfo').read_text()
-    except OSError:
-        return False
-    return bool(_CPU_FLAGS & set(text.split()))
 
 
 def set_num_threads(count: int | None = None) -> int:

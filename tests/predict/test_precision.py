@@ -11,7 +11,7 @@ from poseplug.core import processors
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.predict import precision
-from poseplug.predict.precision import PrecisionChoice, has_bfloat16_instructions, measure_differences, set_num_threads
+from poseplug.predict.precision import PrecisionChoice, measure_differences, set_num_threads
 
 
 @pytest.fixture
@@ -78,17 +78,6 @@ def test_differences_are_those_of_keypoints_that_score_enough():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ConfigError, match="one of auto, fp32, bf16, fp16; got 'int8'"):
         PrecisionChoice(None, 'int8')
-
-
-def test_instructions_are_read_from_the_flags_of_the_cpu(monkeypatch, tmp_path):
-    class Flags(type(tmp_path)):
-        def read_text(self):
-            return 'flags : fpu avx512_bf16 amx_tile'
-
-    monkeypatch.setattr(precision, 'Path', Flags)
-    assert has_bfloat16_instructions()
-    monkeypatch.setattr(Flags, 'read_text', lambda self: 'flags : fpu avx2 avx512f')
-    assert not has_bfloat16_instructions()
 
 
 def test_threads_are_those_that_are_asked_for_or_the_processors_that_are_allowed(monkeypatch):

@@ -2,7 +2,8 @@
 
 poseplug train CONFIG [--work-dir DIR] [--resume | --auto-resume | --init WEIGHTS] [--map-keypoints]
     [--resume-with KEY ...] [--overfit N]
-    [--epochs N] [--batch-size N] [--lr RATE] [--workers N] [--device NAME]
+    [--epochs N] [--batch-size N] [--lr RATE] [--precision fp32|bf16|auto]
+    [--workers N] [--device NAME]
 On several GPUs or machines: under torchrun (docs/howto/distributed_training.md).
 """
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options, training=True)
     resume: bool | Literal['auto'] = 'auto' if args.auto_resume else args.resume
     result = launch.train(
-        change_run_options(cfg, args.epochs, args.batch_size, args.lr, args.workers),
+        change_run_options(cfg, args.epochs, args.batch_size, args.lr, args.workers, args.precision),
         args.work_dir,
         resume,
         args.init,
