@@ -138,7 +138,7 @@ def _build_histograms(
         title='Magnitudes of gradients',
         x_label='log10 of the magnitude',
         row_names=[f'step {step}' for step in steps],
-        column_names=[f'stage {stages[layer]}: {layer}' for layer in chosen],
+        column_names=[f'stage {stages[layer]}: {layer.removesuffix(".weight")}' for layer in chosen],
         panels=panels,
     )
 
