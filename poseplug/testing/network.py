@@ -48,10 +48,13 @@ class NetworkContract(Contract):
         batch_outputs = self.run(part, self.random_input())
         image_outputs = self.run(part, _get_first_image(self.random_input()))
         for batch_output, image_output in zip(batch_outputs, image_outputs, strict=True):
-            assert_close(batch_output[:1], image_output, rtol=1e-3, atol=1e-5)
+            atol = 1e-5 * max(1.0, float(image_output.detach().abs().max()))
+            assert_close(batch_output[:1], image_output, rtol=1e-3, atol=atol)
 
     def test_gradient_reaches_every_parameter(self) -> None:
         part = self.build_seeded().train()
+        if not any(p.requires_grad for p in part.parameters()):
+            return
         torch.stack([out.square().sum() for out in self.run(part, self.random_input())]).sum().backward()
         trained = {name: p for name, p in part.named_parameters() if p.requires_grad}
         unreached = [name for name, p in trained.items() if p.grad is None or not p.grad.any()]

@@ -36,6 +36,7 @@ from poseplug.zoo.mmpose_layouts import (
     RenameRules,
     detect_layout,
 )
+from poseplug.zoo.mmpose_values import convert_flow_weight, fold_conv_biases
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
@@ -310,7 +311,7 @@ def convert_state_dict(
         CheckpointError: a name is unknown or two become one, or a tensor is missing or has another shape.
     """
     # Weights that were saved inside of (Distributed)DataParallel have names that start with 'module.'.
-    state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    state_dict = fold_conv_biases({name.removeprefix('module.'): value for name, value in state_dict.items()})
     layout = detect_layout(state_dict, source)
     model_state, report = model.state_dict(), ConversionReport(layout.name)
     state: dict[str, Tensor] = {}
@@ -336,11 +337,17 @@ def _rename_weight(
     name: str, value: Tensor, rules: RenameRules, model_state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], str]:
     """Convert one weight: tensors by the model's names (unchanged without a rule), or none and the reason."""
-    for pattern, reason in IGNORED_NAMES:
-        if re.fullmatch(pattern, name):
-            return {}, reason
-    replaced = (re.sub(pattern, replacement, name) for pattern, replacement in rules if re.fullmatch(pattern, name))
-    target = next(replaced, name)
+    flow_weight = convert_flow_weight(name, value, model_state)
+    if flow_weight:
+        return flow_weight, 'the coordinate that is not masked'
+    targets = [re.sub(pattern, replacement, name) for pattern, replacement in rules if re.fullmatch(pattern, name)]
+    # Networks with the same name for different tensors are told apart by the names of the model.
+    target = next((target for target in targets if target in model_state), None)
+    if target is None:
+        for pattern, reason in IGNORED_NAMES:
+            if re.fullmatch(pattern, name):
+                return {}, reason
+        target = targets[0] if targets else name
     is_heatmap = target.startswith('head.predict.heatmap.')
     if is_heatmap and target.replace('heatmap', 'offset') in model_state:
         return _split_udp_channels(target, value), 'channels of class, x and y by keypoint'

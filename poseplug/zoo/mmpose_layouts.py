@@ -12,6 +12,7 @@ from typing import Any
 
 from poseplug.core.errors import CheckpointError
 from poseplug.zoo.bottom_up_names import DEKR_IGNORED_NAMES, DEKR_RULES
+from poseplug.zoo.mmpose_conv_rules import CONV_BACKBONE_RULES, REGRESSION_HEAD_RULES
 from poseplug.zoo.multi_stage_names import CORNER_HOURGLASS_RULES, MMPOSE_CPM_RULES, MSPN_RULES
 from poseplug.zoo.pyramid_names import RTMW_RULES, YOLOX_POSE_RULES
 from poseplug.zoo.transformer_names import (
@@ -27,6 +28,8 @@ RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replaceme
 _HEATMAP_HEAD_RULES: RenameRules = (
     (r'(?:keypoint_)?head\.deconv_layers\.(.+)', r'head.deconvs.\1'),
     (r'(?:keypoint_)?head\.final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+    # A convolution, its norm and its activation each have a number.
+    *((rf'head\.conv_layers\.{3 * i + j}\.(.+)', rf'head.hidden.{i}.{j}.\1') for i in range(4) for j in range(2)),
 )
 _SIMCC_HEAD_RULES: RenameRules = (
     (r'head\.(?:deconv_head\.)?deconv_layers\.(.+)', r'head.deconvs.\1'),
@@ -36,7 +39,7 @@ _SIMCC_HEAD_RULES: RenameRules = (
     (r'head\.gau\.res_scale\.scale', r'head.attention.shortcut'),
     (r'head\.gau\.(.+)', r'head.attention.\1'),
 )
-_BACKBONE_RULES: RenameRules = ((r'(backbone\..+)', r'\1'),)
+_BACKBONE_RULES: RenameRules = (*CONV_BACKBONE_RULES, (r'(backbone\..+)', r'\1'))
 _RTMO_RULES: RenameRules = (
     (r'neck\.input_proj\.(.+)', r'neck.inputs.\1'),
     (r'neck\.encoder\.0\.layers\.0\.self_attn\.attn\.(.+)', r'neck.encoder.attention.\1'),
@@ -140,7 +143,12 @@ CHECKPOINT_LAYOUTS = (
     CheckpointLayout(
         "MMPose's ResNet, HRNet or CSPNeXt",
         r'^backbone\.(conv1|stem\.0\.conv)\.weight$',
-        (*_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+        (*_BACKBONE_RULES, *_HEATMAP_HEAD_RULES, *REGRESSION_HEAD_RULES),
+    ),
+    CheckpointLayout(
+        "MMPose's MobileNet, ShuffleNet, Lite-HRNet, ViPNAS or VGG",
+        r'^backbone\.(conv1\.conv|stem\.conv1\.conv|features\.0\.conv)\.weight$',
+        (*_BACKBONE_RULES, *_HEATMAP_HEAD_RULES, *REGRESSION_HEAD_RULES),
     ),
     CheckpointLayout(
         'the official HRNet or SimpleBaseline',
@@ -163,6 +171,12 @@ IGNORED_NAMES: RenameRules = (
     (r'neck\.sincos_pos_enc\.dim_t|head\.dcc\.(spe\.dim_t|[xy]_bins)', 'computed from the settings'),
     *DEKR_IGNORED_NAMES,
     *TRANSFORMER_IGNORED_NAMES,
+    (r'backbone\.layer\d\.\d+\.attention\.conv_mask\.bias', 'a softmax does not depend on it'),
+    (r'(backbone\.features\.\d+\.conv|head\.conv_layers\.\d+)\.bias', 'subtracted from the mean of the norm behind it'),
+    (r'head\.simplebaseline_head\.final_layer\.bias', 'a softmax does not depend on it'),
+    (r'head\.linspace_[xy]', 'computed from the settings'),
+    (r'head\.loss_module\.flow_model\.(loc|cov|mask)', 'constants of a normal distribution and its masks'),
+    (r'head\.loss_module\.flow_model\.[st]\..+', 'only a model with RLELoss has a flow'),
     (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,27 @@ def create_heatmaps() -> np.ndarray:
     squares = (np.arange(GRID_SIZE[0]) - x) ** 2 + (np.arange(GRID_SIZE[1])[:, None] - y) ** 2
     heights = rng.uniform(0.3, 1, (NUM_INSTANCES, NUM_KEYPOINTS, 1, 1))
     return (heights * np.exp(-squares / 8) + 0.01 * rng.random(squares.shape)).astype(np.float32)
+
+
+def create_named_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A weight (*shape) that follows from its name; activations keep their size, and norms are not as initialized."""
+    values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
+    if name.endswith('running_var'):
+        return 1 + 0.2 * np.abs(values)
+    if len(shape) >= 2:
+        return values * np.float32(0.7 * math.sqrt(2 / max(1, math.prod(shape[1:]))))
+    is_scale = name.endswith('weight')
+    return 1 + 0.1 * values if is_scale else 0.1 * values
+
+
+def create_network_input(width: int, height: int) -> np.ndarray:
+    """(1, 3, height, width) normally distributed values, as normalized pixels are."""
+    return np.random.default_rng(4).standard_normal((1, 3, height, width), np.float32)
+
+
+def create_errors() -> np.ndarray:
+    """(64, 2) errors of keypoints, in standard deviations."""
+    return np.random.default_rng(5).standard_normal((64, 2), np.float32)
 
 
 def create_simcc_vectors() -> tuple[np.ndarray, np.ndarray]:

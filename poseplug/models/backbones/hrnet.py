@@ -24,6 +24,7 @@ from poseplug.registry import MODELS
 
 _STRIDES = (4, 8, 16, 32)
 _STEM_CHANNELS = 64
+_UPSAMPLE_MODES = ('nearest', 'bilinear')
 
 
 @MODELS.register_module()
@@ -35,12 +36,15 @@ class HRNet(nn.Module):
         out_strides: Strides of the returned feature maps, finest first. The last module computes these alone.
         num_modules: Number of modules in the stages of two, three and four branches.
         num_blocks: Number of residual blocks of a branch in every module.
+        upsample_mode: How a coarser branch is enlarged before it is added to a finer one, 'nearest' or 'bilinear' (in
+            the networks of faces and hands that HRNetV2's authors and MMPose published).
         norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `num_modules` has not three positive values, or `out_strides` a stride that there is not.
+        ConfigError: `num_modules` has not three positive values, `out_strides` a stride that there is not, or the mode
+            is unknown.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class HRNet(nn.Module):
         out_strides: Sequence[int] = (4,),
         num_modules: Sequence[int] = (1, 4, 3),
         num_blocks: int = 4,
+        upsample_mode: str = 'nearest',
         norm_cfg: LayerConfig | None = None,
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
@@ -59,6 +64,8 @@ class HRNet(nn.Module):
             raise ConfigError(
                 f'HRNet: num_modules is the number of modules of each of three stages, at least one; got {num_modules}'
             )
+        if upsample_mode not in _UPSAMPLE_MODES:
+            raise ConfigError(f'HRNet has an upsample_mode of {", ".join(_UPSAMPLE_MODES)}; got {upsample_mode!r}')
         self.strides = check_strides('HRNet', out_strides, _STRIDES)
         self.out_channels = tuple(s // _STRIDES[0] * width for s in self.strides)
         self.conv1 = layers.build_conv(3, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
@@ -75,7 +82,7 @@ class HRNet(nn.Module):
             out_branches = [list(range(stage))] * count
             if stage == 4:
                 out_branches[-1] = last_branches
-            modules = (HRModule(channels, num_blocks, branches, layers) for branches in out_branches)
+            modules = (HRModule(channels, num_blocks, branches, layers, upsample_mode) for branches in out_branches)
             self.add_module(f'transition{stage - 1}', HRTransition(in_channels, channels, layers))
             self.add_module(f'stage{stage}', nn.Sequential(*modules))
             in_channels = channels
@@ -134,6 +141,7 @@ class HRModule(nn.Module):
         num_blocks: Number of residual blocks per branch.
         out_branches: Indices of the branches that are computed.
         layers: What builds the layers.
+        upsample_mode: 'nearest' or 'bilinear'.
     """
 
     def __init__(
@@ -142,8 +150,10 @@ class HRModule(nn.Module):
         num_blocks: int,
         out_branches: Sequence[int],
         layers: LayerBuilder = DEFAULT_LAYERS,
+        upsample_mode: str = 'nearest',
     ):
         super().__init__()
+        self.upsample_mode = upsample_mode
         self.relu = layers.build_activation()
         self.branches = nn.ModuleList(residual_blocks(BasicBlock, c, c, num_blocks, layers=layers) for c in channels)
         self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i, layers) for i in out_branches})
@@ -166,7 +176,7 @@ class HRModule(nn.Module):
             addend = layer(features[int(source)])
             # A coarser branch is enlarged; a finer one was halved by its layers.
             if int(source) > branch:
-                addend = F.interpolate(addend, size=total.shape[-2:], mode='nearest')
+                addend = F.interpolate(addend, size=total.shape[-2:], mode=self.upsample_mode)
             total = total + addend
         return self.relu(total)
 

@@ -31,6 +31,7 @@ class DeconvHead(Head):
         fields: Names and channels of the fields; provided by the codec.
         stride: Input pixels per cell of the fields; provided by the codec.
         deconv_out_channels: Channels of the deconvolutions, one number for all or one each.
+        deconv_groups: Groups of the deconvolutions, one number for all or one each (16 in ViPNAS).
         norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
 
@@ -48,6 +49,7 @@ class DeconvHead(Head):
         fields: dict[str, int],
         stride: int = 4,
         deconv_out_channels: int | Sequence[int] = 256,
+        deconv_groups: int | Sequence[int] = 1,
         norm_cfg: LayerConfig | None = None,
         act_cfg: LayerConfig | None = None,
     ):
@@ -61,7 +63,8 @@ class DeconvHead(Head):
                 f'DeconvHead needs {count} deconvolutions from the stride of the last feature map, {strides[-1]:g}, to '
                 f'that of the codec, {stride:g}, but model.head.deconv_out_channels has {len(widths)}: {widths}'
             )
-        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg))
+        groups = check_deconv_groups('DeconvHead', (in_channels[-1], *widths), deconv_groups)
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg), groups)
         self.predict = FieldConvs(channels, fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -100,8 +103,40 @@ def expand_widths(widths: int | Sequence[int], count: int) -> tuple[int, ...]:
     return (widths,) * count if isinstance(widths, int) else tuple(widths)
 
 
+def check_deconv_groups(part: str, channels: Sequence[int], groups: int | Sequence[int]) -> tuple[int, ...]:
+    """Check the groups of deconvolutions.
+
+    Args:
+        part: Name of the head, for the message.
+        channels: Channels of the input and of every deconvolution.
+        groups: Groups of the deconvolutions, one number for all or one each.
+
+    Returns:
+        The groups of every deconvolution.
+
+    Raises:
+        MismatchError: There is another number of groups than of deconvolutions, or groups do not divide the channels
+            before and behind.
+    """
+    counts = expand_widths(groups, len(channels) - 1)
+    if len(counts) != len(channels) - 1:
+        raise MismatchError(
+            f'{part} has {len(channels) - 1} deconvolutions, but model.head.deconv_groups has {len(counts)}: {counts}'
+        )
+    for count, before, behind in zip(counts, channels, channels[1:], strict=False):
+        if count < 1 or before % count or behind % count:
+            raise MismatchError(
+                f'{part}: {count} groups of a deconvolution do not divide its {before} and {behind} channels; set '
+                f'model.head.deconv_groups to a common divisor'
+            )
+    return counts
+
+
 def build_deconv_layers(
-    in_channels: int, widths: Sequence[int], builder: LayerBuilder = DEFAULT_LAYERS
+    in_channels: int,
+    widths: Sequence[int],
+    builder: LayerBuilder = DEFAULT_LAYERS,
+    groups: Sequence[int] | None = None,
 ) -> tuple[nn.Sequential, int]:
     """Build deconvolutions that double the size each: 4x4 without bias, batch norm, ReLU.
 
@@ -109,13 +144,14 @@ def build_deconv_layers(
         in_channels: Channels of the input.
         widths: Channels of every deconvolution.
         builder: What builds norms and activations.
+        groups: Groups of every deconvolution; 1 by default.
 
     Returns:
         The layers in a row, and the channels of the last one (of the input if there is none).
     """
     layers: list[nn.Module] = []
-    for out_channels in widths:
-        deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+    for out_channels, count in zip(widths, groups or (1,) * len(widths), strict=True):
+        deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, groups=count, bias=False)
         # As in SimpleBaseline's release.
         nn.init.normal_(deconv.weight, 0.0, 0.001)
         layers += [deconv, builder.build_norm(out_channels), builder.build_activation()]

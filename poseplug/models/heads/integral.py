@@ -70,7 +70,8 @@ class IntegralHead(Head):
         num_keypoints = _count_integral_keypoints(shapes)
         widths = [deconv_out_channels] * count_deconv_layers('IntegralHead', strides, self.stride)
         self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg))
-        self.maps = nn.Conv2d(channels, num_keypoints, 1, bias=False)  # a bias would not change the softmax
+        # A bias would not change the softmax, but the sum by which MMPose's `debias` corrects.
+        self.maps = nn.Conv2d(channels, num_keypoints, 1, bias=debias)
         init_convolutions(self.maps, 0.001)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -84,7 +85,8 @@ class IntegralHead(Head):
 
     def list_field_axes(self) -> list[FieldAxis]:
         """List the axis of the map per keypoint, from which all fields follow."""
-        return [FieldAxis('maps.weight', 0, (next(iter(self.shapes)),))]
+        field = next(iter(self.shapes))
+        return [FieldAxis(f'maps.{name}', 0, (field,)) for name, _ in self.maps.named_parameters()]
 
 
 def _count_integral_keypoints(shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import Size
 from poseplug.models.heads.base import FieldAxis, Head
-from poseplug.models.heads.deconv import build_deconv_layers, expand_widths
+from poseplug.models.heads.deconv import build_deconv_layers, check_deconv_groups, expand_widths
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.registry import MODELS
@@ -32,6 +32,7 @@ class SimCCHead(Head):
         input_size: (width, height) of the input in px; provided by the codec.
         deconv_out_channels: Channels of the deconvolutions: one number for as many as lead to `feature_stride` or a
             finer one (none if the feature map is that fine), or one each, whatever stride they lead to.
+        deconv_groups: Groups of the deconvolutions, one number for all or one each.
         feature_stride: Stride to which the deconvolutions lead if `deconv_out_channels` is one number.
         norm_cfg: Config of the norms, such as `dict(type='GN', num_groups=32)`; batch norm by default.
         act_cfg: Config of the activations, such as `dict(type='SiLU')`; ReLU by default.
@@ -50,6 +51,7 @@ class SimCCHead(Head):
         shapes: FieldShapes,
         input_size: Size,
         deconv_out_channels: int | Sequence[int] = 256,
+        deconv_groups: int | Sequence[int] = 1,
         feature_stride: int = 4,
         norm_cfg: LayerConfig | None = None,
         act_cfg: LayerConfig | None = None,
@@ -60,7 +62,8 @@ class SimCCHead(Head):
         count = max(0, math.ceil(math.log2(strides[-1] / feature_stride)))
         widths = expand_widths(deconv_out_channels, count)
         self.feature_size = compute_feature_size('SimCCHead', input_size, strides[-1])
-        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg))
+        groups = check_deconv_groups('SimCCHead', (in_channels[-1], *widths), deconv_groups)
+        self.deconvs, channels = build_deconv_layers(in_channels[-1], widths, LayerBuilder(norm_cfg, act_cfg), groups)
         self.maps = nn.Conv2d(channels, count_bin_keypoints('SimCCHead', shapes), 1)
         init_convolutions(self.maps, 0.001)
         # Each deconvolution makes 4 cells of one.

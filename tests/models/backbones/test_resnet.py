@@ -4,6 +4,9 @@ from torch import nn
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.resnet import ResNet
+from poseplug.models.layers.residual_variants import SelfCalibration, SplitAttention
+from poseplug.models.layers.squeeze_excitation import SqueezeExcitation
+from poseplug.testing import BackboneContract
 
 # The table of SimpleBaseline (3 deconvolutions, 17 keypoints) less what stands behind the backbone.
 SIMPLE_HEAD = (2048 + 256 + 256) * 256 * 16 + 3 * 2 * 256 + 256 * 17 + 17
@@ -42,8 +45,80 @@ def test_the_stride_is_in_the_3x3_convolution():
 
 
 def test_an_unknown_depth_is_an_error_that_names_the_known():
-    with pytest.raises(ConfigError, match='18, 34, 50, 101, 152; got 42'):
+    with pytest.raises(ConfigError, match='18, 34, 50, 101, 152, 200, 269; got 42'):
         ResNet(42)
+
+
+VARIANTS = {
+    'plain bottlenecks': dict(),
+    'resnet-d': dict(deep_stem=True, pool_shortcut=True),
+    'resnext': dict(groups=2, width_per_group=32),
+    'se-resnet': dict(se_ratio=16),
+    'scnet': dict(block='self_calibrated'),
+    'resnest': dict(block='split_attention', deep_stem=True, pool_shortcut=True),
+    'all of it': dict(block='split_attention', deep_stem=True, pool_shortcut=True, groups=2, se_ratio=4),
+}
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+class TestVariants:
+    """The contract of a backbone, kept by every variant."""
+
+    @pytest.fixture
+    def contract(self, variant):
+        class VariantContract(BackboneContract):
+            def build_part(self, **settings):
+                return ResNet(50, base_channels=8, **{**VARIANTS[variant], **settings})
+
+            def build_part_with(self, **settings):
+                return self.build_part(**settings)
+
+        return VariantContract()
+
+    @pytest.mark.parametrize('law', sorted(name for name in dir(BackboneContract) if name.startswith('test_')))
+    def test_laws(self, contract, law):
+        getattr(contract, law)()
+
+
+@pytest.mark.parametrize('settings', [dict(groups=2), dict(width_per_group=4), dict(block='split_attention')], ids=str)
+def test_what_changes_bottlenecks_is_refused_where_there_are_none(settings):
+    with pytest.raises(ConfigError, match='from depth 50 on; got depth=34'):
+        ResNet(34, **settings)
+
+
+def test_an_unknown_block_is_an_error_that_names_the_known():
+    with pytest.raises(ConfigError, match="plain, split_attention, self_calibrated; got 'bottle'"):
+        ResNet(50, block='bottle')
+
+
+def test_channel_weights_of_zero_logits_halve_the_map():
+    weighting = SqueezeExcitation(8, 4)
+    nn.init.zeros_(weighting.fc2.weight)
+    nn.init.zeros_(weighting.fc2.bias)
+    x = torch.randn(2, 8, 3, 3)
+    assert weighting(x).equal(x / 2)
+    assert weighting.fc1.out_channels == 2
+
+
+@torch.no_grad()
+def test_split_attention_of_equal_logits_is_the_mean_of_its_maps():
+    torch.manual_seed(0)
+    layer = SplitAttention(4).eval()
+    nn.init.zeros_(layer.fc2.weight)
+    nn.init.zeros_(layer.fc2.bias)
+    x = torch.randn(1, 4, 5, 5)
+    maps = layer.relu(layer.bn0(layer.conv(x)))
+    torch.testing.assert_close(layer(x), (maps[:, :4] + maps[:, 4:]) / 2)
+
+
+@torch.no_grad()
+def test_self_calibration_of_a_silent_coarse_view_is_weighted_by_the_input():
+    torch.manual_seed(0)
+    layer = SelfCalibration(4).eval()
+    nn.init.zeros_(layer.coarse[0].weight)
+    x = torch.randn(1, 4, 9, 9)
+    torch.testing.assert_close(layer(x), layer.last(layer.fine(x) * x.sigmoid()))
+    assert layer(x[..., :2, :3]).shape == (1, 4, 2, 3)  # smaller than one square of the coarse view
 
 
 def test_names_and_shapes_are_those_of_published_weights(golden_networks):

@@ -1,0 +1,9 @@
+"""SimpleBaseline with ShuffleNet on COCO at 256x192 (Zhang et al. 2018, arXiv:1707.01083).
+
+Run: python tools/train.py configs/simple_baseline/simple_baseline_shufflenetv1_coco_256x192.py
+AP on COCO val2017, flip test: not trained yet (published by MMPose: AP 58.7 with boxes of person AP 56.4)
+"""
+
+_base_ = ['./simple_baseline_r50_coco_256x192.py']
+
+model = dict(backbone=dict(_delete_=True, type='ShuffleNetV1'))
