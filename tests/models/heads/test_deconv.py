@@ -88,3 +88,18 @@ def test_weights_start_near_zero():
     head = DeconvHead((64,), (8,), KEYPOINTS, 4)
     assert head.deconvs[0].weight.std().item() == pytest.approx(0.001, rel=0.05)
     assert head.predict['heatmap'].weight.std().item() == pytest.approx(0.001, rel=0.05)
+
+
+def test_groups_divide_the_weights_of_each_deconvolution():
+    head = DeconvHead((8,), (32,), KEYPOINTS, 4, deconv_out_channels=(8, 4, 4), deconv_groups=(8, 2, 1))
+    shapes = [tuple(layer.weight.shape[:2]) for layer in head.deconvs if isinstance(layer, nn.ConvTranspose2d)]
+    assert shapes == [(8, 1), (8, 2), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ('groups', 'message'),
+    [((2, 2), 'has 3 deconvolutions, but model.head.deconv_groups has 2'), (3, '3 groups of a deconvolution do not')],
+)
+def test_groups_that_do_not_fit_are_refused(groups, message):
+    with pytest.raises(MismatchError, match=message):
+        DeconvHead((8,), (32,), KEYPOINTS, 4, deconv_out_channels=8, deconv_groups=groups)
