@@ -36,7 +36,12 @@ from poseplug.zoo.mmpose_layouts import (
     RenameRules,
     detect_layout,
 )
-from poseplug.zoo.mmpose_values import convert_flow_weight, fold_conv_biases
+from poseplug.zoo.mmpose_values import (
+    convert_flow_weight,
+    fold_conv_biases,
+    split_heatmap_tag_channels,
+    split_udp_channels,
+)
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
@@ -350,32 +355,10 @@ def _rename_weight(
         target = targets[0] if targets else name
     is_heatmap = target.startswith('head.predict.heatmap.')
     if is_heatmap and target.replace('heatmap', 'offset') in model_state:
-        return _split_udp_channels(target, value), 'channels of class, x and y by keypoint'
+        return split_udp_channels(target, value), 'channels of class, x and y by keypoint'
     if is_heatmap and target.replace('heatmap', 'tags') in model_state:
-        return _split_heatmap_tag_channels(target, value, model_state), 'channels of heatmaps, then of tags'
+        return split_heatmap_tag_channels(target, value, model_state), 'channels of heatmaps, then of tags'
     return {target: value}, ''
-
-
-def _split_udp_channels(name: str, value: Tensor) -> dict[str, Tensor]:
-    """Split UDP's channels (3 K, ...), class, x and y of each keypoint, into 'heatmap' (K) and 'offset' (2 K)."""
-    if len(value) % 3:
-        raise CheckpointError(
-            f'{name} has {len(value)} channels, not three per keypoint; set model.codec to UDPHeatmap'
-        )
-    by_keypoint = value.unflatten(0, (-1, 3))
-    return {name: by_keypoint[:, 0], name.replace('heatmap', 'offset'): by_keypoint[:, 1:].flatten(0, 1)}
-
-
-def _split_heatmap_tag_channels(name: str, value: Tensor, model_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Split associative embedding's channels, all heatmaps and then all tags, into the two fields."""
-    targets = [name, name.replace('heatmap', 'tags')]
-    sizes = [len(model_state[target]) for target in targets]
-    if len(value) != sum(sizes):
-        raise CheckpointError(
-            f"{name} has {len(value)} channels, and the config's model {sizes[0]} for heatmaps and {sizes[1]} for "
-            f'tags; take the skeleton that the file was trained for'
-        )
-    return dict(zip(targets, value.split(sizes), strict=True))
 
 
 def _check_known_names(

@@ -1,13 +1,15 @@
-"""Tensors of MMPose whose values, not only their names, are others here."""
+"""Tensors of MMPose that are changed or split, not only renamed."""
 
 from __future__ import annotations
 
-__all__ = ['convert_flow_weight', 'fold_conv_biases']
+__all__ = ['convert_flow_weight', 'fold_conv_biases', 'split_heatmap_tag_channels', 'split_udp_channels']
 
 import re
 from collections.abc import Mapping
 
 from torch import Tensor
+
+from poseplug.core.errors import CheckpointError
 
 _FLOW_NAME = re.compile(r'head\.loss_module\.flow_model\.([st])\.(\d+)\.(\d)\.(weight|bias)')
 _FLOW_PARTS = {'s': 'scales', 't': 'moves'}
@@ -72,3 +74,48 @@ def convert_flow_weight(name: str, value: Tensor, model_state: Mapping[str, Tens
     elif layer == _LAST_LINEAR:
         value = value[1 - condition : 2 - condition]
     return {target: value}
+
+
+def split_udp_channels(name: str, value: Tensor) -> dict[str, Tensor]:
+    """Split UDP's channels (3 K, ...), class, x and y of each keypoint, into 'heatmap' (K) and 'offset' (2 K).
+
+    Args:
+        name: of the model's weight of heatmaps.
+        value: of the file.
+
+    Returns:
+        The weights of both fields by name.
+
+    Raises:
+        CheckpointError: the channels are not three per keypoint.
+    """
+    if len(value) % 3:
+        raise CheckpointError(
+            f'{name} has {len(value)} channels, not three per keypoint; set model.codec to UDPHeatmap'
+        )
+    by_keypoint = value.unflatten(0, (-1, 3))
+    return {name: by_keypoint[:, 0], name.replace('heatmap', 'offset'): by_keypoint[:, 1:].flatten(0, 1)}
+
+
+def split_heatmap_tag_channels(name: str, value: Tensor, model_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Split associative embedding's channels, all heatmaps and then all tags, into the two fields.
+
+    Args:
+        name: of the model's weight of heatmaps.
+        value: of the file.
+        model_state: the model's tensors by name.
+
+    Returns:
+        The weights of both fields by name.
+
+    Raises:
+        CheckpointError: the channels are not as many as those of both fields.
+    """
+    targets = [name, name.replace('heatmap', 'tags')]
+    sizes = [len(model_state[target]) for target in targets]
+    if len(value) != sum(sizes):
+        raise CheckpointError(
+            f"{name} has {len(value)} channels, and the config's model {sizes[0]} for heatmaps and {sizes[1]} for "
+            f'tags; take the skeleton that the file was trained for'
+        )
+    return dict(zip(targets, value.split(sizes), strict=True))

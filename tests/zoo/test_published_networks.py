@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 SHAPES = Path(os.environ.get('POSEPLUG_ZOO', ROOT.parent / 'shared/zoo')) / 'mmpose_shapes.json.gz'
 OUTPUTS = Path(__file__).parent / 'mmpose_networks.npz'
 INPUTS = run_path(str(ROOT / 'tools/compare/inputs.py'))
-TOLERANCE = 1e-4  # of the largest output
+TOLERANCE = 1e-5  # of the largest output
 
 V1D = dict(type='ResNet', deep_stem=True, pool_shortcut=True)
 DECONV = dict(head=dict(type='DeconvHead'))

@@ -33,6 +33,17 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 COCO = 'body_2d_keypoint/topdown_heatmap/coco/td-hm_'
 # name -> MMPose's config and the config here
 NETWORKS = {
+    **{
+        name: (COCO + f'{name}_8xb64-210e_coco-256x192.py', f'simple_baseline/simple_baseline_{name}_coco_256x192.py')
+        for name in (
+            *('resnetv1d50', 'seresnet50', 'resnext50', 'resnest50', 'scnet50'),
+            *('mobilenetv2', 'shufflenetv1', 'shufflenetv2'),
+        )
+    },
+    'vgg16': (COCO + 'vgg16-bn_8xb64-210e_coco-256x192.py', 'simple_baseline/simple_baseline_vgg16_coco_256x192.py'),
+    'litehrnet18': (COCO + 'litehrnet-18_8xb64-210e_coco-256x192.py', 'lite_hrnet/lite_hrnet18_coco_256x192.py'),
+    'vipnas_res50': (COCO + 'vipnas-res50_8xb64-210e_coco-256x192.py', 'vipnas/vipnas_res50_coco_256x192.py'),
+    'vipnas_mbv3': (COCO + 'vipnas-mbv3_8xb64-210e_coco-256x192.py', 'vipnas/vipnas_mbv3_coco_256x192.py'),
     'mspn50': (COCO + 'mspn50_8xb32-210e_coco-256x192.py', 'mspn/mspn50_coco_256x192.py'),
     'rsn18': (COCO + 'rsn18_8xb32-210e_coco-256x192.py', 'rsn/rsn18_coco_256x192.py'),
     'cpm': (COCO + 'cpm_8xb64-210e_coco-256x192.py', 'cpm/cpm_mmpose_coco_256x192.py'),

@@ -55,16 +55,14 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
     if head['type'] in WHOLE_MODELS:
         return TranslatedModel(*WHOLE_MODELS[head['type']](parts, codec))
     head_settings = _translate_part('head', HEADS, head)
-    neck = parts.get('neck')
-    selects_last = neck is not None and neck.get('select_index') == 3  # the only map that the backbone here returns
-    is_translated = selects_last or head_settings['type'] == 'SimpleHead'
-    if neck is not None and not (neck['type'] == 'FeatureMapProcessor' and is_translated):
-        raise NotTranslatedError(f'neck {neck["type"]}')
     found = {
         'codec': _translate_part('codec', CODECS, codec),
         'backbone': _translate_part('backbone', BACKBONES, backbone),
+        'neck': _translate_neck(parts.get('neck'), head_settings['type']),
         'head': head_settings,
     }
+    if head['type'] == 'RLEHead':
+        found['codec']['type'] = 'RLERegression'
     folder = FOLDERS.get((backbone['type'], head['type']))
     if folder is None:
         raise NotTranslatedError(f'no config of {backbone["type"]} with {head["type"]}')
@@ -79,6 +77,18 @@ def _translate_part(kind: str, table: Mapping[str, Callable[[Any], Settings]], s
     return table[name](spec)
 
 
+def _translate_neck(spec: Mapping[str, Any] | None, head: str) -> Settings:
+    """The settings of a neck; none for one that the head includes here."""
+    if spec is None or spec['type'] == 'GlobalAveragePooling':
+        return {}
+    if spec == dict(type='FeatureMapProcessor', concat=True) and head == 'HeatmapHead':
+        return dict(type='ConcatMaps')
+    selects_last = spec.get('select_index') == 3  # the only map that the backbone here returns
+    if spec['type'] != 'FeatureMapProcessor' or not (selects_last or head == 'SimpleHead'):
+        raise NotTranslatedError(f'neck {spec["type"]}')
+    return {}
+
+
 def _check_settings(spec: Mapping[str, Any], **expected: Any) -> None:
     """Raise if a part has a setting beside those that are read, unless it has the expected value."""
     for key, value in spec.items():
@@ -91,13 +101,15 @@ def _check_settings(spec: Mapping[str, Any], **expected: Any) -> None:
 
 def _translate_hrnet(spec: Mapping[str, Any]) -> Settings:
     stages = [spec['extra'][f'stage{i}'] for i in (1, 2, 3, 4)]
-    if stages[3].get('multiscale_output'):
-        raise NotTranslatedError('HRNet with all its feature maps')
     width = stages[1]['num_channels'][0]
     expected = [[64], [width, 2 * width], [width * k for k in (1, 2, 4)], [width * k for k in (1, 2, 4, 8)]]
     if [stage['num_channels'] for stage in stages] != expected or [s['num_modules'] for s in stages] != [1, 1, 4, 3]:
         raise NotTranslatedError('HRNet of other stages')
-    return dict(type='HRNet', width=width)
+    if not stages[3].get('multiscale_output'):
+        return dict(type='HRNet', width=width)
+    if spec['extra'].get('upsample') != dict(mode='bilinear', align_corners=False):
+        raise NotTranslatedError('HRNet with all its feature maps')
+    return dict(type='HRNet', width=width, out_strides=(4, 8, 16, 32), upsample_mode='bilinear')
 
 
 def _translate_resnet(spec: Mapping[str, Any]) -> Settings:
@@ -121,6 +133,50 @@ def _translate_vit(spec: Mapping[str, Any]) -> Settings:
     return dict(type='ViT', arch='S')
 
 
+_RESNET_VARIANTS: dict[str, Settings] = {
+    'ResNetV1d': dict(deep_stem=True, pool_shortcut=True),
+    'ResNeXt': dict(groups=32, width_per_group=4),
+    'SEResNet': dict(se_ratio=16),
+    'ResNeSt': dict(block='split_attention', deep_stem=True, pool_shortcut=True),
+    'SCNet': dict(block='self_calibrated'),
+}
+
+
+def _translate_resnet_variant(spec: Mapping[str, Any]) -> Settings:
+    return {**_translate_resnet(spec), **_RESNET_VARIANTS[spec['type']]}
+
+
+def _translate_mobilenet_v2(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, widen_factor=1.0, out_indices=[7])
+    return dict(type='MobileNetV2', last_channels=1280)
+
+
+def _translate_shufflenet_v1(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, groups=3)
+    return dict(type='ShuffleNetV1')
+
+
+def _translate_shufflenet_v2(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, widen_factor=1.0)
+    return dict(type='ShuffleNetV2', last_channels=1024)
+
+
+def _translate_vgg(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, depth=...)
+    return dict(type='VGG', depth=spec['depth'])
+
+
+def _translate_lite_hrnet(spec: Mapping[str, Any]) -> Settings:
+    num_modules = tuple(spec['extra']['stages_spec']['num_modules'])
+    usual = num_modules == (2, 4, 2)
+    return dict(type='LiteHRNet') if usual else dict(type='LiteHRNet', num_modules=num_modules)
+
+
+def _translate_vipnas(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, depth=50)
+    return dict(type=spec['type'].replace('_', ''))
+
+
 BACKBONES: dict[str, Callable[[Any], Settings]] = {
     'HRNet': _translate_hrnet,
     'ResNet': _translate_resnet,
@@ -130,16 +186,27 @@ BACKBONES: dict[str, Callable[[Any], Settings]] = {
     'HRFormer': translate_hrformer,
     'PyramidVisionTransformer': translate_pvt,
     'PyramidVisionTransformerV2': translate_pvt,
+    **dict.fromkeys(_RESNET_VARIANTS, _translate_resnet_variant),
+    'LiteHRNet': _translate_lite_hrnet,
+    'MobileNetV2': _translate_mobilenet_v2,
+    'ShuffleNetV1': _translate_shufflenet_v1,
+    'ShuffleNetV2': _translate_shufflenet_v2,
+    'VGG': _translate_vgg,
+    'ViPNAS_MobileNetV3': _translate_vipnas,
+    'ViPNAS_ResNet': _translate_vipnas,
 }
 
 # --- heads ------------------------------------------------------------------------------------------------------------
 
 
 def _translate_heatmap_head(spec: Mapping[str, Any]) -> Settings:
-    _check_settings(spec, deconv_out_channels=..., deconv_kernel_sizes=..., final_layer=...)
+    hidden = dict(conv_out_channels=..., conv_kernel_sizes=...)
+    _check_settings(spec, deconv_out_channels=..., deconv_kernel_sizes=..., final_layer=..., **hidden)
     widths, kernels = spec.get('deconv_out_channels', (256, 256, 256)), spec.get('deconv_kernel_sizes', ())
     if widths is None:
-        return dict(type='HeatmapHead')
+        layers = zip(spec.get('conv_kernel_sizes', ()), spec.get('conv_out_channels', ()), strict=True)
+        conv_layers = tuple(layers)
+        return dict(type='HeatmapHead', conv_layers=conv_layers) if conv_layers else dict(type='HeatmapHead')
     if not widths and spec['final_layer'] == dict(kernel_size=3, padding=1):
         return dict(type='SimpleHead')
     if set(widths) != {256} or set(kernels) - {4}:
@@ -148,8 +215,36 @@ def _translate_heatmap_head(spec: Mapping[str, Any]) -> Settings:
 
 
 def _translate_simcc_head(spec: Mapping[str, Any]) -> Settings:
-    _check_settings(spec, input_size=..., in_featuremap_size=..., simcc_split_ratio=2.0)
+    deconvs = dict(deconv_type='vipnas', deconv_out_channels=..., deconv_num_groups=...)
+    _check_settings(spec, input_size=..., in_featuremap_size=..., simcc_split_ratio=2.0, **deconvs)
+    if 'deconv_num_groups' in spec:
+        return dict(type='SimCCHead', **_read_grouped_deconvs(spec))
+    if 'deconv_out_channels' in spec:
+        return dict(type='SimCCHead', deconv_out_channels=tuple(spec['deconv_out_channels'] or ()))
     return dict(type='SimCCHead')
+
+
+def _read_grouped_deconvs(spec: Mapping[str, Any]) -> Settings:
+    """Channels and groups of ViPNAS's deconvolutions, each one number for all."""
+    widths, groups = (set(spec.get(f'deconv_{k}', [n])) for k, n in (('out_channels', 144), ('num_groups', 16)))
+    if len(widths) != 1 or len(groups) != 1:
+        raise NotTranslatedError(f'deconvolutions of {widths} channels in {groups} groups')
+    return dict(deconv_out_channels=widths.pop(), deconv_groups=groups.pop())
+
+
+def _translate_vipnas_head(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, deconv_out_channels=..., deconv_num_groups=...)
+    return dict(type='DeconvHead', **_read_grouped_deconvs(spec))
+
+
+def _translate_regression_head(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, num_joints=...)
+    return dict(type=spec['type'])
+
+
+def _translate_integral_head(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, num_joints=..., in_featuremap_size=..., debias=..., beta=...)
+    return dict(type='IntegralHead', **{key: spec[key] for key in ('debias', 'beta') if key in spec})
 
 
 def _translate_rtmcc_head(spec: Mapping[str, Any]) -> Settings:
@@ -164,6 +259,10 @@ HEADS: dict[str, Callable[[Any], Settings]] = {
     'HeatmapHead': _translate_heatmap_head,
     'SimCCHead': _translate_simcc_head,
     'RTMCCHead': _translate_rtmcc_head,
+    'DSNTHead': _translate_integral_head,
+    'RLEHead': _translate_regression_head,
+    'RegressionHead': _translate_regression_head,
+    'ViPNASHead': _translate_vipnas_head,
 }
 
 # --- codecs -----------------------------------------------------------------------------------------------------------
@@ -208,12 +307,25 @@ def _translate_simcc(spec: Mapping[str, Any]) -> Settings:
     return dict(type='SimCC', input_size=tuple(spec['input_size']), **settings)
 
 
+def _translate_regression(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, input_size=...)
+    return dict(type='Regression', input_size=tuple(spec['input_size']))
+
+
+def _translate_integral(spec: Mapping[str, Any]) -> Settings:
+    _check_settings(spec, input_size=..., heatmap_size=..., sigma=..., normalize=True)
+    return dict(type='Integral', **_read_grid(spec), sigma_px=float(spec['sigma'] * _STRIDE))
+
+
 CODECS: dict[str, Callable[[Any], Settings]] = {
     'MSRAHeatmap': _translate_msra,
     'UDPHeatmap': _translate_udp,
     'SimCCLabel': _translate_simcc,
+    'RegressionLabel': _translate_regression,
+    'IntegralRegressionLabel': _translate_integral,
 }
 
+_SIMPLE_BACKBONES = ('MobileNetV2', 'ShuffleNetV1', 'ShuffleNetV2', 'VGG')
 # Folder of the configs of a backbone and a head of MMPose.
 FOLDERS = {
     ('HRNet', 'HeatmapHead'): 'hrnet',
@@ -226,6 +338,16 @@ FOLDERS = {
     ('HRFormer', 'HeatmapHead'): 'hrformer',
     ('PyramidVisionTransformer', 'HeatmapHead'): 'pvt',
     ('PyramidVisionTransformerV2', 'HeatmapHead'): 'pvt',
+    **{(name, 'HeatmapHead'): 'simple_baseline' for name in (*_RESNET_VARIANTS, *_SIMPLE_BACKBONES)},
+    ('LiteHRNet', 'HeatmapHead'): 'lite_hrnet',
+    ('MobileNetV2', 'SimCCHead'): 'simcc',
+    ('ViPNAS_MobileNetV3', 'SimCCHead'): 'simcc',
+    ('ViPNAS_MobileNetV3', 'ViPNASHead'): 'vipnas',
+    ('ViPNAS_ResNet', 'ViPNASHead'): 'vipnas',
+    ('ResNet', 'DSNTHead'): 'regression',
+    ('ResNet', 'RegressionHead'): 'regression',
+    ('ResNet', 'RLEHead'): 'regression',
+    ('MobileNetV2', 'RLEHead'): 'regression',
 }
 
 # --- one-stage models -------------------------------------------------------------------------------------------------
