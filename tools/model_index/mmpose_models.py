@@ -65,7 +65,8 @@ def read_published_models(folder: Path) -> list[PublishedModel]:
 
 
 def _read_model(record: dict[str, Any], shapes: dict[str, Any]) -> PublishedModel:
-    config, url, alias = record['Config'], record.get('Weights', ''), record.get('Alias', ())
+    config, alias = record['Config'], record.get('Alias', ())
+    url = record.get('Weights', '').removeprefix('(')  # one address begins so in its metafile
     prefix = _PREFIX.search(url)
     task = re.search(r'configs/(\w+?)(?:_2d_keypoint)?/', config)
     names = [alias] if isinstance(alias, str) else [*(alias or ())]
