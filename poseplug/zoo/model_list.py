@@ -103,7 +103,8 @@ def format_models_page(models: Iterable[PublishedModel]) -> str:
 def _format_row(model: PublishedModel) -> str:
     cells = [f'`{model.name}`', format_size(model), format_parameters(model), format_macs(model), model.skeleton]
     name, _, dataset = format_main_score(model).partition(', ')
-    is_named = dataset.lower().replace('-', '') in model.name.replace('-', '')
+    stem = dataset.lower().replace('-', '').removeprefix('coco')
+    is_named = bool(stem) and stem in model.name.replace('-', '')
     cells.append(name if is_named or not dataset else f'{name}, {dataset}')
     return f'| {" | ".join(cells)} |'
 
