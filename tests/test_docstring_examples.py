@@ -10,6 +10,7 @@ import poseplug
 
 PACKAGE = Path(poseplug.__file__).parent
 NEEDED_FILES = {  # by module: what lines need that are marked `doctest: +SKIP`
+    'poseplug.deploy.browser_export': 'the files of onnxruntime-web',
     'poseplug.deploy.exported_model': 'an exported model',
     'poseplug.deploy.runtime': 'an exported model',
     'poseplug.files.live_stream': 'a camera',

@@ -1,6 +1,7 @@
 """Three-stage CPM on a small ResNet-34, on LSP and LSPET at 128 px: the last part of its training.
 
-Run: python tools/train.py configs/cpm/cpm_r34_lsp.py --init work_dirs/cpm_r34_lsp_96/best.pth
+Starts from the first part: --init work_dirs/cpm_r34_lsp_96/best.pth
+Run: python tools/train.py configs/cpm/cpm_r34_lsp.py
 PCK@0.2 on the LSP test set, person-centric: not trained yet (docs/lab/results.md)
 """
 

@@ -1,6 +1,7 @@
 """A small CPN on Leeds Sports Pose at 128 px, for the analysis of hard keypoints (Chen et al. 2018, arXiv:1711.07319).
 
-Run: poseplug analyze hard-keypoints configs/cpn/cpn_r18_lsp_128.py --out work_dirs/hard_keypoints
+Analysis: poseplug analyze hard-keypoints configs/cpn/cpn_r18_lsp_128.py --out work_dirs/hard_keypoints
+Run: python tools/train.py configs/cpn/cpn_r18_lsp_128.py
 PCK@0.2 on the LSP test set, person-centric: not trained yet
 """
 

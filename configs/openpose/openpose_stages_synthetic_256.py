@@ -1,7 +1,8 @@
 """Two limb stages and two keypoint stages, for the synthetic images of several people (Cao et al. 2019, 1812.08008).
 
 Data: poseplug dataset prepare synthetic --format coco --out data/synthetic_people
-Run: poseplug analyze paf-stages configs/openpose/openpose_stages_synthetic_256.py --out work_dirs/paf_stages
+Analysis: poseplug analyze paf-stages configs/openpose/openpose_stages_synthetic_256.py --out work_dirs/paf_stages
+Run: python tools/train.py configs/openpose/openpose_stages_synthetic_256.py
 AP on its 200 test images: not trained yet
 """
 

@@ -1,7 +1,7 @@
 """ViTPose-B on COCO whose attention keeps its pretrained weights (Xu et al. 2022).
 
-Without init.backbone=FILE, random weights would be frozen.
-Run: python tools/train.py configs/vitpose/vitpose_b_coco_256x192_frozen_attention.py --cfg-options init.backbone=FILE
+Needs --cfg-options init.backbone=FILE: without it, random weights would be frozen.
+Run: python tools/train.py configs/vitpose/vitpose_b_coco_256x192_frozen_attention.py
 AP on COCO val2017, flip test: not trained yet
 """
 

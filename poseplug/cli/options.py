@@ -20,7 +20,7 @@ from poseplug.core.progress import StderrLogHandler
 from poseplug.files.output_guard import check_outputs
 
 # The arguments that name what a command writes; every other argument that names a file names an input.
-OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table', 'predictions')
+OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table', 'predictions', 'web')
 _NEGATIVE_NUMBERS = re.compile(r'-\.?\d[^=]*,')  # several, separated by commas
 
 

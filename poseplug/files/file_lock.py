@@ -4,15 +4,11 @@ from __future__ import annotations
 
 __all__ = ['lock_file']
 
-import sys
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-if sys.platform == 'win32':
-    import msvcrt
-else:
-    import fcntl
+from typing import Any
 
 
 @contextmanager
@@ -32,8 +28,15 @@ def lock_file(path: Path) -> Iterator[None]:
         one at a time
     """
     with open(path, 'a+b') as file:
-        if sys.platform == 'win32':
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        _lock_descriptor(file.fileno())
         yield  # closing the file ends the lock
+
+
+def _lock_descriptor(descriptor: int) -> None:
+    """Wait for the lock of an open file, by what the system has for it."""
+    try:
+        fcntl: Any = importlib.import_module('fcntl')
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except ImportError:  # Windows
+        msvcrt: Any = importlib.import_module('msvcrt')
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)

@@ -18,6 +18,7 @@ from poseplug.core.errors import CheckpointError, UnsafeFileError
 from poseplug.files.atomic import write_atomically
 from poseplug.files.cache_folder import get_cache_folder
 from poseplug.files.fetch import compute_file_sha256, url_to_file_name
+from poseplug.files.file_lock import lock_file
 from poseplug.files.resumed_fetch import download_resumed
 from poseplug.zoo.index import PublishedModel
 
@@ -147,11 +148,8 @@ class WeightCache:
         Raises:
             OSError: the folder cannot be written.
         """
-        import fcntl
-
-        with open(self.folder / f'.{name}.locked', 'w') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield  # closing the file ends the lock, also if the process dies
+        with lock_file(self.folder / f'.{name}.locked'):
+            yield
 
 
 def check_published_digest(entry: PublishedModel, path: Path, sha256: str) -> None:

@@ -229,7 +229,7 @@ CASES = {
     ),
     flag_of_two: "DATA/joints.mat: record 1: the third number of keypoint 'right_ankle' is a flag, 0 or 1; found 2",
     mixed_labels: 'LSPSource labels are observer-centric but the model',
-    unknown_split: "lsp: split is 'train', 'test' or 'all'; got 'third'",
+    unknown_split: "lsp: split is one of train, test, all, val, train_without_val; got 'third'",
     limit_too_large: '100 samples were requested, but the data set has 10; request 1 to 10',
     overfit_none: '--overfit needs at least one sample; got 0',
     overfit_too_many: '11 samples were requested, but the data set has 10; request 1 to 10',
