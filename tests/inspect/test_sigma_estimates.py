@@ -95,6 +95,7 @@ def test_the_command_prints_and_writes_a_skeleton(tmp_path, capsys, monkeypatch)
     )
     main()
     output = capsys.readouterr().out
+    assert output.count('instances kept; dropped: none') == 2  # what each file gave
     assert 'instances labeled at least twice; 0 of the first file only once' in output
     sigmas = json.loads(out.read_text())['sigmas']
     areas = [a['area'] for a in content['annotations'] if a['keypoints'][2]]  # those whose nose is labeled

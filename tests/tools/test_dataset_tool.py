@@ -254,3 +254,13 @@ def test_a_file_that_names_no_data_is_an_error(command, tmp_path, name, content,
     assert code == 2
     assert message in err
     assert 'no problems found' not in out
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (('--to', 'webdataset', '--jpeg-quality', '80'), '--jpeg-quality and --max-resolution are for crops'),
+    (('--shard-megabytes', '8'), '--shard-megabytes is for --to webdataset'),
+])  # fmt: skip
+def test_a_setting_of_the_other_kind_of_pack_is_refused(command, tmp_path, options, message):
+    code, _, error = command('dataset', 'pack', 'cpm_synthetic', '--out', tmp_path / 'pack', *options)
+    assert (code, message in error) == (2, True)
+    assert not (tmp_path / 'pack').exists()

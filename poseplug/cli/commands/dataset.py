@@ -111,13 +111,18 @@ def _run_prepare(args: argparse.Namespace) -> None:
 def _run_pack(args: argparse.Namespace) -> None:
     from poseplug.config.build import build_dataset, get_input_size, require_setting
     from poseplug.config.load import load_config
+    from poseplug.core.errors import ConfigError
     from poseplug.data.pack_writer import pack_dataset
 
     cfg = load_config(args.config, args.cfg_options)
     dataset_cfg = require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset')
     if args.to == 'webdataset':
+        if (args.jpeg_quality, args.max_resolution) != (95, 1.0):
+            raise ConfigError('--jpeg-quality and --max-resolution are for crops; shards copy image files as they are')
         _write_shards(dataset_cfg, args)
         return
+    if args.shard_megabytes != 256:
+        raise ConfigError('--shard-megabytes is for --to webdataset; leave it out')
     dataset = build_dataset(cfg, dataset_cfg)
     folder = pack_dataset(dataset, get_input_size(cfg), args.out, args.jpeg_quality, args.max_resolution)
     mebibytes = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
@@ -176,7 +181,12 @@ def _run_estimate_sigmas(args: argparse.Namespace) -> None:
     others = [LabelSource(path, category=args.category, skeleton=first.skeleton) for path in args.labels[1:]]
     if args.out is not None:
         check_outputs(args.labels, [args.out])
-    estimate = estimate_sigmas([source.load()[0] for source in (first, *others)], first.skeleton.keypoints)
+    labelings = []
+    for source in (first, *others):
+        records, report = source.load()
+        print(report)
+        labelings.append(records)
+    estimate = estimate_sigmas(labelings, first.skeleton.keypoints)
     print('\n'.join(estimate.describe()))
     if args.out is not None:
         write_skeleton_with_sigmas(first.skeleton, estimate, args.out)
