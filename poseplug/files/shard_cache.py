@@ -106,8 +106,9 @@ class ShardCache:
             files={name: list(values) for name, values in files.items()},
         )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(self.folder / _ORIGIN_FILE, json.dumps(origin).encode())
+            (self.folder / _ORIGIN_FILE).chmod(0o600)  # storage_options may hold credentials
         except (OSError, TypeError) as error:
             raise ConfigError(f'{self.folder}: the cache cannot be written ({error}); name another one') from error
 

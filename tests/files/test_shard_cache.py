@@ -134,6 +134,13 @@ def test_processes_fetch_each_shard_once(shards, tmp_path):
     assert total == 3 * 2 + len(list(folder.glob('*.tar')))
 
 
+def test_credentials_are_for_their_owner_alone(shards, tmp_path):
+    folder, _ = shards
+    ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'cache')
+    assert (tmp_path / 'cache/origin.json').stat().st_mode & 0o077 == 0
+    assert (tmp_path / 'cache').stat().st_mode & 0o077 == 0
+
+
 def test_an_address_without_a_file_system_is_refused(tmp_path):
     with pytest.raises(ConfigError, match='nothing://folder'):
         ShardSource('nothing://folder', cache_folder=tmp_path)
