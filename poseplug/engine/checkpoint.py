@@ -50,6 +50,7 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(to_plain_data(content), buffer)
     data = buffer.getvalue()
+    # Steps: 1. the whole file in memory, whose checksum the index needs; 2. index; 3. file; 4. index; 5. old files.
     index = read_checkpoint_index(folder)
     replaced_entry = index.files.get(file_name)
     entry = IndexedCheckpoint(step, [zlib.crc32(data)])
@@ -71,6 +72,7 @@ def save_checkpoint(
             f'{folder / file_name} cannot be written: {reason}; earlier checkpoints are intact. Free some space or '
             f'make the folder writable, and continue with --resume'
         ) from error
+    # after the index that no longer lists them, so that an interruption leaves a file too many and never one too few
     for name in surplus:
         (folder / name).unlink(missing_ok=True)
     return folder / file_name
@@ -108,6 +110,7 @@ def to_plain_data(value: Any) -> Any:
     """
     if isinstance(value, Tensor):
         return value.detach().cpu()
+    # bool, signed and unsigned integers, floats; arrays of objects or text would need pickle
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
         return torch.from_numpy(value)
     if isinstance(value, np.generic):
@@ -116,6 +119,7 @@ def to_plain_data(value: Any) -> Any:
         return {key: to_plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         plain_items = [to_plain_data(item) for item in value]
+        # a named tuple is a class of its own, which `weights_only=True` refuses; it becomes a list
         return tuple(plain_items) if type(value) is tuple else plain_items
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -36,6 +36,7 @@ def compile_network(model: Estimator, spec: CompileSpec) -> None:
     try:
         model.network.compile(**settings)
     except (RuntimeError, TypeError) as error:
+        # with those for debugging, such as 'eager', which torch hides by default
         backends = ', '.join(torch.compiler.list_backends(exclude_tags=()))
         raise ConfigError(f'compile={spec!r}: {_get_first_message_line(error)}; backends: {backends}') from error
     _LOGGER.info('the network is compiled by %s when it first runs', settings.get('backend', 'inductor'))
@@ -43,6 +44,7 @@ def compile_network(model: Estimator, spec: CompileSpec) -> None:
 
 def describe_compile_error(error: BaseException) -> str:
     """Return the type and the first line of the error that made a compiler fail."""
+    # torch wraps the error of a backend in one with a long text about debugging
     cause = getattr(error, 'inner_exception', error)
     return f'{type(cause).__name__}: {_get_first_message_line(cause)}'
 

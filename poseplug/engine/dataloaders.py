@@ -60,6 +60,7 @@ def _build_train_batch_sampler(
         sources = [record.source for record in dataset.records]
         return MultiSourceBatchSampler(sources, settings.batch_size, settings.source_ratios, seed, **ranks)
     if settings.shard_buffer is not None:
+        # a shard is a tar file, whose records all have its path
         shards = [record.path for record in dataset.records]
         return ShardBatchSampler(shards, settings.batch_size, settings.shard_buffer, seed, **ranks)
     return EpochBatchSampler(len(dataset), settings.batch_size, seed, **ranks)
@@ -79,11 +80,13 @@ def count_usable_cores() -> int:
 
     In a container or under a scheduler this is often less than the number of cores of the machine.
     """
+    # macOS and Windows lack the function
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def _init_loader_worker(worker_id: int) -> None:
     """Limit a loader worker to one core and let it ignore the signals that the main process handles."""
+    # OpenCV would start as many threads as there are cores in every worker
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     for number in EXIT_CODES:

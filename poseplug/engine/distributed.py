@@ -48,6 +48,7 @@ def process_group_context() -> Iterator[None]:
     Raises:
         ConfigError: the processes do not find each other.
     """
+    # a caller that has connected the processes also disconnects them
     if 'RANK' not in os.environ or dist.is_initialized():
         yield
         return
@@ -55,6 +56,7 @@ def process_group_context() -> Iterator[None]:
     if has_gpu:
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     try:
+        # flags and Python objects are exchanged on the CPU, where they do not wait for the GPU's queue
         backend = 'cpu:gloo,cuda:nccl' if has_gpu else 'gloo'
         dist.init_process_group(backend, timeout=_PROCESS_GROUP_TIMEOUT, **create_rendezvous())
     except (ValueError, RuntimeError) as error:
@@ -90,6 +92,7 @@ def all_reduce_max(value: int) -> int:
     """Return the largest value of all processes."""
     if get_world_size() == 1:
         return value
+    # on the CPU, so that gloo exchanges it
     maximum = torch.tensor([value])
     dist.all_reduce(maximum, dist.ReduceOp.MAX)
     return int(maximum)
@@ -121,6 +124,7 @@ def run_on_main_process(function: Callable[[], None]) -> None:
         Exception: in the first process, what the function raised.
         ConfigError: in the others, if the function raised an error.
     """
+    # The first process must not raise before the exchange: the others would wait for it until the timeout.
     main_error: Exception | None = None
     if get_rank() == 0:
         try:
@@ -176,6 +180,7 @@ def merge_rank_results(results: Iterable[Any], num_batches: int) -> Iterator[Any
     """
     num_yielded = 0
     for rank_result in results:
+        # batch i is that of rank i % world_size, so that the rounds in order of rank are the batches in order
         for result in all_gather_objects(rank_result):
             if num_yielded < num_batches:
                 yield result
@@ -192,6 +197,7 @@ def broadcast_norm_statistics(model: nn.Module) -> None:
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     buffers = [buffer for norm in norms for buffer in norm.buffers(recurse=False) if buffer.is_floating_point()]
     if buffers:
+        # one exchange for the small vectors of all norms, since each exchange has a fixed cost
         flat_statistics = torch.cat([buffer.flatten() for buffer in buffers])
         dist.broadcast(flat_statistics, src=0)
         split_statistics = flat_statistics.split([buffer.numel() for buffer in buffers])

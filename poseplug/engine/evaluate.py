@@ -42,6 +42,7 @@ def evaluate(
     predictions: list[tuple[Record, Poses]] = []
     predict = model.predict_stages if all_stages else lambda batch: [model.predict(batch)]
     results: Iterable[Any] = ((batch.records, predict(batch)) for batch in loader)
+    # predictions are exchanged as they are made, so that metrics run in every process and none waits at the end
     if num_batches is not None:
         results = merge_rank_results(results, num_batches)
     for records, stages in results:
@@ -51,9 +52,11 @@ def evaluate(
             _update_metrics(metrics, stage_poses, records)
         predictions += zip(records, stages[-1], strict=True)
     for record in undetected_records:
+        # an image without a detected box counts: its annotated instances are missed
         no_poses = Poses.empty(record.instances.keypoints.shape[1])
         for metrics in stage_metrics:
             _update_metrics(metrics, [no_poses], [record])
+    # without any prediction, metrics of one stage report that nothing was measured
     stage_scores = [compute_metrics(metrics) for metrics in stage_metrics or [create_metrics()]]
     seconds = time.perf_counter() - start_time
     return EvaluationResult(stage_scores[-1], stage_scores if all_stages else [], predictions, seconds)

@@ -32,12 +32,14 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     """
     if isinstance(patterns, str) or not all(isinstance(p, str) for p in patterns):
         raise ConfigError(f"freeze is a list of regular expressions, such as ['^backbone']; got {patterns!r}")
+    # names as in checkpoints, without what compiling or a wrapper adds to them
     parameters = {weight_name(n): p for n, p in model.named_parameters()}
     norms = {n: f'{weight_name(n)}.{_RUNNING_MEAN}' for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
     for pattern in patterns:
         if not any(_matches_pattern(pattern, n) for n in [*parameters, *norms.values()]):
             examples = ', '.join([*parameters][:4])
             raise ConfigError(f'freeze: {pattern!r} matches no parameter; names look like {examples}')
+    # all patterns were checked before the first parameter is changed
     frozen_names = [n for n in parameters if any(_matches_pattern(p, n) for p in patterns)]
     for name in frozen_names:
         parameters[name].requires_grad_(False)

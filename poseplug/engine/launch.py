@@ -56,6 +56,7 @@ def _choose_device(device: str | torch.device | None) -> torch.device:
     if distributed.get_world_size() > 1 and chosen.index is not None:
         raise ConfigError(f'{chosen} is one accelerator, but the run has several processes; name {chosen.type}')
     if chosen.type == 'cuda' and chosen.index is not None:
+        # NCCL, the random state of checkpoints and the peak memory of the curve are those of the current device
         torch.cuda.set_device(chosen)
     return chosen
 
@@ -144,6 +145,7 @@ def train(
         work_dir = get_default_work_dir(cfg.filename or 'config.py', '' if overfit is None else '_overfit')
     if overfit is not None:
         cfg = build_overfit_config(cfg, overfit)
+    # a config from Python may have no file, so that its run has the name of a file `config.py`
     runner = run_training(cfg, Path(work_dir), resume, init, resume_with, map_keypoints, device)
     return _create_training_result(runner)
 
@@ -201,9 +203,11 @@ def _run_training(
     is_resumed = _has_checkpoint(work_dir) if resume == 'auto' else resume
     distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, is_resumed))
     seed = int(cfg.get('seed', 0))
+    # before the model is built, so that its random weights follow from the seed, too, and are equal in all processes
     torch.manual_seed(seed)
     torch_device = _choose_device(device)
     model = build_model(cfg).to(torch_device)
+    # what needs only the model is checked before the data sets are read, which takes minutes for large ones
     _check_evaluators(cfg, model)
     freeze = resolve_freeze(cfg.get('freeze'), model)
     loops: dict[str, Any] = dict(
@@ -212,6 +216,7 @@ def _run_training(
         **_build_val_settings(cfg, model, seed),
     )
     optimization: dict[str, Any] = dict(
+        # a copy, since mmengine adds a `type` in place and `cfg` is saved with every checkpoint
         optim_wrapper=copy.deepcopy(require_setting(cfg, 'optim_wrapper')),
         param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
         auto_scale_lr=cfg.get('auto_scale_lr'),
@@ -226,6 +231,7 @@ def _run_training(
         resume_with=resume_with,
         init=init or cfg.get('init'),
         map_keypoints=map_keypoints,
+        # a dict freezes the first epochs alone, which is the work of a hook
         freeze=() if isinstance(freeze, Mapping) else freeze or (),
         compile=cfg.get('compile'),
         precision=cfg.get('precision'),
@@ -234,7 +240,9 @@ def _run_training(
     runner = Runner(
         model=model,
         work_dir=str(work_dir),
+        # dropout has to differ between the processes, whose samples differ, too
         randomness=dict(seed=seed, diff_rank_seed=True),
+        # names are looked up in poseplug's registries first, and then in mmengine's
         default_scope='poseplug',
         experiment_name=f'run-{next(_RUN_NUMBERS)}',
         cfg=cfg,
@@ -274,12 +282,14 @@ def _get_visualizer_spec(cfg: ConfigLike) -> dict[str, Any]:
 
 def _has_checkpoint(work_dir: Path) -> bool:
     """Whether a folder holds a checkpoint to resume; all processes use the answer of the first."""
+    # on network file systems, one process may see a checkpoint before another does
     return distributed.all_gather_objects(bool(list_checkpoints(work_dir)))[0]
 
 
 def _prepare_work_dir(work_dir: Path, resume: bool) -> None:
     """Create the folder of a run, or check that it holds a run to resume. A run is never overwritten."""
     if resume:
+        # only its errors count here: there is no folder, or no valid checkpoint
         find_latest_checkpoint(work_dir)
         return
     try:
@@ -301,6 +311,7 @@ def _build_val_settings(cfg: ConfigLike, model: Any, seed: int) -> dict[str, Any
     if cfg.get('val_dataloader') is None:
         return {}
     loader = build_dataloader(cfg, 'val_dataloader', seed)
+    # a function, since every evaluation needs new metrics, and with all stages one set for each stage
     evaluator = functools.partial(build_evaluator, cfg, 'val', model.skeleton)
     return dict(val_dataloader=loader, val_cfg=dict(type='EvalLoop'), val_evaluator=evaluator)
 
@@ -338,6 +349,7 @@ def build_overfit_config(cfg: Any, num_samples: int) -> Any:
     cfg = copy.deepcopy(cfg)
     train_loader = require_setting(cfg, 'train_dataloader')
     test_loader = require_setting(cfg, 'test_dataloader')
+    # these add an input for each further scale, and training takes a single one
     test_pipeline = test_loader['dataset']['pipeline']
     dataset = {
         **train_loader['dataset'],
@@ -351,8 +363,10 @@ def build_overfit_config(cfg: Any, num_samples: int) -> Any:
     cfg.train_dataloader = dict(batch_size=train_batch_size, num_workers=0, dataset=dataset)
     cfg.val_dataloader = dict(batch_size=val_batch_size, num_workers=0, dataset=dataset)
     cfg.train_cfg = dict(max_steps=steps, val_interval=50)
+    # the config's schedule is stated for another number of steps, and its warm-up would take a large part of these
     cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps)]
     cfg.default_hooks = dict(checkpoint=dict(type='SaveHook', interval=steps))
+    # the learning rate stays that of the config although the batch is smaller
     cfg.auto_scale_lr = cfg.early_stop = None
     cfg.custom_hooks = [spec for spec in cfg.get('custom_hooks') or [] if spec.get('type') == 'EMAHook'] or None
     if cfg.model.get('flip_test'):
@@ -406,6 +420,7 @@ def test(
     model: Any = build_model(cfg)
     create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
     create_metrics()  # what they need of the skeleton is checked before anything is read
+    # before the device and the type: checkpoints hold float32 values for the CPU
     load_weights(model, weights, weight_kind, map_keypoints)
     model.to(torch_device).eval()
     if compute_dtype is not None:
@@ -414,6 +429,7 @@ def test(
     strategy.compile_network()
     loader = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     dataset: Any = loader.dataset
+    # metrics that the annotations do not suit are refused here, and not after the last prediction
     list_possible_scores(create_metrics, dataset.records, 'test_evaluator')
     result = evaluate(
         strategy,

@@ -84,13 +84,17 @@ class TrainLoop(BaseLoop):
         sampler: Any = dataloader.batch_sampler
         self.batch_sampler: EpochBatchSampler | MultiSourceBatchSampler = sampler
         self.accumulative_counts: int = runner.accumulative_counts
+        # `batch_size` counts the samples of one process
         self.samples_per_step = sampler.batch_size * sampler.world_size * self.accumulative_counts
+        # rounded up: the loader is endless, so that the last step of an epoch is filled by batches of the next one
         self.steps_per_epoch = -(-len(sampler) // self.accumulative_counts)
         self.step_batches: list[Batch] = []  # the batches of the current step
         self.steps_per_unit = 1 if max_epochs is None else self.steps_per_epoch
         self._max_iters: int = max_steps or (max_epochs or 0) * self.steps_per_epoch
         self._max_epochs = -(-self._max_iters // self.steps_per_epoch)
+        # step 0 counts as evaluated, so that no run begins with the scores of random weights
         self._iter, self._epoch, self.evaluated_step = 0, 0, 0
+        # mmengine's runner passes both on to hooks of other packages
         self.val_interval, self.val_begin = self.interval_to_steps(val_interval, 'train_cfg.val_interval'), 1
         self.stop_training, self.stop_handler = False, StopSignalHandler()
         self.val_loss, self.max_minutes = val_loss, max_minutes
@@ -138,6 +142,7 @@ class TrainLoop(BaseLoop):
         runner, self._start_time = self.runner, time.monotonic()
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
+        # the sampler skips what a resumed run has trained on; it counts batches, of which a step takes several
         self.batch_sampler.start_step = self._iter * self.accumulative_counts
         with StopSignalHandler() as self.stop_handler:
             self._run_steps()
@@ -154,13 +159,17 @@ class TrainLoop(BaseLoop):
     def _run_steps(self) -> None:
         """Run the remaining steps with the evaluations between them and the one at the end."""
         self.runner.set_train_mode()
+        # opening a loader starts its workers, which a finished run does not need
         loader = iter(self.dataloader) if self._iter < self._max_iters else iter(())
+        # A signal or the time limit is asked for between steps only, where weights, optimizer and schedules belong to
+        # one step.
         while self._iter < self._max_iters and not self.should_stop():
             if self.val_interval and self._iter % self.val_interval == 0:
                 self.evaluate()
                 if self.should_stop():
                     break
             self.run_step([next(loader) for _ in range(self.accumulative_counts)])
+        # After a signal a scheduler gives little time, which is for saving; the time limit is planned and evaluates.
         if not self.is_stop_requested():
             self.evaluate()
 
@@ -184,6 +193,7 @@ class TrainLoop(BaseLoop):
 
     def is_stop_requested(self) -> bool:
         """Whether a signal asked this process, or another one of the run, to stop."""
+        # a scheduler may signal one process alone; the largest number counts, so that all exit with the same code
         self.stop_handler.received_signal = all_reduce_max(self.stop_handler.received_signal or 0) or None
         return self.stop_handler.received_signal is not None
 
@@ -194,6 +204,7 @@ class TrainLoop(BaseLoop):
             batches: the accumulated batches of the step. Hooks receive the last one as `data_batch`.
         """
         runner, self.step_batches = self.runner, batches
+        # before the hooks, since the precision is chosen by steps that leave no trace; later calls do nothing
         runner.strategy.choose_precision(batches[0])
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=batches[-1])
         outputs = train_step(runner.strategy, batches)
@@ -289,9 +300,11 @@ class EvalLoop(BaseLoop):
         Raises:
             ConfigError: no score has the name.
         """
+        # the loss is computed by the loop itself and is no score of a metric
         if name == _VALIDATION_LOSS and self.runner.train_loop.val_loss:
             return True
         scores = self.find_scores(name)
+        # a signal stopped the evaluation; the resumed run repeats it
         if scores is None:
             return None
         if name not in scores.values:
@@ -319,6 +332,7 @@ class EvalLoop(BaseLoop):
                 self.create_metrics,
                 self.all_stages,
                 getattr(dataset, 'undetected_records', ()),
+                # of several processes alone; one process has no batches to exchange
                 getattr(self.dataloader.batch_sampler, 'num_batches', None),
             )
         except _EvaluationStopped:
@@ -342,6 +356,7 @@ class EvalLoop(BaseLoop):
     def _add_losses(self, batch: Batch) -> None:
         """Add the sum of a batch's losses."""
         losses = self.runner.model.losses(batch)
+        # a loss is the mean over its batch, and the last batch may be smaller
         self._loss_sum += float(torch.stack(list(losses.values())).sum()) * len(batch)
         self._num_samples += len(batch)
 

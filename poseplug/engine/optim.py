@@ -157,6 +157,7 @@ def build_param_groups(
         weight_decay = base_weight_decay * rule_factors[name].get('decay_mult', 1.0)
         if is_vector and no_weight_decay:
             weight_decay = 0.0
+        # few groups instead of one for each parameter: `foreach` optimizers update a group at once
         groups.setdefault((lr, weight_decay), []).append(parameter)
     return [dict(params=p, lr=lr, weight_decay=weight_decay) for (lr, weight_decay), p in groups.items()]
 
@@ -165,6 +166,7 @@ def _match_rule_factors(model: nn.Module, rules: Mapping[str, ParamFactors]) -> 
     """The factors of the first matching rule of every parameter, by parameter name."""
     for rule, factors in rules.items():
         _check_setting_names(f'the rule {rule!r}', factors, _FACTOR_NAMES)
+    # the order of the rules in the config is their priority
     first_rules = {
         n: next((r for r in rules if re.search(r, n)), None) for n in map(weight_name, dict(model.named_parameters()))
     }
@@ -187,6 +189,7 @@ def _compute_layer_factors(model: nn.Module, layer_decay_rate: float) -> dict[st
         )
     factors = {}
     for name, _ in backbone.named_parameters():
+        # the head, above all layers, has the whole rate; patch embedding has rate ** (num_layers + 1)
         layers_above = num_layers + 1 - _check_layer_id(get_layer_id, name, num_layers)
         factors[f'backbone.{name}'] = layer_decay_rate**layers_above
     return factors
@@ -208,6 +211,7 @@ def _number_children(backbone: Any, layer_decay_rate: float) -> tuple[int, Calla
             f'layer_decay_rate, or use rules'
         )
 
+    # of ResNet's six modules conv1, bn1 and layer1 to layer4, the first two count as one layer
     is_single = [not _list_trained_children(backbone.get_submodule(name)) for name in children]
     num_stem_layers = is_single.index(False) if False in is_single else 0
     shift = max(0, num_stem_layers - 1)
@@ -295,6 +299,7 @@ class AutocastOptimWrapper(OptimWrapper):
         self.device = 'cuda' if 'cuda' in device_types else 'cpu'
         if dtype == 'float16' and self.device == 'cpu':
             raise ConfigError("AutocastOptimWrapper: dtype='float16' needs a GPU; on the CPU use 'bfloat16'")
+        # bfloat16 has the exponents of float32, so that no gradient becomes 0 for lack of a scale
         self.scaler = torch.amp.GradScaler(self.device, init_scale=loss_scale, enabled=dtype == 'float16')
 
     @contextmanager

@@ -43,9 +43,11 @@ def find_parameter_stages(model: Any) -> dict[str, int]:
 
 
 def _trace_stages(model: Any, device: str) -> dict[str, int]:
+    # frozen parameters belong to a stage, too; in training mode batch norm refuses a batch of one value per channel
     network = model.eval().requires_grad_(True).network
     width, height = model.codec.input_size
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
+    # expert layers (ViTPose++) choose their weights by the source of each image
     has_experts = bool(getattr(network.backbone, 'experts', ()))
     indices = torch.zeros(1, dtype=torch.int64, device=device) if has_experts else None
     fields = network(image, source_indices=indices)
@@ -53,6 +55,7 @@ def _trace_stages(model: Any, device: str) -> dict[str, int]:
     stages: dict[str, int] = {}
     for number, stage_fields in enumerate(fields, start=1):
         total = torch.stack([field.float().sum() for field in stage_fields.values()]).sum()
+        # the values are not used: a gradient of None says that the stage does not depend on the parameter
         gradients = torch.autograd.grad(total, list(parameters.values()), retain_graph=True, allow_unused=True)
         for name, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
@@ -80,6 +83,7 @@ def list_stage_patterns(model: Any, stages: Sequence[int]) -> list[str]:
         raise ConfigError(f'freeze: stages are numbers from 1 to {num_stages}, such as [1]; got {list(stages)!r}')
     names = [name for name, stage in parameter_stages.items() if stage in stages]
     norms = {weight_name(name) for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    # a batch norm without weights has no stage and stays as it is
     norm_names = [f'{norm}.running_mean' for norm in sorted(norms) if f'{norm}.weight' in names]
     return [f'^{re.escape(name)}$' for name in (*names, *norm_names)]
 

@@ -27,6 +27,7 @@ def format_score_table(evaluation: EvaluationResult, skeleton: Skeleton) -> str:
     Returns:
         The lines of the table, without a newline at the end.
     """
+    # a model without stages has one column
     stages = evaluation.stage_scores or [evaluation.scores]
     heading = [f'stage {t + 1}' for t in range(len(stages))]
     rows = [(_get_label_convention(skeleton), heading), *_iterate_score_rows(stages)]
@@ -50,6 +51,7 @@ def _iterate_score_rows(stages: list[MetricResult]) -> Iterator[tuple[str, list[
         members = [name for name in names if name.startswith(f'{family}/')]
         if members:
             yield family, []
+        # the total stands below its parts, like the sum of a column
         total = [family] if family in names else []
         for name in [*members, *total]:
             label = name
@@ -92,6 +94,7 @@ def create_output_folder(folder: Path, target: Path, option: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # the folder's permissions alone do not tell of read-only file systems and full disks
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = error.strerror or error

@@ -127,9 +127,11 @@ def find_differences(old: Any, new: Any, key: str) -> Iterator[SettingChange]:
     Yields:
         A change for each setting; an unset one and None are the same.
     """
+    # parts of two types share no settings, so that the whole part has changed
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get('type') == new.get('type'):
         for name in dict.fromkeys([*old, *new]):
             yield from find_differences(old.get(name, _MISSING), new.get(name, _MISSING), f'{key}.{name}')
+    # lists of another length differ as a whole, since positions no longer correspond
     elif _are_lists_of_parts(old, new):
         for i, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
             yield from find_differences(old_item, new_item, f'{key}.{i}')

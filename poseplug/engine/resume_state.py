@@ -43,6 +43,7 @@ def _find_reason_for_new_state(
     for change in changes:
         name = change.key.removeprefix(_OPTIMIZER_KEY).lstrip('.')
         if change.key.startswith(_OPTIMIZER_KEY) and name not in _STATELESS_SETTINGS:
+            # momenta of another optimizer, or of other settings that decide what it stores
             return str(change)
     old_sizes = [len(group['params']) for group in state['param_groups']]
     new_sizes = [len(group['params']) for group in new_groups]
@@ -60,6 +61,7 @@ def fast_forward_schedules(schedules: Sequence[Any], num_steps: int, steps_per_e
         steps_per_epoch: of the run.
     """
     ordered = [schedule for schedule in schedules if not getattr(schedule, 'need_val_args', False)]
+    # ReduceOnPlateau and its kind, which are stepped by a score
     by_score = [schedule for schedule in schedules if schedule not in ordered]
     if by_score:
         names = ', '.join(type(schedule).__name__ for schedule in by_score)
@@ -69,6 +71,7 @@ def fast_forward_schedules(schedules: Sequence[Any], num_steps: int, steps_per_e
         warnings.simplefilter('ignore')  # that they are stepped before the optimizer
         for step in range(1, num_steps + 1):
             is_epoch_end = step % steps_per_epoch == 0
+            # mmengine steps schedules of steps after every step, and those of epochs after the last step of an epoch
             for by_epoch in (False, True) if is_epoch_end else (False,):
                 for schedule in ordered:
                     if schedule.by_epoch == by_epoch:

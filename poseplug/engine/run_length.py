@@ -41,6 +41,7 @@ def _find_schedule_problems(name: str, schedule: Any, unit: int, max_iters: int)
     begin, end = schedule.begin * unit, schedule.end * unit
     if begin >= max_iters:
         return [f'{name} begins at step {begin} and has no effect']
+    # mmengine counts milestones from the begin of their schedule
     late = [m * unit for m in _list_milestones(schedule) if begin + m * unit >= max_iters]
     if late:
         return [f'{name} changes the rate at steps {", ".join(map(str, late))}, which are not reached']
@@ -56,4 +57,5 @@ def _list_milestones(schedule: Any) -> list[int]:
     if milestones is not None:
         return sorted(milestones)
     step_size = getattr(schedule, 'step_size', None)
+    # a regular schedule that takes no step at all is a mistake; one that ends between two steps is none
     return [step_size] if isinstance(step_size, int) else []

@@ -36,6 +36,7 @@ from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
 from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
 
 _LOGGER = logging.getLogger('poseplug')
+# switched off by None, which mmengine's method accepts for these names alone
 _MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
@@ -79,6 +80,7 @@ class Runner(mmengine.runner.Runner):
         map_keypoints: bool = False,
         **settings: Any,
     ):
+        # before mmengine's `__init__`, which calls `wrap_model`
         self._distributed_cfg = parse_distributed_cfg(distributed_cfg)
         self._init, self._compile, self._freeze = init, compile, freeze
         self._precision = precision
@@ -130,6 +132,7 @@ class Runner(mmengine.runner.Runner):
         """Build mmengine's logger, whose lines go to the file alone; those of poseplug go to the screen, too."""
         logger = super().build_logger(*args, **settings)
         _LOGGER.setLevel(logging.INFO if self.rank == 0 else logging.WARNING)
+        # the file of an earlier run of this process would get the lines of this one
         _LOGGER.handlers = [h for h in _LOGGER.handlers if not isinstance(h, logging.FileHandler)]
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
@@ -145,6 +148,7 @@ class Runner(mmengine.runner.Runner):
         estimator: Any = model
         self.strategy = build_strategy(estimator, self._distributed_cfg, self._compile)
         self.strategy.precision = TrainingPrecision(self._precision, estimator.device.type)
+        # before mmengine builds the optimizer, since sharding replaces parameters
         self.strategy.prepare_model()
         return model
 
@@ -154,15 +158,19 @@ class Runner(mmengine.runner.Runner):
             self.resume(str(find_latest_checkpoint(Path(self.work_dir))))
         elif self._init:
             init_weights(self.bare_model, self._init, self._map_keypoints)
+            # averages of weights are copied before the weights are loaded, and take them over by this hook
             self.call_hook('after_load_checkpoint', checkpoint={'state_dict': self.bare_model.state_dict()})
 
     def train(self) -> nn.Module:
         """Build what training needs, load weights, and run the loop. Hooks close their files after an error, too."""
         try:
+            # The order counts: 1. build what the checkpoint restores, 2. let hooks copy the model, 3. load weights, 4.
+            # wrap and compile.
             check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
             check_wrapper_device(self.optim_wrapper)
             check_wrapper_precision(self.optim_wrapper, self._precision)
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            # before the schedules, which take the optimizer's rates as their base values
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:
                 self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
@@ -172,6 +180,7 @@ class Runner(mmengine.runner.Runner):
             self._init_model_weights()
             self.load_or_resume()
             if self.rank == 0:
+                # after the resume was accepted, see `dump_config`
                 write_runnable_config(self.cfg, Path(self.work_dir))
             self.strategy.prepare_training(self.optim_wrapper)
             return self.train_loop.run()
@@ -208,6 +217,7 @@ class Runner(mmengine.runner.Runner):
         base_batch_size = parse_settings(AutoScaleSettings, 'auto_scale_lr', auto_scale_lr).base_batch_size
         num_samples = self.train_loop.samples_per_step
         scale = num_samples / base_batch_size
+        # the linear rule of Goyal et al. 2017 (arXiv:1706.02677), for every optimizer, as mmengine applies it
         for group in optim_wrapper.param_groups:
             group['lr'] *= scale
         max_lr = max(group['lr'] for group in optim_wrapper.optimizer.param_groups)
@@ -226,6 +236,7 @@ class Runner(mmengine.runner.Runner):
         ]
         for spec in specs:
             if spec.get('convert_to_iter_based'):
+                # mmengine would take the number of batches of an epoch; with accumulation a step has several
                 spec.setdefault('epoch_length', self.train_loop.steps_per_epoch)
         return super().build_param_scheduler(specs)
 
@@ -243,6 +254,7 @@ class Runner(mmengine.runner.Runner):
         content = load_checkpoint(filename)
         if 'optimizer' not in content:
             raise CheckpointError(f'{filename} holds weights only; use --init to start from them')
+        # from the clearest message to the least clear one: keypoints, shapes of weights, settings
         check_keypoints(get_skeleton_record(content), self.bare_model.skeleton, filename)
         check_state_dict(self.bare_model, content['state_dict'], filename)
         changes = check_resume_settings(
@@ -274,9 +286,12 @@ class Runner(mmengine.runner.Runner):
             # without an average, the run continues with the weights that were trained
             content['state_dict'] = select_weights(content, 'raw')
             content.pop('ema_state_dict', None)
+        # mmengine's averages are a wrapper whose model is called `module`
         for key, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
             if key in content:
                 content[key] = self.strategy.distribute_weights(content[key], prefix)
+        # EMAHook exchanges the two: checkpoints hold the average as `state_dict`, and training continues with the raw
+        # weights
         self.call_hook('after_load_checkpoint', checkpoint=content)
         self.bare_model.load_state_dict(content['state_dict'])
         optimizer = self.strategy.distribute_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
@@ -288,13 +303,16 @@ class Runner(mmengine.runner.Runner):
             self.optim_wrapper.load_state_dict(optimizer)
             for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
                 scheduler.load_state_dict(state)
+        # 'auto' is not measured anew, since another choice would round otherwise than the steps before
         if not any(change.key == 'precision' for change in changes):
             self.strategy.precision.restore_choice(content['meta'].get('precision'))
         self.train_loop.resume_from(step, content['meta'].get('evaluated_step', step))
+        # last, since building and loading may draw random numbers
         self._restore_random_states(content['random_state'])
 
     def _restore_random_states(self, states: Any) -> None:
         """Restore the random state of this process, unless the number of processes has changed, which is logged."""
+        # checkpoints from before several processes could train hold one state
         states = [states] if isinstance(states, Mapping) else states
         if len(states) == self.world_size:
             _set_random_state(states[self.rank])
@@ -318,6 +336,7 @@ class Runner(mmengine.runner.Runner):
                 'run_counts': self._count_run(),
                 'precision': self.strategy.precision.describe_choice(),
             },
+            # copies, since EMAHook exchanges weights and averages in place
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),
             'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],

@@ -29,6 +29,7 @@ def fraction_to_steps(value: float, max_iters: int, unit: int = 1, name: str = '
         >>> fraction_to_steps(0.25, max_iters=1000), fraction_to_steps(3, max_iters=1000, unit=50)
         (250, 150)
     """
+    # 1 is one step or epoch, 1.0 the whole run
     if not isinstance(value, float):
         return value * unit
     if not 0 <= value <= 1:
@@ -66,7 +67,9 @@ def resolve_schedule_lengths(
     times = {key: settings[key] for key in TIME_SETTINGS if settings.get(key) is not None}
     if max_fraction is None and not any(_has_fraction(value) for value in times.values()):
         return settings
+    # mmengine's default is True
     unit = steps_per_epoch if settings.get('by_epoch', True) else 1
+    # mmengine converts schedules of epochs alone, and this one counts steps from here
     for key in ('convert_to_iter_based', 'epoch_length'):
         settings.pop(key, None)
     settings['by_epoch'] = False
@@ -77,6 +80,7 @@ def resolve_schedule_lengths(
         settings[key] = steps if isinstance(value, list | tuple) else steps[0]
     if 'end' in times:
         settings['end'] = _limit_end(settings, max_fraction, max_iters, f'{name}.max_fraction')
+    # the schedules divide by these, and a fraction of a very short run rounds to 0
     for key in ('T_max', 'step_size', 'total_steps'):
         if key in times:
             settings[key] = max(1, settings[key])

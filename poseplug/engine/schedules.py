@@ -29,6 +29,7 @@ class QuadraticWarmupLR(LRSchedulerMixin, _ParamScheduler):
     """
 
     def __init__(self, optimizer: Any, *args: Any, begin: int = 0, end: int = INF, **settings: Any):
+        # INF is mmengine's default for a schedule without an end
         if not 0 <= begin < end < INF:
             raise ConfigError(
                 f'QuadraticWarmupLR: begin must be at least 0 and below end, and end finite; got {begin} and {end}'
@@ -60,6 +61,7 @@ def check_plateau_schedules(schedules: Sequence[Any], val_loop: Any) -> None:
         ConfigError: nothing is evaluated, no score has that name, or `rule` means the other direction.
     """
     for schedule in schedules:
+        # mmengine marks by it the schedules that are stepped by scores
         if not getattr(schedule, 'need_val_args', False):
             continue
         name, score = f'param_scheduler, {type(schedule).__name__}', schedule.monitor

@@ -64,7 +64,9 @@ def shard_model(model: Estimator, wrap_classes: Sequence[str] = ()) -> ShardedMo
         listed = ', '.join(sorted(class_names))
         raise ConfigError(f'distributed.wrap_classes: the model has no {unknown[0]}; it has {listed}')
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload] # others cannot be divided
+    # the copy is taken before the model is sharded, and without values takes no memory
     meta_model = copy.deepcopy(model).to('meta')
+    # inner modules first: an outer one takes those parameters that no inner one has
     for module in model.modules():
         if type(module).__name__ in wrap_classes:
             fully_shard(module)
@@ -133,6 +135,7 @@ def shard_optimizer_state(state_dict: Mapping[str, Any], optimizer: torch.optim.
 
 def _shard_like(tensor: Tensor, reference: Tensor) -> Tensor:
     """A whole tensor, sharded as `reference` is."""
+    # such as the step counter of Adam, which has another shape than its parameter
     if not isinstance(reference, DTensor) or isinstance(tensor, DTensor) or tensor.shape != reference.shape:
         return tensor
     device = reference.to_local().device

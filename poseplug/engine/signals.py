@@ -29,6 +29,7 @@ class StopSignalHandler:
         self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignalHandler:
+        # `signal.signal` raises ValueError in other threads
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = {number: signal.signal(number, self._handle_signal) for number in EXIT_CODES}
         return self
@@ -40,6 +41,7 @@ class StopSignalHandler:
     def _handle_signal(self, number: int, _: Any) -> None:
         """Record the signal and restore the previous handlers for the next one."""
         self.received_signal = number
+        # the handlers of before act on the next signal, so that a second Ctrl-C ends a process that hangs
         self.__exit__()
 
     def exit_if_signaled(self) -> None:

@@ -136,7 +136,9 @@ class SingleProcessStrategy:
             ConfigError: the gradient of a compiled network does not compile.
         """
         assert self.optim_wrapper is not None
+        # divided by the number of batches of a step, so that the accumulated gradients are those of their mean
         loss = self.optim_wrapper.scale_loss(loss)
+        # it stays on the device: reading it here would make every batch wait for the GPU
         self._are_losses_finite.append(torch.isfinite(loss.detach()))
         try:
             self.optim_wrapper.backward(loss)
@@ -153,6 +155,7 @@ class SingleProcessStrategy:
         self.optim_wrapper.step()
         self.optim_wrapper.zero_grad()
         self._are_losses_finite = []
+        # each process has normalized other samples; predictions and checkpoints use the statistics of the first
         broadcast_norm_statistics(self.model)
 
     def _drop_invalid_gradients(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
@@ -160,9 +163,11 @@ class SingleProcessStrategy:
         if not self.drops_invalid_steps:
             return
         parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group['params']]
+        # Gradients are checked by one number, their total norm. It is not finite if any value is not.
         gradients = [to_local_tensor(p.grad) for p in parameters if p.grad is not None]
         is_loss_invalid = bool(self._are_losses_finite) and not torch.stack(self._are_losses_finite).all()
         is_gradient_invalid = bool(gradients) and not torch.isfinite(get_total_norm(gradients))
+        # All processes have to drop the step together, since their weights would differ from then on.
         self.step_dropped = all_reduce_any(is_loss_invalid or is_gradient_invalid)
         if self.step_dropped:
             for parameter in parameters:
@@ -194,6 +199,7 @@ class SingleProcessStrategy:
                 self._runs_uncompiled = True
                 message = 'the network does not compile and runs uncompiled (%s); set compile=False, or another backend'
                 _LOGGER.warning(message, describe_compile_error(error))
+        # the network stays compiled in name; under this stance torch runs its Python code instead
         with torch.compiler.set_stance('force_eager'):
             return function(batch)
 
@@ -252,6 +258,8 @@ class DDPStrategy(SingleProcessStrategy):
         super().prepare_training(optim_wrapper)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # DDP warns of settings that are intended
+            # `broadcast_norm_statistics` copies buffers after every step; DDP would wait for the next forward pass,
+            # after evaluations
             self._ddp_module = DistributedDataParallel(
                 LossModule(self.model), broadcast_buffers=False, find_unused_parameters=self.find_unused_parameters
             )
@@ -305,6 +313,7 @@ class FSDPStrategy(SingleProcessStrategy):
     def prepare_model(self) -> None:
         if self.sync_bn:
             convert_to_sync_batch_norm(self.model)
+        # the optimizer is built after this, since its parameters have to be the sharded ones
         self._copy_source = shard_model(self.model, self.wrap_classes)
 
     def finish_prediction(self) -> None:

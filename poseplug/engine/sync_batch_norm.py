@@ -45,10 +45,14 @@ class CPUSyncBatchNorm(nn.BatchNorm2d):
         """Normalize features (B, C, H, W); in evaluation mode as `nn.BatchNorm2d`."""
         if not self.training:
             return super().forward(x)
+        # N * H * W of all processes
         count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        # sums in float32 under autocast, too, as in torch's batch norm
         mean = _AllReduceSum.apply(x.float().sum((0, 2, 3))) / count
+        # two passes: the mean of squares minus the squared mean loses the variance of large values to rounding
         centered = x.float() - mean[:, None, None]
         variance = _AllReduceSum.apply(centered.square().sum((0, 2, 3))) / count
+        # running_var is the unbiased estimate, the normalization uses the biased one, as in torch
         self._update_running_statistics(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:
@@ -81,5 +85,6 @@ def convert_to_sync_batch_norm(model: nn.Module) -> None:
         return
     for parent in list(model.modules()):
         for name, child in parent.named_children():
+            # exactly: a subclass, such as a converted one, has its own rule
             if type(child) is nn.BatchNorm2d:
                 parent.add_module(name, CPUSyncBatchNorm.from_batch_norm(child))

@@ -54,6 +54,7 @@ class TrainingPrecision:
             raise ConfigError(f'precision is one of {", ".join(TRAINING_PRECISIONS)}; got {setting!r}')
         self.device_type, self.reason = device_type, 'as set'
         self.step_seconds: dict[str, float] = {}
+        # without the instructions bf16 is slower in any case, and measuring it would take long
         if self.is_open and device_type == 'cpu' and not all(all_gather_objects(has_bfloat16_instructions())):
             self.name, self.reason = 'fp32', 'this CPU has no instructions for bf16'
 
@@ -80,6 +81,7 @@ class TrainingPrecision:
                 losses[self.name] = compute_gradients()
                 seconds[self.name].append(time.perf_counter() - start)
         # All processes wait for the slowest one, and have to choose the same.
+        # the minimum, since other programs only ever slow a step down
         gathered = all_gather_objects(({name: min(each[1:]) for name, each in seconds.items()}, losses))
         self.step_seconds = {name: max(each[name] for each, _ in gathered) for name in _MEASURED}
         difference = max(abs(each['bf16'] / each['fp32'] - 1) if each['fp32'] else 0.0 for _, each in gathered)
@@ -124,11 +126,14 @@ def measure_gradients(model: nn.Module, compute_losses: Callable[[], Mapping[str
     Returns:
         Their sum.
     """
+    # running statistics would otherwise count the measured batches
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    # dropout draws the same numbers in the first step as without a measurement
     with torch.random.fork_rng():
         total = torch.stack(list(compute_losses().values())).sum()
         total.backward()
         loss = float(total.detach())
+        # kernels run on after the call has returned, and the clock has to include them
         if total.device.type == 'cuda':
             torch.cuda.synchronize()
     model.zero_grad()

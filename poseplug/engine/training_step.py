@@ -32,6 +32,7 @@ def _compute_gradients(strategy: SingleProcessStrategy, batch: Batch) -> dict[st
     """Add the gradients of a batch to those of the step; returns the losses by name and their sum as 'loss'."""
     losses = strategy.losses(batch)
     total = torch.stack(list(losses.values())).sum()
+    # each batch frees its graph before the next one is computed, so that accumulation costs no memory
     strategy.backward(total)
     return {'loss': total.detach(), **{name: value.detach() for name, value in losses.items()}}
 

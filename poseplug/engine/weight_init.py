@@ -104,6 +104,7 @@ def _has_other_head(model: Any, file: str | Path) -> bool:
     if record is not None:
         return skeleton is not None and len(record.keypoints) != len(skeleton.keypoints)
     mismatches = find_shape_mismatches(model.state_dict(), content['state_dict'])
+    # a mismatch elsewhere is another architecture, which is an error and nothing to adapt
     return bool(mismatches) and all(line.startswith('head.') for line in mismatches)
 
 
@@ -121,6 +122,7 @@ def _load_fitting_weights(model: Any, file: str | Path) -> None:
             _LOGGER.warning('no keypoint is carried over by name: %s', error)
         else:
             state_dict, mapped, missing = mapping.state_dict, mapping.mapped, mapping.missing
+    # position embeddings of another input size are resized in place
     adapt_state_dict(model, state_dict)
     expected = model.state_dict()
     fitting = {n: t for n, t in state_dict.items() if n in expected and t.shape == expected[n].shape}
@@ -186,6 +188,7 @@ def load_part_weights(
             raise ConfigError(f'init.{part_name}.{key} is one of {", ".join(choices)}; got {value!r}')
     part, file = _get_submodule(model, part_name), find_weights(file)
     content = load_checkpoint(file)
+    # weights of a head are in the order of its keypoints, and the shapes alone would fit any other order
     if part_name.partition('.')[0] == 'head' and isinstance(model, Estimator):
         record = get_skeleton_record(content)
         check_keypoints(record, model.skeleton, file)

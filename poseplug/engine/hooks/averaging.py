@@ -89,11 +89,13 @@ class EMAHook(mmengine.hooks.EMAHook):
         if self.run_fraction is not None:
             self.momentum = min(_MAX_MOMENTUM, 1 / (self.run_fraction * runner.max_iters))
             self.ema_cfg['momentum'] = self.momentum
+        # mmengine copies the model itself, which a sharded one does not allow
         self.src_model = runner.bare_model
         self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=runner.strategy.copy_source()))
 
     def before_train(self, runner: RunnerLike) -> None:
         """Check that the average starts within the run."""
+        # mmengine checks the same by an assertion
         for name, last in (('begin_iter', runner.max_iters), ('begin_epoch', runner.train_loop.max_epochs)):
             if getattr(self, name) > last:
                 raise ConfigError(
@@ -106,8 +108,10 @@ class EMAHook(mmengine.hooks.EMAHook):
     ) -> None:
         """Update the average."""
         step = int(self.ema_model.steps)
+        # MomentumAnnealingEMA and StochasticWeightAverage compute their own decay
         if self.ramp and type(self.ema_model) is ExponentialMovingAverage:
             self.ema_model.momentum = compute_momentum(step // self.ema_model.interval, self.momentum)
+        # the first update copies the weights, whatever the momentum
         if self._ema_started(runner) and step == 0:
             self.start_weight.fill_(1.0)
         elif step and step % self.ema_model.interval == 0:

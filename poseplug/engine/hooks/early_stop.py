@@ -53,6 +53,7 @@ class EarlyStopHook(Hook):
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Count an evaluation without an improvement, and end the run after `patience` of them."""
+        # a signal stopped the evaluation
         if not metrics:
             return
         if self.metric not in metrics:
@@ -87,6 +88,7 @@ class EarlyStopHook(Hook):
         return gain > self.min_delta
 
     def before_save_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:
+        # plain values: checkpoints are loaded with an empty allow-list
         checkpoint['meta']['early_stop'] = [self.metric, self.best_score, self.num_evaluations_without_gain]
 
     def after_load_checkpoint(self, runner: RunnerLike, checkpoint: dict[str, Any]) -> None:

@@ -47,9 +47,11 @@ class FreezeHook(Hook):
         if self.epochs >= runner.train_loop.max_epochs:
             message = 'freeze: %s stay frozen in the whole run, which has %d epochs and epochs=%d'
             _LOGGER.warning(message, ', '.join(self.patterns), runner.train_loop.max_epochs, self.epochs)
+        # before the return, so that a wrong pattern is an error of resumed runs, too
         names = find_frozen_names(model, self.patterns)
         if runner.epoch >= self.epochs:
             return
+        # those that the config freezes for the whole run are not among them
         self.parameters = [p for n, p in model.named_parameters() if n in names and p.requires_grad]
         self.norm_names = freeze_parameters(model, self.patterns)
         runner.frozen_norms.extend(self.norm_names)
@@ -61,6 +63,8 @@ class FreezeHook(Hook):
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         runner.frozen_norms[:] = [name for name in runner.frozen_norms if name not in self.norm_names]
+        # the batch norms are still in evaluation mode
         runner.set_train_mode()
         _LOGGER.info('epoch %d: %d frozen parameter tensors are trained from here', runner.epoch, len(self.parameters))
+        # the sign that there is nothing left to do
         self.parameters = []

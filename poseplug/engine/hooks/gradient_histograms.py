@@ -59,6 +59,7 @@ class GradientHistogramHook(Hook):
         """Find the steps and the stages of the parameters; lines of steps that a resumed run repeats are dropped."""
         last = runner.max_iters - 1
         self.due_steps = {min(last, round(s * last) if isinstance(s, float) else s) for s in self.steps}
+        # the file holds the gradients of the first process, of its own batches
         if runner.rank:
             return
         self.stages = find_parameter_stages(runner.bare_model)
@@ -74,6 +75,7 @@ class GradientHistogramHook(Hook):
         model: Any = runner.bare_model
         self.gradients: dict[str, Tensor] = {}
         for name, parameter in model.named_parameters():
+            # figure 5 of the paper shows weights; biases and norms are vectors
             if parameter.requires_grad and parameter.ndim > 1:
                 listener = partial(self._record_gradient, weight_name(name))
                 self.handles.append(parameter.register_post_accumulate_grad_hook(listener))
@@ -115,6 +117,7 @@ def summarize_gradient(gradient: Tensor, num_bins: int) -> dict[str, Any]:
     values = gradient.double()
     magnitudes = values.abs()
     nonzero = magnitudes[magnitudes > 0]
+    # `histc` drops what lies outside of its range
     exponents = nonzero.log10().clamp(MIN_EXPONENT, MAX_EXPONENT)
     counts = torch.histc(exponents, num_bins, MIN_EXPONENT, MAX_EXPONENT)
     return dict(

@@ -36,6 +36,7 @@ class PhaseHook(Hook):
 
     def __init__(self, phases: Mapping[int | str, Mapping[str, Any]]):
         try:
+            # keys of options from the command line are text
             self.phases = {int(epoch): dict(settings) for epoch, settings in phases.items()}
         except (TypeError, ValueError):
             raise ConfigError(f'PhaseHook: phases maps epochs to settings; got {phases!r}') from None

@@ -114,6 +114,7 @@ class ProgressHook(Hook):
         seconds = time.perf_counter() - self.start_time
         num_steps = step - self.first_step
         local_means = {name: float(value) / num_steps for name, value in self.loss_sums.items()}
+        # here the values are read from the device, once an interval
         means = _average_over_ranks(all_gather_objects(local_means))
         losses = {name: round(value, 6) for name, value in means.items()}
         rate = round(self.num_samples * runner.world_size / seconds, 2)
@@ -195,4 +196,5 @@ def _create_tensorboard_writer(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+    # TensorBoard hides later values of the run before, which a resumed run writes again
     return SummaryWriter(str(folder), purge_step=step + 1)

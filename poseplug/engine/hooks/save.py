@@ -43,6 +43,7 @@ class SaveHook(Hook):
             scores can be found out from the annotations, else at the first evaluation.
     """
 
+    # the other hooks add what they know of the step before it is saved
     priority = 'LOWEST'
 
     def __init__(
@@ -77,6 +78,7 @@ class SaveHook(Hook):
         """
         interval = runner.train_loop.interval_to_steps(self.interval, 'default_hooks.checkpoint.interval')
         is_due = runner.iter % interval == 0
+        # step 0 has nothing to save
         if runner.iter and (is_due or self._is_time_for_save(runner)):
             self.save(runner)
 
@@ -84,6 +86,7 @@ class SaveHook(Hook):
         """Whether the last checkpoint is `interval_minutes` old; several processes ask each other now and then."""
         if self.interval_minutes is None or (runner.world_size > 1 and runner.iter % _STEPS_BETWEEN_CLOCK_CHECKS):
             return False
+        # clocks of processes differ, and all have to collect the checkpoint in the same step
         return all_reduce_any(time.monotonic() - self.last_saved_time >= 60 * self.interval_minutes)
 
     def after_train(self, runner: RunnerLike) -> None:
@@ -149,6 +152,7 @@ class SaveHook(Hook):
         """Collect the checkpoint in all processes, and write it in the first."""
         if file_name != BEST_CHECKPOINT_FILE:
             self.last_saved_time = time.monotonic()
+        # in all processes, since sharded weights are gathered from them
         content = runner.collect_checkpoint()
         if runner.rank != 0:
             return

@@ -58,6 +58,7 @@ class ReportHook(Hook):
         """Write the page, if it costs little enough."""
         if metrics:
             is_last = runner.iter >= runner.max_iters
+            # a page of the result is worth more than one on the way
             self._write_if_cheap(runner, 3 * self.max_time_fraction if is_last else self.max_time_fraction)
 
     def _write_if_cheap(self, runner: RunnerLike, max_fraction: float) -> None:
@@ -69,6 +70,7 @@ class ReportHook(Hook):
             return
         try:
             self._write(runner, result)
+        # a page is no reason to lose a run
         except (OSError, PoseplugError) as error:
             _LOGGER.warning('%s is not written: %s', Path(runner.work_dir) / REPORT_FILE, error)
         self.page_seconds = time.monotonic() - now
