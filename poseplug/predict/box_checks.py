@@ -56,6 +56,7 @@ def pair_images_with_boxes(
         [('a.jpg', [[10, 20, 30, 40]])]
     """
     form = find_image_form(images)
+    # a single image: `boxes` are its rows and not one entry per image
     if form is not None and form.is_single:
         return iter([(images, boxes)])
     if form is not None:
@@ -67,6 +68,7 @@ def pair_images_with_boxes(
         return ((image, None) for image in several)
     if not isinstance(boxes, Iterable):
         raise AnnotationError(f'boxes are one entry per image; got a {type(boxes).__name__}')
+    # where both counts are known the error comes before the first prediction; otherwise `_zip_with_boxes` raises it
     if isinstance(images, Sized) and isinstance(boxes, Sized) and _count_images(images) not in (None, len(boxes)):
         raise AnnotationError(
             f'{len(images)} images were given boxes for {len(boxes)}; give each image its own (N, 4), or None'
@@ -161,6 +163,7 @@ def to_number_array(values: Any) -> np.ndarray:
 def _detach_tensors(values: Any) -> Any:
     """Tensors, also in lists, as NumPy arrays; anything else as it is."""
     if hasattr(values, 'detach'):
+        # NumPy has no bfloat16, and reads no tensor of a GPU or with a gradient
         return values.detach().double().cpu().numpy()
     if isinstance(values, (list, tuple)) and any(isinstance(v, (list, tuple)) or hasattr(v, 'detach') for v in values):
         return [_detach_tensors(value) for value in values]
@@ -203,6 +206,7 @@ def looks_like_xyxy(values: np.ndarray, image_size: tuple[int, int]) -> bool:
     # With a tolerance of 1 px at every border.
     starts_inside, ends_inside = (values[:2] >= -1).all(), (values[2:] <= corner + 1).all()
     fits_as_corners = starts_inside and ends_inside and (values[2:] > values[:2]).all()
+    # the fraction is that of the box, so that a box at the border with a usual overhang is no suspect
     return bool(fits_as_corners and (overhang > _MAX_OVERHANG_FRACTION * values[2:]).any())
 
 

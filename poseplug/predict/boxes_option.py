@@ -63,6 +63,7 @@ def _read_boxes_file(file: Path, files: Sequence[Path]) -> list[Any]:
     content = read_json(file)
     if not isinstance(content, dict):
         raise AnnotationError(f'{file} holds a {type(content).__name__}, not {_BOXES_FILE_FORMAT}')
+    # names suffice while they are unique; `_check_box_keys` refuses two files of one name
     keys = [str(path) if str(path) in content else path.name for path in files]
     _check_box_keys(file, content, files, keys)
     boxes = []

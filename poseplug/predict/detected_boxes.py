@@ -107,6 +107,7 @@ def _detections_to_coco(image_id: int, detections: DetectedBoxes) -> list[dict[s
     results: list[dict[str, Any]] = []
     for (left, top, right, bottom), score in zip(detections.boxes, detections.scores, strict=True):
         result: dict[str, Any] = {'image_id': image_id, 'category_id': _PERSON_CATEGORY_ID}
+        # 1/100 px and five digits of the score say all that a detector knows, and keep the file small
         result['bbox'] = [round(float(value), 2) for value in (left, top, right - left, bottom - top)]
         result['score'] = round(float(score), 5)
         results.append(result)
@@ -123,6 +124,7 @@ def describe_recall(records: Iterable[Record], results: Iterable[Mapping[str, An
     boxes_by_image = defaultdict(list)
     for result in results:
         boxes_by_image[result['image_id']].append(result['bbox'])
+    # an empty mask first, so that data without images can be concatenated
     large_masks, match_masks = [np.zeros(0, bool)], [np.zeros(0, bool)]
     for record in records:
         boxes, areas = record.instances.boxes, record.instances.areas

@@ -89,6 +89,7 @@ def check_candidates(candidates: Candidates, threshold: float, input_size: Size)
         raise CheckpointError('some of its boxes or scores are no finite numbers')
     if low < -_SCORE_TOLERANCE or high > 1 + _SCORE_TOLERANCE:
         raise CheckpointError(f'its scores are from {low:.3g} to {high:.3g}, but scores are from 0 to 1')
+    # a network's weak candidates may be anything; those that would be used have to make sense
     judged = boxes[(best_scores >= threshold) & (best_scores > 0)]
     if not len(judged):
         return
@@ -142,8 +143,10 @@ def select_detections(
     confident = (scores >= threshold) & (scores > 0)
     best_scores = class_scores.max(axis=1, initial=0.0)
     others = ~confident & (best_scores >= threshold) & (best_scores > 0)
+    # From px of the input to px of the image. No family rotates, so that two corners stay the corners.
     corners = transform_points(np.linalg.inv(image_to_input), candidates.boxes.reshape(-1, 2, 2))
     boxes = clip_boxes(corners.reshape(-1, 4), np.array([image_size]))
+    # after clipping, since a box that leaves the image may have little of it inside
     is_large = (boxes[:, 2:] - boxes[:, :2] >= _MIN_BOX_SIZE_PX).all(axis=1)
     indices = np.flatnonzero(confident & is_large)
     if nms_threshold is None:

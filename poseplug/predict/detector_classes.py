@@ -65,6 +65,7 @@ def _find_class(file: Path, value: int | str, names: Mapping[int, str], num_clas
             raise ConfigError(compose_message(f'{file} has no class {value!r}', hint, f'it has {known}'))
         return indices[value.lower()]
     index = int(value)
+    # without names and a known number of classes any index is taken
     last = max(names) if names else (num_classes or index + 1) - 1
     if not 0 <= index <= last:
         raise ConfigError(f'{file}: it has {last + 1} classes, 0 to {last}; got the class {index}')

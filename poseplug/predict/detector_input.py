@@ -117,8 +117,10 @@ def warp_detector_input(image: np.ndarray, input_size: Size, rule: DetectorInput
     reduction = choose_reduction([image_to_input])
     if reduction == 1 or min(image_size) < reduction:
         return warp_image(image, image_to_input, input_size, fill_color=fill_color), matrix
+    # rows and columns that fill no whole block are cut, at most reduction - 1 of them
     width, height = (length // reduction for length in image_size)
     whole_blocks = image[: height * reduction, : width * reduction]
     reduced = cv2.resize(whole_blocks, (width, height), interpolation=cv2.INTER_AREA)
+    # the center of a block of n px is at (n - 1) / 2 of the image
     reduced_to_input = image_to_input @ reduced_to_full_matrix(reduction)
     return warp_image(reduced, reduced_to_input, input_size, fill_color=fill_color), matrix

@@ -103,6 +103,7 @@ class DetectorNetwork:
             self._session.setInput(array, name)
         names = self._session.getUnconnectedOutLayersNames()
         outputs = dict(zip(names, self._session.forward(names), strict=True))
+        # families read outputs by position, and OpenCV has an order of its own
         order = [output.name for output in self.info.outputs]
         return {name: outputs[name] for name in order} if outputs.keys() == set(order) else outputs
 

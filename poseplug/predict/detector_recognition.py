@@ -39,6 +39,7 @@ def find_detector_family(name: str) -> tuple[str, DetectorFamily]:
     """
     known = list_detector_families()
     spellings = {_normalize_name(registered): registered for registered in known}
+    # aliases come second: reading them imports the families of all installed packages
     if _normalize_name(name) not in spellings:
         for registered in known:
             aliases = getattr(DETECTOR_FAMILIES.get(registered), 'aliases', ())
@@ -69,6 +70,7 @@ def recognize_family(
         CheckpointError: it is of no family, or may be of several.
     """
     families = {name: DETECTOR_FAMILIES.build(dict(type=name)) for name in list_detector_families()}
+    # All families are asked, and not the first that fits: of two that fit, one would read wrong boxes without an error.
     matches = [name for name, family in families.items() if shapes and family.recognizes(info, shapes, input_size)]
     if len(matches) == 1:
         return matches[0], families[matches[0]]

@@ -118,6 +118,7 @@ class OnnxDetector:
         self.network = DetectorNetwork(self.file, runtime)
         info = self.network.info
         self._image_input, self._size_input = self._find_inputs(info)
+        # a file for any batch size runs image by image
         self._batch_size = self._image_input.shape[0] or 1
         self.input_size = self._choose_input_size(input_size)
         # One run on a gray image: unsupported outputs are an error now, not at the first image.
@@ -168,6 +169,8 @@ class OnnxDetector:
         for image, (_, matrix), image_outputs in zip(images, placed, outputs, strict=True):
             candidates = self._read(image_outputs)
             self._check(candidates)
+            # the caller's threshold counts even where the file has suppressed already; the family's only where boxes
+            # overlap
             nms_threshold = self.nms_threshold
             if nms_threshold is None and candidates.overlap:
                 nms_threshold = self.family.nms_threshold
@@ -199,6 +202,7 @@ class OnnxDetector:
 
     def _run_network(self, inputs: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Run the network on inputs (3, H, W); returns the outputs of each, without the batch axis."""
+        # the last images of a file with a fixed batch are filled up by zeros, whose outputs are left out
         batch = np.zeros((self._batch_size, *inputs[0].shape), self._image_input.element_type)
         for index, image_input in enumerate(inputs):
             batch[index] = image_input
@@ -215,6 +219,7 @@ class OnnxDetector:
 
     def _find_inputs(self, info: OnnxGraphInfo) -> tuple[OnnxValueInfo, OnnxValueInfo | None]:
         """The input of an image, and that of its size if there is one."""
+        # 0 stands for a length that the file leaves open
         images = [value for value in info.inputs if len(value.shape) == 4 and value.shape[1] in (0, 3)]
         others = [value for value in info.inputs if value not in images]
         sizes = [value for value in others if _takes_size(value)]
@@ -252,6 +257,7 @@ class OnnxDetector:
             return replace(self.family.input_rule, **settings)
         if settings.keys() & {'mean', 'std'}:
             raise ConfigError(f'{self.file} takes pixels of uint8 and normalizes them itself; leave mean and std out')
+        # settings of the caller last, so that they replace those of the family
         return replace(self.family.input_rule, **{'mean': (0.0,) * 3, 'std': (1.0,) * 3, **settings})
 
 

@@ -54,13 +54,16 @@ def fetch_inputs(inputs: Sequence[str], folder: Path) -> FetchedInputs:
 
 def _add_inputs(fetched: FetchedInputs, inputs: Iterable[str], folder: Path) -> None:
     for text in inputs:
+        # one folder for each, since files of two addresses may have the same name
         target = folder / str(len(fetched.titles))
         if text == _STANDARD_INPUT:
             content = read_standard_input(target)
             if isinstance(content, Path):
                 _add_file(fetched, content, text)
             else:
+                # '-' in the list would read the same standard input again
                 _add_inputs(fetched, [line for line in content if line != _STANDARD_INPUT], folder)
+        # as in a call of the predictor: a file of that name comes first
         elif text.isdecimal() and not os.path.lexists(text):
             fetched.stream = int(text)
         elif '://' in text:
@@ -80,6 +83,7 @@ def _add_address(fetched: FetchedInputs, address: str, target: Path) -> None:
         if file is None:
             fetched.stream = address
         else:
+            # without the password, since the title is in result files
             _add_file(fetched, file, describe_address(address))
     else:
         schemes = ', '.join(('http', 'https', 'file', *LIVE_SCHEMES))

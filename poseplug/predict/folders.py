@@ -80,6 +80,7 @@ class PredictionWriter:
         if draw_heatmaps:
             check_drawable_heatmaps(predictor)
         guard = guard or InputGuard(listing.files)
+        # all names are checked before the first file is written, so that no refused run leaves a folder half filled
         guard.check_outputs(out / f'{RESULTS_STEM}.{suffix}' for suffix in ('json', 'jsonl.partial', 'csv'))
         self.names = dict(zip(listing.files, choose_output_names(listing, out, guard), strict=True))
         check_result_formats(options.formats)
@@ -88,6 +89,7 @@ class PredictionWriter:
         self.num_done = 0
         self.skipped: dict[Path, str] = {}
         self.resume = resume
+        # opened with the first row: a run of videos alone writes no table of images
         self._csv_file: PartialTextFile | None = None
         self._csv_writer: csv.DictWriter[str] | None = None
         header = build_result_header(predictor) | {'options': options.describe(predictor.detector)}
@@ -119,11 +121,13 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # after an error, too: what was predicted is in results.json, which says that it is not complete
         self.lines.close(is_complete=kind is None)
         self.file_counts['results.json'] = 1
         if self._csv_file is not None:
             self._csv_file.__exit__(None, None, None)
             self.file_counts['results.csv'] = 1
+        # other forms are made of complete results only, since their readers do not see what is missing
         if kind is None:
             self._export_results()
         if kind is not None:
@@ -157,6 +161,7 @@ class PredictionWriter:
             ImageError, VideoError: a file cannot be read any more, and bad ones are not skipped.
         """
         boxes_by_file = {} if boxes is None else dict(zip(files, boxes, strict=True))
+        # images first, since they share batches
         images, videos = ([file for file in files if is_video(file) == kind] for kind in (False, True))
         images, videos = (list(filter(self._is_open, several)) for several in (images, videos))
         if self.finished:
@@ -190,6 +195,7 @@ class PredictionWriter:
             scores = ', '.join(f'{score:.3f}' for score in poses.instance_scores) or 'no instances'
             drawing = outputs['skeletons'] or 'not drawn'
             yield f'{self.listing.get_title(file)}: {drawing}, score {scores}'
+        # after the images that were read before it
         if reader.error is not None:
             raise reader.error
 
@@ -253,6 +259,7 @@ class PredictionWriter:
         file_name = f'{name}{suffix}.jpg'
         file = self.out / file_name
         try:
+            # encoded in memory, since `cv2.imwrite` says of a full disk only that nothing was written
             is_encoded, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         except cv2.error:  # a side of more than 65,535 px
             is_encoded = False
@@ -326,7 +333,9 @@ def _has_output_name(kind: str, content: Mapping[str, Any], name: str | None) ->
     if name is None:
         return False
     if kind == 'videos':
+        # a video's name has no folder in its results, an image's has
         return bool(content['results'] == f'{Path(name).name}.jsonl')
+    # None: an image that no JPEG file can hold was not drawn
     return content['outputs']['skeletons'] in (f'{name}_pose.jpg', None)
 
 

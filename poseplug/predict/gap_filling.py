@@ -57,6 +57,7 @@ def smooth_both_ways(frames: Sequence[TimedPoses], config: Mapping[str, Any] | N
     """
     config = config or {'type': 'OneEuroSmoother'}
     forwards = _smooth_frames(SMOOTHERS.build(config), frames)
+    # times that rise, as a smoother expects them
     reverse = [(-time, poses) for time, poses in reversed(frames)]
     backwards = _smooth_frames(SMOOTHERS.build(config), reverse)[::-1]
     return [

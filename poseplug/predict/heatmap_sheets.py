@@ -21,6 +21,7 @@ def check_drawable_heatmaps(predictor: Any) -> None:
     Raises:
         ConfigError: the model has none, or is an exported file, whose decoding is inside.
     """
+    # `ExportedPredictor` runs without torch and is no class that this module may import
     if not hasattr(predictor, 'check_heatmaps'):
         raise ConfigError(f'{predictor.name} is an exported file, which returns no heatmaps; draw those of the model')
     predictor.check_heatmaps()

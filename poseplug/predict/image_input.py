@@ -22,6 +22,7 @@ def find_image_form(value: Any) -> ImageForm | None:
 
     Forms of other packages come before the built-in ones.
     """
+    # the number of forms is the key of the cache, so that a form that is registered later counts from then on
     forms = _build_image_forms(len(IMAGE_INPUTS))
     return next((form for form in forms if form.matches(value)), None)
 
@@ -67,6 +68,7 @@ def open_image(image: ImageInput, index: int) -> NamedImage:
 def is_endless(images: Any) -> bool:
     """Whether images, or an entry of a list of them, are a camera or a stream, which do not end by themselves."""
     form = find_image_form(images)
+    # an iterator is not asked, since that would use up its images
     if form is None and isinstance(images, list | tuple):
         return any(map(is_endless, images))
     return form is not None and form.is_endless

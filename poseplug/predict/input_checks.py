@@ -63,6 +63,7 @@ def raise_input_errors(errors: Mapping[Path, str]) -> None:
     """
     if not errors:
         return
+    # one error has one type: that of the first file, whose message also comes first
     name, _, first = next(iter(errors.values())).partition(': ')
     error_types = {error_type.__name__: error_type for error_type in _INPUT_ERRORS}
     others = [text.partition(': ')[2] for text in list(errors.values())[1:_MAX_REPORTED_ERRORS]]

@@ -101,6 +101,7 @@ def list_input_files(inputs: Sequence[str | Path], out: Path, recursive: bool = 
             else:
                 listing.files.append(path)
                 listing.names.append(path.stem)
+    # a file that is named twice, or by a pattern and a folder, is predicted once
     names_by_file: dict[Path, str] = {}
     for file, name in zip(listing.files, listing.names, strict=True):
         names_by_file.setdefault(file, name)
@@ -121,6 +122,7 @@ def _expand_pattern(text: str) -> list[Path]:
 
 def _add_folder(listing: InputListing, folder: Path, out: Path, recursive: bool) -> None:
     """Add the images and videos of a folder, and count its other files."""
+    # drawings would lie beside the images, and be inputs of the next run
     if folder.resolve() == out.resolve():
         raise ImageError(f'{out} holds the images; name another folder for --out')
     files = _list_files(listing, folder, out.resolve(), recursive, set())
@@ -200,6 +202,7 @@ def _build_name_test(input_names: Sequence[str], pattern: re.Pattern[str]) -> Ca
     """A function that says whether an output of a name would be one of the inputs in its folder."""
 
     def is_input(name: str) -> bool:
+        # file systems of macOS and Windows ignore case, and macOS how accents are encoded
         start = fold_name(name.rpartition('/')[2])
         ends = [taken[len(start) :] for taken in input_names if taken.startswith(start)]
         return any(pattern.fullmatch(end) for end in ends)

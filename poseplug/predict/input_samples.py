@@ -56,6 +56,7 @@ class SampleBuilder:
         self.image_pipeline = build_pipeline(specs, **provided)
         check_crop(self.image_pipeline)
         self.box_pipeline = build_pipeline([_replace_with_box_crop(spec) for spec in specs], **provided)
+        # pipelines that crop annotated boxes take the whole image as one
         self.whole_image_is_box = any(transform.needs_annotation for transform in self.image_pipeline)
 
     def build_samples(
@@ -74,6 +75,7 @@ class SampleBuilder:
         """
         start = time.perf_counter()
         undetected = [image.pixels for image in images if image.boxes is None]
+        # the detector gets all images of the batch in one call
         detections = iter(run_detector(detector, undetected) if detector and undetected else ())
         detect_ms = elapsed_ms(start) / max(1, len(undetected))
         for image in images:
@@ -104,6 +106,7 @@ class SampleBuilder:
         """Pass one instance through the pipeline: its box (4,) as two corners, and its score (1,) if detected."""
         if box is None and self.whole_image_is_box:
             box = np.array([0.0, 0.0, *image.pixels.shape[1::-1]])
+        # an instance without annotated keypoints, as the transforms expect one
         keypoints = np.zeros((1, len(self.skeleton), 2), np.float32)
         visible = np.zeros(keypoints.shape[:2], np.uint8)
         boxes = None if box is None else box[None]

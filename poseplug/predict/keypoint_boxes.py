@@ -51,6 +51,7 @@ def remove_margins(expanded: np.ndarray) -> np.ndarray:
     Returns:
         (N, 4) boxes without it.
     """
+    # a side of the box without margin is that of the expanded one divided by 1 + 2 x fraction
     margins = (expanded[:, 2:] - expanded[:, :2]) * _MARGIN_FRACTION / (1 + 2 * _MARGIN_FRACTION)
     boxes: np.ndarray = np.concatenate([expanded[:, :2] + margins, expanded[:, 2:] - margins], axis=1)
     return boxes
@@ -111,6 +112,7 @@ class BoxFollower:
                 displacement = np.asarray(last.keypoints[n] - self.earlier.keypoints[index], float)
                 visible = scores >= _MIN_KEYPOINT_SCORE
                 if visible.any():
+                    # the median: a few keypoints that jump do not move the box
                     shifts[n] = np.median(displacement[visible], axis=0)
         return shifts
 

@@ -125,6 +125,8 @@ def resolve_model(model: ModelSource | None, weights: str | Path | None) -> Mode
         CheckpointError: the files of an installed model are missing or damaged, or published ones cannot be fetched.
     """
     cfg: Mapping[str, Any]
+    # Four cases: 1. a published model; 2. an installed one; 3. a published model's config with other weights; 4. a
+    # config and its weights.
     if weights is None and is_model_name(model):
         cfg, weights, entry = get_published_files(str(model))
         return ModelFiles(match_weights(cfg, weights), weights, entry.name)

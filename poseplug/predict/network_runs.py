@@ -58,8 +58,11 @@ def predict_images(
     for batch_samples in _group_by_input_size(samples, num_inputs):
         batch = collate(batch_samples)
         stages = model.predict_stages(batch) if predict_batch is None else [predict_batch(batch)]
+        # from stages of inputs to inputs of stages
         predictions += zip(*stages, strict=True)
+    # the inputs of several images share batches, so that each has the mean time
     sample_ms = elapsed_ms(start_time) / max(1, len(samples))
+    # not from the predictions, since images without instances have none
     num_stages = model.network.num_stages if predict_batch is None else 1
     start = 0
     for image in images:
@@ -120,7 +123,9 @@ def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Pose
     arrays: dict[str, Any] = {}
     for name in POSE_ARRAYS:
         values = [getattr(poses, name) for poses in parts]
+        # an array that one part lacks would not belong to all instances
         arrays[name] = None if any(value is None for value in values) else np.concatenate(values)
+    # the indices count inputs of the batch and not images
     return Poses(**{**arrays, 'image_indices': None})
 
 
@@ -129,6 +134,7 @@ def _attach_sample_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
     if not samples:
         return poses
     instances = Instances.concatenate([sample.record.instances for sample in samples])
+    # a whole image without a box, or a model that finds several instances in one input
     if not instances.has_box.all() or len(instances) != len(poses):
         return poses
     return attach_boxes(poses, instances.boxes, instances.box_scores if instances.is_detected.all() else None)

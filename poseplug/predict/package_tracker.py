@@ -61,10 +61,12 @@ class PackageTracker(Tracker):
         else:
             boxes = np.asarray(poses.boxes, float)
         scores = np.asarray(poses.instance_scores, np.float32) if self.use_scores else None
+        # the package reorders and drops detections; this says which instance each one was
         positions = {'position': np.arange(len(poses))}
         detections = self._supervision.Detections(xyxy=boxes.astype(np.float32), confidence=scores, data=positions)
         tracked = self._tracker.update(detections, timestamp=seconds)
         package_ids = np.asarray(tracked.tracker_id if len(tracked) else [], int)
+        # -1 marks an instance that was met for the first time
         has_id = package_ids >= 0
         order = np.asarray(tracked.data['position'], int)[has_id] if len(tracked) else np.zeros(0, int)
         ids = [self._number_id(int(package_id)) for package_id in package_ids[has_id]]

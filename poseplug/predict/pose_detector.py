@@ -81,6 +81,7 @@ class PoseDetector:
         Returns:
             For each image boxes (N, 4), two corners in px, and scores (N,), the highest first.
         """
+        # opened once, for the model and for clipping
         opened = [open_image(image, index)[1] for index, image in enumerate(images)]
         predictions = self.predictor(opened) if opened else []
         return [self._select_boxes(poses.numpy(), image) for image, poses in zip(opened, predictions, strict=True)]
@@ -90,6 +91,7 @@ class PoseDetector:
         expanded, _ = box_keypoints(poses, min_score=0.0)
         boxes = expanded
         if poses.boxes is not None:
+            # codecs without boxes of their own return those around the keypoints, which cut off head and hands
             encloses = np.isclose(poses.boxes, remove_margins(expanded), atol=1.0).all(axis=1, keepdims=True)
             boxes = np.where(encloses, expanded, poses.boxes)
         boxes = clip_boxes(boxes, np.array([image.shape[1::-1]]))

@@ -70,4 +70,5 @@ def stream_frames(
     """
     for index, pair in enumerate(pairs):
         for result in predictor.stream_pairs([pair], batch_size, box_format):
+            # every pair is predicted by itself, so that each result has the index 0
             yield replace(result, index=index)

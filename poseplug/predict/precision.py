@@ -85,12 +85,14 @@ class PrecisionChoice:
         return predicted
 
     def _compare(self, batch: Batch, expected: Sequence[Poses]) -> None:
+        # the caller gets the poses of fp32 as long as nothing is decided
         self.model.network.set_compute_dtype(torch.bfloat16)
         reduced = self.model.predict(batch)
         self._differences += [measure_differences(a, b) for a, b in zip(expected, reduced, strict=True)]
         self._num_inputs += len(expected)
         if self._num_inputs >= _MIN_CHECKED_INPUTS:
             self._decide()
+        # the type of the next batch, whether it is compared again or not
         if self.name == 'fp32':
             self.model.network.set_compute_dtype(None)
 
@@ -101,6 +103,7 @@ class PrecisionChoice:
         if not differences.size:
             self.reason = f'fp32: no keypoint in {self._num_inputs} inputs'
             return
+        # the median for the usual error, the maximum for a peak that falls on another cell
         median, worst = float(np.median(differences)), float(differences.max())
         self.name = 'bf16' if median <= _MAX_MEDIAN_PX and worst <= _MAX_WORST_PX else 'fp32'
         self.reason = (
@@ -122,6 +125,7 @@ def measure_differences(expected: Poses, other: Poses) -> np.ndarray:
     expected, other = expected.numpy(), other.numpy()
     if len(expected) != len(other):
         return np.array([np.inf])
+    # the higher score of the two: a keypoint that only one of them finds is a difference
     scores = np.maximum(np.asarray(expected.keypoint_scores), np.asarray(other.keypoint_scores))
     offsets = np.asarray(expected.keypoints, float) - np.asarray(other.keypoints, float)
     distances: np.ndarray = np.linalg.norm(offsets, axis=-1)[scores >= _MIN_SCORE]
@@ -135,6 +139,7 @@ def set_num_threads(count: int | None = None) -> int:
         count: of threads; None for OMP_NUM_THREADS where it is set, else for the processors that affinity and control
             group allow: threads beyond these wait for each other.
     """
+    # torch has read the variable itself
     if count is None and 'OMP_NUM_THREADS' in os.environ:
         return torch.get_num_threads()
     if count is None:

@@ -103,6 +103,7 @@ class Predictor:
         self.detector = detector
         fold_batch_norms(self.model)  # with channels last, what makes the network faster here (docs/lab/benchmark.md)
         on_cpu = next(self.model.parameters()).device.type == 'cpu'
+        # on a GPU without a choice of the caller the config's own setting stays
         if channels_last is not None or on_cpu:
             is_contiguous = channels_last is False
             self.model.network.set_memory_format(torch.contiguous_format if is_contiguous else torch.channels_last)
@@ -241,6 +242,7 @@ class Predictor:
             ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
         """
         check_counts('Predictor', batch_size=batch_size)
+        # a generator expression and no `yield`, so that the checks above run at the call and not at the first result
         predictions = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
         return (build_result(image, stages[-1], self.skeleton, self.name) for image, stages in predictions)
 
@@ -253,6 +255,7 @@ class Predictor:
         predict_batch = None if all_stages else self.precision.predict
         for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
             group.append(image_samples)
+            # images are grouped until their instances fill a batch; an image without instances waits for the next ones
             if sum(map(len, group)) >= num_inputs:
                 yield from predict_images(self.model, group, num_inputs, predict_batch)
                 group = []
@@ -263,6 +266,7 @@ class Predictor:
     ) -> Iterator[ImageSamples]:
         """Yield the network inputs of each image, one per instance; a detector gets a batch of images at once."""
         pairs = enumerate(image_pairs)
+        # without a detector one image is read at a time, so that memory holds few images
         num_read = 1 if self.detector is None else max(1, batch_size // CROPS_PER_IMAGE)
         while batch := list(islice(pairs, num_read)):
             opened = [open_with_boxes(image, image_boxes, index) for index, (image, image_boxes) in batch]
@@ -319,6 +323,7 @@ class Predictor:
         (image_samples,) = self._build_samples([opened], box_format)
         if not len(image_samples):
             raise AnnotationError('the detector finds no instance in the image; give a box')
+        # samples are in the order of the detections, the highest score first
         return predict_sample_heatmaps(self.model, image_samples.samples[0])
 
     def predict_record_heatmaps(self, record: Record) -> HeatmapStages:

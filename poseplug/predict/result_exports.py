@@ -159,6 +159,7 @@ def _format_openpose(export: _Export, result: _ImageResult) -> str:
 def _write_labelme(export: _Export) -> str:
     for result in export.iterate_images():
         file = export.out / 'labelme' / f'{result.name}.json'
+        # LabelMe finds the image by its path from the label file
         image = os.path.relpath(result.title, file.parent) if os.path.exists(result.title) else result.title
         content = result_formats.build_labelme(result.poses, export.skeleton, image, result.size, export.threshold)
         _write_text(file, json.dumps(content, indent=1))
@@ -171,6 +172,7 @@ def _write_yolo(export: _Export) -> str:
         _write_text(export.out / 'yolo' / 'labels' / f'{result.name}.txt', text)
     flips = list_flip_indices({'keypoints': list(export.skeleton.keypoints)})
     names = json.dumps(list(export.skeleton.keypoints))
+    # Ultralytics looks for labels in the folder beside `images`; the user copies or links the images there
     lines = ['path: .', 'train: images', 'val: images', f'kpt_shape: [{len(export.skeleton)}, 3]', f'flip_idx: {flips}']
     lines += ['names: {0: person}', f'kpt_names: {{0: {names}}}', '']
     _write_text(export.out / 'yolo' / 'data.yaml', '\n'.join(lines))
@@ -194,6 +196,7 @@ def _write_coco(export: _Export) -> str:
     skeleton = export.skeleton
     limbs = [[int(a) + 1, int(b) + 1] for a, b in skeleton.limb_indices]  # COCO counts from 1
     category = {'id': 1, 'name': 'person', 'keypoints': list(skeleton.keypoints), 'skeleton': limbs}
+    # in parts, since the results of many images do not fit in memory
     parts = (
         ('{"categories": ' + json.dumps([category]) + ',\n"images": ',),
         _format_json_list(_iterate_coco_images(export)),
@@ -213,6 +216,7 @@ def _iterate_coco_images(export: _Export) -> Iterator[dict[str, Any]]:
 def _iterate_coco_annotations(export: _Export) -> Iterator[dict[str, Any]]:
     """The instances as annotations, with their scores."""
     annotation_id = 0
+    # the same numbers as in the list of images, which is read once more
     for number, result in enumerate(export.iterate_images(), 1):
         boxes = result_formats.get_label_boxes(result.poses, export.threshold)
         for n, (left, top, right, bottom) in enumerate(boxes.round(2).tolist()):

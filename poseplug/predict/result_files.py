@@ -28,9 +28,11 @@ def iterate_results(json_file: Path, title: str) -> Iterator[dict[str, Any]]:
     decoder, is_inside = json.JSONDecoder(), False
     with open(json_file, encoding='utf-8') as lines:
         for line in lines:
+            # the layout that `ResultLines.close` writes: a list begins with one space, an entry with two
             if line.startswith(' "'):
                 is_inside = line.startswith(f' "{title}": [')
             elif is_inside and line.startswith('  {'):
+                # what follows the object is a comma, except after the last
                 yield decoder.raw_decode(line.strip())[0]
 
 
@@ -164,6 +166,7 @@ class ResultLines:
             self.stream.close()
             header = json.dumps(to_json_values({**self.header, 'complete': is_complete}), indent=1)
             with open_atomically(self.json_file) as file:
+                # the object stays open for the lists
                 file.write(header.removesuffix('\n}').encode())
                 # One pass per list: the lines may be more than fit in memory.
                 for kind, title in enumerate(LINE_KINDS):

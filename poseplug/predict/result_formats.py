@@ -103,6 +103,7 @@ def format_yolo(poses: Poses, image_size: tuple[int, int], class_id: int, thresh
         threshold: keypoints that score less, or lie outside the image, are 0 0 0; others have the flag 2.
     """
     size = np.array(image_size, dtype=float)
+    # Ultralytics refuses labels with values outside of 0 to 1
     corners = get_label_boxes(poses, threshold).reshape(-1, 2, 2).clip(0, size)
     boxes = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / np.tile(size, 2)
     lines = []
@@ -207,6 +208,7 @@ def build_supervision(poses: Poses) -> Any:
         raise ConfigError('to_supervision needs supervision, which is not installed; pip install supervision')
     arrays = poses.numpy()
     key_points = import_module('supervision').KeyPoints
+    # supervision has renamed the argument
     has_new_name = 'keypoint_confidence' in inspect.signature(key_points).parameters
     scores = np.asarray(arrays.keypoint_scores, np.float32)
     return key_points(

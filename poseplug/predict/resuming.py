@@ -47,6 +47,7 @@ class FinishedLines:
     def __init__(self, out: Path, header: Mapping[str, Any]):
         self.json_file, self.lines_file = out / f'{RESULTS_STEM}.json', out / f'{RESULTS_STEM}.jsonl.partial'
         self.num_lines = 0
+        # a run that ended has removed its lines, one that was killed has no results.json
         if self.json_file.is_file():
             _check_header(self.json_file, _read_json_header(self.json_file), header)
         elif self.lines_file.is_file():
@@ -76,6 +77,7 @@ def truncate_to_lines(file: Path) -> int:
             if not line.endswith(b'\n'):
                 break
             num_lines, num_bytes = num_lines + 1, num_bytes + len(line)
+        # a killed run may have written a part of its last line
         opened.truncate(num_bytes)
     return num_lines
 
@@ -87,6 +89,7 @@ def _read_json_header(json_file: Path) -> dict[str, Any]:
         for line in lines:
             if line.startswith(f' "{LINE_KINDS[0]}": ['):
                 break
+            # the lists may be larger than the memory, so that only the lines before them are parsed
             text.append(line)
     return _parse_line(json_file, 1, ''.join(text).rstrip().removesuffix(',') + '}')
 
@@ -103,6 +106,7 @@ def _parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 def _check_header(file: Path, before: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Refuse to mix results of another model or of other options."""
+    # through JSON, so that tuples equal the lists that a file has
     for key, value in json.loads(json.dumps(to_json_values(header))).items():
         if before.get(key) != value:
             raise ConfigError(f'{file}: {key} was {before.get(key)!r} and is now {value!r}; {_START_OVER}')
@@ -120,6 +124,7 @@ class FinishedFrames:
 
     def __init__(self, file: Path):
         self.file = file
+        # the first line is the header
         self.count = max(0, truncate_to_lines(file) - 1) if file.is_file() else 0
 
     @classmethod

@@ -91,6 +91,7 @@ def convert_to_half(tensor: Tensor, name: str) -> Tensor:
     Raises:
         CheckpointError: a value exceeds the range of float16.
     """
+    # statistics of batch norms may lie outside of float16's range, and vectors weigh little
     if tensor.ndim < 2 or not tensor.is_floating_point():
         return tensor
     half = tensor.to(torch.float16)

@@ -71,8 +71,10 @@ class OneEuroFilter:
         is_known = visible & np.isfinite(self.last_seconds)
         elapsed_s = (seconds - self.last_seconds[is_known])[:, None]
         speed = self.speed[is_known]
+        # from raw to raw position, as in the authors' code
         raw_speed = (points[is_known] - self.raw[is_known]) / (elapsed_s * size_px)
         speed += smoothing_factor(self.d_cutoff, elapsed_s) * (raw_speed - speed)
+        # one cutoff for both axes, so that a straight motion stays straight
         cutoff = self.min_cutoff + self.beta * np.linalg.norm(speed, axis=1, keepdims=True)
         previous = self.smoothed[is_known]
         self.speed[is_known] = speed
@@ -147,6 +149,7 @@ class OneEuroSmoother(Smoother):
                 self.filters[instance_id] = OneEuroFilter(points.shape[1], self.min_cutoff, self.beta, self.d_cutoff)
             size_px = max(float(np.sqrt(instances.areas[n])), _MIN_SIZE_PX)
             smooth = self.filters[instance_id]
+            # in double precision: differences of two frames are small beside the positions
             points[n] = smooth(points[n].astype(float), instances.visible[n], seconds, size_px)
         return replace(poses, keypoints=points)
 

@@ -36,6 +36,7 @@ def read_standard_input(folder: Path) -> Path | list[str]:
     if not head.strip():
         raise ImageError(f'{_TITLE} is empty; send an image, a video, or paths, one a line')
     if _is_text(head):
+        # names of files are bytes; those that are no UTF-8 find their file again
         text = (head + stream.read()).decode(errors='surrogateescape')
         return [line for line in text.splitlines() if line.strip()]
     rest = iter(lambda: stream.read(_CHUNK_BYTES), b'')
@@ -46,4 +47,5 @@ def _is_text(head: bytes) -> bool:
     """Whether bytes are text in UTF-8 or another extension of ASCII, and no file of an image or video."""
     if detect_image_format(head) or head.startswith(_RAW_VIDEO_START):
         return False
+    # bytes above 127 occur in UTF-8 and Latin-1, control bytes only in binary files
     return not any(byte < 32 and byte not in _PRINTED_CONTROLS or byte == 127 for byte in head)

@@ -57,6 +57,7 @@ def _is_key_typed() -> bool:
     if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         return False
     try:
+        # without waiting; on Windows `select` takes sockets alone and raises OSError
         is_ready = bool(select.select([sys.stdin], [], [], 0)[0])
     except (OSError, ValueError):
         return False

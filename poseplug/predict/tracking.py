@@ -53,6 +53,7 @@ class InstanceGeometry:
         """
         keypoints = np.asarray(poses.keypoints, dtype=float)
         visible = (np.asarray(poses.keypoint_scores) >= threshold) & np.isfinite(keypoints).all(axis=-1)
+        # NaN would spread through sums over all keypoints
         keypoints = np.where(visible[..., None], keypoints, 0)
         if poses.boxes is None:
             boxes = _boxes_around_keypoints(keypoints, visible)
@@ -128,6 +129,7 @@ class Track:
 
     def predict_shift(self, seconds: float) -> np.ndarray:
         """Return the expected displacement (2,) in px since it was last seen: it decelerates and comes to rest."""
+        # the integral of a velocity that decays by 1 / e in every `_VELOCITY_DECAY_S`
         return self.velocity * _VELOCITY_DECAY_S * (1 - math.exp((self.seconds - seconds) / _VELOCITY_DECAY_S))
 
     def update(self, geometry: InstanceGeometry, seconds: float, frame: int) -> Track:
@@ -138,6 +140,7 @@ class Track:
         else:
             displacement = (geometry.boxes - self.geometry.boxes)[0].reshape(2, 2).mean(axis=0)
         elapsed_s = seconds - self.seconds
+        # the second detection alone makes the velocity, since that of one detection is unknown and not 0
         weight = elapsed_s / (elapsed_s + _VELOCITY_AVERAGE_S) if self.num_hits > 1 else 1.0
         velocity = self.velocity + weight * (displacement / elapsed_s - self.velocity)
         return Track(self.id, geometry, seconds, frame, velocity, self.num_hits + 1)
@@ -222,11 +225,13 @@ class SimilarityTracker(Tracker):
                 f'order, and create a tracker for each video'
             )
         poses = poses.numpy()
+        # the highest scores, in the order in which they were given
         if self.num_instances is not None and len(poses) > self.num_instances:
             poses = poses[np.sort(np.argsort(-poses.instance_scores, kind='stable')[: self.num_instances])]
         instances = InstanceGeometry.from_poses(poses, self.threshold)
         ids = np.zeros(len(poses), dtype=int)
         self.num_frames += 1
+        # Each frame: 1. forget old tracks, 2. match the others, 3. start tracks for what is left.
         self.tracks = [track for track in self.tracks if self._is_remembered(track, seconds)]
         if self.tracks and len(ids):
             self._match_tracks(instances, ids, seconds)
@@ -244,9 +249,11 @@ class SimilarityTracker(Tracker):
         from scipy.optimize import linear_sum_assignment  # slow to import, and needed from the second frame on only
 
         similarity = self.compute_similarity(instances, seconds)
+        # counted up to the frame before: a track that was seen there has the whole weight
         unseen_s = np.array([self.last_seconds - track.seconds for track in self.tracks])
         # Exponents below -80 would be 0, and the match of a track that was not seen for long would be worth nothing.
         weights = np.exp(np.maximum(-unseen_s / _LOST_DECAY_S, -80))[:, None]
+        # 0 for pairs that may not match, so that they add nothing to the sum which the assignment maximizes
         worth = np.where(similarity >= self.min_similarity, similarity * weights, 0)
         for row, column in zip(*linear_sum_assignment(worth, maximize=True), strict=True):
             if worth[row, column] > 0:
@@ -266,6 +273,7 @@ class SimilarityTracker(Tracker):
             return
         starts = np.stack([_box_centers(self.tracks[row].geometry)[0] for row in rows])
         distances = np.linalg.norm(starts[:, None] - _box_centers(instances)[columns][None], axis=-1)
+        # the nearest first: those beyond the number of ids that are left start tracks of their own
         pairs = sorted(zip(*linear_sum_assignment(distances), strict=True), key=lambda pair: distances[pair])
         for row, column in pairs[: len(columns) - num_free]:
             self._continue_track(rows[row], int(columns[column]), instances, ids, seconds)
@@ -279,6 +287,7 @@ class SimilarityTracker(Tracker):
     def _start_tracks(self, instances: InstanceGeometry, ids: np.ndarray, seconds: float) -> None:
         """Assign new ids to the instances without one, from left to right, in place."""
         unmatched = np.flatnonzero(ids == 0)
+        # by x, and by y where these are equal; `lexsort` sorts by its last key first
         left_to_right = unmatched[np.lexsort(instances.boxes[unmatched, 1::-1].T)]
         for index in left_to_right:
             self.num_ids += 1
@@ -291,6 +300,7 @@ class SimilarityTracker(Tracker):
         Returns:
             (T, N) from 0 to 1.
         """
+        # all tracks as one geometry of T instances, so that the similarity is one array operation
         arrays = zip(*(vars(track.geometry).values() for track in self.tracks), strict=True)
         shifts = np.stack([track.predict_shift(seconds) for track in self.tracks])
         expected = InstanceGeometry(*map(np.concatenate, arrays)).translate(shifts)
@@ -307,6 +317,7 @@ class SimilarityTracker(Tracker):
     ) -> np.ndarray:
         """OKS (T, N) with the mean of both areas; `tolerances` (T,) in sizes enlarge the OKS sigmas."""
         assert self.sigmas is not None
+        # In OKS area x (2 sigma)² is a variance; the tolerance adds its own, as those of independent errors add.
         growth = 1 + (tolerances / (2 * float(self.sigmas.mean()))) ** 2
         areas = (expected.areas[:, None] + instances.areas[None]) / 2 * growth[:, None]
         points, other_points = (geometry.keypoints.astype(np.float32) for geometry in (expected, instances))

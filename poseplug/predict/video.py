@@ -149,6 +149,7 @@ def predict_clip(
     if first is None:
         raise VideoError(f'{title} ended before its first frame')
     outputs = VideoOutputs(predictor, clip, base, title, first[0], boxes is not None, options, finished)
+    # rounded up, since the first frame of every interval is predicted
     num_declared = -(-clip.declared_frames // options.frame_interval)
     with outputs:
         for frame, poses in _with_progress(chain([first], predictions), f'predicting {Path(title).name}', num_declared):
@@ -162,6 +163,7 @@ def select_frames(frames: Iterable[VideoFrame], frame_interval: int) -> Iterator
     next_index = 0
     for frame in frames:
         if frame.index >= next_index:
+            # from the index and not from the count: unreadable frames do not shift the selection
             next_index = (frame.index // frame_interval + 1) * frame_interval
             yield frame
 
@@ -187,6 +189,7 @@ def track_frames(
     Yields:
         Each frame and its poses with ids, in px of the frame.
     """
+    # one instance that is the whole frame needs no tracker
     has_many = predictor.finds_instances or boxes is not None
     identify: Callable[[Poses, float], Poses] = _assign_single_id
     if has_many:
@@ -194,6 +197,7 @@ def track_frames(
     smooth = build_smoother(options.smoother) if options.smoother else None
     frames = iter(frames)
     yield from _replay_frames(frames, finished, identify, len(predictor.skeleton))
+    # boxes follow the poses frame by frame, so that no batch can be formed
     if options.detector_interval > 1 and boxes is None and predictor.detector is not None:
         for frame, poses in follow_frames(predictor, frames, options.detector_interval, identify):
             yield frame, smooth(poses, frame.seconds) if smooth else poses
@@ -228,6 +232,7 @@ def _replay_frames(
         is_same = frame is not None and frame.index == line['index']
         if frame is None or not is_same:
             raise VideoError(f'frame {line["index"]} of the run that was cut is another now; run without --resume')
+        # the tracker has to be in the state of the run that was cut; the ids that it assigns prove that
         identified = identify(replace(poses, ids=None), frame.seconds)
         if len(poses) and not np.array_equal(np.asarray(identified.ids), np.asarray(poses.ids)):
             raise VideoError(

@@ -56,6 +56,7 @@ class VideoOutputs:
         self.image_size = (first_frame.image.shape[1], first_frame.image.shape[0])
         self.num_frames, self.last_index, self.max_id = 0, -1, 0
         self.num_finished = finished.count
+        # if the last file cannot be opened, those before are closed
         with ExitStack() as stack:
             file = base.with_name(f'{base.name}.jsonl')
             self.jsonl_file = stack.enter_context(PartialTextFile(file, appends=bool(finished.count)))
@@ -72,6 +73,7 @@ class VideoOutputs:
         return writer
 
     def _open_video_writer(self, stack: ExitStack, base: Path, first_frame: VideoFrame) -> VideoWriter:
+        # only its size counts: small frames are enlarged for drawing
         drawn = self._draw_frame(first_frame, Poses.empty(len(self.predictor.skeleton)))
         drawn_base = base.with_name(f'{base.name}_pose')
         sound_source = self.video.path if self.video.has_sound else None
@@ -88,8 +90,10 @@ class VideoOutputs:
         seconds = round(frame.seconds, 6)
         content = {'index': frame.index, 'seconds': seconds, 'instances': poses.to_dicts()}
         width, height = frame.image.shape[1], frame.image.shape[0]
+        # some streams change their size; the header has that of the first frame
         if (width, height) != self.image_size:
             content |= {'width': width, 'height': height}
+        # lines of the run that was cut are in the file; the table and the video begin anew
         if self.num_frames >= self.num_finished:
             self._write_line(content)
         if self.csv_writer is not None:
@@ -100,6 +104,7 @@ class VideoOutputs:
         if self.video_writer is not None:
             self.video_writer.write_frame(frame.seconds, self._draw_frame(frame, poses))
         self.num_frames, self.last_index = self.num_frames + 1, frame.index
+        # the ids are counted from 1, so that the highest is the number of instances
         self.max_id = max(self.max_id, *(_get_instance_id(poses, n) for n in range(len(poses))), 0)
 
     def _draw_frame(self, frame: VideoFrame, poses: Poses) -> np.ndarray:
@@ -173,6 +178,7 @@ def _draw_instance_ids(canvas: np.ndarray, poses: Poses, scale: int, threshold: 
         text = str(_get_instance_id(poses, n))
         top = round(24 * font_scale)  # so that the text of an instance at the upper border stays visible
         origin = (round(float(x)), max(round(float(y)) - 3, top))
+        # a dark edge below the text, so that it is read on any background
         for color, width in ((EDGE_COLOR, 4), (TEXT_COLOR, 1)):
             thickness = max(1, round(width * font_scale))
             cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)

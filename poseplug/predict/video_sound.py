@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
 
 _COPIED_CODECS = ('aac', 'mp3', 'opus', 'flac')  # what browsers play in an MP4 file; any other becomes AAC
+# AAC's rates up to 48 kHz; sound of another one is resampled
 _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _DEFAULT_RATE = 48000
 
@@ -58,6 +59,7 @@ class SoundCopier:
         while True:
             packet = self.pending or next(self.packets, None)
             self.pending = packet
+            # sound and frames alternate by time, so that players need not seek
             if packet is None or float(packet.pts * packet.time_base) > seconds:
                 return
             self.output.mux(packet)
@@ -70,6 +72,7 @@ class SoundCopier:
     def _copy_packets(self, source_stream: Any) -> Iterator[Any]:
         shift = round(self.start_seconds / source_stream.time_base)
         for packet in self.container.demux(source_stream):
+            # the last packet of a stream is empty and only flushes decoders
             if packet.size and packet.pts is not None:
                 packet.pts -= shift
                 packet.dts = packet.pts  # audio packets are stored in order

@@ -83,6 +83,7 @@ class VideoWriter:
         import av
 
         seconds -= self.start_seconds
+        # two frames of the same time would be refused by the container
         tick = max(self.last_tick + 1, round(seconds * _TICKS_PER_SECOND))
         self.step = tick - self.last_tick if self.num_frames else self.step
         self.last_tick = tick
@@ -157,6 +158,7 @@ class VideoWriter:
             try:
                 context: Any = av.CodecContext.create(name, 'w')
                 self._set_up_encoder(context)
+                # opening says whether the encoder takes frames of this size, before a file exists
                 context.open()
             except (av.FFmpegError, ValueError) as error:
                 problem = f'{name}: {_describe_error(error)}'
@@ -188,6 +190,7 @@ class VideoWriter:
 
         try:
             file = f'file:{self.partial_file}'
+            # the protocol before the path: FFmpeg reads a colon in a name as the end of one
             return av.open(file, 'w', format='mp4', container_options={'movflags': 'faststart'})
         except (av.FFmpegError, OSError) as error:
             raise self._write_error(_describe_error(error)) from error

@@ -148,6 +148,7 @@ def grid_cell_centers(input_size: Size, strides: Sequence[int], center: float = 
     centers, cell_strides = [], []
     for stride in strides:
         columns, rows = (math.ceil(length / stride) for length in input_size)
+        # row by row: index = y * columns + x
         y, x = np.divmod(np.arange(columns * rows), columns)
         centers.append(stride * (np.stack([x, y], axis=1) + center))
         cell_strides.append(np.full((columns * rows, 1), float(stride)))

@@ -43,6 +43,7 @@ class RFDETR(DetectorFamily):
         pair = _find_query_shapes(shapes)
         if pair is None:
             return False
+        # its segmentation models have masks as a third output
         if set(shapes) >= _RFDETR_NAMES:
             return True
         return len(shapes) == 2 and _may_be(91, 80, set(shapes), pair[1])
@@ -74,6 +75,7 @@ class RTDETR(DetectorFamily):
             is_yolo = shape[:1] == (count_grid_cells(input_size, _YOLO_STRIDES),)
             is_final = info.metadata.get('end2end') == 'True'
             return is_ultralytics(info) and has_columns and not is_yolo and not is_final
+        # the last step of RT-DETR takes the size of the image as a second input
         if set(shapes) == _SCORED_NAMES:
             return len(info.inputs) == 2
         pair = _find_query_shapes(shapes)
@@ -99,6 +101,7 @@ def _may_be(num_classes: int, other_num_classes: int, names: set[str], scores_sh
     """Whether outputs of names that both families have may be of the one with `num_classes` classes on COCO."""
     if scores_shape[1] == _DETR_CLASSES:
         return False
+    # with names that both have, the number of COCO's classes decides: 91 ids for RF-DETR, 80 for RT-DETR
     return names not in _SHARED_NAMES or scores_shape[1] != other_num_classes
 
 

@@ -24,6 +24,7 @@ class RTMDet(DetectorFamily):
     """RTMDet (Lyu et al. 2022), as MMDeploy exports it: boxes with scores, and labels."""
 
     outputs_text = 'dets (N, 5) of two corners in px and score, and labels (N,)'
+    # mean and std of ImageNet in BGR order, as MMDetection's RTMDet configs
     input_rule = DetectorInput('letterbox_corner', 114, 'bgr', (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 
     def recognizes(self, info: OnnxGraphInfo, shapes: Mapping[str, tuple[int, ...]], input_size: Size) -> bool:
@@ -50,6 +51,7 @@ def read_mmdeploy_outputs(outputs: Mapping[str, np.ndarray]) -> Candidates | Non
     if dets is None or labels is None:
         if len(outputs) != 2:
             return None
+        # the labels have one axis less
         dets, labels = sorted(outputs.values(), key=lambda output: -output.ndim)
     if dets.ndim != 2 or dets.shape[1] != 5 or labels.shape != dets.shape[:1]:
         return None

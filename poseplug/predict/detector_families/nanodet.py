@@ -24,6 +24,7 @@ NANODET_BINS = 8  # bins of a distance in NanoDet's head: 0 to 7 strides
 _NUM_DISTANCE_COLUMNS = 4 * NANODET_BINS
 _STRIDES, _PLUS_STRIDES = (8, 16, 32), (8, 16, 32, 64)
 _ALL_STRIDES = (4, 8, 16, 32, 64, 128)
+# ImageNet's, in the order of the channels
 _MEAN_BGR, _STD_BGR = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 
@@ -86,6 +87,7 @@ def _pair_tables(
     distances = {len(table): table for table in tables if table.shape[1] == _NUM_DISTANCE_COLUMNS}
     if not tables or class_scores.keys() != distances.keys() or 2 * len(class_scores) != len(outputs):
         return None
+    # the finest stride last, so that it stays where two strides have as many cells (tiny inputs)
     strides = {count_grid_cells(input_size, [stride]): stride for stride in reversed(_ALL_STRIDES)}
     if not class_scores.keys() <= strides.keys():
         return None
@@ -121,6 +123,7 @@ def decode_nanodet_boxes(distance_logits: np.ndarray, grid: tuple[np.ndarray, np
     """
     centers, strides = grid
     logits = distance_logits.reshape(len(distance_logits), 4, NANODET_BINS)
+    # the softmax, shifted by the maximum so that no exponential overflows
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     distances = strides * (weights @ np.arange(NANODET_BINS, dtype=weights.dtype)) / weights.sum(axis=-1)
     return np.concatenate([centers - distances[:, :2], centers + distances[:, 2:]], axis=1)

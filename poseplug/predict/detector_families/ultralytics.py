@@ -38,6 +38,7 @@ class Ultralytics(DetectorFamily):
         '(4 + classes, cells) of center, size and class scores; or, of an end-to-end file, (N, 6) of two corners in '
         'px, score and class'
     )
+    # Ultralytics' own default of `iou`
     nms_threshold = 0.7
     aliases = ('YOLOv8', 'YOLOv9', 'YOLOv10', 'YOLO11', 'YOLO12', 'YOLO26')
 
@@ -58,6 +59,7 @@ class Ultralytics(DetectorFamily):
         layout = _choose_layout(info, table.shape, input_size) if _is_of_task(info) else None
         if layout in ('columns', 'transposed'):
             table = table if layout == 'columns' else table.T
+            # what follows the class scores, such as the coefficients of masks, is not read
             num_classes = len(parse_class_names(info.metadata)) or len(table) - 4
             return build_candidates(cxcywh_to_xyxy(table[:4].T), table[4 : 4 + num_classes].T, overlap=True)
         if layout == 'rows':

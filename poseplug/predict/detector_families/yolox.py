@@ -38,7 +38,9 @@ class YOLOX(DetectorFamily):
         '(cells, 5 + classes) of center, size, chance of an object and class scores, decoded or not, for strides of 8, '
         '16 and 32; or dets (N, 5) and labels (N,)'
     )
+    # since its version 0.1.1 the network takes values of 0 to 255 in BGR order, without mean and std
     input_rule = DetectorInput('letterbox_corner', 114, 'bgr', (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    # of its demo for ONNX files
     nms_threshold = 0.45
 
     def recognizes(self, info: OnnxGraphInfo, shapes: Mapping[str, tuple[int, ...]], input_size: Size) -> bool:
@@ -68,9 +70,11 @@ def _decode_boxes(boxes: np.ndarray, input_size: Size) -> np.ndarray:
     """
     if len(boxes) == count_grid_cells(input_size, _STRIDES):
         centers, strides = grid_cell_centers(input_size, _STRIDES, center=0.0)
+        # rows of zeros, with which some exporters fill, say nothing
         is_used = boxes.any(axis=1)
         distances = np.abs(boxes[:, :2] - centers)[is_used] / strides[is_used]
         if is_used.any() and np.median(np.abs(boxes[is_used, :2])) < np.median(distances):
+            # relative sizes are logarithms in strides, relative centers offsets from a cell's corner in strides
             sizes = np.exp(np.minimum(boxes[:, 2:], _MAX_LOG_SIZE)) * strides
             boxes = np.concatenate([centers + boxes[:, :2] * strides, sizes], axis=1)
     return cxcywh_to_xyxy(boxes)

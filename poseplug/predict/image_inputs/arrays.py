@@ -76,6 +76,7 @@ class ImageArray:
             max_value = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype)
         if max_value is None or not 0 < max_value < np.inf:
             raise ImageError(f'{name} is an array of {array.dtype}; give max_value, the value of white, such as 1.0')
+        # without a copy in the usual case
         if array.dtype == np.uint8 and max_value == 255:
             return array
         low, high = array.min(), array.max()
@@ -88,6 +89,7 @@ def _to_numpy(array: Any) -> np.ndarray:
     """An array, or a tensor of any device and with gradients, as a NumPy array."""
     if hasattr(array, 'detach'):
         tensor = array.detach().cpu()
+        # NumPy has no bfloat16
         array = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
     return np.asarray(array)
 
@@ -172,6 +174,7 @@ class PillowImage(ImageForm):
 
         image = ImageOps.exif_transpose(value)
         path = Path(getattr(value, 'filename', '') or name)
+        # 16-bit gray of PNG and TIFF, in either byte order
         if image.mode.startswith('I;16'):
             return NamedImage(path, ImageArray(np.asarray(image, np.uint16), 'gray').to_bgr(name))
         if image.mode in ('I', 'F'):

@@ -46,6 +46,7 @@ class FilePattern(ImageForm):
     is_single = False
 
     def matches(self, value: Any) -> bool:
+        # a file whose name has brackets or stars is that file and no pattern
         return isinstance(value, str) and glob.has_magic(value) and '://' not in value and not os.path.lexists(value)
 
     def expand(self, value: str) -> Iterator[Path]:

@@ -30,6 +30,7 @@ class ImageAddress(ImageForm):
     keeps_pixels = True
 
     def matches(self, value: Any) -> bool:
+        # GIF and WebP may be animations, which are several images
         return _is_web_address(value) and _get_suffix(value) in {*IMAGE_SUFFIXES} - {*ANIMATION_SUFFIXES}
 
     def read(self, value: str, name: str) -> NamedImage:
@@ -37,6 +38,7 @@ class ImageAddress(ImageForm):
             path = _fetch_media(value, Path(folder))
             if path is None:
                 raise ImageError(f'{value} sends a live stream, no image; predict it by Predictor.stream')
+            # a verified file stays in the cache and has a path; any other is gone with the folder
             return NamedImage(Path(path.name) if path.is_relative_to(folder) else path, read_image(path))
 
 
@@ -91,7 +93,9 @@ class CameraIndex(ImageForm):
 
     def matches(self, value: Any) -> bool:
         if isinstance(value, str):
+            # a file that is called `0` is meant where there is one
             return value.isdecimal() and not os.path.lexists(value)
+        # NumPy's integers are indices, too, and True is a mistake
         return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
     def expand(self, value: Any) -> Iterator[NamedImage]:
