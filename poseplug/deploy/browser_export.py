@@ -40,6 +40,7 @@ def check_browser_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f'--web {folder} is a file; name a folder')
+    # a file that only these pages have: an earlier page may be replaced
     is_page = (folder / 'model_worker.js').is_file()
     if folder.is_dir() and any(folder.iterdir()) and not is_page:
         raise ConfigError(f'--web {folder} has other files, which are not overwritten; name an empty or new folder')
@@ -98,6 +99,7 @@ def _fetch_package(folder: Path, report: Callable[[str], None]) -> Path:
     if npm is None:
         raise ConfigError(f'the page runs the model by {RUNTIME_PACKAGE}; install npm, which fetches it, {hint}')
     report(f'fetching {RUNTIME_PACKAGE} by npm')
+    # `pack` fetches the archive alone; `install` would run scripts of the package
     command = [npm, 'pack', '--silent', RUNTIME_PACKAGE]
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=_NPM_TIMEOUT_S)
@@ -114,6 +116,7 @@ def _unpack_package(file: Path, folder: Path) -> Path:
     names = {f'package/dist/{name}' for name in _RUNTIME_FILES} | {'package/package.json'}
     try:
         with tarfile.open(file) as archive:
+            # the files of the page by name, so that nothing else of an archive is written
             members = [member for member in archive if member.name in names and member.isfile()]
             archive.extractall(folder, members, filter='data')
     except (OSError, tarfile.TarError) as error:
@@ -165,6 +168,7 @@ def write_browser_page(onnx_file: Path, folder: Path, runtime_files: dict[str, b
         ConfigError: the model's instances are grouped outside of the file, or a file cannot be written.
         CheckpointError: the file was not written by `poseplug export`.
     """
+    # opening the file runs no image, but refuses one that ONNX Runtime cannot run
     exported = ExportedModel(onnx_file)
     settings = exported.settings
     kind, known = settings['kind'], ', '.join(_KINDS)
@@ -179,6 +183,7 @@ def write_browser_page(onnx_file: Path, folder: Path, runtime_files: dict[str, b
     files |= {'licenses.txt': runtime_files['licenses.txt'], 'index.html': read_page_file('browser.html').encode()}
     try:
         for name, data in files.items():
+            # `index.html` comes last, so that a page that can be opened is complete
             write_atomically(folder / name, data)
     except OSError as error:
         file = error.filename or folder

@@ -94,10 +94,12 @@ def export_checked(
     precision.check_target(target)
     cfg, weights, name = resolve_model(model, weights)
     cfg = remove_views(cfg)
+    # two copies of the model: `Predictor` folds batch norms in its own, and the export does so in another copy
     estimator = load_model(cfg, weights, 'cpu', weight_kind, map_keypoints)
     crop = collect_crop_settings(estimator, get_test_pipeline(cfg))
     options = replace(options, crop=crop, model_name=name)
     predictor = Predictor(cfg, weights, 'cpu', weight_kind=weight_kind, map_keypoints=map_keypoints)
+    # compared is what the file contains, whatever the config's test does
     predictor.model.augmentation.flip_test = options.flip_test
     file.parent.mkdir(parents=True, exist_ok=True)
     # Beside the file, so that it can be moved there in one step.
@@ -155,6 +157,7 @@ def _compare(
         )
         for metric, value in before.items():
             report(f'{runtime}: {metric} {value:.2f} before, {after[metric]:.2f} after')
+    # after the report, so that the figures are read even where the file is refused
     parity.check(tolerance, exported.name)
 
 

@@ -123,6 +123,7 @@ def export_onnx(model: Any, file: Path, options: ExportOptions | None = None) ->
 
 def _prepare_model(model: Any) -> Any:
     """A copy on the CPU whose batch norms are folded."""
+    # float32 whatever precision the model computes in: files are reduced afterwards, behind the comparison
     prepared = copy.deepcopy(model).cpu().float().eval()
     prepared.network.set_memory_format(torch.contiguous_format)
     fold_batch_norms(prepared)
@@ -143,6 +144,7 @@ def _build_module(model: Any, kind: str, options: ExportOptions) -> Any:
 def _export_fixed_or_dynamic(module: Any, images: torch.Tensor) -> Any:
     """Export a module of images; of whole images those of any size, if the network allows it."""
     if isinstance(module, FieldsWithPeaks):
+        # AUTO lets the exporter fix a side that the network does not allow to vary, such as by position embeddings
         shapes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO},)
         try:
             return export_graph(module, (images,), ['images'], module.output_names, shapes)
@@ -158,6 +160,7 @@ def _check_no_flip_test(model: Any, options: ExportOptions) -> None:
 
 def _create_images(model: Any, options: ExportOptions, count: int = 2) -> torch.Tensor:
     width, height = model.codec.input_size
+    # two images: the exporter takes a dimension of 1 for a constant
     return torch.zeros(count, height, width, 3, dtype=options.torch_type)
 
 
@@ -178,8 +181,10 @@ def _export_openvino(model: Any, file: Path, options: ExportOptions | None) -> P
         converted = openvino.convert_model(str(onnx_file))
         onnx = import_export_package('onnx')
         (metadata,) = (entry.value for entry in onnx.load(str(onnx_file)).metadata_props if entry.key == METADATA_KEY)
+        # under the key where OpenVINO itself puts the metadata of an ONNX file that it reads
         converted.set_rt_info(metadata, ['framework', METADATA_KEY])
         file.parent.mkdir(parents=True, exist_ok=True)
+        # by default it would store weights in half precision
         openvino.save_model(converted, str(file), compress_to_fp16=False)
     return file
 
@@ -209,5 +214,6 @@ def _export_torch(model: Any, file: Path, target: str, options: ExportOptions) -
 
 
 def _save_torchscript(module: nn.Module, images: torch.Tensor, file: Path, settings: Mapping[str, Any]) -> None:
+    # traced, not scripted: codecs are Python that TorchScript does not compile
     traced: Any = torch.jit.trace(module, (images,), check_trace=False)
     torch.jit.save(traced, str(file), _extra_files={METADATA_KEY: json.dumps(settings)})

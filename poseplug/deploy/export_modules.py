@@ -40,6 +40,7 @@ class _FieldPredictor(nn.Module):
             stages = predict_with_flip_test(self.network, self.codec, images, centers)
         else:
             stages = self.network(images, centers)
+        # decoding is in single precision, as in `Predictor`
         return {name: values.float() for name, values in stages[-1].items()}
 
 
@@ -66,6 +67,7 @@ class KeypointsOfCrops(nn.Module):
         indices = getattr(model.postprocess, 'keypoint_indices', None)
         self.keypoint_indices = None if indices is None else torch.as_tensor(indices)
         self.output_names = OUTPUT_NAMES['top_down']
+        # one decoding of zeros tells whether the codec returns uncertainties
         empty_fields = {name: torch.zeros(1, *shape) for name, shape in self.codec.shapes.items()}
         if self.codec.decode(empty_fields).keypoint_sigmas_px is not None:
             self.output_names = (*self.output_names, SIGMAS_NAME)
@@ -74,6 +76,7 @@ class KeypointsOfCrops(nn.Module):
         poses: Any = self.codec.decode(self.fields(images))
         keypoints, scores, sigmas = poses.keypoints, poses.keypoint_scores, poses.keypoint_sigmas_px
         if self.keypoint_indices is not None:
+            # -1 is a keypoint of the skeleton that this decoder does not predict
             is_known, indices = self.keypoint_indices >= 0, self.keypoint_indices.clamp(min=0)
             keypoints = torch.where(is_known[:, None], keypoints[:, indices], 0.0)
             scores = torch.where(is_known, scores[:, indices], 0.0)
@@ -119,6 +122,7 @@ class FieldsWithPeaks(nn.Module):
         heatmaps = blur_heatmaps(raw, smoothing) if smoothing else raw
         indices, values = find_field_peaks(heatmaps, self.num_peaks, self.num_neighbors, self.window_size)
         cells = _refine_peak_table(heatmaps, indices, self.refine, self.kernel_size)
+        # peaks are found on smoothed heatmaps, and scored by the raw ones
         scores = raw.flatten(2).gather(2, indices) if smoothing else values
         outputs = (raw, fields['tags' if self.has_tags else 'paf'], indices, values, scores, cells)
         if not self.has_tags:
@@ -147,6 +151,7 @@ def find_field_peaks(
         last peak.
     """
     height, width = heatmaps.shape[-2:]
+    # a border that no cell is below, so that cells at the edge can be peaks
     padded = F.pad(heatmaps, (1, 1, 1, 1), value=-torch.inf)
 
     def shift(down: int, right: int) -> Tensor:
@@ -156,9 +161,12 @@ def find_field_peaks(
     is_peak = heatmaps > -torch.inf
     for down, right in earlier:
         later = shift(-down, -right)
+        # Strictly above the earlier of two opposite neighbors and at least as high as the later: of equal ones the
+        # first counts.
         is_peak = is_peak & (heatmaps > shift(down, right))
         is_peak = is_peak & ((heatmaps > later) if num_neighbors == 4 else (heatmaps >= later))
     if window_size > 3:
+        # the window of Tags may be larger than these neighbors
         is_peak = is_peak & (heatmaps >= F.max_pool2d(heatmaps, window_size, 1, window_size // 2))
     candidates = torch.where(is_peak, heatmaps, -torch.inf).flatten(2)
     # A grid may have fewer cells than there are peaks to return.
@@ -176,6 +184,7 @@ def _refine_peak_table(heatmaps: Tensor, indices: Tensor, refine: str, kernel_si
     if refine == 'none':
         return cells.to(heatmaps)
     num_peaks = indices.shape[2]
+    # every peak gets its own view of the heatmap (B K, M, H, W), without a copy
     expanded = heatmaps.flatten(0, 1)[:, None].expand(-1, num_peaks, -1, -1)
     table = cells.flatten(0, 1)
     if refine == CENTROID:

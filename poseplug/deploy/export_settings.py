@@ -74,6 +74,7 @@ def collect_crop_settings(model: Any, pipeline: Sequence[Any]) -> dict[str, Any]
     Raises:
         ConfigError: the pipeline has a transform that a runtime cannot repeat.
     """
+    # the same object that prepares images for `Predictor`, so that the two cannot differ
     builder = SampleBuilder(model.skeleton, pipeline, model.codec)
     boxes, images = (_sort_transforms(transforms) for transforms in (builder.box_pipeline, builder.image_pipeline))
     warp = images['warp']
@@ -164,6 +165,7 @@ def _describe_codec(codec: Codec) -> dict[str, Any]:
     if isinstance(codec, Tags):
         described['keypoint_order'] = list(codec.keypoint_order_indices)
     if isinstance(codec, MapCodec):
+        # an aligned grid has a stride for each axis, see `_find_cell_strides`
         described |= {'aligned': isinstance(codec.grid.stride, tuple), 'offset': codec.grid.offset}
     return described
 
@@ -183,6 +185,8 @@ def hash_weights(model: torch.nn.Module) -> str:
     """Return the SHA-256 of all weights: of the name, the shape and the bytes of each, sorted by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        # the shape separates weights whose bytes are equal
         digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype};'.encode())
+        # as bytes, since NumPy has no bfloat16
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -87,6 +87,7 @@ class ExportedModel:
         if not Path(file).is_file():
             raise CheckpointError(f'{file}: no such file; write it with poseplug export')
         session_class: Any = _OnnxRuntimeSession if runtime == 'onnxruntime' else _OpenVinoSession
+        # before the session, so that a missing package is not reported as a damaged file
         import_export_package(runtime)
         try:
             self.runtime_session = session_class(str(file), threads, profile)
@@ -125,10 +126,12 @@ class ExportedModel:
             ImageError: the array has another type or shape.
         """
         self._check_images(images)
+        # an empty batch reaches no runtime, which may refuse it
         if not len(images):
             return build_empty_poses(len(self.skeleton))
         if 'input_name' in self.settings:
             return decode_published_outputs(self._run_published(images), self.settings)
+        # files for float32 take uint8 images, too
         if self.settings.get('input_type', 'uint8') != images.dtype.name:
             images = images.astype(np.float32)
         outputs = self.runtime_session.run(images, self.output_names)
@@ -172,6 +175,7 @@ class ExportedModel:
 def _read_settings(file: Path, metadata: str | None, layout: PublishedLayout | None) -> dict[str, Any]:
     """The settings in the metadata of a file, or those of the published layout that it has."""
     if metadata is not None:
+        # files of format 1 do not state their kind: all were one-stage
         return {'kind': 'one_stage', **json.loads(metadata)}
     settings = find_published_layout(read_graph_info(file.read_bytes()), layout)
     if settings is None:
@@ -204,6 +208,7 @@ class _OnnxRuntimeSession:
         events, seconds = json.loads(file.read_text()), dict[str, float]()
         file.unlink()
         for event in events:
+            # durations are in microseconds
             if event.get('cat') == 'Node' and event['name'].endswith('kernel_time'):
                 kind = event['args']['op_name']
                 seconds[kind] = seconds.get(kind, 0.0) + event['dur'] / 1e6
@@ -243,6 +248,7 @@ class _OpenVinoSession:
         for node in request.profiling_info if self.profile else ():
             seconds, kind = node.real_time.total_seconds(), node.node_type
             self.seconds_by_operator[kind] = self.seconds_by_operator.get(kind, 0.0) + seconds
+        # copies, since the next run of the request overwrites its outputs
         return {name: np.array(outputs[name]) for name in names}
 
     def operator_seconds(self) -> dict[str, float]:

@@ -35,11 +35,13 @@ class _CellNetwork(nn.Module):
             width, height = model.codec.input_size
             (fields,) = self.network(torch.zeros(1, height, width, 3, dtype=torch.uint8))
         self.field_names = ('score', 'visible', *(name for name in fields if name not in _NON_KEYPOINT_FIELDS))
+        # an exported graph has no branches: whether cells are selected is decided here
         self.selects_top_k = self.max_candidates < fields['score'].shape[1]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         (fields,) = self.network(images)
         fields = {**fields, **{name: fields[name].sigmoid() for name in ('score', 'visible')}}
+        # the points of the grid are the same for all images, and are gathered like the others
         fields['points'] = fields['points'].expand(len(images), -1, -1)
         if self.selects_top_k:
             cells = fields['score'].topk(self.max_candidates, dim=1).indices
@@ -73,6 +75,7 @@ def gather_field_cells(field: Tensor, cells: Tensor) -> Tensor:
     Returns:
         (B, M, ...).
     """
+    # (B, M, 1, ...), so that one index counts for all numbers of a cell
     index = cells.reshape(*cells.shape, *[1] * (field.ndim - 2))
     return field.gather(1, index.expand(-1, -1, *field.shape[2:]))
 
@@ -102,6 +105,7 @@ def build_one_stage_graph(model: Any, image_type: torch.dtype = torch.uint8) -> 
     network = export_graph(cell_network, (images,), ['images'], cell_names)
     with torch.inference_mode():
         cell_fields = dict(zip(cell_network.field_names, cell_network(images), strict=True))
+    # three instances stand for any number
     examples = tuple(cell_fields[name][0, :3] for name in keypoint_fields)
     decoder = _KeypointDecoder(model.network.head, keypoint_fields).eval()
     instance_names = [f'instance_{name}' for name in keypoint_fields]
@@ -125,6 +129,7 @@ def _build_nms_graph(onnx: Any, field_names: Sequence[str], codec: Any) -> Any:
     }
     nms_inputs = ['cell_box', 'class_scores', 'max_instances', 'nms_threshold', 'score_threshold']
     nodes = [
+        # NonMaxSuppression takes scores (B, classes, cells), here of one class
         make_node('Unsqueeze', ['cell_score', 'class_axis'], ['class_scores']),
         # NonMaxSuppression's output has the columns image, class and cell.
         make_node('NonMaxSuppression', nms_inputs, ['selected']),
@@ -145,6 +150,7 @@ def _merge_graphs(onnx: Any, parts: Sequence[Any]) -> Any:
     inner_names = dict(rename_inputs=False, rename_outputs=False)
     network = onnx.compose.add_prefix(parts[0], 'network/', **inner_names)
     decoding = onnx.compose.add_prefix(parts[2], 'keypoints/', **inner_names)
+    # functions of a model would be lost by taking its nodes
     assert not network.functions
     assert not decoding.functions
     graphs = [network.graph, parts[1], decoding.graph]

@@ -53,6 +53,7 @@ def export_graph(
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
+            # the last line of a long message says what cannot be exported
             reason = str(error.__cause__ or error).strip().splitlines()[-1]
             raise ConfigError(
                 f'torch cannot export this network to ONNX: {reason}. Replace the part that it names, or use another '

@@ -63,6 +63,7 @@ def group_paf_outputs(outputs: Outputs, settings: Mapping[str, Any], skeleton: S
     """
     height, width = outputs['heatmap'].shape[-2:]
     strides, offset = _find_cell_strides(settings, (width, height))
+    # distances of the rules are in px of the input, where an aligned grid has two nearly equal strides
     stride = max(strides)
 
     def find_peaks(rules: PAFRules, images: Any) -> Peaks:
@@ -114,6 +115,7 @@ def group_tag_outputs(outputs: Outputs, settings: Mapping[str, Any]) -> Poses:
 def _find_nearest_tag(tags: np.ndarray, values: np.ndarray, mean_tag: np.ndarray) -> int:
     """The cell of a heatmap (H W,) whose tags (D, H W) are nearest by whole distances; of equal ones the largest."""
     distances = np.linalg.norm(tags - mean_tag.astype(tags.dtype)[:, None], axis=0)
+    # whole distances weigh 100, more than any heatmap value, as in MMPose
     return int(np.argmax(values - 100 * np.round(distances)))
 
 
@@ -123,9 +125,11 @@ def _list_peaks(outputs: Outputs, threshold: float, max_peaks: int) -> tuple[np.
     Returns the flat index (M,) of each in the heatmaps, its heatmap (M,), counted over the batch, and its rank (M,).
     """
     values = outputs['peak_values'][..., :max_peaks]
+    # the file lists more peaks than a stricter threshold lets through
     channels, ranks = np.nonzero(values.reshape(-1, values.shape[-1]) > threshold)
     height, width = outputs['heatmap'].shape[-2:]
     flat = channels * (height * width) + _read_table(outputs['peak_indices'], channels, ranks)
+    # row by row, as the codec finds them: the order decides between equal scores
     order = np.argsort(flat, kind='stable')
     return flat[order], channels[order], ranks[order]
 

@@ -108,6 +108,7 @@ class ParityReport:
         distance = self.quantile_px(tolerance.quantile)
         limits = f'{tolerance.px:g} px (--tolerance-px) and {tolerance.score:g} (--tolerance-score)'
         is_near = distance <= tolerance.px and self.max_score_difference <= tolerance.score
+        # an instance that one of both lacks is a difference of any size
         if not is_near or self.unmatched:
             raise MismatchError(f'{name} differs from the model by more than {limits}: {self}; no file was left')
         if not self.num_instances:
@@ -178,14 +179,17 @@ def _match_instances(poses: Poses, other: Poses) -> tuple[np.ndarray, np.ndarray
     offsets = np.asarray(poses.keypoints)[:, None] - np.asarray(other.keypoints)[None]
     distances = np.linalg.norm(offsets, axis=-1).mean(axis=-1)
     scores = np.abs(np.asarray(poses.instance_scores)[:, None] - np.asarray(other.instance_scores)[None])
+    # one instance of a crop is the same one, however far apart
     if distances.shape == (1, 1):
         return np.zeros(1, int), np.zeros(1, int)
     rows, columns = [], []
+    # pairs of other scores come last: where people overlap, the nearest one may be somebody else's
     costs = distances + np.where(scores > _MAX_MATCH_SCORE_DIFFERENCE, 1e6, 0.0)
     for _ in range(min(costs.shape)):
         row, column = np.unravel_index(np.argmin(costs), costs.shape)
         rows.append(int(row))
         columns.append(int(column))
+        # both are matched now
         costs[row], costs[:, column] = np.inf, np.inf
     return np.array(rows, int), np.array(columns, int)
 
@@ -245,9 +249,11 @@ class ExportedEstimator:
 
     def predict(self, batch: Batch) -> list[Poses]:
         """Predict the instances of every image of a batch, NumPy arrays in image px."""
+        # the first view; the loader's pipeline has one (`remove_views`)
         images = batch.images[:, 0].numpy()
         if batch.view_sizes:
             width, height = batch.view_sizes[0]
+            # batches of inputs of several sizes are padded to the largest
             images = images[:, :height, :width]
         poses = self.exported(np.ascontiguousarray(images)).split_by_image(len(images))
         matrices = batch.input_to_image().numpy()

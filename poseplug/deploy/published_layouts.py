@@ -87,6 +87,7 @@ def find_published_layout(graph: OnnxGraphInfo, layout: PublishedLayout | None =
     num_keypoints = first.shape[2] if kind == 'dets' else first.shape[1]
     skeleton = _choose_skeleton(num_keypoints, layout)
     uses_udp = kind == 'heatmaps' and layout.refine == 'udp'
+    # 1.25 is the padding of MMPose's top-down configs
     box = {'padding': 1.25, 'crop_rule': 'released_udp' if uses_udp else 'released_hrnet'}
     image_crop = {'type': 'top_left', 'side': 'longer'} if kind == 'dets' else {'type': 'box'}
     return {
@@ -94,6 +95,7 @@ def find_published_layout(graph: OnnxGraphInfo, layout: PublishedLayout | None =
         'input_name': image.name,
         'input_size': [width, height],
         'fixed_batch': image.shape[0],
+        # RTMO's preprocessing has mean 0 and std 1, and leaves the channels in BGR order
         'mean': None if kind == 'dets' else list(_IMAGENET_MEAN),
         'std': None if kind == 'dets' else list(_IMAGENET_STD),
         'channel_order': 'bgr' if kind == 'dets' else layout.channel_order,
@@ -166,6 +168,7 @@ def _decode_simcc(
     bins = np.stack([line.argmax(axis=-1) for line in lines], axis=-1)
     scores = np.minimum(*(line.max(axis=-1) for line in lines))
     bins_per_px = [line.shape[-1] / size for line, size in zip(lines, input_size, strict=True)]
+    # MMPose marks by -1 a keypoint without a positive maximum
     return np.where((scores > 0)[..., None], bins, -1) / bins_per_px, scores
 
 
@@ -180,6 +183,7 @@ def _decode_heatmaps(heatmaps: np.ndarray, input_size: tuple[int, int], refine: 
     refined = cells + np.array(steps).reshape(cells.shape)
     refined = np.where((scores > 0)[..., None], refined, -1.0)
     size = np.array(input_size)
+    # UDP's grid reaches from pixel center to pixel center, the other one from edge to edge
     strides = (size - 1) / np.array([width - 1, height - 1]) if refine == 'udp' else size / np.array([width, height])
     return refined * strides, scores
 
@@ -198,12 +202,15 @@ def _udp_step(heatmap: np.ndarray, x: int, y: int) -> np.ndarray:
     """UDP's offset: a Newton step of the logarithm of the blurred heatmap (Huang et al. 2020, arXiv:1911.07524)."""
     size = (_UDP_KERNEL_SIZE, _UDP_KERNEL_SIZE)
     blurred = cv2.GaussianBlur(heatmap.astype(float), size, 0, borderType=cv2.BORDER_CONSTANT)
+    # the blur lowers the maximum, which is restored; the bounds are those of MMPose
     blurred = np.log(np.clip(blurred * (heatmap.max() / max(blurred.max(), 1e-12)), 1e-3, 50.0))
+    # padded by one cell, so that a peak at the border has neighbors
     square = np.pad(blurred, 1, mode='edge')[y : y + 3, x : x + 3]
     (top_left, top, _), (left, middle, right), (_, bottom, bottom_right) = square
     gradient = np.array([right - left, bottom - top]) / 2
     dxx, dyy = right - 2 * middle + left, bottom - 2 * middle + top
     dxy = (bottom_right + top_left + 2 * middle - top - left - right - bottom) / 2
+    # `eps` keeps a flat heatmap from a singular matrix
     hessian = np.array([[dxx + _UDP_EPS, dxy], [dxy, dyy + _UDP_EPS]])
     return np.zeros(2) if np.linalg.det(hessian) == 0 else -np.linalg.solve(hessian, gradient)
 

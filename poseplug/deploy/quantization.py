@@ -47,11 +47,13 @@ def to_half_precision(file: Path) -> None:
     casts = []
     for name in sorted(used):
         values = onnx.numpy_helper.to_array(weights[name])
+        # vectors, such as biases, weigh little and stay exact
         if values.ndim < 2 or values.dtype != np.float32:
             continue
         half_name = f'{name}_half'
         weights[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half_name))
         casts.append(onnx.helper.make_node('Cast', [half_name], [name], half_name, to=onnx.TensorProto.FLOAT))
+    # first, since nodes of an ONNX file stand after what they read
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
@@ -171,6 +173,7 @@ def find_sensitive_layers(
     groups = [group.tolist() for group in np.array_split(np.array(list(layers)), min(num_groups, len(layers)))]
     errors = [measure(group) for group in groups]
     kept: list[str] = []
+    # the groups that help most stay float first, until the error is small enough
     for index in np.argsort(errors, kind='stable'):
         kept = [*kept, *groups[index]]
         if measure(kept) <= tolerance:

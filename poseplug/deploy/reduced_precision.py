@@ -78,4 +78,5 @@ def _quantize(file: Path, settings: PrecisionSettings, report: Callable[[str], N
     float_layers = find_sensitive_layers(layers, measure, settings.max_px)
     listed = ', '.join(describe_layers(file, float_layers)) or 'none'
     report(f'8 bits: {len(layers) - len(float_layers)} of {len(layers)} layers; float: {listed}')
+    # the last measurement wrote the layers that were chosen
     os.replace(quantized, file)

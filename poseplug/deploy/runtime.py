@@ -285,6 +285,7 @@ class ExportedPredictor:
 
     def _warp(self, pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
         flag = _INTERPOLATION_FLAGS[self._crop['interpolation']]
+        # the same warp as in training and in `Predictor`, which the comparison of exported files relies on
         return warp_image(pixels, matrix, size, flag, self._crop['fill_color'])
 
     # --- inputs to results --------------------------------------------------------------------------------------------
@@ -297,6 +298,7 @@ class ExportedPredictor:
         input_ms, position = elapsed_ms(start) / max(1, len(inputs)), 0
         for image in group:
             image.speed['predict'] = input_ms * len(image)
+            # the predictions are in the order of the inputs, those of an image one after the other
             image_predictions = predictions[position : position + len(image)]
             position += len(image)
             yield build_result(image, self._merge_predictions(image, image_predictions), self.skeleton, self.name)
@@ -312,6 +314,7 @@ class ExportedPredictor:
             return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)
         inverses = [np.linalg.inv(matrix) for matrix in image.matrices]
         kind = self.model.settings['kind']
+        # models that find instances have one input for each image
         if kind in ('one_stage', 'dets'):
             return boxed_poses_to_image(predictions[0], inverses[0], image.image_size)
         if kind in ('paf', 'tags'):
@@ -321,6 +324,7 @@ class ExportedPredictor:
         keypoints = np.stack([transform_points(inverse, points) for inverse, points in pairs]).astype(np.float32)
         sigmas = poses.keypoint_sigmas_px
         if sigmas is not None:
+            # px of the input become px of the image
             sigmas = sigmas * np.array([[scale_of_matrix(inverse)] for inverse in inverses], np.float32)
         poses = replace(poses, keypoints=keypoints, keypoint_sigmas_px=sigmas)
         return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)

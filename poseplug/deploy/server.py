@@ -85,7 +85,9 @@ class PredictionServer(ThreadingHTTPServer):
         self.is_local, self.host = host in LOCAL_HOSTS, host
         self.predict_lock = Lock()  # one image, or batch of frames, is decoded and predicted at a time
         self.jobs = VideoJobs(self.predict_lock)
+        # read once: requests touch no file of the package, and a missing one is an error at the start
         self.page, self.page_files = read_page_file('web.html'), {name: read_page_file(name) for name in _PAGE_FILES}
+        # models of crops get images of one person, others images of several
         kinds = {predictor.finds_instances for predictor in predictors}
         self.sample_images = {kind: draw_sample_images(kind) for kind in kinds}
         try:
@@ -138,6 +140,7 @@ class _RequestHandler(CheckedRequestHandler):
         return Reply(CONTENT_TYPES['.html'], self.server.page.encode())
 
     def reply_page_file(self, name: str) -> Reply:
+        # a table and no path: nothing outside of it can be asked for
         if name not in self.server.page_files:
             raise RequestError(HTTPStatus.NOT_FOUND, 'there is nothing here; the page is at /')
         return Reply(CONTENT_TYPES[Path(name).suffix], self.server.page_files[name].encode())
@@ -163,6 +166,7 @@ class _RequestHandler(CheckedRequestHandler):
     # --- POST ---------------------------------------------------------------------------------------------------------
 
     def reply_prediction(self) -> Reply:
+        # everything is read before the lock, so that a slow sender holds up nobody's prediction
         predictor, boxes, image_bytes = self._find_predictor(), self._read_boxes(), self.read_body('image')
         draws_heatmaps = self.query.get('heatmaps') != '0'
         with self.server.predict_lock:
@@ -189,10 +193,12 @@ class _RequestHandler(CheckedRequestHandler):
         options = PredictionOptions(batch_size=_FRAMES_PER_BATCH, **settings)
         job = VideoJob(predictor, self.query.get('name', ''), options)
         jobs = self.server.jobs
+        # before the video arrives, so that a second large upload is refused at once
         jobs.reserve(job)
         try:
             with open(job.upload, 'wb') as file:
                 self.receive_body(file, self.server.max_video_bytes, 'video')
+        # also when the connection breaks: the place would stay taken
         except BaseException:
             jobs.discard(job)
             raise

@@ -75,6 +75,7 @@ def build_response(
         ConfigError: the model finds instances by itself and was given boxes.
     """
     image = read_image_bytes(image_bytes, 'the image')
+    # `stream`, which all predictors have; heatmaps need `Predictor` itself
     (poses,) = predictor.stream([image], None if boxes is None else [boxes], box_format='xyxy')
     result = {'width': image.shape[1], 'height': image.shape[0], 'instances': poses.to_dicts()}
     response = build_result_header(predictor) | {'images': [result]}

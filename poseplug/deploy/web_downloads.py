@@ -57,6 +57,7 @@ def simplify_file_name(name: str, default: str = 'image') -> str:
         >>> simplify_file_name('../../etc/pass wd?.jpg')
         'pass wd_.jpg'
     """
+    # browsers on Windows may send paths with backslashes
     last = name.replace('\\', '/').rpartition('/')[2]
     return _UNSAFE_CHARACTERS.sub('_', last)[-_MAX_NAME_LENGTH:].strip(' .') or default
 
@@ -102,6 +103,7 @@ def pack_image_results(
     images = _parse_images(content, len(skeleton))
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         out = Path(folder)
+        # through the same files as on the command line, so that both have the same content
         lines = ResultLines(out, {key: content.get(key) for key in _HEADER_KEYS}, {})
         for name, size, poses in images:
             lines.add_image(name, size, poses, {})

@@ -133,6 +133,7 @@ def _order_keypoints(label: Mapping[str, Any], keypoint_names: Sequence[str]) ->
     """The labeled positions (K, 2) of an instance in the order of the names, NaN where there is none."""
     table, names = np.array(label['keypoints'], dtype=float), label['keypoint_names']
     positions = np.where(table[:, 2:] > 0, table[:, :2], np.nan)
+    # COCO files may leave the names out
     if not names and len(table) == len(keypoint_names):
         return positions
     by_name = {_simplify_name(name): point for name, point in zip(names, positions, strict=False)}
@@ -148,7 +149,9 @@ def _simplify_name(name: str) -> str:
 def _match_labels(distances: np.ndarray) -> dict[int, int]:
     """The predicted instance of each labeled one, of distances (M, N, K) with NaN where nothing is labeled."""
     known = np.isfinite(distances)
+    # the mean over labeled keypoints, so that instances with few labels match as well as others
     sums = np.where(known, distances, 0.0).sum(axis=-1)
+    # a finite cost for pairs without a common keypoint, since the assignment refuses infinite ones
     costs = np.where(known.any(axis=-1), sums / np.maximum(known.sum(axis=-1), 1), _UNMATCHED_DISTANCE_PX)
     rows, columns = linear_sum_assignment(costs)
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)

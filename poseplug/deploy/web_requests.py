@@ -110,6 +110,7 @@ class CheckedRequestHandler(BaseHTTPRequestHandler):
         try:
             self._check_sender()
             parts = urlsplit(self.path)
+            # of a parameter that is named twice the last counts
             self.query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
             matches = ((build, re.fullmatch(pattern, parts.path)) for pattern, build in routes.items())
             build_reply, match = next(((build, m) for build, m in matches if m), (None, None))
@@ -142,6 +143,7 @@ class CheckedRequestHandler(BaseHTTPRequestHandler):
         if self.settings.is_local and parse_host_name(host) not in LOCAL_HOSTS:
             names = ' or '.join(LOCAL_HOSTS)
             raise RequestError(HTTPStatus.FORBIDDEN, f'this server answers to {names} and to no other name')
+        # browsers send Origin with every POST of another site; requests of programs have none
         if origin is not None and origin.partition('://')[2] != host:
             raise RequestError(HTTPStatus.FORBIDDEN, 'this server answers to its own page alone')
 
@@ -206,6 +208,7 @@ class CheckedRequestHandler(BaseHTTPRequestHandler):
         """
         num_bytes = self._read_length(max_bytes, noun)
         received = 0
+        # in chunks, so that a video of 1 GiB is never in memory as a whole
         while received < num_bytes and (chunk := self.rfile.read(min(_CHUNK_BYTES, num_bytes - received))):
             file.write(chunk)
             received += len(chunk)
@@ -234,6 +237,7 @@ class CheckedRequestHandler(BaseHTTPRequestHandler):
         self.send_response(status)
         headers = {'Content-Type': reply.content_type, 'Content-Length': str(len(reply.body)), **_RESPONSE_HEADERS}
         if reply.file_name:
+            # RFC 5987: names may have any characters
             headers['Content-Disposition'] = f"attachment; filename*=UTF-8''{quote(reply.file_name)}"
         for name, value in headers.items():
             self.send_header(name, value)
@@ -242,8 +246,10 @@ class CheckedRequestHandler(BaseHTTPRequestHandler):
 
     def _drain_request(self) -> None:
         """Read what a refused client still sends: closing the connection at once would lose the answer, too."""
+        # a sender that never ends is cut off
         bytes_left = 4 * self.settings.max_bytes
         with suppress(OSError):
+            # the answer is complete; the browser may read it while the rest arrives
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(_DRAIN_TIMEOUT_S)
             while bytes_left > 0 and (chunk := self.connection.recv(1 << 16)):

@@ -106,6 +106,7 @@ class VideoJob:
         """
         self.state = 'running'
         try:
+            # rounded up, as frames are selected
             self.num_frames = -(-open_clip(self.upload).declared_frames // self.options.frame_interval)
             stem = Path(self.title).stem
             listing = InputListing([self.upload], [stem], titles={self.upload: self.title})
@@ -136,6 +137,7 @@ class VideoJob:
         result: dict[str, Any] = {'state': state, 'error': self.error, 'num_frames': self.num_frames, 'frames': []}
         stem = Path(self.title).stem
         files = (self._out / f'{stem}.jsonl', self._out / f'{stem}.jsonl.partial')
+        # the complete file first: the partial one is renamed to it between two requests
         for file in files:
             try:
                 with open(file, 'rb') as lines:
@@ -144,6 +146,7 @@ class VideoJob:
                 break
             except FileNotFoundError:
                 data = b''
+        # the last line may be half written
         data = data[: data.rfind(b'\n') + 1]
         for line in map(json.loads, data.splitlines()):
             if 'index' in line:
@@ -207,6 +210,7 @@ class VideoJobs:
 
     def start(self, job: VideoJob) -> None:
         """Predict a job whose video was received."""
+        # a daemon: a video does not keep the process after Ctrl-C
         thread = Thread(target=job.run, args=(self.lock,), daemon=True)
         self._threads[job.token] = thread
         thread.start()
@@ -231,5 +235,6 @@ class VideoJobs:
         job.cancelled.set()
         thread = self._threads.pop(token, None)
         if thread is not None:
+            # its files are open until it ends; it asks for `cancelled` before every batch
             thread.join()
         job.remove_files()
