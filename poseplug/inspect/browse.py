@@ -42,6 +42,7 @@ def build_contact_sheet(
         raise ConfigError(f'a sheet shows at least one sample; got {num_samples}')
     loader = require_setting(cfg, f'{split}_dataloader')
     dataset = build_dataset(cfg, require_setting(loader, 'dataset'), seed=cfg.get('seed', 0))
+    # spread over the split, since neighbors in a data set often come from one video
     indices = np.linspace(0, len(dataset) - 1, min(num_samples, len(dataset))).round().astype(int)
     keys = [SampleKey(epoch, int(index)) for index in np.unique(indices)]
     captioned = list(_iter_captioned_images(dataset, keys, raw))
@@ -64,6 +65,7 @@ def draw_sample_image(sample: Sample) -> np.ndarray:
         (H, W, 3) uint8, BGR.
     """
     image = sample.inputs[0] if sample.is_warped else sample.pixels
+    # crops have no mask; an array of no size stands for none
     if sample.mask.size:
         image = np.where(sample.mask[..., None] > 0, image, image // _MASK_DIMMING)
     matrix = sample.image_to_input if sample.is_warped else np.eye(3)
@@ -79,6 +81,7 @@ def write_contact_sheet(sheet: np.ndarray, out: Path) -> None:
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # an unknown suffix raises, a folder without write permission returns False
         is_written = cv2.imwrite(str(out), sheet)
     except cv2.error as error:
         raise ImageError(f'{out}: the suffix {out.suffix!r} is not an image format; use .jpg or .png') from error

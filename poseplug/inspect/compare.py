@@ -61,6 +61,7 @@ def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
                 f'{first.name} and {other.name} have different keypoints ({first.skeleton.name}, '
                 f'{other.skeleton.name}); only results on the same keypoints compare'
             )
+    # by name: results may have their images in another order
     images = [{image.image: image for image in result.images} for result in results]
     common = [name for name in images[0] if all(name in each for each in images)]
     if not common:
@@ -68,7 +69,9 @@ def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
     _check_annotations(results, images, common)
     resamples = []
     for result, by_name in zip(results, images, strict=True):
+        # in the order of the first result, by which resamples are the same images
         chosen = PredictionFile(result.name, result.skeleton, [by_name[name] for name in common])
+        # Every result is resampled with the same images, so that differences are paired: what is hard for all cancels.
         resamples.append(_resample_measures(collect_keypoint_errors(chosen)))
     values = [summarize_resamples(each) for each in resamples]
     differences = [summarize_resamples(each - resamples[0]) for each in resamples]
@@ -100,7 +103,9 @@ def _check_annotations(results: Sequence[PredictionFile], images: list[dict], co
 def _resample_measures(errors: KeypointErrors) -> np.ndarray:
     """All measures in percent, (1 + number of resamples, number of measures)."""
     counts = errors.count_kinds()
+    # an image without labeled keypoints has no OKS
     has_instances = ~np.isnan(errors.oks)
+    # a mean is a ratio of sums, too: of OKS over the number of instances
     oks = bootstrap_ratios(np.nan_to_num(errors.oks)[:, None], has_instances.astype(float))
     return 100 * np.concatenate([oks, bootstrap_ratios(counts, counts.sum(axis=1))], axis=1)
 
@@ -152,6 +157,7 @@ def calibrate_scores(errors: KeypointErrors) -> tuple[list[tuple[float, float, i
     detected = ~np.isnan(errors.scores)
     scores = np.clip(errors.scores[detected], 0, 1)
     is_right = errors.similarities[detected] >= _NEAR_SIMILARITY
+    # a score of 1 belongs to the last bin
     bins = np.minimum((scores * _NUM_BINS).astype(int), _NUM_BINS - 1)
     rows = []
     for i in range(_NUM_BINS):
@@ -159,5 +165,6 @@ def calibrate_scores(errors: KeypointErrors) -> tuple[list[tuple[float, float, i
         if members.any():
             rows.append((float(scores[members].mean()), float(is_right[members].mean()), int(members.sum())))
     total = sum(count for *_, count in rows)
+    # Guo et al. 2017 (arXiv:1706.04599), eq. 3
     error = sum(count * abs(score - fraction) for score, fraction, count in rows) / max(total, 1)
     return rows, error

@@ -60,6 +60,7 @@ class ForwardTrace:
 def build_without_teacher_weights(cfg: Mapping[str, Any]) -> Any:
     """Build the estimator of a config as `build_model` does, but without reading the weights of a teacher."""
     teacher_cfg = cfg.get('model', {}).get('teacher')
+    # the name of a published model
     if isinstance(teacher_cfg, str):
         teacher = build_model(load_published_config(teacher_cfg))
         return build_model({**cfg, 'model': {**cfg['model'], 'teacher': teacher}})
@@ -77,6 +78,7 @@ def build_on_meta_device(cfg: Mapping[str, Any]) -> Any:
     try:
         with torch.device('meta'):
             return build_without_teacher_weights(cfg)
+    # tensors on the meta device have no values that a constructor could read
     except (NotImplementedError, RuntimeError):
         return build_without_teacher_weights(cfg)
 
@@ -88,6 +90,7 @@ def _materialize_on_cpu(model: nn.Module) -> nn.Module:
     model = model.to_empty(device='cpu')
     for values in (*model.parameters(), *model.buffers()):
         if values.is_floating_point():
+            # from 0 to 1: uninitialized memory may hold NaN, on which data-dependent branches would depend
             values.detach().uniform_()
     return model
 
@@ -124,6 +127,7 @@ def _trace_on_device(model: Any, device: str) -> ForwardTrace:
     outputs: dict[str, Any] = {}
     network = model.network
     for name, part in {'input_norm': network.input_norm, **network.active_parts()}.items():
+        # `name=name` binds each name now; a closure would see the last one
         part.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
     # with several decoders, source indices would select one by the image's source instead of the active one
     indices = () if network.inactive_parts() else default_source_indices(network.backbone, device)
@@ -132,6 +136,7 @@ def _trace_on_device(model: Any, device: str) -> ForwardTrace:
     with counter:
         network(image, **dict(zip(['source_indices'], indices, strict=False)))
     flops = {path: sum(by_operation.values()) for path, by_operation in counter.get_flop_counts().items()}
+    # torch counts a multiply-add as two operations
     macs = {path: count // _FLOPS_PER_MAC for path, count in flops.items()}
     features, neck_features = outputs['backbone'], outputs.get('neck', ())
     return ForwardTrace(
@@ -158,6 +163,7 @@ def compute_costs(model: Estimator, macs: dict[str, int]) -> ModuleCost:
         model: The estimator.
         macs: The multiply-adds of a `ForwardTrace`; modules without an entry have none.
     """
+    # the counter names modules by the class of the outermost one
     paths = {part: f'{type(model.network).__name__}.{name}' for name, part in model.network.named_modules()}
     submodules = {
         name: _compute_module_cost(part, macs, paths[part], 1) for name, part in list_network_parts(model).items()

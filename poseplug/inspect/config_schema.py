@@ -91,6 +91,7 @@ class _SchemaBuilder:
             'type': 'object',
             'properties': {name: _accept_null(reference) for name, reference in known.items()},
             'additionalProperties': _accept_null(part),
+            # what has a type is a part and no dict of parts
             'not': {'required': ['type']},
         }
         return {'anyOf': [{**part, 'required': ['type']}, *others, by_name]}
@@ -110,12 +111,14 @@ class _SchemaBuilder:
         if part is None:
             return reference
         self._define(f'{name}.{default_type}', lambda: self._describe_part(part, slot))
+        # the settings of a default part may leave its type out, and still are checked
         is_untyped = {'not': {'required': ['type']}}
         return {**reference, 'if': is_untyped, 'then': {'$ref': f'#/$defs/{name}.{default_type}'}}
 
     def _define(self, name: str, describe: Any) -> None:
         """Add a definition unless it is there; a part may contain parts of its own kind."""
         if name not in self.definitions:
+            # before the call, so that a part that contains its own kind finds a definition and does not recurse
             self.definitions[name] = {}
             self.definitions[name] = describe()
 
@@ -141,6 +144,7 @@ class _SchemaBuilder:
         provided = set(list_needs(part, slot.provides))
         if slot.kind == 'model':  # also that of backbones, necks and heads, which get all that they need
             provided |= set(getattr(part, 'needs', None) or ())
+        # mmengine's `_delete_=True` replaces the settings of the base instead of merging them
         properties: _JsonSchema = {'type': {'type': 'string'}, '_delete_': {'type': 'boolean'}}
         properties.update({name: {} for name in slot.builder_settings})
         for name, inner in slot.builder_slots.items():
@@ -166,6 +170,7 @@ def _find_parts(kind: str) -> dict[str, PartType]:
     registry = REGISTRIES[kind]
     registry.import_from_location()
     parent = registry.parent
+    # parts of poseplug come last and hide those of mmengine with the same name
     parts = {} if parent is None else dict(parent.module_dict)
     return {**parts, **registry.module_dict}
 
@@ -248,6 +253,7 @@ def read_setting_texts(part: PartType) -> dict[str, str]:
     if not section:
         return {}
     texts: dict[str, str] = {}
+    # entries are indented by 4 columns, the lines that continue them by more
     for entry in re.split(r'\n {4}(?=\S)', '\n' + section[1].rstrip()):
         names, colon, description = entry.strip().partition(': ')
         if colon:

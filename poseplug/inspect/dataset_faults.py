@@ -126,8 +126,10 @@ def _find_keypoint_faults(keypoints: np.ndarray, labeled: np.ndarray, skeleton: 
         find_crossed_limbs(keypoints, labeled, skeleton, limb, _LIMB_CROSSING_RATIO) for limb in _CHECKED_LIMBS
     ]
     num_limbs_crossed = np.sum(limbs_crossed, axis=0)
+    # many tools write 0, 0 for a keypoint that they forgot to mark as not labeled
     num_at_origin = ((np.abs(keypoints) < 1e-6).all(axis=-1) & labeled).sum(axis=1)
     for index in range(len(keypoints)):
+        # other faults would only follow from this one
         if has_single_position(keypoints[index], labeled[index]):
             yield ['all keypoints at one position']
             continue
@@ -146,6 +148,7 @@ def _find_box_faults(
     margin = _BOX_MARGIN * (box[2:] - box[:2])
     is_outside = ((keypoints < box[:2] - margin) | (keypoints > box[2:] + margin)).any(axis=1)
     yield from ['keypoints outside the box'] * int(np.count_nonzero(is_outside))
+    # boxes are from edge to edge (0 to the width); half a pixel is left to files that count pixel centers
     if image_size is not None and ((box[:2] < -0.5) | (box[2:] > np.array(image_size) + 0.5)).any():
         yield 'box outside the image'
     if not record.instances.has_area[instance_index]:
@@ -272,6 +275,7 @@ def draw_suspect_instance(suspect: SuspectInstance, skeleton: Skeleton) -> np.nd
     """
     record, index = suspect.record, suspect.instance_index
     try:
+        # labels mean the pixels as stored
         image = read_image(record.path, apply_exif=False, byte_range=record.byte_range)
     except ImageError:
         image = np.full((64, 64, 3), 128, np.uint8)
@@ -297,5 +301,6 @@ def _find_crop_corners(
     low, high = bounding_corners(points)
     padding = _CROP_PADDING * max(float((high - low).max()), 16.0)
     size = np.array(image_size)
+    # the crop has at least two pixels in each direction, also of an instance outside its image
     first = np.clip(np.floor(low - padding), 0, size - 2).astype(int)
     return first, np.maximum(np.clip(np.ceil(high + padding), 0, size).astype(int), first + 2)

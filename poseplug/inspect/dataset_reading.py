@@ -125,7 +125,9 @@ def _describe_source(source_cfg: Any) -> str:
 
 def read_all_images(statistics: SourceStatistics, num_workers: int) -> None:
     """Decode every image once, and add what is found about it to the statistics."""
+    # by location: an image of several records is decoded once
     stated_sizes = {record.location: record.stated_size for record in statistics.records}
+    # threads suffice, since OpenCV decodes without Python's lock
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
         inspected = pool.map(_inspect_image, stated_sizes, stated_sizes.values())
         for location, result in zip(
@@ -148,8 +150,10 @@ def _inspect_image(location: ImageLocation, stated_size: tuple[int, int] | None)
     """What is found about an image, or why it cannot be read."""
     try:
         image = LazyImage(location.path, byte_range=location.byte_range)
+        # of the pixels and not of the file: the same image saved twice has different bytes
         digest = hashlib.blake2b(image.get_pixels().tobytes(), digest_size=16).digest()
         return _InspectedImage(image.size, digest, image.orientation, describe_size_difference(image, stated_size))
+    # returned and not raised, so that one damaged image does not end the reading
     except ImageError as error:
         return error
 

@@ -42,6 +42,7 @@ def describe_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
     cost = compute_costs(model, trace.macs)
     parts = {}
     for name, part in list_network_parts(model).items():
+        # decoders that are not active have none
         receptive_field = getattr(receptive_fields, name, [])
         part_cost = _describe_cost(cost.submodules[name])
         parts[name] = {'type': type(part).__name__, **part_cost, 'receptive_field': receptive_field}

@@ -70,6 +70,7 @@ def _measure_image(model: Any, batch: Batch, index: int) -> list[np.ndarray]:
     """Magnitudes of the gradient (H, W) of the middle cell of every stage, of one image; they sum to 1."""
     network = model.network
     images = batch.to(model.device).images[index : index + 1, 0]
+    # the gradient is that of the normalized input, whose channels have one scale
     pixels = network.normalize(images).detach().requires_grad_(True)
     parts = network.active_parts()
     features = network.backbone(pixels)
@@ -79,6 +80,7 @@ def _measure_image(model: Any, batch: Batch, index: int) -> list[np.ndarray]:
         fields = [field for field in stage.values() if field.ndim == 4]
         if not fields:
             raise ConfigError(f'stage {number} of the network predicts no maps, so that it has no cell to measure')
+        # the middle cell, farthest from the border, where padding would cut the field off
         maps.append(torch.cat([field[0, :, field.shape[2] // 2, field.shape[3] // 2] for field in fields]))
     results = []
     for values in maps:
@@ -88,6 +90,7 @@ def _measure_image(model: Any, batch: Batch, index: int) -> list[np.ndarray]:
             (gradient,) = torch.autograd.grad(value, pixels, retain_graph=True)
             squares += gradient[0].square().sum(dim=0)
         magnitudes = squares.sqrt().double().cpu().numpy()
+        # each image counts alike, whatever the size of its gradients
         results.append(magnitudes / max(float(magnitudes.sum()), 1e-300))
     return results
 
@@ -103,8 +106,10 @@ def _find_width(magnitudes: np.ndarray, fraction: float) -> float:
     height, width = magnitudes.shape
     rows, columns = np.arange(height), np.arange(width)
     center_y, center_x = (magnitudes.sum(axis=1) * rows).sum(), (magnitudes.sum(axis=0) * columns).sum()
+    # the distance of a square's sides (the larger of both axes), not that of a circle
     distances = np.maximum(np.abs(rows - center_y)[:, None], np.abs(columns - center_x)[None, :])
     order = np.argsort(distances, axis=None)
     mass = np.cumsum(magnitudes.ravel()[order])
     last = min(int(np.searchsorted(mass, fraction)), len(mass) - 1)
+    # the pixel in the middle and as many on both sides
     return float(2 * distances.ravel()[order[last]] + 1)

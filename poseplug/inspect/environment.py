@@ -73,6 +73,7 @@ def check_environment(work_dir: Path = Path()) -> list[Finding]:
 
 def parse_version(text: str) -> tuple[int, ...]:
     """Parse the numbers of a version: `2.13.0+cpu` as (2, 13, 0)."""
+    # what follows the plus is a build and no version
     return tuple(int(n) for n in re.findall(r'\d+', text.partition('+')[0])[:3])
 
 
@@ -90,9 +91,11 @@ def check_packages() -> Iterator[Finding]:
     for requirement in requires('poseplug') or []:
         if ';' in requirement:
             continue  # it belongs to an extra
+        # a requirement is as in 'numpy>=1.26,<3'
         name = re.split(r'[^\w.-]', requirement)[0]
         lower, upper = (re.search(sign + r'([\d.]+)', requirement) for sign in ('>=', '<'))
         bounds = ','.join(bound[0] for bound in (lower, upper) if bound)
+        # in quotes: shells read < and > as redirections
         remedy = f'pip install "{name}{bounds}"'
         installed = find_installed_version(name)
         if installed is None:

@@ -71,9 +71,11 @@ def classify_viewpoints(skeleton: Skeleton, keypoints: np.ndarray, visible: np.n
     """
     count = len(keypoints)
     if skeleton.centric != 'person' or not set(_TRUNK) <= set(skeleton.keypoints):
+        # observer-centric labels do not say which side is the person's left
         return np.full(count, -1)
     indices = [skeleton.index(name) for name in _TRUNK]
     left_shoulder, right_shoulder, left_hip, right_hip = keypoints[:, indices].transpose(1, 0, 2)
+    # the means of shoulders and hips, so that one twisted pair does not decide
     across = (left_shoulder - right_shoulder + left_hip - right_hip) / 2
     down = (left_hip + right_hip - left_shoulder - right_shoulder) / 2
     squared_length = np.maximum((down**2).sum(axis=1), 1e-6)
@@ -102,6 +104,7 @@ def measure_nearest_distances(image: ImagePredictions) -> np.ndarray:
     distances = np.linalg.norm(middles[:, None] - middles[None], axis=-1)
     np.fill_diagonal(distances, np.nan)
     diagonals = np.linalg.norm(high - low, axis=1)
+    # `fmin` ignores NaN, but would return its start for an instance alone in its image
     nearest = np.where(np.isnan(distances).all(axis=1), np.nan, np.fmin.reduce(distances, axis=1, initial=np.inf))
     relative: np.ndarray = nearest / np.maximum(diagonals, 1e-6)
     return relative
@@ -125,6 +128,7 @@ def group_errors(predictions: PredictionFile) -> list[GroupAccuracy]:
     groups = {'all': np.ones(len(errors.kinds), dtype=bool)}
     groups |= {f'seen from the {name}': viewpoints == i for i, name in enumerate(VIEWPOINTS)}
     groups |= {'visible': ~errors.is_occluded, 'occluded': errors.is_occluded}
+    # comparisons with NaN are false, so that these are in none of the groups by distance
     groups['alone in the image'] = np.isnan(distances)
     low = 0.0
     for name, high in _NEAR_DISTANCES.items():
@@ -136,6 +140,7 @@ def group_errors(predictions: PredictionFile) -> list[GroupAccuracy]:
 def _gather_per_keypoint(errors: KeypointErrors, values_by_image: Sequence[np.ndarray]) -> np.ndarray:
     """The value (R,) of the instance of each labeled keypoint, from arrays (N,) of all images."""
     counts = [len(values) for values in values_by_image]
+    # instances of all images in one row: image i begins at starts[i]
     starts = np.cumsum([0, *counts])
     values = np.concatenate([np.zeros(0), *values_by_image])
     gathered: np.ndarray = values[starts[errors.image_indices] + errors.instance_indices]

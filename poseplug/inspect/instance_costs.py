@@ -119,7 +119,9 @@ def _measure_count(model: Estimator, num_instances: int, batch_size: int, num_re
         return num_predicted
 
     with torch.inference_mode():
+        # drawing true fields is part of the measured call but of no prediction, so that its time is taken off
         drawing_seconds = _time_drawing(model, batches) if family != 'top-down' else 0.0
+        # the first run prepares kernels and buffers, and does not count
         num_predicted = predict()
         network_seconds.clear()
         seconds = []
@@ -130,6 +132,7 @@ def _measure_count(model: Estimator, num_instances: int, batch_size: int, num_re
             seconds.append(time.perf_counter() - start - drawing_seconds)
         peak_mib = _measure_peak_mib(model, predict)
     network_ms = 1000 * statistics.median(network_seconds[:num_repeats])
+    # after the subtraction the noise of both measurements could make it smaller than its part
     total_ms = max(1000 * statistics.median(seconds), network_ms)
     return InstanceCost(family, num_instances, total_ms, network_ms, peak_mib, num_predicted)
 
@@ -163,6 +166,7 @@ def _replace_by_true_fields(model: Estimator, batch: Batch, fields: dict[str, Te
     if model.codec.field_kind != 'instances':
         return {**fields, **true_fields}
     num_instances, num_cells = batch.keypoints.shape[1], fields['score'].shape[1]
+    # spread over all cells, so that suppression sees boxes of every stride
     cells = torch.linspace(0, num_cells - 1, num_instances, device=fields['score'].device).round().long()
     score, box = torch.full_like(fields['score'], -_CONFIDENT_LOGIT), fields['box'].clone()
     score[:, cells] = _CONFIDENT_LOGIT
@@ -203,6 +207,7 @@ class _MemoryMeter(TorchDispatchMode):
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # views and in-place results share the storage of an input and take no memory
         inputs = {tensor.untyped_storage()._cdata for tensor in _list_tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         for tensor in _list_tensors(result):
@@ -212,6 +217,7 @@ class _MemoryMeter(TorchDispatchMode):
                 self.known.add(key)
                 self.current_bytes += storage.nbytes()
                 self.peak_bytes = max(self.peak_bytes, self.current_bytes)
+                # called when the last tensor of the storage is gone
                 weakref.finalize(storage, self._release, key, storage.nbytes())
         return result
 

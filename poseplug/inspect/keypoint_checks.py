@@ -51,6 +51,7 @@ class TorsoSides:
         Returns:
             (N,) bool.
         """
+        # offsets are px² (a length times that of the torso), and so is the right side
         offsets = np.minimum(abs(self.shoulder_offsets), abs(self.hip_offsets))
         return offsets > min_offset * self.squared_lengths
 
@@ -126,6 +127,7 @@ def find_crossed_limbs(
     left, right, left_end, right_end = keypoints[is_crossed][:, indices].astype(float).swapaxes(0, 1)
     length = np.linalg.norm(left - left_end, axis=1) + np.linalg.norm(right - right_end, axis=1)
     exchanged_length = np.linalg.norm(left - right_end, axis=1) + np.linalg.norm(right - left_end, axis=1)
+    # the right side has one entry for each complete instance, in their order
     is_crossed[is_crossed] = length > min_ratio * exchanged_length
     return is_crossed
 
@@ -176,6 +178,7 @@ def has_single_position(keypoints: np.ndarray, labeled: np.ndarray) -> bool:
         keypoints: (K, 2) px.
         labeled: (K,) bool.
     """
+    # two keypoints can coincide by chance, such as wrists of folded hands
     return bool(labeled.sum() > 2 and np.ptp(keypoints[labeled], axis=0).max() == 0)
 
 
@@ -193,6 +196,7 @@ def find_duplicates(keypoints: np.ndarray, labeled: np.ndarray) -> list[int]:
     for index in range(1, len(keypoints)):
         is_common = labeled[index] & labeled[:index]
         distances = np.abs(keypoints[:index] - keypoints[index]).max(axis=-1)
+        # keypoints that only one of both has do not speak against a duplicate
         is_near = (distances < _DUPLICATE_DISTANCE_PX) | ~is_common
         if (is_near.all(axis=1) & (is_common.sum(axis=1) > 2)).any():
             duplicates.append(index)

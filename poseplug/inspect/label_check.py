@@ -113,20 +113,24 @@ def _check_image(
         exchanged, strength = _find_exchanges(fits, labeled, scores, skeleton)
         if exchanged:
             yield LabelSuspect(record, poses, n, m, EXCHANGED, exchanged, strength)
+            # an exchanged pair is also misplaced; one finding is enough
             continue
         doubts = np.where(labeled, scores * (1 - np.diag(fits)), 0.0)
         k = int(np.argmax(doubts))
         if doubts[k] > 0:
             yield LabelSuspect(record, poses, n, m, MISPLACED, (skeleton.keypoints[k],), float(doubts[k]))
     for m in range(len(image.predicted)):
+        # NO_SUBJECT: top-down predictions belong to annotated boxes, and are no new instances
         is_unmatched = m not in matches.values() and image.subjects[m] == NO_SUBJECT
         if is_unmatched and image.scores[m] >= _MIN_MISSING_SCORE:
+            # half of the score: crowds and ignored regions make these findings less certain
             yield LabelSuspect(record, poses, m, m, MISSING, (), float(image.scores[m]) / 2)
 
 
 def _compare_keypoints(image: ImagePredictions, index: int, predicted_index: int, sigmas: np.ndarray) -> np.ndarray:
     """Similarity (K, K) of every predicted keypoint to every annotated one of an instance."""
     points = image.predicted[predicted_index]
+    # `measure_similarities` compares keypoint k with k, so that each point is tried at every position
     everywhere = np.tile(points[:, None], (1, len(sigmas), 1))
     return measure_similarities(image, everywhere, sigmas)[:, index]
 
@@ -140,9 +144,11 @@ def _find_exchanges(
     for left, right in skeleton.flip_pairs:
         i, j = skeleton.index(left), skeleton.index(right)
         if labeled[i] and labeled[j]:
+            # from -2 to 2, since each similarity is from 0 to 1
             gain = fits[i, j] + fits[j, i] - fits[i, i] - fits[j, j]
             if gain >= _MIN_EXCHANGE_GAIN:
                 names += [left, right]
+                # the lower score: both keypoints have to be certain
                 strength += float(gain * min(scores[i], scores[j]))
     return tuple(names), strength
 

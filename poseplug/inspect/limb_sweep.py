@@ -77,6 +77,7 @@ def select_limbs(skeleton: Skeleton, limbs: str) -> Skeleton:
         )
     redundant = {skeleton.limbs[step.limb] for step in skeleton.limb_steps if step.redundant}
     tree = tuple(limb for limb in skeleton.limbs if limb not in redundant)
+    # the flip test exchanges the channels of left and right limbs, so that every limb needs its flipped copy
     if not _is_flip_closed(skeleton, tree):
         tree = _grow_symmetric_tree(skeleton)
     order = tuple(pair for pair in skeleton.grouping_order if {pair, pair[::-1]} & set(tree))
@@ -100,6 +101,7 @@ def _grow_symmetric_tree(skeleton: Skeleton) -> tuple[KeypointPair, ...]:
     unique = [set(group) for group in dict.fromkeys(map(frozenset, groups))]
     trees = {keypoint: keypoint for keypoint in skeleton.keypoints}
     chosen: list[KeypointPair] = []
+    # Kruskal's algorithm with equal weights, on pairs of limbs: a pair joins if none of both closes a cycle
     for group in sorted(unique, key=len, reverse=True):
         joined = dict(trees)
         if all(_join_trees(joined, limb) for limb in group):
@@ -144,6 +146,7 @@ def compare_limbs(
     for index, batch in enumerate(batches):
         predicted = _predict_last_stage(model, batch) if use_network else None
         for result, result_metrics in zip(results, metrics, strict=True):
+            # the same noise for all ways, batch by batch
             generator = torch.Generator().manual_seed(seed + 1000 * index)
             codec = build_limb_codec(model.codec, result, batch.view_sizes[0])
             fields = _select_channels(model.codec, codec, predicted) if predicted else _draw_fields(codec, batch)
@@ -190,6 +193,7 @@ def _predict_last_stage(model: Any, batch: Batch) -> dict[str, Tensor]:
 def _select_channels(codec: PAF, other: PAF, fields: dict[str, Tensor]) -> dict[str, Tensor]:
     """The fields with the channels of another codec's limbs."""
     limbs = [codec.skeleton.limbs.index(limb) for limb in other.skeleton.limbs]
+    # x and y of every limb are neighbors, as in OpenPose
     channels = [2 * limb + axis for limb in limbs for axis in (0, 1)]
     return {**fields, 'paf': fields['paf'][:, channels]}
 

@@ -31,6 +31,7 @@ def check_metrics(cfg: Mapping[str, Any]) -> list[Finding]:
     for split in ('val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         settings = (loader, cfg.get(f'{split}_evaluator'))
+        # val and test often have the same settings
         if loader and settings not in checked:
             checked.append(settings)
             findings.append(_check_split(cfg, split))

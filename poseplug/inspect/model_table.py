@@ -101,6 +101,7 @@ def parse_score(path: Path) -> DocumentedScore:
     Raises:
         ConfigError: The docstring has no such line, or several.
     """
+    # read as text: executing a config would need its bases and plugins
     text = ast.get_docstring(ast.parse(path.read_text(), filename=str(path))) or ''
     scores = _SCORE_PATTERN.findall(text)
     if len(scores) != 1:

@@ -33,6 +33,7 @@ class OraclePredictor:
     """
 
     def __init__(self, model: Any, noise_std: float = 0.0, seed: int = 0):
+        # targets of one-stage models are assigned to predictions, and do not exist without a network
         if not isinstance(model, Estimator) or model.codec.field_kind == 'instances':
             raise ConfigError(f'the oracle decodes what TopDown or BottomUp predicts; got {type(model).__name__}')
         self.model, self.noise_std = model, noise_std
@@ -47,6 +48,7 @@ class OraclePredictor:
         """Encode the annotations for every view; yields the targets of the last stage by field name."""
         for view, size in enumerate(batch.view_sizes):
             to_view = batch.to_view(view)
+            # row vectors: x A^T + t of each view's affine matrix
             points = batch.keypoints.to(to_view) @ to_view[:, None, :2, :2].mT + to_view[:, None, None, :2, 2]
             codec = self.model.postprocess.get_codec(size)
             targets = codec.encode(points.float(), batch.visible, batch.valid)

@@ -62,6 +62,7 @@ def compute_pck_curve(
     sigmas = get_error_sigmas(predictions.skeleton)
     for image in predictions.images:
         sizes = _measure_sizes(image, pair)
+        # two keypoints of a torso at one position would make every distance infinite
         usable = np.isfinite(sizes) & (sizes > 0)
         num_left_out += int((~usable).sum())
         distances.append(_measure_distances(image, sigmas)[usable] / sizes[usable, None])
@@ -73,9 +74,11 @@ def compute_pck_curve(
         )
     thresholds = np.linspace(0, max_threshold, num_steps + 1)
     labeled = ~np.isnan(table)
+    # (T, M, K)
     correct = (table[None] <= thresholds[:, None, None]) & labeled
     counts = labeled.sum(axis=0)
     per_keypoint = np.where(counts > 0, 100 * correct.sum(axis=1) / np.maximum(counts, 1), np.nan)
+    # the mean over keypoints, as in the papers: each counts alike, however often it is labeled
     return PCKCurve(predictions.name, thresholds, np.nanmean(per_keypoint, axis=1), per_keypoint, num_left_out)
 
 

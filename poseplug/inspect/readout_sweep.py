@@ -72,6 +72,7 @@ def change_readout(codec: Codec, settings: Mapping[str, Any]) -> Codec:
     if heatmap_codec is None:
         raise ConfigError(f'{type(codec).__name__} reads no peaks of heatmaps; choose a config with such a codec')
     changed: Any = codec
+    # a codec with its own refinement would keep it otherwise; None takes that of the heatmaps
     refine = {'refine': None} if 'refine' in type(codec).__dataclass_fields__ else {}
     return replace(changed, heatmap_codec=replace(heatmap_codec, **settings), **refine)
 
@@ -140,6 +141,7 @@ def _decode_frames(
     model: Any, frames: Sequence[FrameFields], batch: Batch, settings: Mapping[str, Any]
 ) -> tuple[list[Any], float]:
     """The instances of every image of a batch, read by other settings, and the seconds that took."""
+    # outside of the measured time
     changed = [replace(frame, codec=change_readout(frame.codec, settings)) for frame in frames]
     start = time.perf_counter()
     poses = model.postprocess(changed, batch)

@@ -66,10 +66,12 @@ def compute_receptive_fields(model: Any) -> ReceptiveFields:
     if getattr(model.network.backbone, 'attention', None) in GLOBAL_ATTENTION:
         return _build_global_fields(model)
     network = build_averaging_network(model.network)
+    # one cell high: fields are measured along a row
     height = int(max(network.backbone.strides))
     width = max(_INITIAL_WIDTH_PX, 2 * height)
     try:
         fields = _measure_receptive_fields(network, width, height)
+        # a field that reaches the border may be cut off by it, or be the whole image: a wider input tells
         while any(find_global_fields(fields)) and width < _MAX_WIDTH_PX:
             width *= 2
             fields = _measure_receptive_fields(network, width, height)
@@ -135,6 +137,7 @@ def _averaging_value(name: str, parameter: Tensor) -> float:
     """What a parameter is filled with."""
     if name == 'bias':
         return 0.0
+    # 1 / number of inputs: the mean, so that values stay near 1 through any number of layers
     return 1.0 / parameter[0].numel() if parameter.ndim > 1 else 1.0
 
 

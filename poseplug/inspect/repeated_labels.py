@@ -93,6 +93,7 @@ def estimate_sigmas(labelings: Sequence[Sequence[Record]], keypoints: Sequence[s
     for name, first in by_name[0].items():
         others = [index[name] for index in by_name[1:] if name in index]
         points, visible = _collect_repeats(first, others)  # (people, N, K, 2), (people, N, K)
+        # axis 0 is the people, 2 the keypoints: how many people labeled anything of an instance
         repeated = (visible.any(axis=2).sum(axis=0)) > 1
         num_single += int((~repeated).sum())
         squares, free = _sum_squares(points[:, repeated], visible[:, repeated])
@@ -142,6 +143,7 @@ def _sum_squares(points: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, n
     weights = visible[..., None].astype(float)
     count = weights.sum(axis=0)
     mean = (weights * points).sum(axis=0) / np.maximum(count, 1)
+    # over people and axes: d² is the sum of both axes
     squares = (weights * (points - mean) ** 2).sum(axis=(0, 3))
     return squares, np.maximum(count[..., 0] - 1, 0)
 
@@ -152,6 +154,7 @@ def _estimate_one(squares: np.ndarray, free: np.ndarray) -> Interval:
     if not repeated.any():
         return Interval(np.nan, np.nan, np.nan)
     ratios = bootstrap_ratios(squares[repeated, None], free[repeated])
+    # sums over sums, so that instances with more labels weigh more; the root is taken last
     (variance,) = summarize_resamples(ratios)
     return Interval(*(float(np.sqrt(value)) for value in (variance.value, variance.low, variance.high)))
 

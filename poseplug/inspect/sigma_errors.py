@@ -36,6 +36,7 @@ class SigmaErrors:
         """Spearman's correlation of the expected and the true errors; NaN where one of them is constant."""
         if len(self.errors_px) < 2 or np.ptp(self.expected_px) == 0 or np.ptp(self.errors_px) == 0:
             return float('nan')
+        # the argsort of an argsort is the rank
         expected, errors = (np.argsort(np.argsort(values)) for values in (self.expected_px, self.errors_px))
         return float(np.corrcoef(expected, errors)[0, 1])
 
@@ -88,6 +89,7 @@ def collect_sigma_errors(cfg: Any, model: Any, seed: int = 0) -> SigmaErrors:
 
 def _collect_batch(model: Any, head: Any, batch: Batch, expected: list[np.ndarray], errors: list[np.ndarray]) -> None:
     """Add the keypoints of one batch."""
+    # of the first view and the last stage
     fields = model.predict_fields(batch)[0][-1]
     images, cells = model.postprocess.codec.select_cells(fields)
     instances = gather_cell_fields(fields, images, cells)
@@ -98,6 +100,7 @@ def _collect_batch(model: Any, head: Any, batch: Batch, expected: list[np.ndarra
         for row, annotated in _match_boxes(instances['box'][rows], truth.boxes):
             labeled = truth.labeled[annotated]
             distances = (keypoints[rows[row]] - truth.keypoints[annotated]).abs().mean(dim=-1)
+            # RTMO's likelihood is a Laplace distribution: its mean absolute error is its scale
             scale = 2 * sigmas[rows[row]] * truth.areas[annotated].clamp(min=1).sqrt()
             expected.append(scale[labeled].cpu().numpy())
             errors.append(distances[labeled].cpu().numpy())
@@ -112,5 +115,6 @@ def _match_boxes(boxes: torch.Tensor, annotated_boxes: torch.Tensor) -> Sequence
     for row in range(len(boxes)):
         best = int(ious[row].argmax())
         if ious[row, best] >= _MIN_IOU:
+            # rows are sorted by score, so that the first one stays
             pairs.setdefault(best, row)
     return [(row, annotated) for annotated, row in pairs.items()]

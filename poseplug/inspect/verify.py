@@ -107,6 +107,7 @@ def find_problems(statistics: SourceStatistics) -> Iterator[str]:
     yield from (f'unreadable: {message}' for message in statistics.unreadable_images)
     yield from (f'{message}. {remedy}' for message, remedy in describe_image_problems(statistics))
     outside = _list_outside_keypoints(statistics)
+    # single keypoints beyond the border are usual: some data sets label what a crop has cut off
     if len(outside) > _MAX_OUTSIDE_FRACTION * statistics.num_labeled:
         percent = format_percent(len(outside) / statistics.num_labeled)
         yield f'{percent} of the keypoints lie outside their image: {abbreviate_names(outside)}'
@@ -147,6 +148,7 @@ def find_left_right_problems(statistics: LeftRightStatistics, centric: str) -> I
         percent = format_percent(statistics.same_side_fraction)
         yield f'only {percent} of elbows and knees lie nearer to the shoulder or hip of their own side'
     front_facing = statistics.front_facing_fraction
+    # observer-centric labels put left on one side of every image
     minority = min(front_facing, 1 - front_facing)
     if centric == 'observer' and minority > _MAX_MIXED_FRACTION:
         yield (
@@ -169,6 +171,7 @@ def find_train_test_leaks(sources: Sequence[SourceStatistics]) -> list[str]:
     Returns:
         One line for each of them, naming both files.
     """
+    # titles begin with the splits that use a source, in the order train, val, test
     train = {d: path for s in sources if s.title.startswith('train') for path, d in s.pixel_digests.items()}
     test_sources = [s for s in sources if 'test' in s.title.partition(':')[0]]
     test = {d: path for s in test_sources for path, d in s.pixel_digests.items()}
@@ -193,6 +196,7 @@ def format_statistics(statistics: SourceStatistics) -> Iterator[str]:
         quantiles = _format_quantiles(extents)
         yield f'  instances    {statistics.num_instances:,}; extent of the keypoints {quantiles}'
     scales = np.concatenate([np.zeros(0), *(record.instances.scales for record in statistics.records)])
+    # MPII's scale is the height of a person over 200 px
     heights = 200 * scales[~np.isnan(scales)]
     if len(heights):
         yield f'  scale        as height: {_format_quantiles(heights)}'
