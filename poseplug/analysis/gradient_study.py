@@ -65,6 +65,7 @@ def summarize_gradients(runs: Sequence[VariantRun]) -> GradientStudy:
     Args:
         runs: of the variants of `build_gradient_variants`.
     """
+    # these variants have one training, whose folder is the first
     records = {(run.variant, run.seed): read_gradient_records(run.work_dirs[0]) for run in runs}
     first = next(iter(records.values()))
     steps = sorted({record['step'] for record in first})
@@ -88,6 +89,7 @@ def summarize_gradients(runs: Sequence[VariantRun]) -> GradientStudy:
 
 
 def _log_rms(record: Mapping[str, Any]) -> float:
+    # zero gradients would make the mean over layers -inf
     return math.log10(record['rms']) if record['rms'] > 0 else _ZERO_EXPONENT
 
 
@@ -114,6 +116,7 @@ def _build_depth_chart(
     for variant in variants:
         chosen = [lines for (name, _), lines in records.items() if name == variant]
         per_seed = [[_log_rms(line) for line in lines if line['step'] == step] for lines in chosen]
+        # of logarithms: the geometric mean, since gradients of seeds differ by factors
         means = np.mean(per_seed, axis=0)
         series.append(Series(variant, list(range(len(means))), [10 ** float(value) for value in means]))
     return Chart(f'Gradients at step {step}', 'layer, by stage and depth', 'RMS gradient', series, log_scale=True)

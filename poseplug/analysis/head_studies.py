@@ -10,6 +10,7 @@ from poseplug.analysis.family_studies import VariantGroup
 from poseplug.analysis.variants import Variant
 from poseplug.analysis.verdicts import Claim
 
+# half of the mean over the four levels of GlobalNet, as in the configs
 _LEVEL_LOSS = {'type': 'MeanSquaredError', 'loss_weight': 0.125}
 _NUM_LEVELS = 4
 
@@ -21,6 +22,7 @@ def build_hard_keypoint_group(counts: Sequence[int] = (4, 8, 12)) -> VariantGrou
         counts: numbers of hard keypoints, each below that of the skeleton.
     """
     levels = [_LEVEL_LOSS] * _NUM_LEVELS
+    # codec and head have to agree on the number of stages, and the loss lists one for each
     global_options = {
         'model.codec.refined_stage': False,
         'model.head.refined_stage': False,

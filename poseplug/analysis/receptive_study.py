@@ -77,13 +77,16 @@ def _solve_width(settings: StudySettings, key: str, layers: Sequence[Any], size:
             (size if kernel > 1 else 1, max(1, round(channels * factor)), *rest) for kernel, channels, *rest in layers
         )
 
+    # bisection of the factor on a logarithmic scale: below `low` the network fits the budget, at `high` it does not
     low, high = 0.0, float(_MAX_CHANNEL_FACTOR)
     for _ in range(_NUM_BISECTIONS):
+        # a geometric mean needs a lower end; until one is found the factor falls by 8
         factor = math.sqrt(low * high) if low else high / 8
         if _count_parameters(settings, {key: scale_layers(factor)}) > budget:
             high = factor
         else:
             low = factor
+        # channels are whole numbers, so that different factors may be the same network
         if low and scale_layers(low) == scale_layers(high):
             break
     if not low:
@@ -113,6 +116,7 @@ def measure_run_fields(
     theoretical = compute_receptive_fields(model).head[-1]
     effective = measure_effective_fields(model, build_dataloader(cfg, 'test_dataloader', 0), num_images)[-1]
     width = int(model.codec.input_size[0])
+    # None stands for the whole input
     return FieldMeasure(width if theoretical is None else theoretical, effective.half_width_px, effective.width_px)
 
 

@@ -36,6 +36,7 @@ def build_regime_variants(num_stages: int) -> list[Variant]:
     if num_stages < 2:
         raise ConfigError('regimes compare ways to train several stages; the network has one stage')
     stagewise = [_build_stage_training(stage, num_stages) for stage in range(1, num_stages + 1)]
+    # as many steps as all single stages together: half of the variant's
     together = VariantTraining({'model.supervision': 'all'}, fraction=num_stages)
     return [
         Variant(TOGETHER, {'model.supervision': 'all'}),
@@ -48,6 +49,7 @@ def build_regime_variants(num_stages: int) -> list[Variant]:
 def _build_stage_training(stage: int, num_stages: int) -> VariantTraining:
     """The training of one stage, counted from 1, with all others frozen."""
     supervision = [float(number == stage) for number in range(1, num_stages + 1)]
+    # later stages are frozen, too: their gradients are 0, but weight decay would change them
     frozen = [number for number in range(1, num_stages + 1) if number != stage]
     return VariantTraining({'model.supervision': supervision, 'freeze': dict(stages=frozen)})
 

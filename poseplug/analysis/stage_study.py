@@ -60,6 +60,7 @@ def build_stage_charts(runs: Sequence[VariantRun]) -> dict[str, Chart]:
         means = [float(np.mean(scores)) for scores in values.values()]
         series.append(Series(name.partition('/')[2] or 'total', list(range(1, len(means) + 1)), means))
     charts = {'keypoints': Chart(f'{metric} by stage', 'stage', metric, series)}
+    # metrics without thresholds, such as AP, have no curves
     if all(_TOTAL_CURVE in curves for curves in runs[0].stage_curves):
         curves = [_average_curve(runs, t) for t in range(len(runs[0].stage_curves))]
         charts['curves'] = Chart('Stage by stage', 'threshold', 'correct keypoints, percent', curves, y_range=(0, 100))

@@ -116,6 +116,7 @@ def run_study(
         raise ConfigError(f'an experiment has seeds that differ; got {list(settings.seeds)}')
     configs = {variant.name: _build_configs(settings, variant) for variant in variants}  # errors before any training
     metric = _choose_metric(settings, configs[variants[0].name][-1])
+    # seed by seed, so that a study that is stopped has whole comparisons of the first seeds
     pending = [(variant, seed) for seed in settings.seeds for variant in variants]
     runs, start = {}, time.monotonic()
     for index, (variant, seed) in enumerate(pending):
@@ -167,6 +168,7 @@ def build_training_config(settings: StudySettings, variant: Variant, index: int,
     cfg.train_cfg['val_interval'] = 0
     cfg.val_dataloader = cfg.early_stop = None
     hooks = dict(cfg.get('default_hooks') or {})
+    # one checkpoint, at the end (a fraction of 1.0) and every few minutes for a run that is stopped
     checkpoint = dict(type='SaveHook', interval=1.0, interval_minutes=_MINUTES_BETWEEN_CHECKPOINTS, max_keep_ckpts=1)
     cfg.default_hooks = {**hooks, 'checkpoint': checkpoint}
     cfg.seed = seed
@@ -180,6 +182,7 @@ def _build_configs(settings: StudySettings, variant: Variant, seed: int = 0) -> 
 def _compute_digest(configs: Sequence[Any]) -> str:
     """A digest of the settings of all trainings of a run."""
     text = '\n'.join(format_runnable_config(cfg) for cfg in configs)
+    # 64 bits, enough to tell the few runs of a folder apart
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -232,6 +235,7 @@ def _train_variant(settings: StudySettings, variant: Variant, seed: int, metric:
     configs, work_dirs = _build_configs(settings, variant, seed), list[Path]()
     for index, cfg in enumerate(configs):
         work_dirs.append(folder / f'training_{index + 1}')
+        # the weights of the training before, without its optimizer
         init = str(find_latest_checkpoint(work_dirs[-2])) if index else None
         train(cfg, work_dirs[-1], resume='auto', init=init, device=settings.device)
     result = test(configs[-1], work_dirs[-1], device=settings.device)

@@ -59,6 +59,7 @@ def check_variants(variants: Sequence[Variant]) -> None:
         raise ConfigError('there is no variant to train; name one by --variant')
     folders: dict[str, str] = {}
     for variant in variants:
+        # by the folder: two names that differ in punctuation alone would share their results
         if variant.folder_name in folders:
             other = folders[variant.folder_name]
             raise ConfigError(f'the variants {other!r} and {variant.name!r} have one name; give each its own')
@@ -88,6 +89,7 @@ def split_steps(steps: int, trainings: Sequence[VariantTraining]) -> list[int]:
     ends, done = [0], 0.0
     for training in trainings:
         done += training.fraction
+        # rounded ends instead of rounded lengths, so that the lengths add up
         ends.append(round(steps * done / total))
     counts = [end - start for start, end in zip(ends, ends[1:], strict=False)]
     if min(counts) < 1:

@@ -97,9 +97,11 @@ def judge_claim(claim: Claim, values: Mapping[str, Sequence[float]], lower_is_be
     one, other = (np.asarray(values[name], dtype=float) for name in (claim.variant, claim.baseline))
     if len(one) != len(other):
         raise ConfigError(f'the claim {claim.text!r} compares {len(one)} runs with {len(other)}; use the same seeds')
+    # paired by seed: runs of one seed have the same samples in the same order
     difference = compute_seed_interval(list((one - other) * (-1 if lower_is_better else 1)))
     if claim.low < difference.low and difference.high < claim.high:
         verdict = HOLDS
+    # the interval lies outside of the claimed range
     elif difference.high <= claim.low or claim.high <= difference.low:
         verdict = FAILS
     else:

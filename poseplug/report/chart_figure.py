@@ -72,6 +72,7 @@ def apply_chart_settings(text_color: str) -> Iterator[None]:
     keys = ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color', 'grid.color')
     settings: dict[Any, Any] = {**_SETTINGS, **dict.fromkeys(keys, text_color)}
     with matplotlib.rc_context():
+        # the user's matplotlibrc would change sizes, and with them what fits
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
         yield
@@ -104,10 +105,13 @@ def render_figure_svg(figure: Figure, title: str, names: Sequence[str]) -> str:
     no_metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
     figure.savefig(file, format='svg', metadata=no_metadata, facecolor='none')
     svg = file.getvalue()
+    # an element inside of HTML has no XML declaration and no doctype
     svg = svg[svg.index('<svg ') :].rstrip()
+    # HTML's parser knows `href` without the namespace
     svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', '').replace('xlink:href', 'href')
     svg = svg.replace(PAGE_TEXT_COLOR, 'currentColor')
     for index, name in enumerate(names):
+        # browsers show the title of a group under the mouse
         svg = svg.replace(f'<g id="{build_element_id(index)}">', f'<g><title>{escape(name)}</title>')
     # matplotlib counts the other groups in every figure: two charts in a page would have the same ids.
     svg = re.sub(r'<g id="[^"]*"', '<g', svg)

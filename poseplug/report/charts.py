@@ -96,6 +96,7 @@ def read_curve(file: str | Path) -> list[dict[str, float]]:
     for line in lines:
         try:
             values = {k: float(v) for k, v in json.loads(line).items()}
+            # a training line and an evaluation of one step are two rows
             rows[(values['step'], 'loss' in values)] = values
         except (ValueError, TypeError, AttributeError, KeyError):
             continue
@@ -116,6 +117,7 @@ def build_learning_charts(lines: Sequence[Mapping[str, float]]) -> list[Chart]:
     validation_losses = [key for key in losses if key == 'loss_val']
     single_losses = [key for key in losses if key not in ('loss', *validation_losses)]
     if losses:
+        # the total of several losses is left out: it would be the largest line and flatten the others
         keys = [*(single_losses if len(single_losses) > 1 else ['loss']), *validation_losses]
         series = [_build_series(lines, key, _format_loss_name(key)) for key in keys]
         charts.append(Chart('Learning curve', 'step', 'loss', series, log_scale=_needs_log_scale(series)))
@@ -220,6 +222,7 @@ def render_bar_chart(
         axes.bar_label(bars, texts, padding=4)
         axes.set_yticks(range(len(names)), [quote_math(name) for name in names])
         axes.invert_yaxis()  # the first bar on top
+        # room for the value beside a bar of full length
         axes.set(xlim=(0, max_value * 1.15), xticks=[])
         axes.spines['bottom'].set_visible(False)
         return render_figure_svg(figure, title, names)
@@ -282,6 +285,7 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
     axes.set(xlabel=quote_math(chart.x_label), ylabel=quote_math(y_label))
     if chart.log_scale:
         axes.set_yscale('log')
+        # ticks at 1, 2 and 5 of each power of ten, since losses often span less than one
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     if chart.y_range:

@@ -75,6 +75,7 @@ def draw_poses(
         >>> draw_poses(np.zeros((100, 80, 3), np.uint8), poses, LSP).shape  # enlarged 5 times
         (500, 400, 3)
     """
+    # small images are enlarged first, since lines thinner than a pixel are not crisp
     canvas, factor = enlarge_image(to_uint8(image), min_side_px)
     poses = poses.numpy()
     if len(poses) and poses.keypoints.shape[1] != len(skeleton):
@@ -107,6 +108,7 @@ def _draw_instance(
         if drawn_mask[a] and drawn_mask[b]
     ]
     radius = max(2, round(0.9 * width_px))
+    # all edges first: an edge drawn later would cut through a limb below it
     for a, b, _ in limbs:
         draw_line(canvas, points[a], points[b], EDGE_COLOR, width_px + 2)
     for a, b, color in limbs:
@@ -163,6 +165,7 @@ def limb_width_px(points: np.ndarray, canvas: np.ndarray) -> int:
         1 to 16 pixels.
     """
     extent = float(np.ptp(points, axis=0).max()) if len(points) > 1 else 0.0
+    # 0.3: a person who fills a third of the image, for a single keypoint or several at one position
     reference = extent or 0.3 * max(canvas.shape[:2])
     return int(np.clip(round(reference / _LIMBS_PER_EXTENT), 1, 16))
 
@@ -230,6 +233,7 @@ def letterbox_image(image: np.ndarray, size: tuple[int, int], fill_color: Color 
     image = to_uint8(image)
     factor = min(size[0] / image.shape[1], size[1] / image.shape[0])
     width, height = (max(1, min(n, round(m * factor))) for n, m in zip(size, image.shape[1::-1], strict=True))
+    # the mean of areas reduces without aliasing, and does not interpolate when it enlarges
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     canvas = np.full((size[1], size[0], 3), fill_color, np.uint8)
     x, y = (size[0] - width) // 2, (size[1] - height) // 2
@@ -288,6 +292,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
         image = image * 255
     elif image.dtype != np.uint8:
         image = np.nan_to_num(image.astype(float), posinf=255, neginf=0)
+        # an image of integers 0 and 1 is a mask, and is drawn black and white, too
         image = np.clip(image * 255 if image.max() <= 1 else image, 0, 255).round()
     return np.array(image, dtype=np.uint8, order='C')
 

@@ -62,6 +62,7 @@ def rainbow_colors(count: int) -> list[tuple[int, int, int]]:
         >>> rainbow_colors(3)[0]
         (0, 0, 255)
     """
+    # up to 0.85 of the circle, where violet ends and red would begin again
     hues = (0.85 * n / max(1, count) for n in range(count))
     colors = (colorsys.hsv_to_rgb(hue, 1.0, 1.0) for hue in hues)
     return [(round(255 * b), round(255 * g), round(255 * r)) for r, g, b in colors]
@@ -108,6 +109,7 @@ def keypoint_sides(skeleton: Skeleton) -> list[str]:
     """
     sides = ['middle'] * len(skeleton)
     for a, b in skeleton.flip_pairs:
+        # names like `l_eye`, `left_eye` and `eye-left`
         first_is_right = _has_side_word(a, 'right') or _has_side_word(b, 'left')
         left, right = (b, a) if first_is_right else (a, b)
         sides[skeleton.index(left)], sides[skeleton.index(right)] = 'left', 'right'

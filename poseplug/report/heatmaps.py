@@ -66,6 +66,7 @@ def draw_heatmap(
     canvas = to_uint8(image)
     values = np.clip(warp_field_to_image(canvas, heatmap, grid, image_to_input) / max_value, 0, 1)
     colors = cv2.applyColorMap((255 * values).astype(np.uint8), HEATMAP_COLORMAP)
+    # the root makes low values visible, which would otherwise hardly color the image
     return blend_colors(canvas, colors, alpha * values**0.5)
 
 
@@ -86,6 +87,7 @@ def draw_stage_heatmaps(
     """
     canvas = to_uint8(image)
     strongest = np.zeros(canvas.shape[:2], np.float32)
+    # no division by 0 where no heatmap has a value
     total_weight = np.full(canvas.shape[:2], 1e-6, np.float32)
     colors = np.zeros(canvas.shape, np.float32)
     for heatmap, hue in zip(heatmaps, distinct_colors(len(heatmaps)), strict=True):
@@ -93,6 +95,7 @@ def draw_stage_heatmaps(
         weight = values**_BLEND_EXPONENT
         strongest = np.maximum(strongest, values)
         total_weight += weight
+        # a mean of hues weighted by the fourth power: near a peak its own hue is all but alone
         colors += weight[..., None] * hue
     return blend_colors(canvas, colors / total_weight[..., None], alpha * strongest**1.5)
 
@@ -180,8 +183,10 @@ def warp_field_to_image(
         (H, W) float32; 0 where the field does not reach.
     """
     stride_x, stride_y = grid.strides
+    # the inverse of: input px = cell * stride + offset
     input_to_cells = np.diag([1 / stride_x, 1 / stride_y, 1.0]) @ translation_matrix(-grid.offset, -grid.offset)
     image_to_cells = input_to_cells if image_to_input is None else input_to_cells @ image_to_input
+    # the matrix takes pixels of the result to cells, which OpenCV calls the inverse map
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(np.ascontiguousarray(field, np.float32), image_to_cells[:2], image.shape[1::-1], flags=flags)
 
@@ -205,6 +210,7 @@ def blend_colors(image: np.ndarray, colors: np.ndarray, alpha: np.ndarray) -> np
 def distinct_colors(count: int) -> np.ndarray:
     """Return (count, 3) BGR colors, uint8, as far apart as a color wheel allows."""
     wheel = np.zeros((1, count, 3), np.uint8)
+    # OpenCV's hue of 8 bits goes from 0 to 179, in steps of 2 degrees
     wheel[0, :, 0] = np.linspace(0, 180, count, endpoint=False)
     wheel[0, :, 1:] = (200, 255)
     return cv2.cvtColor(wheel, cv2.COLOR_HSV2BGR)[0]

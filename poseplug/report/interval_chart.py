@@ -96,6 +96,7 @@ def _draw_interval_chart(chart: IntervalChart) -> Figure:
     figure, axes = build_chart_figure(chart.title, _FRAME_HEIGHT_PX + len(chart.rows) * _ROW_HEIGHT_PX)
     for index, row in enumerate(chart.rows):
         color = SERIES_COLORS[index % len(SERIES_COLORS)]
+        # one seed has no interval
         if math.isfinite(row.low) and math.isfinite(row.high):
             axes.plot([row.low, row.high], [index, index], color=color, linewidth=5, alpha=0.35)
         axes.plot([row.mean], [index], color=color, marker='|', markersize=16, markeredgewidth=2)

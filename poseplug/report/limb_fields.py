@@ -54,6 +54,7 @@ def colorize_directions(vectors: np.ndarray) -> np.ndarray:
     """
     degrees = np.degrees(np.arctan2(vectors[..., 1], vectors[..., 0])) % 360
     hsv = np.full((*degrees.shape, 3), 255, np.uint8)
+    # OpenCV's hue of 8 bits counts steps of 2 degrees
     hsv[..., 0] = (degrees / 2).astype(np.uint8)
     hsv[..., 1] = 230
     bgr = cv2.cvtColor(hsv.reshape(-1, 1, 3), cv2.COLOR_HSV2BGR)
@@ -97,8 +98,10 @@ def draw_limb_fields(
     """
     canvas = to_uint8(image)
     vectors = paf.reshape(-1, 2, *paf.shape[1:])
+    # a sum of several limbs would have the direction of none
     longest = np.hypot(vectors[:, 0], vectors[:, 1]).argmax(axis=0)
     drawn_vectors = np.take_along_axis(vectors, longest[None, None], axis=0)[0]
+    # x and y are interpolated and not the hue, which jumps from 360 to 0 degrees
     warped = np.stack([warp_field_to_image(canvas, axis, grid, image_to_input) for axis in drawn_vectors], axis=-1)
     length = np.clip(np.hypot(warped[..., 0], warped[..., 1]), 0, 1)
     opacity = alpha * np.where(length < _MIN_VECTOR_LENGTH, 0, length)
@@ -143,6 +146,7 @@ def draw_peaks(
     full_radius = max(2.0, min(canvas.shape[:2]) / 60)
     points = _cells_to_image(peaks.cells, grid, image_to_input)
     for point, score, channel in zip(points, peaks.scores, peaks.channels, strict=True):
+        # the area is proportional to the score, and so the radius to its root; 0.05 keeps a dot visible
         radius = full_radius * float(np.sqrt(np.clip(score, 0.05, 1)))
         for color, extra in ((EDGE_COLOR, 1), (SIDE_COLORS[sides[int(channel)]], 0)):
             draw_dot(canvas, point, color, radius + extra)
@@ -218,6 +222,7 @@ def draw_grouping_sheet(heatmap_stages: HeatmapStages, codec: Any, stage: int = 
     fields = {'heatmap': torch.from_numpy(heatmaps)[None], 'paf': torch.from_numpy(paf)[None]}
     parsed = codec.parse_fields(fields)[0]
     peaks = parsed.peaks
+    # the candidates that `parse_fields` has chosen from: the codec returns the chosen ones alone
     pairs, scores = find_limbs(enumerate_peak_pairs(peaks, skeleton), peaks.cells, paf, codec.rules, max(grid.strides))
     limbs = match_pairs(pairs, scores, len(skeleton.limbs), codec.rules.matching, peaks.channels)
     matched_pairs = {(start, end) for matched in limbs for start, end, _ in matched}

@@ -145,6 +145,7 @@ def write_html_report(
     """
     predictions = evaluation.predictions
     if max_scored is not None and len(predictions) > max_scored:
+        # spread evenly, since neighbors in a data set often come from one video
         indices = np.linspace(0, len(predictions) - 1, max_scored).round().astype(int)
         predictions = [predictions[index] for index in indices]
     selected = select_examples(predictions, skeleton, num_examples)
@@ -208,6 +209,7 @@ def render_bullet_list(lines: Sequence[str]) -> str:
 
 def _render_image_tag(image: np.ndarray, alt_text: str, quality: int = 85) -> str:
     """An image (H, W, 3; BGR) inside the page itself."""
+    # inside the page as base64, so that one file holds everything
     encoded, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
         raise ImageError(f'an image of shape {image.shape} cannot be written as JPEG; pass a smaller one')
@@ -358,11 +360,14 @@ def select_examples(
     is_whole_images = any(len(poses) > 1 for _, poses in predictions)  # rather than crops
     instances: InstanceMode = 'all' if is_whole_images else 'subject'
     scored = [(score_image(skeleton, record, poses, instances), record, poses) for record, poses in predictions]
+    # by PCK, and by its area under the curve where that is equal, as it often is for one instance
     ranked = sorted((row for row in scored if row[0] is not None), key=lambda row: row[0] or (0, 0), reverse=True)
     groups = _group_by_rank(ranked, num_examples)
+    # by identity: rows hold arrays, which do not compare to one truth value
     selected = {id(row) for rows in groups.values() for row in rows}
     others = [row for row in scored if id(row) not in selected]
     if ranked:
+        # as many as the other groups have
         num_examples = min(num_examples, len(ranked) // 3)
     indices = np.random.default_rng(seed).permutation(len(others))[: max(num_examples, 1)]
     groups['random'] = [others[i] for i in sorted(indices)]
@@ -446,6 +451,7 @@ def _render_caption(example: ReportExample, threshold: float) -> str:
 def _draw_comparison(example: ReportExample, skeleton: Skeleton) -> np.ndarray:
     """Annotation and prediction of one image, side by side."""
     image = read_image(example.record.path, apply_exif=False, byte_range=example.record.byte_range)
+    # a top-down test with detected boxes has its annotations in `ground_truth`
     instances = (example.record.ground_truth or example.record).instances
     annotated = Poses.from_annotations(instances.keypoints, instances.visible)
     drawings = [draw_poses(image, poses, skeleton) for poses in (annotated, example.poses)]

@@ -96,6 +96,7 @@ def _draw_panels(chart: PanelChart) -> Figure:
         grid[row][0].set_ylabel(quote_math(chart.row_names[row]))
     for axes in grid[-1]:
         axes.set_xlabel(quote_math(chart.x_label))
+    # all panels share the x axis
     grid[0][0].set_xlim(*_find_x_range(chart))
     figure.suptitle(quote_math(chart.title), fontweight='bold')
     names = [quote_math(name) for name in lines]
@@ -106,6 +107,7 @@ def _draw_panels(chart: PanelChart) -> Figure:
 def _find_x_range(chart: PanelChart) -> tuple[float, float]:
     """The ends of the x axis: those of all points with a value, or of all points if there is none."""
     lines = [series for panel_row in chart.panels for panel in panel_row for series in panel]
+    # histograms are 0 at both ends of their range, which says nothing
     points = [x for series in lines for x, y in zip(series.x, series.y, strict=True) if y]
     points = points or [x for series in lines for x in series.x] or [0.0]
     margin = 0.05 * (max(points) - min(points)) + 0.5

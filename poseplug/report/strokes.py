@@ -57,6 +57,7 @@ def _is_drawable(point: np.ndarray) -> bool:
 def draw_line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, color: _Color, width_px: int) -> None:
     """Draw a line between two points (2,) in pixels, in place; they may be far outside the canvas."""
     if not (_is_drawable(a) and _is_drawable(b)):
+        # so far outside, the ends of the cut line and their round caps are not seen
         margin_px = 2 * width_px + 2
         size = np.array(canvas.shape[1::-1], dtype=float)
         ends = clip_segment(np.asarray(a, float), np.asarray(b, float), -np.full(2, margin_px), size + margin_px)

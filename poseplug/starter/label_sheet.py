@@ -41,6 +41,7 @@ def draw_label_sheet(
     """
     annotations: dict[Any, list[Mapping[str, Any]]] = {}
     for annotation in content['annotations']:
+        # others are reported when the files are read as in training
         if len(annotation.get('keypoints') or ()) == 3 * len(skeleton):
             annotations.setdefault(annotation['image_id'], []).append(annotation)
     images = [image for image in content['images'] if image['id'] in annotations]
@@ -48,6 +49,7 @@ def draw_label_sheet(
     drawings, captions = [], []
     for index in chosen.tolist():
         image = images[index]
+        # labels mean the pixels as stored
         pixels = read_image(image_folder / image['file_name'], apply_exif=False)
         drawings.append(_draw_labels(pixels, annotations[image['id']], skeleton))
         captions.append(f'{image.get("split", "")} {image["file_name"]}'.strip())
@@ -65,6 +67,7 @@ def _draw_labels(pixels: np.ndarray, annotations: Sequence[Mapping[str, Any]], s
     poses = Poses.from_annotations(scale_points(tables[..., :2], factor), tables[..., 2].astype(int))
     boxes = [annotation.get('bbox') for annotation in annotations]
     if all(isinstance(box, list) and len(box) == 4 for box in boxes):
+        # boxes go from edge to edge, so that they scale without the half pixel of points
         corners = np.array(boxes, dtype=float) * factor
         corners[:, 2:] += corners[:, :2]
         poses = replace(poses, boxes=corners)

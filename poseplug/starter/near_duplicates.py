@@ -78,6 +78,7 @@ def group_near_duplicates(hashes: list[int], max_distance: int = MAX_HASH_DISTAN
     values = np.array(hashes, dtype=np.uint64)
     rows, columns = [], []
     for start in range(0, len(values), _BLOCK_ROWS):
+        # (rows of the block, all later hashes): each pair is compared once
         distances = np.bitwise_count(values[start : start + _BLOCK_ROWS, None] ^ values[None, start:])
         near_rows, near_columns = np.nonzero(distances <= max_distance)
         rows.append(near_rows + start)
@@ -86,6 +87,7 @@ def group_near_duplicates(hashes: list[int], max_distance: int = MAX_HASH_DISTAN
     graph = coo_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(values), len(values)))
     _, labels = connected_components(graph, directed=False)
     _, first, groups = np.unique(labels, return_index=True, return_inverse=True)
+    # numbered by the first image of each group, since the labels of scipy have no stated order
     order = np.argsort(np.argsort(first))
     grouped: np.ndarray = order[groups]
     return grouped

@@ -109,6 +109,7 @@ class _ProjectWriter:
     def write(self, image_folder: Path | None, format_name: str | None, categories: Sequence[str]) -> Project:
         """Write everything and read it again as training does."""
         label_format = find_label_format(self.data, format_name)
+        # some label files contain their frames (SLEAP); all others name image files
         if image_folder is None and label_format.extract_images(self.data, self.out / 'images'):
             image_folder = self.out / 'images'
         original = label_format.read(self.data, image_folder)
@@ -126,6 +127,7 @@ class _ProjectWriter:
         write_contact_sheet(sheet, self.out / SHEET_FILE)
         lines = [*labels.describe(), *(f'  WARNING: {problem}' for problem in problems)]
         lines += self._describe(skeleton, statistics, split, plan)
+        # last: what training would refuse is an error here, and removes the project
         lines += self._read_again()
         return self._finish(labels, lines)
 
@@ -160,6 +162,7 @@ class _ProjectWriter:
             ids = {image['id'] for image in images}
             annotations = [a for a in content['annotations'] if a['image_id'] in ids]
             if split == 'train':
+                # every third number from the third on is a visibility flag
                 num_train = sum(any((a.get('keypoints') or ())[2::3]) for a in annotations)
             part = dict(images=images, annotations=annotations, categories=categories)
             write_atomically(self.out / 'annotations' / f'{split}.json', json.dumps(part).encode())

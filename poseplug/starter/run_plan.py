@@ -80,6 +80,7 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
     config = MODEL_SIZES.get(size, size)
     cfg = load_config(config)
     _check_config(cfg, config)
+    # a config by its own name has the limits of the base model
     limits_of = size if size in _STEP_LIMITS else 'base'
     base_batch_size = cfg['train_dataloader']['batch_size']
     batch_size = max(1, min(base_batch_size, _MAX_BATCH_SIZES[limits_of], num_instances))
@@ -90,6 +91,7 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
         reason=reason,
         batch_size=batch_size,
         max_steps=steps,
+        # the linear rule, as for `auto_scale_lr`
         lr=cfg['optim_wrapper']['optimizer']['lr'] * batch_size / base_batch_size,
         input_size=_choose_input_size(median_box) if size in ('base', 'large') else None,
         num_epochs=steps * batch_size / num_instances,

@@ -50,9 +50,11 @@ def split_images(
     sizes = np.bincount(groups)
     is_val = np.zeros(len(names), dtype=bool)
     for group in np.random.default_rng(seed).permutation(len(sizes)):
+        # a group that does not fit is for training; smaller ones after it may still fit
         if is_val.sum() + sizes[group] <= target:
             is_val |= groups == group
     notes = [_describe_groups(sizes)] if (sizes > 1).any() else []
+    # less than half of what was asked for: one group is too large to stay whole
     if is_val.sum() < max(1, target // 2):
         is_val |= _cut_largest_group(names, groups, target - int(is_val.sum()))
         notes.append(
