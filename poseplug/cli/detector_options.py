@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from poseplug.predict.detectors import OnnxDetector
     from poseplug.predict.pose_detector import PoseDetector
 
+# the values of `predict.detector_input`, which is not imported here: `--help` has to be fast
 _RESIZE_MODES = ('letterbox', 'letterbox_corner', 'stretch')
 _CHANNEL_ORDERS = ('rgb', 'bgr')
 _RUNTIMES = ('onnxruntime', 'opencv')
@@ -72,6 +73,7 @@ def build_detector(
         ConfigError: an option is for the other kind of detector.
     """
     settings = _collect_settings(args)
+    # an address is that of a file, since pose models have names or configs
     if '://' in args.detector or args.detector.lower().endswith('.onnx'):
         from poseplug.predict.detectors import OnnxDetector
 
@@ -102,6 +104,7 @@ def build_optional_detector(args: argparse.Namespace, threshold: float = 0.4) ->
     """
     if args.detector is not None:
         return build_detector(args, threshold)
+    # options without a detector are a forgotten --detector, and would have no effect
     if any(value is not None for value in (args.detector_weights, *_collect_settings(args).values())):
         raise ConfigError('there are options of a detector, but no detector; name its file by --detector')
     return None

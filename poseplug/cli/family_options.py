@@ -44,6 +44,7 @@ def run_family_study(args: argparse.Namespace, family: str) -> None:
     group = {**FAMILY_STUDIES, **HEAD_STUDIES}[family][args.group]
     runs = run_study(create_study_settings(args), group.variants)
     values = collect_scores(runs)
+    # one entry per variant: its seeds have the same parameters
     parameters = {run.variant: f'{run.variant}: {run.parameters:,}' for run in runs}
     report = StudyReport(
         title=f'{args.config.stem}: {group.summary}',

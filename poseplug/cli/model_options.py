@@ -75,6 +75,7 @@ def check_model_options(args: argparse.Namespace, config: str | None) -> None:
         if args.runtime is not None:
             raise ConfigError(f'--runtime {args.runtime} runs files; name one by --model FILE.onnx')
         return
+    # each option with whether it differs from its default
     unfit = {
         '--precision': args.precision != 'fp32',
         '--no-flip': args.no_flip,
@@ -115,6 +116,7 @@ def build_predictor(
     from poseplug.predict.predictor import Predictor
 
     device = parse_device(args.device)
+    # before torch computes anything, since it starts its threads then
     set_num_threads(args.threads)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
     kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
@@ -138,6 +140,7 @@ def load_config_and_weights(args: argparse.Namespace) -> tuple[Any, Path]:
     check_single_model(args, args.config)
     if args.model is not None:
         files = get_published_files(args.model, args.cfg_options)
+        # commands print and store these as the names of the model
         args.config, args.checkpoint = Path(files.entry.name), files.weights
         return files.cfg, files.weights
     if args.config is None or args.checkpoint is None:

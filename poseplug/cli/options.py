@@ -84,6 +84,7 @@ class _KeyValueAction(argparse.Action):
     """Collects the pairs of an option, which may be repeated, in one dict."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        # a new dict: the default of the option is shared by all calls
         previous = getattr(namespace, self.dest) or {}
         setattr(namespace, self.dest, {**previous, **dict(values)})
 
@@ -109,6 +110,7 @@ def parse_cfg_option(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
     try:
+        # as YAML and JSON write them
         literal = {'true': 'True', 'false': 'False'}.get(value.lower(), value).strip()
         tree = ast.parse(literal, mode='eval')
         return key, ast.literal_eval(_DictCallTransformer().visit(tree))
@@ -232,6 +234,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         if not isinstance(output, (str, Path)):
             continue
         check_outputs(inputs, [Path(output)], f'--{name}')
+        # real paths, so that links and `..` do not hide that two outputs are one file
         first_option = options_by_output.setdefault(os.path.realpath(output), name)
         if first_option != name:
             raise ConfigError(f'--{first_option} and --{name} both name {output}; give each a file of its own')
@@ -280,6 +283,7 @@ def main(
     except BrokenPipeError:
         # The reader has gone, as in `poseplug list | head`. Python flushes again at exit, where nothing may be left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # 128 + SIGPIPE, as a shell reports it
         raise SystemExit(141) from None
     except PoseplugError as error:
         if os.environ.get('POSEPLUG_TRACE'):
@@ -287,4 +291,5 @@ def main(
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
+        # 128 + SIGINT
         raise SystemExit(130) from None

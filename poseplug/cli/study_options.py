@@ -78,6 +78,7 @@ def format_study_command(args: argparse.Namespace, name: str, extra: str = '') -
         name: of the analysis.
         extra: further options, as text.
     """
+    # the number where the seeds are 0, 1, 2, ..., as it was most likely written
     seeds = len(args.seeds) if tuple(args.seeds) == tuple(range(len(args.seeds))) else ','.join(map(str, args.seeds))
     words = ['poseplug', 'analyze', name, str(args.config)]
     words += ['--steps', str(args.steps)] if args.steps else []

@@ -77,6 +77,7 @@ def list_table_files(out: Path | None) -> list[Path]:
 
 def format_table_command() -> str:
     """Format the command line of the running analysis."""
+    # in a test or a notebook the arguments do not begin with the command
     words = sys.argv[1:] if sys.argv[1:2] == ['analyze'] else ['analyze', *sys.argv[1:]]
     return f'poseplug {shlex.join(words)}'
 

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.report.charts import Chart, Series
     from poseplug.report.result_table import ResultTable
 
+    # charts that would replace an input are refused, too
     names = [f'{name}.{suffix}' for name in ('total', *(args.keypoints or ())) for suffix in ('svg', 'png')]
     check_outputs(
         args.files, [args.out / name for name in (*names, 'rows.csv', 'report.md')] if args.out else [], '--out'
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     labels = number_repeated_names([curve.name for curve in curves])
     rows = []
     for label, curve in zip(labels, curves, strict=True):
+        # a quarter, half, three quarters and the end of the 20 steps
         marks = {f'at {curve.thresholds[i]:g}': float(curve.percents[i]) for i in (5, 10, 15, 20)}
         rows.append(dict(result=label, area=curve.area, **marks, left_out=curve.num_left_out))
     charts: dict[str, Any] = {}
@@ -55,6 +57,7 @@ def _select_curve(curve: Any, file: Any, keypoint: str | None) -> list[float]:
     """The mean curve, or that of a keypoint."""
     if keypoint is None:
         return curve.percents.tolist()
+    # a keypoint that is never labeled is drawn at 0
     return np.nan_to_num(curve.per_keypoint[:, file.skeleton.index(keypoint)], nan=0.0).tolist()
 
 

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
             'a checkpoint was trained with one center and input size; leave --centers and --input-sizes out'
         )
     configs = [_load_variant(args, options) for options in variants.values()]
+    # all variants read the same data
     check_dataset_outputs(configs[0], list_table_files(args.out))
     noise_stds = [None] if args.checkpoint else args.noise_std
     rows = []
@@ -55,6 +56,7 @@ def _list_variants(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     variants: dict[str, dict[str, Any]] = {}
     for center in args.centers or [None]:
         for size in sizes:
+            # whole Gaussians: released codecs cut theirs off, which would differ by center
             options = {} if center is None else {'model.codec.center': center, 'model.codec.truncate': False}
             options |= {} if size is None else {'model.codec.input_size': size}
             words = ([center] if center else []) + ([f'{size[0]}x{size[1]}'] if size else [])
@@ -85,6 +87,7 @@ def _draw_charts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The first score over the noise, one line per drawing and readout; nothing without several amounts of noise."""
     from poseplug.report.charts import Chart, Series
 
+    # the columns drawing, noise and readout come first
     metric = list(rows[0])[3]
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in rows:

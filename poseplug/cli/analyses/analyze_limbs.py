@@ -52,7 +52,9 @@ def _list_results(args: argparse.Namespace, skeleton: Any) -> list[Any]:
     for option, names in known.items():
         if unknown := sorted(set(getattr(args, option) or ()) - set(names)):
             raise ConfigError(f'--{option} are among {", ".join(names)} here; got {", ".join(unknown)}')
+    # without 'all', a limb between any two keypoints: 153 of the 18 of `coco18`
     limb_sets = args.limbs or [n for n in ('tree', 'skeleton') if n in known['limbs']]
+    # the limbs of this skeleton are a tree already
     if len(select_limbs(skeleton, 'tree').limbs) == len(skeleton.limbs) and {'tree', 'skeleton'} <= set(limb_sets):
         limb_sets = [name for name in limb_sets if name != 'tree']
     representations, matchings = (
@@ -82,12 +84,14 @@ def _draw_charts(results: list[Any], rows: list[dict[str, Any]]) -> dict[str, An
     """The time of grouping by the number of people, and the first score over the noise."""
     from poseplug.report.charts import Chart, Series
 
+    # times do not depend on the noise that is asked for, so that one amount is drawn
     timed = [result for result in results if result.noise_std == results[0].noise_std]
     series = []
     for result in timed:
         counts = sorted(result.parse_ms)
         series.append(Series(result.name, counts, [fmean(result.parse_ms[count]) for count in counts]))
     charts = {'time': Chart('Time of grouping', 'people in the image', 'ms', series, log_scale=True)}
+    # the columns representation, limbs, matching and noise come first
     metric = list(rows[0])[4]
     lines: dict[str, list[tuple[float, float]]] = {}
     for result, row in zip(results, rows, strict=True):

@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> None:
     check_dataset_outputs(configs[0], [args.out])  # before the work
     names = [', '.join(f'{value}' for _, value in variant) or args.config.stem for variant in variants]
 
+    # each row as soon as it is known: a sweep takes minutes
     def print_row(index: int, noise_std: float, values: dict[str, float]) -> None:
         scores = ', '.join(f'{name} {value:g}' for name, value in values.items())
         print(f'{names[index]}, noise {noise_std:g}: {scores}', flush=True)

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     errors = collect_sigma_errors(cfg, load_test_model(cfg, args.checkpoint, args.device))
     rows = errors.summarize(args.groups)
     x, y = ([row[name] for row in rows] for name in ('expected_px', 'error_px'))
+    # the diagonal, on which sigmas without error would lie
     series = [Series('measured', x, y), Series('as predicted', x, x)]
     chart = Chart('Predicted sigma and true error', 'error that sigma stands for, px', 'mean error, px', series)
     notes = [f'Rank correlation of both: {errors.rank_correlation:.3f}, over {len(errors.errors_px):,} keypoints.']

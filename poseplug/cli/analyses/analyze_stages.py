@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
 
     settings = create_study_settings(args)
     model: Any = build_model(load_config(args.config, args.cfg_options))
+    # before the training, since a network of one stage is an error
     claims = build_stage_claims(model.network.num_stages)
     runs = run_study(settings, [Variant('config')])
     values = collect_stage_scores(runs)

@@ -37,6 +37,7 @@ def _format_comparison(comparison: Any) -> list[str]:
     heads = [*names, *(f'{name} - {names[0]}' for name in names[1:])]
     lines += ['', f'| measure | {" | ".join(heads)} |', '|---' * (len(heads) + 1) + '|']
     for measure, values in comparison.values.items():
+        # the first difference is that of the first result to itself
         cells = [*map(str, values), *map(str, comparison.differences[measure][1:])]
         lines.append(f'| {measure} | {" | ".join(cells)} |')
     return lines

@@ -45,6 +45,7 @@ def _run_verify(args: argparse.Namespace) -> None:
     if leaks:
         names = abbreviate_names(leaks)
         print(f'ERROR: {len(leaks)} images are both in a training and in a test set: {names}')
+    # the lines were printed above; here they decide the exit code
     if leaks or any(list(verify.find_problems(statistics)) for statistics in datasets):
         raise SystemExit(1)
     print('no problems found')
@@ -117,6 +118,7 @@ def _run_pack(args: argparse.Namespace) -> None:
     cfg = load_config(args.config, args.cfg_options)
     dataset_cfg = require_setting(require_setting(cfg, f'{args.split}_dataloader'), 'dataset')
     if args.to == 'webdataset':
+        # other values than the defaults were typed, and would have no effect
         if (args.jpeg_quality, args.max_resolution) != (95, 1.0):
             raise ConfigError('--jpeg-quality and --max-resolution are for crops; shards copy image files as they are')
         _write_shards(dataset_cfg, args)
@@ -154,6 +156,7 @@ def _run_detect(args: argparse.Namespace) -> None:
     from poseplug.predict import detected_boxes
 
     detector = build_detector(args, args.score_threshold, args.nms_threshold)
+    # before the work of minutes: a wrong family or class is seen at once
     print(f'detector {detector.description}', flush=True)
     records = []
     if args.input.suffix == '.py':
@@ -178,6 +181,7 @@ def _run_estimate_sigmas(args: argparse.Namespace) -> None:
     from poseplug.inspect.repeated_labels import estimate_sigmas, write_skeleton_with_sigmas
 
     first = LabelSource(args.labels[0], category=args.category)
+    # keypoints of all files in the order of the first
     others = [LabelSource(path, category=args.category, skeleton=first.skeleton) for path in args.labels[1:]]
     if args.out is not None:
         check_outputs(args.labels, [args.out])

@@ -68,6 +68,7 @@ def _export_page(args: argparse.Namespace, model: Any, export_to: Callable[[Path
     """Write the page, and the file by itself if it was asked for; what is missing is an error before the export."""
     from poseplug.deploy import browser_export
 
+    # in the order of their cost: a look at the folder, the model without weights, a download
     browser_export.check_browser_folder(args.web)
     browser_export.check_browser_model(model, args.checkpoint)
     runtime_files = browser_export.find_runtime_files(args.web_runtime)

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
             path = cache.fetch_published_file(model)
         except PoseplugError as error:
             failures.append(str(error))
+            # the others are fetched all the same, and all failures are reported together
             continue
         print(f'{model.name}: {path}, {path.stat().st_size:,} bytes, sha256 {cache.read_digest(path)}', flush=True)
     if failures:

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
 def _get_data_name(data: Path) -> str:
     """The name of the data set: that of the folder of a data.yaml, else of the file or folder."""
     resolved = data.resolve()
+    # every YOLO data set has a data.yaml
     return resolved.parent.name if resolved.suffix in ('.yaml', '.yml') else resolved.stem
 
 

@@ -20,9 +20,11 @@ _TEST_SEPARATOR = '# ---- test ----\n'
 def run(args: argparse.Namespace) -> None:
     if not args.name.isidentifier() or keyword.iskeyword(args.name) or not args.name[0].isupper():
         raise ConfigError(f'{args.name!r} is no name of a class; write one such as MyCodec')
+    # an underscore before each word: MyRTMOCodec is my_rtmo_codec
     module = re.sub(r'(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])', '_', args.name).lower()
     template = (_TEMPLATES / f'{args.kind}.txt').read_text(encoding='utf-8')
     text = template.replace('PART_NAME', args.name).replace('PART_MODULE', module)
+    # one template has both files, so that they are read side by side
     part, _, test = text.partition(_TEST_SEPARATOR)
     files = {args.out / f'{module}.py': part, args.out / f'test_{module}.py': test}
     existing = [str(file) for file in files if file.exists()]

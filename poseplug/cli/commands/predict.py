@@ -64,8 +64,10 @@ def _predict_files(args: argparse.Namespace, fetched: FetchedInputs, config: str
     if boxes is not None and predictor.finds_instances:
         raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
     errors = input_checks.check_inputs(listing.files, boxes, args.box_format)
+    # with --skip-bad at least one file has to be good
     if not args.skip_bad or len(errors) == len(listing.files):
         input_checks.raise_input_errors(errors)
+    # outputs must replace neither inputs nor the files of the model
     guard = _build_guard(args, [*listing.files, config, weights, args.model, *(args.boxes or ())])
     settings = dict(skip_bad=args.skip_bad, resume=args.resume)
     with PredictionWriter(predictor, listing, args.out, options, args.heatmaps, guard, **settings) as writer:
@@ -127,6 +129,7 @@ def _build_predictor(
     if detector is not None:
         print(f'detector {detector.description}', file=_get_report_stream(args), flush=True)
     if options.smoother:
+        # built only to be checked before the model is loaded, which takes seconds; every video has its own
         build_smoother(options.smoother)
     predictor = build_predictor(args, config, weights, detector)
     build_tracker(options.tracker, predictor.skeleton)
@@ -140,6 +143,7 @@ def _build_guard(args: argparse.Namespace, inputs: list[Any]) -> InputGuard:
 
 
 def _get_report_stream(args: argparse.Namespace) -> TextIO:
+    # with --json, stdout has the results alone
     return sys.stderr if args.json else sys.stdout
 
 

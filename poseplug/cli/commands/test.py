@@ -58,6 +58,7 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
 
     weights = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints, device=args.device)
     predictor = Predictor(cfg, args.checkpoint, **weights)
+    # a run keeps its curve beside its checkpoints
     folder = args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent
     curve = folder / 'curve.jsonl'
     run_info = dict(config=args.config, checkpoint=args.checkpoint, seconds=f'{evaluation.seconds:.1f}')

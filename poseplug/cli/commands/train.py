@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         map_keypoints=args.map_keypoints,
         device=args.device,
     )
+    # of several processes the first speaks
     if result.rank == 0:
         print(f'done: {result.steps} steps, in {result.work_dir}')
 

@@ -71,6 +71,7 @@ def _build_predictor(args: argparse.Namespace, detector: Any, model: str | None,
     predictor = _load_predictor(args, model, weights)
     if not predictor.finds_instances:
         predictor.detector = detector
+    # of several models, those that need boxes get the detector
     elif detector is not None and len(args.models) == 1:
         raise ConfigError(f'{predictor.name} finds the instances of an image by itself; leave --detector out')
     return predictor
