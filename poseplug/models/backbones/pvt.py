@@ -18,6 +18,7 @@ from poseplug.registry import MODELS
 
 _STRIDES = (4, 8, 16, 32)
 _REDUCTIONS = (8, 4, 2, 1)  # of rows and columns of keys and values in every stage
+# Of the four stages: the published networks differ in depth and channels, not in these.
 _MLP_RATIOS = (8, 8, 4, 4)
 _PRETRAINED_SIDE = 224  # px, of the images that the released position embeddings are for
 _NORM_EPS = 1e-6
@@ -77,6 +78,7 @@ class PyramidTransformer(nn.Module):
         self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
         self.out_channels = tuple(embed_dims[i] for i in self.out_indices)
         num_blocks = sum(depths)
+        # Counted over all four stages, also those that are not built: a cut network drops its blocks as the whole one.
         rates = [drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
@@ -172,12 +174,14 @@ class PyramidTransformerStage(nn.Module):
         channels, scale = settings.channels, 4 if settings.stride == 4 else 2
         self.patch_size = 1 if is_second_version else scale
         if is_second_version:
+            # Overlapping patches: 7x7 px every 4 in the first stage, then 3x3 cells every 2.
             self.patch_embed = nn.Conv2d(settings.in_channels, channels, 2 * scale - 1, scale, padding=scale - 1)
         else:
             self.patch_embed = nn.Conv2d(settings.in_channels, channels, scale, scale)
-        self.patch_norm = nn.LayerNorm(channels)
+        self.patch_norm = nn.LayerNorm(channels, eps=_NORM_EPS)
         self.pos_embed = None
         if not is_second_version:
+            # 56, 28, 14 and 7 cells a side, as in the published weights; other grids get a resized embedding.
             num_cells = (_PRETRAINED_SIDE // settings.stride) ** 2
             self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, num_cells, channels), std=0.02))
         self.blocks = nn.ModuleList(
@@ -187,6 +191,7 @@ class PyramidTransformerStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the stage's features (B, C, H/scale, W/scale) of features (B, in_channels, H, W)."""
+        # Separate patches need whole multiples; overlapping ones have their own padding (`patch_size` is 1).
         x = F.pad(x, (0, -x.shape[3] % self.patch_size, 0, -x.shape[2] % self.patch_size))
         patches = self.patch_embed(x)
         grid: GridSize = (patches.shape[2], patches.shape[3])
@@ -236,6 +241,7 @@ class ReducedAttention(nn.Module):
         self.num_heads = num_heads
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
+        # A reduction of r divides the work of the attention by r * r. The last stage has 1 and reads its own cells.
         self.reduce = nn.Conv2d(channels, channels, reduction, reduction) if reduction > 1 else None
         self.norm = nn.LayerNorm(channels, eps=_NORM_EPS) if reduction > 1 else None
 
