@@ -170,15 +170,22 @@ class OneStageCriterion(nn.Module):
         Returns:
             Scalars by name, such as 'loss_box'.
         """
+        # One stage: a one-stage head has no intermediate predictions.
         (fields,) = stages
+        # 1. Assign cells to instances, by what the network predicts now and without a gradient.
         positives = self.assign_cells(fields, extract_ground_truths(batch))
+        # 2. The losses of these cells, (P, ...), in single precision.
         positive_fields = gather_cell_fields(fields, positives.image_indices, positives.cell_indices)
         losses, oks = self.compute_positive_losses({n: f.float() for n, f in positive_fields.items()}, positives)
+        # 3. The score of every cell, (B, A): the OKS where there is an instance, else 0.
         target_scores = torch.zeros_like(fields['score'])
-        positive_scores = oks**self.phase.overlaps_power * positives.valid
-        target_scores[positives.image_indices, positives.cell_indices] = positive_scores
+        positive_scores = (oks**self.phase.overlaps_power * positives.valid).to(target_scores)
+        # Added, not written: rows of padding have the indices of cell 0 of image 0, which may be a positive cell.
+        cells = (positives.image_indices, positives.cell_indices)
+        target_scores.index_put_(cells, positive_scores, accumulate=True)
         score_mask = build_score_mask(batch.masks, fields['points'], target_scores)
         losses['score'] = self.loss['score'](fields['score'], target_scores, score_mask)
+        # 4. All sums over cells become means; over all processes, so that each step has one scale.
         num_positives = _reduce_mean(positives.valid.sum()).clamp(min=1)
         weights = {name: weight for name, weight in self.phase.loss_weights.items() if weight}
         return {f'loss_{name}': weight * losses[name] / num_positives for name, weight in weights.items()}
@@ -201,6 +208,7 @@ class OneStageCriterion(nn.Module):
         losses = {
             'box': self.loss['box'](fields['box'], truth.boxes, valid),
             'visible': self.loss['visible'](fields['visible'], truth.labeled.float(), valid[:, None]),
+            # `L1Loss` is a mean over P x 4 numbers; times their count it is a sum like the others.
             'raw_box': 4 * len(valid) * self.loss['raw_box'](fields['raw'], raw_boxes, valid[:, None]),
         }
         instance_sizes = truth.areas.clamp(min=1).sqrt()
@@ -209,11 +217,13 @@ class OneStageCriterion(nn.Module):
             distributions = self.predict_distributions(fields)
             losses['keypoints'] = self.loss['keypoints'](distributions, truth.keypoints, instance_sizes, labeled)
             if self.phase.proxy_target == 'keypoints':
+                # RTMO from epoch 280 on: proxies learn from the classifier, where it is better than they are.
                 proxy_targets = distributions.expected_keypoints().detach()
                 keypoint_errors = (proxy_targets - truth.keypoints).norm(dim=-1)
                 proxy_errors = (fields['proxy'] - truth.keypoints).norm(dim=-1)
                 trained_proxies = labeled * (keypoint_errors < proxy_errors)
                 oks = compute_keypoint_oks(proxy_targets, truth, self._sigmas_like(proxy_targets))
+        # OKS has no unit: distances are fractions of the instance size.
         scale = instance_sizes[:, None, None]
         losses['proxy'] = self.loss['proxy'](fields['proxy'] / scale, proxy_targets / scale, trained_proxies)
         return losses, oks
@@ -233,6 +243,7 @@ class OneStageCriterion(nn.Module):
         Returns:
             The cells that have an instance; rows of padding make them two at least.
         """
+        # The same for all images: (A, 2) and (A,).
         shared = {name: fields[name] for name in ('points', 'strides')}
         assignments: list[Assignment] = []
         for index, ground_truth in enumerate(ground_truths):
@@ -244,6 +255,7 @@ class OneStageCriterion(nn.Module):
         pairs = zip(ground_truths, assignments, strict=True)
         selected = [ground_truth.select(a.instance_indices) for ground_truth, a in pairs]
         columns = [torch.cat(arrays) for arrays in zip(*selected, strict=True)]
+        # Rows of zeros, of cell 0 of image 0; `valid` takes them out of every loss.
         padding = max(2 - len(cells), 0)
         valid = F.pad(torch.ones_like(oks), (0, padding))
         truth = GroundTruthInstances(*(F.pad(t, (0, 0) * (t.ndim - 1) + (0, padding)) for t in columns))
@@ -270,10 +282,12 @@ def extract_ground_truths(batch: Batch) -> list[GroundTruthInstances]:
         The instances of each image; boxes are clipped to the input.
     """
     height, width = batch.images.shape[2:4]
+    # Pixel centers sit on integers, so the input reaches from -0.5 to size - 0.5.
     last_edge = batch.keypoints.new_tensor([width, height]) - 0.5
     inside = ((batch.keypoints >= -0.5) & (batch.keypoints <= last_edge)).all(dim=-1)
     labeled = inside & (batch.visible > 0) & batch.valid[..., None]
     boxes = torch.minimum(batch.boxes.clamp(min=-0.5), last_edge.repeat(2))
+    # A box of less than 1 px would have a logarithm of size that no cell can predict.
     trained = labeled.any(dim=-1) & (boxes[..., 2:] - boxes[..., :2] >= 1).all(dim=-1)
     instances = GroundTruthInstances(batch.keypoints, labeled, boxes, batch.areas)
     return [GroundTruthInstances(*(t[i] for t in instances)).select(trained[i]) for i in range(len(batch))]
@@ -306,6 +320,7 @@ def build_score_mask(masks: Tensor, points: Tensor, target_scores: Tensor) -> Te
         (B, A), 0 for a cell that is not trained.
     """
     height, width = masks.shape[1:]
+    # The mask at the pixel nearest to the cell, not its mean over the cell.
     x, y = points.round().long().unbind(dim=-1)
     unmasked = masks[:, y.clamp(0, height - 1), x.clamp(0, width - 1)] > 0
     return (unmasked | (target_scores > 0)).float()
@@ -315,6 +330,7 @@ def _reduce_mean(value: Tensor) -> Tensor:
     """The mean of a number over all processes that train together."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return value
+    # all_reduce works in place.
     total = value.clone()
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()

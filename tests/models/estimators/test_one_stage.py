@@ -202,6 +202,17 @@ def test_losses_are_means_over_instances_times_their_weights():
     assert losses['loss_raw_box'].item() == pytest.approx(4 / 16, rel=1e-4)
 
 
+def test_the_only_positive_cell_has_its_target_score_also_where_the_rows_of_padding_point_to_it():
+    batch = create_batch(1)
+    batch.valid[1] = False
+    net, targets = build_fixed_estimator(batch), []
+    net.criterion.loss['score'].register_forward_pre_hook(lambda _, inputs: targets.append(inputs[1]))
+    net.losses(batch)
+    expected = torch.zeros_like(targets[0])
+    expected[0, 0] = 0.5  # the OKS of the assigner, at the first cell of the first image
+    assert_close(targets[0], expected)
+
+
 def test_the_target_score_is_the_oks_to_the_power_of_overlaps_power():
     batch = create_batch()
     scores = torch.linspace(-4, 4, 81)
