@@ -76,5 +76,6 @@ def compute_keypoint_oks(predicted: Tensor, ground_truth: GroundTruthInstances, 
     """
     # An area of 0 would divide by 0.
     areas = ground_truth.areas.clamp(min=1)[:, None, None]
+    # A batch of P images with one prediction and one annotation each: `oks` compares all with all.
     pairs = (predicted.float()[:, None], ground_truth.keypoints.float()[:, None])
     return oks(*pairs, areas, sigmas, other_visible=ground_truth.labeled[:, None])[:, 0, 0]

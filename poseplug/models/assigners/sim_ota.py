@@ -17,6 +17,7 @@ from poseplug.core.setting_checks import check_counts, check_not_negative, check
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances, compute_keypoint_oks
 from poseplug.registry import MODELS
 
+# As released. Single precision has steps of 8 at this size, so that costs hardly order such candidates.
 _PARTIAL_CANDIDATE_COST = 1e8  # added to a candidate that is not both in the box and near the center
 _MIN_SIMILARITY = 1e-7  # smallest IoU or OKS whose logarithm is taken
 

@@ -55,6 +55,7 @@ class CornerHourglass(nn.Module):
                 f'got {num_stacks=}, channels={channels}, num_blocks={num_blocks}'
             )
         width = channels[0]
+        # A 7x7 convolution and one residual block, each of stride 2: features at stride 4.
         self.stem = nn.Sequential(
             conv_bn_act(3, stem_channels, 7, stride=2, activation=nn.ReLU, layers=layers),
             residual_blocks(BasicBlock, stem_channels, width, 1, stride=2, layers=layers),
@@ -63,6 +64,7 @@ class CornerHourglass(nn.Module):
         self.outputs = nn.ModuleList(
             conv_bn_act(width, feat_channels, 3, activation=nn.ReLU, layers=layers) for _ in range(num_stacks)
         )
+        # Nothing follows the last stack, so it has no merge: unused weights would have no gradient.
         self.merges = nn.ModuleList(StackMerge(width, feat_channels, layers) for _ in range(num_stacks - 1))
         self.out_channels, self.strides = (feat_channels,) * num_stacks, (_STRIDE,) * num_stacks
         init_convolutions(self)
@@ -94,6 +96,7 @@ class HourglassLevel(nn.Module):
         width, coarser = channels[:2]
         depth, coarser_depth = num_blocks[:2]
         self.up1 = residual_blocks(BasicBlock, width, width, depth, layers=layers)
+        # The first block of `low1` halves the size: CornerNet has no pooling inside.
         self.low1 = residual_blocks(BasicBlock, width, coarser, depth, stride=2, layers=layers)
         self.low2 = (
             HourglassLevel(channels[1:], num_blocks[1:], layers)
@@ -107,6 +110,7 @@ class HourglassLevel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the level's output for `x` (B, C, H, W), of the same shape."""
         coarser = self.low3(self.low2(self.low1(x)))
+        # To the size of `x`, since doubling fails where a stride rounded an odd size up.
         return self.up1(x) + F.interpolate(coarser, size=x.shape[-2:], mode='nearest')
 
 

@@ -63,6 +63,7 @@ class CSPDarknet(nn.Module):
             in_channels = channels[i]
         self.out_channels = tuple(channels[i] for i in self.out_indices)
         init_convolutions(self)
+        # The weights are trained with these constants: other ones change what the network computes.
         configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -30,12 +30,15 @@ class PreActResidual(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
+        # The released bottleneck halves the channels inside; ResNet's has a quarter.
         inner = out_channels // 2
         self.branch = nn.Sequential(
             *_preact_conv(in_channels, inner, 1, layers),
             *_preact_conv(inner, inner, 3, layers),
             *_preact_conv(inner, out_channels, 1, layers),
         )
+        # princeton-vl's port has a convolution for equal channels, too, and never runs it: 7,385,216 of the
+        # 32,819,328 weights of 8 stacks. It is left out here.
         self.skip = nn.Identity() if in_channels == out_channels else layers.build_conv(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,6 +127,7 @@ class HourglassModule(nn.Module):
     def __init__(self, design: HourglassDesign, depth: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
         self.upsampling = design.upsampling
+        # In the words of the paper: `skip` is the upper branch, the other three the lower one.
         self.skip = design.build_blocks(layers)
         self.down = design.build_blocks(layers)
         if depth > 1:
@@ -154,6 +158,7 @@ def resize_features(x: Tensor, like: Tensor, upsampling: HourglassUpsampling) ->
         like: A tensor of the target size.
         upsampling: As in `HourglassDesign`.
     """
+    # To the size of `like`, not by a factor of 2: that fails at odd sizes (DARK's copy runs at 128x96 px alone).
     if upsampling == 'nearest':
         return F.interpolate(x, size=like.shape[-2:], mode='nearest')
     return F.interpolate(x, size=like.shape[-2:], mode='bilinear', align_corners=False)
@@ -169,6 +174,7 @@ class HourglassStack(nn.Sequential):
 
     def __init__(self, design: HourglassDesign, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__(
+            # The hourglass stands first: `forward_with_low` relies on it.
             HourglassModule(design, design.depth, layers),
             design.build_blocks(layers),
             layers.build_conv(design.channels, design.channels, 1),
@@ -217,6 +223,7 @@ class HourglassStem(nn.Module):
             raise ConfigError(
                 f'HourglassStem: channels is a multiple of 8 and mid_channels of 2; got {channels=}, {mid_channels=}'
             )
+        # 64 channels at half the size, 128 behind the first residual, then 256 at a quarter, for 256 `channels`.
         quarter, half = channels // 4, channels // 2
         conv = layers.build_conv(3, quarter, 7, stride=2, padding=3)
         self.layers = nn.Sequential(
@@ -282,6 +289,7 @@ class Hourglass(nn.Module):
         (stack_input,) = self.stem(images)
         features = [self.stacks[0](stack_input)]
         for stack, merge in zip(self.stacks[1:], self.merges, strict=True):
+            # The paper also adds the remapped predictions here; a network that has them is `HourglassHead`.
             stack_input = stack_input + merge(features[-1])
             features.append(stack(stack_input))
         return tuple(features)

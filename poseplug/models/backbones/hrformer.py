@@ -22,6 +22,7 @@ from poseplug.registry import MODELS
 _STRIDES = (4, 8, 16, 32)
 _STEM_CHANNELS = 64
 _NUM_BOTTLENECKS = 2  # of the first stage
+# Of the layer norms, as released.
 _NORM_EPS = 1e-6
 
 
@@ -99,6 +100,7 @@ class HRFormer(nn.Module):
         in_channels = [_STEM_CHANNELS * Bottleneck.expansion]
         blocks = HRFormerBlockSettings(num_heads, window_size, mlp_ratio)
         num_in_row = num_blocks * sum(num_modules)
+        # One rate per block in the order of depth; blocks of equal depth in other branches have the same.
         rates = [drop_path_rate * i / max(num_in_row - 1, 1) for i in range(num_in_row)]
         for stage, count in enumerate(num_modules, 2):  # the stage's number is its number of branches
             channels = [2**i * width for i in range(stage)]
@@ -153,6 +155,7 @@ class HRFormerModule(nn.Module):
         self.relu = layers.build_activation()
         self.branches = nn.ModuleList()
         for i, width in enumerate(channels):
+            # Heads grow with the channels: all branches have heads of one width, 32 channels in the small network.
             heads = settings.num_heads * 2**i
             self.branches.append(
                 nn.ModuleList(HRFormerBlock(width, heads, settings, rate, layers) for rate in drop_path_rates)
@@ -170,6 +173,7 @@ class HRFormerModule(nn.Module):
         """
         branch_features = []
         for blocks, x in zip(self.branches, features, strict=True):
+            # (B, C, H, W) to (B, H W, C) for the blocks, and back behind the last one.
             grid, cells = (x.shape[2], x.shape[3]), x.flatten(2).transpose(1, 2)
             for block in blocks:  # type: ignore[attr-defined]
                 cells = block(cells, grid)
@@ -232,6 +236,7 @@ class NormedFeedForward(nn.Module):
         super().__init__()
         self.fc1 = layers.build_conv(channels, hidden_channels, 1)
         self.norm1 = layers.build_norm(hidden_channels)
+        # The windows are never shifted: this convolution alone carries information from one window to the next.
         self.dw3x3 = layers.build_conv(hidden_channels, hidden_channels, 3, padding=1, groups=hidden_channels)
         self.norm2 = layers.build_norm(hidden_channels)
         self.fc2 = layers.build_conv(hidden_channels, channels, 1)

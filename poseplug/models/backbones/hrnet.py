@@ -73,6 +73,7 @@ class HRNet(nn.Module):
         self.conv2 = layers.build_conv(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn2 = layers.build_norm(_STEM_CHANNELS)
         self.relu = layers.build_activation()
+        # The official stage 1: four of ResNet-50's bottlenecks, to 256 channels at stride 4.
         self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, 4, layers=layers)
         # The last module computes the requested branches alone: weights of others would have no gradient.
         last_branches = [_STRIDES.index(s) for s in self.strides]
@@ -123,6 +124,7 @@ class HRTransition(nn.ModuleDict):
             {str(i): conv_block(old, new, 3, 'BN', layers=layers) for i, (old, new) in pairs if old != new}
         )
         self.new_branch = str(len(in_channels))
+        # A Sequential of one block: the released names count the halvings to a new branch.
         self[self.new_branch] = nn.Sequential(
             conv_block(in_channels[-1], out_channels[-1], 3, 'BN', stride=2, layers=layers)
         )
@@ -130,6 +132,7 @@ class HRTransition(nn.ModuleDict):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features (B, C, H, W) of all branches, finest first."""
         adapted = [self[str(i)](x) if str(i) in self else x for i, x in enumerate(features)]
+        # The new branch reads the features as they came, not as adapted.
         return [*adapted, self[self.new_branch](features[-1])]
 
 
@@ -177,6 +180,7 @@ class HRModule(nn.Module):
             # A coarser branch is enlarged; a finer one was halved by its layers.
             if int(source) > branch:
                 addend = F.interpolate(addend, size=total.shape[-2:], mode=self.upsample_mode)
+            # Not in place: the branch's features are also addends of the other branches.
             total = total + addend
         return self.relu(total)
 

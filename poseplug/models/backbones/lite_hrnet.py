@@ -116,6 +116,7 @@ class LiteStem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (B, C, H/4, W/4) of images (B, 3, H, W)."""
+        # The paper's stem: a 3x3 convolution of stride 2, then a shuffle block of stride 2 with two branches.
         first, second = self.conv1(images).chunk(2, dim=1)
         second = self.linear_conv(self.depthwise_conv(self.expand_conv(second)))
         return shuffle_channels(torch.cat([self.branch1(first), second], dim=1), 2)
@@ -195,11 +196,13 @@ class LiteModule(nn.Module):
         for target, layers in self.fuse_layers.items():
             totals[target] = self._sum_branches(int(target), layers, features)
             if target == '0':
+                # The release adds to the finest features in place, so that the coarser branches read this branch's sum.
                 features[0] = totals[target].clone()  # the activation is in place
         return [self.relu(total) for target, total in totals.items() if int(target) >= self.first_branch]
 
     def _sum_branches(self, branch: int, layers: Any, features: Sequence[Tensor]) -> Tensor:
         """The sum of a branch. As in the release, the finest one counts twice, and to coarser ones gives its sum."""
+        # Twice for the same reason: the sum begins as the features themselves and then receives them as an addend.
         finest = features[0] if branch == 0 else layers['0'](features[0])
         total = finest + features[branch]
         for source, layer in layers.items():
@@ -236,9 +239,11 @@ class ConditionalChannelWeighting(nn.Module):
 
     def __init__(self, channels: Sequence[int], reduce_ratio: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
+        # As in ShuffleNetV2, the other half passes unchanged, which halves the work.
         halves = [c // 2 for c in channels]
         self.cross_resolution_weighting = CrossResolutionWeighting(halves, reduce_ratio, layers)
         self.depthwise_convs = nn.ModuleList(conv_bn_act(c, c, 3, 1, c, None, layers) for c in halves)
+        # The paper calls it spatial weighting because the means are over positions; it weights channels.
         self.spatial_weighting = nn.ModuleList(SqueezeExcitation(c, _SPATIAL_RATIO, layers=layers) for c in halves)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -269,6 +274,7 @@ class CrossResolutionWeighting(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the weighted features (B, C, H, W) of every branch."""
+        # (B, sum of channels, rows, columns): every branch averaged down to the grid of the coarsest.
         rows, columns = features[-1].shape[-2:]
         pooled = torch.cat([F.adaptive_avg_pool2d(x, (rows, columns)) for x in features], dim=1)
         weights = torch.sigmoid(self.conv2(self.conv1(pooled))).split(self.channels, dim=1)
@@ -309,6 +315,7 @@ class IterativeAggregation(nn.Module):
         maps: list[Tensor] = []
         for x, project in zip(reversed(features), self.projects, strict=True):
             if maps:
+                # Corners aligned, unlike the other resizings here: as released.
                 x = x + F.interpolate(maps[-1], size=x.shape[-2:], mode='bilinear', align_corners=True)
             maps.append(project(x))
         return maps[::-1]

@@ -91,6 +91,7 @@ def _plan_blocks(max_stride: int, num_dilated: int) -> tuple[list[_BlockPlan], d
     # `stride` is that of the network so far, `lost_stride` the product of the strides that dilated blocks gave up.
     stride, lost_stride, dilation, dilated_count = 2, 1, 1, 0
     for channels, block_stride in _BLOCK_SETTINGS:
+        # Blocks that stay within the coarsest requested stride are those of the paper.
         if stride * lost_stride * block_stride <= max_stride:
             stride *= block_stride
             blocks.append(_BlockPlan(channels, block_stride, 1))
@@ -100,6 +101,7 @@ def _plan_blocks(max_stride: int, num_dilated: int) -> tuple[list[_BlockPlan], d
             dilated_count, lost_stride = dilated_count + 1, lost_stride * block_stride
             blocks.append(_BlockPlan(channels, 1, dilation))
             dilation = lost_stride if block_stride > 1 else 1  # of the next block
+        # Overwritten until the stride grows: the last block of a stride gives its feature map.
         last_layers[stride] = len(blocks)
     if dilated_count != num_dilated:
         raise ConfigError(

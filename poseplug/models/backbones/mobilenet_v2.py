@@ -109,6 +109,7 @@ class InvertedResidual(nn.Module):
         hidden = expand_ratio * in_channels
         self.has_shortcut = stride == 1 and in_channels == out_channels
         layers: list[nn.Module] = []
+        # ReLU6 throughout: its bound keeps arithmetic of low precision robust (section 3 of the paper).
         if expand_ratio > 1:
             layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6, layers=builder))
         depthwise = dict(stride=stride, groups=hidden)
@@ -145,6 +146,7 @@ def _build_blocks(
             block_stride = first_stride if i == 0 else 1
             layers.append(InvertedResidual(in_channels, out_channels, expand_ratio, block_stride, builder))
             in_channels = out_channels
+        # Overwritten by a later row of the same stride: the 96 channels behind the 64 at stride 16 count.
         outputs[stride] = _Output(len(layers) - 1, out_channels)
     return layers, outputs
 

@@ -68,6 +68,7 @@ class PyramidStages(nn.Module):
         Returns:
             Four feature maps per stage, (B, unit_channels, H/stride, W/stride), those of a stage finest first.
         """
+        # The stem runs once; later stages begin from the finest features of the stage before, at the stem's channels.
         stage_input = self.stem(images)
         skips: list[Tensor] = []
         features: list[Tensor] = []
@@ -121,10 +122,12 @@ class PyramidStage(nn.Module):
         down_features: list[Tensor] = []
         for index, blocks in enumerate(self.down):
             x = blocks(x)
+            # Cross-stage feature aggregation: both skips of the stage before, already summed, behind a level's blocks.
             if skips:
                 x = x + skips[index]
             down_features.append(x)
         features: list[Tensor] = []
+        # From the coarsest level up: `features[0]` is then the next coarser one.
         for unit, level in zip(reversed(self.up), reversed(down_features), strict=True):
             features.insert(0, unit(level, features[0] if features else None))
         if self.next_input is None:
@@ -175,6 +178,7 @@ class UpsampleUnit(nn.Module):
         if self.coarser is not None and coarser is not None:
             # A 1x1 convolution before enlarging is the same as behind it, at a quarter of the work.
             projected = self.coarser(coarser)
+            # Corners aligned, as released.
             out = out + F.interpolate(projected, size=level.shape[-2:], mode='bilinear', align_corners=True)
         return self.relu(out)
 
@@ -286,6 +290,7 @@ class ResidualStepsBlock(nn.Module):
         layers: LayerBuilder = DEFAULT_LAYERS,
     ):
         super().__init__()
+        # Of the input's channels, as released: the first block of a coarser level has narrower steps than the others.
         width = max(1, int(in_channels * _STEP_WIDTH))
         self.enter = conv_bn_act(in_channels, num_steps * width, 1, stride=stride, activation=nn.ReLU, layers=layers)
         self.branches = nn.ModuleList(
@@ -301,6 +306,7 @@ class ResidualStepsBlock(nn.Module):
         outputs: list[Tensor] = []
         previous: list[Tensor] = []
         for branch, part in zip(self.branches, self.enter(x).chunk(len(self.branches), dim=1), strict=True):
+            # Branch i has i steps; step j of it adds what step j of branch i - 1 computed (figure 3 of RSN).
             step, current = part, list[Tensor]()
             convs: Any = branch
             for index, conv in enumerate(convs):

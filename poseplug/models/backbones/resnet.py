@@ -25,6 +25,7 @@ from poseplug.models.layers.csp import conv_bn_act
 from poseplug.models.layers.residual_variants import SelfCalibratedBottleneck, SplitAttentionBottleneck
 from poseplug.registry import MODELS
 
+# Number of blocks of every layer. Depths 200 and 269 are ResNeSt's, the others those of table 1 of the paper.
 _DEPTHS: dict[int, tuple[int, ...]] = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -102,6 +103,7 @@ class ResNet(nn.Module):
         self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
         self.num_layers = self.out_indices[-1] + 1
         self.deep_stem = deep_stem
+        # The released names differ, too: `stem` is ResNet-D's, `conv1` and `bn1` are torchvision's.
         if deep_stem:
             self.stem = _build_deep_stem(base_channels, layers)
         else:
@@ -141,6 +143,7 @@ def _choose_block(depth: int, block: str, options: ResidualOptions) -> Any:
         raise ConfigError(f'ResNet has a block of {", ".join(_BOTTLENECKS)}; got {block!r}')
     if depth >= _MIN_BOTTLENECK_DEPTH:
         return _BOTTLENECKS[block]
+    # A basic block has no inner channels to group; torchvision refuses the same.
     if block != 'plain' or options.groups != 1 or options.width_per_group != 64:
         raise ConfigError(
             f'ResNet: block, groups and width_per_group change the bottlenecks that there are from depth '

@@ -55,6 +55,7 @@ class ShuffleNetV1(nn.Module):
         if groups not in _STAGE_CHANNELS:
             raise ConfigError(f'ShuffleNetV1 has {", ".join(map(str, _STAGE_CHANNELS))} groups; got {groups}')
         self.strides = check_strides('ShuffleNetV1', out_strides, _STRIDES)
+        # A quarter of the channels is inside a unit, and its groups must divide that.
         first_channels = make_divisible(_STAGE_CHANNELS[groups] * widen_factor, 4 * groups)
         channels = [_STEM_CHANNELS, *(2**i * first_channels for i in range(len(_STAGE_DEPTHS)))]
         self.out_channels = tuple(channels[_STRIDES.index(s)] for s in self.strides)
@@ -109,6 +110,7 @@ class ShuffleUnit(nn.Module):
     ):
         super().__init__()
         hidden = out_channels // 4
+        # At stride 2 the averaged input is concatenated, not added, so the convolutions make only the rest.
         new_channels = out_channels if stride == 1 else out_channels - in_channels
         self.groups, self.stride = groups, stride
         self.compress = conv_bn_act(in_channels, hidden, 1, 1, first_groups, nn.ReLU, layers)

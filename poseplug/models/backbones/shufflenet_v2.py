@@ -23,6 +23,7 @@ _STAGE_CHANNELS = {
     1.5: (176, 352, 704),
     2.0: (244, 488, 976),
 }
+# Units of the three stages, at every widen_factor.
 _STAGE_DEPTHS = (4, 8, 4)
 _STEM_CHANNELS = 24
 _STRIDES = (4, 8, 16, 32)
@@ -74,6 +75,7 @@ class ShuffleNetV2(nn.Module):
         self.num_stages = _STRIDES.index(self.strides[-1])
         self.layers = nn.ModuleList()
         for i in range(self.num_stages):
+            # The first unit of a stage halves the size and changes the channels.
             units: list[nn.Module] = [HalvingShuffleUnit(channels[i], channels[i + 1], builder)]
             units += [SplitShuffleUnit(channels[i + 1], builder) for _ in range(_STAGE_DEPTHS[i] - 1)]
             self.layers.append(nn.Sequential(*units))
@@ -95,6 +97,7 @@ class ShuffleNetV2(nn.Module):
         maps = [self.maxpool(self.conv1(images))]
         for layer in self.layers[: self.num_stages]:
             maps.append(layer(maps[-1]))
+        # The 1x1 convolution keeps the stride, so its output replaces that of the last stage.
         for layer in self.layers[self.num_stages :]:
             maps[-1] = layer(maps[-1])
         return tuple(maps[_STRIDES.index(s)] for s in self.strides)
@@ -105,6 +108,7 @@ class SplitShuffleUnit(nn.Module):
 
     def __init__(self, channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
+        # Half of the channels pass unchanged; joining the halves replaces a sum (guidelines G3 and G4 of the paper).
         half = channels // 2
         self.branch2 = _build_branch(half, half, 1, layers)
 
@@ -119,6 +123,7 @@ class HalvingShuffleUnit(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, layers: LayerBuilder = DEFAULT_LAYERS):
         super().__init__()
+        # Both branches read all channels, since the shape changes; each gives half of the output.
         half = out_channels // 2
         self.branch1 = nn.Sequential(
             conv_bn_act(in_channels, in_channels, 3, 2, in_channels, None, layers),

@@ -59,10 +59,12 @@ class SwinTransformer(nn.Module):
         for i in range(num_stages):
             blocks = nn.ModuleList()
             for j in range(depths[i]):
+                # Shifted windows join cells of four neighbors, which separate windows never see together.
                 shift = window_size // 2 if j % 2 else 0
                 blocks.append(SwinBlock(channels[i], num_heads[i], window_size, shift, mlp_ratio, next(rates)))
             self.stages.append(blocks)
         self.merges = nn.ModuleList(PatchMerging(n) for n in channels[: num_stages - 1])
+        # One norm per returned map: the stage behind it reads the cells before that norm.
         self.norms = nn.ModuleDict({str(i): nn.LayerNorm(channels[i]) for i in self.out_indices})
         self.out_channels = tuple(channels[i] for i in self.out_indices)
         self._init_weights()
@@ -84,6 +86,7 @@ class SwinTransformer(nn.Module):
         Returns:
             One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
         """
+        # To whole patches of 4 px, at the end.
         images = F.pad(images, (0, -images.shape[3] % 4, 0, -images.shape[2] % 4))
         patches = self.patch_embed(images)
         grid: GridSize = (patches.shape[2], patches.shape[3])
@@ -141,6 +144,7 @@ class PatchMerging(nn.Module):
         """Return cells (B, N/4, 2 C) of cells (B, N, C), and their grid. An odd grid is padded at its end."""
         maps = F.pad(cells.unflatten(1, grid), (0, 0, 0, grid[1] % 2, 0, grid[0] % 2))
         # The four cells of a square lie side by side, channel by channel.
+        # (B, H, W, C) to (B, H/2, W/2, 4 C)
         squares = maps.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 5, 2, 4).flatten(3)
         return self.reduction(self.norm(squares.flatten(1, 2))), (squares.shape[1], squares.shape[2])
 

@@ -43,6 +43,7 @@ class TimmBackbone(nn.Module):
         self.network = _create_timm_model(name, options)
         self.strides = tuple(self.network.feature_info.reduction())
         self.out_channels = tuple(self.network.feature_info.channels())
+        # Swin and its like return (B, H, W, C); timm says so in `output_fmt`, which most networks lack.
         self.channels_last = getattr(self.network, 'output_fmt', 'NCHW') == 'NHWC'
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

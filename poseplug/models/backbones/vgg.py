@@ -56,6 +56,7 @@ class VGG(nn.Module):
         self.strides = check_strides('VGG', out_strides, _STRIDES)
         widths = [base_channels * factor for factor in _WIDTHS]
         self.out_channels = tuple(widths[_STRIDES.index(s)] for s in self.strides)
+        # Rounded up, so that an odd size loses no row; sizes that 32 divides are the same either way.
         self.maxpool = nn.MaxPool2d(2, ceil_mode=True)
         self.stages = nn.ModuleList()
         in_channels = 3

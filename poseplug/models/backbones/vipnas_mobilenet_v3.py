@@ -31,6 +31,7 @@ class _StageSettings:
 
 
 _STEM_CHANNELS = 16
+# In MobileNetV3, too, a quarter of a block's inner channels.
 _SE_RATIO = 4
 _STAGES = (
     _StageSettings(16, 1, 1, 3, 8, 1, activation=nn.ReLU),
@@ -79,6 +80,7 @@ class ViPNASMobileNetV3(nn.Module):
                 block_stride = stage.stride if i == 0 else 1
                 self.blocks.append(GroupedInvertedResidual(in_channels, stage, block_stride, builder))
                 in_channels = stage.channels
+            # Overwritten by a later stage of the same stride: its last block gives the feature map.
             outputs[stride] = (len(self.blocks) - 1, stage.channels)
         self.out_indices = tuple(outputs[s][0] for s in self.strides)
         self.out_channels = tuple(outputs[s][1] for s in self.strides)

@@ -13,6 +13,7 @@ from poseplug.models.layers.conv import build_shortcut, check_strides, collect_f
 from poseplug.models.layers.global_context import GlobalContext
 from poseplug.registry import MODELS
 
+# Also found by the search; ResNet has 64.
 _STEM_CHANNELS = 48
 # What the search found for each layer: width, number of blocks, kernel size, and whether blocks add a global context.
 _LAYERS = ((80, 4, 3, True), (160, 6, 5, False), (304, 7, 5, True), (608, 3, 5, True))
@@ -59,6 +60,7 @@ class ViPNASResNet(nn.Module):
         for i, (_, count, kernel_size, has_context) in enumerate(_LAYERS[: self.num_layers]):
             blocks = []
             for j in range(count):
+                # The pooling has already brought the first layer to its stride.
                 stride = 2 if i > 0 and j == 0 else 1
                 blocks.append(ViPNASBlock(in_channels, widths[i], kernel_size, stride, has_context, layers))
                 in_channels = widths[i]
@@ -107,6 +109,7 @@ class ViPNASBlock(nn.Module):
     ):
         super().__init__()
         spatial = dict(stride=stride, padding=kernel_size // 2, groups=_GROUPS)
+        # All three convolutions have the same width: there is no expansion by 4 as in ResNet.
         self.conv1 = layers.build_conv(in_channels, channels, 1, bias=False)
         self.bn1 = layers.build_norm(channels)
         self.conv2 = layers.build_conv(channels, channels, kernel_size, bias=False, **spatial)
@@ -122,6 +125,7 @@ class ViPNASBlock(nn.Module):
         """Return the block's output (B, channels, H/stride, W/stride) for `x` (B, in_channels, H, W)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
+        # Before the sum, so that the shortcut has no context added.
         out = self.context(self.bn3(self.conv3(out)))
         shortcut = x if self.downsample is None else self.downsample(x)
         return self.relu(out + shortcut)

@@ -21,6 +21,7 @@ from poseplug.core.geometry import Size
 from poseplug.models.layers.attention import GridSize, TransformerBlock, Windows
 from poseplug.registry import MODELS
 
+# Released settings; S has 12 heads of 32 channels, where other small transformers have 6 of 64.
 VIT_ARCHS: dict[str, dict[str, Any]] = {
     'S': dict(embed_dim=384, depth=12, num_heads=12, drop_path_rate=0.1),
     'B': dict(embed_dim=768, depth=12, num_heads=12, drop_path_rate=0.3),
@@ -88,6 +89,7 @@ class ViT(nn.Module):
         embed_dim, depth, num_heads, drop_path_rate = _resolve_arch(
             arch, embed_dim=embed_dim, depth=depth, num_heads=num_heads, drop_path_rate=drop_path_rate
         )
+        # A quarter, as in the released weights: 192 of B's 768 channels.
         part_features = part_features if part_features is not None else embed_dim // 4
         _check_attention(attention, window_size, num_tokens)
         _check_experts(experts, part_features, embed_dim)
@@ -98,6 +100,7 @@ class ViT(nn.Module):
         self.patch_embed = nn.ModuleDict({'proj': _build_patch_projection(embed_dim, patch_size, ratio)})
         self.out_channels, self.strides = (embed_dim,), (patch_size // ratio,)
         self.grid = _token_grid(input_size, self.patch_embed['proj'])
+        # (1, [class token +] cells, C)
         self.pos_embed = nn.Parameter(torch.zeros(1, cls_pos_embed + self.grid[0] * self.grid[1], embed_dim))
         self.tokens = LearnedTokens(num_tokens, token_dim or embed_dim, embed_dim) if num_tokens else None
         # Deeper blocks are dropped more often (Huang et al. 2016).
@@ -136,6 +139,7 @@ class ViT(nn.Module):
         patches = self.patch_embed['proj'](images)
         grid = (patches.shape[2], patches.shape[3])
         self._check_source_indices(images.shape[0], source_indices)
+        # (B, C, rows, columns) to (B, cells, C), row by row.
         tokens = patches.flatten(2).transpose(1, 2) + self.position_embedding(grid)
         if self.tokens is not None:
             tokens = self.tokens(tokens)
@@ -333,6 +337,7 @@ def resize_pos_embed(embedding: Tensor, old: GridSize, new: GridSize) -> Tensor:
     if old == new:
         return embedding
     num_cls = embedding.shape[1] - old[0] * old[1]
+    # In single precision, since weights may be stored as halves.
     cells = embedding[:, num_cls:].float().unflatten(1, old).permute(0, 3, 1, 2)
     cells = F.interpolate(cells, size=new, mode='bicubic', align_corners=False)
     return torch.cat([embedding[:, :num_cls], cells.flatten(2).mT.to(embedding.dtype)], dim=1)

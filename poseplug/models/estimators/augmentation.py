@@ -91,13 +91,16 @@ class TestTimeAugmentation:
         if several and self.fusion == 'none':
             raise MismatchError('OneStage reads one view of an image; leave MultiScaleImage out of the test pipeline')
         if several and self.fusion == 'crops':
+            # Fused crops lie in the pixels of the image already.
             identity = torch.eye(3, dtype=torch.float64, device=batch.images.device)[None]
+            # One image at a time: a fused heatmap has as many cells as the image has pixels.
             for codec, heatmaps in fuse_crops(self.codecs.codec, view_fields, batch):
                 yield FrameFields({'heatmap': heatmaps}, codec, identity)
             return
         codec, fields = self.codecs.codec, view_fields[0]
         if self.fusion == 'whole_images':
             view_codecs = [self.codecs.get(size) for size in batch.view_sizes]
+            # Here the image decides the size, so shapes are checked at each prediction; those of crops at construction.
             for view_codec, one_view in zip(view_codecs, view_fields, strict=False):
                 check_field_shapes(one_view, view_codec, self.head_name)
             codec = view_codecs[0]
@@ -122,9 +125,11 @@ def predict_with_flip_test(
         The stages, each with fields (B, C, ...) by name.
     """
     stages = network(images, centers, source_indices)
+    # Pixel x becomes pixel width - 1 - x.
     flipped_centers = torch.stack([images.shape[2] - 1 - centers[..., 0], centers[..., 1]], dim=-1)
     flipped_stages = network(images.flip(2), flipped_centers, source_indices)
     pairs = zip(stages, flipped_stages, strict=True)
+    # Stage by stage, so that a flip test of every stage costs no more than that of the last.
     return [codec.average_flipped(fields, codec.flip(flipped)) for fields, flipped in pairs]
 
 
@@ -133,6 +138,7 @@ def _split_views(batch: Batch, centers: Tensor) -> list[tuple[Tensor, Tensor]]:
     other_matrices = [batch.to_view(view) for view in range(1, batch.images.shape[1])]
     view_centers = [centers, *(transform_each_point(centers, matrix) for matrix in other_matrices)]
     pairs = zip(batch.images.unbind(1), batch.view_sizes, strict=True)
+    # Views are padded to the largest in the batch, at the end; the network sees each at its own size.
     images = [view[:, :height, :width] for view, (width, height) in pairs]
     return list(zip(images, view_centers, strict=True))
 

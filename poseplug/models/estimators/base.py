@@ -74,6 +74,7 @@ class Estimator(nn.Module):
         self.skeleton = skeleton
         self.network, self.criterion = network, criterion
         self.augmentation, self.postprocess = augmentation, postprocess
+        # Hooks, since torch builds names from attributes; they hold for `load_state_dict` of any caller.
         self.register_state_dict_post_hook(_drop_roles_from_names)
         self.register_load_state_dict_pre_hook(_add_roles_to_names)
 
@@ -208,6 +209,7 @@ def _drop_roles_from_names(
 
 def _add_roles_to_names(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Add the roles to the names of a state dict that is loaded, in place; a hook of torch."""
+    # With duplicates: a module that is used twice has one tensor under several names, and a state dict all of them.
     parameters = module.named_parameters(remove_duplicate=False)
     module_names = {weight_name(name): name for name, _ in (*parameters, *module.named_buffers())}
     for name in [name for name in state_dict if name.removeprefix(prefix) in module_names]:

@@ -58,7 +58,9 @@ class BottomUp(Estimator):
         codec = build_codec(codec, skeleton)
         network = build_network(codec, backbone, head, neck, input_norm, channels_last)
         criterion = StageCriterion(codec, network.head, loss, supervision, whole_images=True, mask_weights=mask_weights)
+        # Behind the network: a head that does not fit the codec is reported first.
         _check_grouping_codec(codec)
+        # Views are fused on cells: at every pixel, fields of stride 8 would be 64 times as large.
         augmentation = TestTimeAugmentation(codec, 'whole_images', flip_test, type(network.head).__name__)
         super().__init__(get_skeleton(skeleton), network, criterion, augmentation, GroupingPostprocess(codec))
 
@@ -72,11 +74,13 @@ def _check_grouping_codec(codec: Codec) -> None:
             f'{name} reads one instance from its fields, but BottomUp finds all instances of an image; set '
             f'model.codec.type to one of {", ".join(fitting)}, or model.type=TopDown'
         )
+    # Asked at construction: the first batch would fail with a TypeError of Python.
     if 'annotated_keypoints' not in inspect.signature(codec.encode).parameters:
         raise MismatchError(
             f'{name}.encode has no argument annotated_keypoints (B, K), which tells a codec of whole images the '
             f'keypoints that the data set of each image annotates; add it, with None for all as its default'
         )
+    # Codecs of other packages need not have the setting.
     if getattr(codec, 'single_instance', False):
         raise MismatchError(
             f'{name} with single_instance=True reads one instance, but BottomUp finds all instances of an image; set '

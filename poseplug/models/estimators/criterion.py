@@ -82,6 +82,7 @@ class StageCriterion(nn.Module):
         """Compute the weighted loss of every trained stage, by name, against targets."""
         losses: dict[str, Tensor] = {}
         for index, (fields, weight) in enumerate(zip(stages, self.stage_weights, strict=True)):
+            # Skipped, not multiplied by 0, which would make NaN of an infinite loss.
             if weight:
                 losses[f'loss_{index + 1}'] = weight * self.compute_stage_loss(fields, targets, index)
         return losses
@@ -90,6 +91,7 @@ class StageCriterion(nn.Module):
         """Encode the instances of a batch."""
         if not self.whole_images:
             return self.codec.encode(batch.keypoints, batch.visible, batch.valid)
+        # Batches of whole images have their own size, and so their own grid.
         codec = self.codecs.get((batch.images.shape[3], batch.images.shape[2]))
         annotated: dict[str, Any] = {'annotated_keypoints': batch.annotated_keypoints}
         targets = codec.encode(batch.keypoints, batch.visible, batch.valid, **annotated)
@@ -97,6 +99,7 @@ class StageCriterion(nn.Module):
 
     def compute_stage_loss(self, fields: StageFields, targets: Targets, stage: int) -> Tensor:
         """Compute the loss of one stage, counted from 0: the sum over its fields, without the stage's weight."""
+        # Fields, targets and weights may differ from stage to stage, as in CPM and CPN.
         stage_targets, weights = targets.stage_fields(stage), targets.stage_field_weights(stage)
         self._check_shapes(fields, stage_targets)
         losses = [
@@ -108,6 +111,7 @@ class StageCriterion(nn.Module):
     def _check_shapes(self, fields: StageFields, targets: StageFields) -> None:
         for name, field in fields.items():
             predicted, encoded = tuple(field.shape[1:]), tuple(targets[name].shape[1:])
+            # Checked before the loss: broadcasting would train on wrong cells without an error.
             if field.shape != targets[name].shape:
                 raise MismatchError(
                     f'{self.head_name} predicts {name!r} as {predicted} but {type(self.codec).__name__} draws '
@@ -143,6 +147,7 @@ def mask_target_weights(targets: Targets, masks: Tensor, mask_weights: MaskWeigh
     """
     num_weights = 1 if isinstance(targets.weights, dict) else len(targets.weights)
     weights = []
+    # Either may have one entry for all stages; the longer one decides.
     for stage in range(max(len(targets.stages), num_weights)):
         stage_weights = targets.stage_field_weights(stage)
         masked = {
@@ -157,7 +162,9 @@ def mask_target_weights(targets: Targets, masks: Tensor, mask_weights: MaskWeigh
 def _mask_weights(heatmaps: Tensor, weight: Tensor | None, masks: Tensor, mask_weights: MaskWeights) -> Tensor:
     """The weights of maps (B, C, H, W), in their shape."""
     height, width = heatmaps.shape[-2:]
+    # The mean over the pixels of a cell: its unmasked fraction.
     fraction = F.adaptive_avg_pool2d(masks[:, None].to(heatmaps), (height, width))
     cell_weights = (fraction > 0.5).to(heatmaps) if mask_weights == 'binary' else fraction.square()
     weights = cell_weights if weight is None else expand_weight(weight, heatmaps) * cell_weights
+    # (B, 1, H, W) to the shape of the field, without a copy.
     return weights.expand_as(heatmaps)

@@ -74,6 +74,7 @@ class DistillationCriterion(nn.Module):
             batch: The B images with their instances.
         """
         teacher_fields = self.teacher.predict_last_stage(batch)
+        # Without weights: the teacher predicts every keypoint, labeled or not.
         distances = [self.distill_loss(field, teacher_fields[name].float()) for name, field in stages[-1].items()]
         losses: dict[str, Tensor] = self.student(stages, batch)
         return {**losses, 'loss_distill': self.distill_weight * torch.stack(distances).sum()}
@@ -134,6 +135,7 @@ def _check_teacher(teacher: Estimator | PartConfig | str, codec: Codec, skeleton
             f'a teacher is the name of a published model, dict(config=FILE, weights=FILE) in a config that build_model '
             f'builds, or a built estimator; got {teacher!r}'
         )
+    # Shapes and names of keypoints: equal numbers of channels alone could mean other keypoints.
     if teacher.codec.shapes != codec.shapes or teacher.skeleton.keypoints != skeleton.keypoints:
         raise MismatchError(
             f'the teacher predicts {teacher.codec.shapes} for the keypoints of {teacher.skeleton.name!r}, the student '

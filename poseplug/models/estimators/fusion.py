@@ -44,6 +44,7 @@ def fuse_crops(codec: Codec, view_fields: Sequence[Fields], batch: Batch) -> Ite
             resample_to_image(codec, fields['heatmap'][index], batch.image_to_input[index, view], size)
             for view, fields in enumerate(view_fields)
         ]
+        # Integer peaks, as in the test protocol of CPM: no step below a pixel.
         image_codec = replace(codec, input_size=size, stride=1, offset=0.0, refine='none')
         yield image_codec, torch.stack(heatmaps).mean(dim=0)[None]
 
@@ -75,6 +76,7 @@ def resample_to_image(codec: Heatmap, heatmaps: Tensor, image_to_input: Tensor, 
 def _sample_at_cells(heatmaps: Tensor, cells: Tensor) -> Tensor:
     """Maps (B, C, H, W), sampled bicubically at positions (B, h, w, 2) in cells: (B, C, h, w); beyond, the border."""
     grid_size = torch.tensor([heatmaps.shape[-1], heatmaps.shape[-2]]).to(heatmaps)
+    # Cell g of n at (2 g + 1) / n - 1: `grid_sample` without aligned corners.
     grid = (2 * cells + 1) / grid_size - 1
     return F.grid_sample(heatmaps, grid, mode='bicubic', padding_mode='border', align_corners=False)
 
@@ -103,11 +105,13 @@ def fuse_whole_images(codecs: Sequence[Codec], view_fields: Sequence[Fields], ba
     relative = codecs[0].relative_fields
     columns, rows = grids[0].axis_pixels(next(iter(view_fields[0].values())).float())
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
+    # A running sum: memory for one view more, not for all of them.
     total = {name: maps.float() for name, maps in view_fields[0].items()}
     count = torch.ones_like(pixels[..., 0])
     for view in range(1, len(codecs)):
         first_to_view = batch.to_view(view).to(pixels)
         view_pixels = pixels @ first_to_view[:, None, :2, :2].mT + first_to_view[:, None, None, :2, 2]
+        # Pixel centers sit on integers, so an input of n px reaches from -0.5 to n - 0.5.
         last_pixel = torch.tensor(codecs[view].input_size).to(pixels) - 0.5
         inside = ((view_pixels >= -0.5) & (view_pixels <= last_pixel)).all(dim=-1)[:, None].float()
         cells = grids[view].to_cells(view_pixels)

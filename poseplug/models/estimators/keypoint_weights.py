@@ -61,6 +61,7 @@ def map_keypoint_weights(
             'this model has a head per data set, so weights of other keypoints cannot be taken by name; use the '
             'skeletons that they were trained for'
         )
+    # Both by the model's codec: the file has the same fields, of other keypoints.
     file_names, model_names = codec.name_channels(file_keypoints), codec.name_channels(codec.skeleton.keypoints)
     mapped = dict(state_dict)
     for axis in axes:
@@ -95,16 +96,19 @@ def _map_tensor(
     """The tensor of a file with the channels of a model along an axis; those that the file lacks are the model's."""
     source, result = source.movedim(axis.axis, 0), target.detach().clone().movedim(axis.axis, 0)
     num_source, num_target = len(source_channels), len(target_channels)
+    # Channels that belong to no keypoint, as image features that a later stage reads; they are equal in both.
     rest = len(source) - num_source
     if source.shape[1:] != result.shape[1:] or rest != len(result) - num_target:
         raise CheckpointError(
             f'{name}: {tuple(source.shape)} in the file, {tuple(result.shape)} in the model, which differ by more than '
             f'the keypoints; use weights of the same head'
         )
+    # Before and behind the keypoints everything is taken over.
     result[: axis.start] = source[: axis.start]
     result[axis.start + num_target :] = source[axis.start + num_source :]
     positions = {channel: axis.start + i for i, channel in enumerate(source_channels)}
     for i, channel in enumerate(target_channels):
         if channel in positions:
             result[axis.start + i] = source[positions[channel]]
+    # safetensors refuses tensors that are not contiguous.
     return result.movedim(0, axis.axis).contiguous()

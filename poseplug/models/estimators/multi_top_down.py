@@ -61,6 +61,7 @@ class DecoderSettings:
     loss: LossSpec | Sequence[LossSpec] | None = None
     supervision: Supervision = 'all'
 
+    # The same wiring as in a model with one decoder, so that the check of configs needs no rule for these.
     slots: ClassVar[Mapping[str, Slot]] = {name: Estimator.slots[name] for name in ('codec', 'head', 'neck', 'loss')}
 
 
@@ -145,7 +146,9 @@ class MultiHeadNetwork(FieldNetwork):
             return stages
         outputs = {}
         for index, (name, decoder) in enumerate(self.decoders.items()):
+            # A decoder runs on its own images alone; the released code runs every one on all and masks the losses.
             rows = (source_indices == index).nonzero()[:, 0]
+            # A decoder without images in this batch has no losses, and its parameters have no gradient.
             if len(rows):
                 decoder_centers = None if centers is None else centers[rows]
                 outputs[name] = decoder([maps[rows] for maps in features], decoder_centers)
@@ -159,6 +162,7 @@ class MultiHeadNetwork(FieldNetwork):
         unknown = [name for name in self.decoders if name not in experts]
         if unknown:
             raise ConfigError(f'model.backbone.experts names {", ".join(experts)}, but no expert for {unknown[0]!r}')
+        # By name, since experts may stand in another order than decoders.
         expert_of_decoder = torch.tensor([experts.index(name) for name in self.decoders], device=pixels.device)
         if source_indices is None:
             active_index = list(self.decoders).index(self.active_decoder)
@@ -221,9 +225,11 @@ class MultiHeadCriterion(nn.Module):
             rows = [row for row, decoder_name in enumerate(decoder_names) if decoder_name == name]
             indices, criterion = self.keypoint_indices[name], self.decoders[name]
             assert isinstance(criterion, StageCriterion)
+            # Batches have the keypoints of the union: (B, N, union, 2) to those of this decoder.
             keypoints, visible = batch.keypoints[rows][:, :, indices], batch.visible[rows][:, :, indices]
             targets = criterion.codec.encode(keypoints, visible, batch.valid[rows])
             decoder_losses = criterion.compute_target_losses(stages, targets)
+            # As if the loss were a mean over the whole batch: what ViTPose's released code computes by masking.
             fraction = len(rows) / len(batch)
             losses.update({f'{name}.{loss_name}': value * fraction for loss_name, value in decoder_losses.items()})
         return losses
@@ -297,6 +303,7 @@ class MultiTopDown(Estimator):
         decoder_of_source = {source: name for name, settings in all_settings.items() for source in settings.sources}
         network = MultiHeadNetwork(norm, built_backbone, built_decoders, decoder_of_source, active, channels_last)
         criterion = MultiHeadCriterion(criteria, decoder_of_source, keypoint_indices)
+        # Back to the union: -1 where the active decoder lacks a keypoint.
         postprocess = CropPostprocess(codecs[active], skeleton.indices_in(codecs[active].skeleton))
         augmentation = TestTimeAugmentation(codecs[active], 'crops', flip_test)
         super().__init__(skeleton, network, criterion, augmentation, postprocess)
@@ -344,6 +351,7 @@ def _build_decoder_codec(decoder_name: str, settings: DecoderSettings) -> Codec:
 
 def _get_shared_input_size(codecs: Mapping[str, Codec]) -> tuple[int, int]:
     """The input size of all decoders, which share the images, and so the crop, too."""
+    # The crop rule as well: with another alignment the same image would show another part of the scene.
     crops = {name: (codec.input_size, codec.crop_rule) for name, codec in codecs.items()}
     if len(set(crops.values())) != 1:
         given = crops or 'no decoder'

@@ -34,6 +34,7 @@ NETWORK_SLOTS: Mapping[str, Slot] = {
     'neck': Slot('model', _FEATURE_VALUES),
     'head': Slot('model', (*_FEATURE_VALUES, 'fields', 'stride', 'shapes', 'input_size', 'aligned')),
 }
+# The mean and deviation of ImageNet's training images, in 0 to 255; torchvision has them as fractions.
 IMAGENET_NORM: PartConfig = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), channel_order='rgb')
 
 
@@ -56,6 +57,7 @@ class FieldNetwork(nn.Module):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
+        # The buffer that every network has, with or without weights.
         return self.input_norm.mean.device
 
     @property
@@ -84,6 +86,7 @@ class FieldNetwork(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """Return the normalized pixels (B, 3, H, W) of images (B, H, W, 3), BGR, 0 to 255."""
         pixels: Tensor = self.input_norm(images)
+        # Normalized here and not in the loader, whose workers send bytes: a quarter of the size of floats.
         return pixels.contiguous(memory_format=self.memory_format)
 
     @abstractmethod
@@ -96,6 +99,7 @@ class FieldNetwork(nn.Module):
 
     def select_centers(self, batch: Batch) -> Tensor:
         """Return what `forward` receives as `centers`: of the subjects, or of all instances if the head reads them."""
+        # Heads of other packages need not declare it.
         reads_all = getattr(self.active_parts()['head'], 'uses_instance_centers', False)
         return batch.list_instance_centers() if reads_all else batch.centers
 
@@ -190,6 +194,7 @@ def predict_from_features(
     """
     if neck is not None:
         features = neck(features)
+    # Most heads know no centers, and have no argument for them.
     return head(features, centers=centers) if head.uses_centers else head(features)
 
 
@@ -320,6 +325,7 @@ def _list_to_tuple(value: object) -> object:
 
 def _list_codec_values(codec: Codec) -> dict[str, object]:
     """What a codec gives to the parts of the network; one without a grid has no stride, and is aligned."""
+    # What a codec does not give keeps the meaning of "no cells".
     return {'stride': None, 'aligned': True, **{name: getattr(codec, name) for name in codec.gives}}
 
 
@@ -345,6 +351,7 @@ def _check_field_kind(codec: Codec, head: nn.Module | PartConfig) -> None:
         )
     if codec.field_kind in kinds:
         return
+    # Only on the way to an error: it imports every registered part.
     fitting = [n for n in MODELS.list_names() if codec.field_kind in getattr(MODELS.get(n), 'field_kinds', ())]
     raise MismatchError(
         f'{head_type.__name__} predicts {" or ".join(kinds)}, but {type(codec).__name__} reads {codec.field_kind} '
@@ -363,6 +370,7 @@ def _check_grid(codec: Codec, head: Head, feature_name: str) -> None:
             f'model.codec.stride={head.stride:g}'
         )
     width, height = codec.input_size
+    # Only the input of the config: whole images of other sizes are checked when they are predicted.
     if width % stride or height % stride:
         nearest = tuple(max(1, round(n / stride)) * stride for n in (width, height))
         raise MismatchError(

@@ -73,10 +73,12 @@ class OneStage(Estimator):
     ):
         built_codec = build_codec(codec, skeleton)
         network = build_network(built_codec, backbone, head, neck, input_norm, channels_last)
+        # Behind the network: a head that does not fit the codec is reported first.
         dense_codec = _check_dense_codec(built_codec)
         criterion = OneStageCriterion(
             dense_codec.skeleton.sigmas,
             type(network.head).__name__,
+            # A function of the head, not the head: the criterion would otherwise hold the head's weights twice.
             getattr(network.head, 'predict_distributions', None),
             assigner,
             loss,
@@ -85,12 +87,14 @@ class OneStage(Estimator):
             overlaps_power,
         )
         postprocess = DensePostprocess(dense_codec, network.head)  # type: ignore[arg-type]  # its field kind was checked
+        # No flip test: the pose vector of a cell has no flipped counterpart that it could be averaged with.
         augmentation = TestTimeAugmentation(dense_codec, 'none')
         super().__init__(get_skeleton(skeleton), network, criterion, augmentation, postprocess)
         self.random_size_range = random_size_range
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the weighted losses of a batch, which is resized in training if `random_size_range` asks for it."""
+        # First to the device: resizing is fast there.
         batch = batch.to(self.device)
         if self.training and self.random_size_range is not None:
             batch = resize_batch_randomly(batch, self.random_size_range)

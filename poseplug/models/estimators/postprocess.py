@@ -77,10 +77,12 @@ def decode_frame(frame: FrameFields) -> list[Poses]:
     """Decode fields of M images to the instances of each, in image px, as NumPy arrays."""
     poses = frame.codec.decode({name: maps.float() for name, maps in frame.fields.items()})
     input_keypoints = torch.as_tensor(poses.keypoints)
+    # (N, 3, 3): the matrix of the image of every instance.
     input_to_image = frame.input_to_image.to(input_keypoints)[poses.image_indices]
     keypoints = input_keypoints @ input_to_image[:, :2, :2].mT + input_to_image[:, None, :2, 2]
     sigmas = poses.keypoint_sigmas_px
     if sigmas is not None:
+        # The root of the determinant is the scale of the matrix, also of one that rotates or flips.
         sigmas = sigmas * torch.linalg.det(input_to_image[:, :2, :2]).abs().sqrt()[:, None]
     poses = replace(poses, keypoints=keypoints, keypoint_sigmas_px=sigmas)
     return poses.numpy().split_by_image(len(frame.input_to_image))
@@ -88,6 +90,7 @@ def decode_frame(frame: FrameFields) -> list[Poses]:
 
 def _attach_box_and_id(poses: Poses, record: Record) -> Poses:
     """The one instance of a crop with the subject's box and annotation id, if these are known."""
+    # More than one instance in a crop: none of them is surely the subject.
     if len(poses) != 1 or poses.boxes is not None:
         return poses
     subject = record.instances[:1]
@@ -156,6 +159,7 @@ class DensePostprocess(Postprocess):
         self.head = head
 
     def __call__(self, frames: Iterable[FrameFields], batch: Batch) -> list[Poses]:
+        # One iterator over all frames: `frames` may come one image at a time, and in order.
         image_sizes, results = iter(batch.image_sizes), []
         for frame in frames:
             matrices = frame.input_to_image.cpu().numpy()
@@ -167,6 +171,7 @@ class DensePostprocess(Postprocess):
 
     def decode_to_input(self, fields: Mapping[str, Tensor]) -> Poses:
         """Decode the fields of all images, each (B, A, ...), to instances in input px, highest score first in each."""
+        # Suppression needs boxes and scores alone; the classifier then runs on tens of cells, not on thousands.
         image_indices, cell_indices = self.codec.select_cells(fields)
         instances = gather_cell_fields(fields, image_indices, cell_indices)
         keypoints = self.head.decode_keypoints(instances)

@@ -34,6 +34,7 @@ def resize_batch_randomly(batch: Batch, size_range: SizeRange) -> Batch:
 
 def resize_batch(batch: Batch, scale_factor: float, size_divisor: int) -> Batch:
     """Return a batch scaled by a factor, its sides rounded to multiples of `size_divisor` px."""
+    # (width, height)
     old = batch.images.shape[3], batch.images.shape[2]
     width, height = (max(size_divisor, round(n * scale_factor / size_divisor) * size_divisor) for n in old)
     size = (width, height)
@@ -52,6 +53,7 @@ def resize_batch(batch: Batch, scale_factor: float, size_divisor: int) -> Batch:
         view_sizes=[size] * batch.images.shape[1],
         boxes=batch.boxes * scale.repeat(2) + shift.repeat(2),
         areas=batch.areas * scale.prod(),
+        # By nearest neighbors: a mask stays 0 or 1.
         masks=F.interpolate(batch.masks[:, None], size=(size[1], size[0]))[:, 0],
     )
 

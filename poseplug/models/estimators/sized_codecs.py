@@ -22,5 +22,6 @@ class SizedCodecs:
     def get(self, input_size: Size) -> Codec:
         """Return the codec of inputs of a size, (width, height) px."""
         if input_size not in self._codecs:
+            # Kept, since building one costs more than a look-up, and sizes recur from batch to batch.
             self._codecs[input_size] = replace(self.codec, input_size=input_size)
         return self._codecs[input_size]

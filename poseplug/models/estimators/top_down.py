@@ -61,6 +61,7 @@ class TopDown(Estimator):
         codec = build_codec(codec, skeleton)
         network = build_network(codec, backbone, head, neck, input_norm, channels_last)
         criterion = StageCriterion(codec, network.head, loss, supervision)
+        # Behind the network: a head that does not fit the codec is reported first.
         check_top_down_codec(type(self).__name__, codec)
         augmentation = TestTimeAugmentation(codec, 'crops', flip_test)
         super().__init__(get_skeleton(skeleton), network, criterion, augmentation, CropPostprocess(codec))
@@ -72,6 +73,7 @@ def check_top_down_codec(estimator_name: str, codec: Codec) -> None:
     Raises:
         MismatchError: Its fields contain all instances of an image, with their boxes.
     """
+    # Other codecs of several instances are allowed: PAF with `single_instance` reads one from a crop.
     if codec.field_kind == 'instances':
         raise MismatchError(
             f'{estimator_name} reads the subject of each crop, but {type(codec).__name__} finds all instances of an '

@@ -101,6 +101,7 @@ class Head(nn.Module):
 
 def find_first_weight(module: nn.Module) -> str:
     """Return the name of the weight of the first layer in a module."""
+    # The weight of a norm or a PReLU ends with it, too, but stands behind that of its convolution.
     return next(name for name, _ in module.named_parameters() if name.endswith('weight'))
 
 
@@ -119,6 +120,7 @@ def find_stride_indices(part: str, in_channels: Sequence[int], strides: Sequence
     Raises:
         MismatchError: There is none.
     """
+    # Several may have it: a trunk with copies, or stacks. The head chooses the first, the last, or all.
     indices = [i for i, s in enumerate(strides) if s == stride]
     if not indices:
         raise MismatchError(

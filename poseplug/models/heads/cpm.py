@@ -90,6 +90,7 @@ class CPMHead(Head):
         self.center_sigma_px, self.heatmaps_first = center_sigma_px, heatmaps_first
         self.center_pooling = center_pooling
         indices = find_stride_indices('CPMHead', in_channels, strides, stride)
+        # One map for each stage as long as there are some; the last one serves all that remain.
         self.feature_indices = [indices[min(t, len(indices) - 1)] for t in range(num_stages)]
         self.first, width = conv_stack(in_channels[self.feature_indices[0]], first_layers, layers.norm_name, layers)
         later_channels = [in_channels[i] for i in self.feature_indices[1:]]
@@ -135,6 +136,7 @@ class CPMHead(Head):
         Returns:
             The stages, each with fields (B, C, H, W) by name.
         """
+        # Stage 1 sees no center map: it finds the parts of all people in the crop.
         heatmaps = self.predict[0](self.first(features[self.feature_indices[0]]))
         stages = [heatmaps]
         reads_center_map = self.num_stages > 1 and self.num_center_maps
@@ -175,12 +177,14 @@ class CPMHead(Head):
         height, width = (int(n * self.stride) for n in like.shape[-2:])
         if centers is None:
             middle = [(width - 1) / 2, (height - 1) / 2]
+            # Pixel centers sit on integers, so the middle of an even size lies between two of them.
             centers = torch.tensor([middle], device=like.device).expand(like.shape[0], 2)
         gain = -0.5 / self.center_sigma_px**2
         # The Gaussian is separable: one exponent per column and one per row.
         x_exponent = gain * (torch.arange(width, device=like.device) - centers[..., 0, None]) ** 2
         y_exponent = gain * (torch.arange(height, device=like.device) - centers[..., 1, None]) ** 2
         full = torch.exp(y_exponent[..., :, None] + x_exponent[..., None, :])
+        # Padding is NaN and becomes an empty map, which adds nothing to the maximum.
         if centers.ndim == 3:
             full = full.nan_to_num(0.0).amax(dim=1)
         if self.training:

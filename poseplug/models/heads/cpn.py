@@ -71,11 +71,13 @@ class CPNHead(Head):
         self.upscale_factor = strides[self.feature_indices[-1]] / stride
         widths = [in_channels[i] for i in self.feature_indices]
         self.laterals = nn.ModuleList(conv_block(w, channels, 1, norm='BN', layers=layers) for w in widths)
+        # Neither norm nor activation, as released: the sum is linear in the coarser level.
         self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in widths[1:])
         self.hidden = nn.ModuleList(conv_block(channels, channels, 1, norm='BN', layers=layers) for _ in widths)
         if refined_stage:
             depths = reversed(range(len(widths)))  # a coarser level passes more bottlenecks
             self.refine = nn.ModuleList(_build_bottlenecks(channels, depth, layers) for depth in depths)
+            # One more bottleneck mixes the levels and brings them back to `channels`.
             self.join = HalfBottleneck(channels * len(widths), channels // 2, layers=layers)
         init_convolutions(self)
         self.predict = nn.ModuleList(FieldConvs(channels, fields, kernel_size=3) for _ in range(self.num_stages))

@@ -68,6 +68,7 @@ class DeconvHead(Head):
         self.predict = FieldConvs(channels, fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        # The last map alone: SimpleBaseline has no skips to finer ones.
         return [self.predict(self.deconvs(features[-1]))]
 
     def list_field_axes(self) -> list[FieldAxis]:
@@ -89,6 +90,7 @@ def count_deconv_layers(part: str, strides: Sequence[int], stride: float) -> int
         MismatchError: The last feature map is finer than the fields, or coarser by a factor that is no power of 2.
     """
     ratio = compute_upscale_factor(part, strides, stride)
+    # Rounded and checked: the logarithm of a power of 2 may be inexact.
     count = round(math.log2(ratio))
     if 2**count != ratio:
         raise MismatchError(
@@ -151,6 +153,7 @@ def build_deconv_layers(
     """
     layers: list[nn.Module] = []
     for out_channels, count in zip(widths, groups or (1,) * len(widths), strict=True):
+        # A 4x4 kernel at stride 2 reaches every output cell equally often; a 3x3 kernel leaves a checkerboard.
         deconv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, groups=count, bias=False)
         # As in SimpleBaseline's release.
         nn.init.normal_(deconv.weight, 0.0, 0.001)

@@ -78,11 +78,13 @@ class DEKRHead(Head):
             conv_bn_act(width, heatmap_channels, 1, activation=nn.ReLU, layers=layers),
             BasicBlock(heatmap_channels, heatmap_channels, layers=layers),
         )
+        # A codec of heatmaps alone has no field to regress, and the head no branches.
         self.branches = nn.Sequential()
         if regressed_field in fields:
             self.branches = _build_branches(
                 width, fields[regressed_field], numbers_per_branch, channels_per_branch, layers
             )
+        # Of everything so far; then the transformations and the predictions are set near 0.
         init_convolutions(self)
         for module in self.branches.children():
             if isinstance(module, AdaptiveBlock):
@@ -92,6 +94,7 @@ class DEKRHead(Head):
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         size = features[self.finest].shape[-2:]
         maps = [features[i] for i in self.feature_indices]
+        # All maps at one size, one after the other: HRNetV2's representation, which DEKR reads.
         enlarged = [m if m.shape[-2:] == size else F.interpolate(m, size=size, mode='bilinear') for m in maps]
         feature_map = torch.cat(enlarged, dim=1)
         fields = self.predict(self.hidden(feature_map)) if len(self.predict) else {}
@@ -155,6 +158,7 @@ class AdaptiveBlock(nn.Module):
 
     def _compute_offsets(self, numbers: Tensor) -> Tensor:
         """Offsets (B, 18 groups, H, W) of the kernel's cells, of transformations (B, 6 groups, H, W)."""
+        # (B, groups, H, W, 2, 3)
         matrices = numbers.unflatten(1, (self.groups, 2, 3)).permute(0, 1, 4, 5, 2, 3)
         # As released, the transformed cells are added to the regular ones.
         offsets = self.kernel_cells @ matrices[..., :2].mT + matrices[..., None, :, 2]

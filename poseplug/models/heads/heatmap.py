@@ -27,6 +27,7 @@ class FieldConvs(nn.ModuleDict):
 
     def __init__(self, in_channels: int, fields: Mapping[str, int], kernel_size: int = 1, init_std: float = 0.001):
         padding = kernel_size // 2
+        # The names are parameter names: weights of a codec with other fields do not load by accident.
         super().__init__({name: nn.Conv2d(in_channels, n, kernel_size, padding=padding) for name, n in fields.items()})
         init_convolutions(self, init_std)
 
@@ -79,8 +80,10 @@ class HeatmapHead(Head):
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.stride, self.fields = stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
+        # The last one: of stacked hourglasses that is the last stack.
         self.feature_index = find_stride_indices('HeatmapHead', in_channels, strides, stride)[-1]
         self.hidden, channels = conv_stack(in_channels[self.feature_index], conv_layers, layers.norm_name, layers)
+        # By He et al., unlike the predictions, which start near 0 as in the releases of SimpleBaseline and HRNet.
         init_convolutions(self.hidden)
         self.predict = FieldConvs(channels, fields)
 

@@ -83,16 +83,19 @@ class HourglassHead(Head):
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         if num_stacks < 1:
             raise ConfigError(f'HourglassHead needs at least one stack; got {num_stacks=}')
+        # With predictions inside, a stack has two stages: before its last upsampling, and at its end.
         self.num_stages, self.stride, self.fields = num_stacks * (1 + predict_inside), stride, dict(fields)
         self.upsampling = upsampling
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.feature_index = find_stride_indices('HourglassHead', in_channels, strides, stride)[-1]
         width, num_fields = in_channels[self.feature_index], sum(fields.values())
+        # Behind an `HourglassStem` of the same channels this is the released network.
         self.enter = nn.Identity() if width == channels else PreActResidual(width, channels, layers)
         design = HourglassDesign(channels, depth, num_modules, block, upsampling)
         num_copies = 1 if repeat_stack else num_stacks
         self.stacks = nn.ModuleList(HourglassStack(design, layers) for _ in range(num_copies))
         self.merges = nn.ModuleList(layers.build_conv(channels, channels, 1) for _ in range(num_stacks - 1))
+        # Weights that nothing reads would have no gradient, and parallel training waits for every gradient.
         num_remaps = num_stacks - 1 if remap_predictions else 0
         self.remaps = nn.ModuleList(layers.build_conv(num_fields, channels, 1) for _ in range(num_remaps))
         init_convolutions(self)
@@ -104,6 +107,7 @@ class HourglassHead(Head):
         stack_input = self.enter(features[self.feature_index])
         stages: list[dict[str, Tensor]] = []
         for t, predict in enumerate(self.predict):
+            # A repeated stack is the only one, so that the index stays 0.
             stack = self.stacks[min(t, len(self.stacks) - 1)]
             assert isinstance(stack, HourglassStack)
             stack_output, low = stack.forward_with_low(stack_input)

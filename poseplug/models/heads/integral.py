@@ -65,6 +65,7 @@ class IntegralHead(Head):
         super().__init__()
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.shapes, self.input_size = dict(shapes), (input_size[0], input_size[1])
+        # Without cells the map stays at the stride of the features, and only its expectation is a field.
         self.stride, self.beta = strides[-1] if stride is None else stride, beta
         self.aligned, self.debias = aligned, debias
         num_keypoints = _count_integral_keypoints(shapes)
@@ -116,6 +117,7 @@ def correct_positions(points: Tensor, maps: Tensor) -> Tensor:
     Returns:
         (B, K, 2).
     """
+    # Of the maps without `beta`, as MMPose computes it.
     total = maps.flatten(2).exp().sum(dim=-1, keepdim=True)
     return total / (total - 1) * (points - 1 / (2 * total))
 
@@ -132,6 +134,7 @@ def soft_argmax(probs: Tensor, input_size: Sequence[int], aligned: bool = True) 
     Returns:
         (B, K, 2), x and y as fractions of the input.
     """
+    # Expectations of x and y need the sums over rows and over columns alone: (B, K, W) and (B, K, H).
     marginals = probs.sum(dim=-2), probs.sum(dim=-1)
     means = [
         (marginal * _cell_positions(marginal, num_pixels, aligned)).sum(dim=-1)

@@ -69,7 +69,9 @@ class LightweightOpenPoseHead(Head):
         self.num_stages, self.stride, self.fields = num_stages, stride, dict(fields)
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.feature_index = find_stride_indices('LightweightOpenPoseHead', in_channels, strides, stride)[-1]
+        # From 512 channels of the trunk to 128; the released code calls this part cpm.
         self.reduce = Reduction(in_channels[self.feature_index], channels, layers)
+        # Both fields share these layers: the main saving over OpenPose, which has a branch for each.
         first = nn.Sequential(*(conv_block(channels, channels, 3, layers=layers) for _ in range(3)))
         init_convolutions(first)
         first_branches = FieldBranches(channels, fields, ((1, hidden_channels[0]),), builder=bare_layers)
@@ -93,6 +95,7 @@ class Reduction(nn.Module):
         self.enter = conv_block(in_channels, out_channels, 1, layers=builder)
         layers: list[nn.Module] = []
         for _ in range(3):
+            # No norms here, as released; ELU passes negative values, which then still have a gradient.
             depthwise: Any = dict(groups=out_channels, activation=nn.ELU)
             layers.append(conv_block(out_channels, out_channels, 3, layers=builder, **depthwise))
             layers.append(conv_block(out_channels, out_channels, 1, activation=nn.ELU, layers=builder))
@@ -114,6 +117,7 @@ class RefinementBlock(nn.Module):
         self.enter = conv_block(in_channels, out_channels, 1, layers=builder)
         self.conv = nn.Sequential(
             conv_block(out_channels, out_channels, 3, 'BN', layers=builder),
+            # 3x3 cells, and then 5x5 around each of them.
             conv_block(out_channels, out_channels, 3, 'BN', dilation=2, layers=builder),
         )
         init_convolutions(self)

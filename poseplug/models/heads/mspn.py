@@ -59,15 +59,18 @@ class MSPNHead(Head):
         self.num_stages = len(self.feature_indices)
         channels = [in_channels[i] for i in self.feature_indices]
         self.hidden = nn.ModuleList(conv_bn_act(n, n, 1, activation=nn.ReLU, layers=layers) for n in channels)
+        # As released, a norm stands behind the prediction.
         self.predict = nn.ModuleList(NormedFieldConvs(n, fields, layers) for n in channels)
         init_convolutions(self)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        # The fields of all stages have the codec's grid: that of the finest map, or one finer than it by `factor`.
         finest = min(self.feature_indices, key=lambda i: self.strides[i])
         factor = self.strides[finest] / self.stride
         size = [round(n * factor) for n in features[finest].shape[-2:]]
         stages = []
         for index, hidden, predict in zip(self.feature_indices, self.hidden, self.predict, strict=True):
+            # Predicted at its own size and then enlarged, corners aligned as in the released network.
             fields = predict(hidden(features[index]))
             stages.append(
                 {n: F.interpolate(f, size=size, mode='bilinear', align_corners=True) for n, f in fields.items()}
@@ -111,6 +114,7 @@ def _order_levels(strides: Sequence[int], stride: float) -> list[int]:
     for index, level_stride in enumerate(strides):
         if level_stride < stride:
             continue
+        # Levels of a stage come finest first; where the stride falls again, the next stage begins.
         if not pyramids or level_stride <= strides[pyramids[-1][0]]:
             pyramids.append([])
         pyramids[-1].insert(0, index)

@@ -117,6 +117,7 @@ def decode_offsets(offsets: Tensor, points: Tensor, strides: Tensor) -> Tensor:
 
 def flatten_levels(features: Sequence[Tensor]) -> Tensor:
     """Concatenate the cells of all levels, each (B, C, H, W): (B, A, C) in single precision."""
+    # In single precision: boxes and keypoints are differences of positions up to the size of the input.
     return torch.cat([level.flatten(2).transpose(1, 2).float() for level in features], dim=1)
 
 
@@ -161,7 +162,7 @@ def build_output_convs(num_levels: int, in_channels: int, output_channels: Mappi
         }
     )
     init_convolutions(convs, 0.01)
-    # sigmoid(-ln 99) = 0.01: most cells are background.
+    # sigmoid(-ln 99) = 0.01: most cells are background (the prior of focal loss, Lin et al. 2017, arXiv:1708.02002).
     for conv in convs['score'] if 'score' in output_channels else ():
         nn.init.constant_(conv.bias, -math.log(99))
     return convs

@@ -67,6 +67,7 @@ class OpenPoseHead(Head):
         self.feature_index = find_stride_indices('OpenPoseHead', in_channels, strides, stride)[-1]
         channels = in_channels[self.feature_index]
         later_channels = channels + sum(fields.values())
+        # Stage 1 has small kernels and sees the image alone; later ones have 7x7 kernels to see whole limbs.
         self.steps = nn.ModuleList([FieldBranches(channels, fields, first_layers, init_std, layers)])
         for _ in range(num_stages - 1):
             self.steps.append(FieldBranches(later_channels, fields, later_layers, init_std, layers))
@@ -121,5 +122,6 @@ def run_refinement_stages(stage_modules: Iterable[nn.Module], features: Tensor) 
     stages: list[dict[str, Tensor]] = []
     for stage in stage_modules:
         last_fields = stages[-1].values() if stages else ()
+        # The order of the channels is that of the released weights: fields, then features.
         stages.append(stage(torch.cat([*last_fields, features], dim=1)))
     return stages

@@ -73,10 +73,12 @@ class PAFStagesHead(Head):
         limb_fields = {name: n for name, n in fields.items() if name == limb_field}
         other_fields = {name: n for name, n in fields.items() if name != limb_field}
         channels, sizes = in_channels[self.feature_index], (first_channels, later_channels, num_blocks)
+        # Limbs first: the paper finds that refined limb fields help heatmaps, and not the other way round.
         self.limb_steps = _build_stages(channels, limb_fields, num_limb_stages, *sizes)
         # Keypoint stages also read the last limb field.
         channels += sum(limb_fields.values())
         self.joint_steps = _build_stages(channels, other_fields, num_keypoint_stages, *sizes)
+        # The last limb stage and the last keypoint stage are returned as one.
         self.num_stages = len(self.limb_steps) + len(self.joint_steps) - bool(limb_fields and other_fields)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -102,6 +104,7 @@ def _build_stages(
     stages = nn.ModuleList()
     for t in range(num_stages if fields else 0):
         width, hidden = later_channels if t else first_channels
+        # The first stage of a kind has no fields of its own kind to read.
         channels = in_channels + (sum(fields.values()) if t else 0)
         blocks = [DenseBlock(channels if i == 0 else 3 * width, width) for i in range(num_blocks)]
         convs = _conv_prelu(3 * width, hidden, 1), FieldConvs(hidden, fields, init_std=0.01)
@@ -114,6 +117,7 @@ def _run_stages(stages: nn.ModuleList, features: Tensor, *extra_fields: Tensor) 
     outputs: list[dict[str, Tensor]] = []
     for stage in stages:
         last_fields = outputs[-1].values() if outputs else ()
+        # Features, own fields, limb field: the order of the released BODY_25 weights.
         outputs.append(stage(torch.cat([features, *last_fields, *extra_fields], dim=1)))
     return outputs
 

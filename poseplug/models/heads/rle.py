@@ -39,6 +39,7 @@ class RLEHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         fields = self.points(features[-1].mean(dim=(2, 3)))
+        # A sigma is a fraction of the input, hence below 1; the sigmoid keeps it positive for the logarithm.
         return [{n: torch.cat([f[..., :2], f[..., 2:].sigmoid()], dim=-1) for n, f in fields.items()}]
 
     def list_field_axes(self) -> list[FieldAxis]:

@@ -62,10 +62,12 @@ class RTMCCHead(Head):
         self.feature_size = compute_feature_size('RTMCCHead', input_size, strides[-1])
         num_cells, num_keypoints = math.prod(self.feature_size), count_bin_keypoints('RTMCCHead', shapes)
         padding = final_layer_kernel_size // 2
+        # A large kernel instead of deconvolutions: cells of stride 32 see their surroundings.
         self.maps = nn.Conv2d(in_channels[-1], num_keypoints, final_layer_kernel_size, padding=padding)
         init_convolutions(self.maps, 0.001)
         self.tokens = nn.Sequential(ScaleNorm(num_cells), nn.Linear(num_cells, hidden_dims, bias=False))
         self.attention = GatedAttention(hidden_dims, query_dims, expansion_factor)
+        # Without a bias, as released.
         self.bins = BinLayers(hidden_dims, shapes, bias=False)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:

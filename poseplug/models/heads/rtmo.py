@@ -87,6 +87,7 @@ class RTMOHead(OneStageHead):
         )
         init_convolutions(self)
         configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
+        # Behind `init_convolutions`, which would undo the bias of the score.
         self.scores = build_output_convs(num_levels, self.score_channels, dict(score=1))
         output_channels = dict(raw=4, proxy=2 * num_keypoints, visible=num_keypoints, vector=pose_vec_channels)
         self.poses = build_output_convs(num_levels, pose_channels, output_channels)
@@ -101,6 +102,7 @@ class RTMOHead(OneStageHead):
         # Proxies serve the assignment and a loss, both in training.
         names = [name for name in self.poses if self.training or name != 'proxy']
         fields = {name: predict_levels(self.poses[name], pose_features) for name in names}
+        # One class, hence (B, A) without the last dimension.
         fields['score'] = predict_levels(self.scores['score'], score_features)[..., 0]
         fields['box'] = decode_boxes(fields['raw'], points, strides)
         if 'proxy' in fields:
@@ -122,6 +124,7 @@ class RTMOHead(OneStageHead):
 
     def list_field_axes(self) -> list[FieldAxis]:
         """List the axes of proxies and visibility, and those of the keypoints' tokens and scatter in the `DCC`."""
+        # With the statistics of the batch norm, but not its count of batches, which has no axis.
         tokens = {name: tensor for name, tensor in self.dcc.to_tokens.state_dict().items() if tensor.ndim}
         numbers_per_keypoint = len(tokens['0.bias']) // self.dcc.num_keypoints
         names = [name for name, _ in self.dcc.named_parameters() if name.startswith(('code', 'to_spread'))]

@@ -79,10 +79,12 @@ class RTMWHead(Head):
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.shapes, self.input_size = dict(shapes), (input_size[0], input_size[1])
         self.feature_sizes = [compute_feature_size('RTMWHead', input_size, s) for s in strides[-2:]]
+        # Shuffling turns 4 channels of a coarse cell into one channel of 2x2 fine cells.
         shuffled = in_channels[-1] // _SHUFFLE_FACTOR**2
         widths = (in_channels[-2] + shuffled, in_channels[-1])
         kernel_size = final_layer_kernel_size
         self.shuffle = conv_bn_act(shuffled, shuffled, kernel_size, activation=nn.ReLU, layers=layers)
+        # Of the fine and of the coarse map, each with norm and ReLU, as released; RTMPose has neither here.
         self.maps = nn.ModuleList(
             conv_bn_act(n, num_keypoints, kernel_size, activation=nn.ReLU, layers=layers) for n in widths
         )
@@ -100,8 +102,10 @@ class RTMWHead(Head):
             for f, size in zip(features[-2:], self.feature_sizes, strict=True)
         )
         shuffled = self.shuffle(F.pixel_shuffle(coarse, _SHUFFLE_FACTOR))
+        # Two maps per keypoint: (B, K, 2 H, 2 W) and (B, K, H, W).
         maps = [self.maps[0](torch.cat([shuffled, fine], dim=1)), self.maps[1](coarse)]
         fine_tokens, coarse_tokens = (layer(m.flatten(2)) for layer, m in zip(self.tokens, maps, strict=True))
+        # The coarse half stands first, as in the released weights.
         return [self.bins(self.attention(torch.cat([coarse_tokens, fine_tokens], dim=2)))]
 
     def list_field_axes(self) -> list[FieldAxis]:

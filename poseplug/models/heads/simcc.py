@@ -59,6 +59,7 @@ class SimCCHead(Head):
         super().__init__()
         self.in_channels, self.strides = tuple(in_channels), tuple(strides)
         self.shapes, self.input_size = dict(shapes), (input_size[0], input_size[1])
+        # Rounded up: a stride that is no power of 2 times `feature_stride` leads to a finer one.
         count = max(0, math.ceil(math.log2(strides[-1] / feature_stride)))
         widths = expand_widths(deconv_out_channels, count)
         self.feature_size = compute_feature_size('SimCCHead', input_size, strides[-1])

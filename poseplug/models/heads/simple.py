@@ -49,7 +49,9 @@ class SimpleHead(Head):
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         feature_map = features[-1]
+        # The factor is a float, since a stride may be one.
         size = [round(n * self.upscale_factor) for n in feature_map.shape[-2:]]
+        # As released: ReLU before the upsampling, since the transformer's last layer is a norm without activation.
         return [self.predict(upsample_bilinear(feature_map.relu(), size))]
 
     def list_field_axes(self) -> list[FieldAxis]:
@@ -89,6 +91,7 @@ def upsample_bilinear(features: Tensor, size: Sequence[int]) -> Tensor:
     Returns:
         (B, C, rows, columns); the features themselves if they have this size.
     """
+    # Not only faster: an exported graph then has no resizing.
     if tuple(features.shape[-2:]) == tuple(size):
         return features
     return F.interpolate(features, size=list(size), mode='bilinear', align_corners=False)

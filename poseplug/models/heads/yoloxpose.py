@@ -85,6 +85,7 @@ class YOLOXPoseHead(OneStageHead):
         self.entries = nn.ModuleList(
             conv_bn_act(n, feat_channels, 1, layers=layers) if project_inputs else nn.Identity() for n in in_channels
         )
+        # Two convolutions are YOLOX's depth.
         depths = {name: pose_depth if name == 'joints' else 2 for name in self.TOWER_OUTPUTS}
         self.towers: Any = nn.ModuleDict(
             {name: build_towers(num_levels, feat_channels, layers, depth) for name, depth in depths.items()}
@@ -94,6 +95,7 @@ class YOLOXPoseHead(OneStageHead):
         output_channels = dict(score=1, raw=4, proxy=2 * num_keypoints, visible=num_keypoints)
         if has_objectness:
             output_channels['objectness'] = 1
+        # Behind `init_convolutions`, which would undo the bias of the score.
         self.outputs = build_output_convs(num_levels, feat_channels, output_channels)
 
     def forward(self, features: Sequence[Tensor]) -> list[OneStageFields]:
@@ -104,10 +106,12 @@ class YOLOXPoseHead(OneStageHead):
         for tower_name, output_names in self.TOWER_OUTPUTS.items():
             tower_features = [tower(f) for tower, f in zip(self.towers[tower_name], features, strict=True)]
             for name in output_names:
+                # Objectness is optional.
                 if name in self.outputs:
                     fields[name] = predict_levels(self.outputs[name], tower_features)
         fields['score'] = fields['score'][..., 0]
         if self.has_objectness:
+            # One score from here on, so that assigner, loss and codec know one kind of one-stage head.
             fields['score'] = multiply_probabilities(fields['score'], fields.pop('objectness')[..., 0])
         fields['box'] = decode_boxes(fields['raw'], points, strides)
         fields['proxy'] = decode_offsets(fields['proxy'], points, strides)
@@ -125,4 +129,5 @@ def multiply_probabilities(first: Tensor, second: Tensor) -> Tensor:
 
     1 / ((1 + exp(-a)) (1 + exp(-b))) has the logit -log(exp(-a) + exp(-b) + exp(-a - b)).
     """
+    # A sum of exponentials by logsumexp: products of small probabilities would underflow.
     return -torch.logsumexp(torch.stack([-first, -second, -first - second]), dim=0)

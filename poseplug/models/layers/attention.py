@@ -36,6 +36,7 @@ class Windows:
         self.windows_per_axis = (-(-grid[0] // window[0]), -(-grid[1] // window[1]))
         self.num_windows = self.windows_per_axis[0] * self.windows_per_axis[1]
         self.cells_per_window = window[0] * window[1]
+        # Rounded up to whole windows; half a window is that of Swin, rounded down.
         self.shift = tuple(
             side // 2 if shifted and count > 1 else 0 for side, count in zip(window, self.windows_per_axis, strict=True)
         )
@@ -67,6 +68,7 @@ class Windows:
     def window_means(self, cells: Tensor) -> Tensor:
         """Return the means (B, num_windows, C) of cells (B, N, C) over every unshifted window, without its padding."""
         maps = cells.unflatten(1, self.grid).permute(0, 3, 1, 2)
+        # `ceil_mode` clips windows at the end, so that their means count no padding.
         return F.avg_pool2d(maps, self.window, ceil_mode=True).flatten(2).transpose(1, 2)
 
     def attention_mask(self, device: torch.device) -> Tensor | None:
@@ -229,6 +231,7 @@ def drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
     """
     if not training or rate == 0:
         return branch
+    # One draw per sample, for all its tokens and channels.
     keep_mask = torch.rand(len(branch), 1, 1, device=branch.device) >= rate
     return branch * (keep_mask / (1 - rate)).to(branch.dtype)
 

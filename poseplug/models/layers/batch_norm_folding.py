@@ -44,6 +44,7 @@ def _find_conv_norm_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
     if isinstance(module, nn.Sequential):
         candidates = list(zip(children, list(children)[1:], strict=False))
     else:
+        # In other modules neighbors need not run one after the other; the names of residual blocks say it.
         candidates = [(name, name.replace('conv', 'bn')) for name in children if name.startswith('conv')]
     for first, second in candidates:
         conv, norm = children[first], children.get(second)

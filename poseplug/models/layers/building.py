@@ -64,6 +64,7 @@ class LayerBuilder:
             from mmcv.cnn import build_norm_layer
 
             return build_norm_layer({'type': layer_type, **settings}, channels)[1]
+        # mmcv's setting, which MMPose's configs have; torch's norms do not know it.
         requires_grad = settings.pop('requires_grad', True)
         name = 'num_channels' if layer_type is nn.GroupNorm else 'num_features'
         return layer_type(**{name: channels}, **settings).requires_grad_(requires_grad)
@@ -96,6 +97,7 @@ class LayerBuilder:
             return nn.Conv2d(in_channels, out_channels, kernel_size, **settings)
         layer_type, config_settings = _parse_layer_config('conv_cfg', self.conv_cfg, _TORCH_CONVS)
         if layer_type is nn.Conv2d:
+            # The config counts: it may change the padding mode, or add a bias.
             return nn.Conv2d(in_channels, out_channels, kernel_size, **{**settings, **config_settings})
         from mmcv.cnn import build_conv_layer
 
@@ -117,6 +119,7 @@ def _parse_layer_config(
         )
     settings = dict(config)
     layer_type = settings.pop('type')
+    # A class, as configs in Python may state it.
     if not isinstance(layer_type, str):
         return layer_type, settings
     if layer_type in torch_types:

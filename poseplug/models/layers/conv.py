@@ -85,6 +85,7 @@ def conv_stack(
         The blocks, and the channels of the last one (of the input if there is none).
     """
     blocks = []
+    # JSON and configs may state whole numbers as floats, hence `int` below.
     for kernel_size, channels, *rest in specs:
         dropout = rest[0] if rest else 0.0
         blocks.append(conv_block(in_channels, int(channels), int(kernel_size), norm, dropout, layers=layers))
@@ -129,6 +130,7 @@ class ResidualOptions:
 
     def compute_inner_channels(self, width: int) -> int:
         """Return the channels of the 3x3 convolution of a bottleneck of nominal width."""
+        # 64 is the width of ResNet's first layer, to which `width_per_group` refers (torchvision's `base_width`).
         return max(1, width * self.width_per_group // 64) * self.groups
 
     def build_channel_weighting(self, channels: int, layers: LayerBuilder) -> nn.Module:
@@ -160,6 +162,7 @@ class BasicBlock(nn.Module):
         self.bn1 = layers.build_norm(width)
         self.conv2 = layers.build_conv(width, width, 3, padding=1, bias=False)
         self.bn2 = layers.build_norm(width)
+        # Without parameters unless asked for, so that the names of the weights stay those of torchvision.
         self.se = options.build_channel_weighting(width, layers)
         self.downsample = build_shortcut(in_channels, width, stride, layers, options.pool_shortcut)
         self.relu = layers.build_activation()
@@ -221,6 +224,7 @@ def build_shortcut(
         return None
     if not pool or stride == 1:
         return conv_block(in_channels, out_channels, 1, 'BN', stride=stride, activation=None, layers=layers)
+    # An odd size is rounded up like that of the strided convolution, and its last cells are means of fewer.
     average = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(average, *conv_block(in_channels, out_channels, 1, 'BN', activation=None, layers=layers))
 
@@ -263,6 +267,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` (B, C, H, W) with weighted channels."""
+        # RTMDet's form: one layer without reduction, and a gate that is cheap on small devices.
         return x * F.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))
 
 
@@ -281,6 +286,7 @@ def check_strides(part: str, out_strides: Sequence[int], available: Sequence[int
         ConfigError: A stride is not available or repeated, the order is not finest first, or there is none.
     """
     requested = tuple(out_strides)
+    # In the order of the available ones, so that repeated, unknown and unordered strides all differ.
     if not requested or requested != tuple(s for s in available if s in requested):
         strides = ', '.join(map(str, available))
         raise ConfigError(
@@ -344,6 +350,7 @@ class InputNorm(nn.Module):
         Returns:
             (B, 3, H, W) in the order of the network and of the type of its weights.
         """
+        # (B, H, W, 3) to (B, 3, H, W); a view, which the arithmetic below copies once.
         pixels = images.permute(0, 3, 1, 2)
         # Images are BGR, as OpenCV reads them.
         if self.channel_order == 'rgb':

@@ -80,6 +80,7 @@ class CSPLayer(nn.Module):
     ):
         super().__init__()
         half, in_channels = channels // 2, channels if in_channels is None else in_channels
+        # Two convolutions instead of one that is split: their outputs are then contiguous, and the names released.
         self.main_conv = conv_bn_act(in_channels, half, 1, layers=layers)
         self.short_conv = conv_bn_act(in_channels, half, 1, layers=layers)
         self.blocks = nn.Sequential(*blocks)
@@ -106,6 +107,7 @@ class SPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled features of `x` (B, channels, H, W), of the same shape."""
         pooled = [self.conv1(x)]
+        # Padding of 2 keeps the size; max pooling pads with minus infinity, which never wins.
         for _ in range(3):
             pooled.append(F.max_pool2d(pooled[-1], 5, 1, 2))
         return self.conv2(torch.cat(pooled, dim=1))

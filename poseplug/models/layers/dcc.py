@@ -94,6 +94,7 @@ class DCC(nn.Module):
         # The relative sigmas: a sigmoid times a learned scale, which starts at 0.1 of the instance size.
         self.to_spread = nn.Linear(in_channels, num_keypoints)
         self.spread_scale = nn.Parameter(torch.tensor(0.1))
+        # Not saved: it follows from the settings.
         self.register_buffer('periods', sine_periods(feat_channels, _TEMPERATURE), persistent=False)
         if not dynamic:
             # One learned encoding per bin, in x and in y.
@@ -139,6 +140,7 @@ class DCC(nn.Module):
             width, height = self.input_size
             input_box = boxes.new_tensor([[0.0, 0.0, width - 1, height - 1]])
             low, high = input_box.expand(boxes.shape[0], 4).split(2, dim=1)
+        # Made on every call, since boxes may be of another type and device than the weights.
         fractions = [torch.linspace(0, 1, n, device=boxes.device, dtype=boxes.dtype) for n in self.num_bins]
         x, y = (low[:, i : i + 1] + fractions[i] * (high - low)[:, i : i + 1] for i in range(2))
         return x, y

@@ -23,6 +23,7 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, groups: int = 1) -
     Returns:
         (B, O, H, W).
     """
+    # Plain torch, because the compiled operation of torchvision is no dependency; it exports to ONNX by grid_sample.
     batch, channels, height, width = x.shape
     side = weight.shape[-1]
     num_cells = side * side

@@ -80,6 +80,7 @@ class GatedAttention(nn.Module):
         Returns:
             (B, K, K), computed in single precision.
         """
+        # Squares of products overflow halves, the more channels the sooner.
         with torch.autocast(base.device.type, enabled=False):
             queries_keys = base.float()[..., None, :] * self.gamma.float() + self.beta.float()  # (B, K, 2, s)
             if pos_enc is not None:

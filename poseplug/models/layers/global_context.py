@@ -26,5 +26,6 @@ class GlobalContext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` (B, C, H, W) with its context."""
         weights = self.mask(x).flatten(2).softmax(dim=-1)
+        # (B, C, cells) times (B, cells, 1)
         context = x.flatten(2) @ weights.transpose(1, 2)
         return x + self.transform(context[..., None])

@@ -40,6 +40,7 @@ class SplitAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted sum (B, C, H, W) of the maps of `x` (B, C, H, W)."""
         maps = self.relu(self.bn0(self.conv(x))).unflatten(1, (self.radix, -1))
+        # (B, C, 1, 1), over both maps of a channel
         means = maps.sum(dim=1).mean((2, 3), keepdim=True)
         logits = self.fc2(self.relu(self.bn1(self.fc1(means))))
         # Each group has its own maps one after the other; the softmax is over the maps of a channel.
@@ -65,6 +66,7 @@ class SplitAttentionBottleneck(nn.Module):
         self.conv1 = layers.build_conv(in_channels, inner, 1, bias=False)
         self.bn1 = layers.build_norm(inner)
         self.conv2 = SplitAttention(inner, options.groups, layers=layers)
+        # The release's `avd` pooling behind the split attention; the convolution itself has stride 1.
         self.pool = nn.Identity() if stride == 1 else nn.AvgPool2d(3, stride, padding=1)
         self.conv3 = layers.build_conv(inner, out_channels, 1, bias=False)
         self.bn3 = layers.build_norm(out_channels)
@@ -102,6 +104,7 @@ class SelfCalibration(nn.Module):
         # A map that is smaller than one square is averaged as a whole.
         kernel_size = [min(_CALIBRATION_CELLS, n) for n in x.shape[-2:]]
         coarse = self.coarse(F.avg_pool2d(x, kernel_size))
+        # Equation 4: the input is added before the sigmoid.
         weights = torch.sigmoid(x + F.interpolate(coarse, x.shape[-2:], mode='nearest'))
         return self.last(self.fine(x) * weights)
 

@@ -27,5 +27,6 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` (B, C, H, W) with weighted channels."""
+        # The squeeze: (B, C, 1, 1).
         means = x.mean((2, 3), keepdim=True)
         return x * self.gate(self.fc2(self.act(self.fc1(means))))

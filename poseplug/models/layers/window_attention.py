@@ -99,6 +99,7 @@ def index_relative_positions(window_size: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(window_size), torch.arange(window_size), indexing='ij')
     y, x = y.flatten(), x.flatten()
     rows, columns = (axis[:, None] - axis + window_size - 1 for axis in (y, x))
+    # Both axes from 0 to 2 window_size - 2, as one index of the table.
     return rows * (2 * window_size - 1) + columns
 
 
@@ -117,6 +118,7 @@ def mark_same_regions(grid: GridSize, window_size: int, shift: int, device: torc
     labels = []
     for cells in grid:
         index = torch.arange(cells, device=device)
+        # Three regions per axis: all windows but the last, and the two parts of the last, which the shift joins.
         labels.append((index >= cells - window_size).long() + (index >= cells - shift).long())
     regions = 3 * labels[0][:, None] + labels[1]
     windows = partition_windows(regions[None, ..., None], window_size)[0]

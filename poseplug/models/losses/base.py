@@ -82,6 +82,7 @@ class LossTable(nn.Module):
                 f'model.loss is a list of {len(rows)}, but the head has {num_stages} stages: give one per stage'
             )
         built = [self._build_row(row or dict(type='MeanSquaredError'), fields) for row in rows]
+        # Stages with one loss share its module, and so the weights that it may have.
         self.table = built * num_stages if len(built) == 1 else built
 
     def get_loss(self, stage: int, field: str) -> nn.Module:
@@ -100,4 +101,5 @@ class LossTable(nn.Module):
             raise ConfigError(
                 f'model.loss names the fields {", ".join(spec)}, but the codec has {", ".join(fields)}; {remedy}'
             )
+        # Each entry is a loss of one field, so the recursion ends here.
         return {name: self._build_row(field_spec, [name])[name] for name, field_spec in spec.items()}

@@ -38,4 +38,5 @@ class SquaredIoULoss(nn.Module):
         Returns:
             One number.
         """
+        # In single precision: areas of large boxes exceed the range of halves.
         return self.loss_weight * weighted_sum(1 - aligned_box_iou(predicted.float(), target.float()).square(), weight)

@@ -86,6 +86,7 @@ class JensenShannon(nn.Module):
         average = (p + q) / 2
         pair = torch.stack([p, q])
         # _TINY keeps the logarithms, and their gradients, finite in empty cells.
+        # (2, B, C, cells), and their mean over the pair
         terms = (pair * ((pair + _TINY).log() - (average + _TINY).log())).mean(dim=0)
         num_cells = terms.shape[-1]
         return self.loss_weight * num_cells * weighted_mean(terms.view(predicted.shape), weight)

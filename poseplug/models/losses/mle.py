@@ -16,6 +16,7 @@ from poseplug.models.layers.dcc import KeypointDistributions
 from poseplug.models.losses.base import weighted_sum
 from poseplug.registry import MODELS
 
+# The value of the released code.
 MIN_LIKELIHOOD = 1e-4  # added to the likelihood before its logarithm, which bounds the loss of an outlier
 
 
@@ -84,7 +85,9 @@ class MLECCLoss(nn.Module):
         likelihoods = []
         for axis, (probs, positions) in enumerate(_split_axes(predicted)):
             density = _DENSITIES[self.shape](positions, target[..., axis], scale)
+            # Divided by sigma alone, not by the size in px: MIN_LIKELIHOOD belongs to likelihoods of this scale.
             likelihoods.append((probs.float() * density).sum(dim=-1) / relative_sigmas)
+        # x and y are independent, so that their likelihoods multiply; the bound is one for both.
         terms = -(likelihoods[0] * likelihoods[1] + MIN_LIKELIHOOD).log()
         return self.loss_weight * weighted_sum(terms, weight) / max(terms.shape[1], 1)
 
@@ -141,6 +144,7 @@ class BinDivergence(nn.Module):
             _kl_divergence(probs, compute_density(positions, target[..., axis], scale))
             for axis, (probs, positions) in enumerate(_split_axes(predicted))
         )
+        # Over 2 K: both axes of every keypoint.
         return self.loss_weight * weighted_sum(torch.as_tensor(terms), weight) / max(2 * target.shape[1], 1)
 
 

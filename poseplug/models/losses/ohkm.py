@@ -51,6 +51,7 @@ class OHKMLoss(nn.Module):
                 f'OHKMLoss counts the {self.topk} hardest channels, but the field has {predicted.shape[1]}; set '
                 f'model.loss.topk to {predicted.shape[1]} or less'
             )
+        # Weighted before the choice: unlabeled keypoints are 0 and are chosen last.
         squares = apply_weight((predicted.float() - target.float()).square(), weight)
         # (B, topk)
         hardest = squares.flatten(2).mean(dim=2).topk(self.topk, dim=1).values

@@ -70,6 +70,7 @@ class SmoothL1Loss(nn.Module):
         Returns:
             One number; 0 for an empty batch.
         """
+        # Torch's `beta` is this one; its `huber_loss` would be `beta` times as large.
         terms = F.smooth_l1_loss(predicted.float(), target.float(), reduction='none', beta=self.beta)
         return self.loss_weight * weighted_mean(terms, weight)
 

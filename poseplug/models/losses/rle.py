@@ -64,6 +64,7 @@ class RLELoss(nn.Module):
             )
         # Logarithms and exponentials in single precision, whatever the network computes in.
         with torch.autocast(predicted.device.type, enabled=False):
+            # x and y, then their sigmas.
             points, sigmas = predicted.float().split(2, dim=-1)
             sigmas = sigmas.clamp(min=MIN_RELATIVE_SIGMA)
             errors = (target.float()[..., :2] - points) / sigmas

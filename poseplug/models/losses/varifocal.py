@@ -77,4 +77,5 @@ class BinaryCrossEntropy(nn.Module):
             One number.
         """
         terms = F.binary_cross_entropy_with_logits(predicted.float(), target.float(), reduction='none')
+        # terms[:1] is one instance: its number of terms, also where there is no instance.
         return self.loss_weight * weighted_sum(terms, weight) / max(terms[:1].numel(), 1)

@@ -29,6 +29,7 @@ class ConcatMaps(nn.Module):
         super().__init__()
         self.out_channels = (sum(in_channels),)
         self.strides = (min(strides),)
+        # The first of them if several have that stride.
         self.finest = list(strides).index(min(strides))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -40,6 +41,7 @@ class ConcatMaps(nn.Module):
         Returns:
             A single map (B, sum of C, H, W), of the size of the finest.
         """
+        # Measured, not computed from strides: an odd input rounds its maps up.
         size = features[self.finest].shape[-2:]
         maps = [
             x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='bilinear', align_corners=False)

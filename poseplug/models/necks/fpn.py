@@ -80,7 +80,9 @@ class FPN(nn.Module):
         first = self.out_indices[0]
         merged = [lateral(f) for lateral, f in zip(self.laterals, features[first:], strict=True)]
         for index in range(len(merged) - 2, -1, -1):
+            # Nearest neighbors, as in the paper; to the measured size, since odd sizes are rounded up.
             enlarged = F.interpolate(merged[index + 1], size=merged[index].shape[2:])
             merged[index] = merged[index] + enlarged
+        # Smoothed behind the sums, so that what is passed down has seen one convolution only.
         chosen = [merged[index - first] for index in self.out_indices]
         return tuple(smooth(f) for smooth, f in zip(self.outputs, chosen, strict=True))

@@ -95,6 +95,7 @@ class HybridEncoder(nn.Module):
             One feature map per level but the finest, (B, out_channels, H, W).
         """
         levels = [project(f) for project, f in zip(self.inputs, features, strict=True)]
+        # Attention on the coarsest level alone: at stride 16 its cost would be 16 times as high.
         levels[-1] = self.encoder(levels[-1])
         # Downwards: from the coarsest level to the finest.
         x = levels[-1]
@@ -102,6 +103,7 @@ class HybridEncoder(nn.Module):
         for lateral, fuse, finer in zip(self.laterals, self.down_fusions, levels[-2::-1], strict=True):
             x = lateral(x)
             laterals.append(x)
+            # Enlarged by nearest neighbors, the default of `interpolate`.
             x = fuse(torch.cat([F.interpolate(x, size=finer.shape[2:]), finer], dim=1))
         # Upwards: from the finest level back, each halved to meet the next.
         fused = []
@@ -127,6 +129,7 @@ class TransformerEncoderLayer(nn.Module):
         self.attention = nn.MultiheadAttention(channels, num_heads, batch_first=True)
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.layer1, self.layer2 = nn.Linear(channels, feedforward_channels), nn.Linear(feedforward_channels, channels)
+        # Half of the channels encode the row, half the column; 1e4 is the base of Vaswani et al.
         self.register_buffer('periods', sine_periods(channels // 2, 1e4), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -180,6 +183,7 @@ class CSPRepLayer(nn.Module):
         self.conv1 = conv_bn_act(in_channels, hidden_channels, 1, layers=layers)
         self.conv2 = conv_bn_act(in_channels, hidden_channels, 1, layers=layers)
         self.bottlenecks = nn.Sequential(*(RepVGGBlock(hidden_channels, layers) for _ in range(num_blocks)))
+        # There is no layer if the channels are equal, as released: weights have no name for it.
         self.conv3 = (
             conv_bn_act(hidden_channels, out_channels, 1, layers=layers)
             if hidden_channels != out_channels

@@ -65,9 +65,11 @@ class PathAggregation(nn.Module):
 
         finer = in_channels[-2::-1]  # from the second coarsest to the finest
         pairs = list(zip(in_channels[:-1], in_channels[1:], strict=True))  # of a level and the next coarser
+        # Coarsest first, in the order of the path down.
         self.laterals = nn.ModuleList(conv_bn_act(c, f, 1, layers=layers) for f, c in reversed(pairs))
         self.down_fusions = nn.ModuleList(build_layer(2 * n, n) for n in finer)
         self.halvings = nn.ModuleList(conv_bn_act(f, f, 3, stride=2, layers=layers) for f, _ in pairs)
+        # Here the lateral of the coarser level has already the channels of the finer one, hence 2 f.
         self.up_fusions = nn.ModuleList(build_layer(2 * f, c) for f, c in pairs)
         self.first_output = num_levels - num_outputs
         widths = in_channels[self.first_output :]
@@ -87,12 +89,14 @@ class PathAggregation(nn.Module):
         Returns:
             One feature map per returned level, (B, C, H, W).
         """
+        # Down: every level receives the coarser ones.
         x, laterals = features[-1], []
         for lateral, fuse, level in zip(self.laterals, self.down_fusions, features[-2::-1], strict=True):
             x = lateral(x)
             laterals.append(x)
             enlarged = F.interpolate(x, size=level.shape[-2:], mode='nearest')
             x = fuse(torch.cat([enlarged, level], dim=1))
+        # Up again, from the finest level; the laterals are reused, as in YOLOX.
         fused = [x]
         for halve, fuse, coarser in zip(self.halvings, self.up_fusions, reversed(laterals), strict=True):
             fused.append(fuse(torch.cat([halve(fused[-1]), coarser], dim=1)))
@@ -137,6 +141,7 @@ class YOLOXPAFPN(PathAggregation):
             return DarknetBlock(channels, add_identity=False, layers=layers)
 
         super().__init__(in_channels, strides, build_block, num_csp_blocks, out_channels, num_outputs, layers)
+        # RTMDet's neck below has torch's constants, as trained.
         configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
 
 
