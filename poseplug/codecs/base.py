@@ -109,6 +109,7 @@ class Codec(ABC):
 
     def __post_init__(self) -> None:
         check_sizes(type(self).__name__, input_size=self.input_size)
+        # Configs have lists, of which equal codecs would neither compare nor hash as equal.
         object.__setattr__(self, 'input_size', tuple(self.input_size))
         if self.match not in self.matches:
             raise ConfigError(f'{type(self).__name__}: match is one of {", ".join(self.matches)}; got {self.match!r}')
@@ -116,6 +117,7 @@ class Codec(ABC):
     @property
     def crop_rule(self) -> CropRule:
         """How a box meets the input, see `poseplug.core.geometry.fit_matrix`."""
+        # The crop of HRNet's released code, which MMPose took over.
         return 'pixels' if self.match == 'poseplug' else 'released_hrnet'
 
     @property
@@ -174,6 +176,7 @@ class Codec(ABC):
         averaged = {}
         for name, maps in fields.items():
             pair = (maps, flipped_fields[name])
+            # Such as tags: two passes number the same instances differently, and a mean of both says nothing.
             averaged[name] = torch.cat(pair, dim=1) if name in self.relative_fields else (pair[0] + pair[1]) / 2
         return averaged
 
@@ -203,6 +206,7 @@ class Codec(ABC):
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:
         """The channel of each field that each channel becomes in a flipped input; extra ones (background) stay."""
+        # A flip exchanges pairs and is its own inverse, so that the order may be read in either direction.
         flipped = self.skeleton.flip_indices.tolist()
         return {name: flipped + list(range(len(flipped), count)) for name, count in self.fields.items()}
 

@@ -39,13 +39,18 @@ class CPMHeatmap(Heatmap):
     """
 
     stride: int = 8
+    # The numbers are those of the released code. Cell g covers pixels 8 g to 8 g + 7, whose middle is 8 g + 3.5.
     offset: float = 3.5
     sigma_px: float = 7.0
+    # It ends a Gaussian where the exponent falls below -4.6052, which is 1 %.
     min_value: float = 0.01
+    # It adds instances and caps the sum at 1.
     instances: Literal['subject', 'max', 'add'] = 'add'
     background: bool = True
+    # It has no mask of the loss: a missing keypoint is trained as an empty heatmap.
     unlabeled: Literal['empty', 'ignore'] = 'empty'
     outside: Literal['empty', 'ignore'] = 'empty'
+    # It reads the largest pixel of enlarged heatmaps, without a sub-pixel step.
     refine: Literal['none', 'quarter', 'dark', 'taylor'] = 'none'
     all_instances_first: bool = True
 

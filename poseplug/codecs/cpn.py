@@ -16,6 +16,7 @@ from poseplug.core.setting_checks import check_counts, check_kernel_sizes
 from poseplug.fields.gaussians import draw_blurred_cells, merge_heatmaps
 from poseplug.registry import CODECS
 
+# All other codecs have a peak of 1: losses and learning rates of CPN do not fit them, nor theirs CPN.
 _PEAK_VALUE = 255.0
 _UNUSED_SETTINGS = (  # those of Heatmap that say how a Gaussian is drawn
     'aligned',
@@ -66,12 +67,15 @@ class CPNHeatmap(Heatmap):
         {'heatmap': (17, 64, 48)}
     """
 
+    # The released code reads cell g at 4 g + 2 px.
     offset: float = 2.0
+    # For inputs of 256 x 192 px; those of 384 x 288 px have (23, 17, 13, 9).
     kernel_sizes: tuple[int, ...] = (15, 11, 9, 7)
     reverse_kernels: bool = False
     refined_stage: bool = True
     coarse_min_visibility: int = 2
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'second_peak'
+    # The released test code blurs by 21 x 21 cells before it takes the maximum.
     smoothing_kernel_size: int | None = 21
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug',)
@@ -118,7 +122,9 @@ class CPNHeatmap(Heatmap):
         if not self.refined_stage:
             all_stages = tuple({'heatmap': self.draw_stage(cells, size, labeled)} for size in self.kernel_sizes)
             return Targets(all_stages, (self.channel_weights(labeled),) * len(all_stages))
+        # The paper's division of labor: levels find the visible keypoints, the refined stage the occluded ones, too.
         coarse_mask = labeled & (visible[:, :1] >= self.coarse_min_visibility)
+        # The coarsest level comes first, and has the smallest kernel unless the order is reversed.
         levels = [(size, coarse_mask) for size in sorted(self.kernel_sizes, reverse=self.reverse_kernels)]
         refined = (min(self.kernel_sizes), labeled)
         stages = tuple({'heatmap': self.draw_stage(cells, size, mask)} for size, mask in [*levels, refined])

@@ -63,6 +63,7 @@ class CenterDisplacement(MapCodec):
         {'heatmap': 18, 'displacement': 34}
     """
 
+    # As released, in cells of 4 px: 2 for keypoints, 4 for centers, and 4 for the displacements around them.
     sigma_px: float = 8.0
     center_sigma_px: float = 16.0
     radius_px: float = 16.0
@@ -135,6 +136,7 @@ class CenterDisplacement(MapCodec):
             return empty, empty
         mask = labeled[..., None]
         extent = torch.where(mask, cells, -torch.inf).amax(dim=2) - torch.where(mask, cells, torch.inf).amin(dim=2)
+        # The paper divides a displacement's error by its instance's diagonal, so that small ones count as much.
         diagonals = extent.norm(dim=-1).clamp(min=_MIN_DIAGONAL_PX / self.stride)  # (B, N)
         distances = (positions - centers[:, :, None, None]).abs().amax(dim=-1)  # (B, N, H, W)
         inside = (distances <= self.radius_px / self.stride) & labeled.any(dim=-1)[..., None, None]
@@ -182,6 +184,7 @@ class CenterDisplacement(MapCodec):
 
     def _find_repeated(self, cells: Tensor, mask: Tensor) -> Tensor:
         """Which poses (B, M, K, 2), highest score first, have most keypoints near those of a higher one that stays."""
+        # Rank by rank, at most `max_instances` times: what a pose suppresses depends on whether it stays itself.
         size = (cells.amax(dim=2) - cells.amin(dim=2)).prod(dim=-1).sqrt()  # (B, M)
         distances = (cells[:, :, None] - cells[:, None]).norm(dim=-1)  # (B, M, M, K)
         num_near = (distances < self.nms_threshold * size[:, :, None, None]).sum(dim=-1)
@@ -213,6 +216,7 @@ class CenterDisplacement(MapCodec):
 def _sample_heatmaps(heatmaps: Tensor, cells: Tensor, align_corners: bool) -> Tensor:
     """Values (B, M, K) of heatmaps (B, K, H, W) at positions (B, M, K, 2) in cells, between the cells around."""
     batch, num_keypoints, height, width = heatmaps.shape
+    # With align_corners the outermost cell centers stand at -1 and 1; a single column has no extent to divide by.
     last = cells.new_tensor([max(width - 1, 1), max(height - 1, 1)])
     grid = (2 * cells / last - 1).transpose(1, 2).flatten(0, 1)[:, None]  # (B K, 1, M, 2)
     maps = heatmaps.reshape(batch * num_keypoints, 1, height, width)

@@ -52,6 +52,7 @@ class DenseInstances(Codec):
         1
     """
 
+    # RTMO's test settings.
     score_threshold: float = 0.1
     nms_threshold: float = 0.65
     nms_pre: int = 1000
@@ -104,6 +105,7 @@ class DenseInstances(Codec):
         Returns:
             The image (N,) and the cell (N,) of each instance, image by image, highest score first.
         """
+        # topk orders NaN before every number: a damaged cell would come out as the best instance.
         scores = fields['score'].float().sigmoid().nan_to_num(0.0)
         top_scores, cells = scores.topk(min(self.nms_pre, scores.shape[1]), dim=1)
         is_candidate = top_scores > self.score_threshold
@@ -113,6 +115,7 @@ class DenseInstances(Codec):
         boxes = fields['box'].float().gather(1, cells[..., None].expand(-1, -1, 4))
         is_instance = nms_mask(boxes, is_candidate, self.nms_threshold)
         self._log_dropped((scores > self.score_threshold).sum(dim=1), is_instance.sum(dim=1))
+        # Candidates are in order of their scores, so that counting along them keeps the highest.
         is_instance = is_instance & (is_instance.cumsum(dim=1) <= self.max_instances)
         image_indices, ranks = is_instance.nonzero(as_tuple=True)
         return image_indices, cells[image_indices, ranks]

@@ -87,6 +87,7 @@ class Heatmap(MapCodec):
 
     offset: float = 0.0
     aligned: bool = False
+    # 2 cells of 4 px, for inputs of 256 x 192 px; of 128 x 96 px it is 1 cell, of 384 x 288 px 3 (Xiao et al. 2018).
     sigma_px: float = 8.0
     center: Literal['exact', 'cell', 'floor', 'ceil'] = 'exact'
     truncate: bool = False
@@ -166,6 +167,7 @@ class Heatmap(MapCodec):
         if self.outside == 'empty':
             return labeled & torch.isfinite(keypoints).all(dim=-1)
         cells = self.grid.to_cells(keypoints)
+        # By the cell about which the Gaussian ends, which decides whether it reaches the grid at all.
         centers = self.quantize(cells)[1] if self.truncate else cells
         return labeled & reaches_grid(centers, self.grid.size, self.sigma_cells)
 
@@ -181,6 +183,7 @@ class Heatmap(MapCodec):
         """
         cells, size = self.grid.to_cells(keypoints), self.grid.size
         centers, quantized_cells = self.quantize(cells)
+        # A Gaussian that ends reaches few cells, and only these are computed.
         if self.min_value:
             return draw_thresholded_gaussians(
                 centers, mask, size, self.sigma_cells, self.min_value, self.instances, self.background
@@ -211,6 +214,7 @@ class Heatmap(MapCodec):
 
     def decode(self, fields: Fields) -> Poses:
         """Decode heatmaps (B, C, H, W) to one instance per image, in input pixels, with the widths of their peaks."""
+        # Contiguous: without the background the batch has gaps, and the search for maxima cuts it into strips.
         raw = self.check_grid_size(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
         heatmaps = blur_heatmaps(raw, self.smoothing_kernel_size) if self.smoothing_kernel_size else raw
         cells, values = get_heatmap_maximum(heatmaps)
@@ -218,6 +222,7 @@ class Heatmap(MapCodec):
         if self.match != 'poseplug':
             refined = torch.where((values > 0)[..., None], refined, _EMPTY_HEATMAP_CELLS[self.match])
         if self.smoothing_kernel_size:
+            # Smoothing lowers peaks, the narrow ones more than the wide ones: the raw value is the confidence.
             values = gather_at_cells(raw, cells)
         sigmas_px = measure_peak_widths(raw, cells, self.grid.strides)
         return keypoints_to_poses(self.grid.to_pixels(refined), self.score_peaks(values), sigmas_px)

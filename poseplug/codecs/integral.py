@@ -82,6 +82,7 @@ class Integral(MapCodec):
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
         keypoints, labeled = select_subject(keypoints, visible, valid)
         points, inside = normalize_keypoints(keypoints, labeled, self.input_size)
+        # Divided by the sum over the grid: a Gaussian at the border has a part of its mass outside.
         gaussians = draw_gaussians(self.grid.to_cells(keypoints), inside, self.grid.size, self.sigma_px / self.stride)
         mass = gaussians.sum(dim=(2, 3), keepdim=True)
         fields = {'heatmap': gaussians / mass.clamp(min=1e-12), 'keypoints': points}
@@ -94,6 +95,7 @@ class Integral(MapCodec):
         keypoints = denormalize_keypoints(fields['keypoints'], self.input_size)
         if self.match == 'mmpose':
             return keypoints_to_poses(keypoints, torch.ones_like(peaks))
+        # Squared: a Gaussian of two axes is the product of one along each.
         scores = (peaks / unit_sum_gaussian_peak(self.sigma_px / self.stride) ** 2).clamp(0, 1)
         return keypoints_to_poses(keypoints, scores)
 
@@ -108,5 +110,6 @@ class Integral(MapCodec):
 
 def unit_sum_gaussian_peak(sigma_cells: float) -> float:
     """Return the largest value of a Gaussian centered in a cell of a line, whose sum over all cells is 1."""
+    # Farther than 8 sigma a Gaussian is below 2e-14 of its peak.
     reach = math.ceil(8 * sigma_cells)
     return 1 / sum(math.exp(-(n**2) / (2 * sigma_cells**2)) for n in range(-reach, reach + 1))

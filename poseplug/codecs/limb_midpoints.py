@@ -57,4 +57,5 @@ class LimbMidpoints(PAF):
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the fields of a flipped input to those of the input."""
+        # Past PAF, which negates x: the midpoint of a limb has no direction.
         return super(PAF, self).flip(fields)

@@ -45,9 +45,11 @@ def build_heatmap_codec(owner: MapCodec, spec: Any, instances: str, defaults: Ma
                     f'{owner_name}: heatmap_codec is built with another {name}; set it to a config, which gets that of '
                     f'{owner_name}'
                 )
+        # The size may differ, since the owner follows inputs of any size (`PAF.with_input_size`).
         codec = replace(codec, input_size=owner.input_size)
     else:
         codec = CODECS.build({**defaults, **spec}, **provided)
+    # CPN's blurred cells have a peak of 255, which no threshold of a parser is meant for.
     if not isinstance(codec, Heatmap) or isinstance(codec, CPNHeatmap):
         raise ConfigError(
             f'{owner_name}: heatmap_codec draws one Gaussian per keypoint, as CPMHeatmap, DARKHeatmap or UDPHeatmap; '
@@ -91,6 +93,7 @@ def concat_image_poses(poses_per_image: list[Poses], num_keypoints: int, device:
     """Concatenate the instances (NumPy) of several images to those of a batch (tensors) on a device."""
     image_indices = np.repeat(np.arange(len(poses_per_image)), [len(poses) for poses in poses_per_image])
     no_peaks = Peaks(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
+    # In front, so that a batch without instances has arrays of the right types and shapes, too.
     empty = ParseResult(np.zeros((0, num_keypoints), int), np.zeros(0), no_peaks).to_poses()
     names = ('keypoints', 'keypoint_scores', 'instance_scores', 'visibility', 'boxes')
     arrays = {name: np.concatenate([getattr(p, name) for p in (empty, *poses_per_image)]) for name in names}

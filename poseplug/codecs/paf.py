@@ -87,6 +87,7 @@ class PAF(MapCodec):
 
     stride: int = 8
     heatmap_codec: Any = field(default_factory=_default_heatmap_codec)
+    # The released code's distance from the line of a limb.
     width_cells: float = 1.0
     limb_ends: Literal['extended', 'exact'] = 'extended'
     limb_merge: Literal['mean', 'last'] = 'mean'
@@ -195,6 +196,7 @@ class PAF(MapCodec):
             Their starts and ends (B, N, L, 2) in cells, and which of them (B, N, L) have both ends in the input.
         """
         size = keypoints.new_tensor(self.input_size)
+        # With pixel centers on integers an input of n px reaches from -0.5 to n - 0.5.
         labeled = labeled & ((keypoints >= -0.5) & (keypoints < size - 0.5)).all(dim=-1)
         cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0))
         starts, ends = self.skeleton.limb_indices.T.tolist()
@@ -262,6 +264,7 @@ class PAF(MapCodec):
                     f'PAF: the limb {limb} of skeleton {self.skeleton.name!r} is none when flipped; add the limb '
                     'between its flip pairs'
                 )
+            # Between two flipped ends the skeleton may list the limb from its other end.
             same_direction = (start, end) in limbs
             order.append(limbs.index((start, end) if same_direction else (end, start)))
             signs.append(1 if same_direction else -1)
@@ -283,6 +286,7 @@ class PAF(MapCodec):
         """Convert the fields of a flipped input to those of the input; x of the limb fields is negated."""
         flipped = super().flip(fields)
         if 'paf' in flipped:
+            # x changes its sign by the flip, and both axes do once more where the other limb runs the other way.
             signs = flipped['paf'].new_tensor([sign * axis for sign in self.flip_limbs[1] for axis in (-1, 1)])
             flipped['paf'] = flipped['paf'] * signs[:, None, None]
         return flipped

@@ -92,6 +92,7 @@ class RLERegression(Regression):
     def decode(self, fields: Fields) -> Poses:
         """Decode fractions and error scales (B, K, 4) to one instance per image, in input pixels, with their sigmas."""
         points, error_scales = fields['keypoints'].split(2, dim=-1)
+        # The score of the authors' code.
         scores = (1 - error_scales.mean(dim=-1)).clamp(0, 1)
         # The root of the mean square in px of x and y, for one number of both axes.
         sigmas_px = denormalize_keypoints(error_scales, self.input_size).square().mean(dim=-1).sqrt()
@@ -109,6 +110,7 @@ def normalize_keypoints(keypoints: Tensor, labeled: Tensor, input_size: Size) ->
     Returns:
         (B, K, 2), and which of the labeled keypoints (B, K) lie inside the input; the others are at 0.
     """
+    # By the size, not by size - 1: converted weights of MMPose predict fractions of the size.
     points = keypoints / keypoints.new_tensor(input_size)
     inside = labeled & ((points >= 0) & (points <= 1)).all(dim=-1)
     return torch.where(inside[..., None], points, 0.0), inside

@@ -62,6 +62,7 @@ class SimCC(Codec):
 
     simcc_split_ratio: int = 2
     smoothing_type: Literal['gaussian', 'standard'] = 'gaussian'
+    # For 192 x 256 px at 2 bins per pixel; RTMPose has (4.9, 5.66) there.
     sigma: float | tuple[float, float] = 6.0
     normalize: bool = True
     label_smooth_weight: float = 0.0
@@ -115,6 +116,7 @@ class SimCC(Codec):
         keypoints, mask = select_subject(keypoints, visible, valid)
         bins = keypoints * self.simcc_split_ratio
         if self.center == 'bin' or self.smoothing_type == 'standard':
+            # Halves go to the even bin, as by NumPy's `around` in the released code.
             bins = bins.round()
         axes = list(zip(bins.unbind(-1), self.num_bins, self.sigmas_bins, strict=True))
         for position, count, sigma in axes:

@@ -23,6 +23,7 @@ def select_subject(keypoints: Tensor, visible: Tensor, valid: Tensor | None) -> 
     """
     labeled = labeled_mask(visible, valid)
     if not labeled.shape[1]:
+        # An image without instances gets one without labels, so that there is an instance 0 to select.
         keypoints, labeled = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(labeled, (0, 0, 0, 1))
     keypoints, labeled = keypoints[:, 0], labeled[:, 0]
     usable = labeled & torch.isfinite(keypoints).all(dim=-1)

@@ -28,6 +28,7 @@ from poseplug.registry.wiring import Slot
 
 # Settings of the heatmap codec, unless its config says otherwise.
 _HEATMAP_DEFAULTS = dict(unlabeled='empty', outside='empty')
+# Newell et al. 2017 go through the keypoints from head and trunk outwards; peaks join the instances so far.
 _OUTWARD_PARTS = (('hip', 'pelvis'), ('elbow',), ('wrist', 'hand'), ('knee',), ('ankle',), ('heel', 'toe', 'foot'))
 
 
@@ -174,6 +175,7 @@ class Tags(MapCodec):
         indices = cells[..., 1] * width + cells[..., 0]
         numbers = mask * torch.arange(1, count + 1, device=labeled.device)[:, None]
         maps = torch.zeros(batch, num_keypoints, height * width, device=labeled.device)
+        # The largest number is that of the last instance; 0 is none.
         maps.scatter_reduce_(2, indices.transpose(1, 2), numbers.transpose(1, 2).float(), 'amax')
         label_maps: Tensor = maps.unflatten(2, (height, width))
         return label_maps

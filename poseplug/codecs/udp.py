@@ -96,6 +96,7 @@ class UDPCombined(MapCodec):
         {'heatmap': 17, 'offset': 34}
     """
 
+    # 3.5 of 64 cells, as published.
     radius_factor: float = 0.0546875
     blur_kernel_size: int | None = None
     offset_blur_kernel_size: int | None = None
@@ -177,6 +178,7 @@ class UDPCombined(MapCodec):
         Returns:
             The disks of all instances, and x and y of the offsets to the nearest one, each (B, K, H, W).
         """
+        # In radii: the disk is where the squared distance is at most 1.
         squared_distances = x_offsets.square() + y_offsets.square()
         disk = ((squared_distances <= 1) & mask[..., None, None]).float()
         x_offsets, y_offsets = torch.broadcast_tensors(x_offsets, y_offsets)

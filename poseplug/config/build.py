@@ -64,6 +64,7 @@ def build_model(cfg: Mapping[str, Any]) -> nn.Module:
     """
     spec = require_setting(cfg, 'model')
     if isinstance(spec.get('teacher'), Mapping):
+        # Here, because estimators read neither configs nor weights.
         spec = {**spec, 'teacher': build_teacher(spec['teacher'])}
     return MODELS.build(spec, skeleton=get_skeleton(require_setting(cfg, 'skeleton')))
 
@@ -140,6 +141,7 @@ def get_crop_rule(cfg: Mapping[str, Any]) -> CropRule:
         ConfigError: no codec has an `input_size`, or a setting of the codec is wrong.
     """
     spec, skeleton = _find_codec(cfg)
+    # Built, because the rule may follow from several of its settings (`match`, `aligned`).
     codec = CODECS.build(spec, skeleton=get_skeleton(skeleton))
     rule: CropRule = codec.crop_rule
     return rule

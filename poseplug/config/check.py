@@ -34,6 +34,7 @@ class PartSpec(NamedTuple):
     @property
     def type(self) -> Any:
         """The type of the part: a name, a class or a function; None if it has none."""
+        # The last name: in a list of parts the path ends with an index.
         key = next(key for key in reversed(self.path) if isinstance(key, str))
         return self.slot.get_type(self.settings, key) if isinstance(self.settings, Mapping) else None
 
@@ -84,6 +85,7 @@ def _find_unread_settings(cfg: Config) -> Iterator[tuple[KeyPath, str]]:
     """Top-level settings that nothing reads: misspelt ones, and variables that their own file does not use."""
     files = list_config_files(Path(cfg.filename)) if cfg.filename else []
     names = {name for file in files for name in find_unread_names(file)} if files else set(cfg)
+    # A file that builds on another one may read its variables by `_base_.NAME`.
     names -= {name for file in files for name in find_base_variables(file)}
     for name in sorted(names - set(CONFIG_SETTINGS)):
         if not name.startswith('_'):
@@ -206,6 +208,7 @@ def _iter_slot(value: Any, path: KeyPath, slot: Slot) -> Iterator[PartSpec]:
             yield from _iter_slot(element, (*path, index), slot)
     elif isinstance(value, Mapping) and slot.by_name and 'type' not in value:
         for name, element in value.items():
+            # One level of names at most: a dict without a type below a name is a part whose type is missing.
             yield from _iter_slot(element, (*path, name), replace(slot, by_name=False))
     elif isinstance(value, Mapping | str | int | float):
         part = PartSpec(path, value, slot)

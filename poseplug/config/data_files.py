@@ -137,7 +137,9 @@ def _find_code_settings(content: Any) -> Iterator[str]:
 def _runs_code(key: str, text: str) -> bool:
     """Whether a setting imports a module, or refers to a config that is not data."""
     if key in _IMPORTABLE_SETTINGS:
+        # A registry imports the module of a dotted name (`PartRegistry.find_part`).
         return '.' in text
+    # A teacher's config is loaded like any other: a .py file would run.
     return key == 'config' and Path(text).suffix not in DATA_CONFIG_SUFFIXES
 
 
@@ -170,10 +172,12 @@ def parse_plain_yaml(text: str) -> Any:
     import yaml  # type: ignore[import-untyped]
 
     try:
+        # Events come before any value is built, so that an alias is refused before it can expand.
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 line = event.start_mark.line + 1
                 raise ValueError(f'line {line} has an alias (*{event.anchor}); write the value itself')
+        # Nodes still have both values of a repeated key; the dict that is loaded has the last one.
         _check_yaml_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -220,6 +224,7 @@ def inspect_python_config(path: Path) -> dict[str, Any]:
         if isinstance(statement, ast.Assign) and all(isinstance(t, ast.Name) for t in statement.targets):
             for target in statement.targets:
                 settings[target.id] = _literal_or_source(statement.value, settings)  # type: ignore[attr-defined]
+        # A docstring or another literal on a line of its own does nothing.
         elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
             settings[f'line {statement.lineno}'] = _mark_source(statement)
     return settings
@@ -239,6 +244,7 @@ def _literal_or_source(node: ast.AST, names: Mapping[str, Any]) -> Any:
         return {key.value: _literal_or_source(value, names) for key, value in pairs}  # type: ignore[union-attr]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
         return {k.arg or '**': _literal_or_source(k.value, names) for k in node.keywords}
+    # A negative number is no literal in Python's syntax, but a minus before one.
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
         value = node.operand.value
         return -value if isinstance(value, int | float) else _mark_source(node)

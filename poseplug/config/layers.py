@@ -47,14 +47,17 @@ def list_layers(path: Path) -> list[ConfigLayer]:
         suffixes = ', '.join(DATA_CONFIG_SUFFIXES)
         raise ConfigError(f'{path} is no config: its name ends in .py, or in {suffixes} for one of data alone')
     files = list_config_files(path)
+    # Every file is parsed before the first one runs, so that a syntax error is reported with its own line.
     for file in files:
         parse_config_syntax(file)
+    # The modules beside a config are checked before they are imported by running it.
     _add_import_folders(files)
     check_local_modules(files)
     try:
         return _list_python_layers(path)
     except PoseplugError:
         raise
+    # A config is a program and may fail in any way.
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
 
@@ -67,6 +70,7 @@ def _add_import_folders(files: list[Path]) -> None:
     for file in files:
         folder = str(file.resolve().parent)
         if imports_modules(file) and folder not in sys.path:
+            # Behind the other folders: a module beside a config must not hide an installed one.
             sys.path.append(folder)
 
 
@@ -85,6 +89,7 @@ def _list_python_layers(path: Path) -> list[ConfigLayer]:
         _check_distinct(path, base, names, origins)
         layers += base_layers
     with tempfile.TemporaryDirectory() as folder:
+        # Run without its bases, whose settings are layers of their own.
         copy = Path(folder) / path.name
         copy.write_text(_replace_bases(path, ''), encoding='utf-8')
         return [*layers, ConfigLayer(path, _run_config(copy))]

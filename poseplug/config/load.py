@@ -42,12 +42,14 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, trai
     """
     path, options = find_config(path), options or {}
     layers = list_layers(path)
+    # Before the merge, which looks up types that these modules register. The last layer's setting replaces the others'.
     imports = [layer.settings['custom_imports'] for layer in layers if 'custom_imports' in layer.settings]
     _import_custom_modules(options.get('custom_imports', imports[-1] if imports else None), path, options)
     settings: dict[str, Any] = {}
     for layer in layers:
         _read_skeleton_file(layer.settings, layer.file.parent)
         settings = merge_settings(settings, layer.settings, format_path(layer.file))
+    # Steps are a list from here on; messages still call them by the names that the files have.
     step_names = list_named_steps(settings)
     cfg = Config(settings, filename=str(path))
     merged_options = {**options}
@@ -81,6 +83,7 @@ def _import_custom_modules(spec: Any, path: Path, options: Mapping[str, Any]) ->
     for name in names:
         try:
             import_module(name)
+        # A module may do anything while it is imported, also end the process.
         except (Exception, SystemExit) as error:
             message = f'{location}: {name!r} cannot be imported: {type(error).__name__}: {error}'
             if not spec.get('allow_failed_imports'):

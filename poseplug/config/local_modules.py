@@ -86,6 +86,7 @@ def list_local_modules(files: list[Path]) -> list[Path]:
             continue
         modules[name] = path
         sources = sorted(path.rglob('*.py')) if path.is_dir() else [path]
+        # A package is read whole: any of its modules may import others from the folder.
         pending += [imported for source in sources for imported in _iterate_imports(source)]
     return [*modules.values()]
 

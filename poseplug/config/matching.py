@@ -44,6 +44,7 @@ def match_weights(cfg: Mapping[str, Any], weights: Path | str) -> Mapping[str, A
         )
     if not codecs or configured is not None:
         return cfg
+    # Codecs and metrics are changed in place, and the caller's config is not ours.
     cfg = copy.deepcopy(cfg)
     ranking = follow_released_code(cfg, str(match))
     logging.getLogger('poseplug').warning(

@@ -28,6 +28,7 @@ def merge_settings(base: Mapping[str, Any], override: Mapping[str, Any], locatio
     Returns:
         The merged settings, without `_delete_`.
     """
+    # A copy, whose parts of another type lose their settings before those of `override` are merged in.
     merged = merge_dicts(base, {})
     for path, new_type in _find_new_types(merged, override, ()):
         reset_part(merged, path, new_type, location)
@@ -88,6 +89,7 @@ def _find_shared_settings(registry: Any, old_type: Any, new_type: Any) -> set[st
         return None
     common: list[type] = []
     if isinstance(old, type) and isinstance(new, type):
+        # The nearest common base class with a constructor: what it accepts means the same to both parts.
         common = [c for c in list_constructor_classes(old) if c in new.__mro__]
     inherited = set(inspect_parameters(common[0])[0]) if common else set()
     inherited |= set(getattr(old, 'common_settings', ())) & set(getattr(new, 'common_settings', ()))
@@ -111,6 +113,7 @@ def list_named_steps(cfg: dict[str, Any]) -> dict[KeyPath, list[str]]:
         for key in [key for key, slot in slots.items() if slot.named_steps and key in part.settings]:
             steps = part.settings[key]
             if isinstance(steps, Mapping) and 'type' not in steps:
+                # A config removes a step of its base by setting it to None.
                 names[(*part.path, key)] = [name for name, step in steps.items() if step is not None]
                 part.settings[key] = [step for step in steps.values() if step is not None]
     return names

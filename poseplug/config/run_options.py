@@ -128,11 +128,13 @@ def _scale_setting(settings: MutableMapping[str, Any], key: str, old_length: int
 
 
 def _to_fraction(value: Any, old_length: int) -> Any:
+    # A float is a fraction already, and a bool is no count.
     return min(1.0, value / old_length) if type(value) is int and value > 0 else value
 
 
 def _scale_schedule(schedule: MutableMapping[str, Any], old_length: int, counts_epochs: bool) -> None:
     """Let a schedule follow the run."""
+    # mmengine's schedules count epochs unless they say otherwise.
     if schedule.get('by_epoch', True) == counts_epochs:
         for key in TIME_SETTINGS:
             _scale_setting(schedule, key, old_length)
@@ -159,6 +161,7 @@ def _scale_part(part: MutableMapping[str, Any], old_length: int, factor: float |
         factor: new over old length; None if the old one was in steps and the new one is in epochs.
     """
     if part['type'] == 'EMAHook' and part.get('momentum'):
+        # A momentum m averages over about 1 / m steps, which are to remain the same fraction of the run.
         if factor is None:
             part['run_fraction'] = min(_MAX_AVERAGE, 1 / (part.pop('momentum') * old_length))
         else:

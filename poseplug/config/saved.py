@@ -36,6 +36,7 @@ def write_runnable_config(cfg: Any, folder: Path) -> Path:
     source = Path(cfg.filename or 'config.py')
     data = format_runnable_config(cfg).encode()
     file = folder / f'{source.stem}.py'
+    # A run that starts from its own folder must not overwrite the config that it reads.
     if source.is_file() and file.is_file() and file.samefile(source) and source.read_bytes() != data:
         file = folder / f'{source.stem}_run.py'
     write_atomically(file, data)

@@ -14,6 +14,7 @@ _SCOPE = 'poseplug::'
 
 def get_shipped_folder() -> Path:
     """Return the folder of the shipped configs: inside the installed package, or beside the package in a clone."""
+    # A wheel carries the configs inside the package; setup.py maps the folder there.
     installed = _PACKAGE_FOLDER / 'configs'
     return installed if installed.is_dir() else _PACKAGE_FOLDER.parent / 'configs'
 
@@ -29,6 +30,7 @@ def list_configs() -> dict[str, Path]:
         >>> list_configs()['hrnet_w32_coco_256x192'].parent.name
         'hrnet'
     """
+    # Folders that begin with _ hold bases, which are no models by themselves.
     files = get_shipped_folder().glob('[!_]*/*.py')
     return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
 
@@ -83,6 +85,7 @@ def _find_shipped(name: str) -> Path | None:
         return by_name
     folder = get_shipped_folder().resolve()
     file = (folder / f'{name.removesuffix(".py")}.py').resolve()
+    # '..' in a name must not lead out of the folder.
     return file if file.is_file() and file.is_relative_to(folder) else None
 
 

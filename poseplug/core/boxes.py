@@ -43,6 +43,7 @@ def _array_module(array: Any) -> Any:
     """The module whose functions take the array: numpy, or torch for a tensor."""
     if isinstance(array, np.ndarray):
         return np
+    # Not imported for arrays: exported models run without torch.
     import torch
 
     return torch
@@ -76,6 +77,7 @@ def aligned_box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:
     high = module.minimum(boxes[..., 2:], other_boxes[..., 2:])
     intersection = (high - low).clip(min=0).prod(-1)
     union = box_areas(boxes) + box_areas(other_boxes) - intersection
+    # The union of two boxes without an area is 0; a 1 in its place keeps NumPy from warning of 0 / 0.
     iou: _ArrayT = intersection / module.where(union > 0, union, 1)
     return iou
 
@@ -99,6 +101,7 @@ def box_iou(boxes: _ArrayT, other_boxes: _ArrayT) -> _ArrayT:
 
 def xywh_to_xyxy(boxes: _ArrayT) -> _ArrayT:
     """Convert boxes (..., 4) from x, y, width, height to two corners."""
+    # As in COCO, a width is the distance between two sides: nothing is added for the last pixel.
     corners: _ArrayT = _array_module(boxes).concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
     return corners
 
@@ -117,6 +120,7 @@ def boxes_to_corners(boxes: _ArrayT, box_format: BoxFormat) -> _ArrayT:
 def transform_boxes(matrix: Any, boxes: _ArrayT) -> _ArrayT:
     """Apply an affine matrix (3, 3) to boxes (N, 4); a rotated box becomes the one that encloses its corners."""
     module = _array_module(boxes)
+    # All four corners: after a rotation any of them may be the outermost one.
     corners = transform_points(matrix, boxes[:, _FOUR_CORNERS].reshape(-1, 4, 2))
     enclosing_boxes: _ArrayT = module.concatenate([module.amin(corners, 1), module.amax(corners, 1)], 1)
     return enclosing_boxes
@@ -142,6 +146,7 @@ def clip_boxes_to_region(boxes: _ArrayT, region: _ArrayT) -> _ArrayT:
     module = _array_module(boxes)
     low = module.maximum(boxes[..., :2], region[:2])
     high = module.minimum(boxes[..., 2:], region[2:])
+    # Beyond the region `high` lies before `low`; a negative width would count as an area elsewhere.
     clipped_boxes: _ArrayT = module.concatenate([low, module.maximum(low, high)], -1)
     return clipped_boxes
 
@@ -156,6 +161,7 @@ def enclose_keypoints(keypoints: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Returns:
         (N, 4); zeros for an instance none of whose keypoints count.
     """
+    # Infinities lose against every keypoint that counts, and where none does, the last line replaces them.
     counts = mask[..., None]
     low = np.where(counts, keypoints, np.inf).min(axis=1)
     high = np.where(counts, keypoints, -np.inf).max(axis=1)

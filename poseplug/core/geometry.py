@@ -42,11 +42,13 @@ def scaling_matrix(factor: float) -> np.ndarray:
 def rotation_matrix(degrees: float) -> np.ndarray:
     """Return the matrix (3, 3) that rotates about the origin, from x towards y (clockwise on the screen)."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # y points down, so that this is the usual matrix and yet turns clockwise on the screen.
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
 
 def flip_matrix(width: int) -> np.ndarray:
     """Return the matrix (3, 3) that flips an image `width` px wide: x becomes width - 1 - x."""
+    # width - 1, not width: with centers on integers the first pixel's center becomes the last one's.
     return np.array([[-1.0, 0, width - 1], [0, 1.0, 0], [0, 0, 1.0]])
 
 
@@ -77,6 +79,7 @@ def crop_matrix(center: np.ndarray | tuple[float, float], scale: float, input_si
         [[50.0, 40.0], [56.0, 40.0]]
     """
     center_to_origin = translation_matrix(-float(center[0]), -float(center[1]))
+    # From right to left: the center goes to the origin, is scaled there, and goes to the input's center.
     matrix: np.ndarray = translation_matrix(*image_center(input_size)) @ scaling_matrix(scale) @ center_to_origin
     return matrix
 
@@ -110,15 +113,18 @@ def fit_matrix(center: np.ndarray, extent: np.ndarray, input_size: Size, crop_ru
         >>> fit_matrix(center, extent, (48, 64), 'released_hrnet') @ (50, 40, 1)
         array([24., 32.,  1.])
     """
+    # UDP (Huang et al. 2020, arXiv:1911.07524) measures between pixel centers: W pixels have W - 1 intervals.
     size = np.array(input_size, float)
     available = size - 1 if crop_rule in ('corners', 'released_udp') else size
     # An extent of at least 1 px: a single keypoint would be enlarged without limit.
     extent = np.maximum(extent, 1.0)
     scale = float((available / extent).min())
     if crop_rule == 'released_udp':
+        # The box gets the aspect ratio W : H, but W - 1 and H - 1 intervals are stretched over it: two factors.
         full_extent = size / (size / extent).min()
         scales = np.diag([*((size - 1) / full_extent), 1.0])
     elif crop_rule == 'released_dark':
+        # DarkPose takes one interval off the box's width, too, and uses the factor of x for both axes.
         full_width = size[0] / scale
         scales = scaling_matrix((size[0] - 1) / max(full_width - 1, 1.0))
     else:
@@ -139,6 +145,7 @@ def transform_points(matrix: Any, points: Any) -> Any:
     Returns:
         (..., 2); for a tensor, of its dtype and on its device.
     """
+    # A tensor is known by its method: importing torch to ask would cost seconds where only arrays come in.
     if hasattr(points, 'new_tensor'):
         matrix = matrix.to(points) if hasattr(matrix, 'to') else points.new_tensor(matrix)
     else:

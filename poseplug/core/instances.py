@@ -41,6 +41,7 @@ class _ArrayRows:
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
+# eq=False: comparing arrays gives an array, which has no single truth value.
 @dataclass(frozen=True, eq=False)
 class Instances(_ArrayRows):
     """N instances of one image, in px of the image.
@@ -123,6 +124,7 @@ class Instances(_ArrayRows):
             has_box = ~np.isnan(boxes).any(axis=1)
             if not has_box.all():
                 boxes = np.where(has_box[:, None], boxes, enclose_keypoints(keypoints, visible > 0))
+        # Not NaN and above 0: OKS divides by the area, and files of some tools state 0.
         has_area = np.zeros(count, dtype=bool) if areas is None else areas > 0
         estimates = estimate_areas(boxes)
         return cls(
@@ -290,9 +292,11 @@ class IgnoredRegions(_ArrayRows):
         """Convert the keypoints of regions that have some to another skeleton, as `Instances.convert_keypoints`."""
         if all(rows is None for rows in self.keypoints):
             return self
+        # Filled one by one: from a list of rows of one shape NumPy would make a numeric array of three axes.
         converted = np.full(len(self), None, dtype=object)
         for i, rows in enumerate(self.keypoints):
             if rows is not None:
+                # pycocotools compares predictions with these keypoints, so they follow the skeleton like an instance's.
                 points, visible = target.convert_keypoints(source, rows[None, :, :2], rows[None, :, 2])
                 converted[i] = np.concatenate([points[0], visible[0, :, None]], axis=1)
         return replace(self, keypoints=converted)

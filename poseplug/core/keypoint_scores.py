@@ -22,5 +22,6 @@ def average_confident_scores(keypoint_scores: Any) -> np.ndarray:
     """
     keypoint_scores = np.asarray(keypoint_scores, float)
     confident = keypoint_scores > _MIN_KEYPOINT_SCORE
+    # The 1 stands for instances without such a score, whose sum is 0.
     means: np.ndarray = np.where(confident, keypoint_scores, 0).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
     return means

@@ -112,6 +112,7 @@ class Poses:
             indices: (K,) for each new keypoint its index in these poses; -1 for one that they do not have, which
                 gets the position 0, 0, the score 0, the visibility 0 and no uncertainty (NaN).
         """
+        # The index -1 reads the last keypoint below; each `np.where` replaces what it read.
         keypoints, scores = np.asarray(self.keypoints), np.asarray(self.keypoint_scores)
         is_known = indices >= 0
         visibility = self.visibility
@@ -173,6 +174,7 @@ class Poses:
     @classmethod
     def from_coco(cls, results: Sequence[dict[str, Any]]) -> Poses:
         """Return the instances of one image from results in COCO's format."""
+        # Without results nothing follows from -1: an array of no elements has any number of keypoints.
         rows = np.array([r['keypoints'] for r in results], dtype=np.float32)
         rows = rows.reshape(len(results), -1 if results else 0, 3)
         scores = np.array([r.get('score', 1.0) for r in results], dtype=np.float32)
@@ -200,6 +202,7 @@ class Poses:
                 instance['box_xyxy'] = [round(float(value), 2) for value in poses.boxes[n]]
             if poses.keypoint_sigmas_px is not None:
                 sigmas = (float(value) for value in poses.keypoint_sigmas_px[n])
+                # JSON has no NaN.
                 instance['keypoint_sigmas_px'] = [None if math.isnan(value) else round(value, 2) for value in sigmas]
             instances.append(instance)
         return instances
@@ -220,6 +223,7 @@ class Poses:
             return cls.empty(num_keypoints)
         table = np.array([instance['keypoints'] for instance in instances], dtype=float)
         scores = np.array([instance['score'] for instance in instances], dtype=float)
+        # A file may lack them for some instances; an array needs a value for each, so it is all or none.
         boxes, ids, sigmas = (
             [each.get(name) for each in instances] for name in ('box_xyxy', 'id', 'keypoint_sigmas_px')
         )
@@ -294,9 +298,11 @@ def read_poses_csv(path: Path, skeleton: Skeleton) -> dict[str, Poses]:
     """
     instances_by_image: dict[str, dict[str, np.ndarray]] = {}
     try:
+        # utf-8-sig: spreadsheets write a byte order mark, which would become part of the first column's name.
         lines = list(csv.DictReader(Path(path).read_text(encoding='utf-8-sig').splitlines()))
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f'{path} is not a readable CSV file: {error}') from error
+    # From 2: line 1 is the header.
     for line_number, row in enumerate(lines, start=2):
         try:
             index = skeleton.index(row['keypoint'])

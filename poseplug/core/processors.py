@@ -17,6 +17,7 @@ def count_allowed_processors() -> float:
     else:
         count = float(os.cpu_count() or 1)
     try:
+        # The limit of a container (cgroup v2): processor time per period, both in microseconds, or 'max'.
         quota, period = Path('/sys/fs/cgroup/cpu.max').read_text().split()
         return min(count, int(quota) / int(period)) if quota != 'max' else count
     except (OSError, ValueError):

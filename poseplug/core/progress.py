@@ -44,10 +44,12 @@ class ProgressBar:
     def __init__(self, title: str, total: int, start: int = 0, unit: str = 'it'):
         self.title, self.total, self.completed, self.start, self.unit = title, total, start, start, unit
         self.note_text = ''
+        # Monotonic: the wall clock may be set during a run, and a rate would become negative.
         self.start_time = self.last_line_time = time.monotonic()
         self.rich_progress = self._start_rich_progress() if sys.stderr.isatty() else None
 
     def _start_rich_progress(self) -> Any:
+        # Only a terminal needs rich, whose import takes a good part of a second.
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.progress import TimeRemainingColumn as Remaining
 
@@ -109,6 +111,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _create_stderr_console() -> Any:
+    # stdout belongs to results, which may be piped into another command.
     from rich.console import Console
 
     return Console(stderr=True)

@@ -107,6 +107,7 @@ class Record:
 
     def __post_init__(self) -> None:
         if not len(self.annotated_keypoints):
+            # The default depends on another field, and a frozen dataclass assigns only in this way.
             num_keypoints = self.instances.keypoints.shape[1]
             object.__setattr__(self, 'annotated_keypoints', np.ones(num_keypoints, dtype=bool))
 
@@ -132,6 +133,7 @@ class Record:
             target: the skeleton of the result. A keypoint that `source` lacks is not labeled, unless `target` derives
                 it from others.
         """
+        # The common case of a single data set: records are used as they are, without a copy.
         if source.keypoints == target.keypoints and self.annotated_keypoints.all():
             return self
         return replace(
@@ -305,6 +307,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch with its tensors on a device."""
+        # From pinned memory this returns at once, and the device waits for the copy by itself.
         return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def to_image(self, points: Tensor, image_indices: Tensor) -> Tensor:
@@ -318,7 +321,9 @@ class Batch:
             (P, ..., 2) in image px, of the dtype and on the device of `points`. Pass float64 where the rounding of
             float32 matters.
         """
+        # Inverted in float64 and rounded afterwards: an inverse of rounded matrices would differ by more.
         matrices = self.input_to_image().to(points)[image_indices.to(points.device)]
+        # Not -1 for the middle axis: for no points it could not be inferred.
         flat = points.reshape(len(points), points.shape[1:-1].numel(), 2)
         return (flat @ matrices[:, :2, :2].mT + matrices[:, None, :2, 2]).reshape(points.shape)
 
@@ -350,6 +355,7 @@ class Batch:
         return self._map_tensors(lambda tensor: tensor.contiguous().pin_memory())
 
     def _map_tensors(self, function: Callable[[Any], Any]) -> Batch:
+        # The tensors among the fields, known by a method, so that this module does not import torch.
         return replace(self, **{n: function(v) for n, v in vars(self).items() if hasattr(v, 'pin_memory')})
 
 

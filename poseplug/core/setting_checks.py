@@ -46,6 +46,7 @@ def setting_error(part: str, name: str, expected: str, value: Any) -> ConfigErro
 
 def _is_real(value: Any) -> bool:
     """Whether a value is a finite number; True and False are none."""
+    # bool is a subclass of int: without this, `sigma_px=True` would be 1 px.
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
 
 

@@ -139,6 +139,7 @@ class Skeleton:
     @cached_property
     def lower_body(self) -> np.ndarray:
         """(K,) bool, which keypoints belong to the legs or the hips, by their names."""
+        # Half-body augmentation (HRNet) splits a person here; of the COCO keypoints these are the last six.
         parts = ('hip', 'knee', 'ankle', 'heel', 'toe', 'foot')
         return np.array([k == 'pelvis' or any(part in k.split('_') for part in parts) for k in self.keypoints])
 
@@ -171,6 +172,7 @@ class Skeleton:
     @cached_property
     def limb_groups(self) -> tuple[tuple[str, ...], ...]:
         """The keypoints that limbs connect, directly or over others; a keypoint without a limb is alone."""
+        # All members of a group share one set object, so that merging two groups is one assignment per member.
         group_of = {name: {name} for name in self.keypoints}
         for a, b in self.limbs:
             group_of[a] |= group_of[b]
@@ -193,6 +195,7 @@ class Skeleton:
         Returns:
             Keypoints (N, K, 2) float32 and visibilities (N, K) of this skeleton.
         """
+        # The index -1 of an unknown keypoint reads the last one; both `np.where` replace what it read.
         indices = self.indices_in(source)
         is_known = indices >= 0
         points = np.where(is_known[None, :, None], keypoints[:, indices], 0).astype(np.float32)
@@ -217,6 +220,7 @@ class Skeleton:
 
     def indices_in(self, other: Skeleton) -> np.ndarray:
         """Return for each keypoint (K,) of this skeleton the index of the same name in `other`, or -1."""
+        # A copy, because the cached array belongs to all callers.
         return _match_names(self.keypoints, other.keypoints).copy()
 
 
@@ -236,13 +240,16 @@ def _grow_limb_tree(limbs: tuple[KeypointPair, ...]) -> tuple[list[KeypointPair]
     order: list[KeypointPair] = []
     while len(reached) < len(degrees):
         directed = [pair for limb in limbs for pair in (limb, limb[::-1])]
+        # 1. The first limb, in the skeleton's order, from a reached keypoint to one that is not.
         extensions = [(a, b) for a, b in directed if a in reached and b not in reached]
         if extensions:
             order.append(extensions[0])
             reached.add(extensions[0][1])
         else:
+            # 2. None: the skeleton begins, or goes on in another piece, at the keypoint with most limbs.
             unreached = [keypoint for keypoint in degrees if keypoint not in reached]
             reached.add(max(unreached, key=lambda keypoint: degrees[keypoint]))
+    # 3. A limb that was never followed connects two reached keypoints, and so closes a cycle.
     used = {frozenset(pair) for pair in order}
     cycles = [limb for limb in limbs if frozenset(limb) not in used]
     return order + cycles, cycles
@@ -268,8 +275,10 @@ def merge_skeletons(*skeletons: Skeleton) -> Skeleton:
         raise ConfigError(f'{kinds}: left and right mean different things, so they cannot be merged')
     keypoints = tuple(dict.fromkeys(k for s in skeletons for k in s.keypoints))
     last_to_first = skeletons[::-1]  # so that the first skeleton wins in a dict
+    # Not strict: a skeleton without sigmas has none to contribute.
     sigmas = {k: sigma for s in last_to_first for k, sigma in zip(s.keypoints, s.sigmas or (), strict=False)}
     limbs, flip_pairs = _unique_pairs(*(s.limbs for s in skeletons)), _unique_pairs(*(s.flip_pairs for s in skeletons))
+    # For all keypoints or for none: OKS averages over all of them.
     merged_sigmas = tuple(sigmas[k] for k in keypoints) if set(keypoints) <= set(sigmas) else None
     name = '+'.join(s.name for s in skeletons)
     merged = Skeleton(name, keypoints, limbs, flip_pairs, sigmas=merged_sigmas, centric=first.centric)

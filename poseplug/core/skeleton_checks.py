@@ -24,6 +24,7 @@ from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 KeypointPair = tuple[str, str]
 
 _CENTRICS = ('person', 'observer')
+# Single letters count only as whole words, since most names contain an l or an r.
 _SIDES = {'left': 'right', 'l': 'r'}
 _PAIR_LISTS = ('limbs', 'flip_pairs', 'grouping_order', 'redundant_limbs')
 

@@ -71,6 +71,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def _compute_input_boxes(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes (N, 4), xyxy, and areas (N,) in input px; a rotated box becomes the box around its corners."""
     instances = sample.record.instances
+    # By the matrix and not by the boxes: a rotation enlarges the enclosing box, but not the instance.
     areas = instances.areas * scale_of_matrix(sample.image_to_input) ** 2
     boxes = transform_boxes(sample.image_to_input, instances.boxes)
     return boxes.astype(np.float32), areas.astype(np.float32)
@@ -121,5 +122,6 @@ def _stack_masks(samples: Sequence[Sample], size: tuple[int, ...]) -> Tensor:
 
 def _compute_subject_center(sample: Sample) -> np.ndarray:
     """Return the subject's position (2,) float32 in input px."""
+    # In float64 through the matrix, and rounded once at the end.
     center = np.asarray(sample.subject_center, dtype=float)
     return transform_points(sample.image_to_input, center).astype(np.float32)

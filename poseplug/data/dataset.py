@@ -196,6 +196,7 @@ class PoseDataset:
         for offset in range(len(self)):
             index = (first + offset) % len(self)
             try:
+                # The key of the replacement, not of the skipped sample: it is the sample that it would be anyway.
                 return self._apply_pipeline(SampleKey(epoch, index))
             except ImageError as error:
                 self._skip_sample(index, error)
@@ -205,6 +206,7 @@ class PoseDataset:
         """Return the key of a sample that is requested by its index: in epoch n, if it was n times before."""
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of a data set of {len(self):,} samples')
+        # Negative indices count from the end, as in every sequence.
         index %= len(self)
         epoch = int(self._num_requests[index])
         self._num_requests[index] += 1

@@ -22,6 +22,7 @@ def choose_reduction(image_to_inputs: Sequence[np.ndarray]) -> int:
     Returns:
         1, 2, 4 or 8.
     """
+    # A view that enlarges even the full image has no use for a reduced one.
     largest_scale = max(scale_of_matrix(m) for m in image_to_inputs)
     return max(r for r in REDUCED_DECODE_FLAGS if r == 1 or r * largest_scale <= 1)
 
@@ -59,6 +60,7 @@ def warp_image(
     Returns:
         (H, W, 3) uint8 of the input's size.
     """
+    # OpenCV inverts the matrix itself, and its pixel centers sit on integers, as everywhere here.
     return cv2.warpAffine(
         image,
         image_to_input[:2],

@@ -39,6 +39,7 @@ class RLEMask:
 
     def to_mask(self) -> np.ndarray:
         """Return the mask as (H, W) uint8 of 0 and 1."""
+        # Runs alternate and begin with 0, so that a mask whose first pixel is 1 has a first run of length 0.
         values = np.arange(len(self.counts), dtype=np.int64) % 2
         return np.repeat(values, self.counts).astype(np.uint8).reshape(self.size).T
 
@@ -74,6 +75,7 @@ def parse_segmentation(stored: Any) -> Segmentation | None:
             points = np.full(1, np.nan)
         if points.ndim != 1 or len(points) % 2 or not (np.abs(points) <= _MAX_COORDINATE_PX).all():
             raise ValueError('polygons as lists of finite numbers, x and y in turn')
+        # Two corners enclose nothing.
         if len(points) >= 6:
             polygons.append((points.reshape(-1, 2) - _PIXEL_CORNER_OFFSET).astype(np.float32))
     return tuple(polygons) or None
@@ -112,6 +114,7 @@ def _decode_rle_string(text: str | bytes, height: int, width: int) -> np.ndarray
     from faster_coco_eval import mask_api_new_cpp as mask_api
 
     try:
+        # Differences of runs, 5 bits and a flag in a character: left to the package that implements COCO's functions.
         (rle,) = mask_api.toUncompressedRLE([{'size': [height, width], 'counts': text}])
     except RuntimeError as error:
         raise ValueError(str(error)) from None

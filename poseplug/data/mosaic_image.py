@@ -88,6 +88,7 @@ def _draw_tile(
         return
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
     input_to_rectangle = translation_matrix(-float(low[0]), -float(low[1]))
+    # From right to left: image to mosaic, to the input, to the part of the input that is drawn.
     image_to_rectangle = input_to_rectangle @ mosaic_to_input @ tile.image_to_mosaic
     warped = cv2.warpAffine(
         tile.pixels,
@@ -97,6 +98,7 @@ def _draw_tile(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=tuple(fill_color),
     )
+    # The region, rotated with the mosaic, ends within the rectangle; the rest of it belongs to other tiles.
     region_mask = np.zeros(warped.shape[:2], np.uint8)
     cv2.fillConvexPoly(region_mask, np.rint(corners - low).astype(np.int32), 1)
     rectangle = canvas[low[1] : high[1], low[0] : high[0]]

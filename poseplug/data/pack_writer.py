@@ -139,12 +139,14 @@ def _crop_instance(
 
     Returns its pixels (H, W, 3) and the (3, 3) matrix from image to crop pixels.
     """
+    # Input px per image px: a crop needs no more resolution than the input, times `max_resolution`.
     factor = scale_of_matrix(sample.image_to_input)
     center = transform_points(np.linalg.inv(sample.image_to_input), np.array(image_center(input_size)))
     # One px more on every side for the interpolation, and never less than the 2 px that an image must have.
     last = np.array(sample.image_size) - 1
     low = np.clip(np.floor(center - half_extent / factor) - 1, 0, last - 1)
     high = np.clip(np.ceil(center + half_extent / factor) + 1, low + 1, last)
+    # Never enlarged: what the image does not have, the warp can interpolate later.
     scale = min(1.0, max_resolution * factor)
     image_to_crop = scaling_matrix(scale) @ translation_matrix(-low[0], -low[1])
     width, height = (math.ceil(n * scale) + 1 for n in high - low)
@@ -219,6 +221,7 @@ def _transform_annotations(sample: Sample, image_to_crop: np.ndarray) -> dict[st
     """Return the annotations of a sample's subject in crop px, as values for JSON; None for NaN."""
     subject = replace(sample.record.instances[:1], keypoints=sample.keypoints[:1], visible=sample.visible[:1])
     subject = subject.transform(image_to_crop)
+    # Positions of unlabeled keypoints may be anything, NaN included, which JSON does not have.
     keypoints = np.where(subject.visible[..., None] > 0, subject.keypoints, 0)
     values: dict[str, Any] = {name: getattr(subject, name)[0].tolist() for name in INSTANCE_COLUMNS}
     for name in _POSITION_COLUMNS:

@@ -67,6 +67,7 @@ def check_dataset(name: str, root: Path | None = None) -> str:
         AnnotationError: the data set is absent or damaged; the message says how to get it.
     """
     sources = _find_documented_sources()
+    # A package that offers a source is imported only when its data set is asked for.
     if name not in sources and (offered := SOURCES.find_part(name)):
         sources[name] = offered
     if name not in sources:

@@ -56,6 +56,7 @@ class EpochBatchSampler:
             batch = []
             end = (step + 1) * global_batch_size
             for position in range(step * global_batch_size + self.rank, end, self.world_size):
+                # A batch may cross the end of an epoch, and then takes its last samples from the next shuffle.
                 if position // self.num_samples != epoch:
                     epoch = position // self.num_samples
                     order = self._shuffle_samples(np.random.Generator(np.random.Philox(key=[self.seed, epoch])))

@@ -75,6 +75,7 @@ def encode_index(images: Sequence[ShardedImage], num_keypoints: int) -> bytes:
         sizes=np.array([record.stated_size or (0, 0) for record in records], dtype=np.int32).reshape(-1, 2),
         crowd_indices=np.array([record.crowd_index for record in records], dtype=float),
         annotated_keypoints=np.array([record.annotated_keypoints for record in records], dtype=bool),
+        # One text for all images with the end of each: an array of objects would need pickle.
         extra_ends=np.cumsum([len(text) for text in extras], dtype=np.int64),
         extras=np.frombuffer(b''.join(extras), dtype=np.uint8),
     )
@@ -94,6 +95,7 @@ def decode_index(file: Path, data: bytes) -> dict[str, np.ndarray]:
         AnnotationError: it is not one that `encode_index` wrote.
     """
     try:
+        # Without pickle an index from anywhere is read safely.
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in _COLUMNS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -183,6 +185,7 @@ def _decode_segmentation(value: Any) -> Segmentation | None:
 def _decode_extras(text: bytes, instances: Instances) -> IgnoredRegions:
     """The ignored regions of JSON text; segmentations of instances are put into their array."""
     content = json.loads(text)
+    # Into the slice of the common array: `Instances` is frozen, but its arrays are not.
     instances.segmentations[:] = _build_object_array(list(map(_decode_segmentation, content['segmentations'])))
     ignored = content['ignored']
     keypoints = [None if value is None else np.array(value) for value in ignored['keypoints']]

@@ -66,6 +66,7 @@ def write_shards(
     for number, group in enumerate(_group_by_size(files, max_shard_bytes)):
         path = out / f'shard-{number:06}.tar'
         with open(path, 'xb') as file:
+            # Hashed while it is written, so that a shard of some hundred MB is not read again.
             hashed = _HashedFile(file)
             byte_ranges = _write_tar(hashed, group, len(images))
         images += [ShardedImage(each.record, number, r) for each, r in zip(group, byte_ranges, strict=True)]
@@ -134,6 +135,8 @@ def _group_by_size(files: Iterable[_ImageFile], max_bytes: int) -> Iterator[list
 def _write_tar(target: _HashedFile, group: Sequence[_ImageFile], first_number: int) -> list[ByteRange]:
     """Write images with their annotations; returns where each image is."""
     byte_ranges, stream = [], cast(IO[bytes], target)
+    # 'w|' writes without seeking back, so that the hash of the written bytes is that of the file. USTAR has one header
+    # block per member, which makes the offset of an image known before it is written.
     with tarfile.open(fileobj=stream, mode='w|', format=tarfile.USTAR_FORMAT) as tar:
         for number, file in enumerate(group, first_number):
             byte_ranges.append(ByteRange(tar.offset + _HEADER_BYTES, len(file.data), zlib.crc32(file.data)))

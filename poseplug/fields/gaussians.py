@@ -80,12 +80,14 @@ def draw_blurred_cells(cells: Tensor, mask: Tensor, size: Size, kernel_size: int
 def _blurred_cell_line(center: Tensor, count: int, kernel_size: int) -> Tensor:
     """The blurred cell along one axis of `count` cells, for centers (..., 1): (..., count), of peak 1."""
     steps, last = torch.arange(count, device=center.device), count - 1
+    # The trailing 0 is what all cells beyond the kernel read, by the clamp below.
     weights = [*gaussian_blur_weights(kernel_size)[kernel_size // 2 :], 0.0]  # from the middle outwards
     half = torch.tensor(weights, dtype=torch.float32, device=center.device)
 
     def weights_around(position: Tensor) -> Tensor:
         return half[(steps - position).abs().clamp(max=len(half) - 1)]
 
+    # Reflected at the outermost cells, which are not repeated themselves: OpenCV's BORDER_REFLECT_101.
     before_first = weights_around(-center) * (center > 0)
     after_last = weights_around(2 * last - center) * (center < last)
     values = weights_around(center) + (before_first + after_last)

@@ -39,6 +39,7 @@ class Grid:
     @classmethod
     def from_stride(cls, input_size: Size, stride: int, offset: float = 0.0) -> Grid:
         """A grid of as many cells as strides fit into the input; the last cell may be covered in part only."""
+        # Rounded up, as networks with padded strides do: 100 px at stride 8 are 13 cells.
         size = (-(-input_size[0] // stride), -(-input_size[1] // stride))
         return cls(size, input_size, stride, offset)
 
@@ -85,6 +86,7 @@ class Grid:
     @property
     def flip_shift(self) -> int:
         """Cells to shift a flipped field to the right so that it lies on the field of the input; 0 if symmetric."""
+        # Where cell 0 of the flipped input stands in the input, in cells; reversed columns have it as their last one.
         flipped_first_cell = (self.input_size[0] - 1 - 2 * self.offset) / self.strides[0]
         return round(flipped_first_cell - (self.size[0] - 1))
 

@@ -34,6 +34,7 @@ def measure_peak_widths(heatmaps: Tensor, cells: Tensor, strides: tuple[float, f
         >>> round(float(measure_peak_widths((line[:, None] * line)[None, None], cells)), 4)
         2.5
     """
+    # Clamped before the logarithm; a heatmap below the clamp is flat, and so as wide as its side.
     near = gather_neighborhood(heatmaps, cells, 1)
     logs = near.clamp(min=_MIN_CURVED_VALUE).log()
     middle, horizontal, vertical = logs[1, 1], logs[1, 0] + logs[1, 2], logs[0, 1] + logs[2, 1]

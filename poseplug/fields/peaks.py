@@ -182,6 +182,7 @@ def refine_by_centroid(heatmaps: Tensor, cells: Tensor) -> Tensor:
     Returns:
         (B, K, 2) x, y in cells.
     """
+    # 7 x 7 cells: positions reach 14.5 / 8 cells from the middle one, and a cubic 2 cells beyond.
     around = gather_neighborhood(heatmaps, cells, 3).movedim((0, 1), (2, 3)).double()
     weights = torch.from_numpy(cubic_weights(8, 15)).to(heatmaps.device)
     fine = weights @ around @ weights.T  # (B, K, 30, 30), of which the middle 24 x 24 are at most 1 cell away

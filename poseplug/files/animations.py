@@ -75,6 +75,7 @@ class AnimationReader:
                 self.declared_frames = _count_frames(image)
         except _list_damage_errors() as error:
             raise self._read_error(str(error)) from error
+        # Refused before a frame is decoded: a few hundred bytes can state any size.
         if width * height > MAX_IMAGE_PIXELS:
             raise self._read_error(f'{width}x{height} px, and at most {MAX_IMAGE_PIXELS:,} pixels are read')
         self.num_frames = 0
@@ -128,6 +129,7 @@ def _count_frames(image: Any) -> int:
 def _read_frame(image: Any, index: int) -> np.ndarray | None:
     """A frame of a Pillow image, (H, W, 3) in BGR; None at the end or at damage."""
     try:
+        # In order: a frame may hold only what changed since the one before it.
         image.seek(index)
         return _convert_to_bgr(image)
     except _list_damage_errors():
@@ -138,5 +140,6 @@ def _convert_to_bgr(image: Any) -> np.ndarray:
     """The current frame of a Pillow image as (H, W, 3) BGR; transparent parts are black."""
     rgba = np.asarray(image.convert('RGBA'))
     opacity = rgba[..., 3:]
+    # Most files are opaque, and need no arithmetic in floats.
     bgr = rgba[..., 2::-1] if (opacity == 255).all() else (rgba[..., 2::-1] * (opacity / 255)).round()
     return np.ascontiguousarray(bgr, dtype=np.uint8)

@@ -61,6 +61,7 @@ def read_checkpoint_index(folder: Path) -> CheckpointIndex:
         entries = {
             name: IndexedCheckpoint(int(entry['step']), [int(value) for value in entry.get('crc32', [])])
             for name, entry in content['files'].items()
+            # A name with folders would lead a reader out of the work dir.
             if Path(name).name == name
         }
         return CheckpointIndex(content['latest'], content['best'], entries)
@@ -91,6 +92,7 @@ def find_latest_checkpoint(folder: Path) -> Path:
     """
     files = list_checkpoints(folder)
     for number, file in enumerate(files):
+        # torch writes zip archives: a file that was cut lacks the directory at its end.
         if zipfile.is_zipfile(file) and is_intact(file):
             if number:
                 names = ', '.join(damaged_file.name for damaged_file in files[:number])

@@ -35,6 +35,7 @@ class _CheckedRedirectHandler(urllib.request.HTTPRedirectHandler):
         try:
             check_download_url(newurl, f'{req.full_url} leads to {newurl}')
         except UnsafeFileError:
+            # urllib closes the answer only where it follows the redirect.
             fp.close()
             raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -138,6 +139,7 @@ def _download_file(url: str, file: Any) -> str:
         with open_download(url) as response:
             # Without a Content-Length only the SHA-256 tells whether the file is complete.
             declared_bytes = int(response.headers.get('Content-Length') or -1)
+            # Counted while it comes: a server may send more than it stated.
             while chunk := response.read(_CHUNK_BYTES):
                 num_bytes += len(chunk)
                 if num_bytes > MAX_DOWNLOAD_BYTES:

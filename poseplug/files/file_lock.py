@@ -27,6 +27,7 @@ def lock_file(path: Path) -> Iterator[None]:
         ...     print('one at a time')
         one at a time
     """
+    # 'a+b' creates the file and keeps what is in it; msvcrt locks bytes of a file, flock the file as a whole.
     with open(path, 'a+b') as file:
         _lock_descriptor(file.fileno())
         yield  # closing the file ends the lock

@@ -46,6 +46,7 @@ def convert_heif_image(data: bytes, name: str, max_pixels: int) -> bytes:
                     f'{name}: {image.width:,} x {image.height:,} px are more than the {max_pixels:,} that are decoded; '
                     f'make it smaller'
                 )
+            # Upright here, because the BMP file that it becomes has no EXIF.
             pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except UnidentifiedImageError:
         raise ImageError(
@@ -53,6 +54,7 @@ def convert_heif_image(data: bytes, name: str, max_pixels: int) -> bytes:
         ) from None
     except (OSError, ValueError, RuntimeError, SyntaxError, EOFError) as error:
         raise ImageError(f'{name}: {len(data):,} bytes that are not a whole image ({error}); fetch it again') from None
+    # BMP is stored without loss or compression, and `LazyImage` reads it like any other file.
     return cv2.imencode('.bmp', pixels[..., ::-1])[1].tobytes()
 
 

@@ -86,6 +86,7 @@ def find_images(
 
 def _check_links(folder: Path, names: list[str], file: Path) -> None:
     """Refuse links that lead out of a folder. Names that lead out are refused when they are read."""
+    # With all links resolved on both sides, since the folder itself may be reached through one.
     root = os.path.realpath(folder)
     for name in names:
         path = os.path.realpath(os.path.join(folder, name))

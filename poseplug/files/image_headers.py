@@ -83,6 +83,7 @@ def read_jpeg_size(data: _ImageBytes) -> _ImageSize | None:
     """
     for marker, offset in iter_jpeg_segments(data):
         if marker in _JPEG_FRAME_MARKERS:
+            # Marker (2), length (2), bits per sample (1), then rows before columns.
             height, width = struct.unpack_from('>HH', data, offset + 5)
             return (width, height) if width and height else None
     return None
@@ -103,6 +104,7 @@ def _read_gif_size(data: _ImageBytes) -> _ImageSize:
 def _read_bmp_size(data: _ImageBytes) -> _ImageSize:
     """Read the size from the core header (12 bytes) or a later one, whose height is negative for rows from the top."""
     (length,) = struct.unpack_from('<I', data, 14)
+    # The core header of OS/2 has unsigned numbers of 16 bits.
     width, height = struct.unpack_from('<HH' if length == 12 else '<ii', data, 18)
     return width, abs(height)
 
@@ -114,6 +116,7 @@ def _read_webp_size(data: _ImageBytes) -> _ImageSize | None:
         width, height = (int.from_bytes(data[offset : offset + 3], 'little') + 1 for offset in (24, 27))
         return width, height
     if chunk_name == b'VP8L':
+        # Lossless: a signature byte, then width - 1 and height - 1 in 14 bits each.
         (bits,) = struct.unpack_from('<I', data, 21)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if chunk_name == b'VP8 ':
@@ -202,6 +205,7 @@ def _iter_tiff_entries(data: _ImageBytes) -> Iterator[tuple[int, int, str]]:
     (count,) = struct.unpack_from(f'{byte_order}H', data, first)
     for n in range(min(count, _MAX_DIRECTORY_TAGS)):
         tag, field_type, num_values = struct.unpack_from(f'{byte_order}HHI', data, first + 2 + 12 * n)
+        # A single number stands in the entry itself, where a list would have its offset.
         if field_type in _TIFF_VALUE_FORMATS and num_values == 1:
             yield tag, first + 10 + 12 * n, byte_order + _TIFF_VALUE_FORMATS[field_type]
 

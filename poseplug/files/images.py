@@ -107,6 +107,7 @@ def apply_orientation(image: np.ndarray, orientation: int) -> np.ndarray:
         >>> apply_orientation(np.array([[0, 1, 2], [3, 4, 5]]), 6).tolist()
         [[3, 0], [4, 1], [5, 2]]
     """
+    # 5 to 8 are 1 to 4 with rows and columns exchanged.
     if orientation > 4:
         image = image.swapaxes(0, 1)
     row_step = -1 if orientation in (3, 4, 7, 8) else 1
@@ -222,6 +223,7 @@ class LazyImage:
 
     def _decode(self, reduction: int) -> np.ndarray:
         width, height = self.size
+        # OpenCV ignores the orientation of all formats but TIFF on request.
         image = decode_image(reset_tiff_orientation(self.data), reduction)
         if image is None or (reduction == 1 and image.shape != (height, width, 3)):
             raise self._damaged_error()
@@ -276,6 +278,7 @@ def read_image_file_bytes(path: Path, byte_range: ByteRange | None = None) -> by
     except OSError as error:
         cause = error.strerror or error
         raise ImageError(f'{path}: {cause}; restore the file') from error
+    # Checked at every read: a pack may lie on a disk that changed it since it was written.
     if len(data) != byte_range.length or zlib.crc32(data) != byte_range.crc32:
         raise ImageError(
             f'{path}: the {byte_range.length:,} bytes from {byte_range.offset:,} are damaged; fetch the file again, or '
@@ -332,9 +335,11 @@ def truncate_jpeg(data: bytes, num_rows: int) -> bytearray | None:
     if not frames or scan is None or _RESTART_INTERVAL_MARKER in offsets:
         return None
     frame = frames[0]
+    # Several scans hold one component after the other: the first rows of all are spread over the file.
     if data[frame + 9] != data[scan + 4]:  # the number of components in the frame and in the scan
         return None
     end = data.rfind(_JPEG_END_MARKER, scan)
+    # The end marker that was found could be that of a second image, such as a depth map.
     if end < 0 or data.find(_MPF_PREFIX, 0, scan) >= 0:
         return None
     # Without the end marker: a decoder that finds it behind data that it did not read writes a warning.

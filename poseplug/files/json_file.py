@@ -66,6 +66,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def _build_json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build the object of these keys and values."""
+    # Counted only where a key is lost: most objects are unique, and this runs for each of millions.
     content = dict(pairs)
     if len(content) < len(pairs):
         ((name, _),) = Counter(key for key, _ in pairs).most_common(1)
@@ -196,6 +197,7 @@ class JsonRows:
 
     def _read_number_table(self, key: str, rows: list[Any], width: int, expected: str, max_abs: float) -> np.ndarray:
         # Types and values are checked for all numbers at once; a Python call per number would be far slower.
+        # Exactly int and float: bool is a subclass of int, and True is no coordinate.
         has_width = all(type(row) is list and len(row) == width for row in rows)
         if has_width and set(map(type, chain.from_iterable(rows))) <= {int, float}:
             try:

@@ -68,6 +68,7 @@ def read_network_frames(address: str, timeout_s: float) -> Iterator[TimedImage]:
 
     av.logging.set_level(None)  # FFmpeg would print a line for every damaged block
     title = describe_address(address)
+    # TCP for RTSP: by UDP, which is FFmpeg's default, lost packets damage frames.
     options = {'protocol_whitelist': _PROTOCOLS, 'rtsp_transport': 'tcp'}
     try:
         with av.open(address, options=options, timeout=timeout_s, metadata_errors='replace') as container:
@@ -77,6 +78,7 @@ def read_network_frames(address: str, timeout_s: float) -> Iterator[TimedImage]:
             for packet in container.demux(container.streams.video[0]):
                 try:
                     frames = packet.decode()
+                # A stream that is joined in its middle begins with frames whose reference is missing.
                 except av.InvalidDataError:
                     continue
                 for frame in frames:
@@ -86,6 +88,7 @@ def read_network_frames(address: str, timeout_s: float) -> Iterator[TimedImage]:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise VideoError(f'{title} cannot be read ({reason}); check the address and the network') from None
+    # A live stream has no end: the connection was lost without an error.
     if not has_end:
         raise VideoError(f'{title} ended; is its sender still running?')
 

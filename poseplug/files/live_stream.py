@@ -125,8 +125,10 @@ class LiveStream:
                         return
                 return
             except VideoError as error:
+                # The first attempt fails at once: a wrong address would otherwise be tried for minutes.
                 if not clock.num_frames:
                     raise
+                # Frames in between begin a new row of attempts.
                 num_attempts = num_attempts + 1 if clock.num_frames == num_before else 1
                 if num_attempts > self.max_attempts:
                     _LOGGER.warning('%s; given up after %d attempts', error, self.max_attempts)
@@ -163,6 +165,7 @@ class _FrameSlot:
         """Wait for the next frame; None at the end."""
         while not should_stop():
             with self.condition:
+                # A waiting reader has room again.
                 if self.frames:
                     self.condition.notify_all()
                     return self.frames.popleft()
@@ -191,6 +194,7 @@ class _StreamClock:
         self.start_time = now if self.start_time is None else self.start_time
         arrival_s = now - self.start_time
         if seconds is not None:
+            # Its clock may start at any value: the first frame of a connection counts as arriving without delay.
             if self.offset_s is None:
                 self.offset_s = arrival_s - seconds
             arrival_s = seconds + self.offset_s

@@ -102,6 +102,7 @@ class MatlabArray(NamedTuple):
         if self.array_class != _STRUCT_CLASS or len(self.elements) < 2:
             raise ValueError(f'its {self.name!r} is no array of structs')
         (_, name_length), (_, packed_names), *values = self.elements
+        # All names are padded with zeros to one width and stored as one text.
         (width,) = struct.unpack(f'{self.byte_order}i', name_length)
         names = bytes(packed_names)
         if width < 1 or not names:
@@ -109,6 +110,7 @@ class MatlabArray(NamedTuple):
         fields = [names[i : i + width].split(b'\0')[0].decode('latin-1') for i in range(0, len(names), width)]
         if len(values) != len(fields) * count:
             raise ValueError(f'its {self.name!r} has {len(values):,} values for {len(fields)} fields of {self.shape}')
+        # Struct by struct, and the fields of each in the order of the names.
         arrays = (_parse_array(content, self.byte_order) for _, content in values)
         return [{name: next(arrays) for name in fields} for _ in range(count)]
 
@@ -215,6 +217,7 @@ def _iter_elements(data: _Buffer, byte_order: str) -> Iterator[tuple[int, _Buffe
         if count > MAX_MATLAB_ELEMENTS:
             raise ValueError(f'more than {MAX_MATLAB_ELEMENTS:,} elements in a row')
         element_type, size = struct.unpack_from(f'{byte_order}II', data, offset)
+        # The upper 16 bits of the type are 0 unless they are the length of a short element.
         is_short = bool(element_type >> 16)
         begin = offset + (4 if is_short else 8)
         if is_short:
@@ -246,6 +249,7 @@ def _parse_array(content: _Buffer, byte_order: str) -> MatlabArray:
     shape = struct.unpack(f'{byte_order}{len(dimensions) // 4}i', dimensions)
     if min(shape, default=-1) < 0:
         raise ValueError(f'an array of shape {shape}')
+    # The class is the low byte of the first flag word.
     array_class, name = flags[0 if byte_order == '<' else 3], bytes(packed_name).decode('latin-1')
     num_structs = math.prod(shape) if array_class == _STRUCT_CLASS else 0
     if num_structs > MAX_MATLAB_ELEMENTS:

@@ -73,6 +73,7 @@ def _build_request(url: str) -> urllib.request.Request:
     request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers={'User-Agent': 'poseplug'})
     if user:
         token = base64.b64encode(unquote(user).encode()).decode()
+        # A redirect to another host must not carry the password along.
         request.add_unredirected_header('Authorization', f'Basic {token}')
     return request
 
@@ -84,11 +85,13 @@ def _save_response(response: Any, title: str, folder: Path, max_bytes: int) -> P
     if content_type.startswith(_LIVE_TYPES):
         return None
     head = b''
+    # read1 returns what has come: a slow stream need not fill a whole chunk before it is recognized.
     while len(head) < _NUM_HEAD_BYTES and (chunk := response.read1(_NUM_HEAD_BYTES)):
         head += chunk
     if not detect_image_format(head):
         if content_type in _PAGE_TYPES:
             raise ImageError(f'{title} is {content_type}, no image or video; give the address of the file itself')
+        # Neither an image nor a length: a camera's endless answer.
         if declared_bytes < 0:
             return None
     rest = iter(lambda: response.read(_CHUNK_BYTES), b'')

@@ -171,6 +171,7 @@ def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
     """A whole number of 7 bits a byte, lowest first, and the offset behind it."""
     value = 0
     for i, byte in enumerate(message[offset : offset + _MAX_VARINT_BYTES]):
+        # Little-endian groups of 7 bits; the top bit says that another byte follows.
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             return value, offset + i + 1

@@ -73,6 +73,7 @@ def _identify_file(path: Path) -> tuple[int, int] | None:
         status = os.stat(path)
     except (OSError, ValueError):  # a name with a zero byte
         return None
+    # Not the path: links, '..' and another case on macOS and Windows lead to one file.
     return status.st_dev, status.st_ino
 
 
@@ -132,6 +133,7 @@ def fold_name(name: str) -> str:
         >>> fold_name('Cafe\u0301.JPG') == fold_name('caf\u00e9.jpg')
         True
     """
+    # Composed again, since folding the case may decompose letters.
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
 
 

@@ -41,6 +41,7 @@ def read_pandas_table(file: Path) -> tuple[list[tuple[str, ...]], list[str], np.
         except (ValueError, IndexError, TypeError) as error:
             raise AnnotationError(f'{file}: the names of its columns cannot be read; name its CSV file') from error
         table = group['table'][()]
+        # pandas keeps the columns of each type in a block; tables of keypoints have one, of floats.
         if 'values_block_0' not in table.dtype.names or 'values_block_1' in table.dtype.names:
             raise AnnotationError(f'{file}: its columns are not all numbers; name its CSV file instead')
         values = np.asarray(table['values_block_0'], dtype=float).reshape(len(table), -1)
@@ -77,6 +78,7 @@ def parse_pickled_names(data: bytes) -> Any:
         if name in ('PUT', 'BINPUT', 'LONG_BINPUT'):
             memo[argument] = stack[-1]
         elif name == 'MEMOIZE':
+            # Protocol 4 numbers memo entries by their order, without stating it.
             memo[len(memo)] = stack[-1]
         elif name in ('GET', 'BINGET', 'LONG_BINGET'):
             stack.append(memo[argument])

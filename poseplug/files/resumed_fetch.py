@@ -88,6 +88,7 @@ def _append_rest(url: str, partial: Path) -> None:
         _CutDownloadError: the answer ended early.
     """
     validator_file = partial.with_name(f'{partial.name}.tag')
+    # If-Range: the rest is sent only if the file still has this version, otherwise all of it.
     start, tag = _read_start(partial, validator_file, url)
     headers = {'Range': f'bytes={start}-', 'If-Range': tag} if start else {}
     with open_download(url, headers) as response:
@@ -117,6 +118,7 @@ class _Answer(NamedTuple):
 def _describe_answer(response: Any, start: int) -> _Answer:
     is_partial = response.status == _HTTP_PARTIAL_CONTENT
     length = int(response.headers.get('Content-Length') or 0)
+    # A server that ignores Range answers 200 and begins at 0.
     first = start if is_partial else 0
     tag = response.headers.get('ETag') or ''
     if tag.startswith('W/'):

@@ -132,6 +132,7 @@ def restore_shard(path: Path) -> bool:
     if path.name not in origin['files']:
         return False
     with lock_file(path.parent / f'.{path.name}.locked'):  # the workers of a loader need a shard at the same time
+        # Asked again under the lock: another worker may have fetched it meanwhile.
         if not path.is_file():
             try:
                 _retry(lambda: _fetch_shard(origin, path), f'{origin["address"]}/{path.name}')
@@ -193,6 +194,7 @@ def _fetch_shard(origin: Mapping[str, Any], path: Path) -> None:
 
 def _delete_oldest(fetched: Path, origin: Mapping[str, Any]) -> None:
     """Delete the shards that were fetched first until the cache has its size again."""
+    # Never the shard that was just fetched, even if it alone is larger than the cache.
     files = [(file.stat().st_mtime, file) for file in fetched.parent.glob('*.tar') if file != fetched]
     total = fetched.stat().st_size + sum(file.stat().st_size for _, file in files)
     for _, file in sorted(files):

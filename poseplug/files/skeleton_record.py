@@ -157,6 +157,7 @@ def _check_left_and_right(record: SkeletonRecord, skeleton: Skeleton, path: Path
 
 def _warn_of_other_sigmas(record: SkeletonRecord, skeleton: Skeleton, path: Path | str) -> None:
     """Log a warning if the OKS constants differ: the weights fit, but scores do not compare."""
+    # Not strict: either side may state no sigmas, and then there is nothing to compare.
     for name, a, b in zip(skeleton.keypoints, record.sigmas or (), skeleton.sigmas or (), strict=False):
         if max(a, b) > _MAX_SIGMA_RATIO * min(a, b):
             message = '%s was trained with other sigmas than the skeleton %r has (%s: %g, here %g): OKS differs'

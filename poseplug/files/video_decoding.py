@@ -85,6 +85,7 @@ class StreamDecoder:
         if self.stream.codec_context.name == 'mpeg4' and packet and bytes(packet).count(_VOP_START) > 1:
             # DivX and Xvid pack two frames into a chunk; the decoder keeps the second one for the next packet.
             yield from self._convert_frames(self._decode(_create_packet(_NVOP)) or [])
+        # None drains the decoder: frames that wait for a later reference come out.
         yield from self._convert_frames(self._decode(None) or [])
         self._count_lost_end(0 if packet is None or packet.dts is None else packet.dts + 1)
 

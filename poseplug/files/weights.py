@@ -150,6 +150,7 @@ def load_weights(
         UnsafeFileError: the file holds more than plain data.
     """
     content = load_checkpoint(path)
+    # In this order: which weights, whose keypoints, which size, which names; each check needs the one before.
     content['state_dict'] = select_weights(content, weight_kind, path)
     skeleton, record = getattr(module, 'skeleton', None), get_skeleton_record(content)
     if isinstance(skeleton, Skeleton):
@@ -163,6 +164,7 @@ def load_weights(
         warn_of_unnamed_keypoints(skeleton, path)
     if isinstance(meta := content.get('meta'), Mapping):
         warn_of_changed_model(meta.get('model'), module, path)
+    # Before anything is loaded, so that an error leaves the module as it was.
     check_finite_weights(content['state_dict'], path)
     module.load_state_dict(content['state_dict'])
     return content

@@ -75,6 +75,7 @@ def read_xml(file: Path) -> XmlElement:
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda tag: stack.pop()
     parser.CharacterDataHandler = add_text
+    # Without a document type there are no entities, neither nested ones nor ones that name files.
     parser.StartDoctypeDeclHandler = refuse_document_type
     try:
         parser.Parse(file.read_bytes(), True)

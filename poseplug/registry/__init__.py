@@ -69,5 +69,6 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(import_module('poseplug.registry.registries'), name)
+    # Python calls `__getattr__` only for names that a module lacks.
     globals()[name] = value  # found without this function from now on
     return value

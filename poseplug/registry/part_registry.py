@@ -101,6 +101,7 @@ class PartRegistry:
         if '.' not in key:
             return find_registered_part(self, key)
         part = self._find_dotted_part(key)
+        # A dotted name may lead to anything importable, such as a module or a number.
         return part if inspect.isclass(part) or inspect.isroutine(part) else None
 
     def _find_dotted_part(self, key: str) -> Any:
@@ -159,6 +160,7 @@ class PartRegistry:
         arguments = merge_arguments(part, name, settings, provided)
         try:
             return part(**arguments)
+        # What constructors of other packages and of torch raise; our own raise a ConfigError, which passes.
         except (TypeError, ValueError) as error:
             listed = ', '.join(f'{k}={v!r}' for k, v in settings.items()) or 'its defaults'
             reason = f'{type(error).__name__}: {error}'
@@ -203,6 +205,7 @@ class PartRegistry:
             self._register_module(module, name, force)
             return module
 
+        # Without `module` this is a decorator: the class comes with the call that follows.
         def register(part: PartType) -> PartType:
             self._register_module(part, name, force)
             return part
@@ -252,8 +255,10 @@ def find_registered_part(registry: Any, key: str) -> PartType | None:
     offered = plugins.find_plugin_part(registry.name, key)
     if offered is None:
         return registered
+    # Not imported so far: looking up the name is what imports its package.
     if registered is None:
         return _register_plugin_part(registry, offered)
+    # A package may also register a part by the decorator: that is the same part, and no conflict.
     if _top_package(registered.__module__) != _top_package(offered.entry.module):
         raise PluginError(
             f'{registry.name} {key!r} is registered by {qualified_name(registered)}; {offered} cannot take the name '
@@ -272,6 +277,7 @@ def describe_unknown_part(registry: Any, key: str) -> str:
     offered = [part.name for part in plugins.list_plugin_parts(registry.name)]
     registered = registry.module_dict if isinstance(registry, PartRegistry) else ()
     known = sorted({*registered, *offered})
+    # mmengine's names are not listed, but may be the closest.
     candidates = [*offered, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
     message = compose_message(
         f'{registry.name} {key!r} is not registered',

@@ -77,6 +77,7 @@ class PluginPart:
         """
         try:
             return self.entry.load()
+        # A package may do anything while it is imported, also end the process.
         except (Exception, SystemExit) as error:
             raise PluginError(
                 f'{self.kind} {self.name!r} is {self}, which does not load: {type(error).__name__}: {error}. '
@@ -94,6 +95,7 @@ def entry_point_group(kind: str) -> str:
     return f'poseplug.{kind.replace(" ", "_")}'
 
 
+# The metadata of every installed package is read; what is installed does not change during a process.
 @cache
 def list_plugin_parts(kind: str) -> tuple[PluginPart, ...]:
     """List the parts of a kind that installed packages offer; nothing is imported.
@@ -148,9 +150,11 @@ def import_builtin_parts(kind: str) -> None:
     """
     for module in BUILTIN_MODULES.get(kind, ()):
         if module not in _imported_modules:
+            # Before the import: its modules look up names of their kind, which must not import it again.
             _imported_modules.add(module)
             try:
                 _import_tree(module)
+            # After an error or an interrupt the next lookup tries once more.
             except BaseException:
                 _imported_modules.discard(module)
                 raise

@@ -48,6 +48,7 @@ from poseplug.registry.runtime_registries import (
 )
 
 
+# PartRegistry comes first: its `get`, `build` and `register_module` count, with their messages.
 class Registry(PartRegistry, MMEngineRegistry):
     """A registry that is also one of mmengine: a child of the one that mmengine has of the same kind.
 
@@ -62,6 +63,7 @@ class Registry(PartRegistry, MMEngineRegistry):
     """
 
     def __init__(self, name: str, parent: MMEngineRegistry | None = None, scope: str = 'poseplug'):
+        # It sets the attributes that PartRegistry reads, and enters this registry among the children of its parent.
         MMEngineRegistry.__init__(self, name, parent=parent, scope=scope)
 
     def _find_dotted_part(self, key: str) -> Any:

@@ -27,6 +27,7 @@ class SkeletonRegistry(PartRegistry):
         if not isinstance(value, Skeleton):
             return super().as_part(value, module)
 
+        # Every part is built by a call, and a skeleton is built already.
         def get_skeleton_of_module() -> Skeleton:
             return value
 

@@ -118,6 +118,7 @@ def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bo
         signature = inspect.signature(function).parameters
         for name, parameter in signature.items():
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and name != 'self':
+                # From the class to its bases: where both have a parameter, the class's default counts.
                 parameters.setdefault(name, parameter)
         if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
             return parameters, False
@@ -126,6 +127,7 @@ def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bo
 
 def list_constructor_classes(part: type) -> list[type]:
     """Return a part's class and base classes that define a constructor, without those of torch and Python."""
+    # nn.Module's constructor accepts any argument, and would switch off the check of every network part.
     foreign = ('torch.nn.modules', 'builtins', 'abc')
     return [c for c in part.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(foreign)]
 
@@ -157,6 +159,7 @@ def find_argument_errors(
     if missing:
         present = ', '.join(settings) or 'nothing'
         errors[''] = f'{name} needs {", ".join(missing)}; given: {present}'
+    # A part that lists `needs` receives nothing else, which the author of a new part easily forgets.
     undeclared = [n for n in missing if n in provided]
     if undeclared:
         errors[''] += f'. Other parts provide {undeclared[0]}; add it to `needs` of {name}'
@@ -184,6 +187,7 @@ def merge_arguments(part: PartType, name: str, settings: dict[str, Any], provide
         raise ConfigError('\n'.join(errors.values()))
     accepted = {key: provided[key] for key in list_needs(part, provided)}
     for key, value in accepted.items():
+        # A config has lists where parts have tuples; both mean the same.
         if key in settings and freeze_lists(settings[key]) != freeze_lists(value):
             raise MismatchError(
                 f'{name} is given {key}={settings[key]!r} in the config, but the part it is connected to has '

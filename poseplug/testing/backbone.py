@@ -28,6 +28,7 @@ class BackboneContract(NetworkContract):
         >>> TestCPMTrunk().test_channels_and_strides_are_what_it_declares()
     """
 
+    # The last size is a multiple of no stride: real images are resized to any size.
     input_sizes: ClassVar[Sequence[Size]] = ((64, 64), (48, 96), (65, 79))
 
     def random_input(self, batch_size: int = 2) -> Tensor:

@@ -80,6 +80,7 @@ class CodecContract(Contract):
     def test_an_instance_without_labeled_keypoints_is_background(self, codec: Codec) -> None:
         keypoints = create_test_keypoints(codec)
         visible = _mark_all_visible(keypoints)
+        # A batch is padded with instances of `valid` False, and data sets have some without labels: neither is trained.
         unlabeled = codec.encode(keypoints, torch.zeros_like(visible))
         padding = codec.encode(keypoints, visible, torch.zeros(keypoints.shape[:2], dtype=torch.bool))
         _assert_same_targets(unlabeled, padding)
@@ -89,6 +90,7 @@ class CodecContract(Contract):
         keypoints = create_test_keypoints(codec)
         visible = _mark_all_visible(keypoints)
         visible[..., -1] = 0
+        # Files state 0, -1 or NaN for a position that was never labeled.
         elsewhere = keypoints.clone()
         elsewhere[..., -1, :] = position
         _assert_same_targets(codec.encode(elsewhere, visible), codec.encode(keypoints, visible))
@@ -106,6 +108,7 @@ class CodecContract(Contract):
 
     def test_every_target_is_finite_and_needs_no_gradient(self, codec: Codec) -> None:
         keypoints = 3 * create_test_keypoints(codec) - 50  # inside and outside
+        # Encoded with gradients on, as in a training step, and in inference mode, as in validation.
         with_gradients = codec.encode(keypoints, _mark_all_visible(keypoints))
         for targets in (with_gradients, _encode_in_inference_mode(codec, keypoints)):
             for maps in list_target_tensors(targets):
@@ -123,6 +126,7 @@ class CodecContract(Contract):
         for batch_tensor, image_tensors in zip(batch_targets, zip(*image_targets, strict=True), strict=True):
             assert_close(batch_tensor, torch.cat(image_tensors))
 
+        # Noise has no clear peak, so that decoding takes every path.
         noise = create_random_fields(codec, len(keypoints))
         batch_poses = decode_to_tensors(codec, noise)
         image_poses = [decode_to_tensors(codec, {name: maps[i] for name, maps in noise.items()}) for i in images]
@@ -132,6 +136,7 @@ class CodecContract(Contract):
     def test_flipping_twice_is_the_identity(self, codec: Codec) -> None:
         before = create_random_fields(codec, 2)
         after = codec.flip(codec.flip(before))
+        # A shift by whole cells pushes columns over the border, which no second flip brings back.
         lost = _count_lost_columns(codec)
         for name, maps in before.items():
             columns = slice(lost, maps.shape[-1] - lost)
@@ -144,6 +149,7 @@ class CodecContract(Contract):
         _assert_keypoints_near(decoded, keypoints[:, 0], codec.tolerance + _flip_residual_px(codec))
 
     def test_scores_are_between_0_and_1_and_image_indices_are_valid(self, codec: Codec) -> None:
+        # Far beyond the values of targets, as untrained networks predict them.
         poses = codec.decode({name: 3 * maps for name, maps in create_random_fields(codec, 4).items()})
         for scores in (poses.keypoint_scores, poses.instance_scores):
             assert ((scores >= 0) & (scores <= 1)).all()
@@ -171,6 +177,7 @@ class CodecContract(Contract):
     @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
     def test_fields_of_another_dtype_decode_within_a_cell(self, codec: Codec, dtype: torch.dtype) -> None:
         keypoints = _create_inner_keypoints(codec, self.margin_cells)
+        # bfloat16 has 8 bits of precision: a neighbor may round to the peak's value, and so be the first maximum.
         converted = {name: maps.to(dtype) for name, maps in _encode_last_stage(codec, keypoints).items()}
         decoded, _ = decode_to_tensors(codec, converted)
         _assert_keypoints_near(decoded.float(), keypoints[:, 0], codec.tolerance + _pixels_per_cell(codec))
@@ -180,10 +187,12 @@ class CodecContract(Contract):
         visible = _mark_all_visible(keypoints)
         expected = codec.encode(keypoints, visible)
         _assert_same_targets(codec.encode(keypoints.double(), visible), expected, atol=1e-4)
+        # Autocast computes matrix products in bfloat16; targets are exact all the same.
         with torch.autocast('cpu', dtype=torch.bfloat16):
             _assert_same_targets(codec.encode(keypoints, visible), expected, atol=1e-4)
 
     def test_both_directions_stay_on_the_device_of_their_tensors(self, codec: Codec) -> None:
+        # Tensors on 'meta' have no data: a constant from the CPU, or a number read from a tensor, fails there.
         keypoints = create_test_keypoints(codec).to('meta')
         targets = codec.encode(keypoints, torch.ones(keypoints.shape[:3], device='meta'))
         for maps in list_target_tensors(targets):
@@ -201,6 +210,7 @@ class CodecContract(Contract):
         keypoints = create_test_keypoints(codec)
         visible = _mark_all_visible(keypoints)
         expected = codec.encode(keypoints, visible)
+        # Averaged and exported models are copies, and other processes receive pickles.
         for duplicate in (copy.deepcopy(codec), pickle.loads(pickle.dumps(codec))):
             assert duplicate == codec
             _assert_same_targets(duplicate.encode(keypoints, visible), expected)

@@ -18,7 +18,9 @@ from poseplug.predict.detector_families.base import Candidates, DetectorFamily
 from poseplug.predict.detector_input import DetectorInput
 from poseplug.testing.base import Contract
 
+# Corners, centers and sizes are whole numbers, which half precision holds exactly.
 _BOXES = np.array([[16.0, 24.0, 88.0, 120.0], [72.0, 8.0, 104.0, 64.0], [12.0, 56.0, 40.0, 88.0]])  # px of the input
+# Two boxes of class 0 and one of class 2; the maxima differ, so that their order is known.
 _CLASS_SCORES = np.array([[0.9, 0.125, 0.0625], [0.75, 0.0625, 0.125], [0.125, 0.0625, 0.625]])
 _MIN_SCORE = 0.5  # above it, an encoded box has one class
 
@@ -73,6 +75,7 @@ class DetectorFamilyContract(Contract):
         self._assert_boxes_near(candidates, self.tolerance_px)
 
     def test_half_precision_reads_within_its_rounding(self, family: DetectorFamily) -> None:
+        # Half precision has steps of 1/16 px from 64 to 128 px, and a box is computed from several numbers.
         outputs = {name: _to_half(output) for name, output in self.encode_boxes(_BOXES, self._class_scores).items()}
         self._assert_boxes_near(self._read(family, outputs), self.tolerance_px + 0.25)
 
@@ -98,6 +101,7 @@ class DetectorFamilyContract(Contract):
         assert isinstance(family.input_rule, DetectorInput)
         assert family.outputs_text
         assert 0 <= family.nms_threshold <= 1
+        # Of COCO's 80 classes person is the first.
         assert family.default_class(80) == 0
 
     def test_it_survives_copying_and_pickling(self, family: DetectorFamily) -> None:

@@ -66,6 +66,7 @@ class HeadContract(NetworkContract):
 
     def run_stages(self, head: Head, features: list[Tensor]) -> list[dict[str, Tensor]]:
         """Return the head's stages; a head that `uses_centers` receives subjects away from the image center."""
+        # Away from the middle, where a head that ignored them would be right by chance.
         centers = torch.tensor([[20.0, 50.0]]).expand(len(features[0]), 2)
         return head(features, centers=centers) if head.uses_centers else head(features)
 
@@ -90,5 +91,6 @@ class HeadContract(NetworkContract):
 
     def check_missing_stride(self) -> None:
         """Check that a head of maps refuses features that never reach the codec's stride."""
+        # Features of stride 3 cannot be enlarged to stride 8 by a factor of 2.
         with pytest.raises(MismatchError, match=r'\b8\b.*\b3\b'):
             self.build_part((6,), (3,), self.fields, self.stride)

@@ -56,6 +56,7 @@ class LossContract(Contract):
         assert torch.isfinite(predicted.grad).all()
 
     def test_an_empty_batch_has_zero_loss(self) -> None:
+        # A mean over nothing would be NaN and end the run; a process of several may get an empty batch.
         predicted, target = (fields[:0].detach() for fields in self.random_pair())
         assert float(self.build_part()(predicted, target, torch.ones(0, self.shape[1])).detach()) == 0
 
@@ -72,6 +73,7 @@ class LossContract(Contract):
         weight = torch.ones(self.shape[:2])
         weight[0, 1] = 0
         other_target = target.clone()
+        # Far outside of 0..1, so that even a small weight shows.
         other_target[0, 1] = 7
         assert_close(loss(predicted, other_target, weight), loss(predicted, target, weight))
 
@@ -80,6 +82,7 @@ class LossContract(Contract):
         assert_close(loss(predicted, target, torch.ones(self.shape[:2])), loss(predicted, target))
 
     def test_half_precision_is_summed_in_full_precision(self) -> None:
+        # A running sum in bfloat16 stops growing once it is 256 times as large as what is added.
         predicted, target = (fields.detach().bfloat16() for fields in self.random_pair())
         loss = self.build_part()
         assert_close(loss(predicted, target), loss(predicted.float(), target.float()))

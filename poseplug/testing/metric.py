@@ -57,6 +57,7 @@ class MetricContract(Contract):
         return compute_metrics([metric])
 
     def test_a_perfect_prediction_has_the_best_score(self) -> None:
+        # The best score is what `save_best` and reports take for granted.
         pairs = [(_copy_annotations(record), record) for record in self.create_records()]
         result = self.compute_scores(pairs)
         assert result.values
@@ -70,6 +71,7 @@ class MetricContract(Contract):
 
     def test_a_prediction_far_away_scores_worse_than_one_nearby(self) -> None:
         """The direction of a score is the one that the metric declares: the best checkpoint is chosen by it."""
+        # Errors of about 1 px count as right by every threshold, those of about 500 px as wrong.
         near, far = (
             self.compute_scores([(_perturb_keypoints(record, 0, px), record) for record in self.create_records()])
             for px in (1.0, 500.0)
@@ -86,6 +88,7 @@ class MetricContract(Contract):
     def test_images_of_one_id_from_two_sources_are_not_merged(self) -> None:
         """The scores are those of images with ids of their own."""
         pairs = [(_perturb_keypoints(record, i), record) for i, record in enumerate(self.create_records())]
+        # Two data sets may number their images alike; only the source tells them apart.
         collided = [(poses, replace(record, id='1', source_index=i)) for i, (poses, record) in enumerate(pairs)]
         assert self.compute_scores(collided).values == pytest.approx(self.compute_scores(pairs).values)
 
@@ -109,5 +112,6 @@ def _perturb_keypoints(record: Record, seed: int, sigma_px: float = 3.0) -> Pose
     rng = np.random.default_rng(seed)
     annotated = record.instances.keypoints
     keypoints = annotated + rng.normal(0, sigma_px, annotated.shape).astype(np.float32)
+    # Scores differ by image: metrics that rank instances would order ties by their arrival.
     scores = np.full(annotated.shape[:2], 0.9 - 0.1 * seed, np.float32)
     return Poses(keypoints, scores, scores.mean(axis=1))

@@ -48,6 +48,7 @@ class NetworkContract(Contract):
         batch_outputs = self.run(part, self.random_input())
         image_outputs = self.run(part, _get_first_image(self.random_input()))
         for batch_output, image_output in zip(batch_outputs, image_outputs, strict=True):
+            # Another batch size may use another kernel, which adds in another order.
             atol = 1e-5 * max(1.0, float(image_output.detach().abs().max()))
             assert_close(batch_output[:1], image_output, rtol=1e-3, atol=atol)
 
@@ -55,12 +56,14 @@ class NetworkContract(Contract):
         part = self.build_seeded().train()
         if not any(p.requires_grad for p in part.parameters()):
             return
+        # Squared: the plain sum of a normalized map is the same for all weights before it, and has no gradient.
         torch.stack([out.square().sum() for out in self.run(part, self.random_input())]).sum().backward()
         trained = {name: p for name, p in part.named_parameters() if p.requires_grad}
         unreached = [name for name, p in trained.items() if p.grad is None or not p.grad.any()]
         assert not unreached, f'no gradient reaches {", ".join(unreached)}: distributed training would stop there'
 
     def test_with_group_norm_and_another_activation_it_trains_a_step(self) -> None:
+        # One group divides any number of channels.
         settings = dict(norm_cfg={'type': 'GN', 'num_groups': 1}, act_cfg={'type': 'SiLU'})
         part = self.build_part_with(*self.part_args(), **settings)
         if part is None:
@@ -85,6 +88,7 @@ class NetworkContract(Contract):
             assert_close(half.float(), full, rtol=0, atol=0.1 * float(full.abs().max()) + 1e-4)
 
     def test_its_state_dict_loads_into_a_second_copy(self) -> None:
+        # Other weights at first, so that an entry that is not loaded shows.
         part, other = self.build_seeded().eval(), self.build_seeded(seed=1).eval()
         other.load_state_dict(pickle.loads(pickle.dumps(part.state_dict())))
         assert_close(self.run(other, self.random_input()), self.run(part, self.random_input()))

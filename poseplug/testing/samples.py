@@ -51,6 +51,7 @@ _REGION_ARRAYS = ('boxes', 'areas', 'crowds', 'segmentations', 'keypoints', 'ann
 def _iter_input_positions(codec: Codec) -> Iterator[tuple[float, float]]:
     """Corners of the input, midpoints of its sides, and positions in between."""
     width, height = codec.input_size
+    # The border itself, just beside it, and fractions that fall between the cells of any stride.
     for x in (0, 0.013, 0.31, 0.5, 0.737, 1):
         for y in (0, 0.21, 0.5, 0.89, 1):
             yield x * (width - 1), y * (height - 1)
@@ -148,6 +149,7 @@ def create_test_record(rng: np.random.Generator, skeleton: Skeleton, name: str) 
     Returns:
         A record with all keypoints visible, box, area, center and scale.
     """
+    # 4 px from the border, so that a box with its margin of 2 px lies inside the image.
     keypoints = rng.uniform((4, 4), (75, 55), (1, len(skeleton), 2)).astype(np.float32)
     low, high = keypoints.min(axis=1) - 2, keypoints.max(axis=1) + 2
     visible = np.full(keypoints.shape[:2], 2, np.uint8)
@@ -211,6 +213,7 @@ def change_record(record: Record, **changes: Any) -> Record:
     }
     arrays = {name: changes.pop(name, arrays[name]) for name in ('keypoints', 'visible', *_INSTANCE_ARRAYS)}
     count = len(arrays['keypoints'])
+    # Arrays of another length belong to the former instances.
     arrays = {name: array for name, array in arrays.items() if array is not None and len(array) == count}
     regions = {name: changes.pop(f'ignored_{name}') for name in _REGION_ARRAYS if f'ignored_{name}' in changes}
     ignored = IgnoredRegions.from_annotations(**regions) if regions else record.ignored
@@ -243,6 +246,7 @@ def create_test_sample(seed: int = 0) -> Sample:
     instances = Instances.concatenate([record.instances for record in both])
     record = replace(both[0], instances=instances)
     instances.visible[1, 0] = 0
+    # Colors that state the position: what a warped input shows can be checked at any pixel.
     y, x = np.mgrid[:60, :80]
     image = np.stack([2 * x, 2 * y, np.full_like(x, 100)], axis=-1).astype(np.uint8)
     return Sample(

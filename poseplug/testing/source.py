@@ -41,6 +41,7 @@ class SourceContract(Contract):
     def test_kept_plus_dropped_equals_total(self, source: Source) -> None:
         records, report = source.load()
         assert report.kept == sum(len(record.instances) for record in records)
+        # What a reader drops is counted by cause: nothing disappears.
         assert report.kept + sum(report.dropped.values()) == report.total
         assert str(report.kept) in str(report)
         assert all(cause and count > 0 for cause, count in report.dropped.items())
@@ -71,6 +72,7 @@ class SourceContract(Contract):
         records = source.load()[0]
         assert all(record.path.is_file() for record in records)
         assert all(record.source and record.id for record in records)
+        # Results are written and compared by id.
         assert len({record.id for record in records}) == len(records)
 
     def test_loading_twice_returns_equal_records(self, source: Source) -> None:

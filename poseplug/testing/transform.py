@@ -56,6 +56,7 @@ class TransformContract(Contract):
 
     def test_it_draws_from_the_samples_generator_alone(self) -> None:
         transform = self.build_part(self.input_size)
+        # The global generators are those of a process: a sample would depend on the worker that loads it.
         first, states = transform(self.create_sample()), _get_global_rng_states()
         second = transform(self.create_sample())
         assert states == _get_global_rng_states()
@@ -63,10 +64,12 @@ class TransformContract(Contract):
 
     def test_it_keeps_no_state_between_samples(self) -> None:
         used, fresh = self.build_part(self.input_size), self.build_part(self.input_size)
+        # Workers see samples in any order.
         used(self.create_sample(seed=1))
         _assert_same_sample(used(self.create_sample(seed=2)), fresh(self.create_sample(seed=2)))
 
     def test_it_does_not_change_the_record(self) -> None:
+        # Records are shared by all epochs: a change in place would add up.
         sample = self.create_sample()
         record, before = sample.record, copy.deepcopy(sample.record)
         self.build_part(self.input_size)(sample)
@@ -78,6 +81,7 @@ class TransformContract(Contract):
             before, after = self.create_sample(seed), transform(self.create_sample(seed))
             for matrix in (after.image_to_input, *after.view_matrices):
                 _assert_affine(matrix)
+            # A negative determinant is a flip, after which left and right keypoints are exchanged.
             flipped = np.linalg.det(after.image_to_input) * np.linalg.det(before.image_to_input) < 0
             order = before.skeleton.flip_indices if flipped else slice(None)
             np.testing.assert_array_equal(after.visible, before.visible[:, order])
@@ -130,6 +134,7 @@ def _assert_view_shows_image(view: np.ndarray, matrix: np.ndarray, image_size: S
     """Assert that a view of the test image has the right color at every pixel that lies 3 px inside the image."""
     y, x = np.mgrid[: view.shape[0], : view.shape[1]]
     positions = transform_points(np.linalg.inv(matrix), np.stack([x, y], axis=-1).astype(float))
+    # 3 px inside the image, where no interpolation mixes in the fill color.
     inside = ((positions >= 3) & (positions <= np.array(image_size) - 4)).all(axis=-1)
     assert inside.any(), 'the input shows nothing of the image'
     np.testing.assert_allclose(view[inside][:, :2], 2 * positions[inside], atol=2.5)

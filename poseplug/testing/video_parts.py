@@ -84,6 +84,7 @@ class TrackerContract(Contract):
         for seconds in _iterate_frame_times(self.num_warmup_frames + 10):
             order = rng.permutation(_NUM_INSTANCES)
             tracked = track(_create_poses(self.skeleton, keypoints[order]), seconds)
+            # Instances stand one distance apart, so that x says which one it is.
             for points, instance_id in zip(tracked.keypoints, np.asarray(tracked.ids).tolist(), strict=True):
                 ids_by_position.setdefault(int(points[0, 0] // _DISTANCE_PX), set()).add(instance_id)
         assert len(ids_by_position) == _NUM_INSTANCES
@@ -108,6 +109,7 @@ class TrackerContract(Contract):
             for seconds in _iterate_frame_times(self.num_warmup_frames):
                 tracked = track(poses, seconds)
             ids.append(np.asarray(tracked.ids).tolist())
+        # Ids start anew in every video: a tracker keeps no state in its class.
         assert ids[0] == ids[1]
 
 
@@ -166,6 +168,7 @@ class SmootherContract(Contract):
             np.stack([poses.keypoints for poses in video]) for video in (frames, self.smooth_frames(frames))
         )
         assert after.std(axis=0).mean() <= self.max_noise_ratio * before.std(axis=0).mean()
+        # Less noise alone would also be reached by pulling positions somewhere else.
         still = np.abs(after.mean(axis=0) - before.mean(axis=0)).max()
         assert still < _NOISE_PX, f'the mean position of an instance at rest moves by {still:.2f} px'
 

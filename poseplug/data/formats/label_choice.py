@@ -62,6 +62,7 @@ def _check_rows(labels: LabeledImages, key: str, required: Sequence[str]) -> Non
 
 def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """The categories to learn with names of their keypoints, and notes."""
+    # Instances with any number in their keypoints: exporters list objects without keypoints, too.
     counts = Counter(a['category_id'] for a in labels.content['annotations'] if any(a.get('keypoints') or ()))
     candidates = [category for category in labels.content['categories'] if counts[category['id']]]
     if names:
@@ -120,6 +121,7 @@ def _list_present_images(labels: LabeledImages) -> tuple[list[dict[str, Any]], P
             f'{labels.path}: none of its {len(paths):,} images is there{first}; name --images DIR, '
             'in a config image_folder='
         )
+    # Names below one folder, so that no name leads out of it by '..'.
     shared = Path(os.path.commonpath([path.parent for _, path in present]))
     images = [{**image, 'file_name': path.relative_to(shared).as_posix()} for image, path in present]
     num_missing = len(paths) - len(present)

@@ -63,6 +63,7 @@ def build_label_skeleton(file: Path, category: Mapping[str, Any]) -> LabelSkelet
     origin = 'by left and right in the names'
     if flip_indices is not None:
         names, origin = skeleton.keypoints, 'of the file'
+        # Each pair is listed twice, and a keypoint in the middle is its own partner.
         pairs = tuple((names[i], names[j]) for i, j in enumerate(flip_indices) if i < j)
         skeleton = replace(skeleton, flip_pairs=pairs)
     lines.insert(1, _describe_flip_pairs(skeleton, origin))
@@ -75,7 +76,9 @@ def _find_registered_skeleton(keypoints: list[str], title: str) -> Skeleton | No
     matches = []
     for registered in map(get_skeleton, SKELETONS.list_names()):
         others = [normalize_keypoint_name(name) for name in registered.keypoints]
+        # Without sigmas nothing is gained over the file's own description.
         if sorted(others) == sorted(names) and registered.sigmas is not None:
+            # False sorts before True: the name of the category counts more than the order.
             matches.append(((registered.name != title.lower(), others != names), registered))
     return min(matches, key=lambda match: match[0])[1] if matches else None
 

@@ -100,6 +100,7 @@ def _iterate_frames(
     """The labeled frames of one video, (H, W, 3) BGR: of the file itself, or of the video beside it."""
     group = file.get(f'video{index}')
     if group is not None and 'video' in group:
+        # A package (.pkg.slp) embeds its labeled frames as encoded images.
         stored = group['frame_numbers'][()].tolist()
         for number, encoded in zip(stored, group['video'], strict=False):
             pixels = cv2.imdecode(np.asarray(encoded).astype(np.uint8), cv2.IMREAD_COLOR)
@@ -114,6 +115,7 @@ def _iterate_frames(
     for frame in VideoReader(file_of_video):
         if frame.index in numbers:
             yield frame.index, frame.image
+        # The rest of the video is not decoded.
         if frame.index >= max(numbers, default=-1):
             return
 
@@ -125,6 +127,7 @@ class _SleapReader:
         self.collector, self.path, self.file = collector, path, file
         try:
             metadata = file['metadata']
+            # Positions of older files count from the corner of the first pixel, half a pixel before its center.
             self.offset = 0.0 if float(metadata.attrs.get('format_id', 1.0)) >= _CENTERED_FORMAT else -0.5
             self.skeletons = _read_skeletons(json.loads(metadata.attrs['json']))
             self.videos = _read_json_rows(file['videos_json'])
@@ -156,6 +159,7 @@ class _SleapReader:
             self.collector.drop_label(self.path, position, f'with {len(points)} points, not those of its skeleton')
             return
         xy = np.stack([points['x'], points['y']], axis=1) + self.offset
+        # SLEAP stores NaN for a node that is not labeled, whatever `visible` says.
         flags = np.where(np.isfinite(xy).all(axis=1), np.where(points['visible'], 2, 1), 0)
         if not flags.any():
             self.collector.drop_label(self.path, position, 'without labeled keypoints')
@@ -179,6 +183,7 @@ def _read_skeleton(skeleton: dict[str, Any], names: list[str]) -> _SleapSkeleton
     flip_indices = list(range(len(nodes)))
     for link in skeleton['links']:
         kind = link['type']
+        # jsonpickle writes an object out where it comes first, and refers to it by its number from then on.
         if 'py/reduce' in kind:
             types.append(int(kind['py/reduce'][1]['py/tuple'][0]))
             link_type = types[-1]

@@ -39,6 +39,7 @@ def read_stated_split(images: Sequence[Mapping[str, Any]]) -> ImageSplit | None:
     """
     words = [find_split_word(str(image.get('split', ''))) for image in images]
     present = set(words)
+    # Training images alone are no split: something must be measured on.
     if 'train' not in present or not present & {'val', 'test'}:
         return None
     notes = ['split: that of the files']

@@ -77,6 +77,7 @@ def _iterate_rows(content: dict[str, Any]) -> Iterator[list[Any]]:
     by_image = index_annotations(content)
     for image in content['images']:
         start = [image['file_name'], image.get('split', ''), image['width'], image['height']]
+        # An image without instances is a negative example, which would be lost without a row of its own.
         if not by_image[image['id']]:
             yield start + [''] * (len(_COLUMNS) - len(start))
         for number, annotation in enumerate(by_image[image['id']], 1):
@@ -105,6 +106,7 @@ class _TableReader:
             return
         key = (image_id, row['instance'], row['category'])
         box = [float(row[f'box_{side}']) for side in ('x', 'y', 'width', 'height')]
+        # Every row repeats the box: rows of one instance that disagree were edited by hand.
         if self._boxes.setdefault(key, box) != box:
             raise ValueError(f'instance {row["instance"]} of {row["image"]} has another box in an earlier line')
         first_line = self._lines.setdefault((*key, row['keypoint']), line)

@@ -89,6 +89,7 @@ class AICSource(Source):
         image_ids = check_image_names(images, 'image_id')
         images.check_unique('image_id', image_ids)
         annotations = _AICAnnotations.from_rows(images)
+        # Official ids are file names without their suffix.
         names = [name if name.endswith('.jpg') else f'{name}.jpg' for name in image_ids]
         exists = find_images(image_folder, names, self.missing_images, file, self.follow_links)
         paths = [image_folder / name for name in names]
@@ -166,6 +167,7 @@ class _AICAnnotations:
         visible = _convert_flags(rows, values[..., 2])
         points = np.where(visible[..., None] > 0, values[..., :2], 0.0)
         indices = np.array(image_indices, dtype=np.int64)
+        # Not below 0; the areas stay those of the file's boxes, by which the official evaluation goes.
         return cls(indices, np.maximum(xyxy, 0), box_areas(xyxy), points, visible)
 
     def build_record(self, rows: np.ndarray, ignored_rows: np.ndarray, path: Path, name: str, source: str) -> Record:

@@ -62,6 +62,7 @@ class SourceReport:
         """
         count = int((selected & ~valid).sum())
         if count:
+            # Counted only where it is not 0: reports list the causes that occurred.
             self.dropped[cause] += count
         return selected & valid
 

@@ -77,6 +77,7 @@ def read_detected_boxes(
     selected = report.drop_invalid(selected, scores >= min_score, f'with a score below {min_score:g}')
     selected = report.drop_invalid(selected, has_extent(clipped), 'empty inside the image')
     report.kept = int(selected.sum())
+    # Stable, so that the boxes of an image stay in the file's order.
     order = np.flatnonzero(selected)[np.argsort(image_ids[selected], kind='stable')]
     unique_ids, starts = np.unique(image_ids[order], return_index=True)
     groups = np.split(order, starts[1:]) if len(order) else []
@@ -106,6 +107,7 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
     """
     is_judged = len(boxes) >= _MIN_JUDGED_BOXES
     positive = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    # Fractions reach 1 and a little more at the border; boxes in px that all end within 2 px are no detector's.
     if len(positive) and np.abs(positive).max() <= 2 and (is_judged or image_sizes.min() >= _MIN_JUDGED_SIDE):
         raise AnnotationError(
             f'{file}: its {len(positive):,} boxes all lie within 2 px: they are fractions of the image, not pixels. '

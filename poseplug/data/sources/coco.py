@@ -102,6 +102,7 @@ class CocoFormatSource(Source):
         self.data_root = data_root
         self.ann_file, self.image_folder = str(ann_file or official_file), str(image_folder or official_folder)
         self.bbox_file, self.bbox_format, self.bbox_score_thr = bbox_file, bbox_format, bbox_score_thr
+        # A copy: `reader` belongs to the class, and so to all of its instances.
         self.reader = replace(
             self.reader,
             missing_images=missing_images,
@@ -143,6 +144,7 @@ class CocoFormatSource(Source):
         self, reader: CocoReader, file: Path, image_folder: Path
     ) -> tuple[list[Record], SourceReport, dict[int, tuple[int, int]]]:
         """Read the records of the annotation file with its report, and the size of every image by id."""
+        # Used once and let go, because the objects of a large file take much memory.
         content, self._content = self._content or read_coco_object(file), None
         records, report, sizes = reader.read_content(file, content, image_folder)
         report.notes = [*self._notes, *report.notes]

@@ -75,7 +75,9 @@ def select_categories(
     names = [str(item.get('name')) for item in rows.items]
     if chosen is None:
         candidates = [item for item in rows.items if item.get('keypoints')] if require_keypoints else list(rows.items)
+        # A file whose categories name no keypoints at all may still have them, in the order of the skeleton.
         candidates = candidates or list(rows.items)
+        # As text, since lists cannot be in a set.
         distinct = {json.dumps(item.get('keypoints')) for item in candidates}
         if len(distinct) > 1:
             counts = [(item.get('name'), len(unwrap_names(item.get('keypoints')))) for item in candidates]
@@ -156,6 +158,7 @@ def _read_limbs(file: Path, title: str, value: Any, names: list[str]) -> tuple[l
             f'{file}: category {title!r}: skeleton is a list of pairs of keypoints; found {describe_json_value(value)}'
         )
     indices = [n for n in numbers if type(n) is int]
+    # COCO counts from 1. Only a 0 shows the other origin: a file that counts from 0 and uses no 0 cannot be told apart.
     first = 0 if 0 in indices else 1
     if indices and not (first <= min(indices) and max(indices) < len(names) + first):
         raise AnnotationError(

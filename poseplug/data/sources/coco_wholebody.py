@@ -52,6 +52,7 @@ class _BodyPartSource(CocoWholeBodySource):
     def _read_annotated(
         self, reader: CocoReader, file: Path, image_folder: Path
     ) -> tuple[list[Record], SourceReport, dict[int, tuple[int, int]]]:
+        # Every part becomes an annotation in COCO's own form, so that all checks of the reader apply to it.
         content = read_coco_object(file)
         instances, num_without = [], 0
         for annotation in content['annotations']:
@@ -73,6 +74,7 @@ class _BodyPartSource(CocoWholeBodySource):
                 f'{file}: annotation {annotation.get("id")!r} has no {", ".join(missing)}, although its {part} is valid'
             )
         return dict(
+            # Distinct for both hands of a body, and the same in every run.
             id=annotation['id'] * len(self.parts) + self.parts.index(part),
             image_id=annotation['image_id'],
             category_id=1,

@@ -117,6 +117,7 @@ class _FLICExample:
         coords = self.fields['coords']
         labeled: Any = np.zeros(0, dtype=bool)
         if isinstance(coords, np.ndarray) and coords.ndim == 2:
+            # NaN compares as False, so that this finds the labeled columns, too.
             labeled = _is_valid_position(coords).all(axis=0)
         if np.shape(coords)[:1] != (2,) or labeled.sum() != len(_LABELED_COLUMNS):
             raise self.value_error('coords', f'(2, 29) with {len(_LABELED_COLUMNS)} labeled columns, the others NaN')
@@ -136,6 +137,7 @@ class _FLICExample:
     def to_record(self, folder: Path, source: str) -> Record:
         x1, y1, x2, y2 = self.read_torso_box()
         # Position and scale are those of CPM's released code.
+        # FLIC has no scales and no positions: the torso box stands in for both.
         center = [(x1 + x2) / 2, 0.7 * y1 + 0.3 * y2]
         scale = _SCALE_PER_TORSO_PX * (y2 - y1)
         keypoints = self.read_keypoints()[None].astype(np.float32)

@@ -83,6 +83,7 @@ class LabelSource(Source):
         )
 
     def load(self) -> tuple[list[Record], SourceReport]:
+        # Kept from the construction, which has read the labels for their skeleton, and forgotten after one use.
         labels, self._labels = self._labels or self._read_labels(), None
         records, report, _ = self.reader.read_content(self.path, labels.content, labels.image_folder)
         report.dropped += Counter(label.cause for label in labels.dropped)

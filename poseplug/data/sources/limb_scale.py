@@ -32,6 +32,7 @@ def estimate_limb_scales(instances: Instances, skeleton: Skeleton) -> np.ndarray
     keypoints, labeled = instances.keypoints, instances.visible > 0
     starts, ends = skeleton.limb_indices.T
     lengths = np.linalg.norm(keypoints[:, starts] - keypoints[:, ends], axis=-1)
+    # NaN takes no part in medians and quantiles.
     lengths[~(labeled[:, starts] & labeled[:, ends])] = np.nan
     head_limb = [{*limb} == {*(skeleton.head or ())} for limb in skeleton.limbs].index(True)
     head_lengths = lengths[:, head_limb, None]
@@ -43,6 +44,7 @@ def estimate_limb_scales(instances: Instances, skeleton: Skeleton) -> np.ndarray
     boxes = enclose_keypoints(keypoints, labeled)
     spans = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     min_scales = CPM_MAGNIFICATION * spans / _MAX_KEYPOINT_SPAN_PX
+    # fmax, not maximum: a person without a usable limb has the scale that its extent asks for.
     scales = np.fmax(np.where(scales > 0, scales, np.nan), min_scales)
     # Persons with a single labeled keypoint get the median scale.
     scales = np.where(scales > 0, scales, np.nanmedian(scales[scales > 0]))

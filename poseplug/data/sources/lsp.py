@@ -143,6 +143,7 @@ class LSPSource(Source):
         for row, i in enumerate(indices):
             keypoints[row] = self._read_positions(folder, i, points[i], visible[i])
         instances = Instances.from_annotations(keypoints, visible[indices].astype(np.uint8))
+        # Its ratios are medians over the people of this split, which so does not depend on the other.
         scales = estimate_limb_scales(instances, self.skeleton)
         instances = replace(instances, scales=scales, centers=self.compute_centers(instances))
         names = [self.filename_template.format(i + 1) for i in indices]
@@ -220,6 +221,7 @@ def _read_num_train(folder: Path, num_images: int) -> int:
 
 def _split_points_and_flags(values: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (N, 14, 2) and flags (N, 14) from (3, 14, N), LSP's axis order, or (14, 3, N), LSPET's."""
+    # The two sets were published with different orders of the axes.
     if values.ndim == 3 and values.shape[:2] == (3, _NUM_KEYPOINTS):
         ordered = values.transpose(2, 1, 0)
     elif values.ndim == 3 and values.shape[:2] == (_NUM_KEYPOINTS, 3):

@@ -138,6 +138,7 @@ class MPIISource(Source):
         index_by_name = {name: i for i, name in enumerate(image_names)}
         image_indices = np.array([index_by_name[n] for n in names], dtype=np.int64)
         exists = find_images(image_folder, image_names, self.missing_images, persons.file, self.follow_links)
+        # -1 and 0 stand for a person without a position or a scale.
         has_position = (centers >= 0).all(axis=1) & (scales > 0)
         selected = np.ones(len(persons), dtype=bool)
         selected = report.drop_invalid(selected, exists[image_indices], 'with a missing image')
@@ -170,6 +171,7 @@ def _read_keypoints(rows: JsonRows) -> tuple[np.ndarray, np.ndarray]:
     expected = f'{2 * _NUM_KEYPOINTS} finite numbers, x and y of {_NUM_KEYPOINTS} keypoints'
     flat_rows = JsonRows(rows.file, rows.item_noun, flat, rows.id_key)
     positions = flat_rows.read_lists('joints', 2 * _NUM_KEYPOINTS, expected).reshape(-1, _NUM_KEYPOINTS, 2)
+    # The JSON files know labeled and not labeled only; the official file also says which keypoints are occluded.
     flag_key = 'visibility' if rows.has_key('visibility').any() else 'joints_vis'
     flags = rows.read_lists(flag_key, _NUM_KEYPOINTS, f'{_NUM_KEYPOINTS} flags, one per keypoint')
     wrong = ~np.isin(flags, (0, 1, 2) if flag_key == 'visibility' else (0, 1))
@@ -202,6 +204,7 @@ def _read_headbox_file(file: Path, keypoints: np.ndarray, visible: np.ndarray, a
             f'(2, 2, {len(keypoints)}). Take both from one archive'
         )
     positions = read_matlab_array(file, 'pos_gt_src')
+    # Compared before any arithmetic: arrays of other shapes would fail, or broadcast to a wrong result.
     same_shape = positions.shape == (_NUM_KEYPOINTS, 2, len(keypoints))
     # The boxes carry no names: only their keypoints show that the two files have the same people in the same order.
     if not same_shape or _keypoints_differ(positions.transpose(2, 0, 1) - _PIXEL_ORIGIN, keypoints, visible):
@@ -209,6 +212,7 @@ def _read_headbox_file(file: Path, keypoints: np.ndarray, visible: np.ndarray, a
             f'{file}: its keypoints, pos_gt_src, are not those of {ann_file}: other people, or in another order. Take '
             f'both from one archive'
         )
+    # (2, 2, N) is (corner, axis, N) here, so that the flattened four are x1, y1, x2, y2.
     return _boxes_to_head_sizes(boxes.reshape(4, -1).T, file)
 
 
@@ -277,6 +281,7 @@ def _order_keypoints_by_id(points: Sequence[_StructFields]) -> tuple[list[list[f
         number = _get_number(point, 'id', -1.0)
         if number not in range(_NUM_KEYPOINTS):
             raise ValueError(f'a keypoint of id {number:g}')
+        # Keypoints that are not labeled are missing in the list, so that its order alone says nothing.
         positions[int(number)] = [_get_number(point, 'x'), _get_number(point, 'y')]
         visibility[int(number)] = 1 if _read_visibility_flag(point) == 0 else 2
     return positions, visibility

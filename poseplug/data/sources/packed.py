@@ -65,6 +65,7 @@ class PackedSource(Source):
             self.skeleton = get_skeleton(skeleton_name)
         except ConfigError as error:
             raise AnnotationError(f'{info_file}: {error}') from error
+        # The pack stores columns without names: a skeleton that changed since would give them other meanings.
         if list(self.skeleton.keypoints) != self.pack_info['keypoints']:
             raise AnnotationError(f'{info_file}: skeleton {skeleton_name!r} has other keypoints now. {_REPACK_HINT}')
 
@@ -125,6 +126,7 @@ class PackedSource(Source):
         keypoints, visible = _read_keypoints(rows, len(self.skeleton))
         columns = {name: _read_column(rows, name, width) for name, width in INSTANCE_COLUMNS.items()}
         segmentations = np.full(len(rows), None, dtype=object)
+        # What a crop does not carry: it is for training one instance, and masks and counts are for whole images.
         filled: dict[str, Any] = dict(segmentations=segmentations, stated_counts=np.full(len(rows), NO_STATED_COUNT))
         instances = Instances(keypoints=keypoints, visible=visible, **filled, **columns)
         for i in range(len(rows)):

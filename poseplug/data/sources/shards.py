@@ -80,6 +80,7 @@ class ShardSource(Source):
     def load(self) -> tuple[list[Record], SourceReport]:
         stated = self.info['index']
         file = self.folder / stated['name']
+        # Small enough to be read at once and checked; the shards themselves are checked when they are fetched.
         data = self._read_file(stated['name'], partial(_check_sha256, sha256=stated['sha256']))
         report = SourceReport(file)
         absent = self._find_absent_shards()
@@ -129,6 +130,7 @@ class ShardSource(Source):
         if not valid or not isinstance(info.get('skeleton'), dict):
             raise AnnotationError(f'{file} is damaged: it lacks a skeleton, or names a file elsewhere. {REWRITE_HINT}')
         if self.cache is not None:
+            # Before any image is read: workers find in the cache what to fetch and how to check it.
             self.cache.register_files(sizes)
         return info
 

@@ -66,6 +66,7 @@ def draw_background(rng: Generator, size: tuple[int, int]) -> _Array:
         paint_clutter(rng, image)
     if rng.random() < 0.45:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.8, 4.0)))
+    # At half the resolution, which is the pixel of the final image (`SUPERSAMPLING`).
     grain: Any = _sample_noise(rng, (w // 2, h // 2), max(w, h) // 4, 1) * float(rng.uniform(0, 12))
     grain = cv2.resize(grain, size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.add(image, np.repeat(grain[:, :, None], 3, 2), dtype=cv2.CV_8U))

@@ -83,6 +83,7 @@ class PosedBody:
 
 def sample_proportions(rng: Generator) -> BodyProportions:
     """Sample the proportions of a person, each about the average and within fixed limits."""
+    # Drawn first and used last: the order of the draws belongs to the data set, see `_GENERATOR_VERSION`.
     slimness = rng.normal(0, 1)
 
     def sample_clipped(mean: float, std: float, low: float, high: float) -> float:
@@ -130,6 +131,7 @@ def pose_body(proportions: BodyProportions, pose: PoseAngles) -> PosedBody:
     nod, turn, tilt = pose.head
     pelvis = axis_rotation('x', lean) @ axis_rotation('z', sideways / 2)
     chest = pelvis @ axis_rotation('y', twist) @ axis_rotation('x', bend) @ axis_rotation('z', sideways)
+    # The neck takes a part of the head's turn and nod, and leans 8 degrees forward by itself.
     neck = chest @ axis_rotation('y', turn / 3) @ axis_rotation('x', nod / 2 + 8)
     head = chest @ axis_rotation('y', turn) @ axis_rotation('x', nod) @ axis_rotation('z', tilt)
     frames = {'pelvis': pelvis, 'chest': chest, 'neck': neck, 'head': head}
@@ -153,6 +155,7 @@ def _pose_leg(body: PosedBody, angles: _Array, lean: float, side: str, sign: flo
     # the hip's flexion counts from the vertical, however far the trunk leans
     thigh = _limb_frame(frames['pelvis'], flexion + lean, abduction, turn, sign)
     shin = thigh @ axis_rotation('x', knee)
+    # The sole tends to stay level, within what an ankle can do.
     foot = shin @ axis_rotation('x', float(np.clip(flexion - knee, -18, 38)))
     hip_point = frames['pelvis'] @ (sign * body.proportions.hip_half_width, 0, 0)
     knee_point = hip_point + thigh @ (0, -0.43 * length, 0)

@@ -64,6 +64,7 @@ class TileTexture:
         """Colors (n, 3) of surface samples."""
         size = len(self.tile)
         rows = (samples.v * self.texels_per_m).astype(np.int32) % size
+        # `u` is negative on one side, and casting truncates towards 0: the offset keeps the tile unbroken there.
         columns = (samples.u * self.texels_per_m + size * 8).astype(np.int32) % size
         return self.mix_colors(self.tile[rows, columns])
 
@@ -147,6 +148,7 @@ def _face_paint(skin: Paint, hair_color: _Array, hairline: float, has_beard: boo
     def paint_samples(samples: SurfaceSamples) -> _Array:
         colors = skin(samples)
         height, side, front = samples.axial, np.abs(samples.lateral), samples.forward
+        # The back of the head, and in front what lies above a hairline that rises towards the temples.
         is_hair = (height > hairline + 0.25 * front) | ((front < 0.12) & (height > -0.25))
         if has_beard:
             is_lower_face = (height < 0.12) & (front > 0) & (side < 0.9)

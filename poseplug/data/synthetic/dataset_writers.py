@@ -244,6 +244,7 @@ def _build_coco_annotation(scene: Scene, person_index: int) -> dict[str, Any]:
     rows = np.stack((x * inside, y * inside, flags), 1).ravel()
     keypoints = [int(k) if k == int(k) else float(k) for k in rows]  # whole numbers as COCO writes them
     mask = (scene.instance_mask == person_index + 1).astype(np.uint8)
+    # Holes are left out, as in COCO's own polygons.
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = [contour.ravel().tolist() for contour in contours if len(contour) > 2]
     return {
@@ -277,6 +278,7 @@ def _map_in_order(
     if num_workers <= 0 or count == 0:
         yield from wrap(map(function, range(count)), total=count, description=description)
         return
+    # Spawned, not forked: OpenCV's threads do not survive a fork.
     with ProcessPoolExecutor(num_workers, mp_context=get_context('spawn'), initializer=_limit_cv_threads) as pool:
         yield from wrap(pool.map(function, range(count), chunksize=8), total=count, description=description)
 
@@ -311,6 +313,7 @@ def _is_written(root: Path, metadata: dict[str, Any], content_names: set[str]) -
 @contextmanager
 def _replace_folder(root: Path) -> Iterator[Path]:
     """A folder beside `root` that replaces it once it is complete, and is removed if the block fails."""
+    # Hidden and with the process's number: two processes may write the same set at once.
     folder = root.with_name(f'.{root.name}.{os.getpid()}.partial')
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

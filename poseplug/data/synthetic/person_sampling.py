@@ -36,6 +36,7 @@ def camera_rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> _Array
         pitch: Degrees; positive looks from above.
         roll: Degrees in the image plane.
     """
+    # The body frame has y up, the view frame y down.
     flip = np.diag((1.0, -1.0, 1.0))
     return np.asarray(flip @ axis_rotation('z', roll) @ axis_rotation('x', pitch) @ axis_rotation('y', yaw))
 
@@ -93,6 +94,7 @@ def sample_main_person(rng: Generator, image_size: tuple[int, int] | None) -> tu
     else:
         scale = float((np.array(image_size) / (extent * room)).min())
     scale = min(scale, float(((np.array(image_size) - 4) / extent).min()))
+    # What the person leaves free is divided at random, but never by more than 85 to 15.
     slack = np.array(image_size) - extent * scale
     corner = slack * (0.5 + rng.uniform(-0.35, 0.35, 2))
     outfit = sample_outfit(rng)
@@ -118,6 +120,7 @@ def sample_extra_person(
         x = width * float(rng.choice((left, right)))
     else:
         ratio = float(rng.uniform(0.5, 1.0))
+        # Smaller people stand farther away: depth follows from the size, so that occlusion agrees with perspective.
         scale, depth = main_view.scale * ratio, -0.9 - 3 * (1 - ratio) - float(rng.uniform(0, 0.4))
         x = width * float(rng.uniform(-0.05, 1.05))
     y = main_view.origin[1] + (scale - main_view.scale) * 0.5 + rng.normal(0, 0.06) * height

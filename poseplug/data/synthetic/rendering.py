@@ -65,6 +65,7 @@ class CameraView:
         Returns:
             Pixels (..., 2), pixels in a meter (...) and depth in the scene (...) in meters.
         """
+        # Perspective: what is nearer to the camera than the hips is larger.
         px_per_m = self.scale * self.distance / (self.distance - points[..., 2])
         return self.origin + points[..., :2] * px_per_m[..., None], px_per_m, points[..., 2] + self.depth_offset
 
@@ -172,6 +173,7 @@ def _locate_cells(tube: _ProjectedTube, window: _Window) -> tuple[_TubeCells, _A
     axis_x, axis_y = map(np.float32, tube.along)
     along_px = x * axis_x + y * axis_y
     side_px = y * axis_x - x * axis_y
+    # The nearest point of the axis; cells beyond an end belong to its round cap.
     held = np.clip(along_px, 0, np.float32(tube.length))
     step = (held * np.float32((PROFILE_SAMPLES - 1) / max(tube.length, 1e-3))).astype(np.int32)
     side = side_px / tube.half_width_px.astype(np.float32)[step]
@@ -192,6 +194,7 @@ def draw_solid(buffers: RenderBuffers, solid: Solid, view: CameraView, light: Li
     if window is None:
         return
     cells, mask = _locate_cells(tube, window)
+    # The depth buffer decides, cell by cell, so that solids may be drawn in any order.
     mask &= cells.depth > buffers.depth[window]
     if mask.any():
         visible = cells.select(mask)
@@ -216,6 +219,7 @@ def _shade_cells(solid: Solid, tube: _ProjectedTube, frame: _Array, light: Light
     side_light, end_light = float(tube.across @ (light_x, light_y)), float(tube.along @ (light_x, light_y))
     facing = cells.side * side_light + cells.beyond * end_light + cells.rise * float(light_z)
     edge = cells.side * cells.side
+    # Lambert's law, darkened towards the contour.
     brightness = light.ambient + light.strength * np.maximum(facing, 0) - 0.2 * edge * edge
     return np.clip(colors * brightness[:, None], 0, 255).astype(np.uint8)
 

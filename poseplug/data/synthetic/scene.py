@@ -110,6 +110,7 @@ def render_scene(
         _draw_shadow(rng, buffers, person)
         draw_person(buffers, person, light, index)
     draw_occluders(rng, buffers, persons)
+    # Every second cell: tags cannot be averaged as colors are.
     mask = _tags_to_instance_mask(buffers.tags[::SUPERSAMPLING, ::SUPERSAMPLING])
     annotated = tuple(_annotate_person(buffers, mask, person, index) for index, person in enumerate(persons))
     return Scene(_degrade_image(rng, buffers.color, (width, height)), annotated, mask)
@@ -168,6 +169,7 @@ def _draw_shadow(rng: Generator, buffers: RenderBuffers, person: PosedPerson) ->
 def _draw_distractors(rng: Generator, buffers: RenderBuffers, view: CameraView, light: Light) -> None:
     """Draw up to three tubes like limbs, of skin or cloth, that belong to the background."""
     height, width = np.array(buffers.tags.shape) / SUPERSAMPLING
+    # So far away that perspective vanishes: its tubes are given in pixels.
     distractor_view = CameraView(np.eye(3), np.zeros(2), view.scale, 1000.0, _DISTRACTOR_DEPTH_M)
     for _ in range(int(rng.integers(0, 4))):
         paint = sample_skin(rng) if rng.random() < 0.5 else sample_cloth(rng)

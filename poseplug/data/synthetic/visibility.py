@@ -69,6 +69,7 @@ def is_occluded(buffers: RenderBuffers, keypoint: str, pixel: _Array, depth: flo
     rows, columns = buffers.tags.shape
     if not (0 <= row < rows and 0 <= column < columns):
         return True
+    # 3 x 3 cells: a single cell may show a gap between two solids.
     window = slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2)
     thickness, may_cover = _KEYPOINT_COVER[keypoint]
     tags = buffers.tags[window]

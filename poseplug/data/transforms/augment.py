@@ -76,6 +76,7 @@ class RandomScaleRotate(Transform):
         self.degrees, self.shift_factor = degrees, shift_factor
 
     def __call__(self, sample: Sample) -> Sample:
+        # Always drawn in this order: a seed's samples change with the order of the draws.
         factor, degrees = sample.rng.uniform(*self.scale_factor), sample.rng.uniform(-self.degrees, self.degrees)
         dx, dy = self.shift_factor * sample.rng.standard_normal(2) * self.input_size
         # The shift comes last: it moves the subject off the center, whatever the rotation.
@@ -85,6 +86,7 @@ class RandomScaleRotate(Transform):
 
     def expand_half_extent(self, half_extent: np.ndarray, input_size: Size) -> np.ndarray:
         max_shift = _MAX_NORMAL_DEVIATIONS * self.shift_factor * np.array(input_size)
+        # The smallest factor shows the most of the image.
         return _rotate_half_extent(half_extent + max_shift, self.degrees) / self.scale_factor[0]
 
 
@@ -137,6 +139,7 @@ class NormalScaleRotate(Transform):
 
     def __call__(self, sample: Sample) -> Sample:
         # All numbers are drawn even where they are not used: one setting does not change the draws of another.
+        # Clipped at two deviations, as the released codes clip rotation; scale is clipped further below, at one.
         scale_draw, *shift_draws = np.clip(sample.rng.standard_normal(3), -2, 2)
         degrees = self.degrees * np.clip(sample.rng.standard_normal(), -2, 2)
         is_rotated, is_shifted = sample.rng.random(2) < (self.rotate_prob, self.shift_prob)
@@ -151,6 +154,7 @@ class NormalScaleRotate(Transform):
         return sample
 
     def expand_half_extent(self, half_extent: np.ndarray, input_size: Size) -> np.ndarray:
+        # The draw ends at 2, and 2 ** (2 s) is 4 ** s.
         max_growth = 4**self.scale_factor if self.log2_scale else 1 + self.scale_factor
         max_shift = 2 * self.shift_factor * np.array(input_size)
         max_degrees = 2 * self.degrees if self.rotate_prob else 0.0
@@ -222,6 +226,7 @@ class RandomColor(Transform):
         gains = gain * (1 + rng.uniform(-self.channel_gain, self.channel_gain, 3))
         shift = 128 + 256 * rng.uniform(-self.brightness, self.brightness)
         # Contrast is changed about mid-gray, so that it does not change the brightness.
+        # One column per channel: 256 numbers are computed, however large the input is.
         table = (np.arange(256)[:, None] - 128) * gains + shift
         rows = sample.inputs.reshape(-1, *sample.inputs.shape[2:])  # (V H, W, 3): OpenCV takes one image
         changed = cv2.LUT(rows, np.clip(table, 0, 255).astype(np.uint8)[None])
@@ -294,6 +299,7 @@ class RandomDownscale(Transform):
         if is_changed:
             height, width = sample.inputs.shape[1:3]
             small = (max(1, round(factor * width)), max(1, round(factor * height)))
+            # INTER_AREA averages, as a sensor does; picking pixels would alias.
             reduced = [cv2.resize(view, small, interpolation=cv2.INTER_AREA) for view in sample.inputs]
             sample.inputs = np.stack([cv2.resize(view, (width, height)) for view in reduced])
         return sample

@@ -93,9 +93,11 @@ class MultiScaleImage(Transform):
         self.input_size, self.scales, self.size_divisor = input_size, tuple(scales), size_divisor
 
     def __call__(self, sample: Sample) -> Sample:
+        # `FitImage` gives each image an input of its own size, and states it here.
         base_size = np.array(sample.view_sizes[0] if sample.view_sizes else self.input_size)
         view_sizes = [round_up_size(base_size * scale, self.size_divisor) for scale in self.scales]
         center = image_center((int(base_size[0]), int(base_size[1])))
+        # Scaled about the center of the fitted image, so that all views show the same.
         first, *others = (
             crop_matrix(center, scale, view_size) @ sample.image_to_input
             for scale, view_size in zip(self.scales, view_sizes, strict=True)

@@ -43,9 +43,11 @@ class RandomHSV(Transform):
         if not sample.is_warped:
             raise ConfigError('RandomHSV changes the warped input; put it after Warp in the pipeline')
         rng = sample.rng
+        # YOLOX's draw: each of the three is left out in half of the cases, and deltas are whole steps.
         deltas = (rng.uniform(-1, 1, 3) * self.max_deltas * (rng.random(3) < 0.5)).astype(int)
         levels = np.arange(256)
         tables = [(levels + deltas[0]) % _NUM_HUES, *(np.clip(levels + delta, 0, 255) for delta in deltas[1:])]
+        # OpenCV's 8-bit hues end at 179, so that the rows from 180 on are never read.
         table = np.stack(tables, axis=-1).astype(np.uint8)[None]
         rows = sample.inputs.reshape(-1, *sample.inputs.shape[2:])  # (V H, W, 3): OpenCV takes one image
         changed = cv2.LUT(cv2.cvtColor(rows, cv2.COLOR_BGR2HSV), table)

@@ -97,6 +97,7 @@ class Mosaic(MixImageTransform):
         """Return the (3, 3) matrix of the image in a quadrant: 0 above left of the point, 1 above right, 2, 3 below."""
         factor = min(np.array(self.input_size) / source.image_size)
         width, height = np.array(source.image_size) * factor
+        # The image's corner towards the point lies on it.
         left, top = corner[0] - (0 if quadrant % 2 else width), corner[1] - (0 if quadrant // 2 else height)
         return translation_matrix(left, top) @ scaling_matrix(factor) @ translation_matrix(_HALF_PIXEL, _HALF_PIXEL)
 
@@ -131,6 +132,7 @@ class MixUp(MixImageTransform):
         # input.
         other, input_to_image = self.draw_other_sample(sample), np.linalg.inv(sample.image_to_input)
         matrix = input_to_image @ self._draw_image_to_input(other, sample.rng)
+        # Both images may be flipped, and a flip of a flip is none: the determinant counts them.
         if np.linalg.det(matrix) < 0:
             other = _flip_keypoints(other)
         first_tile = Tile(sample.image, np.eye(3), _size_to_box(sample.image_size))
@@ -176,7 +178,9 @@ def _merge_samples(sample: Sample, sources: Sequence[Sample], tiles: Sequence[Ti
         sample.record,
         instances=instances,
         ignored=IgnoredRegions.concatenate([ignored for _, ignored in parts]),
+        # Where one image's data set does not annotate a keypoint, its absence in the mosaic says nothing.
         annotated_keypoints=np.logical_and.reduce([s.record.annotated_keypoints for s in sources]),
+        # The image is no file any more, and the annotations of one tile are not those of the mosaic.
         ground_truth=None,
         byte_range=None,
     )

@@ -80,6 +80,7 @@ class RandomCut(Transform):
         points = transform_points(sample.image_to_input, sample.keypoints.astype(float))
         beyond = points[..., axis] > line if cuts_end else points[..., axis] < line
         size = sample.inputs.shape[2 - axis]
+        # Beyond the input, but still labeled: each codec has a rule for such keypoints (`outside`).
         points[..., axis] += np.where(beyond, size if cuts_end else -size, 0)
         moved = transform_points(np.linalg.inv(sample.image_to_input), points)
         keypoints = np.where(beyond[..., None], moved, sample.keypoints)
@@ -123,6 +124,7 @@ class PasteInstance(MixImageTransform):
         if sample.rng.random() >= self.prob:
             return sample
         other = self.draw_other_sample(sample)
+        # One matrix for all views: further views see the pasted instance at their own scale.
         to_input = self.draw_matrix(sample, other)
         if to_input is None:
             return sample
@@ -202,6 +204,7 @@ def _paste(view: np.ndarray, other: Sample, matrix: np.ndarray, limbs: np.ndarra
     for a, b in np.rint(points[limbs]).astype(int):
         cv2.line(mask, a.tolist(), b.tolist(), 1.0, width)
     pixels = other.pixels
+    # Limbs may reach beyond the other image, where there are no pixels to paste.
     inside = np.ones(pixels.shape[:2], np.float32)
     mask = cv2.blur(mask * cv2.warpAffine(inside, matrix[:2], size), (3, 3))
     pasted = cv2.warpAffine(pixels, matrix[:2], size)

@@ -107,6 +107,7 @@ class Warp(Transform):
             render: Callable[..., np.ndarray] = image.render
         else:
             render = partial(warp_image, image if isinstance(image, np.ndarray) else image.get_pixels())
+        # A leading axis of 1, so that views of different sizes can be stacked with padding.
         views = [
             render(m, size, self.interpolation_flag, self.fill_color)[None]
             for m, size in zip(matrices, sizes, strict=True)
@@ -129,6 +130,7 @@ class Warp(Transform):
         reduction = choose_reduction(matrices)
         pixels = image.get_top_rows(num_rows, reduction)
         if reduction > 1:
+            # From reduced to full pixels first, then by the matrix as it was.
             matrices = [m @ reduced_to_full_matrix(reduction) for m in matrices]
         return pixels, matrices
 
