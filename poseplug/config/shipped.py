@@ -70,12 +70,22 @@ def resolve_base(file: Path, base: str) -> Path:
 
     Args:
         file: of the config.
-        base: a path relative to its folder, or 'poseplug::NAME' for a shipped config.
+        base: a path relative to its folder, or the name of a shipped config, such as 'hrnet_w32_coco_256x192'. A file
+            of the folder is preferred. 'poseplug::NAME' is always a shipped config.
 
     Raises:
-        ConfigError: no shipped config has that name.
+        ConfigError: neither exists; the message has the closest name.
     """
-    return find_config(base) if base.startswith(_SCOPE) else (file.parent / base).resolve()
+    if base.startswith(_SCOPE):
+        return find_config(base)
+    beside = (file.parent / base).resolve()
+    if beside.is_file():
+        return beside
+    # A path to another folder is never looked up by its last part: a misspelled folder must not load another config.
+    shipped = None if '/' in base else _find_shipped(base)
+    if shipped is None:
+        raise ConfigError(f'{file}: its base {_describe_missing(base, beside.parent)}')
+    return shipped
 
 
 def _find_shipped(name: str) -> Path | None:
@@ -89,11 +99,12 @@ def _find_shipped(name: str) -> Path | None:
     return file if file.is_file() and file.is_relative_to(folder) else None
 
 
-def _describe_missing(text: str) -> str:
+def _describe_missing(text: str, folder: Path | None = None) -> str:
     """The message for a config that does not exist, with the closest file in its folder or shipped config."""
     file = Path(text.removeprefix(_SCOPE))
     is_name = text.startswith(_SCOPE) or file.parent == Path('.')
-    candidates = [path.name for path in file.parent.glob('*.py')] if file.parent.is_dir() else []
+    folder = folder or file.parent
+    candidates = [path.name for path in folder.glob('*.py')] if folder.is_dir() else []
     if is_name:
         candidates += list_configs()
     hint = suggest_closest(file.name, candidates)

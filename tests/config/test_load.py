@@ -134,7 +134,7 @@ def test_an_option_that_fits_nowhere_is_an_error_with_the_closest_key(base, key,
     ('text', 'message'),
     [
         ('model = dict(\n', "bad.py:1: this is not Python: '(' was never closed"),
-        ("_base_ = 'absent.py'\n", 'bad.py cannot be read: FileNotFoundError'),
+        ("_base_ = 'absent.py'\n", 'bad.py: its base absent.py: no such config'),
         ('x = 1 / 0\n', 'bad.py cannot be read: ZeroDivisionError'),
         ('model = dict(type=3)\n', 'bad.py:1, model.type: a type is the name of a model or a class; got 3'),
         ("model = dict(type='TopDown')\n", 'bad.py:1, model: TopDown needs codec, backbone, head; given: nothing'),

@@ -74,6 +74,31 @@ def test_a_config_of_a_user_builds_on_a_shipped_one_by_name():
     assert cfg.to_dict() == lite.to_dict()
 
 
+@pytest.mark.parametrize('base', ['cpm_lsp_lite', 'cpm_lsp_lite.py'])
+def test_the_bare_name_of_a_base_is_a_file_beside_the_config_or_a_shipped_one(base):
+    Path('mine.py').write_text(f"_base_ = ['{base}']\n")
+    assert load_config('mine.py').to_dict() == load_config('cpm_lsp_lite').to_dict()
+    Path('cpm_lsp_lite.py').write_text("_base_ = ['poseplug::cpm_lsp_lite']\nseed = 7\n")
+    if base.endswith('.py'):
+        assert load_config('mine.py').seed == 7
+
+
+@pytest.mark.parametrize(
+    ('base', 'message'),
+    [
+        ('cpm_lsp_lit', "mine.py: its base cpm_lsp_lit: no such config; closest: 'cpm_lsp_lite'"),
+        ('min.py', "mine.py: its base min.py: no such config; closest: 'mine.py'"),
+        ('../cpm/cpm_lsp_lite.py', 'mine.py: its base ../cpm/cpm_lsp_lite.py: no such config'),
+        ('elsewhere/cpm_lsp_lite.py', 'mine.py: its base elsewhere/cpm_lsp_lite.py: no such config'),
+    ],
+)
+def test_a_base_that_is_neither_a_file_nor_a_shipped_config_is_an_error(base, message):
+    Path('mine.py').write_text(f"_base_ = '{base}'\n")
+    with pytest.raises(ConfigError) as error:
+        load_config('mine.py')
+    assert str(error.value) == message
+
+
 @pytest.mark.parametrize('base', ['poseplug::cpm_lsp_lite', 'poseplug::cpm/cpm_lsp_lite.py'])
 def test_a_base_of_a_base_may_be_a_shipped_config_and_errors_have_the_users_file_and_line(base):
     Path('below').mkdir()

@@ -26,14 +26,15 @@ def run(args: argparse.Namespace) -> None:
     text = template.replace('PART_NAME', args.name).replace('PART_MODULE', module)
     # one template has both files, so that they are read side by side
     part, _, test = text.partition(_TEST_SEPARATOR)
-    files = {args.out / f'{module}.py': part, args.out / f'test_{module}.py': test}
+    test_file = args.out / f'test_{module}.py'
+    files = {args.out / f'{module}.py': part, test_file: test}
     existing = [str(file) for file in files if file.exists()]
     if existing:
         raise ConfigError(f'{", ".join(existing)} exists already; choose another name or folder')
     for file, content in files.items():
         write_atomically(file, content.encode())
     print(f'written: {", ".join(map(str, files))}')
-    print(f'test it:  cd {args.out} && python -m pytest test_{module}.py')
+    print(f'test it:  python -m pytest {test_file}')  # pytest imports from the folder of the test
     print(f"use it:   custom_imports = dict(imports=['{module}']) in a config beside it, and type='{args.name}'")
 
 
