@@ -17,6 +17,7 @@ def poses_to_image(poses: Poses, input_to_image: np.ndarray) -> Poses:
     keypoints = transform_points(input_to_image, np.asarray(poses.keypoints)).astype(np.float32)
     scores = poses.keypoint_scores if poses.visibility is None else poses.visibility
     detected = np.asarray(scores)[..., None] > 0
+    # `initial`, since a skeleton may have no keypoint; without a detected one the box is all 0.
     low = np.where(detected, keypoints, np.inf).min(axis=1, initial=np.inf)
     high = np.where(detected, keypoints, -np.inf).max(axis=1, initial=-np.inf)
     boxes = np.where(detected.any(axis=1), np.concatenate([low, high], axis=1), 0.0).astype(np.float32)
@@ -34,4 +35,5 @@ def boxed_poses_to_image(poses: Poses, input_to_image: np.ndarray, image_size: S
     poses = poses.transform(input_to_image)
     boxes = np.asarray(poses.boxes, np.float32)
     poses = replace(poses, keypoints=np.asarray(poses.keypoints, np.float32), boxes=boxes)
+    # Pixel centers sit on integers, so the image reaches from -0.5 to size - 0.5.
     return poses[(boxes[:, 2:] > -0.5).all(axis=1) & (boxes[:, :2] < np.array(image_size) - 0.5).all(axis=1)]

@@ -26,6 +26,7 @@ class InstanceAssembler:
 
     def __init__(self, skeleton: Skeleton, peaks: Peaks, rules: PAFRules):
         self.num_keypoints, self.rules = len(skeleton), rules
+        # Peaks are sorted by keypoint: those of keypoint k are a range.
         first = np.searchsorted(peaks.channels, np.arange(self.num_keypoints + 1)).tolist()
         self.peaks_by_keypoint = [range(a, b) for a, b in zip(first[:-1], first[1:], strict=True)]
         self.limb_starts = skeleton.limb_indices[:, 0].tolist()
@@ -43,8 +44,10 @@ class InstanceAssembler:
             limbs: the limbs that were chosen, highest score first.
         """
         has_both_ends = self.peaks_by_keypoint[step.start] and self.peaks_by_keypoint[step.end]
+        # The OpenPose library: if one side of a limb has no peak at all, those of the other are one-part people.
         if self.rules.single_peaks == 'unpaired' and not has_both_ends and not step.redundant:
             self.start_single_instances((step.start, step.end))
+        # A tree may grow against the direction in which the skeleton states a limb.
         for start, end, score in limbs if step.start == self.limb_starts[step.limb] else _reverse_limbs(limbs):
             start_owner, end_owner = self.peak_owners[start], self.peak_owners[end]
             if self.rules.assign_by == 'start':
@@ -64,6 +67,7 @@ class InstanceAssembler:
                 self.start_instance(step, start, end, score)
             else:
                 self.attach_keypoint(start_owner, step.end, end, score)
+        # Lightweight OpenPose's rule: one ear may go to two people.
         elif self.rules.redundant_peaks == 'any':
             self.fill_missing_ends(step, start, end)
         elif start_owner >= 0 and end_owner < 0:
@@ -89,8 +93,10 @@ class InstanceAssembler:
 
         A redundant limb starts no instance.
         """
+        # A limb that closes a cycle adds its score alone.
         if start_owner >= 0 and start_owner == end_owner:
             self.score_sums[start_owner] += score
+        # Merging may fail; the limb is then dropped, and both instances stay as they are.
         elif start_owner >= 0 and end_owner >= 0:
             self.merge_instances(start_owner, end_owner, score)
         elif start_owner >= 0:
@@ -108,6 +114,7 @@ class InstanceAssembler:
 
     def _append_instance(self, peak_indices: list[int], score_sum: float) -> None:
         for peak in peak_indices:
+            # A peak has one owner, the first, also where redundant limbs lend it to others.
             if peak >= 0 and self.peak_owners[peak] < 0:
                 self.peak_owners[peak] = len(self.instances)
         self.instances.append(peak_indices)
@@ -125,6 +132,7 @@ class InstanceAssembler:
 
     def attach_keypoint(self, instance: int, keypoint: int, peak: int, score: float | None) -> None:
         """Add a peak to an instance that lacks the keypoint; None adds neither the peak's score nor the limb's."""
+        # The first limb to a keypoint counts: limbs come highest score first.
         if self.instances[instance][keypoint] >= 0:
             return
         self.instances[instance][keypoint] = peak
@@ -143,6 +151,7 @@ class InstanceAssembler:
                 self.instances[target][keypoint] = peak
                 self.peak_owners[peak] = target
         self.score_sums[target] += self.score_sums[source] + score
+        # Emptied, not removed: indices of instances are stored in `peak_owners`.
         self.instances[source], self.score_sums[source] = [], 0.0
         return True
 
@@ -156,6 +165,7 @@ class InstanceAssembler:
         """
         peak_indices = self.to_arrays()[0]
         has_peak = (peak_indices >= 0).astype(np.float32)
+        # (N, N), every pair once: those without a keypoint that both have.
         disjoint = np.triu(has_peak @ has_peak.T == 0, 1)
         # Most instances are complete, and have no partner: the distances are computed for the others alone.
         candidates = np.flatnonzero(disjoint.any(axis=0) | disjoint.any(axis=1))
@@ -168,6 +178,7 @@ class InstanceAssembler:
         current = [n for n, indices in enumerate(self.instances) if indices]  # instance that each row is now part of
         for row, column in zip(candidates[rows[order]].tolist(), candidates[columns[order]].tolist(), strict=True):
             target, source = current[row], current[column]
+            # Checked again: both may have grown since the distances were computed.
             if target != source and self.merge_instances(target, source, 0.0):
                 current = [target if instance == source else instance for instance in current]
 
@@ -194,6 +205,7 @@ def _relative_distances(peak_indices: np.ndarray, cells: np.ndarray) -> np.ndarr
     first = np.flatnonzero(np.diff(instance, prepend=-1))  # index of each instance's first point
     offsets = (np.subtract.outer(points[:, axis], points[:, axis]) for axis in (0, 1))
     point_distances = np.hypot(*offsets)
+    # Distances of all points, reduced to the smallest of every block of two instances.
     nearest = np.minimum.reduceat(np.minimum.reduceat(point_distances, first, axis=0), first, axis=1)
     sides = (np.maximum.reduceat(points, first) - np.minimum.reduceat(points, first)).max(axis=1)
     relative_distances: np.ndarray = nearest / np.maximum(np.maximum.outer(sides, sides), 1)
@@ -223,11 +235,13 @@ def select_valid_instances(
     """
     has_peak = peak_indices >= 0
     feet = skeleton.feet & (not rules.count_feet)
+    # Keypoints without the feet, and all of them.
     num_body, num_keypoints = ((has_peak & mask).sum(axis=1) - redundant_counts for mask in (~feet, True))
     min_keypoints = min(rules.min_keypoints, len(skeleton))
     min_score_sums = rules.min_mean_score * np.maximum(num_keypoints, 1)
     causes = {
         f'with fewer than {min_keypoints} keypoints': num_body < min_keypoints,
+        # The OpenPose library drops these: a lone leg is often a limb of something else.
         'with a foot and at most 4 other keypoints': (num_body < num_keypoints) & (num_body <= 4),
         f'with a mean score below {rules.min_mean_score:g}': score_sums < min_score_sums,
     }

@@ -33,11 +33,13 @@ def match_limb_graph(
         return np.zeros(0, int)
     conditions = _list_matching_conditions(pair_ends, limb_indices)
     end_time, chosen = time.monotonic() + _TIME_LIMIT_SECONDS, np.zeros(0, int)
+    # Conditions are added as conflicts occur: all of them at once would be exponentially many.
     while (remaining := end_time - time.monotonic()) > 0:
         chosen = _solve_program(scores, conditions, remaining)
         conflicts = _find_conflicts(pair_ends, chosen, peak_keypoints)
         if not conflicts:
             return chosen
+        # Not all pairs of such a path may be chosen again.
         conditions += [(path, len(path) - 1) for path in conflicts]
     return _drop_conflicts(pair_ends, chosen, scores, peak_keypoints)
 
@@ -71,6 +73,7 @@ def _solve_program(scores: np.ndarray, conditions: list[tuple[list[int], int]], 
         rows = np.repeat(np.arange(len(conditions)), [len(pairs) for pairs, _ in conditions])
         columns = np.concatenate([pairs for pairs, _ in conditions])
         table = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(conditions), len(scores)))
+        # One row per condition: at most `limit` of its pairs.
         constraints.append(LinearConstraint(table, ub=np.array([limit for _, limit in conditions])))
     options = dict(time_limit=seconds)
     integrality = np.ones(len(scores))
@@ -98,6 +101,7 @@ def _find_path_to_same_keypoint(
     """The pairs on the shortest path from a peak to another one of its keypoint; empty if there is none."""
     arrivals: dict[int, tuple[int, int]] = {start: (start, -1)}
     queue = [start]
+    # Breadth first, so that the path is a shortest one; the list grows while it is read.
     for peak in queue:
         for neighbor, pair in neighbors[peak]:
             if neighbor in arrivals:

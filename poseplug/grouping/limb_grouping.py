@@ -101,6 +101,7 @@ def group_limbs_batch(
     Returns:
         The instances of each image, highest score first, positions in cells.
     """
+    # All images at once, on the device; from here on image by image in NumPy.
     peaks = find_peaks(rules, slice(None))
     results = [
         assemble_instances(peaks.for_image(i, len(skeleton)), fields, skeleton, rules, stride, find_image_limbs)
@@ -144,9 +145,12 @@ def assemble_instances(
     Returns:
         The instances, highest score first.
     """
+    # 1. All pairs of peaks that a limb could join, and which of them the field supports.
     pairs = enumerate_peak_pairs(peaks, skeleton)
     limbs, limb_scores = find_image_limbs(pairs, peaks.cells, paf, rules, stride)
+    # 2. Of each limb a choice in which no peak is used twice.
     matched = match_pairs(limbs, limb_scores, len(skeleton.limbs), rules.matching, peaks.channels)
+    # 3. Instances grow limb by limb, in the order of the tree.
     assembler = InstanceAssembler(skeleton, peaks, rules)
     for step in skeleton.limb_steps:
         assembler.add_limbs(step, matched[step.limb])
@@ -154,6 +158,7 @@ def assemble_instances(
         assembler.start_single_instances(range(len(skeleton)))
     if rules.merge_distance_ratio:
         assembler.merge_nearby_instances(peaks.cells, rules.merge_distance_ratio)
+    # 4. Instances that break a rule are dropped, and counted by the rule.
     peak_indices, score_sums = assembler.to_arrays()
     counts = Counter({'peaks': len(peaks), 'pairs': len(pairs), 'limbs': sum(map(len, matched))})
     counts['instances grouped'] = len(peak_indices)

@@ -35,6 +35,7 @@ def greedy_nms(
         block, alive = remaining[:NMS_BLOCK_SIZE], np.ones(len(remaining), dtype=bool)
         suppresses = overlap_fn(block, remaining) > threshold
         for i, index in enumerate(block):
+            # Only what is still alive suppresses: greedy, not all against all.
             if alive[i]:
                 selected.append(int(index))
                 alive[i + 1 :] &= ~suppresses[i, i + 1 :]

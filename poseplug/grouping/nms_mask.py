@@ -57,6 +57,7 @@ def nms_mask_by_loop(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
     corners = boxes.detach().double().numpy()
     xywh = np.concatenate([corners[..., :2], np.maximum(corners[..., 2:] - corners[..., :2], 0)], axis=-1)
     descending = np.linspace(1.0, 0.5, boxes.shape[1], dtype=np.float32)  # stands for the scores: only order counts
+    # Image by image: OpenCV knows no batches.
     for image_mask, image_boxes, image_valid in zip(mask, xywh, valid.numpy(), strict=True):
         indices = np.flatnonzero(image_valid)
         if len(indices):

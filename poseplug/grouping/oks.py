@@ -40,6 +40,7 @@ def oks(
     x, y = keypoints[..., 0, None] - other_x, keypoints[..., 1, None] - other_y
     exponents = x * x
     exponents += y * y
+    # 2 (2 sigma)² = 8 sigma². In place, here and below: tables of many instances are large.
     exponents *= -(sigmas[:, None] ** -2) / 8
     table_areas = areas.reshape(1) if areas.ndim == 0 else areas
     exponents = exponents / table_areas.clip(min=_MIN_AREA_PX2)[..., None, :]
@@ -147,6 +148,7 @@ def soft_oks_nms(
     selected: list[int] = []
     lowered_scores, remaining = np.array(scores, dtype=float), np.arange(len(scores))
     while len(remaining) and len(selected) < max_instances:
+        # Of equal scores the first: `remaining` stays in order.
         best = int(remaining[np.argmax(lowered_scores[remaining])])
         remaining = remaining[remaining != best]
         selected.append(best)

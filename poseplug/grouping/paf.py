@@ -64,6 +64,7 @@ def parse_paf(
     tensors = check_paf_fields(batched, skeleton)
     if refine not in PEAK_REFINEMENTS:
         raise ConfigError(f'peaks are refined by one of {PEAK_REFINEMENTS}; got {refine!r}')
+    # Without the background, which is the last channel.
     heatmaps, rules = tensors['heatmap'][:, : len(skeleton)], get_paf_rules(preset)
     results = parse_paf_batch(heatmaps, tensors['paf'], skeleton, rules, stride, refine, kernel_size)
     return [result.to_poses((stride, stride), offset) for result in results]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.core.setting_checks import check_counts, check_not_negative, check_number, check_probabilities
 
+# Values by rule; the first of each is the default.
 _CHOICES = {
     'matching': ('greedy', 'hungarian', 'graph'),
     'assign_by': ('start', 'either'),
@@ -71,6 +72,7 @@ class PAFRules:
         ConfigError: for a value that a rule cannot have.
     """
 
+    # Defaults: those of the OpenPose library for COCO and BODY_25.
     peak_threshold: float = 0.05
     peak_neighbors: Literal[8, 4] = 8
     max_peaks: int = 127
@@ -112,6 +114,7 @@ class PAFRules:
             )
 
 
+# Filled in this order, since a fallback must exist before the preset that names it.
 PAF_PRESETS: dict[str, PAFRules] = {}
 PAF_PRESETS['openpose_maximize_positives'] = PAFRules(
     peak_threshold=0.02,

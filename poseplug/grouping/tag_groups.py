@@ -141,6 +141,7 @@ def _fill_missing_keypoints(
     instances, keypoints = np.nonzero(groups.peak_indices < 0)
     channels = image_indices[instances] * groups.peak_indices.shape[1] + keypoints
     scores, indices = search_cells(channels, groups.mean_tags[instances])
+    # x and y.
     cells = np.stack([indices % width, indices // width], axis=-1).astype(np.float32)
     peak_indices = groups.peak_indices.copy()
     peak_indices[instances, keypoints] = len(peaks) + np.arange(len(instances))
@@ -158,6 +159,7 @@ def _group_batch(
     """The instances of all images, `shape` (B, K), highest score first; the image (N,) of each; and the counts."""
     batch, num_keypoints = shape
     starts = np.searchsorted(peaks.channels, np.arange(batch * num_keypoints + 1))
+    # An empty group first, so that a batch without instances can be concatenated.
     groups = [TagGroups(np.zeros((0, num_keypoints), int), np.zeros((0, tags.shape[1])), np.zeros(0))]
     counts = Counter({'peaks': len(peaks)})
     for i in range(batch):
@@ -192,6 +194,7 @@ def group_peaks_by_tags(
     Returns:
         The instances in the order in which they were started.
     """
+    # Each peak could start an instance.
     max_instances = channel_starts[-1] - channel_starts[0]
     peak_indices = np.full((max_instances, len(channel_starts) - 1), -1)
     tag_sums, num_members, count = np.zeros((max_instances, tags.shape[1])), np.zeros(max_instances, int), 0
@@ -230,8 +233,10 @@ def assign_peaks(tags: np.ndarray, scores: np.ndarray, mean_tags: np.ndarray, ta
     from scipy.optimize import linear_sum_assignment  # slow to import, and used here alone
 
     distances = np.linalg.norm(tags[:, None] - mean_tags[None], axis=2)
+    # The released code's cost: whole distances first, and scores among equal ones.
     costs = 100 * np.round(distances) + _TIE_WEIGHT * distances - scores[:, None]
     rows, columns = linear_sum_assignment(costs)
+    # After the assignment, as in the released code: a far match is not tried again elsewhere.
     is_near = distances[rows, columns] < tag_threshold
     instances[rows[is_near]] = columns[is_near]
     return instances

@@ -102,6 +102,7 @@ def _find_tagged_peaks(
     indices = select_top_peaks(heatmaps.flatten(), maxima, size, rules.top_k)
     channels, inside = indices.div(size, rounding_mode='floor'), indices % size
     cells = torch.stack([inside % width, inside.div(width, rounding_mode='floor')], dim=-1)
+    # Tags and scores are those of the whole cell, whatever the refinement.
     cells = refine_peaks(heatmaps.flatten(0, 1), channels, cells, refine, kernel_size)
     # One table, and so one transfer and one synchronization with a GPU.
     columns = [cells, values[channels, inside].double()[:, None], channels[:, None], tags[channels, :, inside]]
@@ -155,6 +156,7 @@ def find_nearest_tag_cells(values: Tensor, tags: Tensor, channels: Tensor, mean_
         # The norm of a single dimension is its absolute value and needs no reduction.
         one_dimension = difference.shape[1] == 1
         distance = difference[:, 0].abs_() if one_dimension else torch.linalg.vector_norm(difference, dim=1)
+        # The cost of `assign_peaks`, negative, in place.
         nearness = distance.round_().mul_(-100).add_(values.index_select(0, channel))
         cells.append(find_line_maxima(nearness)[0])
     return torch.cat(cells)
