@@ -141,6 +141,7 @@ def find_published_model(name: str) -> PublishedModel:
         'hrnet-w32'
     """
     by_name, names = _read_index()
+    # Presets first: they are names that no model has.
     if is_model_name(name):
         return by_name[names[MODEL_PRESETS.get(name, name)]]
     hint = suggest_closest(str(name), [*names, *MODEL_PRESETS])
@@ -169,6 +170,7 @@ def match_published_models(pattern: str = '', task: str | None = None) -> list[P
     if is_model_name(pattern):
         models = [find_published_model(pattern)]
     else:
+        # A plain text is a part of a name.
         glob = pattern if set('*?[') & set(pattern) else f'*{pattern}*'
         everything = list_published_models().values()
         models = [model for model in everything if any(fnmatch(name, glob) for name in (model.name, *model.aliases))]
@@ -191,6 +193,7 @@ def expand_model_names(names: Sequence[str]) -> list[PublishedModel]:
     models: dict[str, PublishedModel] = {}
     for name in names:
         is_pattern = set('*?[') & set(name)
+        # A misspelled name must fail, not fit by being a part of others.
         for model in match_published_models(name) if is_pattern else [find_published_model(name)]:
             models[model.name] = model
     return [*models.values()]
@@ -201,6 +204,7 @@ def _read_index() -> tuple[dict[str, PublishedModel], dict[str, str]]:
     """All entries by name, sorted, and the names of the entries by name and alias."""
     records = [record for task in TASKS for record in _read_records(_FOLDER / f'{task}.json')]
     entries = {entry.name: entry for entry in sorted(map(_build_entry, records), key=lambda entry: entry.name)}
+    # Names are entered last: a name counts more than an equal alias of another model.
     names = {alias: entry.name for entry in entries.values() for alias in entry.aliases}
     return entries, {**names, **{name: name for name in entries}}
 
@@ -212,6 +216,7 @@ def _read_records(file: Path) -> list[dict[str, Any]]:
 
 
 def _build_entry(record: Mapping[str, Any]) -> PublishedModel:
+    # The files may know more than this version reads.
     names = {field.name for field in fields(PublishedModel)}
     settings = {key: freeze_lists(value) for key, value in record.items() if key in names}
     scores = tuple(PublishedScore(**score) for score in record.get('scores', ()))

@@ -150,7 +150,9 @@ def convert_checkpoint(
     content = read_foreign_checkpoint(source, trust)
     with torch.random.fork_rng(devices=[]):  # building draws initial weights from the global generator
         model: Any = build_model(cfg)
+    # Equal shapes are not enough: weights of 17 animal keypoints load into a model of COCO's 17.
     record = read_dataset_meta(content.get('meta'))
+    # Converted into a model of the file's own keypoints first; then its channels are taken by name.
     if map_keypoints and record is not None:
         with torch.random.fork_rng(devices=[]):
             source_model = build_model({**cfg, 'skeleton': _build_skeleton(record)})
@@ -166,6 +168,7 @@ def convert_checkpoint(
     metadata = {'skeleton': json.dumps(describe_skeleton(model.skeleton))}
     if report.match:
         metadata[MATCH_KEY] = report.match
+    # Made in memory, for the SHA-256; written as a whole.
     data = save({name: value.contiguous() for name, value in state.items()}, metadata)
     write_atomically(out, data)
     report.out_file, report.sha256 = str(out), hashlib.sha256(data).hexdigest()
@@ -182,6 +185,7 @@ def _choose_match(model: nn.Module, layout_name: str) -> str:
     codec: Any = getattr(model, 'codec', None)
     if match not in getattr(codec, 'matches', ()):
         return ''
+    # Built and thrown away: the codec checks the combination when it is built.
     replace(codec, match=match)
     return match
 
@@ -202,10 +206,12 @@ def read_dataset_meta(meta: Any) -> SkeletonRecord | None:
     if not has_names or not all(isinstance(index, int) for index in names_by_index):
         return None
     names = [str(names_by_index[index]) for index in sorted(names_by_index)]
+    # As a whole list: a single name such as `neck` may mean different points in two data sets.
     keypoints = _read_other_keypoint_names().get(tuple(map(normalize_keypoint_name, names)), names)
     flip_indices = _read_numbers(dataset_meta.get('flip_indices'), len(names))
     flip_pairs = None
     if flip_indices is not None:
+        # Each pair once; a keypoint that is its own counterpart has none.
         pairs = [(i, int(j)) for i, j in enumerate(flip_indices) if i < j < len(names)]
         flip_pairs = tuple((keypoints[i], keypoints[j]) for i, j in pairs)
     sigmas = _read_numbers(dataset_meta.get('sigmas'), len(names))
@@ -267,6 +273,7 @@ def read_foreign_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
         with _replace_ignored_globals() if trust else nullcontext():
             content = load_checkpoint(path)
     except UnsafeFileError as error:
+        # Only for what `trust` would change: other objects are refused either way.
         if trust or not any(f' {name}, ' in str(error) for name in IGNORED_GLOBALS):
             raise
         raise UnsafeFileError(
@@ -323,12 +330,14 @@ def convert_state_dict(
     for name, value in state_dict.items():
         converted, reason = _rename_weight(name, value, layout.rules, model_state)
         _check_known_names(name, converted, model_state, source, layout)
+        # Two names that become one would silently leave the last one.
         if converted.keys() & state.keys():
             raise CheckpointError(
                 f'{source} has {[*converted][0]} twice: {name} and another of its names are converted to it'
             )
         report.entries.append(ConversionEntry(name, [*converted], [*value.shape], reason))
         state.update(converted)
+    # The only tensors that may be missing: they count batches, and nothing in prediction reads them.
     for name in model_state:
         if name.endswith(_BATCH_COUNTER_SUFFIX) and name not in state:
             state[name] = model_state[name]
@@ -352,6 +361,7 @@ def _rename_weight(
         for pattern, reason in IGNORED_NAMES:
             if re.fullmatch(pattern, name):
                 return {}, reason
+        # Of no tensor here: the caller reports it, with this name as the closest guess.
         target = targets[0] if targets else name
     is_heatmap = target.startswith('head.predict.heatmap.')
     if is_heatmap and target.replace('heatmap', 'offset') in model_state:

@@ -35,6 +35,7 @@ _VGG16_DEPTHS = (2, 2, 3, 3, 3)  # convolutions in the stages, behind each of wh
 def _list_mobilenet_v2_rules() -> Iterator[_Rule]:
     """The blocks' convolutions and norms, which torchvision numbers through."""
     for mmpose_name, name in (('conv', '0'), ('bn', '1')):
+        # The stem is feature 0, the last 1x1 convolution the one behind all blocks.
         yield rf'backbone\.conv1\.{mmpose_name}\.(.+)', rf'backbone.features.0.{name}.\1'
         yield rf'backbone\.conv2\.{mmpose_name}\.(.+)', rf'backbone.features.{sum(_MOBILENET_V2_DEPTHS) + 1}.{name}.\1'
     index = 0
@@ -43,6 +44,7 @@ def _list_mobilenet_v2_rules() -> Iterator[_Rule]:
             index += 1
             last = 1 if layer == 1 else 2  # index of the last convolution: layer1 has none that expands
             prefix, target = rf'backbone\.layer{layer}\.{block}\.conv', f'backbone.features.{index}.conv'
+            # In torchvision the last convolution and its norm are no pair of their own, see `InvertedResidual`.
             yield rf'{prefix}\.{last}\.conv\.(.+)', rf'{target}.{last}.\1'
             yield rf'{prefix}\.{last}\.bn\.(.+)', rf'{target}.{last + 1}.\1'
             yield rf'{prefix}\.(\d)\.conv\.(.+)', rf'{target}.\1.0.\2'
@@ -53,6 +55,7 @@ def _list_vipnas_mobile_rules() -> Iterator[_Rule]:
     """The blocks of the mobile network, which MMPose numbers from 1."""
     for index in range(_NUM_VIPNAS_BLOCKS):
         prefix, target = rf'backbone\.layer{index + 1}', f'backbone.blocks.{index}'
+        # Before the general rule: the first one that matches counts.
         yield rf'{prefix}\.se\.conv([12])\.conv\.(.+)', rf'{target}.se.fc\1.\2'
         yield rf'{prefix}\.(.+)', rf'{target}.\1'
 

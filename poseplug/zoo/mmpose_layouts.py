@@ -39,6 +39,7 @@ _SIMCC_HEAD_RULES: RenameRules = (
     (r'head\.gau\.res_scale\.scale', r'head.attention.shortcut'),
     (r'head\.gau\.(.+)', r'head.attention.\1'),
 )
+# The last rule leaves names as they are: most backbones here have the published ones.
 _BACKBONE_RULES: RenameRules = (*CONV_BACKBONE_RULES, (r'(backbone\..+)', r'\1'))
 _RTMO_RULES: RenameRules = (
     (r'neck\.input_proj\.(.+)', r'neck.inputs.\1'),
@@ -71,6 +72,7 @@ _RTMO_RULES: RenameRules = (
 
 def _list_cpm_rules(num_stages: int = 6) -> RenameRules:
     """The names of CPM implementations in PyTorch: conv1_stage1 ... conv7_stage1, Mconv1_stage2 ... Mconv5_stage6."""
+    # Convolutions have even numbers in our trunks, poolings odd ones.
     rules = [(rf'conv{i + 1}_stage1\.(.+)', rf'backbone.trunks.0.{2 * i}.0.\1') for i in range(3)]
     rules += [(rf'conv{i + 4}_stage1\.(.+)', rf'head.first.{i}.0.\1') for i in range(3)]
     rules += [(rf'conv{i + 1}_stage2\.(.+)', rf'backbone.trunks.1.{2 * i}.0.\1') for i in range(3)]
@@ -100,6 +102,7 @@ class CheckpointLayout:
     match: str = 'mmpose'
 
 
+# From the most special to the most general: the first pattern that is found decides.
 CHECKPOINT_LAYOUTS = (
     CheckpointLayout(
         "MMPose 1.x's ViT",
@@ -156,6 +159,7 @@ CHECKPOINT_LAYOUTS = (
         (
             (r'deconv_layers\.(.+)', r'head.deconvs.\1'),
             (r'final_layer\.(weight|bias)', r'head.predict.heatmap.\1'),
+            # The official files have no prefix for the backbone.
             (r'((?:conv|bn|layer|transition|stage)\d\..+)', r'backbone.\1'),
         ),
         'official',
@@ -172,6 +176,7 @@ IGNORED_NAMES: RenameRules = (
     *DEKR_IGNORED_NAMES,
     *TRANSFORMER_IGNORED_NAMES,
     (r'backbone\.layer\d\.\d+\.attention\.conv_mask\.bias', 'a softmax does not depend on it'),
+    # What `fold_conv_biases` does with them.
     (r'(backbone\.features\.\d+\.conv|head\.conv_layers\.\d+)\.bias', 'subtracted from the mean of the norm behind it'),
     (r'head\.simplebaseline_head\.final_layer\.bias', 'a softmax does not depend on it'),
     (r'head\.linspace_[xy]', 'computed from the settings'),

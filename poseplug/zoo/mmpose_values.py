@@ -63,6 +63,7 @@ def convert_flow_weight(name: str, value: Tensor, model_state: Mapping[str, Tens
         return {}
     part, index, layer, kind = match.groups()
     ending = f'.flow.{_FLOW_PARTS[part]}.'
+    # Counted in the model: the file alone does not say whether its last network is the first one here.
     num_networks = len({key.split(ending)[1].split('.')[0] for key in model_state if ending in key})
     our_index = num_networks - 1 - int(index)
     target = next((key for key in model_state if key.endswith(f'{ending}{our_index}.{layer}.{kind}')), None)
@@ -93,6 +94,7 @@ def split_udp_channels(name: str, value: Tensor) -> dict[str, Tensor]:
         raise CheckpointError(
             f'{name} has {len(value)} channels, not three per keypoint; set model.codec to UDPHeatmap'
         )
+    # (K, 3, ...): class, x and y.
     by_keypoint = value.unflatten(0, (-1, 3))
     return {name: by_keypoint[:, 0], name.replace('heatmap', 'offset'): by_keypoint[:, 1:].flatten(0, 1)}
 

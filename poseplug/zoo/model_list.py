@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from poseplug.zoo.index import MODEL_PRESETS, TASKS, PublishedModel, PublishedScore
 
 _MAX_COLUMNS = 118
+# The first of them that a score has is listed.
 _MAIN_METRICS = ('AP', 'PCKh@0.5', 'PCK', 'PCK@0.2', 'NME', 'AUC', 'EPE', 'Mean', 'Whole AP')
 _PAGE_HEADER = """# Published models by name
 
@@ -103,6 +104,7 @@ def format_models_page(models: Iterable[PublishedModel]) -> str:
 def _format_row(model: PublishedModel) -> str:
     cells = [f'`{model.name}`', format_size(model), format_parameters(model), format_macs(model), model.skeleton]
     name, _, dataset = format_main_score(model).partition(', ')
+    # A data set that the name already says is left out, to keep rows short.
     stem = dataset.lower().replace('-', '').removeprefix('coco')
     is_named = bool(stem) and stem in model.name.replace('-', '')
     cells.append(name if is_named or not dataset else f'{name}, {dataset}')

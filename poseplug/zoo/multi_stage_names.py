@@ -16,6 +16,7 @@ _BLOCK_LAYERS = (
     (r'downsample\.bn', 'downsample.1'),
     ('conv_bn_relu1', 'enter'),
     ('conv_bn3', 'leave'),
+    # RSN: step j of branch i, both from 1; MSPN has none of these.
     *((f'conv_bn_relu2_{i}_{j}', f'branches.{i - 1}.{j - 1}') for i in range(1, 5) for j in range(1, i + 1)),
     *((f'{kind}{i}', f'{kind}{i}') for kind in ('conv', 'bn') for i in (1, 2, 3)),
 )
@@ -56,6 +57,7 @@ _CPM_HEAD = (  # their index of a layer, and ours
 def _list_norm_rules(name: str, target: str) -> list[tuple[str, str]]:
     """Rules of a convolution and its norm, `conv` and `bn` there and 0 and 1 here."""
     suffixes = (('conv', '0'), ('bn', '1'))
+    # The last group of the whole pattern, behind those of `name`.
     group = re.compile(name).groups + 1
     return [(rf'backbone\.{name}\.{part}\.(.+)', rf'{target}.{index}.\{group}') for part, index in suffixes]
 
@@ -67,6 +69,7 @@ MMPOSE_CPM_RULES: tuple[tuple[str, str], ...] = (
     *(rule for name, target in _CPM_HEAD for rule in _list_norm_rules(name, f'head.{target}')),
     *_list_norm_rules(r'middle_conv\.(\d+)\.0', r'head.images.\1.0'),
     *_list_norm_rules(r'cpm_stages\.(\d+)\.model\.(\d)', r'head.contexts.\1.\2'),
+    # The last context convolution stands in MMPose beside the prediction, not beside the other three.
     *_list_norm_rules(r'out_convs\.(\d+)\.0', r'head.contexts.\1.3'),
     (r'backbone\.stem\.9\.conv\.(.+)', r'head.predict.0.\1'),
     *((rf'backbone\.out_convs\.{t}\.1\.conv\.(.+)', rf'head.predict.{t + 1}.\1') for t in range(_MAX_STAGES - 1)),

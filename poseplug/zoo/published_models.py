@@ -64,6 +64,7 @@ def load_published_config(name: str, options: Mapping[str, Any] | None = None) -
     """
     entry = find_published_model(name)
     cfg = load_config(entry.config, {**entry.overrides, **(options or {})})
+    # Before anything is fetched, so that a config alone is that of the later prediction.
     if entry.converter != 'poseplug' and 'model.codec.match' not in (options or {}):
         follow_released_code(cfg, entry.converter)
     return cfg
@@ -102,9 +103,11 @@ def get_published_weights(name: str, cache_folder: Path | None = None) -> Path:
     if entry.converter == 'poseplug':
         return weight_cache.fetch_published_file(entry)
     source_name = weight_cache.get_file_path(entry).name
+    # By version: another version may convert otherwise.
     converted = weight_cache.folder / f'{entry.name}-{__version__}.safetensors'
     pinned = weight_cache.read_record(source_name)
     record = weight_cache.read_record(converted.name)
+    # A conversion is reused only if it is of the pinned file and has not changed since.
     if pinned and record and record.get('source_sha256') == pinned['sha256'] and converted.is_file():
         is_intact = compute_file_sha256(converted) == record['sha256']
         if is_intact:
@@ -144,6 +147,7 @@ def find_weights(source: str | Path) -> str | Path:
         source: a file, a work dir or an address, which is returned as it is; or the name of a published model, of
             which `get_published_weights` returns the weights. A file of that name counts more.
     """
+    # A folder that happens to have the name of a model is what the user typed.
     if is_model_name(source) and not Path(source).exists():
         return get_published_weights(str(source))
     return source

@@ -27,6 +27,7 @@ YOLOX_POSE_RULES: tuple[tuple[str, str], ...] = (
 RTMW_RULES: tuple[tuple[str, str], ...] = (
     *PAFPN_RULES,
     (r'head\.conv_dec\.(.+)', r'head.shuffle.\1'),
+    # MMPose counts from the coarse map, here the fine one is first.
     (r'head\.final_layer2\.(.+)', r'head.maps.0.\1'),
     (r'head\.final_layer\.(.+)', r'head.maps.1.\1'),
     (r'head\.mlp2\.(.+)', r'head.tokens.0.\1'),

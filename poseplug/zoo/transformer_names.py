@@ -14,6 +14,7 @@ _SWIN_BLOCK = r'backbone\.stages\.(\d+)\.blocks\.(\d+)\.'
 SWIN_RULES: tuple[tuple[str, str], ...] = (
     (r'backbone\.patch_embed\.projection\.(.+)', r'backbone.patch_embed.\1'),
     (r'backbone\.patch_embed\.norm\.(.+)', r'backbone.patch_norm.\1'),
+    # Special names before the general one of their module.
     (_SWIN_BLOCK + r'attn\.w_msa\.relative_position_bias_table', r'backbone.stages.\1.\2.attn.bias_table'),
     (_SWIN_BLOCK + r'attn\.w_msa\.(.+)', r'backbone.stages.\1.\2.attn.\3'),
     (_SWIN_BLOCK + r'ffn\.layers\.0\.0\.(.+)', r'backbone.stages.\1.\2.mlp.fc1.\3'),
@@ -36,6 +37,7 @@ _PVT_LAYERS = (
     (r'attn\.norm\.(.+)', r'attn.norm.\2'),
     (r'ffn\.layers\.0\.(.+)', r'mlp.fc1.\2'),
     (r'ffn\.layers\.1\.(.+)', r'mlp.depthwise.\2'),
+    # The second linear layer is number 3, or 4 where a depthwise convolution stands before it.
     (r'ffn\.layers\.[34]\.(.+)', r'mlp.fc2.\2'),
     (r'(norm[12]\..+)', r'\2'),
 )
@@ -46,6 +48,7 @@ def _list_pvt_rules(first_block: int) -> Iterator[tuple[str, str]]:
     yield r'backbone\.layers\.(\d)\.0\.projection\.(.+)', r'backbone.stages.\1.patch_embed.\2'
     yield r'backbone\.layers\.(\d)\.0\.norm\.(.+)', r'backbone.stages.\1.patch_norm.\2'
     yield r'backbone\.layers\.(\d)\.1\.0\.pos_embed', r'backbone.stages.\1.pos_embed'
+    # Only version 2 has a norm behind a stage.
     yield r'backbone\.layers\.(\d)\.2\.(.+)', r'backbone.stages.\1.norm.\2'
     for block in range(first_block, _MAX_BLOCKS):
         for name, target in _PVT_LAYERS:

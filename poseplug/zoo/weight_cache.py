@@ -41,6 +41,7 @@ class WeightCache:
 
     def get_file_path(self, entry: PublishedModel) -> Path:
         """Return where the published file of a model is, or would be."""
+        # By the first address, whichever the file came from.
         return self.folder / url_to_file_name(entry.urls[0])
 
     def fetch_published_file(self, entry: PublishedModel) -> Path:
@@ -61,6 +62,7 @@ class WeightCache:
             self._download(entry, path)
         record = self.read_record(path.name)
         sha256 = compute_file_sha256(path)
+        # Computed at every use: a file may have been damaged or replaced on the disk.
         check_published_digest(entry, path, sha256)
         if record is None:
             self._pin(path, sha256, entry)
@@ -82,6 +84,7 @@ class WeightCache:
             with self.lock_folder(path.name):
                 if path.is_file():  # another process was faster
                     return
+                # Hidden, and renamed when it is verified: a whole name is a whole file.
                 partial = path.with_name(f'.{path.name}.partial')
                 url = download_resumed(entry.urls, partial, check)
                 partial.replace(path)
@@ -118,6 +121,7 @@ class WeightCache:
         """Write what is known of a file to the lock file; in a folder that cannot be written nothing is pinned."""
         try:
             with self.lock_folder(LOCK_FILE):
+                # Read again under the lock: another process may have written since.
                 records = {**self._read_lock(), file_name: record}
                 write_atomically(self.folder / LOCK_FILE, json.dumps(records, indent=1, sort_keys=True).encode())
         except OSError:
