@@ -70,13 +70,16 @@ class AUC(Metric):
     def compute_curve(self) -> np.ndarray:
         """Return the fractions (num_steps + 1,) of correct keypoints per threshold, NaN where none is labeled."""
         distances = self.collector.normalize_distances()[0]
+        # Per keypoint first and then the mean, so that a rarely labeled keypoint counts as much as the others.
         return np.array([nanmean(pck_per_keypoint(distances, threshold)) for threshold in self.thresholds])
 
     def compute_area(self) -> float:
         """Return the mean height of the curve, from 0 to 1."""
         heights = self.compute_curve()
         if self.rule == 'left':
+            # The last threshold has no step to its right.
             return float(heights[:-1].mean())
+        # Divided by the width, so that a curve that is 1 everywhere has the area 1.
         return float(np.trapezoid(heights, self.thresholds) / self.thresholds[-1])
 
     def compute(self) -> MetricResult:

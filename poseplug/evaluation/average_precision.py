@@ -52,6 +52,7 @@ class AveragePrecision(Metric):
         self.collector = CocoCollector(
             skeleton, score_mode, nms_mode, nms_threshold, self.area_source, metric_name=name
         )
+        # Asked for now: a missing package ends the run before the predictions, not behind them.
         self.evaluator = get_oks_evaluator(evaluator, name)
 
     def update(self, predictions: Poses, record: Record) -> None:
@@ -71,6 +72,7 @@ class AveragePrecision(Metric):
             result.notes.append(f'no AP: no instance is annotated in {len(self.collector.records)} images')
             return result
         stats = self.compute_stats()
+        # COCO's -1 means that nothing was to be found; reported as a score it would spoil means and comparisons.
         absent = [name for name, value in stats.items() if value < 0]
         zero = [name for name, value in stats.items() if value == 0]
         result.values.update({name: to_percent(value) for name, value in stats.items() if value >= 0})

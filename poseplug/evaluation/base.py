@@ -68,6 +68,7 @@ class Metric(ABC):
         {'instances': 0.0}
     """
 
+    # Provided by whatever builds the metric; no config repeats it.
     needs: ClassVar[tuple[str, ...]] = ('skeleton',)
     slots: ClassVar[Mapping[str, Slot]] = {}
 
@@ -112,6 +113,7 @@ def check_keypoint_count(skeleton: Skeleton, predictions: Poses, record: Record)
     """
     for source, instances in (('predicted', predictions), ('annotated', record.instances)):
         num_keypoints = instances.keypoints.shape[1]
+        # An image without instances has arrays of 0 rows, whose number of keypoints says nothing.
         if len(instances.keypoints) and num_keypoints != len(skeleton):
             raise MismatchError(
                 f'{record.id}: instances are {source} with {num_keypoints} keypoints, but the metric measures the '

@@ -81,6 +81,7 @@ class CocoCollector:
         check_number(metric_name, 'nms_threshold', nms_threshold, 0, 1, above=True)
         self.skeleton, self.sigmas = skeleton, np.array(skeleton.sigmas)
         self.score_mode, self.nms_mode, self.nms_threshold = score_mode, nms_mode, nms_threshold
+        # COCO counts labeled keypoints; CrowdPose has numbers of its own, see `count_stated_keypoints`.
         self.area_source, self.uses_stated_counts = area_source, False
         self.counted_mask = np.ones(len(skeleton), dtype=bool)
         self.records: dict[ImageKey, Record] = {}
@@ -102,6 +103,7 @@ class CocoCollector:
         """Add the instances predicted for an image, or for the subject of one of its crops."""
         check_keypoint_count(self.skeleton, predictions, record)
         annotations = record.ground_truth or record
+        # The annotations of an image are those of its first crop: all crops bring the same.
         self.records.setdefault(annotations.key, annotations)
         predicted = self.predictions.setdefault(annotations.key, [])
         if self._is_repeated_subject(predictions, record):
@@ -111,6 +113,7 @@ class CocoCollector:
 
     def _is_repeated_subject(self, predictions: Poses, record: Record) -> bool:
         """Whether this crop's subject was predicted before, as where a sampler pads its last batch."""
+        # A record of a whole image has no subject, and may bring several instances.
         if len(predictions) != 1 or not record.instances.has_annotation_id[:1].any():
             return False
         subject = (record.key, int(record.instances.annotation_ids[0]))
@@ -125,7 +128,10 @@ class CocoCollector:
         if self.score_mode == 'bbox_keypoint':
             scores = average_confident_scores(predictions.keypoint_scores)
             if has_detections:
+                # Without detections boxes are annotated, and their score counts as 1.
                 scores = _select_predicted(record.instances.box_scores, predictions, record) * scores
+        # The area by which suppression compares: the box around the keypoints, the box of the detector if there is
+        # one, or better that which the model predicts.
         boxes = np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1)
         if has_detections:
             boxes = _select_predicted(record.instances.boxes, predictions, record)
@@ -135,6 +141,7 @@ class CocoCollector:
 
     def _remove_non_finite(self, instances: PredictedInstances) -> PredictedInstances:
         """Remove and count instances with a coordinate or a score that is not finite."""
+        # A NaN would compare as neither similar nor dissimilar, and sort anywhere.
         finite = np.isfinite(instances.keypoints).all(axis=(1, 2)) & np.isfinite(instances.instance_scores)
         num_dropped = int((~finite).sum())
         if num_dropped:
@@ -160,6 +167,7 @@ class CocoCollector:
         return {
             'info': {},
             'images': [{'id': image_id} for image_id in image_ids.values()],
+            # Ids from 1: the evaluators take a match with id 0 for none.
             'annotations': [{**annotation, 'id': n} for n, annotation in enumerate(annotations, start=1)],
             'categories': [{'id': 1, 'name': 'person', 'keypoints': list(self.skeleton.keypoints)}],
         }
@@ -193,6 +201,7 @@ class CocoCollector:
         ids = [*instances.annotation_ids[order].tolist(), *record.ignored.annotation_ids.tolist()]
         if NO_ANNOTATION_ID in ids:
             return annotations
+        # All have an id: the order of the file, which the data set's own evaluation sees.
         return [annotations[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
 
     def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -231,6 +240,7 @@ class CocoCollector:
         for key, image_id in self._select_image_ids(keys).items():
             instances = self.select_predictions(key)
             scores = instances.keypoint_scores if keypoint_scores else np.ones(instances.keypoints.shape[:2])
+            # Not rounded: files are, and evaluations of files may differ in the last digit.
             results += Poses(instances.keypoints, scores, instances.instance_scores).to_coco(image_id, digits=None)
         return results
 
@@ -254,6 +264,7 @@ class CocoCollector:
         if self.nms_mode == 'oks_nms':
             return instances[oks_nms(*arguments)]
         if self.nms_mode == 'soft_oks_nms':
+            # Back to the order of their scores, which soft suppression leaves as they were.
             return instances[np.sort(soft_oks_nms(*arguments, max_instances=MAX_DETECTIONS))]
         return instances
 
@@ -320,6 +331,7 @@ class CocoCollector:
 
 def _select_predicted(values: np.ndarray, predictions: Poses, record: Record) -> np.ndarray:
     """A record's values of the box of each predicted instance: of its subject, or of all boxes in their order."""
+    # One prediction is that of the subject, which is the first instance of a crop's record.
     if len(predictions) not in (1, len(values)):
         raise MismatchError(
             f'{record.id}: {len(predictions)} instances are predicted for {len(values)} boxes; a metric with box '

@@ -64,11 +64,13 @@ class CrowdPoseAP(AveragePrecision):
     ):
         check_intervals('CrowdPoseAP', 0, 1, crowd_index_bounds=crowd_index_bounds)
         super().__init__(*args, **settings)
+        # All 8,527 annotations of the official validation set state the number of labeled keypoints but head and neck.
         self.collector.count_stated_keypoints(uncounted_keypoints)
         self.crowd_index_bounds = tuple(crowd_index_bounds)
 
     def compute_stats(self) -> dict[str, float]:
         """Return the nine numbers as fractions, -1 where no instance is annotated in such images."""
+        # All images at once; then each difficulty alone, as the data set's own code does.
         table = self._evaluate_images(None)
         stats = {name: table.summarize(*COCO_STATS[name]) for name in _OVERALL_STATS}
         for difficulty, keys in self.split_by_crowd_index().items():
@@ -81,6 +83,7 @@ class CrowdPoseAP(AveragePrecision):
         medium_bound, hard_bound = self.crowd_index_bounds
         splits: dict[str, list[ImageKey]] = {'easy': [], 'medium': [], 'hard': []}
         for key, record in self.collector.records.items():
+            # NaN stands for none, and would be "hard" by the comparisons below.
             if math.isnan(record.crowd_index):
                 continue
             if record.crowd_index < medium_bound:

@@ -43,13 +43,16 @@ class DistanceCollector:
     def update(self, predictions: Poses, record: Record) -> None:
         """Add the instances predicted for an image, or for the subject of one of its crops."""
         check_keypoint_count(self.skeleton, predictions, record)
+        # In double precision, so that a distance at the threshold does not depend on rounding.
         keypoints = np.asarray(predictions.numpy().keypoints, float)
         if self.instances == 'all':
             annotations = record.ground_truth or record
             predicted = self.images.setdefault(annotations.key, (annotations, []))[1]
             if len(keypoints):
                 predicted.append(keypoints)
+        # A record without instances has no subject to measure.
         elif len(record.instances):
+            # Nothing predicted is a miss, not an exclusion: a model cannot gain by silence.
             subject_keypoints = keypoints[0] if len(keypoints) else None
             self.rows.append((record.id, self._measure_instance(record, 0, subject_keypoints)))
 
@@ -67,6 +70,7 @@ class DistanceCollector:
     def _iter_rows(self) -> Iterator[tuple[str, _DistanceRow]]:
         """The row of every measured instance, with the id of its image."""
         yield from self.rows
+        # Sorted, so that sums do not depend on the order of the updates.
         for key, (record, parts) in sorted(self.images.items()):
             predicted = np.concatenate(parts) if parts else np.zeros((0, len(self.skeleton), 2))
             matches = _match_instances(record, predicted)
@@ -93,6 +97,7 @@ class DistanceCollector:
             *_build_exclusion_notes(image_ids, ~has_label, 'none of their keypoints is labeled'),
         ]
         measured = has_label & has_size
+        # The excluded rows are divided by 1, and dropped in the next step.
         normalized = distances / np.where(measured, sizes, 1)[:, None]
         return np.where(labeled, normalized, np.nan)[measured], notes
 
@@ -101,6 +106,7 @@ def _build_exclusion_notes(image_ids: np.ndarray, excluded: Any, reason: str) ->
     """The note on instances excluded from a metric, if there are any."""
     if not excluded.any():
         return []
+    # An example to look at; the smallest, whatever the order of the updates.
     first_image_id = min(image_ids[excluded])
     return [f'{excluded.sum()} of {len(image_ids)} instances are excluded: {reason} (first: {first_image_id})']
 
@@ -133,6 +139,7 @@ def pck_per_keypoint(distances: np.ndarray, threshold: float) -> np.ndarray:
         (K,) fractions, NaN for a keypoint that is never labeled.
     """
     counts = (~np.isnan(distances)).sum(axis=0)
+    # NaN, not labeled, becomes a miss in the numerator, and is no part of the denominator.
     num_correct = (np.nan_to_num(distances, nan=np.inf, posinf=np.inf) <= threshold).sum(axis=0)
     return np.where(counts > 0, num_correct / np.maximum(counts, 1), np.nan)
 

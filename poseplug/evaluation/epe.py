@@ -35,4 +35,5 @@ class EPE(MeanDistance):
     name, unit_factor = 'EPE', 1.0
 
     def __init__(self, skeleton: Skeleton, instances: InstanceMode = 'subject'):
+        # A size of 1 px for all: distances stay in pixels.
         super().__init__(skeleton, 1.0, instances)

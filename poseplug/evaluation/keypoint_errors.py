@@ -80,6 +80,7 @@ class KeypointErrors:
         """
         selected = np.ones(len(self.kinds), dtype=bool) if rows is None else rows
         counts = np.zeros((len(self.oks), len(ERROR_KINDS)))
+        # Not `+=`, which would count a pair of indices once however often it occurs.
         np.add.at(counts, (self.image_indices[selected], self.kinds[selected]), 1)
         return counts
 
@@ -137,6 +138,7 @@ def _classify_image(image: ImagePredictions, sigmas: np.ndarray) -> tuple[np.nda
     Also returns the mean OKS of the annotated instances.
     """
     labeled = image.visible > 0
+    # Instances without a labeled keypoint are no errors, whatever is predicted there.
     counted = np.flatnonzero(labeled.any(axis=1))
     if not len(counted):
         return np.zeros((0, 7)), float('nan')
@@ -171,11 +173,13 @@ def match_predictions(image: ImagePredictions, sigmas: np.ndarray) -> dict[int, 
     Returns:
         The index of the prediction by that of the annotated instance.
     """
+    # Top-down predictions are those of their box, however wrong.
     matches = {int(n): m for m, n in enumerate(image.subjects) if n != NO_SUBJECT}
     similarities = measure_similarities(image, image.predicted, sigmas)  # (M, N, K)
     labeled = image.visible > 0
     counts = np.maximum(labeled.sum(axis=1), 1)
     oks = (similarities * labeled).sum(axis=2) / counts
+    # Others greedily, highest score first, as in COCO's evaluation.
     for m in np.argsort(-image.scores, kind='stable'):
         free = [n for n in np.flatnonzero(labeled.any(axis=1)).tolist() if n not in matches]
         if image.subjects[m] == NO_SUBJECT and free:
@@ -207,14 +211,18 @@ def _classify_instance(
     """The kind (K,) of each predicted keypoint (K, 2) of an annotated instance, and its similarity (K,)."""
     # (K predicted, N, K annotated): every predicted keypoint against every annotated one.
     everywhere = np.stack([measure_similarities(image, np.tile(p, (1, len(sigmas), 1)), sigmas)[0] for p in points])
+    # Unlabeled keypoints are near to nothing.
     everywhere = everywhere * (image.visible > 0)
     keypoints = np.arange(len(sigmas))
     similarities = everywhere[keypoints, index, keypoints].copy()
+    # Then without the right one, to find an inversion within the instance,
     everywhere[keypoints, index, keypoints] = 0
     is_inversion = (everywhere[:, index] >= _NEAR_SIMILARITY).any(axis=1)
+    # ... and without the instance, to find a swap with another.
     everywhere[:, index] = 0
     is_elsewhere = (everywhere >= _NEAR_SIMILARITY).any(axis=(1, 2))
     conditions = [similarities >= _GOOD_SIMILARITY, similarities >= _NEAR_SIMILARITY, is_inversion, is_elsewhere]
+    # The first condition that holds decides: indices of `ERROR_KINDS`.
     kinds = np.select(conditions, [0, 1, 2, 3], default=ERROR_KINDS.index('miss'))
     return kinds, similarities
 
@@ -234,7 +242,9 @@ def bootstrap_ratios(
         (1 + num_resamples, C) ratios: of all images, then of every resample; NaN where the denominator is 0.
     """
     count = len(numerators)
+    # How often each image is drawn: (resamples, I), a matrix product then sums all resamples at once.
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), num_resamples)
+    # Row 0 is the test itself.
     weights = np.concatenate([np.ones((1, count)), weights])
     totals = (weights @ denominators)[:, None]
     return np.where(totals > 0, (weights @ numerators) / np.where(totals > 0, totals, 1), np.nan)

@@ -43,6 +43,7 @@ class MeanDistance(Metric):
     def compute(self) -> MetricResult:
         distances, notes = self.collector.normalize_distances()
         result = MetricResult(notes=notes)
+        # An infinite distance has no mean; PCK counts it as a miss.
         num_unpredicted = int(np.isinf(distances).sum())
         num_labeled = int((~np.isnan(distances)).sum())
         if num_unpredicted:
@@ -53,6 +54,7 @@ class MeanDistance(Metric):
         if num_unpredicted == num_labeled:
             return result
         result.values[self.name] = round(self.unit_factor * _mean_of_finite(distances), 4)
+        # Of each keypoint first, as in PCK; the total above weights by how often each is labeled.
         keypoint_means = np.array([_mean_of_finite(column) for column in distances.T])
         for group, mean in average_by_group(self.skeleton, keypoint_means):
             if not np.isnan(mean):

@@ -60,6 +60,7 @@ class SizeNormalizer:
         Raises:
             ConfigError: The rule is unknown, or the skeleton lacks the keypoints that it needs.
         """
+        # A string is a sequence, too: it is asked for first.
         if isinstance(rule, str):
             return cls(rule, _find_keypoint_pair(skeleton, rule, metric_name))
         if isinstance(rule, Real):
@@ -81,6 +82,7 @@ class SizeNormalizer:
         if self.rule == 'head':
             head_sizes = np.asarray(instances.head_sizes, dtype=float)
             return np.where(np.isnan(head_sizes), 0.0, head_sizes)
+        # xyxy, without a pixel more: widths are differences of the corners.
         boxes = np.asarray(instances.boxes, dtype=float)
         sizes = _BOX_NORMALIZERS[str(self.rule)](boxes[:, 2:] - boxes[:, :2])
         return np.where(instances.has_box, sizes, 0.0)
@@ -88,6 +90,7 @@ class SizeNormalizer:
     def _measure_keypoint_pair(self, instances: Instances, skeleton: Skeleton) -> np.ndarray:
         """(N,) distances in pixels between the two keypoints, 0 where one of them is not labeled."""
         indices = [skeleton.index(name) for name in self.keypoint_pair or ()]
+        # The annotated keypoints: by predicted ones a wrong torso would forgive all others.
         differences = np.diff(instances.keypoints[:, indices].astype(float), axis=1)[:, 0]
         labeled = (instances.visible[:, indices] > 0).all(axis=1)
         return np.where(labeled, np.linalg.norm(differences, axis=-1), 0.0)

@@ -47,6 +47,7 @@ class PrecisionRecallTable(NamedTuple):
         values = self.precision if metric == 'AP' else self.recall
         values = values[..., _AREA_RANGES.index(area_range)]
         if oks_threshold is not None:
+            # Not ==: 0.75 of `linspace` may differ in the last bit.
             values = values[np.isclose(_OKS_THRESHOLDS, oks_threshold)]
         return float(values[values > -1].mean()) if (values > -1).any() else -1.0
 
@@ -72,6 +73,7 @@ def get_oks_evaluator(name: str, metric_name: str) -> OksEvaluator:
     if name == 'xtcocotools':
         try:
             import xtcocotools.cocoeval  # noqa: F401
+        # A package that was built for NumPy 1 raises a ValueError when it is imported.
         except (ImportError, ValueError) as error:
             raise ConfigError(f'{_XTCOCOTOOLS_INSTALL_HINT} ({type(error).__name__}: {error})') from error
     return _OKS_EVALUATORS[name]
@@ -85,6 +87,7 @@ def _evaluate_with_faster_coco(
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCO(dict(ground_truth))
         predictions = annotations.loadRes(results)
+        # print_function=str: what it would print goes nowhere, as does what it prints by itself.
         coco_eval = COCOeval_faster(annotations, predictions, iou_type, kpt_oks_sigmas=sigmas, print_function=str)
         return _run_coco_eval(coco_eval)
 
@@ -114,6 +117,7 @@ def _run_coco_eval(coco_eval: Any) -> PrecisionRecallTable:
     coco_eval.evaluate()
     coco_eval.accumulate()
     precision, recall = (np.asarray(coco_eval.eval[name]) for name in ('precision', 'recall'))
+    # (thresholds, recalls, categories, areas, limits): one category, and one limit of detections.
     return PrecisionRecallTable(precision[:, :, 0, :, 0], recall[:, 0, :, 0])
 
 

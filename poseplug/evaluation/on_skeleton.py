@@ -60,6 +60,7 @@ class OnSkeleton(Metric):
                 f'{skeleton.name!r} of model and data lacks; set target_skeleton to one whose keypoints it has'
             )
         self.metric: Metric = METRICS.build(metric, skeleton=self.skeleton)
+        # Labeled by the skeleton, so that several metrics of one kind read as "coco:AP" and "lsp:AP".
         self.lower_is_better, self.label = self.metric.lower_is_better, self.skeleton.name
 
     @property
@@ -70,6 +71,7 @@ class OnSkeleton(Metric):
         return f'{self.metric.describe()} on the skeleton {self.skeleton.name!r}'
 
     def update(self, predictions: Poses, record: Record) -> None:
+        # Predictions and annotations by the same names, so that every other metric works unchanged.
         indices = self.skeleton.indices_in(self.model_skeleton)
         self.metric.update(
             predictions.select_keypoints(indices), record.map_to_skeleton(self.model_skeleton, self.skeleton)

@@ -85,6 +85,7 @@ class PCK(Metric):
         for threshold in self.thresholds:
             name = f'PCK@{threshold:g}'
             fractions = pck_per_keypoint(distances, threshold)
+            # The total is the mean over keypoints, not over groups: shoulders count twice as much as a head.
             result.values[name] = to_percent(nanmean(fractions))
             for group, fraction in average_by_group(self.skeleton, fractions):
                 result.values[f'{name}/{group}'] = to_percent(fraction)
@@ -93,6 +94,7 @@ class PCK(Metric):
 
     def _add_curves(self, result: MetricResult, distances: np.ndarray) -> None:
         """Add the curve of the mean and of every group, and the area under the former."""
+        # (steps + 1, K)
         heights = np.stack([pck_per_keypoint(distances, threshold) for threshold in self.curve_thresholds])
         last_threshold, mean_heights = self.curve_thresholds[-1], nanmean(heights, axis=1)
         area = np.trapezoid(mean_heights, self.curve_thresholds) / last_threshold

@@ -89,6 +89,7 @@ class PCKh(Metric):
         rule = 'head' if head_size == 'annotated' else 'head_keypoints'
         self.collector = DistanceCollector(skeleton, rule, instances, 'PCKh')
         self.skeleton, self.thresholds, self.average = skeleton, tuple(thresholds), average
+        # MPII's published means leave pelvis and thorax out.
         self.included_mask = np.array([name not in excluded_keypoints for name in skeleton.keypoints])
         if not self.included_mask.any():
             raise ConfigError(
@@ -145,6 +146,7 @@ class PCKh(Metric):
         if head_top in members and len(members) > 1:
             result.values[f'{name}/{head_top}'] = to_percent(fractions[self.skeleton.index(head_top)])
             note = f'head is the mean of {" and ".join(members)} (the rule of MPII); most tables print {head_top} alone'
+            # Called once per threshold, noted once.
             if note not in result.notes:
                 result.notes.append(note)
 
@@ -159,4 +161,5 @@ def _average_pck(distances: np.ndarray, threshold: float, average: str) -> float
     """The fraction of labeled keypoints (M, K) within the threshold: over all of them, or the mean over K."""
     if average == 'unweighted':
         return float(nanmean(pck_per_keypoint(distances, threshold)))
+    # All keypoints as one column: each label counts once.
     return float(pck_per_keypoint(distances.reshape(-1, 1), threshold)[0])

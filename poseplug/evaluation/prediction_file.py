@@ -91,6 +91,7 @@ def write_predictions(
         centric=skeleton.centric,
     )
     lines = [header, *(_to_row(annotations, image) for annotations, _, image in group_predictions(predictions))]
+    # As a whole, so that an interrupted run leaves no half file.
     text = ''.join(f'{json.dumps(to_json_values(line))}\n' for line in lines)
     write_atomically(path, text.encode())
 
@@ -104,6 +105,7 @@ def group_predictions(predictions: Iterable[tuple[Record, Poses]]) -> Iterator[t
     Returns:
         For every image its annotations, all its predicted instances, and both as arrays.
     """
+    # In the order of the first record of each image.
     images: dict[ImageKey, list[tuple[Record, Poses]]] = {}
     for record, poses in predictions:
         images.setdefault(record.key, []).append((record, poses))
@@ -173,6 +175,7 @@ def _to_row(annotations: Record, image: ImagePredictions) -> dict[str, Any]:
 
 def _find_instance(instances: Any, others: Any) -> int:
     """The index among `instances` of the first of `others`, which are the same instances in another order."""
+    # By value, since not all formats have annotation ids; a crop's record has the subject first.
     is_same = (instances.boxes == others.boxes[0]).all(axis=1)
     is_same &= (instances.keypoints == others.keypoints[0]).all(axis=(1, 2))
     return int(np.argmax(is_same))
@@ -203,6 +206,7 @@ def read_predictions(path: Path) -> PredictionFile:
     except OSError as error:
         reason = error.strerror or error
         raise AnnotationError(f'{path}: {reason}; write it by poseplug test --predictions FILE') from error
+    # JSON of another program fails anywhere in between: all of it means the same to the user.
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise AnnotationError(
             f'{path} has no predictions of poseplug ({error}); write it by poseplug test --predictions FILE'

@@ -92,6 +92,7 @@ def _label_metrics(metrics: Sequence[Metric], results: Sequence[MetricResult]) -
     metrics_of_label = Counter(metric.label for metric, needed in zip(metrics, ambiguous, strict=True) if needed)
     labels = []
     for position, (metric, needed) in enumerate(zip(metrics, ambiguous, strict=True), start=1):
+        # The same label twice tells nothing apart.
         is_unique = metric.label and metrics_of_label[metric.label] == 1
         label = metric.label if is_unique else str(position)
         labels.append(label if needed else '')
@@ -117,6 +118,7 @@ def list_possible_scores(
     Raises:
         ConfigError: a metric can measure none of the records.
     """
+    # Some first; all only where these lack what a metric needs.
     for tried in (_spread_evenly(records, _NUM_TRIED_RECORDS), records):
         metrics = create_metrics()
         try:
@@ -149,6 +151,7 @@ def _spread_evenly(records: Sequence[Record], count: int) -> list[Record]:
 def _measure_annotations(metrics: Sequence[Metric], records: Sequence[Record]) -> None:
     """Pass the first annotated instance of every record to the metrics, as the prediction of the record."""
     for record in records:
+        # One instance is enough to learn the names of the scores.
         annotated = (record.ground_truth or record).instances
         poses = Poses.from_annotations(annotated.keypoints[:1], annotated.visible[:1])
         for metric in metrics:

@@ -69,6 +69,7 @@ class WholeBodyAP(AveragePrecision):
 
     def compute_part_tables(self) -> dict[str, PrecisionRecallTable]:
         """Return the precision and recall of every part; those of all keypoints under an empty name."""
+        # Suppressed once, by all keypoints; the parts then measure the same instances.
         dataset, results = self.collector.to_coco_dataset(), self.collector.to_coco_results(keypoint_scores=True)
         tables = {}
         for part, indices in {'': np.arange(len(self.skeleton)), **self.part_indices}.items():
@@ -82,6 +83,7 @@ class WholeBodyAP(AveragePrecision):
         stats: dict[str, float] = {}
         for stat in _REPORTED_STATS:
             values = {part: table.summarize(*COCO_STATS[stat]) for part, table in tables.items() if part}
+            # Published tables have one row for both hands.
             if set(_HANDS) <= set(values):
                 hands = [values[hand] for hand in _HANDS if values[hand] >= 0]
                 values['hand'] = sum(hands) / len(hands) if hands else -1.0
