@@ -33,6 +33,7 @@ from poseplug.cli.options import main
 from poseplug.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
+# A network of the released size, and one that is built in a moment.
 CPM_368, CPM_LITE = ROOT / 'configs/cpm/cpm_lsp_368.py', ROOT / 'configs/cpm/cpm_lsp_lite.py'
 
 
@@ -66,6 +67,7 @@ def measure_seconds(action: Callable[[], Any], num_calls: int = 1) -> float:
         start = time.perf_counter()
         action()
         times.append(time.perf_counter() - start)
+    # The best: other processes can only add.
     return min(times)
 
 
@@ -94,6 +96,7 @@ def check_max(value: float, target: float, unit: str) -> tuple[str, bool]:
 
 def draw_reference_heatmaps(keypoints: np.ndarray) -> np.ndarray:
     """CPM's targets of one instance (14, 2) with NumPy: (15, 46, 46), a Gaussian over the whole map per keypoint."""
+    # Cell g of CPM stands at 8 g + 3.5 px; below 1 % a target is 0 (exponent 4.6052).
     pixels = np.arange(46, dtype=np.float32) * 8 + 3.5
     heatmaps = np.zeros((15, 46, 46), np.float32)
     for k, (x, y) in enumerate(keypoints):
@@ -116,6 +119,7 @@ def refine_reference_peak(heatmap: np.ndarray, kernel_size: int) -> np.ndarray:
     y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
     blurred = cv2.GaussianBlur(heatmap, (kernel_size, kernel_size), 0, borderType=cv2.BORDER_CONSTANT)
     f = np.log(np.maximum(blurred * (heatmap[y, x] / blurred.max()), 1e-10))
+    # The released code leaves a border of two cells unrefined.
     if not (1 < x < width - 2 and 1 < y < height - 2):
         return np.array([x, y], float)
     p = f[y - 2 : y + 3, x - 2 : x + 3]  # the peak is p[2, 2]
@@ -170,6 +174,7 @@ def measure_decode(args: argparse.Namespace) -> list[Row]:
 
     codec, keypoints, visible = create_codec_inputs()
     heatmaps = codec.encode(keypoints, visible).stage_fields(1)['heatmap']
+    # 3 cells is DARK's kernel for a sigma of 7 px at stride 8, less than a cell.
     instances, kernel_size = heatmaps.numpy(), 3
 
     def decode_reference() -> np.ndarray:
@@ -239,6 +244,7 @@ def measure_paf(args: argparse.Namespace) -> list[Row]:
             details |= {f'{name} at {num_cells}x{num_cells}': value for name, value in parts.items()}
         description = f'scoring, matching and grouping {num_instances} of COCO-18, 46x46 and 64x64'
         rows.append(Row(f'paf {num_instances}', description, worst, 'ms', *check_max(worst, limit, 'ms'), details))
+    # Time may grow with the number of pairs, and not faster.
     rows.append(compute_growth(parsed))
     rows.append(measure_paf_encoding())
     return rows
@@ -258,12 +264,14 @@ def measure_parsing(num_instances: int, num_cells: int) -> dict[str, float]:
     codec = PAF(skeleton, (8 * num_cells, 8 * num_cells))
     keypoints = create_crowd(skeleton, 1, num_instances, 8 * num_cells)
     fields = codec.encode(keypoints, torch.ones(keypoints.shape[:3])).stage_fields(0)
+    # A little noise, so that limbs fail by samples and not by exact zeros.
     noise = torch.randn(fields['paf'].shape, generator=torch.Generator().manual_seed(0))
     paf, heatmaps = (fields['paf'] + 0.02 * noise)[0].numpy(), fields['heatmap'][:, : len(skeleton)].contiguous()
     find = functools.partial(find_peaks, heatmaps, codec.rules.peak_threshold, refine=codec.peak_refinement)
     values: dict[str, float] = {}
     for name in ('openpose', 'complete'):
         rules = get_paf_rules(name)
+        # Outside of what is timed: peaks are found on the device, by another row.
         peaks = find_peaks(heatmaps, rules.peak_threshold, refine=codec.peak_refinement)
         action = functools.partial(assemble_instances, peaks, paf, skeleton, rules, 8.0)
         values[f'{name}, ms'] = measure_processor_ms(action)
@@ -332,6 +340,7 @@ def measure_loader(args: argparse.Namespace) -> list[Row]:
     spent: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, limit_threads(torch, 1):
         dataset, data_name = build_training_set(Path(folder))
+        # A clock around the steps of the real pipeline: nothing is measured by itself.
         dataset.pipeline = [record_time(t, 'warp', spent) if isinstance(t, Warp) else t for t in dataset.pipeline]
         dataset.image_cache.get = record_time(dataset.image_cache.get, 'read', spent)
         batches = [[SampleKey(e, (16 * b + i) % len(dataset)) for i in range(16)] for e in range(3) for b in range(8)]
@@ -343,6 +352,7 @@ def measure_loader(args: argparse.Namespace) -> list[Row]:
                 whole = measure_seconds(lambda batch=batch: collate([dataset[key] for key in batch]))
                 decode, warp = spent['read'] + spent['decode'], spent['warp'] - spent['decode']
                 runs.append((100 * (decode + warp) / whole, decode, warp, whole))
+    # The first batch, from cold files, does not count.
     percent, decode, warp, whole = (statistics.median(column) for column in zip(*runs[1:], strict=True))
     details = {'images': data_name, 'decode, ms a sample': decode / 16e-3, 'warp, ms a sample': warp / 16e-3}
     details |= {'all, ms a sample': whole / 16e-3, 'median of batches of 16': len(runs) - 1}
@@ -401,6 +411,7 @@ def limit_threads(torch: Any, num_threads: int) -> Iterator[None]:
 
 def measure_import(args: argparse.Namespace) -> list[Row]:
     """What `import poseplug` costs beyond bare Python."""
+    # Both start an interpreter; the difference is ours.
     ours, bare = compare_seconds(lambda: run_python('import poseplug'), lambda: run_python('pass'), 7)
     cost_ms = (ours - bare) * 1e3
     details = {'with, ms': ours * 1e3, 'bare, ms': bare * 1e3}
@@ -447,6 +458,7 @@ def measure_build(args: argparse.Namespace) -> list[Row]:
     """Building and describing a model in a fresh interpreter: time, modules, and none that draw or train."""
     rows = []
     for name, code in {'build': BUILD_CODE, 'describe': DESCRIBE_CODE}.items():
+        # Reading modules from a cold disk is no property of the code.
         build_s, num_modules, forbidden = min(run_and_report(code) for _ in range(2))
         torch_s, num_torch_modules, _ = run_and_report(TORCH_CODE)
         details = {'modules': num_modules, 'of them torch alone': num_torch_modules}
@@ -471,6 +483,7 @@ def measure_frames(args: argparse.Namespace) -> list[Row]:
 
     stacks: dict[str, list[str]] = {}
     for config in (CPM_368, CPM_LITE):
+        # A small input: frames are counted, not milliseconds.
         model = build_config_model(config, {'model.codec.input_size': (64, 64)})
         batch = create_random_batch(model, 2)
         calls = {
@@ -479,6 +492,7 @@ def measure_frames(args: argparse.Namespace) -> list[Row]:
         }
         layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
         for name, call in calls.items():
+            # Only the first convolution that runs; `setdefault` ignores the later ones.
             store_first = functools.partial(stacks.setdefault, f'{config.stem} {name}')
 
             def store_frames(*_: Any, store_first: Any = store_first) -> None:
@@ -549,6 +563,7 @@ def measure_cpm(args: argparse.Namespace) -> list[Row]:
     rest_percent = 100 * (step_s - parts['forward'] - parts['backward'] - parts['optimizer']) / step_s
     step_details = {f'{name}, ms': value * 1e3 for name, value in parts.items()}
     step_details['optimizer, % of the step'] = 100 * parts['optimizer'] / step_s
+    # A backward pass takes twice the operations of a forward pass, hence three times.
     train_details = {'images a second': batch_size / step_s} | compute_flop_rate(3 * flops, step_s, args)
     predict_details = {'images a second': batch_size / predict_s} | compute_flop_rate(flops, predict_s, args)
     rest_target = check_max(rest_percent, 5, '%')
@@ -581,6 +596,7 @@ def measure_prediction(model: Any, batch: Any, device: str, repeats: int) -> tup
     from torch.utils.flop_counter import FlopCounterMode
 
     model.eval()
+    # This run also warms up.
     with FlopCounterMode(display=False) as counter:
         model.predict(batch)
     times: Counter[str] = Counter()
@@ -608,6 +624,7 @@ def measure_training_step(model: Any, batch: Any, device: str, repeats: int) -> 
     if device == 'cuda':
         train_step(strategy, [batch])
     criterion, network = model.criterion, model.network
+    # The codec is a frozen dataclass.
     object.__setattr__(criterion.codec, 'encode', record_time(criterion.codec.encode, 'encode', spent, synchronize))
     criterion.compute_stage_loss = record_time(criterion.compute_stage_loss, 'loss', spent, synchronize)
     network.forward = record_time(network.forward, 'forward', spent, synchronize)
@@ -660,6 +677,7 @@ def measure_export(args: argparse.Namespace) -> list[Row]:
         for name in runtimes:
             nms_percents[name] = measure_nms_percent(ExportedModel(file, name, num_threads, profile=True), images)
         fields = model.network(pixels)[-1]
+        # PyTorch has no profile of operators here: selection by itself, against the fastest whole.
         select_s = min(measure_seconds(lambda: model.codec.select_cells(fields), 5) for _ in range(3))
         nms_percents['PyTorch'] = 100 * select_s / min(wall_s['PyTorch'])
     rows = []
@@ -692,6 +710,7 @@ def create_confident_rtmo(num_cells: int) -> tuple[Any, np.ndarray]:
     with torch.no_grad():
         model.network(torch.from_numpy(images))
         scores = model.eval().network(torch.from_numpy(images))[-1]['score'].sigmoid()[0].sort().values
+    # Between the two scores around it, so that exactly so many cells exceed it.
     threshold = scores[-num_cells - 1 : len(scores) - num_cells + 1].mean().item()
     model.postprocess.codec = replace(model.codec, score_threshold=threshold)
     fold_batch_norms(model)
@@ -719,6 +738,7 @@ def measure_nms_percent(exported: Any, images: np.ndarray) -> float:
     """The percentage of all operators' time that non-maximum suppression takes."""
     for _ in range(5):
         exported(images)
+    # Summed over the five calls.
     seconds = exported.operator_seconds()
     nms_seconds = sum(value for name, value in seconds.items() if name.startswith('NonMaxSuppression'))
     return 100 * nms_seconds / sum(seconds.values())

@@ -30,6 +30,7 @@ def create_heatmaps() -> np.ndarray:
     positions = rng.uniform(3, np.array(GRID_SIZE) - 4, (NUM_INSTANCES, NUM_KEYPOINTS, 2))
     x, y = np.moveaxis(positions, -1, 0)[..., None, None]
     squares = (np.arange(GRID_SIZE[0]) - x) ** 2 + (np.arange(GRID_SIZE[1])[:, None] - y) ** 2
+    # Below 1: heights of a trained network, above the thresholds of both codecs.
     heights = rng.uniform(0.3, 1, (NUM_INSTANCES, NUM_KEYPOINTS, 1, 1))
     return (heights * np.exp(-squares / 8) + 0.01 * rng.random(squares.shape)).astype(np.float32)
 
@@ -59,6 +60,7 @@ def create_simcc_vectors() -> tuple[np.ndarray, np.ndarray]:
     """SimCC's x (32, 17, 384) and y (32, 17, 512), 2 bins a pixel: a Gaussian of 6 bins on a little noise."""
     rng, vectors = np.random.default_rng(3), []
     for num_bins in 2 * np.array(INPUT_SIZE):
+        # Three standard deviations from both ends, so that no line is cut off.
         positions = rng.uniform(20, num_bins - 21, (NUM_INSTANCES, NUM_KEYPOINTS, 1))
         squares = (np.arange(num_bins) - positions) ** 2
         vectors.append((np.exp(-squares / 72) + 0.01 * rng.random(squares.shape)).astype(np.float32))
@@ -141,6 +143,7 @@ def fix_scores(layers: Any) -> None:
     """Let the layers that predict score logits (B, 1, H, W) per level exceed the threshold in 20 cells of the first."""
 
     def replace_scores(layer: Any, args: Any, scores: Any) -> Any:
+        # Logits: 0.7 % everywhere, and 88 % in 4 x 5 cells that lie apart, so that none suppresses another.
         scores.fill_(-5.0)
         if layer is layers[0]:
             scores[:, 0, 12:28:4, 10:30:4] = 2.0
@@ -158,6 +161,7 @@ def list_images(data_root: Path, num_images: int, num_instances: int) -> list[tu
     for annotation in content['annotations']:
         if annotation.get('num_keypoints', 0) and not annotation.get('iscrowd', 0):
             x, y, width, height = annotation['bbox']
+            # xywh in the file.
             boxes.setdefault(annotation['image_id'], []).append([x, y, x + width, y + height])
     selected = [image for image in content['images'] if image['id'] in boxes][:num_images]
     images = []

@@ -38,6 +38,7 @@ def encode_heatmaps(codec_name: str, **settings: Any) -> Callable[[Path], Task]:
         codec, instances = build_codec(codec_name, **settings), inputs.create_keypoints()[:, None]
         visible = np.ones((1, inputs.NUM_KEYPOINTS), np.float32)
         return Task(
+            # One instance after the other, as its data pipeline calls the codec.
             lambda: [codec.encode(keypoints, visible)['heatmaps'] for keypoints in instances],
             len(instances),
             lambda heatmaps: np.stack(heatmaps).sum(axis=(2, 3)).ravel(),
@@ -67,6 +68,7 @@ def build_simcc_codec() -> Any:
 
 def encode_simcc(data_root: Path) -> Task:
     """Keypoints to vectors; the answer is the sum of each."""
+    # (32, 1, 17, 2): its codecs expect an axis of instances.
     codec, instances = build_simcc_codec(), inputs.create_keypoints()[:, None]
     visible = np.ones((1, inputs.NUM_KEYPOINTS), np.float32)
 
@@ -93,6 +95,7 @@ def group_tags(data_root: Path) -> Task:
     order = [0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16]  # as its config has it
     codec = AssociativeEmbedding((512, 512), (128, 128), sigma=2, decode_keypoint_order=order, decode_max_instances=30)
     heatmaps, tags = map(torch.from_numpy, inputs.create_tagged_heatmaps())
+    # Cloned, since decoding changes the heatmaps in place.
     action = torch.inference_mode()(lambda: codec.batch_decode(heatmaps.clone(), tags)[0][0])
     return Task(action, convert_result=inputs.flatten_left_to_right)
 
@@ -186,6 +189,7 @@ def assign_simota(data_root: Path) -> Task:
     arrays, predictions = (
         {name: torch.from_numpy(array) for name, array in part.items()} for part in inputs.create_assignment()
     )
+    # x, y and the stride in both directions, as its generator of priors returns them.
     priors = torch.cat([predictions['points'], predictions['strides'][:, None].expand(-1, 2)], dim=1)
     labeled = torch.ones(arrays['keypoints'].shape[:2])
     ground_truth = InstanceData(

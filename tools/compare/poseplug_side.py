@@ -12,6 +12,7 @@ import inputs
 from turns import Task, serve_requests
 
 CODEC = dict(type='MSRAHeatmap', input_size=inputs.INPUT_SIZE)
+# The augmentation of the other side's config: half bodies, flips, scales and rotations.
 TRAIN_TRANSFORMS = ('CropBox', 'RandomHalfBody', 'RandomFlip', 'NormalScaleRotate')
 TEST_TRANSFORMS = ('CropBox', 'Warp')
 HRNET = dict(
@@ -21,6 +22,7 @@ HRNET = dict(
         codec=CODEC,
         backbone=dict(type='HRNet', width=32),
         head=dict(type='HeatmapHead'),
+        # As MMPose's config has it; the table states it for both sides.
         flip_test=True,
     ),
     test_dataloader=dict(dataset=dict(pipeline=[dict(type=name) for name in TEST_TRANSFORMS])),
@@ -44,6 +46,7 @@ def encode_heatmaps(codec_name: str) -> Callable[[Path], Task]:
         codec, keypoints = build_codec(codec_name), torch.from_numpy(inputs.create_keypoints()[:, None])
         visible = torch.full(keypoints.shape[:3], 2, dtype=torch.uint8)
         return Task(
+            # The whole batch at once, as a training step encodes it.
             lambda: codec.encode(keypoints, visible).stage_fields(0)['heatmap'],
             len(keypoints),
             lambda heatmaps: heatmaps.sum((2, 3)).flatten().tolist(),
@@ -140,6 +143,7 @@ def load_samples(
         pipeline = [dict(type=name) for name in TRAIN_TRANSFORMS]
         pipeline.append(dict(type='Warp', reduced_decoding=reduced_decoding))
         dataset, codec = build_dataset(data_root, pipeline, image_cache_size), CODECS.build(CODEC, skeleton=COCO)
+        # Printed beside the times, so that both sides are seen to read the same samples.
         facts = {'samples': len(dataset)}
         if packed:
             folder = write_pack(dataset)
@@ -148,7 +152,9 @@ def load_samples(
 
         def load_all() -> None:
             for indices in batches:
+                # In this process: workers would hide the time of one behind that of another.
                 batch = collate([dataset[SampleKey(0, i)] for i in indices])
+                # MMPose's pipeline draws targets in the loader; here they are drawn behind it, and still count.
                 codec.encode(batch.keypoints[:, :1], batch.visible[:, :1])
 
         return Task(load_all, len(dataset), facts=facts)
@@ -181,6 +187,7 @@ def decode_and_warp(data_root: Path) -> Task:
     from poseplug.data.transforms.cropping import CropBox
 
     dataset = build_dataset(data_root, [CropBox(inputs.INPUT_SIZE)])
+    # Boxes alone: no step of this pipeline reads pixels.
     samples = [dataset[i] for i in range(len(dataset))]
     crops = [(str(sample.record.path), sample.image_to_input[:2]) for sample in samples]
 
@@ -199,6 +206,7 @@ def build_random_predictor(cfg: Any, channels_last: bool | None = None) -> Any:
     from poseplug.predict.predictor import Predictor
 
     with tempfile.TemporaryDirectory() as folder:
+        # A predictor wants a file; speed does not depend on what is in it.
         weights = Path(folder) / 'random.pth'
         torch.save({'state_dict': build_model(cfg).state_dict()}, weights)
         return Predictor(cfg, weights, device='cpu', channels_last=channels_last)
@@ -238,6 +246,7 @@ def run_rtmo_network(data_root: Path) -> Task:
     from poseplug.models.estimators.network import predict_from_features
 
     network = build_rtmo().model.network
+    # Converted before the clock runs, as `normalize` would do it in the network.
     pixels = torch.from_numpy(inputs.create_noise_image()).contiguous(memory_format=network.memory_format)
 
     def predict() -> object:
@@ -283,6 +292,7 @@ def import_all() -> None:
     from poseplug.registry import CODECS, MODELS, TRANSFORMS
 
     model = HRNET['model']
+    # Parts are imported when they are named: a prediction imports these.
     for name in (model['type'], model['backbone']['type'], model['head']['type']):
         MODELS.get(name)
     CODECS.get(CODEC['type'])

@@ -58,7 +58,9 @@ def create_shared_row(name: str, unit: str, min_ratio: float | None = None, **se
     return Row(name, unit, min_ratio, other=name, **settings)
 
 
+# What a user would run: prediction uses all cores by default.
 CORES = os.cpu_count() or 1
+# Short actions, repeated; processor time, which other processes on the machine do not change.
 BATCH: dict[str, Any] = dict(min_seconds=0.3, turns=9, clock='cpu')
 ROWS = (
     create_shared_row('encode msra', 'instance', 15, **BATCH),
@@ -118,6 +120,7 @@ class Side:
     """
 
     def __init__(self, python: str, script: str, data_root: Path):
+        # Absolute without following links: the interpreter of a virtual environment is one.
         python = str(Path(python).absolute()) if os.sep in python else python
         self.command = [python, '-W', 'ignore', str(FOLDER / script)]
         pipes: dict[str, Any] = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=FOLDER)
@@ -131,6 +134,7 @@ class Side:
         with contextlib.suppress(BrokenPipeError):
             print(message, file=self.process.stdin, flush=True)
         reply = self.process.stdout.readline() if self.process.stdout else ''
+        # The process has ended: its traceback went to the terminal.
         if not reply:
             raise SystemExit(f'{" ".join(self.command)} ended at row {row!r}; its own message is above')
         return json.loads(reply)
@@ -145,6 +149,7 @@ class Side:
         """Return processor seconds of a fresh interpreter: until this side is imported, and until its end."""
         process = subprocess.Popen([*self.command, 'import'], stdout=subprocess.PIPE, text=True, cwd=FOLDER)
         output = process.stdout.read() if process.stdout else ''
+        # The processor time of this one child, of all its threads and to its very end.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -206,6 +211,7 @@ def measure_row(row: Row, ours: Side, other: Side) -> Result:
         competitors.append((ours, row.base))
     replies = [side.prepare_row(name, row.threads) for side, name in competitors]
     times: list[list[float]] = [[] for _ in competitors]
+    # In turns, so that what slows the machine for a while slows both.
     for _ in range(row.turns):
         for (side, name), side_times in zip(competitors, times, strict=True):
             time.sleep(REST_SECONDS)
@@ -213,6 +219,7 @@ def measure_row(row: Row, ours: Side, other: Side) -> Result:
     medians = [statistics.median(side_times) for side_times in times]
     details = {'threads': row.threads, 'turns': row.turns, 'clock': row.clock} | replies[0]['facts']
     answers = [reply['answer'] for reply in replies if reply['answer'] is not None]
+    # Both sides should have computed the same: a fast wrong answer must be seen.
     if len(answers) == 2:
         details['answers differ by at most'] = compute_difference(*answers)
     if len(competitors) == 1:

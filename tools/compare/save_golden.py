@@ -22,6 +22,7 @@ import torch  # noqa: E402
 NUM_CASES = 50
 SMALL = dict(input_size=(192, 256), heatmap_size=(48, 64))
 LARGE = dict(input_size=(368, 368), heatmap_size=(46, 46))
+# sqrt(192 / 8) and sqrt(256 / 8), as its configs have them.
 RTMPOSE = dict(sigma=(4.9, 5.66), normalize=False)
 SIMCC_VERSIONS = {
     'default': {},
@@ -89,6 +90,7 @@ def encode_heatmaps(rng: np.random.Generator, name: str) -> dict[str, np.ndarray
         compute_stats(maps.reshape(*maps.shape[:2], -1)),
         np.stack([e['keypoint_weights'] for e in encoded]),
     )
+    # Whole maps of some cases, and numbers of all: the files stay small.
     kept = maps[:num_kept].astype(np.float32)
     return dict(keypoints=keypoints, visible=visible, heatmaps=kept, heatmap_stats=stats, weights=weights[:, 0])
 
@@ -96,6 +98,7 @@ def encode_heatmaps(rng: np.random.Generator, name: str) -> dict[str, np.ndarray
 def decode_heatmaps(rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Maps, some of them without a clear peak, and the keypoints that each codec reads from them."""
     maps = np.stack([draw_peaks(rng, 8, 64, 48) for _ in range(NUM_CASES)])
+    # Cases that noise never draws: empty and negative maps, two equal peaks, peaks at the border.
     maps[0, 0], maps[1, 0] = 0, -0.5
     maps[2, 0, 20, 20] = maps[2, 0, 40, 30] = 1.5
     for case, keypoint, row, column in ((3, 0, 0, 0), (3, 1, 63, 47), (4, 0, 1, 1)):
@@ -137,6 +140,7 @@ def encode_simcc(rng: np.random.Generator) -> dict[str, np.ndarray]:
 def decode_simcc(rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Lines of bins, two of them empty, and the keypoints of every version."""
     x, y = (np.stack([draw_peaks(rng, 8, 1, n)[:, 0] for _ in range(NUM_CASES)]) for n in (384, 512))
+    # Empty and negative lines again.
     x[0, 0] = y[0, 0] = 0
     x[1, 0] = y[1, 0] = -0.5
     arrays = dict(simcc_x_f16=x, simcc_y_f16=y)

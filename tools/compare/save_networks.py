@@ -52,6 +52,7 @@ MSPN_HEAD = dict(
     out_shape=(16, 12),
     out_channels=17,
     loss=[MSE] * 8,
+    # Of the target of each stage and level; without effect on the outputs.
     level_indices=[0, 1, 2, 3, 1, 2, 3, 4],
     decoder=dict(type='MegviiHeatmap', kernel_size=5, **SMALL),
     **PYRAMID,
@@ -78,6 +79,7 @@ def create_hrformer_stage(num_branches: int, num_modules: int) -> dict[str, Any]
     )
 
 
+# Common to both high-resolution networks, which change a number or two in it.
 FIRST_STAGE = dict(
     num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(2,), num_channels=(64,), num_heads=[2]
 )
@@ -237,6 +239,7 @@ def build_network(spec: dict[str, Any]) -> torch.nn.ModuleDict:
     network = torch.nn.ModuleDict(parts).eval()
     with torch.no_grad():
         for name, value in network.state_dict().items():
+            # The regular matrix of adaptive convolutions is a constant, not a weight.
             if value.is_floating_point() and not name.endswith('regular_matrix'):
                 value.copy_(torch.from_numpy(create_weight(name, tuple(value.shape))))
     return network
@@ -260,6 +263,7 @@ def save_network(name: str, out: Path) -> None:
     outputs = [dict(shape=[*t.shape], numbers=sample_numbers(t.numpy())) for t in list_tensors(output)]
     shapes = {key: [*value.shape] for key, value in network.state_dict().items()}
     content = json.dumps(dict(input_size=size, shapes=shapes, outputs=outputs)).encode()
+    # Without a time stamp, so that equal numbers are equal files.
     (out / f'{name}.json.gz').write_bytes(gzip.compress(content, mtime=0))
     print(name, len(shapes), [(o['shape'], f'{max(map(abs, o["numbers"])):.3g}') for o in outputs])
 

@@ -23,6 +23,7 @@ class StandIn(ModuleType):
     __version__ = '0.0.0'
 
     def __getattr__(self, name: str) -> Any:
+        # Python asks modules for names such as __path__ and must be told that they are absent.
         if name.startswith('__'):
             raise AttributeError(name)
         import torch
@@ -57,5 +58,6 @@ class StandInFinder(MetaPathFinder, Loader):
 def install_stand_ins() -> list[str]:
     """Install stand-ins of the packages that are missing, and return the names of these."""
     missing = [name for name, needed in PACKAGES.items() if importlib.util.find_spec(needed) is None]
+    # First, since a broken package would otherwise be found and fail.
     sys.meta_path.insert(0, StandInFinder(missing))
     return missing

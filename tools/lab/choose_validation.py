@@ -42,12 +42,14 @@ def choose_validation(images: list[tuple[str, int, Path]], groups: np.ndarray) -
         The numbers of the chosen images by data set, in order.
     """
     num_lsp = sum(name == 'lsp' for name, _, _ in images)
+    # LSP's official split: the first half trains, the second one tests.
     is_test = np.array([name == 'lsp' and number > num_lsp // 2 for name, number, _ in images])
     test_groups = set(groups[is_test].tolist())
     chosen: dict[str, list[int]] = {name: [] for name in COUNTS}
     for group in np.random.default_rng(SEED).permutation(groups.max() + 1):
         members = [images[i] for i in np.flatnonzero(groups == group)]
         names = [name for name, _, _ in members]
+        # Whole groups only: a group that would exceed a count is left for training.
         if group in test_groups or any(len(chosen[n]) + names.count(n) > COUNTS[n] for n in names):
             continue
         for name, number, _ in members:
@@ -63,6 +65,7 @@ def main() -> None:
     images = list_images(args.folder)
     groups = group_near_duplicates([hash_image_file(file) for _, _, file in images])
     chosen = choose_validation(images, groups)
+    # One line per data set.
     args.out.write_text(json.dumps(chosen).replace('], ', '],\n ') + '\n')
     sizes = np.bincount(groups)
     print(f'{(sizes > 1).sum()} groups of near-duplicates, {sizes[sizes > 1].sum()} images in them')

@@ -85,8 +85,10 @@ def draw_weights(config: str, options: dict[str, Any], folder: Path) -> tuple[An
     cfg = load_config(config, options)
     model: Any = build_model(cfg)
     width, height = model.codec.input_size
+    # In training mode, so that batch norms measure what the layers before them compute.
     model.network.train()
     with torch.no_grad():
+        # Predictions start near 0: as they are, all heatmaps would be flat and all peaks accidental.
         for layer in model.network.head.modules():
             if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
                 nn.init.normal_(layer.weight, std=layer.in_channels**-0.5)
@@ -104,6 +106,7 @@ def measure_family(name: str, flip: bool, images: list[Path], folder: Path) -> d
     config, options = FAMILIES[name]
     source, weights = (None, None) if config is None else draw_weights(config, options, folder)
     cfg, weights, _ = resolve_model(source, weights)
+    # The exported file reads one view; so does the model that it is compared with.
     cfg = remove_views(cfg)
     model = load_model(cfg, weights, 'cpu')
     crop = collect_crop_settings(model, get_test_pipeline(cfg))
@@ -136,12 +139,14 @@ def main() -> None:
     rows = []
     for name in args.families:
         for flip in (False, True):
+            # One-stage models have no flip test.
             if flip and 'DenseInstances' in name:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 row = format_row(name, flip, measure_family(name, flip, args.images, Path(folder)))
             print(row, flush=True)
             rows.append(row)
+            # After every row: a run takes long, and what is measured shall not be lost.
             args.out.write_text(HEADER.format(num_images=len(args.images)) + '\n'.join(rows) + '\n')
 
 

@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 
+# The process reports itself, at its end: nothing around it is measured.
 USAGE = (
     'import resource; r = resource.getrusage(resource.RUSAGE_SELF); print(r.ru_utime + r.ru_stime, r.ru_maxrss / 1024)'
 )
@@ -34,6 +35,7 @@ def measure_process(code: str, repeats: int) -> tuple[float, float]:
     command = [sys.executable, '-c', f'{code}\n{USAGE}']
     runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(repeats)]
     numbers = [[float(word) for word in run.stdout.split()[-2:]] for run in runs]
+    # The fewest of both: other processes can only add.
     return min(seconds for seconds, _ in numbers), min(mib for _, mib in numbers)
 
 

@@ -55,6 +55,7 @@ SCENES = {'crossing': cross, 'occlusion of 2 s': hide}
 
 def create_poses(frame: Frame, skeleton: Skeleton, rng: np.random.Generator) -> Poses:
     """Poses of one shape at the positions, with noise and boxes."""
+    # The same pose for all, so that position alone tells people apart.
     shape = np.random.default_rng(0).uniform((-SIZE_PX / 6, -SIZE_PX / 2), (SIZE_PX / 6, SIZE_PX / 2), (17, 2))
     points = frame.positions[:, None] + shape + rng.normal(0, NOISE_PX, (len(frame.positions), 17, 2))
     boxes = np.concatenate([points.min(axis=1) - 10, points.max(axis=1) + 10], axis=1)
@@ -71,6 +72,7 @@ def measure_scene(config: dict[str, Any], scene: Any, fps: float, num_runs: int 
         for frame in scene(fps):
             poses = create_poses(frame, skeleton, rng)
             tracked = track(poses, frame.seconds)
+            # A tracker may reorder or drop instances: they are known by the noisy x of their first keypoint.
             ids = {round(float(x), 6): int(i) for x, i in zip(tracked.keypoints[:, 0, 0], tracked.ids, strict=True)}
             for name, points in zip(frame.names.tolist(), poses.keypoints, strict=True):
                 instance_id = ids.get(round(float(points[0, 0]), 6), 0)
@@ -78,6 +80,7 @@ def measure_scene(config: dict[str, Any], scene: Any, fps: float, num_runs: int 
                     switches += last_ids.get(name, instance_id) != instance_id
                     first_ids.setdefault(name, instance_id)
                     last_ids[name] = instance_id
+                # An id of 0 stands for none.
                 lost += (instance_id == 0 or instance_id != first_ids[name]) / fps
     return switches / num_runs, lost / num_runs
 

@@ -31,6 +31,7 @@ class DataSettings:
 
 
 _AP = (dict(type='OKSAP'),)
+# MMPose's three metrics of hands and animals, with its normalizers: the box, 30 px, and none.
 _BOX_METRICS = (dict(type='PCK', normalizer='box'), dict(type='AUC', normalizer=30), dict(type='EPE'))
 _COCO = DataSettings('coco', 'coco', ('CocoSource', 'val'), _AP)
 _WHOLEBODY_AP = (dict(type='WholeBodyAP'),)
@@ -43,8 +44,10 @@ def _measure_eyes(*keypoints: int, prefix: str = 'keypoint_') -> tuple[dict[str,
     return (dict(type='NME', normalizer=tuple(f'{prefix}{index}' for index in keypoints)),)
 
 
+# By the folder of the config in MMPose, which names the data set.
 _BY_FOLDER = {
     'coco': _COCO,
+    # Cocktails of data sets are tested on the one whose keypoints they predict.
     'body7': _COCO,
     'body8': _COCO,
     'humanart': DataSettings('coco', 'coco', ('HumanArtSource', 'val'), _AP),
@@ -71,6 +74,7 @@ _BY_FOLDER = {
     'coco_wholebody_hand': DataSettings(
         'coco_wholebody_hand', 'coco_wholebody_hand', ('CocoWholeBodyHandSource', 'val'), _BOX_METRICS
     ),
+    # MMPose tests models of six data sets of faces on LaPa.
     'face6': DataSettings('face106', 'lapa', ('LaPaSource', 'test'), _measure_eyes(66, 79)),
     'lapa': DataSettings('face106', 'lapa', ('LaPaSource', 'test'), _measure_eyes(66, 79)),
     'wflw': DataSettings('face98', 'wflw', ('WFLWSource', 'test'), _measure_eyes(60, 72)),
@@ -84,6 +88,7 @@ _BY_FOLDER = {
     'rhd2d': DataSettings('rhd21', 'rhd2d', ('RHDSource', 'test'), _BOX_METRICS),
     'deepfashion2': DataSettings('deepfashion2', 'deepfashion2', metrics=_BOX_METRICS),
 }
+# Where one folder has models of several skeletons; these count before the folders.
 _BY_PART_OF_NAME = {
     'halpe26': DataSettings('halpe26', 'halpe26'),
     'cspnext-tiny_udp_8xb256-210e_aic-coco': DataSettings('coco_aic19', 'coco_aic'),
@@ -111,10 +116,12 @@ def list_test_settings(data: DataSettings, is_top_down: bool) -> dict[str, Any]:
     Returns:
         Settings by dotted keys.
     """
+    # The shipped configs of bottom-up and one-stage models test on COCO already.
     if data == _COCO and not is_top_down:
         return {}
     sources: list[dict[str, Any]] = []
     if data.source is not None:
+        # A model that finds instances is also measured on images without any.
         keep_empty = {} if is_top_down else dict(keep_empty=True)
         sources.append(dict(type=data.source[0], split=data.source[1], **keep_empty))
     settings: dict[str, Any] = {'test_dataloader.dataset.sources': sources}

@@ -59,6 +59,7 @@ def read_published_models(folder: Path) -> list[PublishedModel]:
     for file in sorted(folder.glob('*_2d_keypoint/**/*.yml')):
         for record in yaml.safe_load(file.read_text()).get('Models', []):
             model = _read_model(record, shapes)
+            # Fourteen files are listed twice; the first entry counts.
             if model.url and model.url not in models:
                 models[model.url] = model
     return list(models.values())

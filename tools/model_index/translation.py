@@ -46,6 +46,7 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
         raise NotTranslatedError('MMPose does not build it')
     backbone, head = parts['backbone'], parts['head']
     codec = model.settings['codec']
+    # First the models whose parts only make sense together.
     if head['type'] == 'RTMOHead':
         return _translate_rtmo(parts)
     if head['type'] == 'AssociativeEmbeddingHead':
@@ -61,8 +62,10 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
         'neck': _translate_neck(parts.get('neck'), head_settings['type']),
         'head': head_settings,
     }
+    # MMPose's codec is the same with and without scatter; here it says which fields there are.
     if head['type'] == 'RLEHead':
         found['codec']['type'] = 'RLERegression'
+    # No shipped config, no entry: its pipeline and schedule would have to be invented.
     folder = FOLDERS.get((backbone['type'], head['type']))
     if folder is None:
         raise NotTranslatedError(f'no config of {backbone["type"]} with {head["type"]}')
@@ -83,6 +86,7 @@ def _translate_neck(spec: Mapping[str, Any] | None, head: str) -> Settings:
         return {}
     if spec == dict(type='FeatureMapProcessor', concat=True) and head == 'HeatmapHead':
         return dict(type='ConcatMaps')
+    # MMPose returns all maps and selects one; the backbone here builds no other.
     selects_last = spec.get('select_index') == 3  # the only map that the backbone here returns
     if spec['type'] != 'FeatureMapProcessor' or not (selects_last or head == 'SimpleHead'):
         raise NotTranslatedError(f'neck {spec["type"]}')
@@ -92,6 +96,7 @@ def _translate_neck(spec: Mapping[str, Any] | None, head: str) -> Settings:
 def _check_settings(spec: Mapping[str, Any], **expected: Any) -> None:
     """Raise if a part has a setting beside those that are read, unless it has the expected value."""
     for key, value in spec.items():
+        # `...` stands for a setting that is read, whatever its value.
         if key not in _IGNORED and (key not in expected or expected[key] not in (value, ...)):
             raise NotTranslatedError(f'{spec["type"]} with {key}={value!r}')
 
@@ -118,6 +123,7 @@ def _translate_resnet(spec: Mapping[str, Any]) -> Settings:
 
 
 def _translate_cspnext(spec: Mapping[str, Any]) -> Settings:
+    # Settings that the CSPNeXt here cannot change, with the only values that are published.
     fixed = dict(arch='P5', expand_ratio=0.5, channel_attention=True, out_indices=[4])
     _check_settings(spec, widen_factor=..., deepen_factor=..., **fixed)
     factors = {key: float(spec[key]) for key in ('widen_factor', 'deepen_factor')}
@@ -125,6 +131,7 @@ def _translate_cspnext(spec: Mapping[str, Any]) -> Settings:
 
 
 def _translate_vit(spec: Mapping[str, Any]) -> Settings:
+    # A size by name, or spelled out for the small one, which has other heads than its namesake.
     arch = spec['arch']
     if isinstance(arch, str):
         return dict(type='ViT', arch=arch[0].upper())
@@ -202,6 +209,7 @@ BACKBONES: dict[str, Callable[[Any], Settings]] = {
 def _translate_heatmap_head(spec: Mapping[str, Any]) -> Settings:
     hidden = dict(conv_out_channels=..., conv_kernel_sizes=...)
     _check_settings(spec, deconv_out_channels=..., deconv_kernel_sizes=..., final_layer=..., **hidden)
+    # MMPose's defaults: three deconvolutions; None for none.
     widths, kernels = spec.get('deconv_out_channels', (256, 256, 256)), spec.get('deconv_kernel_sizes', ())
     if widths is None:
         layers = zip(spec.get('conv_kernel_sizes', ()), spec.get('conv_out_channels', ()), strict=True)
@@ -278,6 +286,7 @@ def _read_grid(spec: Mapping[str, Any]) -> Settings:
 def _translate_msra(spec: Mapping[str, Any]) -> Settings:
     _check_settings(spec, input_size=..., heatmap_size=..., sigma=..., unbiased=..., blur_kernel_size=...)
     grid = _read_grid(spec)
+    # MMPose has sigmas in cells.
     settings = dict(**grid, sigma_px=float(spec['sigma'] * grid.get('stride', _STRIDE)))
     if not spec.get('unbiased'):
         return dict(type='MSRAHeatmap', **settings)
@@ -368,6 +377,7 @@ def _translate_rtmo(parts: Mapping[str, Any]) -> TranslatedModel:
         'model.neck.deepen_factor': float(neck['deepen_factor']),
         'model.neck.out_channels': neck['projector']['out_channels'],
         'model.head.type': 'RTMOHead',
+        # Eight groups, each of so many channels.
         'model.head.pose_channels': 8 * int(module['channels_per_group'] * module['widen_factor']),
     }
     return TranslatedModel('rtmo', settings)

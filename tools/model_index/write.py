@@ -61,6 +61,7 @@ def main() -> None:
     models = read_published_models(args.metafiles)
     names = choose_short_names({model.name: None for model in models})
     keypoint_names = read_keypoint_names(args.metafiles)
+    # Building and tracing 250 networks takes long; what was checked for the same settings stays.
     known = {} if args.all else _read_known_networks()
     entries, refused = defaultdict(list), []
     for number, model in enumerate(models):
@@ -68,6 +69,7 @@ def main() -> None:
             print(f'{number} of {len(models)}', flush=True)
         try:
             entry = _build_entry(model, names[model.name], keypoint_names, known, not args.no_macs)
+        # Refused models are listed at the end: an index of what works, not of what should.
         except (NotTranslatedError, PoseplugError) as error:
             refused.append((model, str(error).partition('\n')[0]))
         else:
@@ -110,6 +112,7 @@ def _build_entry(
     config, overrides = _choose_config(translated, data)
     cfg = load_config(config, freeze_lists(overrides))
     _check_settings(cfg, translated.settings)
+    # As the file will have them: tuples become lists.
     overrides = json.loads(json.dumps(overrides))
     numbers = known.get(_format_key(model.url, config, overrides))
     if numbers is None or (count_macs and not numbers['macs']):
@@ -131,6 +134,7 @@ def _build_entry(
 
 def _check_network(cfg: Any, model: PublishedModel, num_keypoints: int, count_macs: bool) -> dict[str, Any]:
     """Check that a network takes every published tensor, and measure it."""
+    # Shapes alone: no weights are fetched, and none are drawn.
     network = build_on_meta_device(cfg)
     if model.shapes:
         state = {k: torch.empty(s, dtype=_TORCH_TYPES[t], device='meta') for k, (s, t) in model.shapes.items()}
@@ -155,6 +159,7 @@ def _choose_config(translated: TranslatedModel, data: DataSettings) -> tuple[str
         cfg = _load_shipped(file)
         if not _has_other_settings(cfg, wanted):
             overrides = {key: value for key, value in wanted.items() if _get(cfg, key) != freeze_lists(value)}
+            # The fewer settings an entry changes, the closer is its config; the name decides between equals.
             choices.append((len(overrides) + _count_replaced_settings(cfg, wanted), file.stem, overrides))
     if not choices:
         raise NotTranslatedError(f'no config in {translated.folder} has these parts alone')
@@ -171,6 +176,7 @@ def _get(cfg: Any, key: str) -> Any:
     value = cfg
     for name in key.split('.'):
         value = value.get(name) if isinstance(value, Mapping) or hasattr(value, 'get') else None
+    # One metric may stand without a list.
     if key == 'test_evaluator' and isinstance(value, Mapping):
         value = [value]
     return freeze_lists(value)
@@ -183,6 +189,7 @@ def _has_other_settings(cfg: Any, wanted: Mapping[str, Any]) -> bool:
     for part in _list_whole_parts(wanted):
         spec = cfg.model.get(part) or {}
         wanted_type = wanted.get(f'model.{part}.type')
+        # A setting that stays in the config unmentioned would be part of the model.
         if spec.get('type') == wanted_type and any(f'model.{part}.{key}' not in wanted for key in spec):
             return True
     return False
@@ -213,6 +220,7 @@ def _check_settings(cfg: Any, settings: Mapping[str, Any]) -> None:
 
 def _drop_ambiguous_aliases(entries: list[dict[str, Any]]) -> None:
     """Keep an alias only for the first model that has it, and only if no model has it as its name."""
+    # Names first, presets included: an alias must not shadow them.
     taken = {entry['name'] for entry in entries} | {*MODEL_PRESETS}
     for entry in entries:
         entry['aliases'] = [alias for alias in dict.fromkeys(entry['aliases']) if alias not in taken]
@@ -224,6 +232,7 @@ def _write_keypoint_names(names: Mapping[str, list[str]]) -> None:
     others: dict[str, list[str]] = {}
     for data in list_data_settings():
         ours = get_skeleton(data.skeleton).keypoints
+        # Spelling that normalizes to the same name is no difference.
         if find_keypoint_differences(names[data.mmpose_names], ours):
             others[data.skeleton] = names[data.mmpose_names]
     text = ',\n'.join(f' {json.dumps(name)}: {json.dumps(others[name])}' for name in sorted(others))
