@@ -1,22 +1,13 @@
-"""From a config to a run: training, testing, and overfitting a few samples as a check."""
+"""From a config to a run: training and testing."""
 
 from __future__ import annotations
 
-__all__ = [
-    'TrainingResult',
-    'build_overfit_config',
-    'get_default_work_dir',
-    'run_training',
-    'test',
-    'train',
-]
+__all__ = ['TrainingResult', 'run_training', 'test', 'train']
 
 import copy
 import functools
 import itertools
 import logging
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +16,6 @@ from typing import Any, Literal
 import torch
 
 from poseplug.config.build import build_evaluator, build_model, require_setting
-from poseplug.config.load import load_config
 from poseplug.config.matching import match_weights
 from poseplug.config.settings import merge_default_hooks
 from poseplug.core.errors import ConfigError
@@ -35,30 +25,25 @@ from poseplug.engine.dataloaders import build_dataloader
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.hooks.early_stop import EarlyStopHook
 from poseplug.engine.hooks.freezing import FreezeHook
+from poseplug.engine.overfit import build_overfit_config
 from poseplug.engine.parameter_stages import resolve_freeze
+from poseplug.engine.run_setup import (
+    choose_run_device,
+    get_default_work_dir,
+    has_run_checkpoint,
+    open_run_config,
+    prepare_work_dir,
+)
 from poseplug.engine.runner import Runner
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.evaluation.results import EvaluationResult, list_possible_scores
-from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, find_latest_checkpoint, list_checkpoints
+from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, list_checkpoints
 from poseplug.files.weights import WeightKind, load_weights
-from poseplug.models.devices import parse_device
 from poseplug.registry.wiring import find_argument_errors
 
 _LOGGER = logging.getLogger('poseplug')
 _RUN_NUMBERS = itertools.count(1)  # mmengine keeps one logger per run name, so every run needs its own name
-_MULTI_SCALE_TRANSFORMS = ('MultiScaleCrop', 'MultiScaleImage')
-
-
-def _choose_device(device: str | torch.device | None) -> torch.device:
-    """The device of a run; each of several processes has the accelerator of its own rank."""
-    chosen = parse_device(device)
-    if distributed.get_world_size() > 1 and chosen.index is not None:
-        raise ConfigError(f'{chosen} is one accelerator, but the run has several processes; name {chosen.type}')
-    if chosen.type == 'cuda' and chosen.index is not None:
-        # NCCL, the random state of checkpoints and the peak memory of the curve are those of the current device
-        torch.cuda.set_device(chosen)
-    return chosen
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -140,7 +125,7 @@ def train(
         >>> result.steps, result.checkpoint.name
         (1, 'step_0000001.pth')
     """
-    cfg = _open_config(config, options, training=True)
+    cfg = open_run_config(config, options, training=True)
     if work_dir is None:
         work_dir = get_default_work_dir(cfg.filename or 'config.py', '' if overfit is None else '_overfit')
     if overfit is not None:
@@ -162,16 +147,6 @@ def _create_training_result(runner: Runner) -> TrainingResult:
         scores={} if evaluation is None else evaluation.values,
         rank=runner.rank,
     )
-
-
-def _open_config(config: str | Path | ConfigLike, options: Mapping[str, Any] | None, training: bool) -> ConfigLike:
-    """The config of a file with `options`, or a loaded config as it is."""
-    if isinstance(config, (str, Path)):
-        cfg: ConfigLike = load_config(config, options, training)
-        return cfg
-    if options:
-        raise ConfigError('options change the config of a file; pass them to load_config, or the file instead')
-    return config
 
 
 def run_training(
@@ -200,12 +175,12 @@ def _run_training(
     """Train in this process, alone or as one of several."""
     if resume_with and not resume:
         raise ConfigError('--resume-with says what changes in a run that is resumed; add --resume or --auto-resume')
-    is_resumed = _has_checkpoint(work_dir) if resume == 'auto' else resume
-    distributed.run_on_main_process(lambda: _prepare_work_dir(work_dir, is_resumed))
+    is_resumed = has_run_checkpoint(work_dir) if resume == 'auto' else resume
+    distributed.run_on_main_process(lambda: prepare_work_dir(work_dir, is_resumed))
     seed = int(cfg.get('seed', 0))
     # before the model is built, so that its random weights follow from the seed, too, and are equal in all processes
     torch.manual_seed(seed)
-    torch_device = _choose_device(device)
+    torch_device = choose_run_device(device)
     model = build_model(cfg).to(torch_device)
     # what needs only the model is checked before the data sets are read, which takes minutes for large ones
     _check_evaluators(cfg, model)
@@ -280,32 +255,6 @@ def _get_visualizer_spec(cfg: ConfigLike) -> dict[str, Any]:
     return {'type': 'Visualizer', 'vis_backends': None, **copy.deepcopy(dict(spec or {}))}
 
 
-def _has_checkpoint(work_dir: Path) -> bool:
-    """Whether a folder holds a checkpoint to resume; all processes use the answer of the first."""
-    # on network file systems, one process may see a checkpoint before another does
-    return distributed.all_gather_objects(bool(list_checkpoints(work_dir)))[0]
-
-
-def _prepare_work_dir(work_dir: Path, resume: bool) -> None:
-    """Create the folder of a run, or check that it holds a run to resume. A run is never overwritten."""
-    if resume:
-        # only its errors count here: there is no folder, or no valid checkpoint
-        find_latest_checkpoint(work_dir)
-        return
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=work_dir).close()  # a folder without write permission is an error now, not later
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f'{work_dir}: {reason}; name another --work-dir') from error
-    checkpoints = sorted(f.name for f in work_dir.glob('*.pth'))
-    if checkpoints:
-        raise ConfigError(
-            f'{work_dir} holds a run already ({checkpoints[-1]}); continue it with --resume, name another --work-dir, '
-            f'or remove that folder'
-        )
-
-
 def _build_val_settings(cfg: ConfigLike, model: Any, seed: int) -> dict[str, Any]:
     """The runner's settings for evaluation during training; empty for a config without a `val_dataloader`."""
     if cfg.get('val_dataloader') is None:
@@ -328,50 +277,6 @@ def _check_evaluators(cfg: ConfigLike, model: Any) -> None:
 
 
 # --- overfitting and testing ------------------------------------------------------------------------------------------
-
-
-def build_overfit_config(cfg: Any, num_samples: int) -> Any:
-    """Change a config so that it overfits its first training samples and is evaluated on them.
-
-    The samples go through the test pipeline, without augmentation, and the flip test is not used, since the network
-    never sees flipped images. Weights are averaged as in training, so that the check covers the average. A network,
-    codec and data that fit each other reach PCK@0.1 = 100 here.
-
-    Args:
-        cfg: the config; it stays unchanged. Its `overfit_steps` (300) is the number of training steps.
-        num_samples: the number of samples, at least 1.
-
-    Returns:
-        The changed copy of the config.
-    """
-    if num_samples < 1:
-        raise ConfigError(f'--overfit needs at least one sample; got {num_samples}')
-    cfg = copy.deepcopy(cfg)
-    train_loader = require_setting(cfg, 'train_dataloader')
-    test_loader = require_setting(cfg, 'test_dataloader')
-    # these add an input for each further scale, and training takes a single one
-    test_pipeline = test_loader['dataset']['pipeline']
-    dataset = {
-        **train_loader['dataset'],
-        'pipeline': [t for t in test_pipeline if t['type'] not in _MULTI_SCALE_TRANSFORMS],
-        'limit': num_samples,
-        'data_mode': test_loader['dataset'].get('data_mode', 'topdown'),
-    }
-    steps = int(cfg.get('overfit_steps', 300))
-    train_batch_size = min(num_samples, train_loader['batch_size'])
-    val_batch_size = min(num_samples, test_loader['batch_size'])
-    cfg.train_dataloader = dict(batch_size=train_batch_size, num_workers=0, dataset=dataset)
-    cfg.val_dataloader = dict(batch_size=val_batch_size, num_workers=0, dataset=dataset)
-    cfg.train_cfg = dict(max_steps=steps, val_interval=50)
-    # the config's schedule is stated for another number of steps, and its warm-up would take a large part of these
-    cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps)]
-    cfg.default_hooks = dict(checkpoint=dict(type='SaveHook', interval=steps))
-    # the learning rate stays that of the config although the batch is smaller
-    cfg.auto_scale_lr = cfg.early_stop = None
-    cfg.custom_hooks = [spec for spec in cfg.get('custom_hooks') or [] if spec.get('type') == 'EMAHook'] or None
-    if cfg.model.get('flip_test'):
-        cfg.model.flip_test = False
-    return cfg
 
 
 def test(
@@ -415,8 +320,8 @@ def test(
         >>> sorted(result.values)[:3]
         ['AUC@0.2', 'PCK@0.1', 'PCK@0.1/ankle']
     """
-    torch_device = _choose_device(device)
-    cfg: Any = match_weights(_open_config(config, options, training=False), weights)
+    torch_device = choose_run_device(device)
+    cfg: Any = match_weights(open_run_config(config, options, training=False), weights)
     model: Any = build_model(cfg)
     create_metrics = functools.partial(build_evaluator, cfg, 'test', model.skeleton)
     create_metrics()  # what they need of the skeleton is checked before anything is read
@@ -439,13 +344,3 @@ def test(
         undetected_records=getattr(dataset, 'undetected_records', ()),
     )
     return replace(result, source_reports=[str(report) for report in dataset.reports])
-
-
-def get_default_work_dir(config: str | Path, suffix: str = '') -> Path:
-    """Return `work_dirs/NAME` for a config file of that name, below the current folder or `$POSEPLUG_WORK`.
-
-    Args:
-        config: the path of the config file.
-        suffix: is appended to the name.
-    """
-    return Path(os.environ.get('POSEPLUG_WORK', 'work_dirs')) / f'{Path(config).stem}{suffix}'

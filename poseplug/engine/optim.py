@@ -8,6 +8,7 @@ __all__ = [
     'check_default_paramwise_cfg',
     'check_wrapper_device',
     'check_wrapper_precision',
+    'get_accumulative_counts',
 ]
 
 import re
@@ -237,6 +238,21 @@ def _check_layer_id(get_layer_id: Callable[[str], int], name: str, num_layers: i
             f'get_layer_id({name!r}) of a backbone with {num_layers} layers is 0 to {num_layers + 1}; got {layer_id}'
         )
     return layer_id
+
+
+def get_accumulative_counts(settings: Any) -> int:
+    """Return the number of batches of a step.
+
+    Args:
+        settings: of the optimizer wrapper.
+
+    Raises:
+        ConfigError: it is no count.
+    """
+    count = settings.get('accumulative_counts', 1)
+    if not isinstance(count, int) or count < 1:
+        raise ConfigError(f'optim_wrapper.accumulative_counts is an integer of at least 1; got {count!r}')
+    return count
 
 
 def check_wrapper_device(settings: Any) -> None:

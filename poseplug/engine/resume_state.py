@@ -1,13 +1,15 @@
-"""Restores the optimizer and the learning-rate schedules of a run whose settings count anew from its checkpoint on."""
+"""Random states of a run, and its optimizer and schedules where settings count anew from a checkpoint on."""
 
 from __future__ import annotations
 
-__all__ = ['fast_forward_schedules', 'restore_changed_optimizer']
+__all__ = ['fast_forward_schedules', 'get_random_state', 'restore_changed_optimizer', 'set_random_state']
 
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
 
 from poseplug.engine.resume_settings import SettingChange
 
@@ -76,3 +78,16 @@ def fast_forward_schedules(schedules: Sequence[Any], num_steps: int, steps_per_e
                 for schedule in ordered:
                     if schedule.by_epoch == by_epoch:
                         schedule.step()
+
+
+def get_random_state() -> dict[str, Any]:
+    """Return the states of torch's generators. Augmentation has none: it follows from seed, epoch and sample."""
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return {'torch': torch.get_rng_state(), 'cuda': cuda}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Restore what `get_random_state` returned."""
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'][0].cpu())

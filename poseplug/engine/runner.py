@@ -16,18 +16,17 @@ from torch import nn
 
 from poseplug.config.saved import format_runnable_config, write_runnable_config
 from poseplug.config.settings import AutoScaleSettings, parse_settings
-from poseplug.core.errors import CheckpointError, ConfigError
+from poseplug.core.errors import CheckpointError
 from poseplug.core.version import __version__
-from poseplug.engine import distributed, schedules
+from poseplug.engine import distributed, optim, resume_state, schedules
 from poseplug.engine import freeze as freezing
 from poseplug.engine.compiling import CompileSpec
-from poseplug.engine.optim import check_default_paramwise_cfg, check_wrapper_device, check_wrapper_precision
+from poseplug.engine.distributed_strategies import build_strategy, parse_distributed_cfg
 from poseplug.engine.resume_settings import SettingChange, check_resume_settings
-from poseplug.engine.resume_state import fast_forward_schedules, restore_changed_optimizer
 from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.schedule_lengths import resolve_schedule_lengths
-from poseplug.engine.strategy import SingleProcessStrategy, build_strategy, parse_distributed_cfg
+from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.engine.training_precision import TrainingPrecision
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
@@ -51,7 +50,8 @@ class Runner(mmengine.runner.Runner):
         map_keypoints: whether channels of `init` are taken by the names of their keypoints.
         resume_with: keys of settings that count anew from the resumed checkpoint on.
         precision: in which the network computes (`poseplug.engine.training_precision.TrainingPrecision`).
-        distributed_cfg: how several processes train one model (`poseplug.engine.strategy.parse_distributed_cfg`).
+        distributed_cfg: how several processes train one model (`parse_distributed_cfg` in
+            `poseplug.engine.distributed_strategies`).
         settings: those of mmengine's runner; `resume=True` continues the run in `work_dir`.
 
     Attributes:
@@ -87,7 +87,7 @@ class Runner(mmengine.runner.Runner):
         self._resume_with, self._map_keypoints = tuple(resume_with), map_keypoints
         self.frozen_norms: list[str] = []  # batch norms that keep their statistics
         super().__init__(*args, **settings)
-        self.accumulative_counts = _get_accumulative_counts(self.optim_wrapper)
+        self.accumulative_counts = optim.get_accumulative_counts(self.optim_wrapper)
 
     @cached_property
     def config_text(self) -> str:
@@ -166,9 +166,9 @@ class Runner(mmengine.runner.Runner):
         try:
             # The order counts: 1. build what the checkpoint restores, 2. let hooks copy the model, 3. load weights, 4.
             # wrap and compile.
-            check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
-            check_wrapper_device(self.optim_wrapper)
-            check_wrapper_precision(self.optim_wrapper, self._precision)
+            optim.check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
+            optim.check_wrapper_device(self.optim_wrapper)
+            optim.check_wrapper_precision(self.optim_wrapper, self._precision)
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
             # before the schedules, which take the optimizer's rates as their base values
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
@@ -297,8 +297,8 @@ class Runner(mmengine.runner.Runner):
         optimizer = self.strategy.distribute_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
         step = content['meta']['step']
         if changes:
-            restore_changed_optimizer(self.optim_wrapper, optimizer, changes)
-            fast_forward_schedules(self.param_schedulers or [], step, self.train_loop.steps_per_epoch)
+            resume_state.restore_changed_optimizer(self.optim_wrapper, optimizer, changes)
+            resume_state.fast_forward_schedules(self.param_schedulers or [], step, self.train_loop.steps_per_epoch)
         else:
             self.optim_wrapper.load_state_dict(optimizer)
             for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
@@ -315,7 +315,7 @@ class Runner(mmengine.runner.Runner):
         # checkpoints from before several processes could train hold one state
         states = [states] if isinstance(states, Mapping) else states
         if len(states) == self.world_size:
-            _set_random_state(states[self.rank])
+            resume_state.set_random_state(states[self.rank])
         else:
             message = (
                 'the run had %d processes and has %d now: random numbers of the network (dropout) differ from here'
@@ -340,29 +340,8 @@ class Runner(mmengine.runner.Runner):
             'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
             'optimizer': self.optim_wrapper.state_dict(),
             'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],
-            'random_state': distributed.all_gather_objects(_get_random_state()),
+            'random_state': distributed.all_gather_objects(resume_state.get_random_state()),
         }
         self.call_hook('before_save_checkpoint', checkpoint=content)
         full_content: dict[str, Any] = self.strategy.gather_state(content)
         return full_content
-
-
-def _get_accumulative_counts(optim_wrapper: Any) -> int:
-    """The number of batches of a step, from a config's optimizer wrapper."""
-    count = optim_wrapper.get('accumulative_counts', 1)
-    if not isinstance(count, int) or count < 1:
-        raise ConfigError(f'optim_wrapper.accumulative_counts is an integer of at least 1; got {count!r}')
-    return count
-
-
-def _get_random_state() -> dict[str, Any]:
-    """The states of torch's generators. Augmentation has none: it follows from seed, epoch and sample."""
-    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    return {'torch': torch.get_rng_state(), 'cuda': cuda}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    """Restore what `_get_random_state` returned."""
-    torch.set_rng_state(state['torch'].cpu())
-    if state['cuda'] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state['cuda'][0].cpu())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from mmengine.optim import OptimWrapper
 
-    from poseplug.engine.loops import EvalLoop, TrainLoop
+    from poseplug.engine.eval_loop import EvalLoop
+    from poseplug.engine.loops import TrainLoop
     from poseplug.engine.strategy import SingleProcessStrategy
     from poseplug.models.estimators.base import Estimator
 

@@ -55,7 +55,7 @@ def check_plateau_schedules(schedules: Sequence[Any], val_loop: Any) -> None:
 
     Args:
         schedules: of the run.
-        val_loop: evaluates it, see `poseplug.engine.loops.EvalLoop`; None if it is not evaluated.
+        val_loop: evaluates it, see `poseplug.engine.eval_loop.EvalLoop`; None if it is not evaluated.
 
     Raises:
         ConfigError: nothing is evaluated, no score has that name, or `rule` means the other direction.

@@ -29,7 +29,7 @@ BUILTIN_MODULES: dict[str, tuple[str, ...]] = {
     'sampler': ('poseplug.data.samplers',),
     'metric': ('poseplug.evaluation',),
     'hook': ('poseplug.engine.hooks',),
-    'loop': ('poseplug.engine.loops',),
+    'loop': ('poseplug.engine.loops', 'poseplug.engine.eval_loop'),
     'optimizer wrapper': ('poseplug.engine.optim',),
     'optimizer': (),  # torch's, which mmengine registers
     'optimizer constructor': ('poseplug.engine.optim',),

@@ -58,9 +58,9 @@ def test_overfitting_evaluates_on_its_training_images(command, bottom_up_cli_opt
 
 def test_overfitting_uses_every_whole_image_once(multi_person_data):
     """An image that came once per person would be evaluated as often."""
-    from poseplug.engine import launch
+    from poseplug.engine.overfit import build_overfit_config
 
-    cfg = launch.build_overfit_config(load_config(CONFIG, bottom_up_options(multi_person_data)), 4)
+    cfg = build_overfit_config(load_config(CONFIG, bottom_up_options(multi_person_data)), 4)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         assert loader['dataset']['data_mode'] == 'bottomup'
         assert [t['type'] for t in loader['dataset']['pipeline']] == ['LetterboxImage', 'Warp']

@@ -5,6 +5,7 @@ import torch
 
 from poseplug.config.load import load_config
 from poseplug.engine import launch
+from poseplug.engine.overfit import build_overfit_config
 
 RESNET = dict(type='ResNet', depth=18, base_channels=16)
 MSRA = dict(type='MSRAHeatmap', input_size=(192, 192), sigma_px=8.0)  # at 128 px its cells are too coarse for PCK@0.1
@@ -57,7 +58,7 @@ def test_a_family_overfits_eight_images(family, real_data, root, tmp_path, monke
     options['model.codec'] = {'input_size': (128, 128), **parts['codec']}
     cfg = load_config(root / 'configs/hourglass/hourglass1_lsp_128.py', {**options, 'overfit_steps': 400})
     torch.manual_seed(0)
-    runner = launch.run_training(launch.build_overfit_config(cfg, 8), tmp_path / 'run')
+    runner = launch.run_training(build_overfit_config(cfg, 8), tmp_path / 'run')
     scores = runner.val_loop.result.values
     with capsys.disabled():
         print(f'\n{family}: PCK@0.1 {scores["PCK@0.1"]}, PCK@0.2 {scores["PCK@0.2"]}')

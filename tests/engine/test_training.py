@@ -11,7 +11,9 @@ from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, NonFiniteLossError
 from poseplug.core.weight_names import weight_name
 from poseplug.engine import dataloaders, launch
-from poseplug.engine.loops import EvalLoop, TrainLoop
+from poseplug.engine.eval_loop import EvalLoop
+from poseplug.engine.loops import TrainLoop
+from poseplug.engine.overfit import build_overfit_config
 from poseplug.files.weights import load_checkpoint, load_weights
 
 
@@ -71,7 +73,7 @@ def test_a_non_finite_loss_stops_the_run_before_it_changes_the_weights(
 
 
 def test_overfitting_trains_and_evaluates_on_the_first_samples_without_augmentation(tiny_config):
-    cfg = launch.build_overfit_config(tiny_config(overfit_steps=40), 3)
+    cfg = build_overfit_config(tiny_config(overfit_steps=40), 3)
     train, val = (dataloaders.build_dataloader(cfg, f'{part}_dataloader', 0) for part in ('train', 'val'))
     train_batches, val_batches = iter(train), iter(val)
     batches = [next(train_batches), next(train_batches)]
@@ -90,7 +92,7 @@ def test_overfitting_trains_and_evaluates_on_the_first_samples_without_augmentat
 ])  # fmt: skip
 def test_overfitting_too_few_or_too_many_samples_is_an_error(tiny_config, count, message):
     with pytest.raises(ConfigError, match=message):
-        dataloaders.build_dataloader(launch.build_overfit_config(tiny_config(), count), 'train_dataloader', 0)
+        dataloaders.build_dataloader(build_overfit_config(tiny_config(), count), 'train_dataloader', 0)
 
 
 def test_the_checkpoint_of_a_run_holds_the_averaged_weights(tiny_config, tmp_path):

@@ -15,8 +15,8 @@ from poseplug.data.dataset import PoseDataset
 from poseplug.data.sources.coco import CocoSource
 from poseplug.data.synthetic import write_coco
 from poseplug.engine import dataloaders, launch
+from poseplug.engine.eval_loop import EvalLoop
 from poseplug.engine.evaluate import evaluate
-from poseplug.engine.loops import EvalLoop
 from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.evaluation.pck import PCK
