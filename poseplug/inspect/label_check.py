@@ -165,7 +165,9 @@ def write_suspect_list(suspects: Sequence[LabelSuspect], path: Path) -> None:
     writer.writerow(_COLUMNS)
     for rank, suspect in enumerate(suspects, 1):
         is_missing = suspect.finding == MISSING
-        annotation_id = '' if is_missing else suspect.record.instances.annotation_ids[suspect.instance_index]
+        instances = suspect.record.instances
+        has_id = not is_missing and instances.has_annotation_id[suspect.instance_index]
+        annotation_id = instances.annotation_ids[suspect.instance_index] if has_id else ''
         instance = '' if is_missing else suspect.instance_index + 1
         names = ' '.join(suspect.keypoints)
         row = [rank, suspect.record.path, annotation_id, instance, suspect.finding, names, f'{suspect.strength:.4f}']

@@ -120,9 +120,19 @@ def test_the_list_and_the_page_show_the_strongest_first(predictions, tmp_path):
     assert len(rows) == len(suspects)
     assert rows[0]['finding'] == EXCHANGED
     assert rows[0]['keypoints'] == 'left_hand right_hand'
+    assert {row['annotation_id'] for row in rows} == {''}  # the records have none
     page = (tmp_path / 'labels.html').read_text()
     assert page.count('<img') == 3
     assert page.index('exchanged.jpg') < page.index('moved.jpg')
+
+
+def test_the_list_has_the_ids_of_annotations_that_have_one(tmp_path):
+    record = build_record('moved.jpg', move(3, 40))
+    instances = replace(record.instances, annotation_ids=np.array([71]))
+    suspects = find_label_suspects([(replace(record, instances=instances), predict())], SKELETON)
+    write_suspect_list(suspects, tmp_path / 'labels.csv')
+    with open(tmp_path / 'labels.csv', newline='') as file:
+        assert [row['annotation_id'] for row in csv.DictReader(file)] == ['71']
 
 
 def test_a_suspect_is_drawn_on_the_pixels_as_stored_which_labels_mean(tmp_path):

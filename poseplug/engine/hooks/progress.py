@@ -52,7 +52,7 @@ class ProgressHook(Hook):
         self.visualizer: Any = None  # of the config
         self.curve_file: Path | None = None  # of several processes the first writes it
         self.wait_seconds, self.num_samples, self.loss_sums = 0.0, 0, dict[str, Any]()
-        self.start_time = self.wait_start_time = 0.0
+        self.start_time = self.wait_start_time = self.pause_start_time = 0.0
         self.first_step = 0
 
     def before_train(self, runner: RunnerLike) -> None:
@@ -92,7 +92,15 @@ class ProgressHook(Hook):
         self._write_curve_line({'step': runner.iter, **totals})
         scores = ', '.join(f'{name} {value:g}' for name, value in totals.items())
         _LOGGER.info('step %d: %s', runner.iter, scores)
+
+    def before_val(self, runner: RunnerLike) -> None:
+        """Stop the clock of the interval: an evaluation is no part of its steps."""
+        self.pause_start_time = time.perf_counter()
+
+    def after_val(self, runner: RunnerLike) -> None:
+        """Let the clock of the interval go on, behind what other hooks do with the scores, such as saving `best.pth`."""
         self.wait_start_time = time.perf_counter()
+        self.start_time += self.wait_start_time - self.pause_start_time
 
     def after_run(self, runner: RunnerLike) -> None:
         """Close the bar and TensorBoard's file; this is called after an error, too."""
