@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ['StudyReport', 'build_run_rows', 'format_study_report', 'write_study_report']
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +14,9 @@ from poseplug.analysis.study import VariantRun
 from poseplug.analysis.verdicts import ClaimResult, compute_seed_interval
 from poseplug.evaluation.keypoint_errors import Interval
 from poseplug.files.atomic import write_atomically
-from poseplug.report.charts import Chart, render_line_chart, save_png, save_svg
+from poseplug.report.charts import Chart, save_svg
 from poseplug.report.interval_chart import IntervalChart, IntervalRow, render_interval_chart, save_interval_chart
+from poseplug.report.result_table import format_rows_csv, write_chart_files
 
 _MAX_VARIANT_SCORES = 12  # columns of single scores in the table of runs
 
@@ -94,15 +93,12 @@ def write_study_report(report: StudyReport, out: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     files = [out / 'runs.csv', out / 'report.md']
-    write_atomically(files[0], _format_csv(report.rows).encode())
+    write_atomically(files[0], format_rows_csv(report.rows).encode())
     write_atomically(files[1], f'{format_study_report(report)}\n'.encode())
     chart = IntervalChart(report.title, report.unit, _build_interval_rows(report.values))
     files.append(save_svg(render_interval_chart(chart), out / 'chart.svg'))
     files.append(save_interval_chart(chart, out / 'chart.png'))
-    for name, line_chart in report.charts.items():
-        files.append(save_svg(render_line_chart(line_chart), out / f'{name}.svg'))
-        files.append(save_png(line_chart, out / f'{name}.png'))
-    return files
+    return files + write_chart_files(report.charts, out)
 
 
 def _build_interval_rows(values: Mapping[str, Sequence[float]]) -> list[IntervalRow]:
@@ -111,11 +107,3 @@ def _build_interval_rows(values: Mapping[str, Sequence[float]]) -> list[Interval
         interval = compute_seed_interval(scores)
         rows.append(IntervalRow(name, scores, interval.value, interval.low, interval.high))
     return rows
-
-
-def _format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

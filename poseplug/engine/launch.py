@@ -276,7 +276,7 @@ def _check_evaluators(cfg: ConfigLike, model: Any) -> None:
             _LOGGER.warning('the result cannot be tested with this config: %s', error)
 
 
-# --- overfitting and testing ------------------------------------------------------------------------------------------
+# --- testing ----------------------------------------------------------------------------------------------------------
 
 
 def test(

@@ -33,7 +33,7 @@ from poseplug.inspect.keypoint_checks import (
     has_single_position,
 )
 from poseplug.report.draw import draw_poses
-from poseplug.report.page import render_bullet_list, render_html_page, render_image_grid, render_section
+from poseplug.report.html_parts import render_bullet_list, render_html_page, render_image_grid, render_section
 
 _BOX_MARGIN = 0.1  # fraction of a box's size by which keypoints may lie outside it
 _MIN_SIDE_DIFFERENCE = 0.15  # fraction of the torso's length by which left and right must differ

@@ -23,7 +23,7 @@ from poseplug.evaluation.prediction_file import NO_SUBJECT, ImagePredictions, gr
 from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image
 from poseplug.report.draw import draw_poses
-from poseplug.report.page import render_html_page, render_image_grid, render_section
+from poseplug.report.html_parts import render_html_page, render_image_grid, render_section
 
 EXCHANGED, MISPLACED, MISSING = 'left and right exchanged', 'keypoint at another position', 'instance without a label'
 _MIN_EXCHANGE_GAIN = 0.5  # of the similarities of a pair together: one of the two must fit far better exchanged

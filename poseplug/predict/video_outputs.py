@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from poseplug.core.poses import Poses
@@ -28,13 +27,12 @@ from poseplug.predict.result_records import build_result_header
 from poseplug.predict.resuming import FinishedFrames
 from poseplug.predict.tracking import InstanceGeometry
 from poseplug.predict.video_writer import VideoWriter
-from poseplug.report.draw import EDGE_COLOR, TEXT_COLOR, draw_poses, scale_points
+from poseplug.report.draw import draw_label_text, draw_poses, scale_points
 
 FrameBoxes = Mapping[int, Any]  # index of a frame to its boxes (N, 4)
 Clip = VideoReader | AnimationReader | LiveStream
 _KEYPOINT_COLUMNS = ('keypoint', 'x', 'y', 'score')  # columns that are keys of `Poses.to_rows`
 _CSV_COLUMNS = ('frame', 'seconds', 'id', *_KEYPOINT_COLUMNS)
-_TEXT_SCALE_SIDE_PX = 900  # longer side of an image on which ids are written at OpenCV's font scale 1
 
 
 class VideoOutputs:
@@ -171,17 +169,9 @@ def _get_instance_id(poses: Poses, index: int) -> int:
 def _draw_instance_ids(canvas: np.ndarray, poses: Poses, scale: int, threshold: float) -> None:
     """Write every instance's id above its box on a frame that was enlarged by `scale`, in place."""
     instances = InstanceGeometry.from_poses(poses, threshold)
-    font_scale = max(canvas.shape[:2]) / _TEXT_SCALE_SIDE_PX
     for n in np.flatnonzero(instances.areas > 0).tolist():
-        # A box may begin far outside; its id stays visible, and within OpenCV's integers.
-        x, y = np.clip(scale_points(instances.boxes[n, :2], scale), 0, canvas.shape[1::-1])
-        text = str(_get_instance_id(poses, n))
-        top = round(24 * font_scale)  # so that the text of an instance at the upper border stays visible
-        origin = (round(float(x)), max(round(float(y)) - 3, top))
-        # a dark edge below the text, so that it is read on any background
-        for color, width in ((EDGE_COLOR, 4), (TEXT_COLOR, 1)):
-            thickness = max(1, round(width * font_scale))
-            cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
+        corner = scale_points(instances.boxes[n, :2], scale)
+        draw_label_text(canvas, str(_get_instance_id(poses, n)), corner)
 
 
 def build_video_header(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poseplug.core.errors import ConfigError
@@ -116,6 +117,24 @@ def render_figure_svg(figure: Figure, title: str, names: Sequence[str]) -> str:
     # matplotlib counts the other groups in every figure: two charts in a page would have the same ids.
     svg = re.sub(r'<g id="[^"]*"', '<g', svg)
     return svg.replace('<svg ', f'<svg role="img" aria-label="{escape(title)}" ', 1)
+
+
+def save_figure_png(draw_figure: Callable[[], Figure], file: str | Path) -> Path:
+    """Write a figure as a PNG file, on white; returns the path.
+
+    Args:
+        draw_figure: draws it, with the settings of this module applied.
+        file: the file; its folder is created.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    path = Path(file)
+    with apply_chart_settings(FILE_TEXT_COLOR):
+        figure = draw_figure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format='png', dpi=PNG_PX_PER_INCH, facecolor='white')
+    return path
 
 
 def build_element_id(index: int) -> str:

@@ -10,6 +10,7 @@ __all__ = [
     'TEXT_COLOR',
     'draw_contact_sheet',
     'draw_instance_labels',
+    'draw_label_text',
     'draw_poses',
     'draw_text_line',
     'enlarge_image',
@@ -130,21 +131,33 @@ def draw_instance_labels(
         threshold: lowest score of a drawn keypoint.
         labels: 'id', which instances without ids lack, and 'score'.
     """
-    font_scale = max(canvas.shape[:2]) / _TEXT_SCALE_SIDE_PX
-    top = round(24 * font_scale)  # so that the text of an instance at the upper border stays visible
     for n in range(len(poses)):
         mask = _drawn_keypoint_mask(poses, n, threshold)
         if not mask.any():
             continue
         values = {'id': '' if poses.ids is None else str(int(poses.ids[n])), 'score': f'{poses.instance_scores[n]:.2f}'}
         text = ' '.join(filter(None, (values[label] for label in labels)))
-        # An instance may begin far outside; its label stays visible, and within OpenCV's integers.
         corner = np.asarray(poses.keypoints[n], dtype=float)[mask].min(axis=0)
-        x, y = np.clip(scale_points(corner, factor), 0, canvas.shape[1::-1])
-        origin = (round(float(x)), max(round(float(y)) - 3, top))
-        for color, width in ((EDGE_COLOR, 4), (TEXT_COLOR, 1)):
-            thickness = max(1, round(width * font_scale))
-            cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
+        draw_label_text(canvas, text, scale_points(corner, factor))
+
+
+def draw_label_text(canvas: np.ndarray, text: str, corner: np.ndarray) -> None:
+    """Write text above the upper left corner of an instance, in place, as large as suits the canvas.
+
+    Args:
+        canvas: (H, W, 3) uint8.
+        text: such as an id.
+        corner: (2,) in pixels of the canvas.
+    """
+    font_scale = max(canvas.shape[:2]) / _TEXT_SCALE_SIDE_PX
+    top = round(24 * font_scale)  # so that the text of an instance at the upper border stays visible
+    # An instance may begin far outside; its label stays visible, and within OpenCV's integers.
+    x, y = np.clip(corner, 0, canvas.shape[1::-1])
+    origin = (round(float(x)), max(round(float(y)) - 3, top))
+    # a dark edge below the text, so that it is read on any background
+    for color, width in ((EDGE_COLOR, 4), (TEXT_COLOR, 1)):
+        thickness = max(1, round(width * font_scale))
+        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, color, thickness, cv2.LINE_AA)
 
 
 def _drawn_keypoint_mask(poses: Poses, instance_index: int, threshold: float) -> np.ndarray:

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poseplug.report.chart_figure import (
-    FILE_TEXT_COLOR,
     PAGE_TEXT_COLOR,
-    PNG_PX_PER_INCH,
     SERIES_COLORS,
     apply_chart_settings,
     build_chart_figure,
     build_element_id,
     quote_math,
     render_figure_svg,
+    save_figure_png,
 )
 
 if TYPE_CHECKING:
@@ -84,12 +83,7 @@ def save_interval_chart(chart: IntervalChart, file: str | Path) -> Path:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    path = Path(file)
-    with apply_chart_settings(FILE_TEXT_COLOR):
-        figure = _draw_interval_chart(chart)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format='png', dpi=PNG_PX_PER_INCH, facecolor='white')
-    return path
+    return save_figure_png(lambda: _draw_interval_chart(chart), file)
 
 
 def _draw_interval_chart(chart: IntervalChart) -> Figure:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poseplug.report.chart_figure import (
-    FILE_TEXT_COLOR,
     PAGE_TEXT_COLOR,
-    PNG_PX_PER_INCH,
     SERIES_COLORS,
     apply_chart_settings,
     quote_math,
     render_figure_svg,
+    save_figure_png,
 )
 from poseplug.report.charts import Series
 
@@ -68,12 +67,7 @@ def save_panel_chart(chart: PanelChart, file: str | Path) -> Path:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    path = Path(file)
-    with apply_chart_settings(FILE_TEXT_COLOR):
-        figure = _draw_panels(chart)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format='png', dpi=PNG_PX_PER_INCH, facecolor='white')
-    return path
+    return save_figure_png(lambda: _draw_panels(chart), file)
 
 
 def _draw_panels(chart: PanelChart) -> Figure:

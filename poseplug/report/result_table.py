@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['ResultTable', 'format_result_table', 'write_result_table']
+__all__ = ['ResultTable', 'format_result_table', 'format_rows_csv', 'write_chart_files', 'write_result_table']
 
 import csv
 import io
@@ -86,14 +86,29 @@ def write_result_table(table: ResultTable, out: Path) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     files = [out / 'rows.csv', out / 'report.md']
-    write_atomically(files[0], _format_rows_csv(table.rows).encode())
+    write_atomically(files[0], format_rows_csv(table.rows).encode())
     write_atomically(files[1], f'{format_result_table(table)}\n'.encode())
-    for name, chart in table.charts.items():
+    return files + write_chart_files(table.charts, out)
+
+
+def write_chart_files(charts: Mapping[str, Chart], out: Path) -> list[Path]:
+    """Write every chart as SVG and as PNG; returns the files.
+
+    Args:
+        charts: by file name without a suffix.
+        out: the folder.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    files = []
+    for name, chart in charts.items():
         files += [save_svg(render_line_chart(chart), out / f'{name}.svg'), save_png(chart, out / f'{name}.png')]
     return files
 
 
-def _format_rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def format_rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format rows with the same columns as a CSV table; no rows are an empty text."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')

@@ -10,7 +10,8 @@ from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import MetricResult
 from poseplug.evaluation.results import EvaluationResult
-from poseplug.report.page import score_image, select_examples, select_headline_metric, write_html_report
+from poseplug.report.page import select_headline_metric, write_html_report
+from poseplug.report.page_examples import score_image, select_examples
 from poseplug.skeletons.lsp import LSP, LSP_OBSERVER
 from poseplug.testing import create_annotated_record
 

@@ -98,7 +98,7 @@ class ProgressHook(Hook):
         self.pause_start_time = time.perf_counter()
 
     def after_val(self, runner: RunnerLike) -> None:
-        """Let the clock of the interval go on, behind what other hooks do with the scores, such as saving `best.pth`."""
+        """Let the clock go on, behind what other hooks do with the scores, such as saving `best.pth`."""
         self.wait_start_time = time.perf_counter()
         self.start_time += self.wait_start_time - self.pause_start_time
 
