@@ -88,8 +88,11 @@ def describe_name(name: str, value: Any, is_part: bool = False) -> str:
 
 
 def iter_methods(cls: type) -> Iterator[tuple[str, Any]]:
-    """Yield the documented public methods and properties that a class itself defines."""
-    for name, member in vars(cls).items():
+    """Yield the documented public methods and properties of a class, with those of bases that the page does not show."""
+    shown = {name for names in SECTIONS.values() for name in names.split()}
+    bases = [base for base in cls.__mro__[1:] if base.__module__.startswith('poseplug.') and base.__name__ not in shown]
+    members = {name: member for base in (*reversed(bases), cls) for name, member in vars(base).items()}
+    for name, member in members.items():
         function = getattr(member, '__func__', member)
         is_public = not name.startswith('_') or name == '__call__'
         is_member = inspect.isfunction(function) or isinstance(member, property) or hasattr(member, 'attrname')

@@ -7,39 +7,42 @@ __all__ = ['ExportedPredictor']
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike
 
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.crops import fit_image, letterbox_matrix
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, conjugate_about, fit_matrix, scale_of_matrix, scaling_matrix, transform_points
-from poseplug.core.poses import POSE_ARRAYS, Poses
-from poseplug.core.setting_checks import check_counts
+from poseplug.core.poses import Poses
 from poseplug.data.image_warp import warp_image
 from poseplug.deploy.exported_model import ExportedModel, Runtime
 from poseplug.deploy.published_layouts import PublishedLayout
 from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
-from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes, run_detector
+from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput, is_endless
+from poseplug.predict.image_batches import (
+    concat_instances,
+    count_batch_inputs,
+    group_images,
+    locate_instances,
+    open_image_batches,
+    split_equal_inputs,
+)
+from poseplug.predict.image_input import ImageInput
 from poseplug.predict.opened_image import (
     ImageFacts,
     OpenedImage,
     attach_boxes,
     build_result,
     elapsed_ms,
-    open_with_boxes,
 )
-from poseplug.predict.pose_predictor import stream_frames
+from poseplug.predict.pose_predictor import ImagePredictor
 from poseplug.predict.result import Result
 
-_CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, as for `Predictor`
 _INTERPOLATION_FLAGS = {'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
 # Of files that do not say how images meet their input: letterboxed, as one-stage models are trained.
 _DEFAULT_CROP = {
@@ -63,7 +66,7 @@ class _ImageCrops(ImageFacts):
         return len(self.inputs)
 
 
-class ExportedPredictor:
+class ExportedPredictor(ImagePredictor):
     """An exported model that predicts images as `Predictor` does, without torch and mmengine.
 
     Images are cropped as the exported config's tests crop them: an instance by its box, an image without boxes as a
@@ -118,131 +121,38 @@ class ExportedPredictor:
         """What the score of a keypoint means."""
         return str(self.model.settings.get('score_meaning', 'a number from 0 to 1'))
 
-    def __call__(
-        self,
-        images: ImageInput | Sequence[ImageInput],
-        boxes: ArrayLike | Sequence[ImageBoxes] | None = None,
-        batch_size: int = 32,
-        box_format: BoxFormat = 'xywh',
-    ) -> list[Result]:
-        """Predict the instances of images.
-
-        Args:
-            images: as for `Predictor`: paths, bytes, arrays (H, W, 3) of uint8 in BGR order, folders, videos, ...
-            boxes: for each image (N, 4), or None; for a single image its (N, 4).
-            batch_size: instances that go through the network at once; a whole image of a detector or of a model that
-                finds instances by itself counts as 8 of them.
-            box_format: 'xywh' or 'xyxy'.
-
-        Returns:
-            One `Result` per image, in the order of the images.
-
-        Raises:
-            ImageError: an image cannot be read.
-            AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes; or a camera or a stream does not end.
-        """
-        if is_endless(images):
-            raise ConfigError('a camera or a stream does not end by itself; go through ExportedPredictor.stream(...)')
-        return list(self.stream(images, boxes, batch_size, box_format))
-
-    def stream(
-        self,
-        images: ImageInput | Iterable[ImageInput],
-        boxes: ArrayLike | Iterable[ImageBoxes] | None = None,
-        batch_size: int = 32,
-        box_format: BoxFormat = 'xywh',
-    ) -> Iterator[Result]:
-        """Predict image by image and hold one batch of images in memory.
-
-        Args:
-            images: as for a call, a camera, the address of a stream, or any iterable of images; it is read as the
-                predictions are.
-            boxes: as for a call, or any iterable.
-            batch_size: as for a call.
-            box_format: as for a call.
-
-        Returns:
-            An iterator over the `Result` of each image, in px of the image.
-
-        Raises:
-            ImageError: an image cannot be read.
-            AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
-        """
-        pairs = pair_images_with_boxes(images, boxes)
-        if is_endless(images):
-            return stream_frames(self, pairs, batch_size, box_format)
-        return self.stream_pairs(pairs, batch_size, box_format)
-
-    def stream_pairs(
-        self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'
-    ) -> Iterator[Result]:
-        """Predict image by image, as `stream` does, where every image comes with its boxes.
-
-        Args:
-            pairs: an image, and its boxes or None; read as the predictions are.
-            batch_size: as for a call.
-            box_format: as for a call.
-
-        Returns:
-            An iterator over the `Result` of each image, in px of the image.
-
-        Raises:
-            ImageError: an image cannot be read.
-            AnnotationError: a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
-        """
-        check_counts('ExportedPredictor', batch_size=batch_size)
-        return self._stream_results(enumerate(pairs), batch_size, box_format)
-
     def stream_inputs(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[np.ndarray]:
         """Yield the inputs (N, H, W, 3) of the network for every image, such as for measurements.
 
         Args:
             images: as for `stream`; without boxes.
         """
-        for image_crops in self._stream_crops(enumerate(pair_images_with_boxes(images, None)), 1, 'xywh'):
+        for image_crops in self._stream_crops(pair_images_with_boxes(images, None), 1, 'xywh'):
             if image_crops.inputs:
                 yield np.stack(image_crops.inputs)
 
-    def _stream_results(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[Result]:
-        max_inputs = max(1, batch_size // _CROPS_PER_IMAGE) if self.model.finds_instances else batch_size
-        group: list[_ImageCrops] = []
-        for image_crops in self._stream_crops(pairs, batch_size, box_format):
-            group.append(image_crops)
-            if sum(map(len, group)) >= max_inputs:
-                yield from self._predict_group(group, max_inputs)
-                group = []
-        yield from self._predict_group(group, max_inputs)
+    def _stream_results(
+        self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int, box_format: BoxFormat
+    ) -> Iterator[Result]:
+        max_inputs = count_batch_inputs(self.model.finds_instances, batch_size)
+        for group in group_images(self._stream_crops(pairs, batch_size, box_format), max_inputs):
+            yield from self._predict_group(group, max_inputs)
 
     # --- images to inputs ---------------------------------------------------------------------------------------------
 
     def _stream_crops(self, pairs: Iterable[Any], batch_size: int, box_format: BoxFormat) -> Iterator[_ImageCrops]:
         """Yield the inputs of each image; a detector gets a batch of images at once."""
-        iterator = iter(pairs)
-        num_read = 1 if self.detector is None else max(1, batch_size // _CROPS_PER_IMAGE)
-        while batch := list(islice(iterator, num_read)):
-            opened = [open_with_boxes(image, image_boxes, position) for position, (image, image_boxes) in batch]
-            start = time.perf_counter()
-            undetected = [image.pixels for image in opened if image.boxes is None]
-            detections = iter(run_detector(self.detector, undetected) if self.detector and undetected else ())
-            detect_ms = elapsed_ms(start) / max(1, len(undetected))
-            for image in opened:
-                crops = ImageFacts(
-                    image.position, image.path, image.size, image.source, {'read': image.read_ms}, image.seconds
-                )
+        for opened in open_image_batches(pairs, self.detector, batch_size):
+            for located in locate_instances(opened, box_format, self.detector):
                 start = time.perf_counter()
-                if image.boxes is not None:
-                    built = self._crop_boxes(crops, image, image.boxes, box_format)
-                elif self.detector is not None:
-                    detection = next(detections)
-                    crops.speed['detect'] = detect_ms
-                    built = self._crop_boxes(crops, image, detection.boxes, 'xyxy', detection.scores)
+                image = located.image
+                facts = ImageFacts(image.position, image.path, image.size, image.source, located.speed, image.seconds)
+                if located.boxes is None:
+                    crops = self._crop_whole_image(facts, image)
                 else:
-                    built = self._crop_whole_image(crops, image)
-                built.speed['prepare'] = elapsed_ms(start)
-                yield built
+                    crops = self._crop_boxes(facts, image, located.boxes, located.box_format, located.scores)
+                crops.speed['prepare'] = elapsed_ms(start)
+                yield crops
 
     def _crop_boxes(
         self,
@@ -294,7 +204,9 @@ class ExportedPredictor:
         """Predict some images, given as the inputs of each."""
         start = time.perf_counter()
         inputs = [crop for image in group for crop in image.inputs]
-        predictions = [poses for batch in _batch_by_size(inputs, max_inputs) for poses in self._predict_batch(batch)]
+        predictions = [
+            poses for batch in split_equal_inputs(inputs, np.shape, max_inputs) for poses in self._predict_batch(batch)
+        ]
         input_ms, position = elapsed_ms(start) / max(1, len(inputs)), 0
         for image in group:
             image.speed['predict'] = input_ms * len(image)
@@ -319,7 +231,7 @@ class ExportedPredictor:
             return boxed_poses_to_image(predictions[0], inverses[0], image.image_size)
         if kind in ('paf', 'tags'):
             return poses_to_image(predictions[0], inverses[0])
-        poses = _concat_instances(predictions)
+        poses = concat_instances(predictions, len(self.skeleton))
         pairs = zip(inverses, poses.keypoints, strict=True)
         keypoints = np.stack([transform_points(inverse, points) for inverse, points in pairs]).astype(np.float32)
         sigmas = poses.keypoint_sigmas_px
@@ -328,21 +240,3 @@ class ExportedPredictor:
             sigmas = sigmas * np.array([[scale_of_matrix(inverse)] for inverse in inverses], np.float32)
         poses = replace(poses, keypoints=keypoints, keypoint_sigmas_px=sigmas)
         return poses if image.boxes is None else attach_boxes(poses, image.boxes, image.box_scores)
-
-
-def _batch_by_size(inputs: Sequence[np.ndarray], max_count: int) -> Iterator[Sequence[np.ndarray]]:
-    """Split inputs, in order, into batches of at most `max_count` of one size."""
-    for _, group in groupby(inputs, key=lambda pixels: pixels.shape):
-        same_size = list(group)
-        for first in range(0, len(same_size), max_count):
-            yield same_size[first : first + max_count]
-
-
-def _concat_instances(predictions: Sequence[Poses]) -> Poses:
-    """The instances of several inputs of one image."""
-    arrays = {name: [getattr(poses, name) for poses in predictions] for name in POSE_ARRAYS}
-    merged: dict[str, Any] = {
-        name: None if any(value is None for value in values) else np.concatenate(values)
-        for name, values in arrays.items()
-    }
-    return Poses(**merged)

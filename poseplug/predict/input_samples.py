@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from poseplug.codecs.base import Codec
 from poseplug.config.build import require_setting
@@ -23,8 +22,9 @@ from poseplug.data.dataset import mask_outside_keypoints
 from poseplug.data.transforms.base import build_pipeline, check_crop
 from poseplug.files.images import LazyImage
 from poseplug.files.stated_size import check_stated_size
-from poseplug.predict.box_checks import parse_boxes, run_detector
+from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.detectors import Detector
+from poseplug.predict.image_batches import LocatedImage, locate_instances
 from poseplug.predict.opened_image import ImageFacts, OpenedImage, elapsed_ms
 
 # Transforms that place a whole image in the input: `CropBox` replaces them where an instance has a box.
@@ -73,30 +73,17 @@ class SampleBuilder:
             AnnotationError: a box is impossible.
             ConfigError: the detector returns something else than boxes and scores.
         """
-        start = time.perf_counter()
-        undetected = [image.pixels for image in images if image.boxes is None]
-        # the detector gets all images of the batch in one call
-        detections = iter(run_detector(detector, undetected) if detector and undetected else ())
-        detect_ms = elapsed_ms(start) / max(1, len(undetected))
-        for image in images:
+        for located in locate_instances(images, box_format, detector):
             start = time.perf_counter()
-            speed = {'read': image.read_ms}
-            if image.boxes is not None:
-                samples = self._build_box_samples(image, image.boxes, box_format)
-            elif detector is not None:
-                detection = next(detections)
-                speed['detect'] = detect_ms
-                samples = self._build_box_samples(image, detection.boxes, 'xyxy', detection.scores)
-            else:
-                samples = [self._build_sample(image, None)]
+            image, speed = located.image, located.speed
+            samples = [self._build_sample(image, None)] if located.boxes is None else self._build_box_samples(located)
             speed['prepare'] = elapsed_ms(start)
             yield ImageSamples(image.position, image.path, image.size, image.source, speed, image.seconds, samples)
 
-    def _build_box_samples(
-        self, image: OpenedImage, boxes: ArrayLike, box_format: BoxFormat, scores: np.ndarray | None = None
-    ) -> list[Sample]:
-        """The network inputs of an image with boxes (N, 4), and their scores (N,) if they were detected."""
-        boxes_xyxy = parse_boxes(boxes, box_format, image.size, str(image.path))
+    def _build_box_samples(self, located: LocatedImage) -> list[Sample]:
+        """The network inputs of an image with boxes, one for each."""
+        image, scores = located.image, located.scores
+        boxes_xyxy = parse_boxes(located.boxes, located.box_format, image.size, str(image.path))
         return [
             self._build_sample(image, box, None if scores is None else scores[n : n + 1])
             for n, box in enumerate(boxes_xyxy)

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ['CROPS_PER_IMAGE', 'count_batch_inputs', 'predict_images', 'predict_sample_heatmaps']
+__all__ = ['predict_images', 'predict_sample_heatmaps']
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
 
 from poseplug.codecs.base import MapCodec
 from poseplug.core.instances import Instances
-from poseplug.core.poses import POSE_ARRAYS, Poses
+from poseplug.core.poses import Poses
 from poseplug.core.sample import Batch, Sample
 from poseplug.data.collate import collate
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.estimators.base import Estimator
+from poseplug.predict.image_batches import concat_instances, split_equal_inputs
 from poseplug.predict.input_samples import ImageSamples
 from poseplug.predict.opened_image import attach_boxes, elapsed_ms
-
-CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, for a detector or a model that finds instances
-
-
-def count_batch_inputs(model: Estimator, batch_size: int) -> int:
-    """Count the inputs that go through a network at once.
-
-    Args:
-        model: the estimator; whole images of one that finds instances are larger than crops.
-        batch_size: instances per batch.
-    """
-    return max(1, batch_size // CROPS_PER_IMAGE) if model.finds_instances else batch_size
 
 
 def predict_images(
@@ -55,7 +42,7 @@ def predict_images(
     start_time = time.perf_counter()
     samples = [sample for image in images for sample in image.samples]
     predictions: list[tuple[Poses, ...]] = []
-    for batch_samples in _group_by_input_size(samples, num_inputs):
+    for batch_samples in split_equal_inputs(samples, lambda sample: sample.view_sizes, num_inputs):
         batch = collate(batch_samples)
         stages = model.predict_stages(batch) if predict_batch is None else [predict_batch(batch)]
         # from stages of inputs to inputs of stages
@@ -70,7 +57,7 @@ def predict_images(
         image.speed['predict'] = sample_ms * len(image)
         start += len(image)
         image_stages = (
-            _concat_image_poses([stages[t] for stages in image_predictions], len(model.skeleton))
+            concat_instances([stages[t] for stages in image_predictions], len(model.skeleton))
             for t in range(num_stages)
         )
         yield image, [_attach_sample_boxes(poses, image.samples) for poses in image_stages]
@@ -104,29 +91,6 @@ def predict_sample_heatmaps(model: Estimator, sample: Sample) -> HeatmapStages:
 def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: str) -> tuple[np.ndarray, ...]:
     """A field (C, rows, columns) of the first input at every stage that has it."""
     return tuple(stage[field_name][0].float().cpu().numpy() for stage in stages if field_name in stage)
-
-
-def _group_by_input_size(samples: Sequence[Sample], max_count: int) -> Iterator[Sequence[Sample]]:
-    """Split samples, in order, into batches of at most `max_count` inputs of one size."""
-    # A batch is one tensor: inputs of another size start another batch.
-    for _, group in groupby(samples, key=lambda sample: sample.view_sizes):
-        same_size = list(group)
-        for first in range(0, len(same_size), max_count):
-            yield same_size[first : first + max_count]
-
-
-def _concat_image_poses(poses_list: Sequence[Poses], num_keypoints: int) -> Poses:
-    """Concatenate the instances of an image; empty poses where there are none."""
-    if not poses_list:
-        return Poses.empty(num_keypoints)
-    parts = [poses.numpy() for poses in poses_list]
-    arrays: dict[str, Any] = {}
-    for name in POSE_ARRAYS:
-        values = [getattr(poses, name) for poses in parts]
-        # an array that one part lacks would not belong to all instances
-        arrays[name] = None if any(value is None for value in values) else np.concatenate(values)
-    # the indices count inputs of the batch and not images
-    return Poses(**{**arrays, 'image_indices': None})
 
 
 def _attach_sample_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ['Predictor']
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,19 @@ from poseplug.predict.box_checks import (
     pair_images_with_boxes,
 )
 from poseplug.predict.detectors import Detector
-from poseplug.predict.image_input import ImageInput, is_endless
+from poseplug.predict.image_batches import count_batch_inputs, group_images, open_image_batches
+from poseplug.predict.image_input import ImageInput
 from poseplug.predict.input_samples import ImageSamples, SampleBuilder, get_test_pipeline
 from poseplug.predict.model_loading import ModelSource, load_model, resolve_model
-from poseplug.predict.network_runs import CROPS_PER_IMAGE, count_batch_inputs, predict_images, predict_sample_heatmaps
+from poseplug.predict.network_runs import predict_images, predict_sample_heatmaps
 from poseplug.predict.opened_image import OpenedImage, build_result, open_with_boxes
-from poseplug.predict.pose_predictor import stream_frames
+from poseplug.predict.pose_predictor import ImagePredictor
 from poseplug.predict.precision import Precision, PrecisionChoice
 from poseplug.predict.result import Result
 from poseplug.registry.skeletons import get_skeleton
 
 
-class Predictor:
+class Predictor(ImagePredictor):
     """A model, its weights and its test pipeline; without arguments, those of the installed model.
 
     An image without boxes is one instance, cropped by the config's test pipeline, or as if its box were the whole image
@@ -123,37 +123,6 @@ class Predictor:
         """What the score of a keypoint means."""
         return self.model.codec.score_meaning
 
-    def __call__(
-        self,
-        images: ImageInput | Sequence[ImageInput],
-        boxes: ArrayLike | Sequence[ImageBoxes] | None = None,
-        batch_size: int = 32,
-        box_format: BoxFormat = 'xywh',
-    ) -> list[Result]:
-        """Predict the instances of images.
-
-        Args:
-            images: paths, the bytes of image files, arrays (H, W, 3) of uint8 in BGR order, `ImageArray`, images of
-                Pillow, addresses, folders, patterns or videos; or a single one of these.
-            boxes: for each image (N, 4), one row per instance, or None for the instances that the detector finds
-                (without a detector, for the whole image); for a single image its (N, 4).
-            batch_size: instances that go through the network at once, of any image; a whole image of a detector or of
-                a model that finds instances by itself counts as `CROPS_PER_IMAGE` of them.
-            box_format: 'xywh' (x, y of the upper left corner, width, height) or 'xyxy' (x, y of two corners).
-
-        Returns:
-            One `Result` per image: its `Poses` in px of the image, with exports and drawings. In the order of the
-            images; a list of one for a single image.
-
-        Raises:
-            ImageError: an image cannot be read.
-            AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes; or a camera or a stream does not end.
-        """
-        if is_endless(images):
-            raise ConfigError('a camera or a stream does not end by itself; go through Predictor.stream(...)')
-        return list(self.stream(images, boxes, batch_size, box_format))
-
     def predict_stages(
         self,
         images: ImageInput | Sequence[ImageInput],
@@ -188,61 +157,9 @@ class Predictor:
         pairs = pair_images_with_boxes(images, boxes)
         return [stages for _, stages in self._stream_stages(pairs, batch_size, box_format, all_stages=True)]
 
-    def stream(
-        self,
-        images: ImageInput | Iterable[ImageInput],
-        boxes: ArrayLike | Iterable[ImageBoxes] | None = None,
-        batch_size: int = 32,
-        box_format: BoxFormat = 'xywh',
+    def _stream_results(
+        self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int, box_format: BoxFormat
     ) -> Iterator[Result]:
-        """Predict image by image and hold one batch of images in memory.
-
-        Args:
-            images: as for a call, the index of a camera, the address of a stream, or any iterable of images; it is
-                read as the predictions are. Of a camera or a stream the newest frame is predicted by itself.
-            boxes: as for a call, or any iterable.
-            batch_size: as for a call.
-            box_format: as for a call.
-
-        Returns:
-            An iterator over the `Result` of each image, in px of the image.
-
-        Raises:
-            ImageError: an image cannot be read.
-            AnnotationError: the boxes are not one entry per image, or a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
-
-        Example:
-            >>> import numpy as np
-            >>> frames = (np.full((120, 90, 3), value, np.uint8) for value in (0, 50, 100))
-            >>> [len(poses) for poses in Predictor(device='cpu').stream(frames, batch_size=2)]
-            [1, 1, 1]
-        """
-        pairs = pair_images_with_boxes(images, boxes)
-        if is_endless(images):
-            return stream_frames(self, pairs, batch_size, box_format)
-        return self.stream_pairs(pairs, batch_size, box_format)
-
-    def stream_pairs(
-        self, pairs: Iterable[tuple[ImageInput, ImageBoxes]], batch_size: int = 32, box_format: BoxFormat = 'xywh'
-    ) -> Iterator[Result]:
-        """Predict image by image, as `stream` does, where every image comes with its boxes.
-
-        Args:
-            pairs: an image, and its boxes or None; read as the predictions are.
-            batch_size: as for a call.
-            box_format: as for a call.
-
-        Returns:
-            An iterator over the `Result` of each image, in px of the image.
-
-        Raises:
-            ImageError: an image cannot be read.
-            AnnotationError: a box is impossible.
-            ConfigError: the model finds instances by itself and was given boxes, or `batch_size` is no count.
-        """
-        check_counts('Predictor', batch_size=batch_size)
-        # a generator expression and no `yield`, so that the checks above run at the call and not at the first result
         predictions = self._stream_stages(pairs, batch_size, box_format, all_stages=False)
         return (build_result(image, stages[-1], self.skeleton, self.name) for image, stages in predictions)
 
@@ -250,26 +167,16 @@ class Predictor:
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat, all_stages: bool
     ) -> Iterator[tuple[ImageSamples, list[Poses]]]:
         """Yield each image and its poses of every stage, or those of the last stage alone."""
-        group: list[ImageSamples] = []
-        num_inputs = count_batch_inputs(self.model, batch_size)
+        num_inputs = count_batch_inputs(self.model.finds_instances, batch_size)
         predict_batch = None if all_stages else self.precision.predict
-        for image_samples in self._stream_samples(image_pairs, batch_size, box_format):
-            group.append(image_samples)
-            # images are grouped until their instances fill a batch; an image without instances waits for the next ones
-            if sum(map(len, group)) >= num_inputs:
-                yield from predict_images(self.model, group, num_inputs, predict_batch)
-                group = []
-        yield from predict_images(self.model, group, num_inputs, predict_batch)
+        for group in group_images(self._stream_samples(image_pairs, batch_size, box_format), num_inputs):
+            yield from predict_images(self.model, group, num_inputs, predict_batch)
 
     def _stream_samples(
         self, image_pairs: Iterable[Any], batch_size: int, box_format: BoxFormat
     ) -> Iterator[ImageSamples]:
         """Yield the network inputs of each image, one per instance; a detector gets a batch of images at once."""
-        pairs = enumerate(image_pairs)
-        # without a detector one image is read at a time, so that memory holds few images
-        num_read = 1 if self.detector is None else max(1, batch_size // CROPS_PER_IMAGE)
-        while batch := list(islice(pairs, num_read)):
-            opened = [open_with_boxes(image, image_boxes, index) for index, (image, image_boxes) in batch]
+        for opened in open_image_batches(image_pairs, self.detector, batch_size):
             yield from self._build_samples(opened, box_format)
 
     def _build_samples(self, images: Sequence[OpenedImage], box_format: BoxFormat) -> Iterator[ImageSamples]:
