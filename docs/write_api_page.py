@@ -88,7 +88,7 @@ def describe_name(name: str, value: Any, is_part: bool = False) -> str:
 
 
 def iter_methods(cls: type) -> Iterator[tuple[str, Any]]:
-    """Yield the documented public methods and properties of a class, with those of bases that the page does not show."""
+    """Yield the documented public methods and properties of a class, and of its bases that the page does not show."""
     shown = {name for names in SECTIONS.values() for name in names.split()}
     bases = [base for base in cls.__mro__[1:] if base.__module__.startswith('poseplug.') and base.__name__ not in shown]
     members = {name: member for base in (*reversed(bases), cls) for name, member in vars(base).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from poseplug.cli.argument_types import parse_fraction, parse_names, parse_numbers, parse_size
 from poseplug.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--detector-weights', metavar='FILE', help='of a pose model that is the detector')
     group.add_argument(
         '--detector-class',
-        type=_parse_names,
+        type=_parse_classes,
         metavar='CLASS,...',
         help='classes to detect, by index or name (default: person)',
     )
@@ -50,12 +51,29 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--detector-fill', type=int, metavar='V', help='value beside a letterboxed image, 0 to 255')
     group.add_argument(
         '--detector-size',
-        type=_parse_size,
+        type=parse_size,
         metavar='W,H',
         help='input of a file that takes any size (default: 640,640)',
     )
     group.add_argument(
         '--detector-runtime', choices=_RUNTIMES, help='what runs the file (default: onnxruntime if it is installed)'
+    )
+
+
+def add_detector_argument(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add `--detector` and `--detector-threshold` to a command that predicts.
+
+    Args:
+        parser: of the command.
+        help_text: what the detector is for.
+    """
+    parser.add_argument('--detector', metavar='FILE.onnx|MODEL', help=help_text)
+    parser.add_argument(
+        '--detector-threshold',
+        type=parse_fraction,
+        default=0.4,
+        metavar='S',
+        help='minimum score of a box (default: 0.4)',
     )
 
 
@@ -124,25 +142,15 @@ def _collect_settings(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def _parse_names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(',') if name.strip()]
+def _parse_classes(text: str) -> list[str]:
+    names = parse_names(text)
     if not names:
         raise argparse.ArgumentTypeError(f'{text!r} names no class; write indices or names, such as person or 0,16')
     return names
 
 
 def _parse_three_numbers(text: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(number) for number in text.split(','))
-    except ValueError:
-        numbers = ()
+    numbers = parse_numbers(text)
     if len(numbers) != 3:
         raise argparse.ArgumentTypeError(f'{text!r} is not three numbers with commas between them, such as 0,0,0')
-    return numbers
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    parts = text.replace('x', ',').split(',')
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a width and a height in px, such as 640,640')
-    return int(parts[0]), int(parts[1])
+    return tuple(numbers)

@@ -107,10 +107,7 @@ def build_predictor(
         CheckpointError: a file is missing or damaged.
     """
     if is_exported_file(args.model):
-        from poseplug.deploy.runtime import ExportedPredictor
-
-        runtime: Any = args.runtime or _RUNTIME_OF_SUFFIX[Path(args.model).suffix.lower()]
-        return ExportedPredictor(args.model, runtime, args.threads, detector)
+        return load_exported_predictor(args.model, args.runtime, args.threads, detector)
     from poseplug.models.devices import parse_device
     from poseplug.predict.precision import set_num_threads
     from poseplug.predict.predictor import Predictor
@@ -121,6 +118,27 @@ def build_predictor(
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
     kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
     return Predictor(config or args.model, weights, device=device, detector=detector, **kinds)
+
+
+def load_exported_predictor(
+    file: str, runtime: Any = None, threads: int | None = None, detector: Any = None
+) -> ExportedPredictor:
+    """Load the predictor of an exported file.
+
+    Args:
+        file: for which `is_exported_file` is true.
+        runtime: 'onnxruntime' or 'openvino'; None for the one of the file's suffix.
+        threads: of the runtime; None leaves it to the runtime.
+        detector: of the instances; None for none.
+
+    Raises:
+        ConfigError: a package is missing.
+        CheckpointError: the file is missing or damaged.
+    """
+    from poseplug.deploy.runtime import ExportedPredictor
+
+    runtime = runtime or _RUNTIME_OF_SUFFIX[Path(file).suffix.lower()]
+    return ExportedPredictor(file, runtime, threads, detector)
 
 
 def load_config_and_weights(args: argparse.Namespace) -> tuple[Any, Path]:

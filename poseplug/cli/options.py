@@ -7,7 +7,6 @@ import ast
 import importlib
 import io
 import logging
-import math
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.argument_types import parse_count, parse_positive_float, parse_positive_int
 from poseplug.core.errors import ConfigError, PoseplugError
 from poseplug.core.progress import StderrLogHandler
 from poseplug.files.output_guard import check_outputs
@@ -152,56 +152,13 @@ def add_run_options(parser: argparse.ArgumentParser, training: bool = True) -> a
         )
     group.add_argument('--batch-size', type=parse_positive_int, metavar='N', help='samples of a batch')
     group.add_argument('--workers', type=parse_count, metavar='N', help='processes that load samples; 0 for none')
-    group.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    add_device_option(group)
     return parser
 
 
-def parse_positive_int(text: str) -> int:
-    """Parse a whole number of at least 1, for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: it is less.
-    """
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
-    return number
-
-
-def parse_count(text: str) -> int:
-    """Parse a whole number of at least 0, for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: it is less.
-    """
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f'{text} is less than 0')
-    return number
-
-
-def parse_positive_float(text: str) -> float:
-    """Parse a number above 0, for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: it is not above 0, or not finite.
-    """
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} is not above 0')
-    return number
-
-
-def parse_fraction(text: str) -> float:
-    """Parse a number from 0 to 1, for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: it is outside.
-    """
-    number = float(text)
-    if not 0 <= number <= 1:  # false for NaN, too
-        raise argparse.ArgumentTypeError(f'{text} does not lie between 0 and 1')
-    return number
+def add_device_option(parser: Any) -> None:
+    """Add `--device NAME` to a command or a group of its options."""
+    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
 
 
 def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None:

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poseplug.cli.options import add_config_options, parse_positive_int
+from poseplug.cli.argument_types import parse_count, parse_names, parse_positive_int
+from poseplug.cli.options import add_config_options, add_device_option
 
 if TYPE_CHECKING:
     from poseplug.analysis.study import StudySettings
@@ -38,14 +39,14 @@ def add_study_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='folder of runs, tables and charts; runs are resumed'
     )
-    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    add_device_option(parser)
     return add_config_options(parser)
 
 
 def _parse_seeds(text: str) -> tuple[int, ...]:
     """A number of seeds, or seeds separated by commas."""
     if ',' in text:
-        return tuple(int(part) for part in text.split(',') if part.strip())
+        return tuple(parse_count(part) for part in parse_names(text))
     return tuple(range(parse_positive_int(text)))
 
 

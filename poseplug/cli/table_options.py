@@ -43,16 +43,6 @@ def add_checkpoint_option(parser: argparse.ArgumentParser) -> argparse.ArgumentP
     return parser
 
 
-def parse_names(text: str) -> list[str]:
-    """Parse names separated by commas."""
-    return [part.strip() for part in text.split(',') if part.strip()]
-
-
-def parse_numbers(text: str) -> list[float]:
-    """Parse numbers separated by commas."""
-    return [float(part) for part in parse_names(text)]
-
-
 def load_test_model(cfg: Any, checkpoint: Path | None, device: str | None = None) -> Any:
     """Build the estimator of a config for an analysis, with the weights of a checkpoint if there is one.
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from poseplug.cli.options import parse_positive_float
-from poseplug.cli.table_options import add_out_option, format_table_command, parse_names, print_result_table
+from poseplug.cli.argument_types import parse_names, parse_positive_float
+from poseplug.cli.table_options import add_out_option, format_table_command, print_result_table
 
 _MAX_THRESHOLDS = {'torso': 0.2, 'head': 0.5, 'box': 0.2}
 

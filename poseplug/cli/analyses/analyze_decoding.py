@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.argument_types import parse_names, parse_numbers, parse_size
 from poseplug.cli.options import add_config_options
 from poseplug.cli.table_options import (
     add_checkpoint_option,
@@ -18,8 +19,6 @@ from poseplug.cli.table_options import (
     format_table_command,
     list_table_files,
     load_test_model,
-    parse_names,
-    parse_numbers,
     print_result_table,
 )
 
@@ -100,16 +99,8 @@ def _draw_charts(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {'readouts': Chart(f'{metric} by readout', label, metric, series)}
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT in px."""
-    width, cross, height = text.partition('x')
-    if not cross:
-        raise argparse.ArgumentTypeError(f'{text!r} is not WIDTHxHEIGHT')
-    return int(width), int(height)
-
-
 def _parse_sizes(text: str) -> list[tuple[int, int]]:
-    return [_parse_size(part) for part in parse_names(text)]
+    return [parse_size(part) for part in parse_names(text)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from poseplug.cli.argument_types import parse_count, parse_fraction, parse_names
 from poseplug.cli.study_options import (
     add_study_options,
     create_study_settings,
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _parse_steps(text: str) -> list[float]:
     """Steps, or fractions of the run if a number has a point, separated by commas."""
-    return [float(part) if '.' in part else int(part) for part in text.split(',')]
+    return [parse_fraction(part) if '.' in part else parse_count(part) for part in parse_names(text)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from poseplug.cli.argument_types import parse_names, parse_numbers
 from poseplug.cli.options import add_config_options
 from poseplug.cli.table_options import (
     add_checkpoint_option,
@@ -18,8 +19,6 @@ from poseplug.cli.table_options import (
     format_table_command,
     list_table_files,
     load_test_model,
-    parse_names,
-    parse_numbers,
     print_result_table,
 )
 

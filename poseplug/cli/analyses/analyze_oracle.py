@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.argument_types import parse_numbers
 from poseplug.cli.options import add_config_options, parse_cfg_option
 
 
@@ -41,11 +42,6 @@ def _draw_chart(names: list[str], noise_stds: list[float], rows: list[list[dict[
     return save_svg(render_line_chart(chart), out)
 
 
-def _parse_floats(text: str) -> list[float]:
-    """Numbers separated by commas."""
-    return [float(part) for part in text.split(',')]
-
-
 def _parse_variant(text: str) -> list[tuple[str, Any]]:
     """KEY=VALUE pairs separated by semicolons."""
     return [parse_cfg_option(part.strip()) for part in text.split(';')]
@@ -55,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument(
         '--noise-std',
-        type=_parse_floats,
+        type=parse_numbers,
         default=[0.0],
         metavar='A,B,...',
         help='standard deviations of the noise that is added to every cell (default: 0)',

@@ -10,14 +10,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.options import parse_positive_int
-from poseplug.cli.table_options import (
-    add_out_option,
-    format_table_command,
-    load_test_model,
-    parse_names,
-    print_result_table,
-)
+from poseplug.cli.argument_types import parse_counts, parse_positive_int
+from poseplug.cli.table_options import add_out_option, format_table_command, load_test_model, print_result_table
 
 _DEFAULT_COUNTS = (1, 2, 5, 10, 20, 50)
 
@@ -50,15 +44,11 @@ def _draw_charts(costs: dict[str, list[Any]]) -> dict[str, Any]:
     return charts
 
 
-def _parse_counts(text: str) -> list[int]:
-    return [parse_positive_int(part) for part in parse_names(text)]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     parser.add_argument(
         '--counts',
-        type=_parse_counts,
+        type=parse_counts,
         default=list(_DEFAULT_COUNTS),
         metavar='A,B,...',
         help=f'numbers of people (default: {",".join(map(str, _DEFAULT_COUNTS))})',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from poseplug.cli.options import parse_positive_float
+from poseplug.cli.argument_types import parse_counts, parse_positive_float
 from poseplug.cli.study_options import (
     add_study_options,
     create_study_settings,
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _parse_sizes(text: str) -> list[int]:
-    return sorted({int(part) for part in text.split(',')})
+    return sorted(set(parse_counts(text)))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

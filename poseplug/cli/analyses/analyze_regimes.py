@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from poseplug.cli.options import parse_positive_float
+from poseplug.cli.argument_types import parse_positive_float
 from poseplug.cli.study_options import (
     add_study_options,
     create_study_settings,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.options import add_config_options, parse_positive_int
+from poseplug.cli.argument_types import parse_positive_int
+from poseplug.cli.options import add_config_options
 from poseplug.cli.table_options import (
     add_out_option,
     format_table_command,

@@ -13,7 +13,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.options import parse_fraction
+from poseplug.cli.argument_types import parse_fraction
 
 
 def run(args: argparse.Namespace) -> None:

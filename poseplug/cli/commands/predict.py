@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from poseplug.cli.detector_options import add_detector_options, build_optional_detector
+from poseplug.cli.argument_types import parse_fraction, parse_names, parse_positive_int
+from poseplug.cli.detector_options import add_detector_argument, add_detector_options, build_optional_detector
 from poseplug.cli.model_options import add_model_options, build_predictor, check_model_options
-from poseplug.cli.options import add_weights_options, parse_fraction, parse_positive_int
+from poseplug.cli.options import add_device_option, add_weights_options
 
 if TYPE_CHECKING:
     from poseplug.files.output_guard import InputGuard
@@ -198,7 +199,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--threads', type=parse_positive_int, metavar='N', help='of the network (default: the processors allowed)'
     )
     add_weights_options(parser)
-    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    add_device_option(parser)
 
 
 def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
@@ -208,17 +209,8 @@ def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--box-format', choices=('xywh', 'xyxy'), default='xywh', help='meaning of the four numbers (default: xywh)'
     )
-    parser.add_argument(
-        '--detector',
-        metavar='FILE.onnx|MODEL',
-        help='detect the people first, and predict each of them; a pose model finds them by itself',
-    )
-    parser.add_argument(
-        '--detector-threshold',
-        type=parse_fraction,
-        default=0.4,
-        metavar='S',
-        help='minimum score of a box (default: 0.4)',
+    add_detector_argument(
+        parser, 'detect the people first, and predict each of them; a pose model finds them by itself'
     )
     parser.add_argument(
         '--detector-interval',
@@ -245,7 +237,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='print the results as JSON instead of lines')
     parser.add_argument(
         '--format',
-        type=_parse_names,
+        type=parse_names,
         default=(),
         metavar='NAME,...',
         help='further formats of the results: coco, coco_results, csv, cvat, labelme, openpose, parquet or yolo',
@@ -300,7 +292,3 @@ def _get_tracker_config(args: argparse.Namespace) -> dict[str, Any]:
     prefix = 'track_'
     given = {name: value for name, value in vars(args).items() if name.startswith(prefix) and value is not None}
     return {'type': args.tracker, **{name.removeprefix(prefix): value for name, value in given.items()}}
-
-
-def _parse_names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(',') if name)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from poseplug.cli.detector_options import add_detector_options, build_optional_detector
-from poseplug.cli.options import parse_count, parse_fraction, parse_positive_int
-
-_EXPORT_SUFFIXES = ('.onnx', '.xml')
+from poseplug.cli.argument_types import parse_count, parse_positive_int
+from poseplug.cli.detector_options import add_detector_argument, add_detector_options, build_optional_detector
+from poseplug.cli.model_options import is_exported_file, load_exported_predictor
+from poseplug.cli.options import add_device_option
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def split_models(texts: list[str]) -> list[tuple[str | None, str | None]]:
     while remaining:
         model = remaining.pop(0)
         weights = None
-        if not is_model_name(model) and model not in named and not model.endswith(_EXPORT_SUFFIXES):
+        if not is_model_name(model) and model not in named and not is_exported_file(model):
             if not remaining:
                 raise ConfigError(
                     f'{model} is no model with weights of its own (poseplug models) and no exported file (.onnx, '
@@ -78,10 +78,8 @@ def _build_predictor(args: argparse.Namespace, detector: Any, model: str | None,
 
 
 def _load_predictor(args: argparse.Namespace, model: str | None, weights: str | None) -> Any:
-    if model is not None and model.endswith(_EXPORT_SUFFIXES):
-        from poseplug.deploy.runtime import ExportedPredictor
-
-        return ExportedPredictor(model, 'openvino' if model.endswith('.xml') else 'onnxruntime', args.threads)
+    if model is not None and is_exported_file(model):
+        return load_exported_predictor(model, threads=args.threads)
     from poseplug.predict.predictor import Predictor
 
     return Predictor(model, weights, args.device)
@@ -100,20 +98,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--host', default='127.0.0.1', help='another address lets others in (default: 127.0.0.1, this machine alone)'
     )
-    parser.add_argument(
-        '--detector',
-        metavar='FILE.onnx|MODEL',
-        help='finds the people of an image, each of whom is predicted',
-    )
-    parser.add_argument(
-        '--detector-threshold',
-        type=parse_fraction,
-        default=0.4,
-        metavar='S',
-        help='minimum score of a box (default: 0.4)',
-    )
+    add_detector_argument(parser, 'finds the people of an image, each of whom is predicted')
     parser.add_argument(
         '--threads', type=parse_positive_int, metavar='N', help='of the network (default: the processors allowed)'
     )
-    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    add_device_option(parser)
     add_detector_options(parser)
