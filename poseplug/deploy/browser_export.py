@@ -24,7 +24,7 @@ from poseplug.predict.model_loading import ModelSource, resolve_model
 
 RUNTIME_PACKAGE = 'onnxruntime-web'
 _RUNTIME_FILES = ('ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm')
-_PAGE_FILES = ('page.css', 'browser.js', 'drawing.js', 'model_runner.js', 'model_worker.js')
+_PAGE_FILES = ('page.css', 'browser.js', 'controls.js', 'drawing.js', 'model_runner.js', 'model_worker.js')
 _KINDS = ('top_down', 'one_stage')
 _NPM_TIMEOUT_S = 600
 

@@ -49,7 +49,7 @@ _LOGGER = logging.getLogger('poseplug')
 _DEFAULT_PORT = 8000
 _MAX_UPLOAD_BYTES = 32 << 20
 _MAX_VIDEO_BYTES = 1 << 30
-_PAGE_FILES = ('page.css', 'web.js', 'drawing.js')
+_PAGE_FILES = ('page.css', 'web.js', 'controls.js', 'drawing.js')
 _FRAMES_PER_BATCH = 8  # of a video: images are served between two batches
 _VIDEO_SMOOTHER = 'OneEuroSmoother'
 

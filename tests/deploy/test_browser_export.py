@@ -119,7 +119,7 @@ def test_a_package_file_with_other_paths_writes_nothing_elsewhere(tmp_path):
 def test_the_folder_has_the_page_the_model_and_the_runtime(tiny_file, package, tmp_path):
     folder = tmp_path / 'page'
     page = write_browser_page(tiny_file, folder, find_runtime_files(package))
-    scripts = {'browser.js', 'drawing.js', 'model_runner.js', 'model_worker.js', 'page.css'}
+    scripts = {'browser.js', 'controls.js', 'drawing.js', 'model_runner.js', 'model_worker.js', 'page.css'}
     names = {file.relative_to(folder).as_posix() for file in folder.rglob('*') if file.is_file()}
     runtime = {f'onnxruntime-web/{name}' for name in RUNTIME_NAMES}
     assert names == scripts | runtime | {'index.html', 'model.json', 'model.onnx', 'licenses.txt'}

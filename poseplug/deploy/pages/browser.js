@@ -2,20 +2,19 @@
 // camera. Nothing is sent: the page may connect to its own folder alone (Content-Security-Policy in index.html).
 
 import {
-  addBoxDragging, countNoun, drawInstances, fillLegend, fillTable, find, highlightKeypoint, isDrawn, renderDrawing,
-  saveFile, spaced, stemOf, toText,
-} from './drawing.js';
+  Camera, chooseFile, clearVideo, createRateMeter, drawShown, listenToFiles, listenToPointer, readThreshold, saveDrawing,
+  showStatus,
+} from './controls.js';
+import {addBoxDragging, countNoun, fillLegend, find, saveFile, spaced, stemOf, toText} from './drawing.js';
 
-const TABLE_MS = 300;  // between two updates of the table while frames are predicted
 const CSV_COLUMNS = ['image', 'instance', 'keypoint', 'x', 'y', 'score'];
 
 let model = null;      // the content of model.json
 let worker = null;
 let source = null;     // {kind: 'image' | 'video' | 'camera', name, boxes, image (ImageData), frames}
 let shown = null;      // what is drawn: {width, height, instances}
-let camera = null;     // the MediaStream
-let tableTime = 0;
 let requestCount = 0;
+const camera = new Camera();
 const waiting = new Map();  // of requests to the worker: number -> [resolve, reject]
 
 // --- the worker -----------------------------------------------------------------------------------------------------
@@ -48,12 +47,6 @@ function showProgress(received, total) {
   if (total) Object.assign(find('progress'), {max: total, value: received});
   const mebibytes = bytes => (bytes / 2 ** 20).toFixed(1);
   showStatus(`Loading the model, ${mebibytes(received)}${total ? ` of ${mebibytes(total)}` : ''} MiB`);
-}
-
-function showStatus(status, error = '') {
-  find('status').textContent = status;
-  find('error').textContent = error;
-  find('error').hidden = !error;
 }
 
 /** Read the pixels of a canvas, a bitmap or a video's frame, as they are decoded. */
@@ -113,20 +106,16 @@ async function openVideo(file) {
 }
 
 async function toggleCamera() {
-  if (camera) return stopCamera();
+  if (camera.isOn) return stopCamera();
   closeSource();
   try {
-    camera = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 1280}}, audio: false});
+    await camera.open();
   } catch (error) {
-    return showStatus('', `The camera cannot be used: ${error.message}.`);
+    return showStatus('', error.message);
   }
   source = {kind: 'camera', name: 'camera.jpg', boxes: []};
-  const video = find('video');
-  Object.assign(video, {srcObject: camera, controls: false});
-  find('camera').classList.add('active');
-  find('camera').textContent = 'Stop the camera';
   showResult(true);
-  await video.play();
+  await find('video').play();
   await followVideo(source);
 }
 
@@ -134,7 +123,7 @@ const nextFrame = () => new Promise(resolve => requestAnimationFrame(resolve));
 
 /** Predict the frame that is shown, then the one that is shown by then, until the source changes. */
 async function followVideo(current) {
-  const video = find('video'), durations = [];
+  const video = find('video'), toRate = createRateMeter();
   let lastTime = -1, lastBoxes = null;
   while (source === current) {
     await nextFrame();
@@ -148,21 +137,17 @@ async function followVideo(current) {
     } catch (error) {
       return showStatus('', `${current.name}: ${error.message}`);
     }
-    if (source !== current || (current.kind === 'camera' && !camera)) return;
+    if (source !== current || (current.kind === 'camera' && !camera.isOn)) return;
     current.frames?.set(time, result.instances);
     show({width, height}, result.instances);
-    durations.push(performance.now() - start);
-    const recent = durations.slice(-10), rate = (1000 * recent.length) / recent.reduce((a, b) => a + b);
+    const rate = toRate(performance.now() - start);
     const title = current.kind === 'camera' ? 'Camera' : current.name;
     showStatus(`${title}: ${countNoun(result.instances.length, 'instance')}, ${rate.toFixed(1)} frames/s`);
   }
 }
 
 function stopCamera() {
-  camera?.getTracks().forEach(track => track.stop());
-  camera = null;
-  find('camera').classList.remove('active');
-  find('camera').textContent = 'Camera';
+  camera.stop();
   if (source?.kind === 'camera') showStatus('The camera is off; the last frame is shown.');
 }
 
@@ -171,11 +156,7 @@ function stopCamera() {
 function closeSource() {
   source = null;
   stopCamera();
-  const video = find('video');
-  video.pause();
-  if (video.src) URL.revokeObjectURL(video.src);
-  video.removeAttribute('src');
-  video.srcObject = null;
+  clearVideo();
   shown = null;
   find('overlay').replaceChildren();
   showStatus('');
@@ -197,22 +178,12 @@ function show({width, height}, instances) {
   draw();
 }
 
-const readThreshold = () => Number(find('threshold').value);
-
 function draw() {
-  const threshold = readThreshold();
-  find('threshold-value').textContent = threshold.toFixed(2);
+  find('threshold-value').textContent = readThreshold().toFixed(2);
   if (!shown) return;
-  const options = {threshold, showBoxes: find('show-boxes').checked};
-  drawInstances(find('overlay'), shown.instances, shown, model, options);
   find('clear-boxes').disabled = !source.boxes.length;
-  const keypoints = shown.instances.flatMap(instance => instance.keypoints);
-  const drawn = keypoints.filter(keypoint => isDrawn(keypoint, threshold)).length;
-  find('count').textContent = `${drawn} of ${countNoun(keypoints.length, 'keypoint')}`;
-  const isMoving = camera || (source.kind === 'video' && !find('video').paused);
-  if (isMoving && performance.now() - tableTime < TABLE_MS) return;
-  tableTime = performance.now();
-  fillTable(find('table'), shown.instances, model, threshold);
+  const isMoving = camera.isOn || (source.kind === 'video' && !find('video').paused);
+  drawShown(shown, model, {isMoving});
 }
 
 function changeBoxes(boxes) {
@@ -260,15 +231,9 @@ function saveResults(kind) {
   saveFile(new Blob([text], {type: kind === 'csv' ? 'text/csv' : 'application/json'}), `${stemOf(source.name)}_poses.${kind}`);
 }
 
-async function saveDrawing() {
-  if (!shown) return;
-  const media = source.kind === 'image' ? find('canvas') : find('video');
-  saveFile(await renderDrawing(media, find('overlay'), shown), `${stemOf(source.name)}_pose.png`);
-}
-
 function openFiles(files) {
-  const file = [...files].find(each => /^(image|video)\//.test(each.type)) ?? files[0];
-  if (!file) return showStatus('', 'There is no file in it; save the image first, and drop the file.');
+  const file = chooseFile(files);
+  if (!file) return;
   return file.type.startsWith('video/') ? openVideo(file) : openImage(file, file.name || 'image.png');
 }
 
@@ -287,31 +252,21 @@ function describeModel({threads}) {
 }
 
 function addListeners() {
-  find('file').addEventListener('change', event => {
-    if (event.target.files.length) openFiles(event.target.files);
-    event.target.value = '';
-  });
+  listenToFiles(openFiles);
   find('camera').addEventListener('click', toggleCamera);
   for (const id of ['threshold', 'show-boxes']) find(id).addEventListener('input', draw);
   find('save-json').addEventListener('click', () => saveResults('json'));
   find('save-csv').addEventListener('click', () => saveResults('csv'));
-  find('save-drawing').addEventListener('click', saveDrawing);
+  find('save-drawing').addEventListener('click', () => {
+    if (shown) saveDrawing(find(source.kind === 'image' ? 'canvas' : 'video'), shown, source.name);
+  });
   find('clear-boxes').addEventListener('click', () => changeBoxes([]));
-  find('result').addEventListener('pointerover', event => highlightKeypoint(event, find('overlay')));
+  listenToPointer();
   find('video').addEventListener('error', () => {
     if (source?.kind === 'video') showStatus('', `${source.name}: the browser cannot play this video.`);
   });
   const getSize = () => (shown && model.accepts_boxes && source.kind !== 'video' ? shown : null);
   addBoxDragging(find('stage'), find('overlay'), getSize, box => changeBoxes([...source.boxes, box]));
-  for (const [kind, isOver] of [['dragover', true], ['dragleave', false], ['drop', false]])
-    window.addEventListener(kind, event => {
-      event.preventDefault();
-      document.body.classList.toggle('over', isOver);
-    });
-  window.addEventListener('drop', event => openFiles(event.dataTransfer.files));
-  window.addEventListener('paste', event => {
-    if (event.clipboardData.files.length) openFiles(event.clipboardData.files);
-  });
 }
 
 async function start() {

@@ -1,13 +1,13 @@
 // The page of `poseplug web`: sends images, videos and camera frames to the server it came from, and shows the results.
 
 import {
-  addBoxDragging, countNoun, createElement, drawInstances, fillLegend, fillTable, find, highlightKeypoint,
-  isDrawn, renderDrawing, saveFile, stemOf, toFixed, toText,
-} from './drawing.js';
+  Camera, chooseFile, clearVideo, createRateMeter, drawShown, listenToFiles, listenToInput, listenToPointer,
+  readThreshold, saveDrawing, showError, showStatus,
+} from './controls.js';
+import {addBoxDragging, countNoun, createElement, fillLegend, find, saveFile, stemOf, toFixed, toText} from './drawing.js';
 
 const POLL_MS = 400;
 const CAMERA_SIDE_PX = 640;  // of the frames that are sent
-const TABLE_MS = 300;        // between two updates of the table while a video plays
 
 let page = null;             // the content of /model
 let modelIndex = 0;
@@ -18,8 +18,7 @@ let labels = null;           // the content of /labels, with the name of its fil
 let comparison = null;       // the content of /compare for the image that is shown
 let request = null;          // the AbortController of the request under way
 let job = null;              // of a video: {token, frames, state}
-let camera = null;           // the MediaStream
-let tableTime = 0;
+const camera = new Camera();
 
 // --- requests -------------------------------------------------------------------------------------------------------
 
@@ -36,17 +35,6 @@ async function sendRequest(path, options) {
 const fetchJson = async (path, options) => (await sendRequest(path, options)).json();
 const toPost = content => ({method: 'POST', body: JSON.stringify(content)});
 const withQuery = (path, parameters) => `${path}?${new URLSearchParams({model: modelIndex, ...parameters})}`;
-
-function showStatus(status, error = '', isBusy = false) {
-  find('status').textContent = status;
-  showError('error', error);
-  document.body.classList.toggle('busy', isBusy);
-}
-
-function showError(id, message) {
-  find(id).textContent = message;
-  find(id).hidden = !message;
-}
 
 function checkSize(file, limit, noun) {
   if (file.size > limit)
@@ -104,7 +92,6 @@ async function openVideo(file) {
   closeSource();
   source = {kind: 'video', file, name: file.name};
   const video = find('video');
-  video.srcObject = null;
   video.src = URL.createObjectURL(file);
   video.controls = true;
   showResult(true);
@@ -204,27 +191,22 @@ async function showDrawnVideo() {
 // --- camera ---------------------------------------------------------------------------------------------------------
 
 async function toggleCamera() {
-  if (camera) return stopCamera();
+  if (camera.isOn) return stopCamera();
   closeSource();
   try {
-    camera = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 1280}}, audio: false});
+    await camera.open();
   } catch (error) {
-    return showStatus('', `The camera cannot be used: ${error.message}.`);
+    return showStatus('', error.message);
   }
   source = {kind: 'camera', name: 'camera.jpg'};
-  const video = find('video');
-  Object.assign(video, {srcObject: camera, controls: false});
-  find('camera').classList.add('active');
-  find('camera').textContent = 'Stop the camera';
   showResult(true);
-  await video.play();
+  await find('video').play();
   await predictCamera(source);
 }
 
 async function predictCamera(current) {
-  const video = find('video'), canvas = createElement('canvas');
-  const durations = [];
-  while (source === current && camera) {
+  const video = find('video'), canvas = createElement('canvas'), toRate = createRateMeter();
+  while (source === current && camera.isOn) {
     const start = performance.now(), scale = Math.min(1, CAMERA_SIDE_PX / Math.max(video.videoWidth, video.videoHeight));
     Object.assign(canvas, {width: scale * video.videoWidth, height: scale * video.videoHeight});
     canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
@@ -236,21 +218,17 @@ async function predictCamera(current) {
       stopCamera();
       return showStatus('', error.message);
     }
-    if (source !== current || !camera) return;
+    if (source !== current || !camera.isOn) return;
     response = content;
     shown = response.images[0];
     draw();
-    durations.push(performance.now() - start);
-    const mean = durations.slice(-10).reduce((a, b) => a + b) / Math.min(10, durations.length);
-    showStatus(`Camera: ${countNoun(shown.instances.length, 'instance')}, ${(1000 / mean).toFixed(1)} frames/s`);
+    const rate = toRate(performance.now() - start);
+    showStatus(`Camera: ${countNoun(shown.instances.length, 'instance')}, ${rate.toFixed(1)} frames/s`);
   }
 }
 
 function stopCamera() {
-  camera?.getTracks().forEach(track => track.stop());
-  camera = null;
-  find('camera').classList.remove('active');
-  find('camera').textContent = 'Camera';
+  camera.stop();
   if (source?.kind === 'camera') showStatus('The camera is off; the last frame is shown.');
 }
 
@@ -262,10 +240,7 @@ function closeSource() {
   if (job && ['waiting', 'running'].includes(job.state)) fetch(`/videos/${job.token}/stop`, {method: 'POST'});
   source = null;
   stopCamera();
-  const video = find('video');
-  video.pause();
-  if (video.src) URL.revokeObjectURL(video.src);
-  video.removeAttribute('src');
+  clearVideo();
   shown = response = comparison = job = null;
   find('job').hidden = true;
   markSample(-1);
@@ -286,30 +261,19 @@ function showResult(isShown) {
   fillFormats();
 }
 
-const readThreshold = () => Number(find('threshold').value);
-
 function draw() {
-  const threshold = readThreshold(), overlay = find('overlay');
-  find('threshold-value').textContent = threshold.toFixed(2);
+  find('threshold-value').textContent = readThreshold().toFixed(2);
   find('save-results').disabled = source?.kind === 'video' ? job?.state !== 'finished' : !shown;
   find('save-drawing').disabled = !shown;
   if (!shown) {
     find('table').replaceChildren();
     find('count').textContent = '';
   }
-  if (!shown || source?.isDrawn) return overlay.replaceChildren();
-  const showLabels = comparison && find('show-labels').checked;
-  drawInstances(overlay, shown.instances, shown, page, {
-    threshold, showBoxes: find('show-boxes').checked, labels: showLabels ? comparison.labels : [],
-  });
+  if (!shown || source?.isDrawn) return find('overlay').replaceChildren();
   find('clear-boxes').disabled = !source?.boxes?.length;
-  const keypoints = shown.instances.flatMap(instance => instance.keypoints);
-  const drawn = keypoints.filter(keypoint => isDrawn(keypoint, threshold)).length;
-  find('count').textContent = `${drawn} of ${countNoun(keypoints.length, 'keypoint')}`;
-  const isMoving = source.kind === 'camera' || (source.kind === 'video' && !find('video').paused);
-  if (isMoving && performance.now() - tableTime < TABLE_MS) return;
-  tableTime = performance.now();
-  fillTable(find('table'), shown.instances, page, threshold, comparison?.distances);
+  const isMoving = camera.isOn || (source.kind === 'video' && !find('video').paused);
+  const labels = comparison && find('show-labels').checked ? comparison.labels : [];
+  drawShown(shown, page, {isMoving, comparison, labels});
 }
 
 // --- labels ---------------------------------------------------------------------------------------------------------
@@ -392,14 +356,9 @@ async function saveResults() {
   }
 }
 
-async function saveDrawing() {
-  const media = source.kind === 'image' ? find('image') : find('video');
-  saveFile(await renderDrawing(media, find('overlay'), shown), `${stemOf(source.name)}_pose.png`);
-}
-
 function openFiles(files) {
-  const file = [...files].find(each => /^(image|video)\//.test(each.type)) ?? files[0];
-  if (!file) return showStatus('', 'There is no file in it; save the image first, and drop the file.');
+  const file = chooseFile(files);
+  if (!file) return;
   const suffix = file.name.toLowerCase().match(/\.[^.]*$/)?.[0];
   const isVideo = file.type.startsWith('video/') || page.video_suffixes.includes(suffix);
   return isVideo ? openVideo(file) : openImage(file, file.name || 'image.png');
@@ -458,36 +417,24 @@ async function chooseModel(index) {
 }
 
 function addListeners() {
-  const onFile = (id, open) => find(id).addEventListener('change', event => {
-    if (event.target.files.length) open(event.target.files);
-    event.target.value = '';
-  });
-  onFile('file', openFiles);
-  onFile('labels-file', files => openLabels(files[0]));
+  listenToFiles(openFiles);
+  listenToInput('labels-file', files => openLabels(files[0]));
   for (const id of ['threshold', 'show-boxes', 'show-labels']) find(id).addEventListener('input', draw);
   find('smooth').addEventListener('change', () => openVideo(source.file));
   find('camera').addEventListener('click', toggleCamera);
   find('models').addEventListener('change', event => chooseModel(Number(event.target.value)));
   find('stop').addEventListener('click', () => fetch(`/videos/${job?.token}/stop`, {method: 'POST'}));
   find('save-results').addEventListener('click', saveResults);
-  find('save-drawing').addEventListener('click', saveDrawing);
+  find('save-drawing').addEventListener('click', () =>
+    saveDrawing(find(source.kind === 'image' ? 'image' : 'video'), shown, source.name));
   find('save-heatmaps').addEventListener('click', () =>
     saveFile(response.heatmaps_url, `${stemOf(source.name)}_heatmaps.jpg`));
   find('clear-boxes').addEventListener('click', () => { source.boxes = []; predictImage(); });
-  find('result').addEventListener('pointerover', event => highlightKeypoint(event, find('overlay')));
+  listenToPointer();
   find('video').addEventListener('seeked', () => draw());
   find('video').addEventListener('error', showDrawnVideo);
   const canDrag = () => (source?.kind === 'image' && page.accepts_boxes && shown ? shown : null);
   addBoxDragging(find('stage'), find('overlay'), canDrag, box => { source.boxes.push(box); predictImage(); });
-  for (const [kind, isOver] of [['dragover', true], ['dragleave', false], ['drop', false]])
-    window.addEventListener(kind, event => {
-      event.preventDefault();
-      document.body.classList.toggle('over', isOver);
-    });
-  window.addEventListener('drop', event => openFiles(event.dataTransfer.files));
-  window.addEventListener('paste', event => {
-    if (event.clipboardData.files.length) openFiles(event.clipboardData.files);
-  });
 }
 
 async function start() {
