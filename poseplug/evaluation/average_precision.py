@@ -12,6 +12,7 @@ from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, to_percent
 from poseplug.evaluation.coco_collector import AreaSource, CocoCollector, NmsMode, ScoreMode
+from poseplug.evaluation.collector_notes import list_collector_notes
 from poseplug.evaluation.oks_evaluators import get_oks_evaluator
 
 
@@ -67,7 +68,7 @@ class AveragePrecision(Metric):
         """Return the end of the note on scores of -1, after 'no instance'."""
 
     def compute(self) -> MetricResult:
-        result = MetricResult(notes=self.collector.collect_notes())
+        result = MetricResult(notes=list_collector_notes(self.collector))
         if not self.collector.count_annotated():
             result.notes.append(f'no AP: no instance is annotated in {len(self.collector.records)} images')
             return result

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas
+from poseplug.core.boxes import box_areas
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.instances import NO_ANNOTATION_ID, NO_STATED_COUNT, estimate_areas
 from poseplug.core.keypoint_scores import average_confident_scores
@@ -187,13 +187,13 @@ class CocoCollector:
         """
         instances = record.instances
         keypoints = np.concatenate([instances.keypoints, instances.visible[..., None]], axis=-1).astype(float)
-        boxes, areas, counts = instances.boxes, self._instance_areas(record), self._count_keypoints(record)
+        boxes, areas, counts = instances.boxes, self._instance_areas(record), self.count_keypoints(record)
         order = sorted(range(len(keypoints)), key=lambda n: (*boxes[n], *keypoints[n].ravel()))
         annotations = [
             _build_coco_annotation(image_id, boxes[n], float(areas[n]), keypoints[n], int(counts[n])) for n in order
         ]
         no_keypoints = np.zeros((len(self.skeleton), 3))
-        for box, area, is_crowd, region_keypoints in zip(*self._ignored_regions(record), strict=True):
+        for box, area, is_crowd, region_keypoints in zip(*self.list_ignored_regions(record), strict=True):
             # A crowd with keypoints is compared by these, as in the data sets' own evaluations.
             values = no_keypoints if region_keypoints is None else region_keypoints.astype(float)
             region = _build_coco_annotation(image_id, box, float(area), values, 0)
@@ -204,14 +204,14 @@ class CocoCollector:
         # All have an id: the order of the file, which the data set's own evaluation sees.
         return [annotations[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
 
-    def _ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The boxes (M, 4) and areas (M,) of ignored regions, which are crowds (M,), and their keypoints (M,)."""
+    def list_ignored_regions(self, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes (M, 4) and areas (M,) of ignored regions, which are crowds (M,), and their keypoints (M,)."""
         ignored = record.ignored
         areas = estimate_areas(ignored.boxes) if self.area_source == 'box' else ignored.areas
         return ignored.boxes, areas, ignored.crowds, ignored.keypoints
 
-    def _count_keypoints(self, record: Record) -> np.ndarray:
-        """(N,) the number of keypoints that count; an instance without any is ignored."""
+    def count_keypoints(self, record: Record) -> np.ndarray:
+        """Return the number (N,) of keypoints of each instance that count; one without any is ignored."""
         labeled_counts = (record.instances.visible[:, self.counted_mask] > 0).sum(axis=1)
         if not self.uses_stated_counts:
             return labeled_counts
@@ -270,63 +270,7 @@ class CocoCollector:
 
     def count_annotated(self) -> int:
         """Return the number of annotated instances that count."""
-        return sum(int((self._count_keypoints(record) > 0).sum()) for record in self.records.values())
-
-    def collect_notes(self) -> list[str]:
-        """Return sentences on what was dropped, suppressed, missed, ignored or estimated, and why."""
-        notes = [f'{count} predicted instances {reason} are dropped' for reason, count in self.drop_counts.items()]
-        for count, note in (*self._iter_prediction_notes(), *self._iter_annotation_notes()):
-            if count:
-                notes.append(note)
-        return notes
-
-    def _iter_prediction_notes(self) -> Iterator[tuple[int, str]]:
-        """The number of predicted instances or images that a note is about, and the note."""
-        selected_counts = {key: len(self.select_predictions(key).instance_scores) for key in self.records}
-        num_predicted = sum(len(part.instance_scores) for parts in self.predictions.values() for part in parts)
-        num_suppressed = num_predicted - sum(selected_counts.values())
-        suppression = f'{self.nms_mode} at threshold {self.nms_threshold:g}'
-        yield (
-            num_suppressed,
-            f'{num_suppressed} of {num_predicted} predicted instances are suppressed by {suppression}',
-        )
-        excesses = [count - MAX_DETECTIONS for count in selected_counts.values() if count > MAX_DETECTIONS]
-        yield (
-            len(excesses),
-            f'{sum(excesses)} predicted instances beyond the {MAX_DETECTIONS} highest-scoring of an image do not count '
-            f'({len(excesses)} images)',
-        )
-        empty = [key for key, count in selected_counts.items() if not count]
-        num_missed = sum(int((self._count_keypoints(self.records[key]) > 0).sum()) for key in empty)
-        yield (
-            len(empty),
-            f'{len(empty)} of {len(selected_counts)} images have no predicted instance: their {num_missed} annotated '
-            f'instances are missed',
-        )
-
-    def _iter_annotation_notes(self) -> Iterator[tuple[int, str]]:
-        """The number of annotated instances, regions or images that a note is about, and the note."""
-        records = list(self.records.values())
-        num_without_keypoints = sum(int((self._count_keypoints(record) == 0).sum()) for record in records)
-        kind = 'labeled keypoint' if self.counted_mask.all() else 'labeled keypoint that counts'
-        yield (
-            num_without_keypoints,
-            f'{num_without_keypoints} annotated instances without a {kind} are ignored',
-        )
-        crowds = [is_crowd for record in records for is_crowd in self._ignored_regions(record)[2]]
-        yield (
-            len(crowds),
-            f'{len(crowds)} ignored regions: predictions there are neither right nor wrong, any number in each of the '
-            f'{sum(crowds)} crowds, one in each of the others',
-        )
-        without_area = [record for record in records if not record.instances.has_area.all()]
-        if without_area and self.area_source == 'annotated':
-            source = without_area[0].source or 'the data set'
-            yield (
-                len(without_area),
-                f'{source} has no area for instances of {len(without_area)} of {len(records)} images: '
-                f'{AREA_FRACTION_OF_BOX} x box is used',
-            )
+        return sum(int((self.count_keypoints(record) > 0).sum()) for record in self.records.values())
 
 
 def _select_predicted(values: np.ndarray, predictions: Poses, record: Record) -> np.ndarray:

@@ -211,7 +211,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     ),
     'rtmw': dict(
         size=(64, 96),
-        backbone=dict(type='CSPNeXt', deepen_factor=0.33, widen_factor=0.125, channel_attention=True, act_cfg=SILU),
+        # The class has other constants of batch norms by default than the published configs, whose norms are plain.
+        backbone=dict(
+            type='CSPNeXt',
+            deepen_factor=0.33,
+            widen_factor=0.125,
+            channel_attention=True,
+            norm_cfg=NORM,
+            act_cfg=SILU,
+        ),
         neck=dict(
             type='CSPNeXtPAFPN',
             in_channels=[32, 64, 128],
