@@ -10,7 +10,7 @@ import gzip
 import json
 import os
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -165,7 +165,7 @@ def test_every_published_file_fills_the_whole_network(name):
 
 def create_named_weights(path: str) -> dict[str, torch.Tensor]:
     """Weights under MMPose's names, with values that follow from the names."""
-    create = INPUTS['create_named_weight']
+    create = partial(INPUTS['create_weight'], drawn_as=np.float32)
     return {
         name: torch.tensor(0) if name.endswith('num_batches_tracked') else torch.from_numpy(create(name, shape))
         for name, shape in list_names(path).items()

@@ -35,17 +35,6 @@ def create_heatmaps() -> np.ndarray:
     return (heights * np.exp(-squares / 8) + 0.01 * rng.random(squares.shape)).astype(np.float32)
 
 
-def create_named_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A weight (*shape) that follows from its name; activations keep their size, and norms are not as initialized."""
-    values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
-    if name.endswith('running_var'):
-        return 1 + 0.2 * np.abs(values)
-    if len(shape) >= 2:
-        return values * np.float32(0.7 * math.sqrt(2 / max(1, math.prod(shape[1:]))))
-    is_scale = name.endswith('weight')
-    return 1 + 0.1 * values if is_scale else 0.1 * values
-
-
 def create_network_input(width: int, height: int) -> np.ndarray:
     """(1, 3, height, width) normally distributed values, as normalized pixels are."""
     return np.random.default_rng(4).standard_normal((1, 3, height, width), np.float32)
@@ -171,13 +160,19 @@ def list_images(data_root: Path, num_images: int, num_instances: int) -> list[tu
     return images
 
 
-def create_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A weight that follows from its name: activations keep their size, and norms are not as initialized."""
-    numbers = np.array(np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape))
+def create_weight(name: str, shape: tuple[int, ...], drawn_as: type[np.floating] = np.float64) -> np.ndarray:
+    """A weight (*shape) that follows from its name: activations keep their size, and norms are not as initialized.
+
+    Args:
+        name: of the weight.
+        shape: of the weight.
+        drawn_as: type of the random numbers, which are others in single precision: stored results need theirs.
+    """
+    numbers = np.array(np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, drawn_as))
     if name.endswith('running_var'):
         numbers = 1 + 0.2 * np.abs(numbers)
     elif len(shape) >= 2:
-        numbers *= 0.7 * np.sqrt(2 / max(1, np.prod(shape[1:])))
+        numbers *= drawn_as(0.7 * math.sqrt(2 / max(1, math.prod(shape[1:]))))
     else:
         numbers = 0.1 * numbers + (1 if name.endswith('weight') else 0)
     return np.asarray(numbers, np.float32)

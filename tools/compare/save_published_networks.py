@@ -68,7 +68,7 @@ def compute_outputs(name: str) -> list[np.ndarray]:
     model = build_pose_estimator(cfg.model).eval()
     for key, value in model.state_dict().items():
         if value.is_floating_point() and not key.startswith(CONSTANTS):
-            value.copy_(torch.from_numpy(inputs.create_named_weight(key, tuple(value.shape))))
+            value.copy_(torch.from_numpy(inputs.create_weight(key, tuple(value.shape), np.float32)))
     images = torch.from_numpy(inputs.create_network_input(width, height))
     with torch.no_grad():
         outputs = flatten_outputs(model(images, None, mode='tensor'))
