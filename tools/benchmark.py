@@ -436,12 +436,12 @@ from poseplug.config.build import build_model
 build_model(load_config({config!r}))
 """
 DESCRIBE_CODE = """
-import contextlib, io, json, runpy, sys, time
+import contextlib, io, json, sys, time
 start = time.perf_counter()
-sys.argv = ['describe', {config!r}, '--json']
-sys.path.insert(0, 'tools')
+from poseplug.__main__ import main
+sys.argv = ['poseplug', 'describe', {config!r}, '--json']
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    runpy.run_path('poseplug describe', run_name='__main__')
+    main()
 """
 TORCH_CODE = """
 import time, json, sys

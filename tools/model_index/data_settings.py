@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpose_models import PublishedModel
-from translation import NotTranslatedError
+from translated_parts import NotTranslatedError
 
 from poseplug.config.load import load_config
 

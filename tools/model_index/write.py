@@ -21,7 +21,8 @@ import torch
 from data_settings import DataSettings, get_data_settings, list_data_settings, list_test_settings
 from mmpose_models import PublishedModel, read_keypoint_names, read_published_models
 from short_names import choose_short_names
-from translation import NotTranslatedError, TranslatedModel, translate_model
+from translated_parts import NotTranslatedError
+from translation import TranslatedModel, translate_model
 
 from poseplug.config.load import load_config
 from poseplug.config.shipped import list_configs
