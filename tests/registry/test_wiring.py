@@ -10,7 +10,7 @@ from torch import nn
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.config.settings import CONFIG_SLOTS
 from poseplug.core.errors import ConfigError
-from poseplug.models.estimators.network import NETWORK_SLOTS
+from poseplug.models.estimators.part_wiring import NETWORK_SLOTS
 from poseplug.registry import CODECS, MODELS, REGISTRIES
 from poseplug.registry.wiring import Slot, get_slots, inspect_parameters, list_needs
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import BasicBlock, conv_block, init_convolutions, residual_blocks
+from poseplug.models.layers.conv import conv_block, init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
+from poseplug.models.layers.residual import BasicBlock, residual_blocks
 from poseplug.registry import MODELS
 
 _STRIDE = 4

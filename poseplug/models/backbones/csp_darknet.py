@@ -5,23 +5,29 @@ from __future__ import annotations
 __all__ = ['CSPDarknet']
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
-from poseplug.models.layers.csp import YOLOX_NORM_CONSTANTS, build_csp_stage, configure_batch_norms, conv_bn_act
+from poseplug.models.layers.conv import init_convolutions
+from poseplug.models.layers.csp import (
+    YOLOX_NORM_CONSTANTS,
+    CSPStages,
+    configure_batch_norms,
+    conv_bn_act,
+    scale_csp_stages,
+)
 from poseplug.registry import MODELS
 
 _STAGES = ((128, 3), (256, 9), (512, 9), (1024, 3))  # channels and blocks at widen_factor 1 and deepen_factor 1
 _STEM_CHANNELS = 64  # at widen_factor 1
-_STRIDES = (4, 8, 16, 32)
 
 
 @MODELS.register_module()
-class CSPDarknet(nn.Module):
+class CSPDarknet(CSPStages):
     """Four stages of cross-stage-partial blocks at strides 4, 8, 16 and 32, on a stem that reads 2x2 pixels as one.
 
     Args:
@@ -45,38 +51,14 @@ class CSPDarknet(nn.Module):
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
     ):
-        super().__init__()
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
-        self.strides = check_strides('CSPDarknet', out_strides, _STRIDES)
-        self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
-        self.num_stages = self.out_indices[-1] + 1
-        channels = [int(width * widen_factor) for width, _ in _STAGES]
-        in_channels = int(_STEM_CHANNELS * widen_factor)
-        self.stem = Focus(in_channels, layers)
-        for i in range(self.num_stages):
-            depth, is_last = max(round(_STAGES[i][1] * deepen_factor), 1), i == len(_STAGES) - 1
-            # As in the release, the last stage pools and has no identities.
-            blocks = (DarknetBlock(channels[i] // 2, add_identity=not is_last, layers=layers) for _ in range(depth))
-            self.add_module(
-                f'stage{i + 1}', build_csp_stage(in_channels, channels[i], blocks, pool=is_last, layers=layers)
-            )
-            in_channels = channels[i]
-        self.out_channels = tuple(channels[i] for i in self.out_indices)
+        stem_channels = int(_STEM_CHANNELS * widen_factor)
+        stages = scale_csp_stages(_STAGES, widen_factor, deepen_factor)
+        build_block = partial(DarknetBlock, layers=layers)
+        super().__init__(Focus(stem_channels, layers), stem_channels, stages, build_block, out_strides, False, layers)
         init_convolutions(self)
         # The weights are trained with these constants: other ones change what the network computes.
         configure_batch_norms(self, **YOLOX_NORM_CONSTANTS)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the features of images.
-
-        Args:
-            images: (B, 3, H, W).
-
-        Returns:
-            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
-        """
-        stages = [getattr(self, f'stage{i + 1}') for i in range(self.num_stages)]
-        return collect_feature_maps(self.stem(images), stages, self.out_indices)
 
 
 class Focus(nn.Module):

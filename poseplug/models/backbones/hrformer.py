@@ -6,21 +6,20 @@ __all__ = ['HRFormer']
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
-from poseplug.models.backbones.hrnet import HRTransition
-from poseplug.models.layers.attention import GridSize, drop_path
+from poseplug.models.backbones.hrnet import HighResolutionNetwork
+from poseplug.models.layers.attention import GridSize, drop_path, list_drop_path_rates
+from poseplug.models.layers.branch_fusion import build_fuse_layers, fuse_branches
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import Bottleneck, check_strides, conv_block, init_convolutions, residual_blocks
+from poseplug.models.layers.conv import conv_block
 from poseplug.models.layers.window_attention import WindowAttention
 from poseplug.registry import MODELS
 
-_STRIDES = (4, 8, 16, 32)
-_STEM_CHANNELS = 64
 _NUM_BOTTLENECKS = 2  # of the first stage
 # Of the layer norms, as released.
 _NORM_EPS = 1e-6
@@ -42,7 +41,7 @@ class HRFormerBlockSettings:
 
 
 @MODELS.register_module()
-class HRFormer(nn.Module):
+class HRFormer(HighResolutionNetwork):
     """Branches at strides 4, 8, 16 and 32, of attention in windows and feed-forward layers with a 3x3 convolution.
 
     Args:
@@ -80,56 +79,18 @@ class HRFormer(nn.Module):
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
     ):
-        super().__init__()
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
-        if len(num_modules) != 3 or min(num_modules) < 1 or width % num_heads:
-            raise ConfigError(
-                f'HRFormer: num_modules is the number of modules of each of three stages, at least one, and num_heads '
-                f'divides the width; got {num_modules=}, {num_heads=}, {width=}'
-            )
-        self.strides = check_strides('HRFormer', out_strides, _STRIDES)
-        self.out_channels = tuple(s // _STRIDES[0] * width for s in self.strides)
-        self.conv1 = layers.build_conv(3, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
-        self.bn1 = layers.build_norm(_STEM_CHANNELS)
-        self.conv2 = layers.build_conv(_STEM_CHANNELS, _STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
-        self.bn2 = layers.build_norm(_STEM_CHANNELS)
-        self.relu = layers.build_activation()
-        self.layer1 = residual_blocks(Bottleneck, _STEM_CHANNELS, _STEM_CHANNELS, _NUM_BOTTLENECKS, layers=layers)
-        # The last module computes the requested branches alone: weights of others would have no gradient.
-        last_branches = [_STRIDES.index(s) for s in self.strides]
-        in_channels = [_STEM_CHANNELS * Bottleneck.expansion]
-        blocks = HRFormerBlockSettings(num_heads, window_size, mlp_ratio)
-        num_in_row = num_blocks * sum(num_modules)
+        if width % num_heads:
+            raise ConfigError(f'HRFormer: num_heads divides the width; got {num_heads=}, {width=}')
+        settings = HRFormerBlockSettings(num_heads, window_size, mlp_ratio)
         # One rate per block in the order of depth; blocks of equal depth in other branches have the same.
-        rates = [drop_path_rate * i / max(num_in_row - 1, 1) for i in range(num_in_row)]
-        for stage, count in enumerate(num_modules, 2):  # the stage's number is its number of branches
-            channels = [2**i * width for i in range(stage)]
-            modules = []
-            for index in range(count):
-                branches = last_branches if stage == 4 and index == count - 1 else range(stage)
-                module_rates, rates = rates[:num_blocks], rates[num_blocks:]
-                modules.append(HRFormerModule(channels, branches, blocks, module_rates, layers))
-            self.add_module(f'transition{stage - 1}', HRTransition(in_channels, channels, layers))
-            self.add_module(f'stage{stage}', nn.Sequential(*modules))
-            in_channels = channels
-        init_convolutions(self, fan_mode='fan_out')  # keeps the size of gradients
+        rates = iter(list_drop_path_rates(drop_path_rate, num_blocks * sum(num_modules)))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the features of images.
+        def build_module(channels: Sequence[int], out_branches: Sequence[int]) -> nn.Module:
+            module_rates = [next(rates) for _ in range(num_blocks)]
+            return HRFormerModule(channels, out_branches, settings, module_rates, layers)
 
-        Args:
-            images: (B, 3, H, W).
-
-        Returns:
-            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
-        """
-        x = self.relu(self.bn1(self.conv1(images)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        features = [self.layer1(x)]
-        for stage in (2, 3, 4):
-            features = getattr(self, f'transition{stage - 1}')(features)
-            features = getattr(self, f'stage{stage}')(features)
-        return tuple(features)
+        super().__init__(width, out_strides, num_modules, _NUM_BOTTLENECKS, build_module, layers)
 
 
 class HRFormerModule(nn.Module):
@@ -160,7 +121,7 @@ class HRFormerModule(nn.Module):
             self.branches.append(
                 nn.ModuleList(HRFormerBlock(width, heads, settings, rate, layers) for rate in drop_path_rates)
             )
-        self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i, layers) for i in out_branches})
+        self.fuse_layers = build_fuse_layers(channels, out_branches, partial(_build_fuse_layer, layers=layers))
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features of the output branches.
@@ -178,17 +139,7 @@ class HRFormerModule(nn.Module):
             for block in blocks:  # type: ignore[attr-defined]
                 cells = block(cells, grid)
             branch_features.append(cells.transpose(1, 2).unflatten(2, grid))
-        return [self._fuse_branch(int(i), fuse, branch_features) for i, fuse in self.fuse_layers.items()]
-
-    def _fuse_branch(self, branch: int, fuse_layers: Any, features: list[Tensor]) -> Tensor:
-        total = features[branch]
-        for source, layer in fuse_layers.items():
-            addend = layer(features[int(source)])
-            # A coarser branch is enlarged; a finer one was halved by its layers.
-            if int(source) > branch:
-                addend = F.interpolate(addend, size=total.shape[-2:], mode='bilinear', align_corners=False)
-            total = total + addend
-        return self.relu(total)
+        return fuse_branches(self.fuse_layers, branch_features, self.relu, 'bilinear')
 
 
 class HRFormerBlock(nn.Module):
@@ -248,12 +199,6 @@ class NormedFeedForward(nn.Module):
         for conv, norm in ((self.fc1, self.norm1), (self.dw3x3, self.norm2), (self.fc2, self.norm3)):
             maps = F.gelu(norm(conv(maps)))
         return maps.flatten(2).transpose(1, 2)
-
-
-def _build_fuse_layers(channels: Sequence[int], target: int, layers: LayerBuilder) -> nn.ModuleDict:
-    """The layers from every other branch to the branch `target`."""
-    sources = [i for i in range(len(channels)) if i != target]
-    return nn.ModuleDict({str(source): _build_fuse_layer(channels, source, target, layers) for source in sources})
 
 
 def _build_fuse_layer(channels: Sequence[int], source: int, target: int, layers: LayerBuilder) -> nn.Sequential:

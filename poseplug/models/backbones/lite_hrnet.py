@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['LiteHRNet']
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.branch_fusion import BranchTransition, build_fuse_layers
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.channel_shuffle import shuffle_channels
 from poseplug.models.layers.conv import check_strides, conv_block, init_convolutions
@@ -68,9 +70,10 @@ class LiteHRNet(nn.Module):
         self.strides = check_strides('LiteHRNet', out_strides, _STRIDES)
         self.stem = LiteStem(layers)
         channels, finest = [_STEM_CHANNELS], _STRIDES.index(self.strides[0])
+        build_conv = partial(_build_transition_conv, layers=layers)
         for stage, count in enumerate(num_modules):
             new_channels = [2**i * width for i in range(stage + 2)]
-            self.add_module(f'transition{stage}', LiteTransition(channels, new_channels, layers))
+            self.add_module(f'transition{stage}', BranchTransition(channels, new_channels, build_conv))
             channels = new_channels
             modules = [LiteModule(channels, num_blocks, reduce_ratio, 0, layers) for _ in range(count - 1)]
             # The last module computes the requested branches and the coarser ones alone.
@@ -133,25 +136,8 @@ def _separable_layers(
     return nn.Sequential(*depthwise, *pointwise)
 
 
-class LiteTransition(nn.ModuleDict):
-    """Adapt the branches' channels and start one more branch from the coarsest, at half its size.
-
-    Args:
-        in_channels: Channels of the branches before.
-        out_channels: Channels of the branches behind, one more.
-        layers: What builds the layers.
-    """
-
-    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int], layers: LayerBuilder = DEFAULT_LAYERS):
-        pairs = enumerate(zip(in_channels, out_channels, strict=False))
-        super().__init__({str(i): _separable_layers(c, n, 1, nn.ReLU, layers) for i, (c, n) in pairs if c != n})
-        self.new_branch = str(len(in_channels))
-        self[self.new_branch] = nn.Sequential(_separable_layers(in_channels[-1], out_channels[-1], 2, nn.ReLU, layers))
-
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Return the features (B, C, H, W) of all branches, finest first."""
-        adapted = [self[str(i)](x) if str(i) in self else x for i, x in enumerate(features)]
-        return [*adapted, self[self.new_branch](features[-1])]
+def _build_transition_conv(in_channels: int, out_channels: int, stride: int, layers: LayerBuilder) -> nn.Module:
+    return _separable_layers(in_channels, out_channels, stride, nn.ReLU, layers)
 
 
 class LiteModule(nn.Module):
@@ -180,7 +166,7 @@ class LiteModule(nn.Module):
         self.first_branch = first_branch
         # The sums of coarser branches contain that of the finest.
         targets = sorted({0, *range(first_branch, len(channels))})
-        self.fuse_layers = nn.ModuleDict({str(i): _build_fuse_layers(channels, i, layers) for i in targets})
+        self.fuse_layers = build_fuse_layers(channels, targets, partial(_build_fuse_layer, layers=layers))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the features of the output branches.
@@ -211,12 +197,6 @@ class LiteModule(nn.Module):
                 addend = F.interpolate(addend, size=total.shape[-2:], mode='nearest')
             total = total + addend
         return total
-
-
-def _build_fuse_layers(channels: Sequence[int], target: int, layers: LayerBuilder) -> nn.ModuleDict:
-    """The layers from every other branch to the branch `target`."""
-    sources = [i for i in range(len(channels)) if i != target]
-    return nn.ModuleDict({str(source): _build_fuse_layer(channels, source, target, layers) for source in sources})
 
 
 def _build_fuse_layer(channels: Sequence[int], source: int, target: int, layers: LayerBuilder) -> nn.Sequential:

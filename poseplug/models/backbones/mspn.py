@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import Bottleneck, build_shortcut, init_convolutions, residual_blocks
+from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
+from poseplug.models.layers.residual import Bottleneck, build_shortcut, residual_blocks
 from poseplug.registry import MODELS
 
 _STRIDES = (4, 8, 16, 32)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
-from poseplug.models.layers.attention import GridSize, compute_attention, drop_path
-from poseplug.models.layers.conv import check_strides
+from poseplug.models.layers.attention import GridSize, compute_attention, drop_path, list_drop_path_rates
+from poseplug.models.layers.conv import check_strides, collect_feature_maps
 from poseplug.registry import MODELS
 
 _STRIDES = (4, 8, 16, 32)
@@ -77,9 +77,8 @@ class PyramidTransformer(nn.Module):
         self.strides = check_strides(part, out_strides, _STRIDES)
         self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
         self.out_channels = tuple(embed_dims[i] for i in self.out_indices)
-        num_blocks = sum(depths)
         # Counted over all four stages, also those that are not built: a cut network drops its blocks as the whole one.
-        rates = [drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
+        rates = list_drop_path_rates(drop_path_rate, sum(depths))
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):
             in_channels = embed_dims[i - 1] if i else 3
@@ -98,12 +97,7 @@ class PyramidTransformer(nn.Module):
         Returns:
             One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
         """
-        x, feature_maps = images, []
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
-            if index in self.out_indices:
-                feature_maps.append(x)
-        return tuple(feature_maps)
+        return collect_feature_maps(images, self.stages, self.out_indices)
 
 
 @MODELS.register_module()

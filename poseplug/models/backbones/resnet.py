@@ -12,16 +12,9 @@ from torch import Tensor, nn
 from poseplug.core.errors import ConfigError
 from poseplug.core.setting_checks import check_counts
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import (
-    BasicBlock,
-    Bottleneck,
-    ResidualOptions,
-    check_strides,
-    collect_feature_maps,
-    init_convolutions,
-    residual_blocks,
-)
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
+from poseplug.models.layers.residual import BasicBlock, Bottleneck, ResidualOptions, residual_blocks
 from poseplug.models.layers.residual_variants import SelfCalibratedBottleneck, SplitAttentionBottleneck
 from poseplug.registry import MODELS
 

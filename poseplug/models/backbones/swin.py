@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError
-from poseplug.models.layers.attention import FeedForward, GridSize, drop_path
+from poseplug.models.layers.attention import FeedForward, GridSize, drop_path, list_drop_path_rates
 from poseplug.models.layers.conv import check_strides
 from poseplug.models.layers.window_attention import WindowAttention
 from poseplug.registry import MODELS
@@ -51,8 +51,8 @@ class SwinTransformer(nn.Module):
         _check_stages(channels, depths, num_heads)
         self.strides = check_strides('SwinTransformer', out_strides, _STRIDES)
         self.out_indices = tuple(_STRIDES.index(s) for s in self.strides)
-        num_stages, num_blocks = self.out_indices[-1] + 1, sum(depths)
-        rates = iter([drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)])
+        num_stages = self.out_indices[-1] + 1
+        rates = iter(list_drop_path_rates(drop_path_rate, sum(depths)))
         self.patch_embed = nn.Conv2d(3, embed_dim, 4, stride=4)
         self.patch_norm = nn.LayerNorm(embed_dim)
         self.stages = nn.ModuleList()

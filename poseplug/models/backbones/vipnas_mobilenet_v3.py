@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import check_strides, init_convolutions
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
 from poseplug.models.layers.squeeze_excitation import SqueezeExcitation
 from poseplug.registry import MODELS
@@ -95,12 +95,7 @@ class ViPNASMobileNetV3(nn.Module):
         Returns:
             One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
         """
-        x, maps = self.conv1(images), []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in self.out_indices:
-                maps.append(x)
-        return tuple(maps)
+        return collect_feature_maps(self.conv1(images), self.blocks, self.out_indices)
 
 
 class SteepHardSigmoid(nn.Module):

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import build_shortcut, check_strides, collect_feature_maps, init_convolutions
+from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
 from poseplug.models.layers.global_context import GlobalContext
+from poseplug.models.layers.residual import build_shortcut
 from poseplug.registry import MODELS
 
 # Also found by the search; ResNet has 64.

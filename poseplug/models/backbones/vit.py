@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ['ViT']
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
+from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.core.geometry import Size
-from poseplug.models.layers.attention import GridSize, TransformerBlock, Windows
+from poseplug.models.backbones.vit_positions import fold_class_token, infer_grid, resize_pos_embed
+from poseplug.models.layers.attention import GridSize, TransformerBlock, Windows, list_drop_path_rates
 from poseplug.registry import MODELS
 
 # Released settings; S has 12 heads of 32 channels, where other small transformers have 6 of 64.
@@ -103,8 +103,7 @@ class ViT(nn.Module):
         # (1, [class token +] cells, C)
         self.pos_embed = nn.Parameter(torch.zeros(1, cls_pos_embed + self.grid[0] * self.grid[1], embed_dim))
         self.tokens = LearnedTokens(num_tokens, token_dim or embed_dim, embed_dim) if num_tokens else None
-        # Deeper blocks are dropped more often (Huang et al. 2016).
-        drop_path_rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        drop_path_rates = list_drop_path_rates(drop_path_rate, depth)
         parts = dict(num_experts=len(experts), part_features=part_features)
         self.blocks = nn.ModuleList(
             TransformerBlock(embed_dim, num_heads, drop_path_rate=rate, **parts) for rate in drop_path_rates
@@ -175,7 +174,7 @@ class ViT(nn.Module):
             (1, rows x columns, embed_dim).
         """
         embedding = resize_pos_embed(self.pos_embed, self.grid, grid)
-        return _fold_cls_pos(embedding) if self.cls_pos_embed else embedding
+        return fold_class_token(embedding) if self.cls_pos_embed else embedding
 
     def adapt_weights(self, state_dict: dict[str, Tensor], prefix: str = '') -> None:
         """Adapt the position embedding of other weights to this model: its grid, and its class token or none.
@@ -193,7 +192,7 @@ class ViT(nn.Module):
         grid, num_cls = infer_grid(state_dict[name].shape[1], self.grid, name)
         embedding = resize_pos_embed(state_dict[name], grid, self.grid)
         if num_cls and not self.cls_pos_embed:
-            embedding = _fold_cls_pos(embedding)
+            embedding = fold_class_token(embedding)
         elif self.cls_pos_embed and not num_cls:
             embedding = F.pad(embedding, (0, 0, 1, 0))  # a class token of 0, which adds nothing
         state_dict[name] = embedding
@@ -321,69 +320,3 @@ def _token_grid(input_size: Size, conv: Any) -> GridSize:
             f'ViT: an input of {tuple(input_size)} px is smaller than its patches of {conv.kernel_size[0]} px'
         )
     return height, width
-
-
-def resize_pos_embed(embedding: Tensor, old: GridSize, new: GridSize) -> Tensor:
-    """Resize a position embedding to another grid, bicubically.
-
-    Args:
-        embedding: (1, entries, C): the cells of the grid row by row, and before them a class token or none.
-        old: (rows, columns) of the embedding.
-        new: (rows, columns) of the result.
-
-    Returns:
-        (1, entries, C) with the class token as it was; the embedding itself if the grids are equal.
-    """
-    if old == new:
-        return embedding
-    num_cls = embedding.shape[1] - old[0] * old[1]
-    # In single precision, since weights may be stored as halves.
-    cells = embedding[:, num_cls:].float().unflatten(1, old).permute(0, 3, 1, 2)
-    cells = F.interpolate(cells, size=new, mode='bicubic', align_corners=False)
-    return torch.cat([embedding[:, :num_cls], cells.flatten(2).mT.to(embedding.dtype)], dim=1)
-
-
-def _fold_cls_pos(embedding: Tensor) -> Tensor:
-    """A position embedding (1, 1 + cells, C) with the class token added to every cell: (1, cells, C)."""
-    return embedding[:, 1:] + embedding[:, :1]
-
-
-def infer_grid(num_entries: int, model_grid: GridSize, name: str = 'pos_embed') -> tuple[GridSize, int]:
-    """Infer the grid of a position embedding of other weights from its number of entries.
-
-    The model's own grid is tried first, then one of its proportions, a square, and one of 4:3 (rows to columns); each
-    with a class token before without.
-
-    Args:
-        num_entries: Number of entries.
-        model_grid: (rows, columns) of the model.
-        name: Name of the embedding, for the message.
-
-    Returns:
-        (rows, columns), and the number of class tokens before the cells (1 or 0).
-
-    Raises:
-        CheckpointError: No such grid has so many cells.
-    """
-    num_cells = model_grid[0] * model_grid[1]
-    # The model's own grid first: 193 entries are 16 x 12 and a class token to a model of that grid.
-    for num_cls in (1, 0):
-        if num_entries == num_cells + num_cls:
-            return model_grid, num_cls
-    for num_cls in (1, 0):
-        for proportions in (model_grid, (1, 1), (4, 3)):
-            grid = _scale_grid_to(num_entries - num_cls, proportions)
-            if grid is not None:
-                return grid, num_cls
-    raise CheckpointError(
-        f'{name} has {num_entries} entries: with or without a class token these are no grid that is square, 4:3 or of '
-        f"the model's proportions, {model_grid} (rows, columns); resize it to {num_cells}, or set input_size to its own"
-    )
-
-
-def _scale_grid_to(num_cells: int, shape: GridSize) -> GridSize | None:
-    """The grid of `num_cells` cells with the proportions of `shape`, or None if there is none."""
-    divisor = math.gcd(*shape)
-    rows, columns = shape[0] // divisor, shape[1] // divisor
-    factor = math.isqrt(max(num_cells, 0) // (rows * columns))
-    return (rows * factor, columns * factor) if factor and rows * columns * factor**2 == num_cells else None

@@ -19,7 +19,8 @@ from poseplug.core.weight_names import weight_name
 from poseplug.files.weights import has_finite_values
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.keypoint_weights import KeypointMapping, map_keypoint_weights
-from poseplug.models.estimators.network import NETWORK_SLOTS, FieldNetwork, StageFields
+from poseplug.models.estimators.network import FieldNetwork, StageFields
+from poseplug.models.estimators.part_wiring import NETWORK_SLOTS
 from poseplug.models.estimators.postprocess import Postprocess
 from poseplug.registry.wiring import Slot
 

@@ -17,7 +17,8 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.base import Estimator
 from poseplug.models.estimators.criterion import StageCriterion, Supervision
-from poseplug.models.estimators.network import IMAGENET_NORM, PartConfig, StageFields, build_codec, build_network
+from poseplug.models.estimators.network import StageFields
+from poseplug.models.estimators.part_wiring import IMAGENET_NORM, PartConfig, build_codec, build_network
 from poseplug.models.estimators.postprocess import CropPostprocess
 from poseplug.models.estimators.top_down import check_top_down_codec
 from poseplug.models.losses.base import LossSpec

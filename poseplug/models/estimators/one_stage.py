@@ -17,8 +17,8 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.models.assigners.base import Assigner
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.base import Estimator
-from poseplug.models.estimators.network import IMAGENET_NORM, NETWORK_SLOTS, PartConfig, build_codec, build_network
 from poseplug.models.estimators.one_stage_criterion import OneStageCriterion, TrainingPhase
+from poseplug.models.estimators.part_wiring import IMAGENET_NORM, NETWORK_SLOTS, PartConfig, build_codec, build_network
 from poseplug.models.estimators.postprocess import DensePostprocess
 from poseplug.models.estimators.random_resize import SizeRange, resize_batch_randomly
 from poseplug.models.losses.base import LossSpec

@@ -14,7 +14,8 @@ from poseplug.codecs.dense_instances import gather_cell_fields
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
 from poseplug.core.sample import Batch
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances, compute_keypoint_oks
-from poseplug.models.estimators.network import PartConfig, StageFields
+from poseplug.models.estimators.network import StageFields
+from poseplug.models.estimators.part_wiring import PartConfig
 from poseplug.models.layers.dcc import KeypointDistributions
 from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS

@@ -14,7 +14,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.base import Estimator
 from poseplug.models.estimators.criterion import StageCriterion, Supervision
-from poseplug.models.estimators.network import IMAGENET_NORM, PartConfig, build_codec, build_network
+from poseplug.models.estimators.part_wiring import IMAGENET_NORM, PartConfig, build_codec, build_network
 from poseplug.models.estimators.postprocess import CropPostprocess
 from poseplug.models.losses.base import LossSpec
 from poseplug.registry import MODELS

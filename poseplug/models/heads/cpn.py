@@ -15,7 +15,8 @@ from poseplug.models.heads.base import FieldAxis, Head
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.heads.simple import upsample_bilinear
 from poseplug.models.layers.building import LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import Bottleneck, conv_block, init_convolutions
+from poseplug.models.layers.conv import conv_block, init_convolutions
+from poseplug.models.layers.residual import Bottleneck
 from poseplug.registry import MODELS
 
 

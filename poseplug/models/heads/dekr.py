@@ -15,9 +15,10 @@ from poseplug.core.errors import MismatchError
 from poseplug.models.heads.base import FieldAxis, Head, find_stride_indices
 from poseplug.models.heads.heatmap import FieldConvs
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
-from poseplug.models.layers.conv import BasicBlock, init_convolutions
+from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
 from poseplug.models.layers.deform_conv import deform_conv2d, list_kernel_cells
+from poseplug.models.layers.residual import BasicBlock
 from poseplug.registry import MODELS
 
 _KERNEL_SIZE = 3

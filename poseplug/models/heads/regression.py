@@ -29,11 +29,13 @@ class RegressionHead(Head):
 
     needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes')
     field_kinds: ClassVar[tuple[str, ...]] = ('points',)
+    num_values: ClassVar[int] = 2  # per keypoint
+    mismatch_hint: ClassVar[str] = 'set model.codec.type to Regression, or use RLEHead'
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], shapes: Mapping[str, tuple[int, ...]]):
         super().__init__()
         self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
-        check_point_shapes('RegressionHead', shapes, 2, 'set model.codec.type to Regression, or use RLEHead')
+        check_point_shapes(type(self).__name__, shapes, self.num_values, self.mismatch_hint)
         self.points = PointLayers(in_channels[-1], shapes)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 __all__ = ['RLEHead']
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from poseplug.models.heads.base import FieldAxis, Head
-from poseplug.models.heads.regression import PointLayers, check_point_shapes
+from poseplug.models.heads.regression import RegressionHead
 from poseplug.registry import MODELS
 
 
 @MODELS.register_module()
-class RLEHead(Head):
+class RLEHead(RegressionHead):
     """x, y and the sigmas of both, between 0 and 1, by one linear layer on the mean of the last feature map.
 
     Args:
@@ -28,19 +27,10 @@ class RLEHead(Head):
         MismatchError: A field has another shape.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ('in_channels', 'strides', 'shapes')
-    field_kinds: ClassVar[tuple[str, ...]] = ('points',)
-
-    def __init__(self, in_channels: Sequence[int], strides: Sequence[int], shapes: Mapping[str, tuple[int, ...]]):
-        super().__init__()
-        self.in_channels, self.strides, self.shapes = tuple(in_channels), tuple(strides), dict(shapes)
-        check_point_shapes('RLEHead', shapes, 4, 'set model.codec.type to RLERegression, or use RegressionHead')
-        self.points = PointLayers(in_channels[-1], shapes)
+    num_values: ClassVar[int] = 4
+    mismatch_hint: ClassVar[str] = 'set model.codec.type to RLERegression, or use RegressionHead'
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        fields = self.points(features[-1].mean(dim=(2, 3)))
+        (fields,) = super().forward(features)
         # A sigma is a fraction of the input, hence below 1; the sigmoid keeps it positive for the logarithm.
         return [{n: torch.cat([f[..., :2], f[..., 2:].sigmoid()], dim=-1) for n, f in fields.items()}]
-
-    def list_field_axes(self) -> list[FieldAxis]:
-        return self.points.list_axes('points')

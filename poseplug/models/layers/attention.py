@@ -236,6 +236,14 @@ def drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
     return branch * (keep_mask / (1 - rate)).to(branch.dtype)
 
 
+def list_drop_path_rates(max_rate: float, num_blocks: int) -> list[float]:
+    """List the rates of `drop_path` of every block: from 0 in the first to `max_rate` in the last, in equal steps.
+
+    Deeper blocks are dropped more often (Huang et al. 2016, section 3), since early features serve all later blocks.
+    """
+    return [max_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
+
+
 class TransformerBlock(nn.Module):
     """Self-attention and feed-forward layers, each normalized before and added to its input.
 

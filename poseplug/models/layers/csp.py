@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
-from poseplug.models.layers.conv import ChannelAttention, conv_block
+from poseplug.models.layers.conv import ChannelAttention, check_strides, collect_feature_maps, conv_block
 
 YOLOX_NORM_CONSTANTS = dict(eps=1e-3, momentum=0.03)  # of all batch norms in YOLOX's release, and in RTMO's
+
+CSP_STRIDES = (4, 8, 16, 32)  # of the stages of both backbones
+BuildBlock = Callable[[int, bool], nn.Module]  # of the channels, and of whether the identity is added
 
 
 def conv_bn_act(
@@ -139,3 +142,64 @@ def build_csp_stage(
         stage.append(SPP(out_channels, layers))
     stage.append(CSPLayer(out_channels, blocks, attention, layers))
     return nn.Sequential(*stage)
+
+
+class CSPStages(nn.Module):
+    """A stem and four stages of cross-stage-partial blocks, at strides 4, 8, 16 and 32.
+
+    Args:
+        stem: From images to features of stride 2.
+        stem_channels: Channels of these.
+        stages: Channels and number of blocks of every stage.
+        build_block: Builds a block; in the last stage without the identity, as released.
+        out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
+        attention: Whether the layers weight their channels.
+        layers: What builds the layers.
+
+    Raises:
+        ConfigError: `out_strides` has a stride that there is not, or is not finest first.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stem_channels: int,
+        stages: Sequence[tuple[int, int]],
+        build_block: BuildBlock,
+        out_strides: Sequence[int],
+        attention: bool,
+        layers: LayerBuilder,
+    ):
+        super().__init__()
+        self.strides = check_strides(type(self).__name__, out_strides, CSP_STRIDES)
+        self.out_indices = tuple(CSP_STRIDES.index(s) for s in self.strides)
+        self.num_stages = self.out_indices[-1] + 1
+        self.stem = stem
+        in_channels = stem_channels
+        for i, (channels, depth) in enumerate(stages[: self.num_stages]):
+            is_last = i == len(stages) - 1
+            blocks = (build_block(channels // 2, not is_last) for _ in range(depth))
+            # As in the releases, the last stage alone pools.
+            stage = build_csp_stage(in_channels, channels, blocks, pool=is_last, attention=attention, layers=layers)
+            self.add_module(f'stage{i + 1}', stage)
+            in_channels = channels
+        self.out_channels = tuple(stages[i][0] for i in self.out_indices)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of images.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            One feature map per stride, (B, C, H/stride, W/stride), sizes rounded up.
+        """
+        stages = [getattr(self, f'stage{i + 1}') for i in range(self.num_stages)]
+        return collect_feature_maps(self.stem(images), stages, self.out_indices)
+
+
+def scale_csp_stages(
+    stages: Sequence[tuple[int, int]], widen_factor: float, deepen_factor: float
+) -> list[tuple[int, int]]:
+    """Scale the channels of stages, rounded down, and their numbers of blocks, rounded to at least 1."""
+    return [(int(width * widen_factor), max(round(depth * deepen_factor), 1)) for width, depth in stages]

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
-from poseplug.models.layers.conv import DEFAULT_OPTIONS, ResidualOptions, build_shortcut, conv_block
+from poseplug.models.layers.conv import conv_block
+from poseplug.models.layers.residual import DEFAULT_OPTIONS, ResidualOptions, build_shortcut
 
 _CALIBRATION_CELLS = 4  # side of the squares that self-calibration averages: the paper's r
 

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.files.weights import load_weights
-from poseplug.models.backbones.vit import ViT, infer_grid, resize_pos_embed
+from poseplug.models.backbones.vit import ViT
+from poseplug.models.backbones.vit_positions import infer_grid, resize_pos_embed
 from poseplug.models.layers.attention import SelfAttention, Windows, drop_path
 
 COCO = (192, 256)

@@ -3,17 +3,9 @@ import torch
 from torch import nn
 
 from poseplug.core.errors import ConfigError
-from poseplug.models.layers.conv import (
-    BasicBlock,
-    Bottleneck,
-    ChannelAttention,
-    InputNorm,
-    check_strides,
-    conv_block,
-    conv_stack,
-    init_convolutions,
-    residual_blocks,
-)
+from poseplug.models.layers.conv import ChannelAttention, check_strides, conv_block, conv_stack, init_convolutions
+from poseplug.models.layers.input_norm import InputNorm
+from poseplug.models.layers.residual import BasicBlock, Bottleneck, residual_blocks
 
 
 def test_cpm_reads_blue_first_from_minus_to_plus_one_half():
