@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from poseplug.zoo.mmpose import IGNORED_GLOBALS, MIN_TORCH_FOR_FOREIGN_FILES
+from poseplug.zoo.foreign_checkpoint import IGNORED_GLOBALS, MIN_TORCH_FOR_FOREIGN_FILES
 from tests.reliability import unsafe, videos
 from tests.reliability.rows import Finding, print_rows
 

@@ -20,6 +20,7 @@ from poseplug.files.fetch import url_to_file_name
 from poseplug.files.skeleton_record import check_keypoints
 from poseplug.inspect.complexity import build_on_meta_device
 from poseplug.registry.skeletons import get_skeleton
+from poseplug.zoo.foreign_checkpoint import KEYPOINT_NAMES_FILE, read_dataset_meta
 from poseplug.zoo.index import (
     MODEL_PRESETS,
     TASKS,
@@ -29,7 +30,7 @@ from poseplug.zoo.index import (
     list_published_models,
     match_published_models,
 )
-from poseplug.zoo.mmpose import KEYPOINT_NAMES_FILE, convert_state_dict, read_dataset_meta
+from poseplug.zoo.mmpose import convert_state_dict
 from poseplug.zoo.model_list import format_model_card, format_model_list, format_models_page
 from poseplug.zoo.published_models import load_published_config
 

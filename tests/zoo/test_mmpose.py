@@ -15,14 +15,8 @@ from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError
 from poseplug.files.weights import load_weights, read_weight_metadata
 from poseplug.predict.predictor import Predictor
 from poseplug.registry.skeletons import get_skeleton
-from poseplug.zoo.mmpose import (
-    IGNORED_GLOBALS,
-    convert_checkpoint,
-    convert_state_dict,
-    read_dataset_meta,
-    read_foreign_checkpoint,
-    write_conversion_report,
-)
+from poseplug.zoo.foreign_checkpoint import IGNORED_GLOBALS, read_dataset_meta, read_foreign_checkpoint
+from poseplug.zoo.mmpose import convert_checkpoint, convert_state_dict, write_conversion_report
 from poseplug.zoo.mmpose_layouts import detect_layout
 
 KEYS = Path(os.environ.get('POSEPLUG_GOLDEN', Path(__file__).parents[3] / 'shared/golden')) / 'mmpose_keys'
