@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
+from poseplug.core.instances import Instances
 from poseplug.core.poses import Poses
 from poseplug.core.sample import ImageKey, Record
 from poseplug.core.skeleton import Skeleton
@@ -173,12 +174,15 @@ def _to_row(annotations: Record, image: ImagePredictions) -> dict[str, Any]:
     return dict(image=image.image, annotated=annotated, predicted=predicted)
 
 
-def _find_instance(instances: Any, others: Any) -> int:
+def _find_instance(instances: Instances, others: Instances) -> int:
     """The index among `instances` of the first of `others`, which are the same instances in another order."""
-    # By value, since not all formats have annotation ids; a crop's record has the subject first.
-    is_same = (instances.boxes == others.boxes[0]).all(axis=1)
-    is_same &= (instances.keypoints == others.keypoints[0]).all(axis=(1, 2))
-    return int(np.argmax(is_same))
+    # A crop's record has the subject first. Equal annotations are told apart by their ids, which some formats lack.
+    if others.has_annotation_id[0]:
+        is_same = instances.annotation_ids == others.annotation_ids[0]
+    else:
+        is_same = (instances.boxes == others.boxes[0]).all(axis=1)
+        is_same &= (instances.keypoints == others.keypoints[0]).all(axis=(1, 2))
+    return int(np.argmax(is_same)) if is_same.any() else NO_SUBJECT
 
 
 def read_predictions(path: Path) -> PredictionFile:

@@ -151,6 +151,7 @@ class InstanceAssembler:
                 self.instances[target][keypoint] = peak
                 self.peak_owners[peak] = target
         self.score_sums[target] += self.score_sums[source] + score
+        self.redundant_counts[target] += self.redundant_counts[source]
         # Emptied, not removed: indices of instances are stored in `peak_owners`.
         self.instances[source], self.score_sums[source] = [], 0.0
         return True

@@ -108,6 +108,19 @@ def select(peak_indices, score_sums, skeleton=CHAIN, **rules):
     return valid.tolist(), dict(+counts)
 
 
+def test_peaks_that_do_not_count_do_not_count_after_a_merge_either():
+    assembler = InstanceAssembler(
+        CHAIN,
+        Peaks(np.zeros((4, 2), np.float32), np.full(4, 0.5, np.float32), np.arange(4)),
+        PAFRules(redundant_peaks='any', merge_distance_ratio=1.0),
+    )
+    assembler.instances, assembler.score_sums = [[0, -1, -1, -1], [-1, -1, 2, 3]], [0.5, 1.0]
+    assembler.redundant_counts = [0, 1]
+    assert assembler.merge_instances(0, 1, 0.0)
+    assert assembler.to_arrays()[0].tolist() == [[0, -1, 2, 3]]
+    assert assembler.get_redundant_counts().tolist() == [1]
+
+
 def test_dropped_instances_are_counted_under_their_cause():
     instances = [[0, 1, 2, -1], [3, 4, -1, -1], [5, 6, 7, 8]]
     assert select(instances, [1.3, 2.0, 1.5]) == (

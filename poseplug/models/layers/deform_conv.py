@@ -32,15 +32,16 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, groups: int = 1) -
     # (B, groups, cells, H, W), of rows and of columns
     displaced = offsets.unflatten(1, (groups, num_cells, 2)) + regular[:, :, None, None]
     y, x_positions = displaced[:, :, :, 0] + rows[:, None], displaced[:, :, :, 1] + columns
-    # grid_sample has -1 and 1 in the middle of the first and the last cell.
-    grid = torch.stack([2 * x_positions / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], dim=-1)
+    # grid_sample has -1 and 1 at the outer borders of the first and the last cell. In the middle of these, which its
+    # `align_corners` means, a map of a single row or column would be read beyond its border as within it.
+    grid = torch.stack([(2 * x_positions + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     maps = x.reshape(batch * groups, channels // groups, height, width)
     samples = F.grid_sample(
         maps,
         grid.reshape(batch * groups, num_cells * height, width, 2),
         mode='bilinear',
         padding_mode='zeros',
-        align_corners=True,
+        align_corners=False,
     )
     # (B, groups, C / groups * cells, H * W), in the order of the weight
     columns_of_groups = samples.reshape(batch, groups, channels // groups * num_cells, height * width)

@@ -54,6 +54,12 @@ def test_without_offsets_it_is_a_convolution():
     assert_close(deform_conv2d(x, torch.zeros(2, 54, 7, 5), weight, 3), F.conv2d(x, weight, padding=1, groups=3))
 
 
+@pytest.mark.parametrize('size', [(1, 1), (1, 4), (4, 1)], ids=str)
+def test_outside_of_a_single_row_or_column_all_is_0(size):
+    x, weight = torch.randn(2, 3, *size), torch.randn(4, 3, 3, 3)
+    assert_close(deform_conv2d(x, torch.zeros(2, 18, *size), weight), F.conv2d(x, weight, padding=1))
+
+
 def test_gradients_reach_all_of_its_inputs():
     tensors = [torch.randn(s, requires_grad=True) for s in ((1, 2, 3, 4), (1, 18, 3, 4), (2, 2, 3, 3))]
     deform_conv2d(*tensors).sum().backward()
