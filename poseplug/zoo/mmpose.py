@@ -121,8 +121,6 @@ def convert_checkpoint(
         CheckpointError: it does not fit the config's model, is of a network that poseplug does not have, or was trained
             for other keypoints than those of the config.
     """
-    from safetensors.torch import save
-
     from poseplug.config.build import build_model
 
     if out.suffix != '.safetensors':
@@ -146,6 +144,14 @@ def convert_checkpoint(
         state, report = convert_state_dict(model, content['state_dict'], source)
     report.match = _choose_match(model, report.layout)
     report.entries += [ConversionEntry(name, [], reason='not weights') for name in content if name != 'state_dict']
+    _write_weights(out, state, model, report)
+    return report
+
+
+def _write_weights(out: Path, state: Mapping[str, Tensor], model: Any, report: ConversionReport) -> None:
+    """Write a file with the metadata that loading reads, and enter it in the report."""
+    from safetensors.torch import save
+
     metadata = {'skeleton': json.dumps(describe_skeleton(model.skeleton))}
     if report.match:
         metadata[MATCH_KEY] = report.match
@@ -153,7 +159,6 @@ def convert_checkpoint(
     data = save({name: value.contiguous() for name, value in state.items()}, metadata)
     write_atomically(out, data)
     report.out_file, report.sha256 = str(out), hashlib.sha256(data).hexdigest()
-    return report
 
 
 def _choose_match(model: nn.Module, layout_name: str) -> str:
