@@ -19,6 +19,7 @@ OPTIONAL = {
     'screen': ['mss>=9,<11'],
     'heif': ['pillow-heif>=0.22'],
     'tracking': ['trackers>=2.6,<3'],
+    'tune': ['optuna>=4,<6'],
     'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
 }
 
@@ -114,6 +115,7 @@ setup(
             'h5py>=3.10,<4',
             'jsonschema>=4.20,<5',
             'shtab>=1.7,<2',
+            'optuna>=4,<6',
         ],
     },
     entry_points={

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ['StudySettings', 'VariantRun', 'build_training_config', 'collect_scores', 'run_study']
+__all__ = [
+    'StudySettings',
+    'VariantRun',
+    'build_training_config',
+    'choose_metric',
+    'collect_scores',
+    'compute_config_digest',
+    'run_study',
+]
 
 import hashlib
 import json
@@ -115,7 +123,7 @@ def run_study(
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
         raise ConfigError(f'an experiment has seeds that differ; got {list(settings.seeds)}')
     configs = {variant.name: _build_configs(settings, variant) for variant in variants}  # errors before any training
-    metric = _choose_metric(settings, configs[variants[0].name][-1])
+    metric, _ = choose_metric(configs[variants[0].name][-1], settings.metric)
     # seed by seed, so that a study that is stopped has whole comparisons of the first seeds
     pending = [(variant, seed) for seed in settings.seeds for variant in variants]
     runs, start = {}, time.monotonic()
@@ -175,35 +183,53 @@ def build_training_config(settings: StudySettings, variant: Variant, index: int,
     return cfg
 
 
-def _build_configs(settings: StudySettings, variant: Variant, seed: int = 0) -> list[Any]:
-    return [build_training_config(settings, variant, index, seed) for index in range(len(variant.trainings))]
+def choose_metric(cfg: Any, metric: str | None, split: str = 'test') -> tuple[str, bool]:
+    """Choose the score that is compared, checked on the annotations before anything is trained.
+
+    Args:
+        cfg: a loaded config.
+        metric: the name of the score; None for the first total of the evaluator.
+        split: 'val' or 'test': whose evaluator and data are asked.
+
+    Returns:
+        The name, and whether a smaller value is the better one.
+
+    Raises:
+        ConfigError: there is no such score.
+    """
+    model: Any = build_model(cfg)
+    create_metrics = partial(build_evaluator, cfg, split, model.skeleton)
+    loader: Any = build_dataloader(cfg, f'{split}_dataloader', 0)
+    possible = list_possible_scores(create_metrics, loader.dataset.records, f'{split}_evaluator', metric)
+    if possible is None:  # a metric of a plugin, whose scores are known after a test
+        if metric is None:
+            raise ConfigError('the scores of this config are not known before a test; name one by --metric')
+        return metric, any(part.lower_is_better for part in create_metrics())
+    names = list(possible.values)
+    totals = [name for name in names if '/' not in name]
+    chosen = (totals or names)[0] if metric is None else metric
+    if chosen not in names:
+        hint, known = suggest_closest(chosen, names), f'known: {", ".join(totals)}'
+        raise ConfigError(compose_message(f'there is no score {chosen!r}', hint, known))
+    return chosen, chosen in possible.lower_is_better
 
 
-def _compute_digest(configs: Sequence[Any]) -> str:
-    """A digest of the settings of all trainings of a run."""
+def compute_config_digest(configs: Sequence[Any]) -> str:
+    """Compute a digest of the settings of configs, to tell runs of other settings apart.
+
+    Args:
+        configs: loaded configs.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     text = '\n'.join(format_runnable_config(cfg) for cfg in configs)
     # 64 bits, enough to tell the few runs of a folder apart
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _choose_metric(settings: StudySettings, cfg: Any) -> str:
-    """The name of the compared score, checked on the annotations before anything is trained."""
-    model: Any = build_model(cfg)
-    create_metrics = partial(build_evaluator, cfg, 'test', model.skeleton)
-    loader: Any = build_dataloader(cfg, 'test_dataloader', 0)
-    possible = list_possible_scores(create_metrics, loader.dataset.records, 'test_evaluator', settings.metric)
-    if possible is None:  # a metric of a plugin, whose scores are known after a test
-        if settings.metric is None:
-            raise ConfigError('the scores of this config are not known before a test; name one by --metric')
-        return settings.metric
-    names = list(possible.values)
-    totals = [name for name in names if '/' not in name]
-    if settings.metric is None:
-        return (totals or names)[0]
-    if settings.metric not in names:
-        hint, known = suggest_closest(settings.metric, names), f'known: {", ".join(totals)}'
-        raise ConfigError(compose_message(f'there is no score {settings.metric!r}', hint, known))
-    return settings.metric
+def _build_configs(settings: StudySettings, variant: Variant, seed: int = 0) -> list[Any]:
+    return [build_training_config(settings, variant, index, seed) for index in range(len(variant.trainings))]
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -222,7 +248,7 @@ def _read_run(settings: StudySettings, variant: Variant, seed: int) -> VariantRu
         run = VariantRun(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f'{file} cannot be read ({error}); remove that folder to train this run again') from error
-    if run.digest != _compute_digest(_build_configs(settings, variant, seed)):
+    if run.digest != compute_config_digest(_build_configs(settings, variant, seed)):
         raise ConfigError(f'{file} is of a run with other settings; name another --out, or remove that folder')
     if settings.metric not in (None, *run.scores):
         raise ConfigError(f'{file} has no score {settings.metric!r}; name one of {", ".join(run.scores)}')
@@ -253,7 +279,7 @@ def _train_variant(settings: StudySettings, variant: Variant, seed: int, metric:
         work_dirs=[str(path) for path in work_dirs],
         metric=metric,
         lower_is_better=metric in result.scores.lower_is_better,
-        digest=_compute_digest(configs),
+        digest=compute_config_digest(configs),
     )
     write_atomically(folder / _RESULT_FILE, json.dumps(to_json_values(asdict(run)), indent=1).encode())
     return run

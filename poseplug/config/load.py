@@ -124,11 +124,12 @@ def _get_new_type(key: str, value: Any) -> Any:
 
 
 def _set_option(cfg: Config, key: str, value: Any) -> None:
-    """Set one dotted key, in which a number is an index into a list; a dict replaces a plain value."""
+    """Set one dotted key, in which a number is an index into a list; a dict replaces a plain value or None."""
     *parents, name = key.split('.')
     parent = get_setting(cfg, parents) if parents else cfg
-    if isinstance(value, Mapping) and isinstance(parent, Mapping) and isinstance(parent.get(name), str | int | float):
-        del parent[name]  # type: ignore[attr-defined]
+    old = parent.get(name, {}) if isinstance(parent, Mapping | Config) else {}
+    if isinstance(value, Mapping) and isinstance(old, str | int | float | None):
+        parent[name] = {}  # mmengine merges a dict into a dict alone
     try:
         cfg.merge_from_dict({key: value})
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:

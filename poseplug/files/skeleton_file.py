@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.files.json_file import describe_json_value, read_json
+from poseplug.core.errors import ConfigError
+from poseplug.files.json_file import describe_json_value
+from poseplug.files.yaml_file import read_json_or_yaml
 
 _SUFFIXES = ('.json', '.yaml', '.yml')
 
@@ -36,15 +37,7 @@ def read_skeleton_fields(spec: str, folder: Path) -> dict[str, Any]:
         AnnotationError: the file cannot be read.
     """
     file = folder / spec if (folder / spec).is_file() or not Path(spec).is_file() else Path(spec)
-    if file.suffix.lower() == '.json':
-        fields = read_json(file)
-    else:
-        import yaml  # type: ignore[import-untyped]
-
-        try:
-            fields = yaml.safe_load(file.read_text(encoding='utf-8-sig'))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise AnnotationError(f'{file}: no readable YAML file ({error}); restore or correct it') from error
+    fields = read_json_or_yaml(file)
     if not isinstance(fields, Mapping):
         raise ConfigError(f'{file}: a skeleton has keypoints, limbs, sigmas, ...; found {describe_json_value(fields)}')
     return {'name': file.stem, **fields}

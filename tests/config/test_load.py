@@ -298,6 +298,13 @@ def test_a_dict_replaces_a_plain_value(base):
     assert load_config(base, {'model.codec.sigma_px': {'x': 3}}).model.codec.sigma_px == {'x': 3}
 
 
+def test_a_dict_replaces_none():
+    cfg = load_config('cpm_synthetic')
+    assert cfg.val_dataloader is None
+    loader = cfg.test_dataloader.to_dict()
+    assert load_config('cpm_synthetic', {'val_dataloader': loader}).val_dataloader == loader
+
+
 def test_the_order_of_options_does_not_matter(base):
     options = {'model.head.conv_layers': [(3, 8)], 'model.head.type': 'HeatmapHead'}
     assert load_config(base, options).to_dict() == load_config(base, dict(reversed(options.items()))).to_dict()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_OUT = Path('work_dirs/predictions')
 _DEFAULT_SMOOTHER = 'OneEuroSmoother'
+# Without it a photo of several people gets one pose across all of them, and nothing says why.
+_WHOLE_IMAGE_NOTE = 'one instance per image, cropped as a whole; for several: --boxes, --detector or --model balanced'
 
 
 def run(args: argparse.Namespace) -> None:
@@ -157,6 +159,8 @@ def _print_summary(args: argparse.Namespace, predictor: Any, writer: PredictionW
     detector: Any = predictor.detector  # one that `build_optional_detector` built
     if detector is not None:
         print(f'detector {detector.describe_funnel()}', file=_get_report_stream(args))
+    elif not args.boxes and not predictor.finds_instances:
+        print(_WHOLE_IMAGE_NOTE, file=_get_report_stream(args))
     if args.precision != 'fp32':
         print(f'precision: {predictor.precision.reason}', file=_get_report_stream(args))
     if args.json:
