@@ -1,6 +1,6 @@
 """Verify, convert, browse, prepare and pack data sets.
 
-poseplug dataset verify CONFIG|PATH
+poseplug dataset verify CONFIG|PATH [--format NAME] [--images DIR]
 poseplug dataset convert PATH OUT --to coco|yolo|csv
 poseplug dataset browse CONFIG --out sheet.jpg [--split train|val|test] [--num-samples 48] [--raw]
 poseplug dataset prepare synthetic --out DIR [--num-images N] [--format lsp|coco]
@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> None:
 def _run_verify(args: argparse.Namespace) -> None:
     from poseplug.data.formats.convert import is_label_path
 
-    if is_label_path(args.config):
-        _verify_labels(args.config)
+    if args.format or args.images or is_label_path(args.config):
+        _verify_labels(args.config, args.format, args.images)
         return
     from poseplug.config.load import load_config
     from poseplug.inspect import verify
@@ -51,15 +51,15 @@ def _run_verify(args: argparse.Namespace) -> None:
     print('no problems found')
 
 
-def _verify_labels(path: Path) -> None:
+def _verify_labels(path: Path, format_name: str | None, image_folder: Path | None) -> None:
     """Describe the labels of a file or folder and what is wrong with them; exit code 1 on problems."""
     from poseplug.data.formats.checks import find_label_problems
     from poseplug.data.formats.convert import find_label_format
 
-    label_format = find_label_format(path)
+    label_format = find_label_format(path, format_name)
     has_problems = False
     for part in label_format.list_parts(path):
-        labels = label_format.read(part)
+        labels = label_format.read(part, image_folder)
         problems = find_label_problems(labels)
         lines = labels.describe()
         lines += [f'  dropped: {label}' for label in labels.dropped[:_MAX_LISTED_LABELS]]
@@ -244,6 +244,8 @@ def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config', type=Path, metavar='CONFIG|PATH', help='a config, or labels: a file or folder of any known format'
     )
+    parser.add_argument('--format', metavar='NAME', help='format of labels (default: what the files are)')
+    parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images (default: beside the labels)')
     parser.add_argument('--num-workers', type=int, default=2, help='threads that decode images (default: 2)')
     parser.set_defaults(run=_run_verify)
     add_config_options(parser)

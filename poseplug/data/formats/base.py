@@ -17,6 +17,7 @@ __all__ = [
     'list_flip_indices',
 ]
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -219,6 +220,7 @@ class LabelCollector:
         self.labels = LabeledImages(format_name, path, image_folder, dict(images=[], annotations=[], categories=[]))
         self._image_ids: dict[str, int] = {}
         self._num_enclosed = 0
+        self._first_missing_image: Path | None = None
 
     def add_category(
         self,
@@ -291,6 +293,7 @@ class LabelCollector:
             return self._image_ids[name]
         path = self.labels.image_folder / name
         if not path.is_file():
+            self.note_missing_image(name)
             self.drop_label(file, position, 'whose image is not in its folder')
             return None
         try:
@@ -353,15 +356,39 @@ class LabelCollector:
         """
         self.labels.dropped.append(DroppedLabel(file, position, cause))
 
+    def note_missing_image(self, name: str) -> None:
+        """Remember where the first missing image was expected, for a note.
+
+        Args:
+            name: of the image file, below the folder of the images.
+        """
+        self._first_missing_image = self._first_missing_image or self.labels.image_folder / name
+
     def add_note(self, text: str) -> None:
         """Add a remark."""
         self.labels.notes.append(text)
 
     def finish_labels(self) -> LabeledImages:
-        """Return what was collected."""
+        """Return what was collected; no name of an image leads out of the folder of the images."""
+        self._rebase_images()
+        if self._first_missing_image is not None:
+            self.add_note(
+                f'images are missing, the first is {self._first_missing_image}; is their folder another one (--images)?'
+            )
         if self._num_enclosed:
             self.add_note(f'{self._num_enclosed:,} instances without a box: it encloses their keypoints, with a margin')
         return self.labels
+
+    def _rebase_images(self) -> None:
+        """Let names that start with .. start from the folder that contains all images."""
+        images, folder = self.labels.content['images'], self.labels.image_folder.resolve()
+        if not any('..' in Path(image['file_name']).parts for image in images):
+            return
+        # A copy of such an image would be written outside the folder of the copies.
+        paths = [Path(os.path.normpath(folder / image['file_name'])) for image in images]
+        self.labels.image_folder = Path(os.path.commonpath([path.parent for path in paths]))
+        for image, path in zip(images, paths, strict=True):
+            image['file_name'] = path.relative_to(self.labels.image_folder).as_posix()
 
 
 def list_flip_indices(category: Mapping[str, Any]) -> list[int]:

@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.json_structure import read_json_structure
 from poseplug.files.atomic import write_atomically
 from poseplug.files.json_file import read_json
 from poseplug.registry import LABEL_FORMATS
@@ -20,7 +21,8 @@ from poseplug.registry import LABEL_FORMATS
 _REQUIRED_KEYS = ('images', 'annotations', 'categories')
 _UNSPLIT_NAME = 'all'  # of the file of a set without splits
 _FOLDER_FILE = '_annotations.coco.json'  # of a split, in the folder of its images (Roboflow)
-_IMAGE_FOLDERS = ('', 'images', '../images', '..', '../data')
+# Beside the file, or as CVAT, FiftyOne and PoseTrack18 lay them out; PoseTrack18's names start two folders above.
+_IMAGE_FOLDERS = ('', 'images', 'data', '../images', '..', '../data', '../..')
 
 
 @LABEL_FORMATS.register_module(name='coco')
@@ -47,8 +49,7 @@ class CocoFormat(LabelFormat):
             raise AnnotationError(f'{path}: no JSON file with images, annotations and categories')
         contents = [read_json(file) for file in files]
         folders = [
-            image_folder or _find_image_folder(file, content['images'])
-            for file, content in zip(files, contents, strict=True)
+            _locate_images(file, content['images'], image_folder) for file, content in zip(files, contents, strict=True)
         ]
         if len(files) == 1:
             return LabeledImages(self.title, path, folders[0], contents[0])
@@ -77,27 +78,51 @@ class CocoFormat(LabelFormat):
 def _find_files(path: Path) -> list[Path]:
     """The COCO files of a folder and its folder 'annotations', or the file itself."""
     if not path.is_dir():
-        return [path] if path.suffix == '.json' and _is_coco(read_json(path)) else []
+        return [path] if path.suffix == '.json' and _is_coco(path) else []
     for layout in ('*.json', 'annotations/*.json', f'*/{_FOLDER_FILE}'):
-        files = [file for file in sorted(path.glob(layout)) if _is_coco(read_json(file))]
+        files = [file for file in sorted(path.glob(layout)) if _is_coco(file)]
         if files:
             return files
     return []
 
 
-def _is_coco(content: Any) -> bool:
-    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _REQUIRED_KEYS)
+def _is_coco(file: Path) -> bool:
+    structure = read_json_structure(file)
+    return not structure.is_list and all(structure.types.get(key) is list for key in _REQUIRED_KEYS)
 
 
-def _find_image_folder(file: Path, images: list[Any]) -> Path:
-    """The folder that has a file's first image: beside the file, or one of the usual ones; beside it by default."""
+def _locate_images(file: Path, images: list[Any], image_folder: Path | None) -> Path:
+    """Find the folder of a file's images by the first of them, and shorten all names to what is below it.
+
+    Some tools write names with the folders of the machine that exported them, or with Windows' separators. Returns the
+    folder of the file if the first image is in none of the usual folders, or the one that the user named.
+    """
     names = [image['file_name'] for image in images[:1] if isinstance(image, dict) and 'file_name' in image]
     split = file.stem.rpartition('_')[2]  # COCO's own files: 'person_keypoints_train2017' of the images in 'train2017'
     splits = dict.fromkeys((file.stem, split))
     folders = [*_IMAGE_FOLDERS, *(parent + name for name in splits for parent in ('', '../', '../images/'))]
-    candidates = [(file.parent / folder).resolve() for folder in folders]
-    beside = file.parent.resolve()
-    return next((folder for folder in candidates for name in names if (folder / name).is_file()), beside)
+    candidates = [image_folder] if image_folder else [(file.parent / folder).resolve() for folder in folders]
+    for name in names:
+        for num_dropped in range(len(_split_name(name))):
+            tail = Path(*_split_name(name)[num_dropped:])
+            folder = next((folder for folder in candidates if (folder / tail).is_file()), None)
+            if folder is not None:
+                _shorten_names(images, num_dropped)
+                return folder
+    return image_folder or file.parent.resolve()
+
+
+def _split_name(name: str) -> tuple[str, ...]:
+    """The folders and the name of an image; Windows' separators count only where there are no others."""
+    return Path(name).parts if '/' in name else PureWindowsPath(name).parts
+
+
+def _shorten_names(images: list[Any], num_dropped: int) -> None:
+    """Leave out the first folders of all names; names with Windows' separators get the usual ones."""
+    for image in images:
+        name = image.get('file_name') if isinstance(image, dict) else None
+        if isinstance(name, str) and (num_dropped or '\\' in name):
+            image['file_name'] = '/'.join(_split_name(name)[num_dropped:]) or name
 
 
 def _prefix_names(images: list[Any], folder: Path) -> None:

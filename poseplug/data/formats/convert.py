@@ -7,8 +7,10 @@ __all__ = ['convert_labels', 'find_label_format', 'is_label_path', 'read_labels'
 import tempfile
 from pathlib import Path
 
+from poseplug.config.data_files import DATA_CONFIG_SUFFIXES
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.other_tools import describe_other_format
 from poseplug.registry import LABEL_FORMATS
 
 
@@ -34,6 +36,9 @@ def find_label_format(path: Path, name: str | None = None) -> LabelFormat:
     if matching:
         names = ', '.join(each.name for each in matching)
         raise AnnotationError(f'{path} may be {names}; say which by --format')
+    other = describe_other_format(path)
+    if other:
+        raise AnnotationError(other)
     known = ', '.join(f'{each.name} ({each.title})' for each in formats)
     raise AnnotationError(f'{path} is in none of the formats that are known: {known}')
 
@@ -48,6 +53,8 @@ def is_label_path(path: Path) -> bool:
         return True
     if not path.is_file() or path.suffix == '.py':
         return False
+    if path.suffix not in DATA_CONFIG_SUFFIXES or describe_other_format(path):
+        return True  # of a format that is not read; the error says so
     return any(LABEL_FORMATS.build(dict(type=name)).matches(path) for name in LABEL_FORMATS.list_names())
 
 

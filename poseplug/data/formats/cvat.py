@@ -98,9 +98,9 @@ class _CvatReader:
         """Add an image with its skeletons; other shapes are counted as dropped."""
         name = self._locate_image(image.attributes.get('name', ''))
         size = (int(image.attributes.get('width', 0)), int(image.attributes.get('height', 0)))
-        shapes = [child for child in image.children if child.tag == 'skeleton']
         if name is None:
-            for shape in shapes:
+            self.collector.note_missing_image(image.attributes.get('name', ''))
+            for shape in (child for child in image.children if child.tag in ('skeleton', *_UNUSABLE_SHAPES)):
                 self._drop(shape, 'whose image is not in its folder')
             return
         values = {'split': subset} if (subset := image.attributes.get('subset')) else {}
@@ -118,7 +118,9 @@ class _CvatReader:
                 self._drop(shape, f'of type {shape.tag}, which is not part of a skeleton')
 
     def _add_track(self, root: XmlElement, track: XmlElement) -> None:
-        """Add the skeletons of a video's track, one per frame."""
+        """Add the skeletons of a video's track, one per frame; other shapes are counted as dropped."""
+        for shape in (child for child in track.children if child.tag in _UNUSABLE_SHAPES):
+            self._drop(shape, f'of type {shape.tag}, which is not part of a skeleton')
         sizes = list(root.iterate_elements('original_size'))
         size = (int(sizes[0].find_text('width')), int(sizes[0].find_text('height'))) if sizes else None
         for skeleton in track.find_all('skeleton'):
@@ -128,6 +130,7 @@ class _CvatReader:
             names = (_FRAME_NAME.format(frame) + suffix for suffix in _FRAME_SUFFIXES)
             name = next((located for each in names if (located := self._locate_image(each))), None)
             if name is None or size is None:
+                self.collector.note_missing_image(_FRAME_NAME.format(frame) + _FRAME_SUFFIXES[0])
                 self._drop(skeleton, 'whose image is not in its folder')
                 continue
             image_id = self.collector.add_sized_image(name, size)

@@ -77,7 +77,8 @@ def _list_table_files(path: Path) -> list[Path]:
     if path.is_file():
         is_csv = path.suffix == '.csv' and _starts_with_scorer(path)
         return [path] if is_csv or (path.suffix == '.h5' and path.name.startswith('CollectedData')) else []
-    candidates = [f for f in path.rglob('CollectedData_*') if f.suffix in ('.csv', '.h5')]
+    # Lightning Pose has one such table for all videos, without the name of who labeled.
+    candidates = [f for f in path.rglob('CollectedData*') if f.suffix in ('.csv', '.h5')]
     tables = [f for f in candidates if f.suffix == '.csv' or f.with_suffix('.csv') not in candidates]
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for file in sorted(tables):

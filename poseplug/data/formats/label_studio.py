@@ -14,6 +14,7 @@ import numpy as np
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.json_structure import read_json_structure
 from poseplug.files.json_file import read_json
 from poseplug.registry import LABEL_FORMATS
 
@@ -54,12 +55,14 @@ class LabelStudioFormat(LabelFormat):
 def _find_file(path: Path) -> Path | None:
     """The JSON file itself, or the only one of a folder that is a list of tasks."""
     files = sorted(path.glob('*.json')) if path.is_dir() else [path]
-    return next((file for file in files if file.suffix == '.json' and _is_task_list(read_json(file))), None)
+    return next((file for file in files if file.suffix == '.json' and _is_task_list(file)), None)
 
 
-def _is_task_list(content: Any) -> bool:
-    has_tasks = isinstance(content, list) and bool(content) and isinstance(content[0], dict)
-    return has_tasks and 'data' in content[0] and ('annotations' in content[0] or 'completions' in content[0])
+def _is_task_list(file: Path) -> bool:
+    structure = read_json_structure(file)
+    return (
+        structure.is_list and structure.has_keys('data') and bool({'annotations', 'completions'} & set(structure.types))
+    )
 
 
 def _list_results(task: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -68,6 +71,24 @@ def _list_results(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     done = [a for a in annotations if isinstance(a, dict) and not a.get('was_cancelled')]
     results = done[-1].get('result') if done else None
     return [result for result in results or [] if isinstance(result, dict)]
+
+
+def _count_other_results(task: Mapping[str, Any]) -> int:
+    """The number of keypoints and boxes of a task's annotations but the one that counts."""
+    annotations = task.get('annotations') or task.get('completions') or []
+    results = [r for a in annotations if isinstance(a, dict) for r in a.get('result') or [] if isinstance(r, dict)]
+    return _count_shapes(results) - _count_shapes(_list_results(task))
+
+
+def _count_shapes(results: list[dict[str, Any]]) -> int:
+    return sum(result.get('type') != 'relation' for result in results)
+
+
+def _get_image_address(task: Mapping[str, Any]) -> str:
+    """The last part of the first address of a task's data, for messages."""
+    data = task.get('data')
+    addresses = [str(value) for value in data.values()] if isinstance(data, dict) else []
+    return Path(urlparse(addresses[0]).path).name if addresses else ''
 
 
 def _get_labels(result: Mapping[str, Any]) -> list[str]:
@@ -111,8 +132,13 @@ class _TaskReader:
                 self.collector.drop_label(
                     self.file, position, f'of type {result.get("type")}, neither a keypoint nor a box'
                 )
+        for _ in range(_count_other_results(task)):
+            self.collector.drop_label(
+                self.file, position, 'of another annotation of its task, of which the last counts'
+            )
         name = self._locate_image(task.get('data'))
         if name is None:
+            self.collector.note_missing_image(_get_image_address(task))
             for _ in labels:
                 self.collector.drop_label(self.file, position, 'whose image is not in its folder')
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ['LabelMeFormat']
 
+import os
+from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +16,13 @@ import numpy as np
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.json_structure import read_json_structure
+from poseplug.files.atomic import write_atomically
 from poseplug.files.json_file import describe_json_value, read_json
 from poseplug.registry import LABEL_FORMATS
 
 _UNNAMED_CATEGORY = 'object'  # of points without a box
+_MAX_FILES_TRIED = 50  # of a folder, to tell whether it is LabelMe's; other JSON files may lie among them
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,13 @@ class LabelMeFormat(LabelFormat):
     title = 'LabelMe folder'
 
     def matches(self, path: Path) -> bool:
-        file = next(iter(_list_files(path)), None)
-        return file is not None and _is_labelme(read_json(file))
+        return any(_is_labelme(file) for file in _list_files(path)[:_MAX_FILES_TRIED])
 
     def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
-        files = [(file, content) for file in _list_files(path) if _is_labelme(content := read_json(file))]
+        files = [(file, read_json(file)) for file in _list_files(path) if _is_labelme(file)]
         if not files:
             raise AnnotationError(f'{path}: no LabelMe file, a JSON object with shapes and imagePath')
-        folder = image_folder or (path if path.is_dir() else path.parent)
-        collector = LabelCollector(self.title, path, folder)
+        collector = LabelCollector(self.title, path, image_folder or _get_folder(path))
         shapes = {file: _read_shapes(collector, file, content) for file, content in files}
         names = list(dict.fromkeys(s.label for each in shapes.values() for s in each if s.kind == 'point'))
         if not names:
@@ -82,6 +85,49 @@ class LabelMeFormat(LabelFormat):
             reader.add_file(file, content, shapes[file])
         return collector.finish_labels()
 
+    def extract_images(self, path: Path, folder: Path) -> int:
+        files = [(file, read_json(file)) for file in _list_files(path) if _is_labelme(file)]
+        images = [(file, content, _locate_image(file, content)) for file, content in files]
+        if not any(image is None and content.get('imageData') for _, content, image in images):
+            return 0
+        count = 0
+        for file, content, image in images:
+            pixels = _decode_image(file, content) if image is None else image.read_bytes()
+            if pixels:
+                name = file.relative_to(_get_folder(path)).with_name(_get_image_name(content))
+                write_atomically(folder / name, pixels)
+                count += 1
+        return count
+
+
+def _get_folder(path: Path) -> Path:
+    """The folder of a file, or the folder itself."""
+    return path if path.is_dir() else path.parent
+
+
+def _get_image_name(content: dict[str, Any]) -> str:
+    """The name of the image without its folders; imagePath may be a Windows path."""
+    return PureWindowsPath(str(content['imagePath'])).name
+
+
+def _locate_image(file: Path, content: dict[str, Any], collector: LabelCollector | None = None) -> Path | None:
+    """The image of a file: in the folder of the images, beside the file, or where imagePath leads; None if missing."""
+    name, stated = _get_image_name(content), PureWindowsPath(str(content['imagePath'])).as_posix()
+    # imagePath leads out of the folder when only the labels were copied, so the image beside the file counts first.
+    candidates = [file.parent / name, file.parent / stated]
+    if collector is not None:
+        folder, labels_folder = collector.labels.image_folder, _get_folder(collector.labels.path)
+        candidates = [folder / file.parent.relative_to(labels_folder) / name, folder / name, *candidates]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _decode_image(file: Path, content: dict[str, Any]) -> bytes:
+    """The image that a file contains (imageData); empty without one."""
+    try:
+        return b64decode(str(content.get('imageData') or ''), validate=True)
+    except ValueError as error:
+        raise AnnotationError(f'{file}: imageData is no base64 text ({error}); restore the image instead') from error
+
 
 def _list_files(path: Path) -> list[Path]:
     """The JSON files of a folder and the folders below it, or the file itself."""
@@ -90,8 +136,9 @@ def _list_files(path: Path) -> list[Path]:
     return [path] if path.suffix == '.json' else []
 
 
-def _is_labelme(content: Any) -> bool:
-    return isinstance(content, dict) and 'shapes' in content and 'imagePath' in content
+def _is_labelme(file: Path) -> bool:
+    structure = read_json_structure(file)
+    return not structure.is_list and structure.has_keys('shapes', 'imagePath')
 
 
 def _read_shapes(collector: LabelCollector, file: Path, content: dict[str, Any]) -> list[_Shape]:
@@ -143,20 +190,33 @@ class _LabelMeReader:
 
     def add_file(self, file: Path, content: dict[str, Any], shapes: list[_Shape]) -> None:
         """Add the image and the instances of a file."""
-        # imagePath may be a Windows path, and may lead out of the folder when only the labels were copied.
-        name = PureWindowsPath(str(content['imagePath'])).name
-        relative = (file.parent / name).relative_to(self.collector.labels.image_folder)
-        position = shapes[0].position if shapes else 'imagePath'
-        other = self._files_by_image.setdefault(relative, file)
+        image = _locate_image(file, content, self.collector)
+        if image is None:
+            self._drop_shapes(file, content, shapes)
+            return
+        other = self._files_by_image.setdefault(image.resolve(), file)
         if other != file:
-            raise AnnotationError(f'{file}: imagePath names {name}, as {other.name} does; leave one of the two files')
-        image_id = self.collector.add_image(str(relative), file, position)
+            raise AnnotationError(
+                f'{file}: imagePath names {image.name}, as {other.name} does; leave one of the two files'
+            )
+        name = os.path.relpath(image, self.collector.labels.image_folder)
+        image_id = self.collector.add_image(name, file, shapes[0].position if shapes else 'imagePath')
         if image_id is None:
-            for shape in shapes[1:]:
-                self.collector.drop_label(file, shape.position, 'whose image is not in its folder')
+            for shape in shapes[1:]:  # the first is counted already
+                self.collector.drop_label(file, shape.position, 'whose image cannot be read')
             return
         for group in self._group_shapes(file, shapes):
             self._add_group(file, image_id, group)
+
+    def _drop_shapes(self, file: Path, content: dict[str, Any], shapes: list[_Shape]) -> None:
+        """Count the shapes of a file without an image; a file without shapes counts once, for its image."""
+        cause = 'whose image is not in its folder'
+        if content.get('imageData'):
+            cause = 'whose image is inside the label file alone (poseplug dataset convert and init write it out)'
+        else:
+            self.collector.note_missing_image(_get_image_name(content))
+        for position in [shape.position for shape in shapes] or ['imagePath']:
+            self.collector.drop_label(file, position, cause)
 
     def _group_shapes(self, file: Path, shapes: list[_Shape]) -> Iterator[list[_Shape]]:
         """Group the shapes of one image to instances."""

@@ -9,18 +9,17 @@ from __future__ import annotations
 __all__ = ['YoloFormat']
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from poseplug.config.data_files import parse_plain_yaml
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat, WriteReport, list_flip_indices
-from poseplug.data.formats.coco import copy_image, index_annotations
-from poseplug.files.atomic import write_atomically
+from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.yolo_writer import write_yolo_folder
 from poseplug.registry import LABEL_FORMATS
 
 _SPLITS = ('train', 'val', 'test')
@@ -78,17 +77,21 @@ class YoloFormat(LabelFormat):
         }
         splits: dict[Path, list[str]] = {}
         for split, sources in description.splits.items():
-            for image in _list_images(sources, description.file):
+            for image in _list_images(sources, description.file, description.root):
                 splits.setdefault(image, []).append(split)
         for image, names in splits.items():
             _read_label_file(collector, description, category_ids, names[0], image)
+        _drop_labels_without_image(collector, splits)
+        num_unlabeled = sum(not _find_label_file(image).is_file() for image in splits)
+        if num_unlabeled:
+            collector.add_note(f'{num_unlabeled:,} images have no label file and count as images without instances')
         num_shared = sum(len(names) > 1 for names in splits.values())
         if num_shared:
             collector.add_note(f'{num_shared:,} images are in several splits; they count as those of the first')
         return collector.finish_labels()
 
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
-        return _YoloWriter(labels, path).write()
+        return write_yolo_folder(labels, path)
 
 
 def _find_description(path: Path) -> Path | None:
@@ -124,11 +127,13 @@ def read_yolo_description(file: Path) -> YoloDescription:
     if not is_shape or shape[0] < 1 or shape[1] not in (2, 3):
         raise AnnotationError(f'{file}: kpt_shape is [number of keypoints, 2 or 3]; found {shape!r}')
     count, num_values = shape
-    root = Path(str(content['path'])) if content.get('path') else file.parent
-    if not root.is_absolute():
-        # Ultralytics also looks in a folder of its own settings; beside the file is where data sets are shipped.
-        root = next((folder for folder in (file.parent / root, root, file.parent) if folder.is_dir()), file.parent)
+    stated = Path(str(content.get('path') or '.'))
+    # Ultralytics also looks in a folder of its own settings; beside the file is where data sets are shipped. That,
+    # too, is what an absolute path of another machine means.
+    root = next((folder for folder in (file.parent / stated, stated, file.parent) if folder.is_dir()), file.parent)
     splits = {split: _list_paths(root, content[split]) for split in _SPLITS if content.get(split)}
+    if not any(path.exists() for path in splits.get('test', ())):
+        splits.pop('test', None)  # Roboflow names a part for tests also where there is none
     if not splits:
         raise AnnotationError(f'{file}: none of {", ".join(_SPLITS)} names images')
     return YoloDescription(
@@ -145,7 +150,20 @@ def read_yolo_description(file: Path) -> YoloDescription:
 def _list_paths(root: Path, value: Any) -> list[Path]:
     """Return the paths of a split, which is one path or a list of them."""
     values = value if isinstance(value, list) else [value]
-    return [root / str(item) for item in values]
+    return [_locate_path(root, str(item)) for item in values]
+
+
+def _locate_path(root: Path, text: str) -> Path:
+    """Return a path below the root, without those of its first folders that are not there.
+
+    Roboflow writes ../train/images for train/images beside the file, CVAT puts 'data' before every name, and absolute
+    paths of another machine lead to the same folders below this root. A path that is not there at all is returned as
+    it is.
+    """
+    stated = PureWindowsPath(text.strip()).as_posix() if '\\' in text else text.strip()
+    parts = [part for part in Path(stated).parts if part != '.']
+    tails = (root.joinpath(*parts[i:]) for i in range(1, len(parts)) if '..' not in parts[i:])
+    return next((path for path in (root / stated, *tails) if path.exists()), root / stated)
 
 
 def _read_class_names(file: Path, names: Any) -> dict[int, str]:
@@ -184,16 +202,22 @@ def _read_flip_indices(file: Path, indices: Any, count: int) -> list[int] | None
     return list(indices)
 
 
-def _list_images(sources: list[Path], file: Path) -> Iterator[Path]:
+def _list_images(sources: list[Path], file: Path, root: Path) -> Iterator[Path]:
     """List the images of a split: of folders, or named by text files."""
     for source in sources:
         if source.is_dir():
             yield from sorted(path for path in source.rglob('*') if path.suffix.lower() in _IMAGE_SUFFIXES)
         elif source.suffix == '.txt' and source.is_file():
-            names = filter(None, map(str.strip, source.read_text(encoding='utf-8').splitlines()))
-            yield from (source.parent / name for name in names)
+            names = filter(None, map(str.strip, source.read_text(encoding='utf-8-sig').splitlines()))
+            yield from (_locate_listed_image(source, root, name) for name in names)
         else:
             raise AnnotationError(f'{file}: {source} is neither a folder of images nor a list of them')
+
+
+def _locate_listed_image(source: Path, root: Path, name: str) -> Path:
+    """Return the image of a line of a list: below the folder of the list, else below the root of the data set."""
+    beside = source.parent / name
+    return beside if beside.is_file() else _locate_path(root, name)
 
 
 def _find_label_file(image: Path) -> Path:
@@ -203,6 +227,18 @@ def _find_label_file(image: Path) -> Path:
     if positions:
         parts[positions[-1]] = 'labels'
     return Path(*parts).with_suffix('.txt')
+
+
+def _drop_labels_without_image(collector: LabelCollector, images: Iterable[Path]) -> None:
+    """Count the lines of label files that belong to no image."""
+    label_files = {_find_label_file(image) for image in images}
+    # Beside the images, other text files may lie; below 'labels' all of them are labels.
+    folders = {file.parent for file in label_files if 'labels' in file.parent.parts and file.parent.is_dir()}
+    for file in sorted({file for folder in folders for file in folder.glob('*.txt')} - label_files):
+        if file.name != 'classes.txt':  # the names of the classes, which labeling tools put there
+            for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+                if line.strip():
+                    collector.drop_label(file, f'line {number}', 'whose image is not in its folder')
 
 
 def _read_label_file(
@@ -277,94 +313,3 @@ def parse_yolo_line(
     x, y, w, h = (values[1:_BOX_WIDTH] * [width, height, width, height]).tolist()
     keypoints = np.concatenate([table[:, :2] * [width, height], flags[:, None]], axis=1)
     return int(values[0]), [x - w / 2, y - h / 2, w, h], keypoints
-
-
-class _YoloWriter:
-    """Writes labels as a YOLO-pose folder; the images are copied."""
-
-    def __init__(self, labels: LabeledImages, folder: Path):
-        self.labels, self.folder, self.report = labels, folder, WriteReport(folder)
-        self.categories = labels.content['categories']
-        self.class_numbers = {category['id']: i for i, category in enumerate(self.categories)}
-
-    def write(self) -> WriteReport:
-        """Write data.yaml, the label files and the images."""
-        if self.folder.exists() and any(self.folder.iterdir()):
-            raise AnnotationError(f'{self.folder} is not empty; name a new folder')
-        keypoints = self.categories[0]['keypoints']
-        if any(category['keypoints'] != keypoints for category in self.categories):
-            raise AnnotationError(
-                'YOLO-pose has one list of keypoints for all classes, but these categories have different ones; write '
-                'one category at a time'
-            )
-        annotations = index_annotations(self.labels.content)
-        splits = []
-        for image in self.labels.content['images']:
-            splits.append(image.get('split', 'train'))
-            self._write_image(image, splits[-1], annotations[image['id']])
-        self._write_description(keypoints, splits)
-        return self.report
-
-    def _write_description(self, keypoints: list[str], splits: list[str]) -> None:
-        """Write data.yaml."""
-        flip_indices = list_flip_indices(self.categories[0])
-        if self.categories[0].get('skeleton'):
-            self.report.lost['limbs of the skeleton'] += len(self.categories[0]['skeleton'])
-        # Ultralytics needs both train and val; without a split of its own, a set is validated on itself.
-        named = {split: f'images/{split}' for split in dict.fromkeys(splits)}
-        named = {'train': next(iter(named.values()), 'images/train'), **named}
-        named.setdefault('val', named['train'])
-        lines = [f'{split}: {folder}' for split, folder in named.items()]
-        names = [f'  {i}: {_quote_yaml(category["name"])}' for i, category in enumerate(self.categories)]
-        keypoint_names = ', '.join(map(_quote_yaml, keypoints))
-        per_class = [f'  {i}: [{keypoint_names}]' for i in range(len(self.categories))]
-        text = [
-            *lines,
-            f'kpt_shape: [{len(keypoints)}, 3]',
-            f'flip_idx: {flip_indices}',
-            'names:',
-            *names,
-            'kpt_names:',
-            *per_class,
-        ]
-        write_atomically(self.folder / 'data.yaml', '\n'.join([*text, '']).encode())
-
-    def _write_image(self, image: Mapping[str, Any], split: str, annotations: list[dict[str, Any]]) -> None:
-        """Copy an image and write its labels."""
-        name = Path(image['file_name'])
-        # A folder 'images' in the name would be taken for the one that 'labels' replaces.
-        folders = [part for part in name.parts[:-1] if part != 'images']
-        relative = Path(*folders[folders[:1] == [split] :], name.name)
-        copy_image(self.labels.image_folder / name, self.folder / 'images' / split / relative)
-        lines = [line for annotation in annotations if (line := self._format_line(image, annotation))]
-        label_file = (self.folder / 'labels' / split / relative).with_suffix('.txt')
-        write_atomically(label_file, ''.join(f'{line}\n' for line in lines).encode())
-
-    def _format_line(self, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> str:
-        """Format one instance; '' if the format cannot hold it."""
-        if annotation.get('iscrowd'):
-            self.report.lost['crowds'] += 1
-            return ''
-        for key in ('area', 'segmentation'):
-            if annotation.get(key):
-                self.report.lost[f'values of {key!r}'] += 1
-        size = np.array([image['width'], image['height']], dtype=float)
-        table = np.asarray(annotation['keypoints'], dtype=float).reshape(-1, 3)
-        labeled = table[:, 2] > 0
-        inside = labeled & (table[:, :2] >= 0).all(axis=1) & (table[:, :2] <= size).all(axis=1)
-        if inside.sum() < labeled.sum():
-            self.report.lost['keypoints outside their image'] += int(labeled.sum() - inside.sum())
-        x, y, width, height = annotation['bbox']
-        corners = np.clip(np.array([[x, y], [x + width, y + height]]), 0, size) / size
-        center, extent = corners.mean(axis=0), corners[1] - corners[0]
-        self.report.num_instances += 1
-        points = np.where(inside[:, None], table[:, :2] / size, 0.0)
-        flags = np.where(inside, table[:, 2], 0).astype(int)
-        keypoints = [f'{px:.9g} {py:.9g} {flag}' for (px, py), flag in zip(points, flags, strict=True)]
-        box = ' '.join(f'{value:.9g}' for value in (*center, *extent))
-        return f'{self.class_numbers[annotation["category_id"]]} {box} {" ".join(keypoints)}'
-
-
-def _quote_yaml(text: str) -> str:
-    """Quote a string for YAML."""
-    return "'" + text.replace("'", "''") + "'"
