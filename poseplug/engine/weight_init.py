@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from poseplug.core.errors import CheckpointError, ConfigError, compose_message, suggest_closest
+from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.core.weight_names import weight_name
 from poseplug.files.skeleton_record import check_keypoints, warn_of_unnamed_keypoints
 from poseplug.files.weights import (
@@ -69,8 +70,8 @@ def init_weights(
         model: the estimator.
         spec: a file for the whole model, or the name of a published model (`poseplug models`); or a dict from the name
             of a part (`backbone`, `head`, `backbone.stem`, ...) to one of these or to the settings of
-            `load_part_weights`. Of a file for another number of keypoints, everything
-            that fits is loaded; any other file must have the model's names and shapes.
+            `load_part_weights`. Of a file for keypoints of other names, everything that fits is loaded; any other file
+            must have the model's names and shapes.
         map_keypoints: whether channels are taken by the names of their keypoints, where as many differ.
 
     Returns:
@@ -98,14 +99,19 @@ def init_weights(
 
 
 def _has_other_head(model: Any, file: str | Path) -> bool:
-    """Whether a file has another number of keypoints, or a head of other shapes if it names no keypoints."""
+    """Whether a file has keypoints of other names, or a head of other shapes if it names no keypoints."""
     content, skeleton = load_checkpoint(file), getattr(model, 'skeleton', None)
     record = get_skeleton_record(content)
     if record is not None:
-        return skeleton is not None and len(record.keypoints) != len(skeleton.keypoints)
+        return skeleton is not None and _list_names(record.keypoints) != _list_names(skeleton.keypoints)
     mismatches = find_shape_mismatches(model.state_dict(), content['state_dict'])
     # a mismatch elsewhere is another architecture, which is an error and nothing to adapt
     return bool(mismatches) and all(line.startswith('head.') for line in mismatches)
+
+
+def _list_names(keypoints: Sequence[str]) -> list[str]:
+    """The names of keypoints as they are compared, without their order: the same names in another order are refused."""
+    return sorted(map(normalize_keypoint_name, keypoints))
 
 
 def _load_fitting_weights(model: Any, file: str | Path) -> None:
@@ -119,6 +125,8 @@ def _load_fitting_weights(model: Any, file: str | Path) -> None:
         try:
             mapping = model.map_keypoint_weights(state_dict, record.keypoints)
         except (CheckpointError, ConfigError) as error:
+            if len(record.keypoints) == len(model.skeleton.keypoints):
+                raise  # all shapes fit, so that channels would silently be those of other keypoints
             _LOGGER.warning('no keypoint is carried over by name: %s', error)
         else:
             state_dict, mapped, missing = mapping.state_dict, mapping.mapped, mapping.missing

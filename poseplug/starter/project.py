@@ -69,7 +69,8 @@ def create_project(
         data: the labels: a file or a folder of any known format.
         out: the folder to write; it must not exist, or be empty.
         image_folder: the folder of the images; None looks where the format has them.
-        model: 'small', 'base', 'large' or the name of a shipped config; None chooses by the data set.
+        model: 'small', 'base', 'large', the name of a shipped config or of a published model, from whose weights the
+            run begins; None chooses by the data set.
         format_name: of the labels; None finds it by what the files contain.
         categories: names of those to learn; empty for all.
         val_fraction: fraction of the images for validation, where the files have no split.

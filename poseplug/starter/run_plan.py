@@ -5,11 +5,12 @@ from __future__ import annotations
 __all__ = ['MODEL_SIZES', 'RunPlan', 'plan_run']
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
+from poseplug.zoo.index import find_published_model, is_model_name
 
 MODEL_SIZES = {
     'small': 'hourglass1_coco_128',
@@ -23,6 +24,7 @@ _STEP_LIMITS = {'small': (600, 20_000), 'base': (3_000, 60_000), 'large': (6_000
 _MAX_BATCH_SIZES = {'small': 16, 'base': 32, 'large': 32}
 _SQUARE_SHAPES = (0.85, 1.2)  # width over height of boxes for which a square input is chosen
 _INPUT_SIDES_PX = (192, 256)  # of the base and the large model
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class RunPlan:
         lr: the learning rate for that batch.
         input_size: (width, height) of the input in px; None for that of the config.
         num_epochs: times that every instance is seen.
+        published_name: of the published model whose weights the run begins with; '' for random weights.
+        overrides: settings of that model that replace those of the config, by dotted keys.
+        replaces_crop: whether the config crops otherwise than by boxes, which is all that labels of any format have.
     """
 
     config: str
@@ -46,13 +51,17 @@ class RunPlan:
     lr: float
     input_size: tuple[int, int] | None
     num_epochs: float
+    published_name: str = ''
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    replaces_crop: bool = False
 
     def describe(self) -> str:
         """Describe the plan in a line."""
         size = '' if self.input_size is None else f' at {self.input_size[0]} x {self.input_size[1]} px'
+        weights = f' with the published weights of {self.published_name}' if self.published_name else ''
         return (
-            f'model: {self.config}{size} ({self.reason}), {self.max_steps:,} steps of {self.batch_size} instances '
-            f'({self.num_epochs:.0f} epochs)'
+            f'model: {self.config}{size}{weights} ({self.reason}), {self.max_steps:,} steps of {self.batch_size} '
+            f'instances ({self.num_epochs:.0f} epochs)'
         )
 
 
@@ -60,13 +69,14 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
     """Choose model, batches and length for a data set.
 
     Args:
-        model: 'small', 'base', 'large' or the name of a shipped config; None chooses by the data set.
+        model: 'small', 'base', 'large', the name of a shipped config, or that of a published model, from whose weights
+            the run begins; None chooses by the data set.
         num_instances: number of training instances.
         median_box: width and height of a usual box in px.
 
     Returns:
         The plan. Every instance is seen 60 times, within limits of the model's size. A smaller batch than the
-        config's has a learning rate that is smaller by the same factor.
+        config's has a learning rate that is smaller by the same factor, with published weights by its square root.
 
     Raises:
         ConfigError: there is no such model, or it is not one that crops boxes of COCO files.
@@ -77,25 +87,36 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
         ('hourglass1_coco_128', 16, 600)
     """
     size, reason = (model, 'as --model says') if model is not None else _choose_size(num_instances, median_box)
-    config = MODEL_SIZES.get(size, size)
+    published = find_published_model(size) if size not in MODEL_SIZES and is_model_name(size) else None
+    config = MODEL_SIZES.get(size, size) if published is None else published.config
     cfg = load_config(config)
-    _check_config(cfg, config)
-    # a config by its own name has the limits of the base model
-    limits_of = size if size in _STEP_LIMITS else 'base'
+    crops = _list_crops(cfg, size)
+    # a config by its own name has the limits of the base model; published weights need fewer steps
+    limits_of = size if size in _STEP_LIMITS else 'small' if published is not None else 'base'
     base_batch_size = cfg['train_dataloader']['batch_size']
     batch_size = max(1, min(base_batch_size, _MAX_BATCH_SIZES[limits_of], num_instances))
     min_steps, max_steps = _STEP_LIMITS[limits_of]
     steps = min(max(_PASSES * num_instances // batch_size, min_steps), max_steps)
+    # The linear rule, as for `auto_scale_lr`. Published models were trained with batches of up to 1,024; in proportion
+    # to those, the rate would be too low for new layers in a short run.
+    rate_factor = (batch_size / base_batch_size) ** (0.5 if published is not None else 1.0)
     return RunPlan(
         config=config,
         reason=reason,
         batch_size=batch_size,
         max_steps=steps,
-        # the linear rule, as for `auto_scale_lr`
-        lr=cfg['optim_wrapper']['optimizer']['lr'] * batch_size / base_batch_size,
+        lr=cfg['optim_wrapper']['optimizer']['lr'] * rate_factor,
         input_size=_choose_input_size(median_box) if size in ('base', 'large') else None,
         num_epochs=steps * batch_size / num_instances,
+        published_name='' if published is None else published.name,
+        overrides={} if published is None else _select_model_settings(published.overrides),
+        replaces_crop=crops != {'CropBox'},
     )
+
+
+def _select_model_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the settings of the network and its codec; data, skeleton and scores are those of the project."""
+    return {key: value for key, value in overrides.items() if key.startswith('model.')}
 
 
 def _choose_size(num_instances: int, median_box: tuple[float, float]) -> tuple[str, str]:
@@ -117,13 +138,12 @@ def _choose_input_size(median_box: tuple[float, float]) -> tuple[int, int]:
     return (long, long) if width <= _SQUARE_SHAPES[1] * height else (long, short)
 
 
-def _check_config(cfg: Mapping[str, Any], name: str) -> None:
-    """Raise unless a config is one of a top-down model on COCO's boxes, whose data can be exchanged."""
-    sources = cfg['train_dataloader']['dataset']['sources'] if cfg.get('train_dataloader') else []
-    source_types = {source['type'] for source in sources}
-    if cfg['model']['type'] != 'TopDown' or source_types != {'CocoSource'}:
-        sizes, read = ', '.join(MODEL_SIZES), ', '.join(sorted(source_types)) or 'no source'
+def _list_crops(cfg: Mapping[str, Any], name: str) -> set[str]:
+    """List the types of a config's crops; it must be of a top-down model, whose data can be exchanged."""
+    pipelines = [cfg[key]['dataset']['pipeline'] for key in _LOADERS if cfg.get(key)]
+    if cfg['model']['type'] != 'TopDown' or not pipelines:
         raise ConfigError(
-            f'--model {name}: init needs a top-down model (TopDown) whose config reads CocoSource; this one is '
-            f'{cfg["model"]["type"]} with {read}. Name {sizes}, or another config'
+            f'--model {name}: init needs a top-down model (TopDown) with its data; this one is {cfg["model"]["type"]}. '
+            f'Name {", ".join(MODEL_SIZES)}, or another config or published model'
         )
+    return {pipeline[0]['type'] for pipeline in pipelines}

@@ -11,6 +11,7 @@ from poseplug.config.saved import format_runnable_config
 from poseplug.core.errors import CheckpointError
 from poseplug.core.skeleton import Skeleton
 from poseplug.engine import launch
+from poseplug.engine.weight_init import init_weights
 from poseplug.files.skeleton_record import (
     check_keypoints,
     describe_skeleton,
@@ -145,6 +146,22 @@ def test_keypoints_that_the_weights_lack_cannot_be_taken_by_name(tiny_config, tm
     torch.save(build_model(other).state_dict(), tmp_path / 'weights.pth')
     with pytest.raises(CheckpointError, match='does not say which keypoints it predicts, so they cannot be taken by'):
         load_weights(build_model(other), tmp_path / 'weights.pth', map_keypoints=True)
+
+
+def test_a_run_for_as_many_other_keypoints_begins_with_those_of_the_same_name(tiny_config, tmp_path, caplog):
+    launch.train(tiny_config(), tmp_path)
+    other = tiny_config()
+    names = ['tail', *LSP.keypoints[2:], 'ear']
+    other.skeleton = dict(name='other', keypoints=names)
+    model, start = build_model(other), build_model(other)
+    model.load_state_dict(start.state_dict())
+    with caplog.at_level(logging.INFO):
+        init_weights(model, str(tmp_path))
+    assert f'carried over by name: {", ".join(names[1:-1])}; new keypoints: tail, ear' in caplog.text
+    saved = load_checkpoint(tmp_path)['state_dict']
+    bias = next(name for name in saved if saved[name].shape == (len(LSP) + 1,))
+    torch.testing.assert_close(model.state_dict()[bias][1:13], saved[bias][2:14])
+    torch.testing.assert_close(model.state_dict()[bias][[0, 13]], start.state_dict()[bias][[0, 13]])
 
 
 def test_packaged_weights_carry_their_keypoints(caplog):

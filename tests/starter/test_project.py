@@ -7,15 +7,20 @@ import shlex
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from poseplug.config.build import build_dataset, build_model
 from poseplug.config.load import load_config
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.data.formats.label_choice import choose_labels
 from poseplug.data.formats.label_skeleton import reorder_skeleton
+from poseplug.engine.weight_init import init_weights
+from poseplug.files.skeleton_record import describe_skeleton
 from poseplug.skeletons.coco import COCO
 from poseplug.starter.project import create_project
 from poseplug.starter.run_plan import MODEL_SIZES, plan_run
+from poseplug.zoo.index import find_published_model
+from poseplug.zoo.published_models import load_published_config
 from tests.data.formats import label_files
 from tests.starter.animals import KEYPOINTS, write_coco_animals, write_yolo_animals
 
@@ -240,7 +245,7 @@ def test_categories_with_keypoints_of_their_own_must_be_named(geckos, tmp_path):
 @pytest.mark.parametrize(('model', 'message'), [
     ('hourglass1_coco_182', "closest: 'hourglass1_coco_128'"),
     ('rtmo_s_coco_640', 'init needs a top-down model'),
-    ('cpm_lsp_lite', 'whose config reads CocoSource; this one is TopDown with LSPETSource, LSPSource'),
+    ('rtmo-s', 'init needs a top-down model .* this one is OneStage'),
 ])  # fmt: skip
 def test_a_model_that_does_not_fit_is_an_error(model, message):
     with pytest.raises(ConfigError, match=message):
@@ -272,12 +277,48 @@ def test_a_large_input_has_the_shape_of_the_boxes(box, size):
     assert plan_run('small', 5000, box).input_size is None
 
 
-@pytest.mark.parametrize('model', [*MODEL_SIZES, 'rtmpose_t_coco_256x192', 'simple_baseline_r50_coco_128x96'])
+@pytest.mark.parametrize('model', [*MODEL_SIZES, 'rtmpose_t_coco_256x192', 'cpm_lsp_lite', 'cpm_mpii_368'])
 def test_the_config_of_every_model_is_complete(geckos, tmp_path, model):
     project = create_project(geckos, tmp_path / 'project', model=model)
     cfg = load_config(project.config, training=True)
     assert cfg.train_dataloader.batch_size <= 16
     assert cfg.param_scheduler[1].end == 1.0
+    for key in ('train', 'val', 'test'):
+        pipeline = cfg[f'{key}_dataloader'].dataset.pipeline
+        assert pipeline[0].type == 'CropBox'
+        assert 'MultiScaleCrop' not in [step.type for step in pipeline]
+
+
+@pytest.mark.parametrize('name', ['rtmpose-t', 'hrnet-w32-udp', 'rtmpose-m-ap10k', 'seresnet101-mpii'])
+def test_a_published_model_gives_its_network_and_its_weights(geckos, tmp_path, name):
+    project = create_project(geckos, tmp_path / 'project', model=name)
+    entry = find_published_model(name)
+    assert any(f'with the published weights of {entry.name} (as --model says)' in line for line in project.lines)
+    assert len(project.config.read_text().splitlines()) < 40
+    cfg = load_config(project.config, training=True)
+    assert cfg.init == entry.name
+    assert cfg.model == load_config(entry.config, entry.overrides).model
+    assert list(cfg.skeleton['keypoints']) == KEYPOINTS
+
+
+def test_a_run_begins_with_the_weights_of_the_published_model(geckos, tmp_path, monkeypatch):
+    cfg = load_config(create_project(geckos, tmp_path / 'project', model='rtmpose-t').config, training=True)
+    published = build_model(load_published_config('rtmpose-t'))
+    content = dict(state_dict=published.state_dict(), skeleton=describe_skeleton(published.skeleton))
+    torch.save(content, tmp_path / 'rtmpose-t.pth')
+    monkeypatch.setattr('poseplug.engine.weight_init.find_weights', lambda name: tmp_path / f'{name}.pth')
+    model = build_model(cfg)
+    init_weights(model, cfg.init)
+    before, after = published.state_dict(), model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith('backbone.'))
+    assert before['head.maps.weight'].shape[0] == 17
+    assert after['head.maps.weight'].shape[0] == len(KEYPOINTS)
+
+
+def test_the_rate_of_published_weights_follows_the_root_of_the_batch():
+    plan = plan_run('rtmpose-s', 500, (80, 60))
+    assert (plan.config, plan.published_name, plan.batch_size) == ('rtmpose_s_coco_256x192', 'rtmpose-s', 16)
+    assert plan.lr == pytest.approx(4e-3 / 8)  # the root of 16 / 1024
 
 
 def test_a_skeleton_takes_the_order_and_the_names_of_a_file():

@@ -53,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('data', type=Path, metavar='DATA', help='the labels: a file or folder of any known format')
     parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images (default: beside the labels)')
     parser.add_argument(
-        '--model', metavar='NAME', help='small, base, large, or a config by name (default: by the size of the set)'
+        '--model',
+        metavar='NAME',
+        help='small, base, large, a config by name, or a published model, from whose weights the run begins (default: '
+        'by the size of the set)',
     )
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder to write (default: poseplug_NAME of the data)')
     parser.add_argument(
