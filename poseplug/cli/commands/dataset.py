@@ -72,12 +72,11 @@ def _verify_labels(path: Path, format_name: str | None, image_folder: Path | Non
 
 
 def _run_convert(args: argparse.Namespace) -> None:
-    from poseplug.data.formats.checks import find_label_problems
     from poseplug.data.formats.convert import convert_labels
 
     labels, report = convert_labels(args.path, args.out, args.to, args.format, args.images)
     lines = [*labels.describe(), *(f'  dropped: {label}' for label in labels.dropped)]
-    lines += [f'  PROBLEM: {problem}' for problem in find_label_problems(labels)]
+    lines += [f'  PROBLEM: {problem}' for problem in report.problems]
     lines += report.describe()
     print('\n'.join(lines))
 

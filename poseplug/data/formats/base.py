@@ -123,11 +123,13 @@ class WriteReport:
         path: the file or folder that was written.
         num_instances: number of instances that were written.
         lost: what the format cannot hold, by cause, with the number of times.
+        problems: what is wrong with the labels that were written, a line each.
     """
 
     path: Path
     num_instances: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
 
     def describe(self) -> list[str]:
         """Describe what was written and what was lost."""

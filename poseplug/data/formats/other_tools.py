@@ -11,6 +11,7 @@ from pathlib import Path
 from poseplug.config.data_files import parse_plain_yaml
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.json_structure import JsonStructure, read_json_structure
+from poseplug.files.json_file import parse_json
 from poseplug.files.xml_file import read_xml
 
 _MAX_FILES_TRIED = 20  # of a folder; exports have their labels near the top
@@ -60,6 +61,14 @@ _JSON_RULES: tuple[_JsonRule, ...] = (
     (
         lambda o: o.has_keys('data_row', 'projects'),
         f"Labelbox's format, whose points do not say which instance they belong to; {_CSV_REMEDY}",
+    ),
+    (
+        lambda o: o.types.get('item') is dict and o.has_keys('annotations'),
+        f"V7's Darwin format; {_CSV_REMEDY}",
+    ),
+    (
+        lambda o: o.has_keys('classes', 'tags') or (o.has_keys('size', 'objects') and o.types['objects'] is list),
+        "Supervisely's format; export from Supervisely in COCO's keypoint format",
     ),
     (
         lambda o: o.has_keys('people') and o.has_keys('version') and not o.has_keys('annotations'),
@@ -112,6 +121,8 @@ def _describe_file(file: Path) -> str:
         return _describe_yaml(file)
     if suffix in ('.h5', '.hdf5'):
         return _describe_hdf5(file)
+    if suffix in ('.ndjson', '.jsonl'):
+        return _describe_json_lines(file)
     if suffix == '.mat':
         return "a MATLAB file; LSP, FLIC and MPII are read by a config's source (poseplug list source)"
     return ''
@@ -134,6 +145,22 @@ def _describe_yaml(file: Path) -> str:
         return (
             'a data set of YOLO without kpt_shape, so of boxes or polygons; one of keypoints has kpt_shape: [number of '
             'keypoints, 2 or 3]'
+        )
+    return ''
+
+
+def _describe_json_lines(file: Path) -> str:
+    """What a file of a JSON object a line is, by its first line."""
+    with open(file, encoding='utf-8-sig') as opened:
+        first_line = opened.readline()
+    try:
+        content = parse_json(first_line)
+    except ValueError:
+        return ''
+    if isinstance(content, dict) and 'task' in content and 'class_names' in content:
+        return (
+            "Ultralytics' data set in one file, whose images are addresses; ultralytics' convert_ndjson_to_yolo writes "
+            'it as a YOLO-pose folder'
         )
     return ''
 

@@ -16,11 +16,13 @@ import numpy as np
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
 from poseplug.files.hdf5 import open_hdf5
+from poseplug.files.images import read_image
 from poseplug.files.video_reader import VideoReader
 from poseplug.registry import LABEL_FORMATS
 
 _USER_INSTANCE = 0  # instance_type of what a person labeled; 1 is predicted
 _CENTERED_FORMAT = 1.1  # from this version on the center of the first pixel is (0, 0); before, its corner was
+_STATED_ORDER_FORMAT = 1.4  # from this version on embedded images state the order of their channels
 _SYMMETRY = 2  # the type of a link between left and right; 1 is a limb
 
 
@@ -102,14 +104,18 @@ def _iterate_frames(
     if group is not None and 'video' in group:
         # A package (.pkg.slp) embeds its labeled frames as encoded images.
         stored = group['frame_numbers'][()].tolist()
+        # SLEAP encodes RGB as if it were BGR, so that red and blue of its PNG files are exchanged.
+        is_exchanged = _read_channel_order(file, group['video']) == 'BGR'
         for number, encoded in zip(stored, group['video'], strict=False):
             pixels = cv2.imdecode(np.asarray(encoded).astype(np.uint8), cv2.IMREAD_COLOR)
             if pixels is not None:
-                yield int(number), pixels
+                yield int(number), pixels[..., ::-1] if is_exchanged else pixels
         return
-    filename = str(video.get('backend', {}).get('filename', ''))
-    candidates = [Path(filename), path.parent / PureWindowsPath(filename).name, path.parent / filename]
-    file_of_video = next((candidate for candidate in candidates if candidate.is_file()), None)
+    backend = video.get('backend', {})
+    if backend.get('filenames'):  # a sequence of images
+        yield from _iterate_image_files(path, list(map(str, backend['filenames'])), numbers)
+        return
+    file_of_video = _locate_file(path, str(backend.get('filename', '')))
     if file_of_video is None:
         return
     for frame in VideoReader(file_of_video):
@@ -118,6 +124,27 @@ def _iterate_frames(
         # The rest of the video is not decoded.
         if frame.index >= max(numbers, default=-1):
             return
+
+
+def _read_channel_order(file: Any, images: Any) -> str:
+    """The order that embedded images were encoded in: stated from format 1.4 on, always BGR before."""
+    is_stated = float(file['metadata'].attrs.get('format_id', 1.0)) >= _STATED_ORDER_FORMAT
+    return str(images.attrs.get('channel_order', 'RGB' if is_stated else 'BGR'))
+
+
+def _iterate_image_files(path: Path, filenames: list[str], numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The labeled images of a sequence, (H, W, 3) BGR, as stored: EXIF does not turn what SLEAP's labels mean."""
+    for number in numbers:
+        file = _locate_file(path, filenames[number]) if number < len(filenames) else None
+        if file is not None:
+            yield number, read_image(file, apply_exif=False)
+
+
+def _locate_file(path: Path, filename: str) -> Path | None:
+    """A video or an image: where the labels say, or beside them, by its name or by its last folders."""
+    parts = PureWindowsPath(filename).parts  # also splits the paths of other systems
+    candidates = [Path(filename), *(path.parent.joinpath(*parts[i:]) for i in range(len(parts)))]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 class _SleapReader:

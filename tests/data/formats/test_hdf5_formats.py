@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ h5py = pytest.importorskip('h5py', reason='reads HDF5: pip install poseplug[hdf5
 _EDGE, _SYMMETRY = 1, 2
 
 
-def write_sleap(path, format_id=1.1, embedded=True):
+def write_sleap(path, format_id=1.1, embedded=True, channel_order=''):
     """Write the geckos as SLEAP does, with the frames in the file."""
     reduce = [{'py/type': 'sleap.skeleton.EdgeType'}]
     links = [
@@ -58,7 +59,12 @@ def write_sleap(path, format_id=1.1, embedded=True):
             kind = h5py.vlen_dtype(np.int8)
             images = file.create_dataset('video0/video', (2,), kind)
             for i, name in enumerate(GECKOS):
-                images[i] = np.frombuffer((path.parent / 'frames' / name).read_bytes(), np.int8)
+                pixels = cv2.imread(str(path.parent / 'frames' / name))
+                is_exchanged = 'BGR' in (channel_order, '' if format_id >= 1.4 else 'BGR')
+                encoded = cv2.imencode('.png', pixels[..., ::-1] if is_exchanged else pixels)[1]
+                images[i] = np.frombuffer(encoded.tobytes(), np.int8)
+            if channel_order:
+                images.attrs['channel_order'] = channel_order
             file['video0/frame_numbers'] = [0, 10]
     return path
 
@@ -76,6 +82,36 @@ def test_sleap_frames_are_extracted_and_read(tmp_path):
         np.testing.assert_allclose(table, np.array([points[k] for k in (3, 2, 1, 0)]))
     assert [label.cause for label in labels.dropped] == ['predicted, not labeled']
     assert sorted(p.name for p in (tmp_path / 'out' / 'images').rglob('*.png')) == ['000000.png', '000010.png']
+
+
+@pytest.mark.parametrize(('format_id', 'channel_order'), [(1.1, ''), (1.4, 'BGR'), (1.4, 'RGB'), (1.4, '')])
+def test_colors_of_embedded_frames_are_those_of_the_video(tmp_path, format_id, channel_order):
+    path = write_sleap(tmp_path / 'a.pkg.slp', format_id, channel_order=channel_order)
+    convert_labels(path, tmp_path / 'out', 'coco')
+    for file, name in zip(sorted((tmp_path / 'out/images').rglob('*.png')), GECKOS, strict=True):
+        np.testing.assert_array_equal(cv2.imread(str(file)), cv2.imread(str(tmp_path / 'frames' / name)))
+
+
+def test_sleap_images_of_a_sequence_are_found_beside_the_labels(command, tmp_path):
+    path = write_sleap(tmp_path / 'walk.slp', embedded=False)
+    label_files.write_images(tmp_path / 'session' / 'frames')
+    names = [f'C:\\me\\session\\frames\\{name}' for name in GECKOS]
+    with h5py.File(path, 'a') as file:
+        del file['videos_json']
+        file['videos_json'] = [json.dumps(dict(backend=dict(type='ImageVideo', filename=names[0], filenames=names)))]
+        frames = file['frames'][()]
+        frames['frame_idx'] = [0, 1]
+        file['frames'][...] = frames
+    code, out, _ = command('dataset', 'convert', path, tmp_path / 'coco', '--to', 'coco')
+    assert code == 0
+    assert 'PROBLEM' not in out
+    labels = read_labels(tmp_path / 'coco')
+    assert labels.num_instances == 3
+    images = {
+        image['id']: cv2.imread(str(labels.image_folder / image['file_name'])) for image in labels.content['images']
+    }
+    for image, name in zip(images.values(), GECKOS, strict=True):
+        np.testing.assert_array_equal(image, cv2.imread(str(tmp_path / 'session/frames' / name)))
 
 
 def test_old_sleap_files_count_from_the_corner_of_the_first_pixel(tmp_path):

@@ -22,6 +22,8 @@ CONTENTS = {
     "Datumaro's format": (dict(info={}, categories={}, items=[]), 'COCO Keypoints 1.0'),
     "Encord's format": ([dict(label_hash='1', data_units={})], 'as COCO'),
     "Labelbox's format": ([dict(data_row={}, media_attributes={}, projects={})], 'CSV table'),
+    "V7's Darwin format": (dict(version='2.0', item=dict(name='a.jpg'), annotations=[]), 'CSV table'),
+    "Supervisely's format": (dict(size=dict(width=1, height=1), objects=[], tags=[]), "COCO's keypoint format"),
     'that OpenPose predicted': (OPENPOSE, 'not labels'),
     'JSON-MIN': ([dict(id=1, image='/data/a.jpg', kp=[])], 'export as JSON'),
     "CreateML's format": ([dict(image='a.jpg', annotations=[])], 'no keypoints'),
@@ -50,6 +52,8 @@ def test_json_files_are_refused_by_what_they_are(tmp_path, name, is_folder):
         ('clipDLC_resnet50_x.h5', '', 'predictions of DeepLabCut'),
         ('clip.analysis.h5', '', 'an analysis of SLEAP'),
         ('joints.mat', '', 'MATLAB'),
+        ('a.ndjson', '{"type": "dataset", "task": "pose", "class_names": {"0": "gecko"}}', 'convert_ndjson_to_yolo'),
+        ('a.jsonl', 'no JSON', 'in none of the formats that are known'),
         ('notes.json', '{"a": 1}', 'in none of the formats that are known'),
     ],
 )
