@@ -95,11 +95,16 @@ class YoloFormat(LabelFormat):
 
 
 def _find_description(path: Path) -> Path | None:
-    """Return the data.yaml of a folder, or the YAML file itself."""
+    """Return the data.yaml of a folder, or its only YAML file with kpt_shape, or the YAML file itself."""
     if path.is_file():
         return path if path.suffix in ('.yaml', '.yml') else None
     candidates = [path / 'data.yaml', path / 'data.yml', path / 'dataset.yaml']
-    return next((file for file in candidates if file.is_file()), None)
+    usual = next((file for file in candidates if file.is_file()), None)
+    if usual is not None:
+        return usual
+    # The text is searched first, since a YAML file of another program may not be readable as plain YAML.
+    others = [file for file in sorted(path.glob('*.y*ml')) if b'kpt_shape' in file.read_bytes()]
+    return others[0] if len(others) == 1 else None
 
 
 def _read_yaml(file: Path) -> Any:

@@ -108,6 +108,12 @@ def test_absolute_paths_of_another_machine_are_those_beside_the_file(yolo):
     check_geckos(read_labels(yolo))
 
 
+def test_a_yaml_file_of_another_name_is_found_by_its_key(yolo):
+    (yolo / 'data.yaml').rename(yolo / 'gecko-pose.yaml')
+    (yolo / 'other.yaml').write_text('a: !tag b\n')
+    check_geckos(read_labels(yolo))
+
+
 def test_label_files_without_an_image_and_images_without_a_label_file_are_counted(yolo):
     (yolo / 'images/train/a.png').rename(yolo / 'images/train/c.png')
     (yolo / 'labels/train/classes.txt').write_text('gecko\n')
