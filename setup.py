@@ -98,6 +98,7 @@ setup(
     extras_require={
         **OPTIONAL,
         'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
+        'wandb': ['wandb>=0.17'],  # not in 'all': it is of use with an account or a server alone
         'shards': ['fsspec[http]>=2024.2'],
         'xtcocotools': ['xtcocotools>=1.14'],
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10'],
