@@ -134,22 +134,67 @@ def pickle_columns(columns):
     return f'(lp0\n(L1L\n(lp1\n{body}ta.'.encode()
 
 
-def test_deeplabcut_tables_in_hdf5_equal_those_in_csv(tmp_path):
+def write_table_format(group, columns, rows, values):
+    """Write as pandas' to_hdf(format='table')."""
+    group.attrs['non_index_axes'] = np.bytes_(pickle_columns(columns))
+    table = np.zeros(len(values), [('index', 'S40'), ('values_block_0', 'f8', (len(columns),))])
+    table['index'] = ['/'.join(row) for row in rows]
+    table['values_block_0'] = values
+    group['table'] = table
+
+
+def write_fixed_format(group, columns, rows, values):
+    """Write as pandas' to_hdf() by default, with the x of all columns in a block stored the other way around."""
+    blocks = [[c for c in columns if c[-1] == axis] for axis in 'xy']
+    indices = [('axis0', columns), ('axis1', rows), *((f'block{i}_items', items) for i, items in enumerate(blocks))]
+    for name, tuples in indices:
+        group.attrs[f'{name}_nlevels'] = len(tuples[0])
+        for level, names in enumerate(zip(*tuples, strict=True)):
+            distinct = sorted(set(names))
+            group[f'{name}_level{level}'] = np.array(distinct, 'S')
+            group[f'{name}_label{level}'] = np.array([distinct.index(each) for each in names], np.int8)
+    group.attrs['nblocks'] = len(blocks)
+    for i, items in enumerate(blocks):
+        numbers = values[:, [columns.index(column) for column in items]]
+        group[f'block{i}_values'] = numbers if i else numbers.T
+        group[f'block{i}_values'].attrs['transposed'] = i
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The CSV file of a DeepLabCut project, its columns, the names of its rows, and its values."""
     source = label_files.write_deeplabcut(tmp_path / 'data')
     file = next(source.rglob('*.csv'))
     rows = [line.split(',') for line in file.read_text().splitlines()]
     columns = list(zip(*(row[3:] for row in rows[:4]), strict=True))
     values = np.array([[float(cell or 'nan') for cell in row[3:]] for row in rows[4:]])
-    from_csv = read_labels(source).content
+    return file, columns, [tuple(row[:3]) for row in rows[4:]], values
+
+
+@pytest.mark.parametrize('write', [write_table_format, write_fixed_format])
+def test_deeplabcut_tables_in_hdf5_equal_those_in_csv(table, tmp_path, write):
+    file, columns, rows, values = table
+    from_csv = read_labels(tmp_path / 'data').content
+    file.unlink()
+    with h5py.File(file.with_suffix('.h5'), 'w') as opened:
+        write(opened.create_group('df_with_missing'), columns, rows, values)
+    assert read_labels(tmp_path / 'data').content == from_csv
+
+
+@pytest.mark.parametrize('damage', [
+    lambda group: group.__delitem__('block1_values'),
+    lambda group: group['axis0_label1'].write_direct(np.full(16, -1, np.int8)),
+    lambda group: group.attrs.__setitem__('nblocks', 3),
+])  # fmt: skip
+def test_damaged_tables_of_pandas_are_refused(table, damage):
+    file, columns, rows, values = table
     file.unlink()
     with h5py.File(file.with_suffix('.h5'), 'w') as opened:
         group = opened.create_group('df_with_missing')
-        group.attrs['non_index_axes'] = np.bytes_(pickle_columns(columns))
-        table = np.zeros(len(values), [('index', 'S40'), ('values_block_0', 'f8', (len(columns),))])
-        table['index'] = ['/'.join(row[:3]) for row in rows[4:]]
-        table['values_block_0'] = values
-        group['table'] = table
-    assert read_labels(source).content == from_csv
+        write_fixed_format(group, columns, rows, values)
+        damage(group)
+    with pytest.raises(AnnotationError, match='its table cannot be read'):
+        read_labels(file.with_suffix('.h5'))
 
 
 def test_a_pickle_that_would_run_code_is_refused():
