@@ -92,7 +92,8 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
     cfg = load_config(config)
     crops = _list_crops(cfg, size)
     # a config by its own name has the limits of the base model; published weights need fewer steps
-    limits_of = size if size in _STEP_LIMITS else 'small' if published is not None else 'base'
+    limits_of = 'base' if published is None else 'small'
+    limits_of = size if size in _STEP_LIMITS else limits_of
     base_batch_size = cfg['train_dataloader']['batch_size']
     batch_size = max(1, min(base_batch_size, _MAX_BATCH_SIZES[limits_of], num_instances))
     min_steps, max_steps = _STEP_LIMITS[limits_of]

@@ -20,6 +20,7 @@ from poseplug.registry import LABEL_FORMATS
 
 _REQUIRED_KEYS = ('images', 'annotations', 'categories')
 _UNSPLIT_NAME = 'all'  # of the file of a set without splits
+_MAX_IMAGES_TRIED = 20  # to find their folder: some of them may be missing
 _FOLDER_FILE = '_annotations.coco.json'  # of a split, in the folder of its images (Roboflow)
 # Beside the file, or as CVAT, FiftyOne and PoseTrack18 lay them out; PoseTrack18's names start two folders above.
 _IMAGE_FOLDERS = ('', 'images', 'data', '../images', '..', '../data', '../..')
@@ -92,23 +93,23 @@ def _is_coco(file: Path) -> bool:
 
 
 def _locate_images(file: Path, images: list[Any], image_folder: Path | None) -> Path:
-    """Find the folder of a file's images by the first of them, and shorten all names to what is below it.
+    """Find the folder of a file's images by the first that is there, and shorten all names to what is below it.
 
     Some tools write names with the folders of the machine that exported them, or with Windows' separators. Returns the
-    folder of the file if the first image is in none of the usual folders, or the one that the user named.
+    folder of the file if no image is in one of the usual folders, or the one that the user named.
     """
-    names = [image['file_name'] for image in images[:1] if isinstance(image, dict) and 'file_name' in image]
+    names = [image.get('file_name') for image in images[:_MAX_IMAGES_TRIED] if isinstance(image, dict)]
+    parts = [_split_name(name) for name in names if isinstance(name, str) and name]
     split = file.stem.rpartition('_')[2]  # COCO's own files: 'person_keypoints_train2017' of the images in 'train2017'
     splits = dict.fromkeys((file.stem, split))
     folders = [*_IMAGE_FOLDERS, *(parent + name for name in splits for parent in ('', '../', '../images/'))]
     candidates = [image_folder] if image_folder else [(file.parent / folder).resolve() for folder in folders]
-    for name in names:
-        for num_dropped in range(len(_split_name(name))):
-            tail = Path(*_split_name(name)[num_dropped:])
-            folder = next((folder for folder in candidates if (folder / tail).is_file()), None)
-            if folder is not None:
-                _shorten_names(images, num_dropped)
-                return folder
+    for num_dropped in range(max(map(len, parts), default=0)):
+        tails = [Path(*each[num_dropped:]) for each in parts if len(each) > num_dropped]
+        folder = next((folder for folder in candidates for tail in tails if (folder / tail).is_file()), None)
+        if folder is not None:
+            _shorten_names(images, num_dropped)
+            return folder
     return image_folder or file.parent.resolve()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['CvatFormat']
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.shape_groups import LabeledShape, ShapeGrouper
 from poseplug.files.xml_file import XmlElement, read_xml
 from poseplug.registry import LABEL_FORMATS
 
@@ -24,8 +26,10 @@ _UNUSABLE_SHAPES = ('polygon', 'polyline', 'ellipse', 'cuboid', 'mask', 'points'
 class CvatFormat(LabelFormat):
     """CVAT for images or for video, version 1.1: an annotations.xml, or the folder that contains it.
 
-    A skeleton is an instance. Its points that are `outside` are not labeled, those that are `occluded` are occluded.
-    CVAT's other export of keypoints, 'COCO Keypoints', is a COCO file.
+    A skeleton is an instance. Its points that are `outside` are not labeled, those that are `occluded` are occluded. In
+    files without skeletons, shapes of one `group_id` are an instance, with points named by their label; or, where a
+    shape has several points, each such shape is one, with numbered keypoints. CVAT's other export of keypoints, 'COCO
+    Keypoints', is a COCO file.
     """
 
     name = 'cvat'
@@ -44,9 +48,10 @@ class CvatFormat(LabelFormat):
             raise AnnotationError(f'{file}: CVAT writes an element <annotations>; found <{root.tag}>')
         collector = LabelCollector(self.title, path, image_folder or file.parent)
         keypoints = _read_skeletons(root)
-        if not keypoints:
-            raise AnnotationError(f'{file}: no label is a skeleton; keypoints are the points of skeletons in CVAT')
-        _CvatReader(collector, file, keypoints).add_all(root)
+        if keypoints:
+            _CvatReader(collector, file, keypoints).add_all(root)
+        else:
+            _LoosePointReader(collector, file, root).add_all()
         return collector.finish_labels()
 
 
@@ -96,7 +101,7 @@ class _CvatReader:
 
     def _add_image(self, image: XmlElement) -> None:
         """Add an image with its skeletons; other shapes are counted as dropped."""
-        name = self._locate_image(image.attributes.get('name', ''))
+        name = _locate_image(self.collector, image.attributes.get('name', ''))
         size = (int(image.attributes.get('width', 0)), int(image.attributes.get('height', 0)))
         if name is None:
             self.collector.note_missing_image(image.attributes.get('name', ''))
@@ -128,7 +133,7 @@ class _CvatReader:
                 continue  # the track has ended, or the instance is out of sight
             frame = int(skeleton.attributes.get('frame', 0))
             names = (_FRAME_NAME.format(frame) + suffix for suffix in _FRAME_SUFFIXES)
-            name = next((located for each in names if (located := self._locate_image(each))), None)
+            name = next((located for each in names if (located := _locate_image(self.collector, each))), None)
             if name is None or size is None:
                 self.collector.note_missing_image(_FRAME_NAME.format(frame) + _FRAME_SUFFIXES[0])
                 self._drop(skeleton, 'whose image is not in its folder')
@@ -136,11 +141,6 @@ class _CvatReader:
             image_id = self.collector.add_sized_image(name, size)
             track_id = int(track.attributes.get('id', 0))
             self._add_skeleton(image_id, skeleton, _get_label(track), {'track_id': track_id})
-
-    def _locate_image(self, name: str) -> str | None:
-        """The name of an image below the folder of the images; None if it is not there."""
-        candidates = [str(Path(folder, name)) for folder in _IMAGE_FOLDERS]
-        return next((c for c in candidates if (self.collector.labels.image_folder / c).is_file()), None)
 
     def _add_skeleton(
         self, image_id: int, skeleton: XmlElement, label: str = '', values: dict[str, int] | None = None
@@ -174,3 +174,96 @@ class _CvatReader:
 
     def _drop(self, element: XmlElement, cause: str) -> None:
         self.collector.drop_label(self.file, f'line {element.line}', cause)
+
+
+class _LoosePointReader:
+    """Adds the instances of images whose keypoints are points without a skeleton, as before CVAT had skeletons."""
+
+    def __init__(self, collector: LabelCollector, file: Path, root: XmlElement):
+        self.collector, self.file = collector, file
+        self.images = list(root.find_all('image'))
+        points = [points for image in self.images for points in image.find_all('points')]
+        if not points:
+            raise AnnotationError(
+                f'{file}: no label is a skeleton, and no image has points; keypoints are points of skeletons in CVAT'
+            )
+        counts = Counter(len(_read_positions(each)) for each in points)
+        self.num_points = counts.most_common(1)[0][0]  # of a shape, which tells single keypoints from whole instances
+        names = [f'keypoint_{k}' for k in range(1, self.num_points + 1)]
+        if self.num_points == 1:
+            names = list(dict.fromkeys(_get_label(each) for each in points))
+        self.names, self.grouper = names, ShapeGrouper(collector, names)
+        self._category_ids: dict[str, int] = {}
+
+    def add_all(self) -> None:
+        """Add all images."""
+        for image in self.images:
+            name = _locate_image(self.collector, image.attributes.get('name', ''))
+            shapes = [shape for shape in image.children if shape.tag in _UNUSABLE_SHAPES]
+            if name is None:
+                self.collector.note_missing_image(image.attributes.get('name', ''))
+                for shape in shapes:
+                    self._drop(shape, 'whose image is not in its folder')
+                continue
+            size = (int(image.attributes.get('width', 0)), int(image.attributes.get('height', 0)))
+            self._add_shapes(self.collector.add_sized_image(name, size), shapes)
+
+    def _add_shapes(self, image_id: int, shapes: list[XmlElement]) -> None:
+        """Add the instances of an image."""
+        loose = []
+        for shape in shapes:
+            positions = _read_positions(shape)
+            if shape.tag not in ('points', 'box', 'polygon'):
+                self._drop(shape, f'of type {shape.tag}, which is neither points nor a box')
+            elif not len(positions) or (shape.tag == 'points' and len(positions) != self.num_points):
+                self._drop(shape, f'with {len(positions)} points; most shapes of the file have {self.num_points}')
+            elif shape.tag == 'points' and self.num_points > 1:
+                self._add_instance(image_id, shape, positions)
+            else:
+                loose.append(_build_shape(shape, positions))
+        if self.num_points == 1:
+            self.grouper.add_shapes(self.file, image_id, loose)
+            return
+        for box in loose:
+            self.collector.drop_label(self.file, box.position, 'which is a box beside shapes of several points')
+
+    def _add_instance(self, image_id: int, shape: XmlElement, positions: np.ndarray) -> None:
+        """Add an instance whose keypoints are the points of one shape, in their order."""
+        label = _get_label(shape)
+        if label not in self._category_ids:
+            self._category_ids[label] = self.collector.add_category(label, self.names)
+        flags = np.full((len(positions), 1), 1 if shape.attributes.get('occluded') == '1' else 2)
+        self.collector.add_instance(image_id, self._category_ids[label], np.hstack([positions, flags]))
+
+    def _drop(self, element: XmlElement, cause: str) -> None:
+        self.collector.drop_label(self.file, f'line {element.line}', cause)
+
+
+def _read_positions(shape: XmlElement) -> np.ndarray:
+    """The points (N, 2) of a shape, or the corners of a box; none where they are no numbers."""
+    text = shape.attributes.get('points', '')
+    if shape.tag == 'box':
+        text = ';'.join(f'{shape.attributes.get(f"x{end}")},{shape.attributes.get(f"y{end}")}' for end in ('tl', 'br'))
+    try:
+        return np.array([pair.split(',') for pair in text.split(';') if pair], dtype=float).reshape(-1, 2)
+    except ValueError:
+        return np.zeros((0, 2))
+
+
+def _build_shape(shape: XmlElement, positions: np.ndarray) -> LabeledShape:
+    """A single point, or a box or polygon, of CVAT's file; group 0 is none."""
+    group = shape.attributes.get('group_id', '0')
+    return LabeledShape(
+        position=f'line {shape.line}',
+        label=_get_label(shape),
+        kind='point' if shape.tag == 'points' else shape.tag,
+        group=None if group == '0' else group,
+        points=positions,
+        is_occluded=shape.attributes.get('occluded') == '1',
+    )
+
+
+def _locate_image(collector: LabelCollector, name: str) -> str | None:
+    """The name of an image below the folder of the images; None if it is not there."""
+    candidates = [str(Path(folder, name)) for folder in _IMAGE_FOLDERS]
+    return next((c for c in candidates if (collector.labels.image_folder / c).is_file()), None)

@@ -6,9 +6,7 @@ __all__ = ['LabelMeFormat']
 
 import os
 from base64 import b64decode
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -17,43 +15,12 @@ import numpy as np
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
 from poseplug.data.formats.json_structure import read_json_structure
+from poseplug.data.formats.shape_groups import LabeledShape, ShapeGrouper
 from poseplug.files.atomic import write_atomically
 from poseplug.files.json_file import describe_json_value, read_json
 from poseplug.registry import LABEL_FORMATS
 
-_UNNAMED_CATEGORY = 'object'  # of points without a box
 _MAX_FILES_TRIED = 50  # of a folder, to tell whether it is LabelMe's; other JSON files may lie among them
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """A shape of a LabelMe file.
-
-    Attributes:
-        position: in the file, as in 'shape 3'.
-        label: what the labeler called it.
-        kind: LabelMe's shape_type.
-        group: its group_id; None if it has none.
-        points: (N, 2) px.
-        is_occluded: whether a flag or the description says so.
-    """
-
-    position: str
-    label: str
-    kind: str
-    group: int | None
-    points: np.ndarray
-    is_occluded: bool
-
-    @property
-    def xywh(self) -> list[float]:
-        """The box around the points: x, y, width and height."""
-        low, high = self.points.min(axis=0), self.points.max(axis=0)
-        return [*low.tolist(), *(high - low).tolist()]
-
-    def contains(self, point: np.ndarray) -> bool:
-        """Whether a point lies in the box around this shape's points."""
-        return bool(((self.points.min(axis=0) <= point) & (point <= self.points.max(axis=0))).all())
 
 
 @LABEL_FORMATS.register_module(name='labelme')
@@ -141,7 +108,7 @@ def _is_labelme(file: Path) -> bool:
     return not structure.is_list and structure.has_keys('shapes', 'imagePath')
 
 
-def _read_shapes(collector: LabelCollector, file: Path, content: dict[str, Any]) -> list[_Shape]:
+def _read_shapes(collector: LabelCollector, file: Path, content: dict[str, Any]) -> list[LabeledShape]:
     """Read the shapes of a file; those that cannot be used are counted as dropped."""
     if not isinstance(content['shapes'], list):
         raise AnnotationError(f'{file}: shapes is a list; found {describe_json_value(content["shapes"])}')
@@ -152,7 +119,7 @@ def _read_shapes(collector: LabelCollector, file: Path, content: dict[str, Any])
     ]
 
 
-def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any) -> _Shape | None:
+def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any) -> LabeledShape | None:
     """Read one shape, or count it as dropped."""
     if not isinstance(item, dict) or not isinstance(item.get('label'), str) or not item['label'].strip():
         collector.drop_label(file, position, 'without a label')
@@ -170,7 +137,7 @@ def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any)
         collector.drop_label(file, position, 'without points of two numbers')
         return None
     group = item.get('group_id')
-    return _Shape(position, item['label'].strip(), kind, group, points, _is_occluded(item))
+    return LabeledShape(position, item['label'].strip(), kind, group, points, _is_occluded(item))
 
 
 def _is_occluded(item: dict[str, Any]) -> bool:
@@ -184,11 +151,10 @@ class _LabelMeReader:
     """Builds instances from the shapes of each file."""
 
     def __init__(self, collector: LabelCollector, keypoint_names: Sequence[str]):
-        self.collector, self.keypoint_names = collector, list(keypoint_names)
-        self._category_ids: dict[str, int] = {}
+        self.collector, self.grouper = collector, ShapeGrouper(collector, keypoint_names)
         self._files_by_image: dict[Path, Path] = {}
 
-    def add_file(self, file: Path, content: dict[str, Any], shapes: list[_Shape]) -> None:
+    def add_file(self, file: Path, content: dict[str, Any], shapes: list[LabeledShape]) -> None:
         """Add the image and the instances of a file."""
         image = _locate_image(file, content, self.collector)
         if image is None:
@@ -205,10 +171,9 @@ class _LabelMeReader:
             for shape in shapes[1:]:  # the first is counted already
                 self.collector.drop_label(file, shape.position, 'whose image cannot be read')
             return
-        for group in self._group_shapes(file, shapes):
-            self._add_group(file, image_id, group)
+        self.grouper.add_shapes(file, image_id, shapes)
 
-    def _drop_shapes(self, file: Path, content: dict[str, Any], shapes: list[_Shape]) -> None:
+    def _drop_shapes(self, file: Path, content: dict[str, Any], shapes: list[LabeledShape]) -> None:
         """Count the shapes of a file without an image; a file without shapes counts once, for its image."""
         cause = 'whose image is not in its folder'
         if content.get('imageData'):
@@ -217,50 +182,3 @@ class _LabelMeReader:
             self.collector.note_missing_image(_get_image_name(content))
         for position in [shape.position for shape in shapes] or ['imagePath']:
             self.collector.drop_label(file, position, cause)
-
-    def _group_shapes(self, file: Path, shapes: list[_Shape]) -> Iterator[list[_Shape]]:
-        """Group the shapes of one image to instances."""
-        groups: dict[Any, list[_Shape]] = defaultdict(list)
-        for i, shape in enumerate(shapes):
-            if shape.group is not None:
-                groups[shape.group].append(shape)
-            elif shape.kind != 'point':
-                groups[('box', i)].append(shape)
-        # Decided before any loose point joins, so that the order of the shapes does not matter.
-        boxes = {key: [s for s in group if s.kind != 'point'] for key, group in groups.items()}
-        loose = [shape for shape in shapes if shape.kind == 'point' and shape.group is None]
-        if not groups:
-            groups['image'] = []
-        for shape in loose:
-            around = [key for key, group in boxes.items() if any(box.contains(shape.points[0]) for box in group)]
-            candidates = around or list(groups)
-            if len(candidates) == 1:
-                groups[candidates[0]].append(shape)
-            else:
-                self.collector.drop_label(file, shape.position, 'without a group_id, in none or several of the boxes')
-        yield from groups.values()
-
-    def _add_group(self, file: Path, image_id: int, group: list[_Shape]) -> None:
-        """Add one instance."""
-        boxes = [shape for shape in group if shape.kind != 'point']
-        for extra in boxes[1:]:
-            self.collector.drop_label(file, extra.position, 'which is a second box of its instance')
-        table = np.zeros((len(self.keypoint_names), 3))
-        for shape in group:
-            if shape.kind != 'point':
-                continue
-            k = self.keypoint_names.index(shape.label)
-            if table[k, 2]:
-                self.collector.drop_label(file, shape.position, 'which is a second keypoint of its name')
-                continue
-            table[k] = [*shape.points[0], 1 if shape.is_occluded else 2]
-        if boxes or table[:, 2].any():
-            category = boxes[0].label if boxes else _UNNAMED_CATEGORY
-            box = boxes[0].xywh if boxes else None
-            self.collector.add_instance(image_id, self._get_category(category), table, box)
-
-    def _get_category(self, name: str) -> int:
-        """The id of a category, which is added when it comes first."""
-        if name not in self._category_ids:
-            self._category_ids[name] = self.collector.add_category(name, self.keypoint_names)
-        return self._category_ids[name]

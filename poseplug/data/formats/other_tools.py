@@ -42,10 +42,6 @@ _JSON_RULES: tuple[_JsonRule, ...] = (
         "AI Challenger's labels; a config reads them by dict(type='AICSource', ...)",
     ),
     (
-        lambda o: o.has_keys('_via_img_metadata') or o.has_keys('file_attributes', 'regions', 'filename'),
-        f'a project of VIA, whose points do not say which instance they belong to; {_CSV_REMEDY}',
-    ),
-    (
         lambda o: o.has_keys('project', 'config', 'attribute', 'file', 'metadata', 'view'),
         f'a project of VIA 3, whose points do not say which instance they belong to; {_CSV_REMEDY}',
     ),

@@ -152,3 +152,44 @@ def write_deeplabcut(folder: Path) -> Path:
     text = '\n'.join(','.join(row) for row in [*heads, *rows])
     (images / 'CollectedData_me.csv').write_text(text + '\n')
     return folder
+
+
+def write_via(folder: Path) -> Path:
+    """Write a project of VIA 2, whose points have the attributes name, instance and occluded."""
+    write_images(folder / 'images')
+    images = {}
+    for name, geckos in GECKOS.items():
+        regions = []
+        for number, (box, keypoints) in enumerate(geckos, 1):
+            x, y, w, h = box
+            shape = dict(name='rect', x=x, y=y, width=w, height=h)
+            regions.append(dict(shape_attributes=shape, region_attributes=dict(name='gecko', instance=str(number))))
+            for keypoint, (px, py, flag) in zip(KEYPOINTS, keypoints, strict=True):
+                if flag:
+                    attributes = dict(name=keypoint, instance=str(number), occluded='yes' if flag == 1 else '')
+                    shape = dict(name='point', cx=px, cy=py)
+                    regions.append(dict(shape_attributes=shape, region_attributes=attributes))
+        images[f'{name}123'] = dict(filename=name, size=123, regions=regions, file_attributes={})
+    content = dict(_via_settings={}, _via_img_metadata=images, _via_attributes={})
+    (folder / 'via_project.json').write_text(json.dumps(content))
+    return folder
+
+
+def write_loose_cvat(folder: Path) -> Path:
+    """Write an export of CVAT for images without skeletons, whose points and boxes have a group."""
+    write_images(folder)
+    images = []
+    for i, (name, geckos) in enumerate(GECKOS.items()):
+        shapes = []
+        for group, ((x, y, w, h), keypoints) in enumerate(geckos, 1):
+            corners = f'xtl="{x}" ytl="{y}" xbr="{x + w}" ybr="{y + h}"'
+            shapes.append(f'<box label="gecko" {corners} group_id="{group}"></box>')
+            shapes += [
+                f'<points label="{keypoint}" points="{px},{py}" occluded="{2 - flag}" group_id="{group}"></points>'
+                for keypoint, (px, py, flag) in zip(KEYPOINTS, keypoints, strict=True)
+                if flag
+            ]
+        text = '\n'.join(shapes)
+        images.append(f'<image id="{i}" name="{name}" width="{SIZE[0]}" height="{SIZE[1]}">\n{text}\n</image>')
+    (folder / 'annotations.xml').write_text('\n'.join(['<annotations>', *images, '</annotations>']))
+    return folder

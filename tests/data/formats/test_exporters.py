@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.checks import find_label_problems
 from poseplug.data.formats.convert import convert_labels, read_labels
 from poseplug.data.formats.stated_split import read_stated_split
@@ -181,3 +182,49 @@ def test_cvat_counts_the_boxes_of_tracks(tmp_path):
     labels = read_labels(source)
     assert labels.num_instances == 3
     assert [label.cause for label in labels.dropped] == ['of type box, which is not part of a skeleton']
+
+
+def test_a_shape_of_cvat_with_several_points_is_an_instance(tmp_path):
+    label_files.write_images(tmp_path)
+    points = ['1,2;3,4;5,6', '7,8;9,10;11,12', '1,2']
+    shapes = '\n'.join(f'<points label="gecko" occluded="0" points="{each}"></points>' for each in points)
+    box = '<box label="gecko" xtl="1" ytl="1" xbr="9" ybr="9"></box>'
+    text = f'<annotations><image name="a.png" width="120" height="80">\n{shapes}\n{box}</image></annotations>'
+    (tmp_path / 'annotations.xml').write_text(text)
+    labels = read_labels(tmp_path)
+    assert labels.content['categories'][0]['keypoints'] == ['keypoint_1', 'keypoint_2', 'keypoint_3']
+    assert [a['keypoints'][:6] for a in labels.content['annotations']] == [[1, 2, 2, 3, 4, 2], [7, 8, 2, 9, 10, 2]]
+    assert [(label.position, label.cause) for label in labels.dropped] == [
+        ('line 4', 'with 1 points; most shapes of the file have 3'),
+        ('line 5', 'which is a box beside shapes of several points'),
+    ]
+
+
+def test_cvat_without_skeletons_and_points_is_refused(tmp_path):
+    (tmp_path / 'annotations.xml').write_text('<annotations><image name="a.png"></image></annotations>')
+    with pytest.raises(AnnotationError, match='no label is a skeleton, and no image has points'):
+        read_labels(tmp_path)
+
+
+def test_the_exported_annotations_of_via_are_read_and_their_faults_counted(tmp_path):
+    source = label_files.write_via(tmp_path / 'data')
+    file = source / 'via_project.json'
+    images = json.loads(file.read_text())['_via_img_metadata']
+    regions = images['b.png123']['regions']
+    regions += [
+        dict(shape_attributes=dict(name='circle', cx=1, cy=2, r=3), region_attributes=dict(name='stone')),
+        dict(shape_attributes=dict(name='point', cx=1, cy=2), region_attributes={}),
+    ]
+    file.write_text(json.dumps(images))
+    labels = read_labels(source)
+    assert labels.num_instances == 3
+    assert [(label.position, label.cause) for label in labels.dropped] == [
+        ('b.png, region 5', 'without a point, a rectangle or a polygon'),
+        ('b.png, region 6', 'without an attribute that names it'),
+    ]
+    (source / 'images/b.png').unlink()
+    assert len(read_labels(source).dropped) == 6
+    del images['a.png123']['regions']
+    file.write_text(json.dumps({'_via_img_metadata': images}))
+    with pytest.raises(AnnotationError, match='image 1 has no filename and regions'):
+        read_labels(source)

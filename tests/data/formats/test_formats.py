@@ -20,6 +20,8 @@ WRITERS = {
     'cvat': label_files.write_cvat,
     'label_studio': label_files.write_label_studio,
     'deeplabcut': label_files.write_deeplabcut,
+    'via': label_files.write_via,
+    'loose points of cvat': label_files.write_loose_cvat,
 }
 WITHOUT_BOXES = ('cvat', 'deeplabcut')
 WITHOUT_OCCLUSION = ('deeplabcut',)

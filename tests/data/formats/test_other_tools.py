@@ -10,14 +10,12 @@ from poseplug.data.formats.json_structure import read_json_structure
 from tests.data.formats import label_files
 
 RESULT = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
-VIA_IMAGE = dict(filename='a.jpg', size=1, regions=[], file_attributes={})
 OPENPOSE = dict(version=1.3, people=[dict(pose_keypoints_2d=[1, 2, 0.5])])
 CONTENTS = {
     'COCO results': ([RESULT], 'bbox_file'),
     'detected boxes': ([dict(image_id=1, bbox=[[1, 2, 3, 4]], scores=[0.5])], 'bbox_file'),
     "MPII's labels": ([dict(joints=[], joints_vis=[], center=[1, 2], scale=1, image='a.jpg')], 'MPIISource'),
     "AI Challenger's labels": ([dict(image_id='a', keypoint_annotations={}, human_annotations={})], 'AICSource'),
-    'a project of VIA,': (dict(_via_settings={}, _via_img_metadata={'a.jpg1': VIA_IMAGE}), 'CSV table'),
     'a project of VIA 3': (dict(project={}, config={}, attribute={}, file={}, metadata={}, view={}), 'CSV table'),
     "Datumaro's format": (dict(info={}, categories={}, items=[]), 'COCO Keypoints 1.0'),
     "Encord's format": ([dict(label_hash='1', data_units={})], 'as COCO'),
