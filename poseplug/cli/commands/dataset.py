@@ -13,6 +13,7 @@ poseplug dataset estimate-sigmas LABELS LABELS ... [--out skeleton.json]
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,18 @@ def _verify_labels(path: Path, format_name: str | None, image_folder: Path | Non
 
     label_format = find_label_format(path, format_name)
     has_problems = False
-    for part in label_format.list_parts(path):
-        labels = label_format.read(part, image_folder)
-        problems = find_label_problems(labels)
-        lines = labels.describe()
-        lines += [f'  dropped: {label}' for label in labels.dropped[:_MAX_LISTED_LABELS]]
-        lines += [f'  ERROR: {problem}' for problem in problems]
-        print('\n'.join(lines))
-        has_problems |= bool(problems or labels.dropped)
+    with tempfile.TemporaryDirectory() as extracted:
+        # Frames of videos and images inside label files count as convert and init would write them.
+        if image_folder is None and label_format.extract_images(path, Path(extracted)):
+            image_folder = Path(extracted)
+        for part in label_format.list_parts(path):
+            labels = label_format.read(part, image_folder)
+            problems = find_label_problems(labels)
+            lines = labels.describe()
+            lines += [f'  dropped: {label}' for label in labels.dropped[:_MAX_LISTED_LABELS]]
+            lines += [f'  ERROR: {problem}' for problem in problems]
+            print('\n'.join(lines))
+            has_problems |= bool(problems or labels.dropped)
     if has_problems:
         raise SystemExit(1)
     print('no problems found')

@@ -167,6 +167,7 @@ class _SleapReader:
     def add_all(self) -> None:
         """Add the instances of all frames."""
         frames, instances, points = (self.file[name][()] for name in ('frames', 'instances', 'points'))
+        missing_videos: set[int] = set()
         for frame in frames:
             name = _name_frame(int(frame['video']), self.videos[int(frame['video'])], int(frame['frame_idx']))
             for row in range(int(frame['instance_id_start']), int(frame['instance_id_end'])):
@@ -174,10 +175,25 @@ class _SleapReader:
                 if instance['instance_type'] != _USER_INSTANCE:
                     self.collector.drop_label(self.path, position, 'predicted, not labeled')
                     continue
+                if not (self.collector.labels.image_folder / name).is_file():
+                    missing_videos.add(int(frame['video']))
+                    self.collector.drop_label(self.path, position, 'whose image is not in its folder')
+                    continue
                 image_id = self.collector.add_image(name, self.path, position)
                 if image_id is not None:
                     rows = points[int(instance['point_id_start']) : int(instance['point_id_end'])]
                     self._add_instance(image_id, instance, rows, position)
+
+        for index in sorted(missing_videos):
+            self.collector.add_note(
+                f'no frames of {self._describe_video(index)}: where it is beside the labels, poseplug dataset convert '
+                f'and init extract them'
+            )
+
+    def _describe_video(self, index: int) -> str:
+        """The name of a video, without its folders."""
+        name = PureWindowsPath(str(self.videos[index].get('backend', {}).get('filename', ''))).name.strip('.')
+        return name or f'video {index}'
 
     def _add_instance(self, image_id: int, instance: Any, points: Any, position: str) -> None:
         """Add one instance."""

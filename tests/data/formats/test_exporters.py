@@ -55,7 +55,7 @@ def test_labelme_images_in_a_folder_that_is_named(tmp_path):
     assert f'the first is {source / "a.png"}' in labels.notes[-1]
 
 
-def test_labelme_images_inside_the_label_files_are_written_out(tmp_path):
+def test_labelme_images_inside_the_label_files_are_written_out(command, tmp_path):
     source = label_files.write_labelme(tmp_path / 'labels')
     for file in source.glob('*.json'):
         image = file.with_suffix('.png')
@@ -68,6 +68,9 @@ def test_labelme_images_inside_the_label_files_are_written_out(tmp_path):
     }
     convert_labels(source, tmp_path / 'coco', 'coco')
     check_geckos(read_labels(tmp_path / 'coco'))
+    code, out, _ = command('dataset', 'verify', source)
+    assert code == 0
+    assert 'LabelMe folder, 2 images, 3 instances' in out
 
 
 # --- YOLO-pose --------------------------------------------------------------------------------------------------------

@@ -126,6 +126,15 @@ def test_sleap_labels_without_their_video_are_counted(tmp_path):
     causes = [label.cause for label in labels.dropped]
     assert causes.count('whose image is not in its folder') == 3
     assert labels.num_labels == 4
+    assert labels.notes[0].startswith('no frames of walk.mp4: ')
+
+
+def test_verify_counts_instances_on_frames_inside_the_file(command, tmp_path):
+    write_sleap(tmp_path / 'a.pkg.slp')
+    code, out, _ = command('dataset', 'verify', tmp_path / 'a.pkg.slp')
+    assert code == 1  # of the predicted instance
+    assert 'SLEAP labels, 2 images, 3 instances' in out
+    assert 'ERROR' not in out
 
 
 def pickle_columns(columns):
