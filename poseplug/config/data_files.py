@@ -11,6 +11,7 @@ from typing import Any
 from poseplug.config.locations import format_path, parse_config_syntax
 from poseplug.core.errors import ConfigError, UnsafeFileError
 from poseplug.files.json_file import parse_json
+from poseplug.files.yaml_file import parse_plain_yaml
 
 DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
 _IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a name with dots imports a module
@@ -154,53 +155,6 @@ def _parse_data_file(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         format_name = path.suffix.removeprefix('.').upper()
         raise ConfigError(f'{format_path(path)} is no readable {format_name}: {error}') from error
-
-
-def parse_plain_yaml(text: str) -> Any:
-    """Parse YAML of plain values.
-
-    Args:
-        text: the YAML.
-
-    Returns:
-        The value, of plain Python types.
-
-    Raises:
-        ValueError: the text is not YAML, names a key twice, or contains tags of objects or aliases. Nested aliases can
-            expand to any size.
-    """
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        # Events come before any value is built, so that an alias is refused before it can expand.
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise ValueError(f'line {line} has an alias (*{event.anchor}); write the value itself')
-        # Nodes still have both values of a repeated key; the dict that is loaded has the last one.
-        _check_yaml_keys(yaml.compose(text, Loader=yaml.SafeLoader))
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(' '.join(str(error).split())) from error
-
-
-def _check_yaml_keys(root: Any) -> None:
-    """Refuse a mapping that names a key twice, of which YAML would take the last value; `root` is a node or None."""
-    remaining = [root] if root is not None else []
-    while remaining:
-        node = remaining.pop()
-        if node.id == 'scalar':
-            continue
-        if node.id == 'sequence':
-            remaining += node.value
-            continue
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.id == 'scalar' and key.value in lines:
-                raise ValueError(f'line {line} names the key {key.value!r} of line {lines[key.value]} again')
-            lines[str(key.value)] = line
-            remaining.append(value)
 
 
 # --- Python configs ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from poseplug.config.data_files import inspect_python_config, load_data_config, parse_plain_yaml
+from poseplug.config.data_files import inspect_python_config, load_data_config
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError, UnsafeFileError
 from tests.reliability import unsafe
@@ -93,11 +93,6 @@ def test_a_data_config_imports_no_module_by_a_dotted_name(lite, tmp_path, monkey
     with pytest.raises((UnsafeFileError, ConfigError), match='evil_module.* (runs code|is not registered)'):
         load_config(tmp_path / f'a.{suffix}', training=True)
     assert 'evil_module' not in sys.modules
-
-
-def test_aliases_are_errors_with_their_line():
-    with pytest.raises(ValueError, match=r'line 2 has an alias \(\*a\)'):
-        parse_plain_yaml('a: &a [1]\nb: *a\n')
 
 
 def test_a_python_config_is_shown_without_running_it(tmp_path, command):
