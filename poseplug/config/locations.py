@@ -139,8 +139,10 @@ def _find_line(file: Path, path: KeyPath) -> int | None:
     node: Any = assignments.get(path[0])
     for key in path[1:]:
         value = getattr(node, 'value', node)
-        while isinstance(value, ast.Name) and value.id in assignments:
-            value = assignments[value.id].value
+        # Each is followed once: the assignments `a = b` and `b = a` lead to each other for ever.
+        remaining = dict(assignments)
+        while isinstance(value, ast.Name) and value.id in remaining:
+            value = remaining.pop(value.id).value
         node = _get_child_node(value, key)
     return node.lineno if node is not None else None
 

@@ -209,6 +209,11 @@ def test_a_variable_that_its_own_file_does_not_read_is_an_error_unless_it_begins
     assert [key for key in load_config('child.py') if key not in ('model', 'skeleton')] == []
 
 
+def test_an_error_in_settings_that_exchange_their_names_is_located(base):
+    base.write_text(BASE.replace('num_stages=2', 'num_satges=2') + '_saved = model\nmodel = _saved\n')
+    assert get_error(base).startswith("base.py:11, model.head.num_satges: CPMHead has no argument 'num_satges'")
+
+
 def test_a_key_of_a_data_config_that_nothing_reads_is_an_error(base):
     Path('own.json').write_text('{"skeleton": "lsp", "train_dataloder": {}, "_note": "x"}')
     assert get_error('own.json').startswith("own.json, train_dataloder: nothing reads 'train_dataloder'; closest")
