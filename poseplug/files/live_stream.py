@@ -107,7 +107,8 @@ class LiveStream:
         """Read until the slot is closed; what runs in the thread."""
         try:
             self._read_with_retries(slot)
-        except VideoError as error:
+        except Exception as error:
+            # Whatever ends the thread is raised where the frames are used; otherwise it would look like the end.
             slot.error = error
         finally:
             slot.is_finished = True
@@ -146,7 +147,7 @@ class _FrameSlot:
         self.capacity, self.waits = capacity, waits
         self.frames: deque[VideoFrame] = deque()
         self.condition = threading.Condition()
-        self.error: VideoError | None = None
+        self.error: Exception | None = None
         self.num_dropped = 0
         self.is_closed = self.is_finished = False
 

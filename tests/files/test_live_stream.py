@@ -108,3 +108,16 @@ def test_names_of_streams_are_file_names_without_passwords():
     assert LiveStream(0).name == 'camera_0'
     assert LiveStream('rtsp://a:b@cam.local:554/live/1').name == 'stream_a_cam_local_554_live_1'
     assert LiveStream('rtsp://a:b@cam.local:554/live/1').title == 'rtsp://a@cam.local:554/live/1'
+
+
+def test_an_error_of_another_kind_is_raised_and_does_not_look_like_the_end(monkeypatch):
+    class BrokenCamera(FakeCamera):
+        num_frames = 2
+
+        def __iter__(self):
+            yield None, draw_gray_frame(1)
+            raise RuntimeError('the driver is gone')
+
+    monkeypatch.setattr(live_sources, 'CameraDevice', BrokenCamera)
+    with pytest.raises(RuntimeError, match='the driver is gone'):
+        list(LiveStream(0, every_frame=True, **FAST))
