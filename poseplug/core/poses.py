@@ -299,8 +299,9 @@ def read_poses_csv(path: Path, skeleton: Skeleton) -> dict[str, Poses]:
     instances_by_image: dict[str, dict[str, np.ndarray]] = {}
     try:
         # utf-8-sig: spreadsheets write a byte order mark, which would become part of the first column's name.
-        lines = list(csv.DictReader(Path(path).read_text(encoding='utf-8-sig').splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AnnotationError(f'{path} is not a readable CSV file: {error}') from error
     # From 2: line 1 is the header.
     for line_number, row in enumerate(lines, start=2):

@@ -71,6 +71,13 @@ def test_csv_rows_come_back_as_the_same_instances(tmp_path):
     assert_same_poses(poses_by_image['b.jpg'], poses[:1], atol=1e-3)
 
 
+@pytest.mark.parametrize('name', ['a,b "c".jpg', 'two\nlines.jpg', 'line\u2028separator.jpg'])
+def test_csv_rows_come_back_under_any_image_name(tmp_path, name):
+    file, poses = tmp_path / 'keypoints.csv', create_poses()
+    write_poses_csv(file, poses.to_rows(name, LSP))
+    assert [*read_poses_csv(file, LSP)] == [name]
+
+
 @pytest.mark.parametrize(
     ('line', 'message'),
     [('a.jpg,0,tail,1,2,1', 'tail'), ('a.jpg,0,neck,one,2,1', 'one'), ('a.jpg,0,neck', 'image, instance')],
