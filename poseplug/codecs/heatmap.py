@@ -16,6 +16,7 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_kernel_sizes, check_number
+from poseplug.fields.blur import blur_heatmaps, dark_kernel_size
 from poseplug.fields.gaussians import (
     draw_gaussians,
     draw_thresholded_gaussians,
@@ -26,7 +27,7 @@ from poseplug.fields.gaussians import (
 )
 from poseplug.fields.grid import Grid
 from poseplug.fields.peak_widths import measure_peak_widths
-from poseplug.fields.refine import REFINEMENTS, blur_heatmaps, dark_kernel_size, get_heatmap_maximum, refine_keypoints
+from poseplug.fields.refine import REFINEMENTS, get_heatmap_maximum, refine_keypoints
 from poseplug.registry import CODECS
 
 HEATMAP_CHOICES = {

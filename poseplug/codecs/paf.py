@@ -23,10 +23,10 @@ from poseplug.codecs.multi_instance import (
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_number
+from poseplug.fields.blur import blur_heatmaps
 from poseplug.fields.grid import Grid
 from poseplug.fields.limbs import encode_limb_fields
 from poseplug.fields.peaks import PEAK_REFINEMENTS
-from poseplug.fields.refine import blur_heatmaps
 from poseplug.grouping.limb_grouping import FindLimbs, ParseResult
 from poseplug.grouping.limb_scores import find_limbs
 from poseplug.grouping.paf import check_paf_fields, parse_paf_batch

@@ -20,8 +20,8 @@ from poseplug.codecs.subject import select_subject
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_counts, check_number
+from poseplug.fields.blur import dark_kernel_size, gaussian_blur_weights
 from poseplug.fields.gaussians import gaussian_inplace
-from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
 from poseplug.registry import CODECS
 
 _MAX_SPLIT_RATIO = 16  # bins per pixel: papers use up to 3

@@ -18,9 +18,9 @@ from poseplug.codecs.heatmap import Heatmap, labeled_mask
 from poseplug.codecs.multi_instance import HEATMAP_CODEC_SLOT, build_heatmap_codec, select_central_instances
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
+from poseplug.fields.blur import blur_heatmaps
 from poseplug.fields.gaussians import round_to_cells
 from poseplug.fields.grid import Grid
-from poseplug.fields.refine import blur_heatmaps
 from poseplug.grouping.tag_groups import TagParseResult, TagRules
 from poseplug.grouping.tags import parse_tags
 from poseplug.registry import CODECS

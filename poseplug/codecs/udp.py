@@ -26,8 +26,9 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_kernel_sizes, check_number
+from poseplug.fields.blur import blur_heatmaps
 from poseplug.fields.grid import Grid
-from poseplug.fields.refine import blur_heatmaps, get_heatmap_maximum
+from poseplug.fields.refine import get_heatmap_maximum
 from poseplug.registry import CODECS
 
 _KERNEL_SIZE = 23  # MMPose's, of 11 cells on either side

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from poseplug.codecs.base import Codec
 from poseplug.core.geometry import fit_matrix, transform_points
 from poseplug.deploy.exported_model import OUTPUT_NAMES, SIGMAS_NAME
+from poseplug.fields.blur import blur_heatmaps
 from poseplug.fields.peaks import CENTROID, refine_by_centroid
-from poseplug.fields.refine import blur_heatmaps, refine_keypoints
+from poseplug.fields.refine import refine_keypoints
 from poseplug.grouping.tags import split_tags_by_keypoint
 from poseplug.models.estimators.augmentation import predict_with_flip_test
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poseplug.core.geometry import Size
-from poseplug.fields.refine import gaussian_blur_weights
+from poseplug.fields.blur import gaussian_blur_weights
 
 _MIN_EXPONENT = -42.0  # exp of it is below 1e-18, which `gaussian_inplace` sets to 0
 

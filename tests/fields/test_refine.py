@@ -6,16 +6,14 @@ from torch.testing import assert_close
 
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.core.skeleton import Skeleton
+from poseplug.fields.blur import blur_heatmaps, dark_kernel_size, smoothing_matrix
 from poseplug.fields.refine import (
     REFINEMENTS,
-    blur_heatmaps,
     count_strips,
-    dark_kernel_size,
     find_line_maxima,
     gather_neighborhood,
     get_heatmap_maximum,
     refine_keypoints,
-    smoothing_matrix,
 )
 
 FOUR = Skeleton('four', ('a', 'b', 'c', 'd'))

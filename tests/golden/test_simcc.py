@@ -14,7 +14,7 @@ import torch
 
 from poseplug.codecs.simcc import SimCC
 from poseplug.core.skeleton import Skeleton
-from poseplug.fields.refine import dark_kernel_size, gaussian_blur_weights
+from poseplug.fields.blur import dark_kernel_size, gaussian_blur_weights
 from poseplug.models.losses.kl import KLDivergence
 from tests.golden.conftest import need_golden_file
 from tests.golden.test_heatmap_codecs import ROUNDING, Numbers, read_files
