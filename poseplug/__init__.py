@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from poseplug.codecs.base import Codec, MapCodec, Targets
     from poseplug.config.build import build_model
     from poseplug.config.load import load_config
+    from poseplug.core.batch import Batch
     from poseplug.core.errors import (
         AnnotationError,
         CheckpointError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     )
     from poseplug.core.instances import IgnoredRegions, Instances
     from poseplug.core.poses import Poses
-    from poseplug.core.sample import Batch, Record, Sample
+    from poseplug.core.sample import Record, Sample
     from poseplug.core.skeleton import Skeleton
     from poseplug.data.sources.base import Source, SourceReport
     from poseplug.data.transforms.base import PipelineStage, Transform
@@ -74,7 +75,8 @@ _NAMES_BY_MODULE = {
     ),
     'poseplug.core.instances': 'IgnoredRegions Instances',
     'poseplug.core.poses': 'Poses',
-    'poseplug.core.sample': 'Batch Record Sample',
+    'poseplug.core.batch': 'Batch',
+    'poseplug.core.sample': 'Record Sample',
     'poseplug.core.skeleton': 'Skeleton',
     'poseplug.data.sources.base': 'Source SourceReport',
     'poseplug.data.transforms.base': 'PipelineStage Transform',

@@ -533,7 +533,7 @@ def create_random_batch(model: Any, num_images: int) -> Any:
     """A batch of noise with one instance per image, as a loader returns it."""
     import torch
 
-    from poseplug.core.sample import Batch
+    from poseplug.core.batch import Batch
 
     (width, height), num_keypoints = model.codec.input_size, len(model.skeleton)
     generator = torch.Generator().manual_seed(0)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from poseplug.core.batch import Batch
 from poseplug.core.boxes import transform_boxes
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, scale_of_matrix, transform_points
-from poseplug.core.sample import Batch, Sample
+from poseplug.core.sample import Sample
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

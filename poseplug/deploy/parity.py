@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import MismatchError
 from poseplug.core.geometry import transform_points
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch
 from poseplug.core.setting_checks import check_not_negative, check_probabilities
 from poseplug.data.synthetic import render_coco_scene, render_lsp_scene
 from poseplug.deploy.exported_model import ExportedModel

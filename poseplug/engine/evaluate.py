@@ -26,7 +26,7 @@ def evaluate(
     Args:
         model: an estimator; its `predict(batch)` returns the poses of every image, its `predict_stages(batch)` those
             of every stage.
-        loader: the batches (`poseplug.core.sample.Batch`).
+        loader: the batches (`poseplug.core.batch.Batch`).
         create_metrics: returns a new list of metrics; it is called once per stage.
         all_stages: whether every stage of the head is measured, or only the last one.
         undetected_records: annotated images that no batch contains since a detector found nothing in them

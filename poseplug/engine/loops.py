@@ -13,8 +13,8 @@ from mmengine.runner import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
 from poseplug.engine.distributed import all_reduce_any, all_reduce_max, wait_for_all_ranks
 from poseplug.engine.distributed_strategies import parse_distributed_cfg

@@ -21,9 +21,9 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch
 from poseplug.engine.compiling import CompileSpec, compile_network, describe_compile_error
 from poseplug.engine.distributed import all_reduce_any, broadcast_norm_statistics
 from poseplug.engine.sharding import (

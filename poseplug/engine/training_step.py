@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from poseplug.core.sample import Batch
+from poseplug.core.batch import Batch
 from poseplug.engine.strategy import SingleProcessStrategy
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 
 MASS_FRACTIONS = (0.5, 0.95)
 

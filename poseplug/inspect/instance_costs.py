@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from poseplug.codecs.base import Targets
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.base import Estimator
 
 _CONFIDENT_LOGIT = 6.0

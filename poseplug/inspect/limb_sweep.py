@@ -15,8 +15,8 @@ from torch import Tensor
 from poseplug.codecs.limb_midpoints import LimbMidpoints
 from poseplug.codecs.paf import PAF
 from poseplug.config.build import build_evaluator
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.core.skeleton import Skeleton
 from poseplug.core.skeleton_checks import KeypointPair
 from poseplug.engine.dataloaders import build_dataloader

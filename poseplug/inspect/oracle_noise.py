@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from poseplug.config.build import build_evaluator, build_model
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch
 from poseplug.engine import dataloaders
 from poseplug.engine.evaluate import evaluate
 from poseplug.evaluation.results import EvaluationResult

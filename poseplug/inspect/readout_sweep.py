@@ -13,8 +13,8 @@ import torch
 from poseplug.codecs.base import Codec
 from poseplug.codecs.heatmap import Heatmap
 from poseplug.config.build import build_evaluator
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
-from poseplug.core.sample import Batch
 from poseplug.engine.dataloaders import build_dataloader
 from poseplug.evaluation.results import compute_metrics
 from poseplug.inspect.oracle_noise import OraclePredictor

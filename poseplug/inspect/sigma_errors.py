@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from poseplug.codecs.dense_instances import gather_cell_fields
+from poseplug.core.batch import Batch
 from poseplug.core.boxes import box_iou
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.engine.dataloaders import build_dataloader
 from poseplug.models.estimators.one_stage_criterion import extract_ground_truths
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from poseplug.codecs.base import MapCodec
+from poseplug.core.batch import Batch
 from poseplug.core.instances import Instances
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch, Sample
+from poseplug.core.sample import Sample
 from poseplug.data.collate import collate
 from poseplug.fields.heatmap_stages import HeatmapStages
 from poseplug.models.estimators.base import Estimator

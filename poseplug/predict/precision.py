@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.processors import count_allowed_processors, has_bfloat16_instructions
-from poseplug.core.sample import Batch
 
 Precision = Literal['auto', 'fp32', 'bf16', 'fp16']
 COMPUTE_DTYPES: dict[str, torch.dtype | None] = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}

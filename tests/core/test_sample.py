@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import rotation_matrix, scaling_matrix, translation_matrix
-from poseplug.core.sample import Batch, Record, Sample, SampleKey
+from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.collate import collate
 from poseplug.testing import create_annotated_record

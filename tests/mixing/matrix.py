@@ -17,8 +17,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import MismatchError
-from poseplug.core.sample import Batch
 from poseplug.registry import CODECS, MODELS
 from poseplug.testing import SMALL_SKELETON, create_annotated_record
 from tests.test_contracts import SETTINGS, list_builtin_parts

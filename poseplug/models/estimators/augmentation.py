@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from poseplug.codecs.base import Codec
+from poseplug.core.batch import Batch
 from poseplug.core.errors import MismatchError
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.fusion import check_field_shapes, fuse_crops, fuse_whole_images
 from poseplug.models.estimators.network import FieldNetwork, StageFields, complete_stages
 from poseplug.models.estimators.sized_codecs import SizedCodecs

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.codecs.base import Codec
+from poseplug.core.batch import Batch
 from poseplug.core.errors import CheckpointError
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch
 from poseplug.core.skeleton import Skeleton
 from poseplug.core.weight_names import weight_name
 from poseplug.files.weights import has_finite_values

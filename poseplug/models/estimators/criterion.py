@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.codecs.base import Codec, Targets
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.network import StageFields
 from poseplug.models.estimators.sized_codecs import SizedCodecs
 from poseplug.models.heads.base import Head

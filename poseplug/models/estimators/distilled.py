@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.codecs.base import Codec
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.sample import Batch
 from poseplug.core.skeleton import Skeleton
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.base import Estimator

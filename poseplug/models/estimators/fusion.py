@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from poseplug.codecs.base import Codec, Fields, MapCodec
 from poseplug.codecs.heatmap import Heatmap
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import Size
-from poseplug.core.sample import Batch
 
 # --- crops ------------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.models.heads.base import Head
 from poseplug.models.layers.input_norm import InputNorm
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from poseplug.codecs.base import Codec
 from poseplug.codecs.dense_instances import DenseInstances
+from poseplug.core.batch import Batch
 from poseplug.core.errors import MismatchError
-from poseplug.core.sample import Batch
 from poseplug.core.skeleton import Skeleton
 from poseplug.models.assigners.base import Assigner
 from poseplug.models.estimators.augmentation import TestTimeAugmentation

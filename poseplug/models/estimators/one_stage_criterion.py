@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.codecs.dense_instances import gather_cell_fields
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
-from poseplug.core.sample import Batch
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances, compute_keypoint_oks
 from poseplug.models.estimators.network import StageFields
 from poseplug.models.estimators.part_wiring import PartConfig

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from poseplug.codecs.base import Codec
 from poseplug.codecs.dense_instances import DenseInstances, gather_cell_fields
+from poseplug.core.batch import Batch
 from poseplug.core.geometry import Size
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch, Record
+from poseplug.core.sample import Record
 from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
 from poseplug.models.estimators.augmentation import FrameFields
 from poseplug.models.estimators.sized_codecs import SizedCodecs

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poseplug.core.sample import Batch
+from poseplug.core.batch import Batch
 
 SizeRange = Sequence[int]
 

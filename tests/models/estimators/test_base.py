@@ -8,8 +8,8 @@ from torch import nn
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.sample import Batch
 from poseplug.core.weight_names import weight_name
 from poseplug.engine.optim import build_param_groups
 from poseplug.engine.strategy import SingleProcessStrategy

@@ -4,6 +4,7 @@ import torch
 
 from poseplug.codecs.base import Codec
 from poseplug.codecs.cpm import CPMHeatmap
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import (
     conjugate_about,
@@ -14,7 +15,6 @@ from poseplug.core.geometry import (
     transform_points,
 )
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.fusion import fuse_crops, fuse_whole_images, resample_to_image
 from poseplug.skeletons.lsp import LSP
 

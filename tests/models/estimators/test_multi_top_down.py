@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.multi_top_down import MultiTopDown
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.registry.skeletons import get_skeleton

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import scaling_matrix, translation_matrix
-from poseplug.core.sample import Batch
 from poseplug.core.weight_names import weight_name
 from poseplug.models.assigners.base import Assigner, Assignment, GroundTruthInstances
 from poseplug.models.estimators.one_stage import OneStage

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.testing import assert_close
 
+from poseplug.core.batch import Batch
 from poseplug.core.geometry import scaling_matrix
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.random_resize import resize_batch, resize_batch_randomly
 from poseplug.testing import create_annotated_record
 

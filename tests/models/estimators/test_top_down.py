@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from poseplug.core.batch import Batch
 from poseplug.core.geometry import conjugate_about, rotation_matrix, scaling_matrix, translation_matrix
 from poseplug.core.poses import Poses
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.augmentation import transform_each_point
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.base import Head

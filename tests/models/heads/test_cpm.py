@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, MismatchError
-from poseplug.core.sample import Batch
 from poseplug.models.backbones.cpm import CPMTrunk, CPMVGGTrunk
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.models.heads.cpm import CPMHead

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from poseplug.core.sample import Batch
+from poseplug.core.batch import Batch
 from poseplug.models.estimators.top_down import TopDown
 from poseplug.registry import MODELS
 from tests.test_contracts import SETTINGS, list_builtin_parts

@@ -4,8 +4,8 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.models.backbones.cpm import CPMVGGTrunk
 from poseplug.models.estimators.network import complete_stages
 from poseplug.models.estimators.top_down import TopDown
