@@ -71,7 +71,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_memory_holds_one(camera):
         frames.append(frame)
         time.sleep(0.04)
     indices = [frame.index for frame in frames]
-    assert min(np.diff(indices)) > 3
+    assert min(np.diff(indices)) > 1  # it skips frames, how many depends on the load of the machine
     assert stream.num_dropped == indices[-1] - (len(indices) - 1)
 
 
