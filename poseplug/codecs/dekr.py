@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import labeled_mask
+from poseplug.codecs.multi_instance import weight_annotated_heatmaps
+from poseplug.codecs.vector_channels import list_vector_channels, name_vector_channels, negate_x
 from poseplug.core.poses import Poses
 from poseplug.core.setting_checks import check_counts, check_kernel_sizes, check_positive, check_probabilities
 from poseplug.fields.gaussians import draw_gaussians, merge_heatmaps
@@ -99,14 +101,9 @@ class CenterDisplacement(MapCodec):
     def encode(
         self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
     ) -> Targets:
-        """Encode keypoints as heatmaps and displacements.
+        """Encode keypoints as heatmaps and displacements; arguments as in `Codec.encode`.
 
-        Args:
-            keypoints: (B, N, K, 2) x, y in input pixels.
-            visible: (B, N, K) 0 for a keypoint that is not labeled.
-            valid: (B, N) bool, False for padding; all are instances by default.
-            annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates at all; all by
-                default. The heatmaps of the others have no weight.
+        The heatmaps of keypoints that are not annotated have no weight.
         """
         labeled = labeled_mask(visible, valid) & torch.isfinite(keypoints).all(dim=-1)
         cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0).float())
@@ -120,7 +117,8 @@ class CenterDisplacement(MapCodec):
         displacement, weight = self._draw_displacements(cells, labeled, centers)
         heatmap_weight = torch.where(heatmap > 0, 1.0, self.background_weight)
         if annotated_keypoints is not None:
-            heatmap_weight = heatmap_weight * F.pad(annotated_keypoints.float(), (0, 1), value=1.0)[..., None, None]
+            channel_weights = weight_annotated_heatmaps(annotated_keypoints, self.fields['heatmap'])
+            heatmap_weight = heatmap_weight * channel_weights[..., None, None]
         targets = {'heatmap': heatmap, 'displacement': displacement}
         return Targets((targets,), {'heatmap': heatmap_weight, 'displacement': weight})
 
@@ -198,19 +196,16 @@ class CenterDisplacement(MapCodec):
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:
         flipped = self.skeleton.flip_indices.tolist()
-        displacement = [2 * k + axis for k in flipped for axis in (0, 1)]
-        return {'heatmap': [*flipped, len(flipped)], 'displacement': displacement}
+        return {'heatmap': [*flipped, len(flipped)], 'displacement': list_vector_channels(flipped)}
 
     def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
         """Name the channels of heatmaps, with the center last, and of displacements, two per keypoint."""
-        displacement = [f'{name}.{axis}' for name in keypoints for axis in 'xy']
-        return {'heatmap': [*keypoints, 'center'], 'displacement': displacement}
+        return {'heatmap': [*keypoints, 'center'], 'displacement': name_vector_channels(keypoints)}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the fields of a flipped input to those of the input; x of the displacements is negated."""
         flipped = super().flip(fields)
-        x, y = flipped['displacement'][:, ::2], flipped['displacement'][:, 1::2]
-        return {**flipped, 'displacement': torch.stack([-x, y], dim=2).flatten(1, 2)}
+        return {**flipped, 'displacement': negate_x(flipped['displacement'])}
 
 
 def _sample_heatmaps(heatmaps: Tensor, cells: Tensor, align_corners: bool) -> Tensor:

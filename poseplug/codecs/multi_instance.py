@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from poseplug.codecs.base import Codec, MapCodec
 from poseplug.codecs.cpn import CPNHeatmap
@@ -56,6 +57,24 @@ def build_heatmap_codec(owner: MapCodec, spec: Any, instances: str, defaults: Ma
             f'got {type(codec).__name__}'
         )
     return codec
+
+
+def weight_annotated_heatmaps(
+    annotated_keypoints: Tensor, num_channels: int, weights: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """Compute the weights of heatmaps of several data sets, some of which do not annotate every keypoint.
+
+    Args:
+        annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates.
+        num_channels: C, with what follows the keypoints: background or centers, which always count.
+        weights: of the heatmap codec, whose 'heatmap' (B, C) counts too, if it has any.
+
+    Returns:
+        (B, C), 0 for a keypoint that is not annotated.
+    """
+    num_further = num_channels - annotated_keypoints.shape[1]
+    is_annotated = F.pad(annotated_keypoints.float(), (0, num_further), value=1.0)
+    return is_annotated * weights['heatmap'] if weights and 'heatmap' in weights else is_annotated
 
 
 def select_central_instances(poses_per_image: list[Poses], heatmaps: Tensor, heatmap_codec: Heatmap) -> Poses:

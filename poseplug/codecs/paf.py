@@ -19,6 +19,7 @@ from poseplug.codecs.multi_instance import (
     build_heatmap_codec,
     concat_image_poses,
     select_central_instances,
+    weight_annotated_heatmaps,
 )
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
@@ -165,14 +166,9 @@ class PAF(MapCodec):
     def encode(
         self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
     ) -> Targets:
-        """Encode keypoints as heatmaps and limb fields.
+        """Encode keypoints as heatmaps and limb fields; arguments as in `Codec.encode`.
 
-        Args:
-            keypoints: (B, N, K, 2) x, y in input pixels.
-            visible: (B, N, K) 0 for a keypoint that is not labeled.
-            valid: (B, N) bool, False for padding; all are instances by default.
-            annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates at all; all by
-                default. The others, and the limbs that end in one, have no weight.
+        Keypoints that are not annotated, and the limbs that end in one, have no weight.
         """
         labeled = labeled_mask(visible, valid)
         mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
@@ -212,11 +208,8 @@ class PAF(MapCodec):
         starts, ends = self.skeleton.limb_indices.T.tolist()
         annotated_limbs = annotated_keypoints[:, starts] & annotated_keypoints[:, ends]
         limb_weights = annotated_limbs.float().repeat_interleave(self.channels_per_limb, dim=1)
-        batch, num_channels = len(annotated_keypoints), self.fields['heatmap']
-        heatmap = torch.ones(batch, num_channels, dtype=torch.float32, device=annotated_keypoints.device)
-        heatmap[:, : len(self.skeleton)] = annotated_keypoints.float()
-        heatmap = heatmap * weights['heatmap'] if 'heatmap' in weights else heatmap
-        return {self.limb_field: limb_weights, 'heatmap': heatmap}
+        heatmap_weights = weight_annotated_heatmaps(annotated_keypoints, self.fields['heatmap'], weights)
+        return {self.limb_field: limb_weights, 'heatmap': heatmap_weights}
 
     def parse_fields(self, fields: Fields) -> list[ParseResult]:
         """Group fields (B, C, H, W) into the instances of every image, with the counts of every step."""

@@ -21,10 +21,14 @@ def select_subject(keypoints: Tensor, visible: Tensor, valid: Tensor | None) -> 
         Keypoints (B, K, 2), and which of them (B, K) are labeled and have a finite position; the others are at 0. An
         image without instances has none.
     """
-    labeled = labeled_mask(visible, valid)
-    if not labeled.shape[1]:
-        # An image without instances gets one without labels, so that there is an instance 0 to select.
-        keypoints, labeled = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(labeled, (0, 0, 0, 1))
+    keypoints, labeled = ensure_instance(keypoints, labeled_mask(visible, valid))
     keypoints, labeled = keypoints[:, 0], labeled[:, 0]
     usable = labeled & torch.isfinite(keypoints).all(dim=-1)
     return torch.where(usable[..., None], keypoints, 0.0), usable
+
+
+def ensure_instance(keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keypoints (B, N, K, 2) and which are labeled (B, N, K), with an instance without labels if N is 0."""
+    if labeled.shape[1]:
+        return keypoints, labeled
+    return F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(labeled, (0, 0, 0, 1))

@@ -11,11 +11,15 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import Heatmap, labeled_mask
-from poseplug.codecs.multi_instance import HEATMAP_CODEC_SLOT, build_heatmap_codec, select_central_instances
+from poseplug.codecs.multi_instance import (
+    HEATMAP_CODEC_SLOT,
+    build_heatmap_codec,
+    select_central_instances,
+    weight_annotated_heatmaps,
+)
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.fields.blur import blur_heatmaps
@@ -132,14 +136,9 @@ class Tags(MapCodec):
     def encode(
         self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None, annotated_keypoints: Tensor | None = None
     ) -> Targets:
-        """Encode keypoints as heatmaps and instance numbers.
+        """Encode keypoints as heatmaps and instance numbers; arguments as in `Codec.encode`.
 
-        Args:
-            keypoints: (B, N, K, 2) x, y in input pixels.
-            visible: (B, N, K) 0 for a keypoint that is not labeled.
-            valid: (B, N) bool, False for padding; all are instances by default.
-            annotated_keypoints: (B, K) bool, which keypoints the data set of each image annotates at all; all by
-                default. The heatmaps of the others have no weight.
+        The heatmaps of keypoints that are not annotated have no weight.
         """
         labeled = labeled_mask(visible, valid)
         mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
@@ -149,19 +148,9 @@ class Tags(MapCodec):
         }
         weights = self.built_heatmap_codec.channel_weights(mask)
         if annotated_keypoints is not None:
-            weights = {**weights, 'heatmap': self.heatmap_weights(weights, annotated_keypoints)}
+            heatmap_weights = weight_annotated_heatmaps(annotated_keypoints, self.fields['heatmap'], weights)
+            weights = {**weights, 'heatmap': heatmap_weights}
         return Targets((targets,), weights)
-
-    def heatmap_weights(self, weights: dict[str, Tensor], annotated_keypoints: Tensor) -> Tensor:
-        """Return the weights (B, C) of the heatmaps, 0 for keypoints that are not annotated.
-
-        Args:
-            weights: of the heatmaps, as the heatmap codec gives them.
-            annotated_keypoints: (B, K) bool.
-        """
-        num_extra = self.fields['heatmap'] - annotated_keypoints.shape[1]
-        counts = F.pad(annotated_keypoints.float(), (0, num_extra), value=1.0)
-        return counts * weights['heatmap'] if 'heatmap' in weights else counts
 
     def draw_instance_numbers(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
         """Draw maps (B, K, H, W) of the number of the instance that has a keypoint in a cell; 0 where none has.

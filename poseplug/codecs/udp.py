@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import (
@@ -22,6 +21,8 @@ from poseplug.codecs.heatmap import (
     keypoints_to_poses,
     labeled_mask,
 )
+from poseplug.codecs.subject import ensure_instance
+from poseplug.codecs.vector_channels import list_vector_channels, name_vector_channels, negate_x
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import CropRule
 from poseplug.core.poses import Poses
@@ -146,8 +147,7 @@ class UDPCombined(MapCodec):
         labeled = labeled_mask(visible, valid)
         if self.instances == 'subject':
             keypoints, labeled = keypoints[:, :1], labeled[:, :1]
-        if not labeled.shape[1]:  # no instance is drawn as one without labels
-            keypoints, labeled = F.pad(keypoints, (0, 0, 0, 0, 0, 1)), F.pad(labeled, (0, 0, 0, 1))
+        keypoints, labeled = ensure_instance(keypoints, labeled)
         disk, x_offset, y_offset = self.select_nearest(*self.compute_offsets(keypoints, labeled))
         offset = torch.stack([x_offset, y_offset], dim=2).flatten(1, 2)
         counts = disk.flatten(2).amax(dim=2) if self.outside == 'ignore' else labeled.any(dim=1).float()
@@ -209,14 +209,13 @@ class UDPCombined(MapCodec):
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:
         flipped = self.skeleton.flip_indices.tolist()
-        return {'heatmap': flipped, 'offset': [2 * k + axis for k in flipped for axis in (0, 1)]}
+        return {'heatmap': flipped, 'offset': list_vector_channels(flipped)}
 
     def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
         """Name the channels of heatmaps and offsets, of which each keypoint has two."""
-        return {'heatmap': [*keypoints], 'offset': [f'{name}.{axis}' for name in keypoints for axis in 'xy']}
+        return {'heatmap': [*keypoints], 'offset': name_vector_channels(keypoints)}
 
     def flip(self, fields: Fields) -> dict[str, Tensor]:
         """Convert the fields of a flipped input to those of the input; x of the offsets is negated."""
         flipped = super().flip(fields)
-        flipped['offset'] = torch.stack([-flipped['offset'][:, ::2], flipped['offset'][:, 1::2]], dim=2).flatten(1, 2)
-        return flipped
+        return {**flipped, 'offset': negate_x(flipped['offset'])}

@@ -38,6 +38,7 @@ from poseplug.data.sources.packed import (
 from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.cropping import CropBox, CropByScale
 from poseplug.files.images import LazyImage
+from poseplug.files.output_guard import check_new_folder
 from poseplug.registry.skeletons import get_skeleton
 
 _MAX_FILE_BYTES = 1 << 30  # a full file of crops is followed by the next
@@ -98,8 +99,7 @@ def _check_pack_settings(dataset: PoseDataset, out_dir: Path, jpeg_quality: int,
         raise ConfigError(
             f'pack: jpeg_quality is 1 to 100 and max_resolution positive; got {jpeg_quality} and {max_resolution}'
         )
-    if out_dir.exists() and any(out_dir.iterdir() if out_dir.is_dir() else [out_dir]):
-        raise ConfigError(f'pack: {out_dir} exists already; name another folder, or remove it')
+    check_new_folder(out_dir)
     name = dataset.skeleton.name
     if get_skeleton(name) != dataset.skeleton:
         raise ConfigError(f'pack: a pack names its skeleton, and {name!r} is not a registered one; register it')

@@ -29,6 +29,7 @@ from poseplug.data.shard_index import (
 )
 from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image_file_bytes
+from poseplug.files.output_guard import check_new_folder
 
 DEFAULT_SHARD_MEGABYTES = 256
 _KEY_DIGITS = 9
@@ -56,8 +57,7 @@ def write_shards(
         ConfigError: the folder is not empty, or the size is below 1.
         ImageError: an image file cannot be read.
     """
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise ConfigError(f'{out} exists already; name another folder, or remove it')
+    check_new_folder(out)
     if max_shard_bytes < 1:
         raise ConfigError(f'a shard has at least one byte; got {max_shard_bytes}')
     out.mkdir(parents=True, exist_ok=True)

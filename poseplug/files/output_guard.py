@@ -115,6 +115,19 @@ def check_dataset_outputs(cfg: Mapping[str, Any], outputs: Iterable[Path | None]
             )
 
 
+def check_new_folder(folder: Path) -> None:
+    """Check that a folder to write does not exist, or is empty.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        ConfigError: it holds something, or is a file.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        raise ConfigError(f'{folder} exists already; name another folder, or remove it')
+
+
 def _iter_data_roots(value: Any) -> Iterator[str]:
     """Every setting `data_root` of a config."""
     if isinstance(value, Mapping):

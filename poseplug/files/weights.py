@@ -49,7 +49,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         CheckpointError: there is no such file, it is damaged, or it is no checkpoint.
         UnsafeFileError: the file holds more than plain data; nothing of it was run.
     """
-    path = fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
+    path = _fetch_weights(path)
     if path.is_dir():
         path = find_latest_checkpoint(path)
     if not path.is_file():
@@ -66,6 +66,11 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a checkpoint')
     return content if 'state_dict' in content else {'state_dict': content}
+
+
+def _fetch_weights(path: Path | str) -> Path:
+    """The file or folder of weights; those at an address are downloaded."""
+    return fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
 
 
 def _load_plain_data(path: Path) -> Any:
@@ -118,7 +123,7 @@ def read_weight_metadata(path: Path | str) -> dict[str, str]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
+    path = _fetch_weights(path)
     if path.suffix != '.safetensors' or not path.is_file():
         return {}
     try:

@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 from poseplug.data.sources.coco import CocoFormatSource
-from poseplug.data.sources.coco_style import create_set_reader, describe_set_download
+from poseplug.data.sources.coco_style import create_set_reader, describe_set_download, list_split_files
 from poseplug.registry import SOURCES
 
 
@@ -28,7 +28,7 @@ class AP10KSource(CocoFormatSource):
 
     name = 'ap10k'
     download_hint = 'Get AP-10K, and unpack it'
-    splits = {split: (f'annotations/ap10k-{split}-split1.json', 'data') for split in ('train', 'val', 'test')}
+    splits = list_split_files('annotations/ap10k-{split}-split1.json', 'data', 'train', 'val', 'test')
     reader = create_set_reader('ap10k', name)
 
 
@@ -41,7 +41,7 @@ class AnimalPoseSource(CocoFormatSource):
 
     name = 'animalpose'
     download_hint = describe_set_download('Animal Pose and of PASCAL VOC 2012')
-    splits = {split: (f'annotations/animalpose_{split}.json', '') for split in ('train', 'val')}
+    splits = list_split_files('annotations/animalpose_{split}.json', '', 'train', 'val')
     reader = create_set_reader('animalpose', name)
 
 
@@ -54,7 +54,7 @@ class ATRWSource(CocoFormatSource):
 
     name = 'atrw'
     download_hint = describe_set_download('ATRW')
-    splits = {split: (f'annotations/keypoint_{split}.json', f'images/{split}') for split in ('train', 'val')}
+    splits = list_split_files('annotations/keypoint_{split}.json', 'images/{split}', 'train', 'val')
     reader = create_set_reader('atrw15', name)
 
 
@@ -67,7 +67,7 @@ class FlySource(CocoFormatSource):
 
     name = 'fly'
     download_hint = describe_set_download('the vinegar fly')
-    splits = {split: (f'annotations/fly_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/fly_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('fly32', name)
 
 
@@ -81,7 +81,7 @@ class Horse10Source(CocoFormatSource):
 
     name = 'horse10'
     download_hint = describe_set_download('Horse-10')
-    splits = {split: (f'annotations/horse10-{split}-split1.json', '') for split in ('train', 'test')}
+    splits = list_split_files('annotations/horse10-{split}-split1.json', '', 'train', 'test')
     reader = create_set_reader('horse10', name)
 
 
@@ -94,7 +94,7 @@ class LocustSource(CocoFormatSource):
 
     name = 'locust'
     download_hint = describe_set_download('the desert locust')
-    splits = {split: (f'annotations/locust_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/locust_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('locust35', name)
 
 
@@ -107,7 +107,7 @@ class MacaqueSource(CocoFormatSource):
 
     name = 'macaque'
     download_hint = describe_set_download('MacaquePose')
-    splits = {split: (f'annotations/macaque_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/macaque_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('macaque', name)
 
 
@@ -120,5 +120,5 @@ class ZebraSource(CocoFormatSource):
 
     name = 'zebra'
     download_hint = describe_set_download("Grévy's zebra")
-    splits = {split: (f'annotations/zebra_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/zebra_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('zebra9', name)

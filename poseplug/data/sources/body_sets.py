@@ -13,7 +13,7 @@ __all__ = [
 ]
 
 from poseplug.data.sources.coco import CocoFormatSource
-from poseplug.data.sources.coco_style import create_set_reader, describe_set_download
+from poseplug.data.sources.coco_style import create_set_reader, describe_set_download, list_split_files
 from poseplug.registry import SOURCES
 
 
@@ -27,7 +27,7 @@ class DeepFashionSource(CocoFormatSource):
 
     name = 'fld'
     download_hint = describe_set_download("DeepFashion's landmark benchmark")
-    splits = {split: (f'annotations/fld_full_{split}.json', 'img') for split in ('train', 'val', 'test')}
+    splits = list_split_files('annotations/fld_full_{split}.json', 'img', 'train', 'val', 'test')
     reader = create_set_reader('deepfashion_full', 'deepfashion')
 
 
@@ -92,7 +92,7 @@ class JHMDBSource(CocoFormatSource):
 
     name = 'jhmdb'
     download_hint = describe_set_download('sub-JHMDB')
-    splits = {split: (f'annotations/Sub1_{split}.json', '') for split in ('train', 'test')}
+    splits = list_split_files('annotations/Sub1_{split}.json', '', 'train', 'test')
     reader = create_set_reader('jhmdb15', name)
 
 
@@ -105,9 +105,7 @@ class OCHumanSource(CocoFormatSource):
 
     name = 'ochuman'
     download_hint = describe_set_download('OCHuman')
-    splits = {
-        split: (f'annotations/ochuman_coco_format_{split}_range_0.00_1.00.json', 'images') for split in ('val', 'test')
-    }
+    splits = list_split_files('annotations/ochuman_coco_format_{split}_range_0.00_1.00.json', 'images', 'val', 'test')
     reader = create_set_reader('coco', name)
 
 
@@ -120,5 +118,5 @@ class PoseTrack18Source(CocoFormatSource):
 
     name = 'posetrack18'
     download_hint = describe_set_download('PoseTrack 2018')
-    splits = {split: (f'annotations/posetrack18_{split}.json', '') for split in ('train', 'val')}
+    splits = list_split_files('annotations/posetrack18_{split}.json', '', 'train', 'val')
     reader = create_set_reader('posetrack18', name)

@@ -6,6 +6,8 @@ sets in this format need no class: `CocoSource(data_root=, ann_file=, image_fold
 
 from __future__ import annotations
 
+__all__ = ['create_set_reader', 'describe_set_download', 'list_split_files']
+
 from poseplug.data.sources.coco_format import CocoReader
 from poseplug.registry.skeletons import get_skeleton
 
@@ -18,6 +20,21 @@ def create_set_reader(skeleton: str, name: str) -> CocoReader:
         name: of the data set.
     """
     return CocoReader(get_skeleton(skeleton), name, category=None, require_boxes=False)
+
+
+def list_split_files(file: str, image_folder: str, *splits: str) -> dict[str, tuple[str, str]]:
+    """Return the annotation file and the image folder of each split, below the folder of a set.
+
+    Args:
+        file: the annotation file, in which `{split}` stands for the split.
+        image_folder: the folder of the images, likewise.
+        splits: as the set's files call them.
+
+    Example:
+        >>> list_split_files('annotations/atrw_{split}.json', 'images/{split}', 'train')
+        {'train': ('annotations/atrw_train.json', 'images/train')}
+    """
+    return {split: (file.format(split=split), image_folder.format(split=split)) for split in splits}
 
 
 def describe_set_download(title: str) -> str:

@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 from poseplug.data.sources.coco import CocoFormatSource
-from poseplug.data.sources.coco_style import create_set_reader, describe_set_download
+from poseplug.data.sources.coco_style import create_set_reader, describe_set_download, list_split_files
 from poseplug.registry import SOURCES
 
 
@@ -30,7 +30,7 @@ class FreiHandSource(CocoFormatSource):
 
     name = 'freihand'
     download_hint = describe_set_download('FreiHAND')
-    splits = {split: (f'annotations/freihand_{split}.json', '') for split in ('train', 'val', 'test')}
+    splits = list_split_files('annotations/freihand_{split}.json', '', 'train', 'val', 'test')
     reader = create_set_reader('hand21', name)
 
 
@@ -43,7 +43,7 @@ class OneHand10KSource(CocoFormatSource):
 
     name = 'onehand10k'
     download_hint = describe_set_download('OneHand10K')
-    splits = {split: (f'annotations/onehand10k_{split}.json', '') for split in ('train', 'test')}
+    splits = list_split_files('annotations/onehand10k_{split}.json', '', 'train', 'test')
     reader = create_set_reader('hand21', name)
 
 
@@ -57,7 +57,7 @@ class PanopticHandSource(CocoFormatSource):
 
     name = 'panoptic'
     download_hint = describe_set_download('CMU Panoptic HandDB')
-    splits = {split: (f'annotations/panoptic_{split}.json', '') for split in ('train', 'test')}
+    splits = list_split_files('annotations/panoptic_{split}.json', '', 'train', 'test')
     reader = create_set_reader('hand21', name)
 
 
@@ -70,7 +70,7 @@ class RHDSource(CocoFormatSource):
 
     name = 'rhd'
     download_hint = describe_set_download('the Rendered Hand Dataset')
-    splits = {split: (f'annotations/rhd_{split}.json', '') for split in ('train', 'test')}
+    splits = list_split_files('annotations/rhd_{split}.json', '', 'train', 'test')
     reader = create_set_reader('rhd21', name)
 
 
@@ -83,7 +83,7 @@ class AFLWSource(CocoFormatSource):
 
     name = 'aflw'
     download_hint = describe_set_download('AFLW')
-    splits = {split: (f'annotations/face_landmarks_aflw_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/face_landmarks_aflw_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('aflw19', name)
 
 
@@ -96,7 +96,7 @@ class COFWSource(CocoFormatSource):
 
     name = 'cofw'
     download_hint = describe_set_download('COFW')
-    splits = {split: (f'annotations/cofw_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/cofw_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('cofw29', name)
 
 
@@ -109,9 +109,7 @@ class Face300WSource(CocoFormatSource):
 
     name = '300w'
     download_hint = describe_set_download('300-W')
-    splits = {
-        split: (f'annotations/face_landmarks_300w_{split}.json', 'images') for split in ('train', 'valid', 'test')
-    }
+    splits = list_split_files('annotations/face_landmarks_300w_{split}.json', 'images', 'train', 'valid', 'test')
     reader = create_set_reader('face68', name)
 
 
@@ -140,7 +138,7 @@ class LaPaSource(CocoFormatSource):
 
     name = 'LaPa'
     download_hint = describe_set_download('LaPa')
-    splits = {split: (f'annotations/lapa_{split}.json', '') for split in ('train', 'val', 'trainval', 'test')}
+    splits = list_split_files('annotations/lapa_{split}.json', '', 'train', 'val', 'trainval', 'test')
     reader = create_set_reader('face106', name)
 
 
@@ -153,5 +151,5 @@ class WFLWSource(CocoFormatSource):
 
     name = 'wflw'
     download_hint = describe_set_download('WFLW')
-    splits = {split: (f'annotations/face_landmarks_wflw_{split}.json', 'images') for split in ('train', 'test')}
+    splits = list_split_files('annotations/face_landmarks_wflw_{split}.json', 'images', 'train', 'test')
     reader = create_set_reader('face98', name)

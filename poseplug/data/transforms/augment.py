@@ -38,7 +38,7 @@ from poseplug.core.setting_checks import (
     check_number,
     check_probabilities,
 )
-from poseplug.data.transforms.base import PipelineStage, Transform
+from poseplug.data.transforms.base import PipelineStage, Transform, check_warped
 from poseplug.registry import TRANSFORMS
 
 _MAX_NORMAL_DEVIATIONS = 3.0  # a normal draw has no limit; packs are cut for this many standard deviations (99.7 %)
@@ -219,8 +219,7 @@ class RandomColor(Transform):
         self.contrast, self.brightness, self.channel_gain = contrast, brightness, channel_gain
 
     def __call__(self, sample: Sample) -> Sample:
-        if not sample.is_warped:
-            raise ConfigError('RandomColor changes the warped input; put it after Warp in the pipeline')
+        check_warped(self, sample)
         rng = sample.rng
         gain = 1 + rng.uniform(-self.contrast, self.contrast)
         gains = gain * (1 + rng.uniform(-self.channel_gain, self.channel_gain, 3))
@@ -259,8 +258,7 @@ class RandomBlur(Transform):
         self.prob, self.method, self.kernel_sizes = prob, method, tuple(kernel_sizes)
 
     def __call__(self, sample: Sample) -> Sample:
-        if not sample.is_warped:
-            raise ConfigError('RandomBlur changes the warped input; put it after Warp in the pipeline')
+        check_warped(self, sample)
         if sample.rng.random() < self.prob:
             size = int(sample.rng.choice(self.kernel_sizes))
             if self.method == 'mean':
@@ -293,8 +291,7 @@ class RandomDownscale(Transform):
         self.prob, self.factor_range = prob, factor_range
 
     def __call__(self, sample: Sample) -> Sample:
-        if not sample.is_warped:
-            raise ConfigError('RandomDownscale changes the warped input; put it after Warp in the pipeline')
+        check_warped(self, sample)
         is_changed, factor = sample.rng.random() < self.prob, sample.rng.uniform(*self.factor_range)
         if is_changed:
             height, width = sample.inputs.shape[1:3]
@@ -340,8 +337,7 @@ class RandomErase(Transform):
         self.prob, self.max_holes, self.hole_size_range, self.fill = prob, max_holes, hole_size_range, fill
 
     def __call__(self, sample: Sample) -> Sample:
-        if not sample.is_warped:
-            raise ConfigError('RandomErase covers parts of the warped input; put it after Warp in the pipeline')
+        check_warped(self, sample)
         rng = sample.rng
         if rng.random() < self.prob:
             sample.inputs = sample.inputs.copy()  # the caller's array stays as it is

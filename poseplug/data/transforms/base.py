@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ['PIPELINE_SLOT', 'PipelineStage', 'Transform', 'TransformContainer', 'build_pipeline', 'check_crop']
+__all__ = [
+    'PIPELINE_SLOT',
+    'PipelineStage',
+    'Transform',
+    'TransformContainer',
+    'build_pipeline',
+    'check_crop',
+    'check_warped',
+]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -66,7 +74,7 @@ class Transform(ABC):
     Example:
         >>> class Darken(Transform):
         ...     def __call__(self, sample):
-        ...         sample.pixels = (sample.pixels * sample.rng.uniform(0.5, 1)).astype(np.uint8)
+        ...         sample.image = (sample.pixels * sample.rng.uniform(0.5, 1)).astype(np.uint8)
         ...         return sample
         >>> Darken().expand_half_extent(np.array([32.0, 32.0]), (64, 64)).tolist()  # it moves nothing
         [32.0, 32.0]
@@ -169,6 +177,21 @@ def check_crop(pipeline: Sequence[Transform]) -> None:
                 f'pipeline: {type(warp).__name__} stands without a transform that crops the image, such as CropBox, '
                 f'LetterboxImage or FitImage: the input would be the top left corner of the image; put one before it'
             )
+
+
+def check_warped(transform: Transform, sample: Sample) -> None:
+    """Raise if a sample has no input yet that a transform could change.
+
+    Args:
+        transform: that changes the warped input.
+        sample: that it receives.
+
+    Raises:
+        ConfigError: the image was not warped.
+    """
+    if not sample.is_warped:
+        name = type(transform).__name__
+        raise ConfigError(f'{name} changes the warped input; put it after Warp in the pipeline')
 
 
 def _list_sequences(pipeline: Sequence[Transform]) -> list[list[Transform]]:

@@ -7,10 +7,9 @@ __all__ = ['RandomHSV']
 import cv2
 import numpy as np
 
-from poseplug.core.errors import ConfigError
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import check_number
-from poseplug.data.transforms.base import PipelineStage, Transform
+from poseplug.data.transforms.base import PipelineStage, Transform, check_warped
 from poseplug.registry import TRANSFORMS
 
 _NUM_HUES = 180  # OpenCV's steps of a full circle
@@ -40,8 +39,7 @@ class RandomHSV(Transform):
         self.max_deltas = (hue_delta, saturation_delta, value_delta)
 
     def __call__(self, sample: Sample) -> Sample:
-        if not sample.is_warped:
-            raise ConfigError('RandomHSV changes the warped input; put it after Warp in the pipeline')
+        check_warped(self, sample)
         rng = sample.rng
         # YOLOX's draw: each of the three is left out in half of the cases, and deltas are whole steps.
         deltas = (rng.uniform(-1, 1, 3) * self.max_deltas * (rng.random(3) < 0.5)).astype(int)

@@ -7,7 +7,6 @@ __all__ = ['PasteInstance', 'RandomCut']
 import cv2
 import numpy as np
 
-from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, rotation_matrix, scaling_matrix, transform_points, translation_matrix
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import (
@@ -17,7 +16,7 @@ from poseplug.core.setting_checks import (
     check_number,
     check_probabilities,
 )
-from poseplug.data.transforms.base import PipelineStage, Transform
+from poseplug.data.transforms.base import PipelineStage, Transform, check_warped
 from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.registry import TRANSFORMS
 
@@ -50,7 +49,7 @@ class RandomCut(Transform):
         self.prob, self.cut_range = prob, cut_range
 
     def __call__(self, sample: Sample) -> Sample:
-        _check_warped('RandomCut', sample)
+        check_warped(self, sample)
         rng = sample.rng
         # All numbers are drawn even where they are not used: one setting does not change the draws of another.
         is_cut, axis, cuts_end, part = rng.random() < self.prob, *rng.integers(0, 2, 2), rng.uniform(*self.cut_range)
@@ -120,7 +119,7 @@ class PasteInstance(MixImageTransform):
         self.prob, self.scale_range, self.distance_range, self.degrees = prob, scale_range, distance_range, degrees
 
     def __call__(self, sample: Sample) -> Sample:
-        _check_warped('PasteInstance', sample)
+        check_warped(self, sample)
         if sample.rng.random() >= self.prob:
             return sample
         other = self.draw_other_sample(sample)
@@ -166,11 +165,6 @@ class PasteInstance(MixImageTransform):
             @ scaling_matrix(factor * size / other_size)
             @ to_origin
         )
-
-
-def _check_warped(name: str, sample: Sample) -> None:
-    if not sample.is_warped:
-        raise ConfigError(f'{name} changes the warped input; put it after Warp in the pipeline')
 
 
 def _find_extent(sample: Sample) -> np.ndarray | None:
