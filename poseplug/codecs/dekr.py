@@ -105,6 +105,7 @@ class CenterDisplacement(MapCodec):
 
         The heatmaps of keypoints that are not annotated have no weight.
         """
+        # A position that is not finite would reach the mean, and with it the center.
         labeled = labeled_mask(visible, valid) & torch.isfinite(keypoints).all(dim=-1)
         cells = self.grid.to_cells(torch.where(labeled[..., None], keypoints, 0.0).float())
         counts = labeled.sum(dim=-1)

@@ -119,6 +119,7 @@ class PAF(MapCodec):
     def _check_limb_groups(self) -> None:
         """Refuse limbs along which the keypoints of one instance would come out as several instances."""
         groups = self.skeleton.limb_groups
+        # Grouping follows limbs: what they do not connect would be counted as further instances.
         if len(groups) > 1 and self.skeleton.limbs and not self.single_instance:
             smallest = ', '.join(min(groups, key=len)[:_MAX_LISTED_KEYPOINTS])
             raise ConfigError(

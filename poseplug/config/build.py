@@ -150,6 +150,7 @@ def get_crop_rule(cfg: Mapping[str, Any]) -> CropRule:
 def _find_codec(cfg: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
     """The config of the model's codec, or that of its first decoder, and its skeleton."""
     model, skeleton = require_setting(cfg, 'model'), require_setting(cfg, 'skeleton')
+    # Decoders of one model share its input, so that the first codec speaks for all.
     for part in (model, *(model.get('decoders') or {}).values()):
         codec = part.get('codec')
         if codec and codec.get('input_size'):

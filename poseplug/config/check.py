@@ -138,11 +138,13 @@ def _find_part_errors(part: PartSpec) -> Iterator[tuple[KeyPath, str]]:
     except PluginError as error:
         yield (*part.path, 'type'), str(error)
         return
+    # After the lookup, which tells a package that does not load from a name that nothing has.
     if part_class is None:
         assert part.registry is not None
         yield (*part.path, 'type'), describe_missing_part(part.registry, part.type)
         return
     has_type = part.registry is not None
+    # What the code that builds the part takes out of its settings, before the constructor sees them.
     external = ('type', *part.slot.builder_settings, *part.slot.builder_slots) if has_type else ()
     settings = {key: value for key, value in part.settings.items() if key not in external}
     name = part.type if isinstance(part.type, str) else getattr(part.type, '__name__', str(part.type))
@@ -210,6 +212,7 @@ def _iter_slot(value: Any, path: KeyPath, slot: Slot) -> Iterator[PartSpec]:
         for name, element in value.items():
             # One level of names at most: a dict without a type below a name is a part whose type is missing.
             yield from _iter_slot(element, (*path, name), replace(slot, by_name=False))
+    # A text or a number in the position of a part is an error that the caller reports.
     elif isinstance(value, Mapping | str | int | float):
         part = PartSpec(path, value, slot)
         yield part

@@ -105,6 +105,7 @@ def _copy_value(value: Any) -> Any:
 
 def _check_runs_no_code(content: dict[str, Any], path: Path) -> None:
     imports = ['custom_imports'] if 'custom_imports' in content else []
+    # The first one is enough for the message; nothing of the config has been used so far.
     for setting in [*imports, *_find_code_settings(content)]:
         raise UnsafeFileError(
             f'{format_path(path)}: {setting} runs code, which a {path.suffix} config cannot; use a .py config'
@@ -115,6 +116,7 @@ def _check_base(base: Any, path: Path, depth: int) -> None:
     if not isinstance(base, str) or Path(base).suffix not in DATA_CONFIG_SUFFIXES:
         suffixes = ', '.join(DATA_CONFIG_SUFFIXES)
         raise UnsafeFileError(f'{format_path(path)}: its base {base!r} is no {suffixes} file; a .py file runs code')
+    # Counted, since comparing paths would miss a circle through links.
     if depth == _MAX_BASE_DEPTH:
         raise ConfigError(
             f'{format_path(path)}: more than {_MAX_BASE_DEPTH} bases of bases; do they refer to each other in a circle?'

@@ -25,6 +25,7 @@ def check_local_modules(files: list[Path]) -> None:
     for path in list_local_modules(files):
         loaded = getattr(sys.modules.get(path.stem), '__file__', None)
         source = path / '__init__.py' if path.is_dir() else path
+        # A copy with the same source is the module that was meant: a run's folder holds copies.
         if loaded is None or Path(loaded).resolve() == source.resolve() or _has_same_source(Path(loaded), source):
             continue
         raise ConfigError(

@@ -129,6 +129,7 @@ def _find_assignments(file: Path) -> dict[str, ast.Assign]:
     for statement in parse_config_syntax(file).body:
         if isinstance(statement, ast.Assign):
             names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+            # The last assignment is the one that counts when the file runs.
             assignments.update(dict.fromkeys(names, statement))
     return assignments
 

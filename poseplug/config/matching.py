@@ -82,6 +82,7 @@ def _set_ranking(evaluators: Any) -> str:
     changed = {}
     for spec in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
         metric = METRICS.get(spec['type']) if isinstance(spec, MutableMapping) and 'type' in spec else None
+        # Only metrics with these settings rank instances.
         if metric is None or not _RELEASED_RANKING.keys() <= inspect_parameters(metric)[0].keys():
             continue
         missing = {key: value for key, value in _RELEASED_RANKING.items() if key not in spec}

@@ -63,6 +63,7 @@ def format_runnable_config(cfg: Any) -> str:
         custom_imports = dict(settings.get('custom_imports') or {})
         named = custom_imports.get('imports') or []
         names = [named] if isinstance(named, str) else list(named)
+        # Of `import` statements nothing is left in a config of plain settings: `custom_imports` stands for them.
         settings['custom_imports'] = {**custom_imports, 'imports': [*dict.fromkeys([*names, *modules])]}
     text: str = Config(settings).pretty_text
     return _NON_FINITE_NAMES + text if _has_non_finite(settings) else text

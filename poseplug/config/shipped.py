@@ -106,6 +106,7 @@ def _describe_missing(text: str, folder: Path | None = None) -> str:
     folder = folder or file.parent
     candidates = [path.name for path in folder.glob('*.py')] if folder.is_dir() else []
     if is_name:
+        # A path with a folder is meant as a file, and a shipped config's name would be no help.
         candidates += list_configs()
     hint = suggest_closest(file.name, candidates)
     return f'{text}: no such config' + (f'; {hint}' if hint else '')

@@ -101,6 +101,7 @@ class Batch:
             records=[],
             keys=[],
             view_sizes=[(width, height)] * num_views,
+            # A view of a single number, as in `collate`: most batches need no mask.
             masks=torch.ones(1, 1, 1, dtype=torch.uint8).expand(num_images, height, width),
             annotated_keypoints=torch.ones(num_images, visible.shape[2], dtype=torch.bool),
             boxes=boxes,
@@ -168,6 +169,7 @@ class Batch:
 def _enclose_labeled(keypoints: Tensor, labeled: Tensor) -> Tensor:
     """Return the boxes (B, N, 4), xyxy, around the labeled ones of keypoints (B, N, K, 2); 0 without any."""
     chosen = labeled[..., None]
+    # Infinities lose against every labeled keypoint; what has none is filled with 0 at the end.
     low = keypoints.masked_fill(~chosen, math.inf).amin(dim=2)
     high = keypoints.masked_fill(~chosen, -math.inf).amax(dim=2)
     import torch

@@ -36,6 +36,7 @@ def letterbox_matrix(
     if side == 'longer':
         # The smaller factor is that of the side which reaches the border first.
         factor = min(factor, input_size[0] / image_size[0])
+    # Below 1 a margin stays on all sides.
     return crop_matrix(image_center(image_size), fill_fraction * factor, input_size)
 
 

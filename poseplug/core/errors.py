@@ -82,6 +82,7 @@ def suggest_closest(name: str, known: Iterable[str], count: int = 3, cutoff: flo
         For example `closest: 'Heatmap'`; an empty string if no name is similar.
     """
     names_by_lower = {n.lower(): n for n in known}
+    # Compared in lower case, because difflib counts 'HEATMAP' and 'heatmap' as unlike.
     matches = get_close_matches(name.lower(), names_by_lower, n=count, cutoff=cutoff)
     suggestions = ', '.join(repr(names_by_lower[match]) for match in matches)
     return f'closest: {suggestions}' if suggestions else ''

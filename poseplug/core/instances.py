@@ -213,6 +213,7 @@ class Instances(_ArrayRows):
         keypoints, visible = target.convert_keypoints(source, self.keypoints, self.visible)
         if self.has_box.all():
             return replace(self, keypoints=keypoints, visible=visible)
+        # Enclosing boxes follow the keypoints of the new skeleton, and the areas estimated from them follow the boxes.
         boxes = np.where(self.has_box[:, None], self.boxes, enclose_keypoints(keypoints, visible > 0))
         areas = np.where(self.has_box | self.has_area, self.areas, estimate_areas(boxes))
         return replace(self, keypoints=keypoints, visible=visible, boxes=boxes, areas=areas)

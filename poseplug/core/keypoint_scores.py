@@ -20,6 +20,7 @@ def average_confident_scores(keypoint_scores: Any) -> np.ndarray:
     Returns:
         (N,) means; 0 for an instance without such a score.
     """
+    # Anything that NumPy reads: lists of result files, arrays and tensors on the CPU.
     keypoint_scores = np.asarray(keypoint_scores, float)
     confident = keypoint_scores > _MIN_KEYPOINT_SCORE
     # The 1 stands for instances without such a score, whose sum is 0.

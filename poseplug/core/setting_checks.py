@@ -70,6 +70,7 @@ def check_number(
     # A range that excludes NaN: every comparison with it is false.
     if _is_real(value) and low <= value <= high and not (above and value == low) and not (below and value == high):
         return
+    # Words for the range, as the message shows it: 'from 0 to 1', 'above 0 and up to 5', 'from 1 on'.
     first = f'above {low:g} and up' if above else f'from {low:g}'
     last = f' to below {high:g}' if below else f' to {high:g}'
     if math.isinf(high):

@@ -160,6 +160,7 @@ class Skeleton:
         Without `grouping_order` the limbs are followed along a tree that grows from the keypoint with most limbs;
         limbs that close a cycle come last and are redundant.
         """
+        # A stated order comes with its `redundant_limbs`; a grown tree adds the limbs that close a cycle.
         order, cycles = (self.grouping_order, ()) if self.grouping_order else _grow_limb_tree(self.limbs)
         limb_indices = {frozenset(limb): i for i, limb in enumerate(self.limbs)}
         redundant = {frozenset(limb) for limb in (*cycles, *self.redundant_limbs)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# Files of weights and patterns of configs are about the parts, whichever role holds them.
 _ROLE_PREFIXES = ('network.', 'criterion.')
 
 

@@ -41,6 +41,7 @@ class PartRegistry:
     parent: Any = None
 
     def __init__(self, name: str, scope: str = 'poseplug'):
+        # The attributes have the names of mmengine's registry, which `Registry` inherits in their place.
         self._name, self._scope = name, scope
         self._module_dict: dict[str, PartType] = {}
 
@@ -220,8 +221,10 @@ class PartRegistry:
         """
         if not callable(module):
             raise TypeError(f'a {self.name} is a class or a function; got a {type(module).__name__}')
+        # Our own modules are registering themselves just now.
         if not qualified_name(module).startswith('poseplug.'):
             plugins.import_builtin_parts(self.name)
+        # Several names stand for aliases.
         for name in module_name if isinstance(module_name, list) else [module_name or module.__name__]:
             registered = self._module_dict.get(name)
             if registered is not None and not force and qualified_name(registered) != qualified_name(module):

@@ -106,6 +106,7 @@ def list_plugin_parts(kind: str) -> tuple[PluginPart, ...]:
     Returns:
         The parts, sorted by name and package.
     """
+    # Entry points are plain text in the metadata of a package: listing them imports nothing.
     parts = [PluginPart(kind, entry) for entry in entry_points(group=entry_point_group(kind))]
     return tuple(sorted(parts, key=lambda part: (part.name, part.package)))
 
@@ -162,6 +163,7 @@ def import_builtin_parts(kind: str) -> None:
 
 def _import_tree(name: str) -> None:
     """Import a module, and every module below it when it is a package."""
+    # The package first, then what is below it, as its `__init__` may expect.
     module = import_module(name)
     for info in pkgutil.iter_modules(getattr(module, '__path__', []), f'{name}.'):
         _import_tree(info.name)

@@ -98,6 +98,7 @@ def list_needs(part: PartType, provided: Iterable[str]) -> list[str]:
         The names that the part declares in `needs`, or accepts if it declares none.
     """
     parameters = inspect_parameters(part)[0]
+    # Parts of other packages declare nothing, and receive whatever their constructor accepts.
     declared = getattr(part, 'needs', None)
     return [name for name in provided if name in parameters and (declared is None or name in declared)]
 

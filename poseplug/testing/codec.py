@@ -202,6 +202,7 @@ class CodecContract(Contract):
             assert tensor.device.type == 'meta'
 
     def test_its_settings_are_frozen(self, codec: Codec) -> None:
+        # Network, criterion, transforms and decoder share a codec: a changed setting would reach only some of them.
         for setting in fields(codec):
             with pytest.raises(FrozenInstanceError):
                 setattr(codec, setting.name, None)

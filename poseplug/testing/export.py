@@ -43,6 +43,7 @@ class ExportContract(Contract):
         """Decoding is exported for any number of images."""
         codec = self.build_part(self.skeleton)
         decoder, fields = DecodeModule(codec), create_random_fields(codec, 2)
+        # The batch is dynamic, everything else fixed, as in the files that `poseplug export` writes.
         shapes = ({name: {0: torch.export.Dim.DYNAMIC} for name in fields},)
         program = torch.export.export(decoder, (fields,), dynamic_shapes=shapes)
         # Neither is the number of images with which it was traced: a fixed 2 in the graph is noticed.

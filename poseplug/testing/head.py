@@ -82,6 +82,7 @@ class HeadContract(NetworkContract):
         shapes = {name: (2, *shape) for name, shape in self.shapes.items()}
         for stage in stages:
             assert stage
+            # An earlier stage may predict a part of the fields, the last one all of them.
             assert {name: tuple(maps.shape) for name, maps in stage.items()}.items() <= shapes.items()
         assert stages[-1].keys() == shapes.keys()
 

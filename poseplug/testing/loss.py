@@ -75,6 +75,7 @@ class LossContract(Contract):
         other_target = target.clone()
         # Far outside of 0..1, so that even a small weight shows.
         other_target[0, 1] = 7
+        # A keypoint that is not annotated may have any target.
         assert_close(loss(predicted, other_target, weight), loss(predicted, target, weight))
 
     def test_weights_of_one_equal_no_weights(self) -> None:

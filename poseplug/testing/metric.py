@@ -46,6 +46,7 @@ class MetricContract(Contract):
         """Return annotated instances of several images, one of them with an unlabeled keypoint."""
         rng = np.random.default_rng(0)
         records = [create_test_record(rng, self.skeleton, f'im{i}.jpg') for i in range(6)]
+        # Most metrics count labeled keypoints alone, and must not trip over one that is not.
         records[2].instances.visible[0, -1] = 0
         return records
 

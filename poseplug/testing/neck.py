@@ -42,6 +42,7 @@ class NeckContract(NetworkContract):
     def test_channels_and_strides_are_what_it_declares(self) -> None:
         neck = self.build_seeded().eval()
         outputs = list(neck(self.random_input()))
+        # The declared channels are what heads are built with.
         assert [maps.shape[1] for maps in outputs] == list(neck.out_channels)
         for maps, stride in zip(outputs, neck.strides, strict=True):
             assert_map_stride(maps, stride, self.input_size)

@@ -54,6 +54,7 @@ class NetworkContract(Contract):
 
     def test_gradient_reaches_every_parameter(self) -> None:
         part = self.build_seeded().train()
+        # Parts without weights, such as a resize, have nothing to train.
         if not any(p.requires_grad for p in part.parameters()):
             return
         # Squared: the plain sum of a normalized map is the same for all weights before it, and has no gradient.
@@ -81,6 +82,7 @@ class NetworkContract(Contract):
     def test_it_runs_in_half_precision(self) -> None:
         part = self.build_seeded().eval()
         with torch.inference_mode(), torch.autocast('cpu', dtype=torch.bfloat16):
+            # Autocast on a CPU knows bfloat16 only.
             half_outputs = self.run(part, self.random_input())
         with torch.inference_mode():
             full_outputs = self.run(part, self.random_input())

@@ -253,6 +253,7 @@ def create_test_sample(seed: int = 0) -> Sample:
         record=record,
         skeleton=SMALL_SKELETON,
         image=image,
+        # The kind of generator that data sets give their samples.
         rng=np.random.Generator(np.random.Philox(seed)),
         key=SampleKey(0, seed),
         keypoints=instances.keypoints.copy(),

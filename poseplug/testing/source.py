@@ -76,5 +76,6 @@ class SourceContract(Contract):
         assert len({record.id for record in records}) == len(records)
 
     def test_loading_twice_returns_equal_records(self, source: Source) -> None:
+        # Sources may keep what they have read for the next call, but not change it.
         for first, second in zip(source.load()[0], source.load()[0], strict=True):
             np.testing.assert_equal(list_record_values(first), list_record_values(second))

@@ -51,6 +51,7 @@ class TransformContract(Contract):
         sample = create_test_sample(seed)
         for transform in self.preceding_transforms():
             sample = transform(sample)
+        # Anew, whatever the preceding transforms have drawn.
         sample.rng = np.random.Generator(np.random.Philox(seed))
         return sample
 

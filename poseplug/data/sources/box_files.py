@@ -67,6 +67,7 @@ def read_detected_boxes(
     boxes = boxes_to_corners(rows.read_lists('bbox', 4, expected), box_format)
     sizes = np.array([image_sizes.get(i, (0, 0)) for i in image_ids.tolist()], dtype=float).reshape(-1, 2)
     of_category = rows.read_integers('category_id', default=category_id) == category_id
+    # Images that the annotation file does not list got the size 0.
     listed = (sizes > 0).all(axis=1)
     check_box_format(boxes[of_category & listed], sizes[of_category & listed], box_format, file)
     clipped = clip_boxes(boxes, sizes)

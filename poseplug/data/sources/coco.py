@@ -115,6 +115,7 @@ class CocoFormatSource(Source):
         self._content: dict[str, Any] | None = None
         self._notes: list[str] = []
         if skeleton is not None or category is not None:
+            # Own keypoints have their own rules: any category, boxes that may be missing, names as in the file.
             file_skeleton = self._load_skeleton('file' if skeleton is None else skeleton, category)
             self.reader = replace(
                 self.reader, skeleton=file_skeleton, category=category, require_boxes=False, file_keypoint_names={}

@@ -86,6 +86,7 @@ class LabelSource(Source):
         # Kept from the construction, which has read the labels for their skeleton, and forgotten after one use.
         labels, self._labels = self._labels or self._read_labels(), None
         records, report, _ = self.reader.read_content(self.path, labels.content, labels.image_folder)
+        # What the format dropped and what the reader dropped are one report: kept and dropped add up.
         report.dropped += Counter(label.cause for label in labels.dropped)
         report.notes = [*self.notes, *labels.notes, *report.notes]
         return records, report

@@ -96,6 +96,7 @@ class MPIISource(Source):
             self.headbox_files = (str(headbox_file),)
 
     def load(self) -> tuple[list[Record], SourceReport]:
+        # The JSON files of HRNet and of the hourglass have the same content under other names.
         existing = [f for f in self.ann_files if (find_dataset_folder(self.data_root, self.name, f) / f).is_file()]
         ann_file = (existing or self.ann_files)[0]
         folder = locate_dataset_folder(self.data_root, self.name, ann_file, self.download_hint)

@@ -195,6 +195,7 @@ def _read_column(rows: JsonRows, name: str, width: int) -> np.ndarray:
         return np.where(present, values, np.nan)
     values = rows.read_lists(name, width, f'{width} finite numbers', [0.0] * width)
     if name == 'boxes':
+        # An annotated box has an extent; one that encloses a single keypoint has none.
         empty = (rows.read_integers('has_box') == 1) & ~has_extent(values)
         if empty.any():
             expected = 'two corners, the second to the right of and below the first'

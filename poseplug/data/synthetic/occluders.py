@@ -37,6 +37,7 @@ def _occlude_with_box(rng: Generator, buffers: RenderBuffers, corners: _Array, d
     y = corners[1, 1] - height * rng.uniform(0.4, 1.0)
     box = to_cv_points([(x, y), (x + width, y + height * 2)])
     cv2.rectangle(mask, box[0].tolist(), box[1].tolist(), 255, -1)
+    # The texture begins at the box's visible corner; a negative index would count from the other end.
     ((x0, y0), (x1, y1)) = np.maximum(box, 0)
     _paint_surface(rng, color[y0 : y1 + 1, x0 : x1 + 1])
     paint_mask(buffers, mask, color, depth)

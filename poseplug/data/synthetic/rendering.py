@@ -112,6 +112,7 @@ def _project_solid(solid: Solid, view: CameraView) -> tuple[_ProjectedTube, _Arr
     # the contour of an ellipse: extents of its two half axes across the tube, and in depth
     lateral, lateral_z = solid.half_widths * (frame[:2, 0] @ across), solid.half_widths * frame[2, 0]
     forward, forward_z = solid.half_depths * (frame[:2, 2] @ across), solid.half_depths * frame[2, 2]
+    # The small summand keeps a tube that points at the viewer from a width of 0.
     half_width = np.sqrt(lateral**2 + forward**2) + 1e-4
     slant = (lateral * lateral_z + forward * forward_z) / half_width
     end_z = max(solid.cap_lengths) * frame[2, 1]
@@ -162,6 +163,7 @@ class _TubeCells:
 
 def _cell_offsets(cells: slice, origin: float) -> _Array:
     """Pixels (n,) from `origin` to the centers of a row or column of cells."""
+    # The first cell's center lies a quarter of a pixel before that of the first pixel.
     centers = (np.arange(cells.start, cells.stop) + 0.5) / SUPERSAMPLING - 0.5
     return (centers - origin).astype(np.float32)
 

@@ -207,6 +207,7 @@ def _tags_to_instance_mask(tags: _Array) -> _Array:
 def _annotate_person(buffers: RenderBuffers, instance_mask: _Array, person: PosedPerson, person_index: int) -> Person:
     """Keypoints, occlusion, box and area of a person, from the finished buffers."""
     points = np.stack([person.body.points[name] for name in ALL_KEYPOINTS])
+    # The body's own points, not the drawn ones: labels are exact to fractions of a pixel.
     pixels, _, depths = person.view.project_points(points @ person.view.body_to_view.T)
     keypoints = zip(ALL_KEYPOINTS, pixels, depths, strict=True)
     occluded = np.array([is_occluded(buffers, *keypoint, person_index) for keypoint in keypoints])

@@ -215,6 +215,7 @@ def _build_arm_solids(body: PosedBody, outfit: Outfit, side: str) -> Iterator[So
     forearm = _FOREARM_PROFILE * width_ratio
     yield _build_limb_solid(body, f'{side}_forearm', (elbow, wrist), forearm, outfit.forearm)
     ends, frame = (body.points[wrist], body.points[finger]), body.frames[f'{side}_forearm']
+    # A hand is flat: its palm faces the body.
     hand_sizes = (_HAND_PROFILE * 0.6, _HAND_PROFILE)
     yield _build_solid(f'{side}_hand', ends, frame, hand_sizes, (0.02, 0.02), outfit.skin)
 
