@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['format_runnable_config', 'write_runnable_config']
 
 import ast
+import inspect
 import math
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from mmengine.config import Config
 
 from poseplug.config.local_modules import list_imported_names, list_local_modules
 from poseplug.config.locations import list_config_files, parse_config_syntax
+from poseplug.core.errors import ConfigError
 from poseplug.files.atomic import write_atomically
 
 _PLAIN_TYPES = (bool, int, float, str, type(None))
@@ -56,6 +58,9 @@ def format_runnable_config(cfg: Any) -> str:
     Returns:
         Its settings as assignments. Imports are in `custom_imports`; values that are no settings, such as imported
         classes, are left out.
+
+    Raises:
+        ConfigError: a setting is an object that Python has no literal for.
     """
     settings = {key: _to_plain_setting(value) for key, value in cfg.items() if _is_setting(value)}
     modules = list_imported_names(_list_config_files(cfg)) + [_name_part_module(f) for f in _list_files_with_parts(cfg)]
@@ -65,7 +70,13 @@ def format_runnable_config(cfg: Any) -> str:
         names = [named] if isinstance(named, str) else list(named)
         # Of `import` statements nothing is left in a config of plain settings: `custom_imports` stands for them.
         settings['custom_imports'] = {**custom_imports, 'imports': [*dict.fromkeys([*names, *modules])]}
-    text: str = Config(settings).pretty_text
+    try:
+        text: str = Config(settings).pretty_text
+    except SyntaxError as error:  # of mmengine, which formats the text as Python
+        raise ConfigError(
+            'the config holds a value that cannot be written into the folder of the run; write it as numbers, texts, '
+            'lists and dicts'
+        ) from error
     return _NON_FINITE_NAMES + text if _has_non_finite(settings) else text
 
 
@@ -75,14 +86,14 @@ def _is_setting(value: Any) -> bool:
 
 
 def _to_plain_setting(value: Any) -> Any:
-    """A setting as literals: a class becomes its name, a number of NumPy Python's."""
+    """A setting as literals: a class or function becomes its name, numbers and arrays of NumPy are Python's."""
     if isinstance(value, Mapping):
         return {key: _to_plain_setting(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_to_plain_setting(item) for item in value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, type):
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, type) or inspect.isroutine(value):
         return value.__name__
     return str(value) if isinstance(value, Path) else value
 

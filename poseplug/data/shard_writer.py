@@ -54,12 +54,17 @@ def write_shards(
         The folder.
 
     Raises:
-        ConfigError: the folder is not empty, or the size is below 1.
+        ConfigError: the folder is not empty, the size is below 1, or records are crops or detections.
         ImageError: an image file cannot be read.
     """
     check_new_folder(out)
     if max_shard_bytes < 1:
         raise ConfigError(f'a shard has at least one byte; got {max_shard_bytes}')
+    if any(record.is_crop or record.ground_truth is not None for record in records):
+        raise ConfigError(
+            f'{out}: shards hold whole images with their annotations, and these records are the crops of a pack or the '
+            f'boxes of a detector; write them from the source of the images, without bbox_file'
+        )
     out.mkdir(parents=True, exist_ok=True)
     images, shards = list[ShardedImage](), list[dict[str, Any]]()
     files = _iter_image_files(track_progress(records, 'writing shards', len(records), unit='image'))

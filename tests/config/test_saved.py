@@ -4,11 +4,13 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
 from poseplug.config.load import load_config
 from poseplug.config.saved import format_runnable_config, write_runnable_config
+from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
 
 PART = """
@@ -90,6 +92,18 @@ def test_settings_of_any_kind_are_read_back():
     assert namespace['a'] == [1, (2.5, None)]
     assert namespace['b'] == dict(c='text', d=True)
     assert namespace['end'] == math.inf == -namespace['lower']
+
+
+def test_arrays_and_functions_are_saved_as_lists_and_names():
+    model = dict(mean=np.array([1.5, 2.0]), size=np.int64(3), initialize=math.hypot)
+    namespace = {}
+    exec(format_runnable_config(Config(dict(model=model))), namespace)
+    assert namespace['model'] == dict(mean=[1.5, 2.0], size=3, initialize='hypot')
+
+
+def test_a_value_that_has_no_literal_is_refused():
+    with pytest.raises(ConfigError, match='cannot be written into the folder of the run'):
+        format_runnable_config(Config(dict(model=dict(part=object()))))
 
 
 def test_a_config_of_data_is_saved_as_python(tmp_path):

@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +158,15 @@ def test_a_folder_with_files_is_not_written(coco, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(ConfigError, match='exists already'):
         write_shards(*coco, tmp_path)
+
+
+@pytest.mark.parametrize('change', [dict(is_crop=True), dict(ground_truth=None)])
+def test_crops_and_detections_which_shards_cannot_hold_are_refused(coco, tmp_path, change):
+    records, skeleton = coco
+    change = {name: records[0] if value is None else value for name, value in change.items()}
+    with pytest.raises(ConfigError, match='crops of a pack or the boxes of a detector'):
+        write_shards([records[0], replace(records[1], **change)], skeleton, tmp_path / 'shards')
+    assert not (tmp_path / 'shards').exists()
 
 
 # --- the order --------------------------------------------------------------------------------------------------------
