@@ -63,8 +63,8 @@ def reset_part(cfg: Any, path: KeyPath, new_type: Any, location: str = '') -> No
     if shared is None:
         return
     spec = get_setting(cfg, path)
-    kept = {'type', *shared, *part.slot.builder_settings, *part.slot.builder_slots}
-    dropped = {key: value for key, value in spec.items() if key not in kept}
+    common_keys = {'type', *shared, *part.slot.builder_settings, *part.slot.builder_slots}
+    dropped = {key: value for key, value in spec.items() if key not in common_keys}
     for key in dropped:
         del spec[key]
     if dropped:

@@ -148,7 +148,7 @@ class PoseDataset:
         return undetected
 
     def _check_centric(self, source: Source) -> None:
-        """Refuses a source whose left and right mean something else than the skeleton's."""
+        """Refuse a source whose left and right mean something else than the skeleton's."""
         if source.skeleton.centric != self.skeleton.centric:
             raise AnnotationError(
                 f"{type(source).__name__} labels are {source.skeleton.centric}-centric but the model's skeleton "
@@ -272,7 +272,7 @@ class PoseDataset:
 
 
 def _check_image_ids(records: list[Record], report: SourceReport) -> None:
-    """Refuses a source two of whose images have one id: their instances would be measured as those of one image."""
+    """Refuse a source two of whose images have one id: their instances would be measured as those of one image."""
     if len({record.id for record in records}) < len(records):
         counts = Counter(record.id for record in records)
         name, count = counts.most_common(1)[0]

@@ -30,12 +30,14 @@ def list_part_origins(kind: str) -> list[tuple[str, str]]:
         'poseplug, poseplug/skeletons/lsp.py'
     """
     registry = get_registry(kind)
-    offered = list_plugin_parts(kind)
+    plugin_parts = list_plugin_parts(kind)
     # Once imported, a package's part is in both lists; it is listed with the package and its version.
-    offers = {(part.name, part.entry.module.partition('.')[0]) for part in offered}
-    registered = [(name, registry.module_dict[name]) for name in registry.list_names()]
-    origins = [(name, _describe_origin(part)) for name, part in registered if (name, _top_package(part)) not in offers]
-    origins += [(part.name, f'{part.package}, {part.entry.value}') for part in offered]
+    offers = {(part.name, part.entry.module.partition('.')[0]) for part in plugin_parts}
+    registered_parts = [(name, registry.module_dict[name]) for name in registry.list_names()]
+    origins = [
+        (name, _describe_origin(part)) for name, part in registered_parts if (name, _top_package(part)) not in offers
+    ]
+    origins += [(part.name, f'{part.package}, {part.entry.value}') for part in plugin_parts]
     return sorted(origins)
 
 

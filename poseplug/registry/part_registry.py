@@ -254,20 +254,20 @@ def find_registered_part(registry: Any, key: str) -> PartType | None:
     Raises:
         PluginError: two packages have a part of that name, or its package does not load.
     """
-    registered = next((r.module_dict[key] for r in _list_ancestry(registry) if key in r.module_dict), None)
-    offered = plugins.find_plugin_part(registry.name, key)
-    if offered is None:
-        return registered
+    registered_part = next((r.module_dict[key] for r in _list_ancestry(registry) if key in r.module_dict), None)
+    plugin_part = plugins.find_plugin_part(registry.name, key)
+    if plugin_part is None:
+        return registered_part
     # Not imported so far: looking up the name is what imports its package.
-    if registered is None:
-        return _register_plugin_part(registry, offered)
+    if registered_part is None:
+        return _register_plugin_part(registry, plugin_part)
     # A package may also register a part by the decorator: that is the same part, and no conflict.
-    if _top_package(registered.__module__) != _top_package(offered.entry.module):
+    if _top_package(registered_part.__module__) != _top_package(plugin_part.entry.module):
         raise PluginError(
-            f'{registry.name} {key!r} is registered by {qualified_name(registered)}; {offered} cannot take the name '
-            f'too. Rename one of them, or uninstall the package that you do not need'
+            f'{registry.name} {key!r} is registered by {qualified_name(registered_part)}; {plugin_part} cannot take '
+            f'the name too. Rename one of them, or uninstall the package that you do not need'
         )
-    return registered
+    return registered_part
 
 
 def describe_unknown_part(registry: Any, key: str) -> str:
@@ -277,11 +277,11 @@ def describe_unknown_part(registry: Any, key: str) -> str:
         registry: of poseplug or of mmengine; the names of mmengine's are not listed.
         key: the unknown name.
     """
-    offered = [part.name for part in plugins.list_plugin_parts(registry.name)]
-    registered = registry.module_dict if isinstance(registry, PartRegistry) else ()
-    known = sorted({*registered, *offered})
+    plugin_names = [part.name for part in plugins.list_plugin_parts(registry.name)]
+    own_names = registry.module_dict if isinstance(registry, PartRegistry) else ()
+    known = sorted({*own_names, *plugin_names})
     # mmengine's names are not listed, but may be the closest.
-    candidates = [*offered, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
+    candidates = [*plugin_names, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
     message = compose_message(
         f'{registry.name} {key!r} is not registered',
         suggest_closest(key, candidates),
@@ -291,13 +291,13 @@ def describe_unknown_part(registry: Any, key: str) -> str:
     return f'{message}. Is its plugin installed? {plugins.describe_packages()}'
 
 
-def _register_plugin_part(registry: Any, offered: plugins.PluginPart) -> PartType:
+def _register_plugin_part(registry: Any, plugin_part: plugins.PluginPart) -> PartType:
     """Import the part of an installed package and register it by the name of the entry point."""
-    value = offered.load()
-    part: Any = registry.module_dict.get(offered.name)  # its module may have registered the part during the import
+    value = plugin_part.load()
+    part: Any = registry.module_dict.get(plugin_part.name)  # its module may have registered the part during the import
     if part is None:
-        part = registry.as_part(value, offered.entry.module) if isinstance(registry, PartRegistry) else value
-        registry.register_module(name=offered.name, module=part, force=True)
+        part = registry.as_part(value, plugin_part.entry.module) if isinstance(registry, PartRegistry) else value
+        registry.register_module(name=plugin_part.name, module=part, force=True)
     return part
 
 

@@ -173,7 +173,7 @@ def create_annotated_record(
     boxes: np.ndarray | None = None,
     **values: Any,
 ) -> Record:
-    """Creates a record from arrays alone.
+    """Create a record from arrays alone.
 
     Args:
         path: Of the image, which need not exist.
@@ -196,7 +196,7 @@ def create_annotated_record(
 
 
 def change_record(record: Record, **changes: Any) -> Record:
-    """Creates a record with other arrays; what was filled by rule is filled anew.
+    """Create a record with other arrays; what was filled by rule is filled anew.
 
     Args:
         record: The record to start from.
@@ -221,7 +221,7 @@ def change_record(record: Record, **changes: Any) -> Record:
 
 
 def list_record_values(record: Record) -> dict[str, Any]:
-    """Lists the values of a record by field, with the arrays of its instances and regions, for comparison."""
+    """List the values of a record by field, with the arrays of its instances and regions, for comparison."""
     # NumPy compares lists element by element, but not arrays whose elements are arrays.
     ignored = {**vars(record.ignored), 'keypoints': list(record.ignored.keypoints)}
     values = {**vars(record), 'instances': vars(record.instances), 'ignored': ignored}

@@ -180,7 +180,7 @@ class SmootherContract(Contract):
 
     def test_a_frame_without_instances_is_passed(self) -> None:
         frames = self.create_frames(_NOISE_PX, num_frames=3)
-        # One frame in which nobody was detected, as happens in every video.
+        # A frame in which the detector finds no instance, as happens in every video.
         frames[1] = frames[1][:0]
         smoothed = self.smooth_frames(frames)
         assert [len(poses) for poses in smoothed] == [_NUM_INSTANCES, 0, _NUM_INSTANCES]

@@ -176,16 +176,16 @@ def _locate_cells(tube: _ProjectedTube, window: _Window) -> tuple[_TubeCells, _A
     along_px = x * axis_x + y * axis_y
     side_px = y * axis_x - x * axis_y
     # The nearest point of the axis; cells beyond an end belong to its round cap.
-    held = np.clip(along_px, 0, np.float32(tube.length))
-    step = (held * np.float32((PROFILE_SAMPLES - 1) / max(tube.length, 1e-3))).astype(np.int32)
+    on_axis_px = np.clip(along_px, 0, np.float32(tube.length))
+    step = (on_axis_px * np.float32((PROFILE_SAMPLES - 1) / max(tube.length, 1e-3))).astype(np.int32)
     side = side_px / tube.half_width_px.astype(np.float32)[step]
-    beyond_px = along_px - held
+    beyond_px = along_px - on_axis_px
     beyond = beyond_px / np.where(beyond_px < 0, *tube.cap_lengths_px.astype(np.float32))
     inside = 1 - side * side - beyond * beyond
     rise = np.sqrt(np.maximum(inside, 0))
     depth_per_px = np.float32((tube.end_depths[1] - tube.end_depths[0]) / max(tube.length, 1e-3))
     lift = tube.slant.astype(np.float32)[step] * side + tube.bulge.astype(np.float32)[step] * rise
-    depth = np.float32(tube.end_depths[0]) + depth_per_px * held + lift
+    depth = np.float32(tube.end_depths[0]) + depth_per_px * on_axis_px + lift
     return _TubeCells(along_px, side, beyond, rise, depth, step), inside > 0
 
 
