@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.core.errors import ConfigError
+from poseplug.files.data_roots import list_data_roots
+from poseplug.registry import SOURCES
 
 _WEIGHT_SUFFIXES = ('.pth', '.safetensors')  # files by which a folder is an input, as a work dir that names its newest
 
@@ -100,7 +102,8 @@ def check_dataset_outputs(cfg: Mapping[str, Any], outputs: Iterable[Path | None]
         option: that names them, for the message.
 
     Raises:
-        ConfigError: an output is a folder, or exists in the folder of a data set (`data_root`).
+        ConfigError: an output is a folder, or exists in the folder of a data set: its `data_root`, or without one the
+            folder of its name where data sets are looked for.
     """
     roots = [os.path.realpath(root) for root in _iter_data_roots(dict(cfg.items()))]
     for output in filter(None, outputs):
@@ -128,15 +131,27 @@ def check_new_folder(folder: Path) -> None:
         raise ConfigError(f'{folder} exists already; name another folder, or remove it')
 
 
-def _iter_data_roots(value: Any) -> Iterator[str]:
-    """Every setting `data_root` of a config."""
+def _iter_data_roots(value: Any, is_source: bool = False) -> Iterator[str]:
+    """The folders of all data sets of a config; `is_source` says whether the value is, or lists, sources."""
     if isinstance(value, Mapping):
         if isinstance(root := value.get('data_root'), (str, Path)):
             yield str(root)
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
+        elif is_source:
+            yield from _list_default_folders(value.get('type'))
+        for key, item in value.items():
+            yield from _iter_data_roots(item, key == 'sources')
+    elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _iter_data_roots(item)
+            yield from _iter_data_roots(item, is_source)
+
+
+def _list_default_folders(source_type: Any) -> list[str]:
+    """The folders where a source looks for its data set if it is given none."""
+    source = SOURCES.find_part(source_type) if isinstance(source_type, str) else source_type
+    name = getattr(source, 'name', None)
+    # Other labels of the same set, such as observer-centric ones, have the name with a suffix.
+    folders = (f for root in list_data_roots() if root.is_dir() for f in root.iterdir() if name and f.is_dir())
+    return [str(folder) for folder in folders if folder.name == name or folder.name.startswith(f'{name}_')]
 
 
 def fold_name(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ['Source', 'SourceReport', 'find_dataset_folder', 'locate_dataset_folder']
 
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ import numpy as np
 from poseplug.core.errors import AnnotationError
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
+from poseplug.files.data_roots import list_data_roots
 
-_DEFAULT_DATA_ROOTS = ('data', '../shared/data')  # in the current folder, and in a folder shared by several checkouts
 _SYNTHETIC_HINT = 'the synthetic set needs no download: bash demo/quickstart.sh, or poseplug dataset prepare synthetic'
 
 
@@ -104,16 +103,9 @@ class Source(ABC):
         """
 
 
-def _list_data_roots() -> list[Path]:
-    """Return the folders that contain data sets: POSEPLUG_DATA of the environment, or the default ones."""
-    # One named folder replaces the default ones: a set must not be found elsewhere by accident.
-    from_environment = os.environ.get('POSEPLUG_DATA')
-    return [Path(from_environment)] if from_environment else [Path(root) for root in _DEFAULT_DATA_ROOTS]
-
-
 def _list_dataset_folders(root: str | Path | None, name: str) -> list[Path]:
     """Return the folders where a data set may be: its `root`, or its name in every data root."""
-    return [Path(root)] if root is not None else [data_root / name for data_root in _list_data_roots()]
+    return [Path(root)] if root is not None else [data_root / name for data_root in list_data_roots()]
 
 
 def find_dataset_folder(root: str | Path | None, name: str, file: str) -> Path:
