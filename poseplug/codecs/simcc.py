@@ -136,6 +136,7 @@ class SimCC(Codec):
         """Return the distributions (B, K, num_bins) around positions (B, K) in bins."""
         distance = torch.arange(num_bins, dtype=positions.dtype, device=positions.device) - positions[..., None]
         if self.smoothing_type == 'standard':
+            # The mass that the keypoint's own bin gives away, divided among all others.
             other_bins = self.label_smooth_weight / max(num_bins - 1, 1)
             return torch.where(distance == 0, 1 - self.label_smooth_weight, other_bins)
         gaussian = gaussian_inplace(distance, sigma_bins)

@@ -184,6 +184,7 @@ class Tags(MapCodec):
         """
         codec, usable = self.built_heatmap_codec, labeled & torch.isfinite(keypoints).all(dim=-1)
         cells = self.grid.to_cells(torch.where(usable[..., None], keypoints, 0.0))
+        # Half-way between two cells 'cell' draws at the second; an exact Gaussian has its first maximum in the first.
         nearest = round_to_cells(cells) if codec.center == 'cell' else torch.ceil(cells - 0.5)
         size = torch.tensor(self.grid.size, device=cells.device)
         inside = nearest.clamp(min=0).minimum(size - 1)

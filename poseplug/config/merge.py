@@ -92,6 +92,7 @@ def _find_shared_settings(registry: Any, old_type: Any, new_type: Any) -> set[st
         # The nearest common base class with a constructor: what it accepts means the same to both parts.
         common = [c for c in list_constructor_classes(old) if c in new.__mro__]
     inherited = set(inspect_parameters(common[0])[0]) if common else set()
+    # Parts without a common base class may still share settings, such as the input of every estimator.
     inherited |= set(getattr(old, 'common_settings', ())) & set(getattr(new, 'common_settings', ()))
     inherited -= set(getattr(new, 'unused_settings', ()))
     parameters = inspect_parameters(new)[0]

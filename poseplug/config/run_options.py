@@ -113,6 +113,7 @@ def change_run_length(cfg: Any, epochs: int | None = None, steps: int | None = N
         _scale_schedule(schedule, old_length, counts_epochs)
     if counts_epochs and steps is not None:
         return  # the old length in steps is not known before the data are read
+    # Only within one unit: how many steps an epoch has is known when the data are read.
     factor = new_length / old_length if counts_epochs == (steps is None) else None
     for part in [*_iterate_parts(cfg.get('custom_hooks')), *_iterate_parts(cfg.get('train_dataloader'))]:
         _scale_part(part, old_length, factor)

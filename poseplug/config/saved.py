@@ -37,6 +37,7 @@ def write_runnable_config(cfg: Any, folder: Path) -> Path:
     """
     source = Path(cfg.filename or 'config.py')
     data = format_runnable_config(cfg).encode()
+    # Always Python: a config of data is written as one, too, because a run may add imports.
     file = folder / f'{source.stem}.py'
     # A run that starts from its own folder must not overwrite the config that it reads.
     if source.is_file() and file.is_file() and file.samefile(source) and source.read_bytes() != data:

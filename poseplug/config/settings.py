@@ -178,6 +178,7 @@ def merge_default_hooks(overrides: Mapping[str, Any]) -> dict[str, Any]:
         if spec is None:
             hooks[name] = None
             continue
+        # A hook of another type starts anew: the default hook's settings are not its own.
         default = {} if 'type' in spec else hooks.get(name) or {}
         hooks[name] = {**default, **spec}
         if 'type' not in hooks[name]:

@@ -66,6 +66,7 @@ def fit_image(
         (576, 384)
     """
     size = np.array(image_size)
+    # x and y; the smaller one fits the whole image into the input, the larger one covers it.
     factors = np.array(input_size) / size
     factor = {'height': factors[1], 'longer': factors.min(), 'shorter': factors.max()}[side]
     if max_side is not None:

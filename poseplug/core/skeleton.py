@@ -131,6 +131,7 @@ class Skeleton:
     def flip_indices(self) -> np.ndarray:
         """(K,) for every keypoint the index of the one that it becomes in a flipped image; its own inverse."""
         order = np.arange(len(self))
+        # Keypoints in no pair, such as the nose, become themselves.
         for left, right in self.flip_pairs:
             i, j = self.index(left), self.index(right)
             order[i], order[j] = j, i
@@ -236,6 +237,7 @@ def _grow_limb_tree(limbs: tuple[KeypointPair, ...]) -> tuple[list[KeypointPair]
 
     Pairs start with the keypoint that is reached first.
     """
+    # Keypoints without a limb are in no tree, and in no group of more than one.
     degrees = Counter(keypoint for limb in limbs for keypoint in limb)
     reached: set[str] = set()
     order: list[KeypointPair] = []

@@ -112,6 +112,7 @@ class PartRegistry:
             return self.module_dict[name]
         try:
             return pkgutil.resolve_name(key)
+        # What `resolve_name` raises for a module or an attribute that does not exist, or a text that is no name.
         except (ImportError, AttributeError, ValueError):
             return None
 
@@ -154,6 +155,7 @@ class PartRegistry:
             ConfigError: `type` is unknown, a setting is unknown or missing, or the constructor refuses a value.
             MismatchError: a setting contradicts a provided value.
         """
+        # Estimators build parts from configs, and tests and notebooks hand them parts that are built.
         if not isinstance(cfg, Mapping):
             return cfg
         settings = dict(cfg)

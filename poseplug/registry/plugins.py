@@ -124,6 +124,7 @@ def find_plugin_part(kind: str, name: str) -> PluginPart | None:
     Raises:
         PluginError: several packages offer that name; the message lists them.
     """
+    # By the whole list, since two packages may offer one name, which must not be decided by their order.
     parts = [part for part in list_plugin_parts(kind) if part.name == name]
     if len(parts) > 1:
         offers = ' and as '.join(map(str, parts))

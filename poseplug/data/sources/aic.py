@@ -106,6 +106,7 @@ class AICSource(Source):
         """Build one record per image that has people to learn from; the others are counted as dropped."""
         image_indices, boxes = annotations.image_indices, annotations.boxes
         selected = np.ones(len(image_indices), dtype=bool)
+        # A file without images has no flags to index.
         image_exists = exists[image_indices] if len(image_ids) else selected
         labeled = (annotations.visible > 0).any(axis=1)
         selected = report.drop_invalid(selected, image_exists, 'with a missing image')

@@ -66,6 +66,7 @@ class SourceReport:
         return selected & valid
 
     def __str__(self) -> str:
+        # Sorted, so that reports of two runs compare word by word.
         causes = ', '.join(f'{n} {cause}' for cause, n in sorted(self.dropped.items())) or 'none'
         notes = ''.join(f'; {n}' for n in self.notes)
         return f'{self.file}: {self.kept} of {self.total} instances kept; dropped: {causes}{notes}'

@@ -65,10 +65,12 @@ def read_detected_boxes(
     image_ids = rows.read_integers('image_id')
     scores = rows.read_numbers('score', 'a finite number')
     boxes = boxes_to_corners(rows.read_lists('bbox', 4, expected), box_format)
+    # Boxes of images that are not listed get the size 0, and are dropped by it.
     sizes = np.array([image_sizes.get(i, (0, 0)) for i in image_ids.tolist()], dtype=float).reshape(-1, 2)
     of_category = rows.read_integers('category_id', default=category_id) == category_id
     # Images that the annotation file does not list got the size 0.
     listed = (sizes > 0).all(axis=1)
+    # Before the boxes are clipped: clipped boxes fit their images in any format.
     check_box_format(boxes[of_category & listed], sizes[of_category & listed], box_format, file)
     clipped = clip_boxes(boxes, sizes)
     report = SourceReport(file)

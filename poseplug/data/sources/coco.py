@@ -164,6 +164,7 @@ class CocoFormatSource(Source):
         )
         if num_missed:
             report.notes.append(f'{num_missed} annotated instances on images without a box are missed')
+        # Two files were read, and what either dropped belongs into the report.
         report.notes.append(f'annotations: {annotation_report}')
         if self.reader.keep_empty:
             return records, report

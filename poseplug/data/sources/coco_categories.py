@@ -167,6 +167,7 @@ def _read_limbs(file: Path, title: str, value: Any, names: list[str]) -> tuple[l
         )
     named = [[names[n - first] if type(n) is int else n for n in pair] for pair in pairs]
     limbs = [(start, end) for start, end in named]
+    # Exporters draw a limb in both directions, or repeat it; each would get a field of its own.
     unique = list({frozenset(limb): limb for limb in limbs if limb[0] != limb[1]}.values())
     note = f'{len(unique)} limbs' + (f', whose numbers count from {first}' if indices else '')
     if len(unique) < len(limbs):
@@ -209,6 +210,7 @@ def match_keypoints(
         return in_order, count, [note]
     if num_columns == count and len(names) > count:
         names = names[:count]  # of a file with two lists of keypoints, of which the first is the beginning of the other
+    # By name, whatever the order: files of one set differ in it between their releases.
     translated = [normalize_keypoint_name(other_names.get(name, name)) for name in names]
     expected = [normalize_keypoint_name(name) for name in keypoints]
     missing = [name for name, n in zip(keypoints, expected, strict=True) if n not in translated]

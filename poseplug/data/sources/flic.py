@@ -160,6 +160,7 @@ def _faces_camera(keypoints: np.ndarray) -> bool:
 
 def _merge_by_image(records: list[Record]) -> list[Record]:
     """Merge the records of one image, in the order of the first of each."""
+    # FLIC has one example per person, so that an image of two comes twice.
     by_image: dict[Path, list[Record]] = {}
     for record in records:
         by_image.setdefault(record.path, []).append(record)

@@ -34,6 +34,7 @@ def estimate_limb_scales(instances: Instances, skeleton: Skeleton) -> np.ndarray
     lengths = np.linalg.norm(keypoints[:, starts] - keypoints[:, ends], axis=-1)
     # NaN takes no part in medians and quantiles.
     lengths[~(labeled[:, starts] & labeled[:, ends])] = np.nan
+    # The limb may be listed from either end.
     head_limb = [{*limb} == {*(skeleton.head or ())} for limb in skeleton.limbs].index(True)
     head_lengths = lengths[:, head_limb, None]
     with np.errstate(divide='ignore', invalid='ignore'):

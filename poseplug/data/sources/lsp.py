@@ -140,6 +140,7 @@ class LSPSource(Source):
     ) -> list[Record]:
         """Build the records of the images at `indices`, from the points (N, K, 2) and visibilities (N, K) of all."""
         keypoints = np.zeros((len(indices), _NUM_KEYPOINTS, 2), dtype=np.float32)
+        # One by one, because a bad position is reported with its record and keypoint.
         for row, i in enumerate(indices):
             keypoints[row] = self._read_positions(folder, i, points[i], visible[i])
         instances = Instances.from_annotations(keypoints, visible[indices].astype(np.uint8))

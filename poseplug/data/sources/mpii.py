@@ -135,6 +135,7 @@ class MPIISource(Source):
         names = check_image_names(persons, 'image')
         centers = persons.read_lists('center', 2, '2 finite numbers, x and y')
         scales = persons.read_numbers('scale', 'a finite number')
+        # One record per image: its people are listed one after the other, but not always.
         image_names = list(dict.fromkeys(names))
         index_by_name = {name: i for i, name in enumerate(image_names)}
         image_indices = np.array([index_by_name[n] for n in names], dtype=np.int64)
@@ -220,6 +221,7 @@ def _read_headbox_file(file: Path, keypoints: np.ndarray, visible: np.ndarray, a
 def _keypoints_differ(points: np.ndarray, keypoints: np.ndarray, visible: np.ndarray) -> bool:
     """Return whether two sets of keypoints (N, 16, 2) differ, by the median distance of the labeled ones."""
     distances = np.linalg.norm(points - keypoints, axis=-1)[visible > 0]
+    # `not <=` instead of `>`, so that NaN counts as a difference.
     return bool(len(distances)) and not np.median(distances) <= _MAX_MEDIAN_DISTANCE_PX
 
 
@@ -280,6 +282,7 @@ def _order_keypoints_by_id(points: Sequence[_StructFields]) -> tuple[list[list[f
     positions, visibility = [[0.0, 0.0] for _ in range(_NUM_KEYPOINTS)], [0] * _NUM_KEYPOINTS
     for point in points:
         number = _get_number(point, 'id', -1.0)
+        # A float is in a range of ints if it is a whole number.
         if number not in range(_NUM_KEYPOINTS):
             raise ValueError(f'a keypoint of id {number:g}')
         # Keypoints that are not labeled are missing in the list, so that its order alone says nothing.

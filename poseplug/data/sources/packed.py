@@ -129,6 +129,7 @@ class PackedSource(Source):
         # What a crop does not carry: it is for training one instance, and masks and counts are for whole images.
         filled: dict[str, Any] = dict(segmentations=segmentations, stated_counts=np.full(len(rows), NO_STATED_COUNT))
         instances = Instances(keypoints=keypoints, visible=visible, **filled, **columns)
+        # Views of the common arrays, not copies.
         for i in range(len(rows)):
             yield Record(
                 path=self.data_root / names[i],

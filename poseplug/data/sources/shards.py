@@ -88,6 +88,7 @@ class ShardSource(Source):
             decode_index(file, data), [self.folder / shard['name'] for shard in self.info['shards']]
         )
         present = [record for record in records if record.path.name not in absent]
+        # Counted by shard, because a shard is what can be fetched again.
         dropped = Counter(record.path.name for record in records if record.path.name in absent)
         report.kept = sum(len(record.instances) for record in present)
         num_dropped = sum(len(record.instances) for record in records) - report.kept

@@ -108,6 +108,7 @@ def _draw_rectangle(rng: Generator, image: _Array) -> None:
     (x0, y0), (x1, y1) = np.maximum(to_cv_points([corner, corner + extent]), 0)
     if x1 <= x0 or y1 <= y0 or x0 >= w or y0 >= h:
         return
+    # Slices end at the image's border by themselves; only negative corners had to be moved.
     region = image[y0:y1, x0:x1]
     cloth = sample_cloth(rng, 0.45)
     texels_per_cell = float(rng.uniform(0.15, 0.9))

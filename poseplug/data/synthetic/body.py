@@ -136,6 +136,7 @@ def pose_body(proportions: BodyProportions, pose: PoseAngles) -> PosedBody:
     head = chest @ axis_rotation('y', turn) @ axis_rotation('x', nod) @ axis_rotation('z', tilt)
     frames = {'pelvis': pelvis, 'chest': chest, 'neck': neck, 'head': head}
     points = {'pelvis': np.zeros(3)}
+    # From the hips upwards, each point by the frame of the part below it.
     points['waist'] = pelvis @ (0, 0.19 * proportions.spine, 0)
     points['neck'] = points['waist'] + chest @ (0, 0.315 * proportions.spine, 0.005)
     points['skull'] = points['neck'] + neck @ (0, 0.075, 0)

@@ -221,6 +221,7 @@ def sample_outfit(rng: Generator) -> Outfit:
     """Sample clothes and hair: sleeves, trousers, shorts or a skirt, socks, shoes, a cap."""
     skin, shirt, legwear = sample_skin(rng), sample_cloth(rng, 0.4), sample_cloth(rng, 0.7)
     sleeve_length, leg_length, skirt_length = _sample_cloth_lengths(rng)
+    # Half of the skirts are the lower part of a dress, of the shirt's cloth.
     if skirt_length and rng.random() < 0.5:
         legwear = shirt  # a dress
     sock = _sample_wrinkles(rng, sample_color(rng), 0.9)
@@ -269,5 +270,6 @@ def _sample_cloth_lengths(rng: Generator) -> tuple[float, float, float]:
     if rng.random() >= 0.14:
         return sleeve, leg, 0.0
     skirt = float(rng.uniform(0.4, 1.05))
+    # Under a skirt short legwear is likelier than long.
     leg = float(rng.choice((rng.uniform(0.3, 0.5), _WHOLE_LENGTH), p=(0.7, 0.3)))
     return sleeve, leg, skirt

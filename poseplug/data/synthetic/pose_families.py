@@ -186,6 +186,7 @@ def sample_pose(rng: Generator) -> PoseAngles:
     trunk = _sample_in_ranges(rng, family.trunk)
     if leading == 'left':
         trunk[3] = -trunk[3]  # the leading shoulder turns the same way on either side
+    # Ranges are written for a leading and a trailing side, so that every pose occurs on both.
     limbs = {
         leading: _sample_in_ranges(rng, family.leading_limbs),
         trailing: _sample_in_ranges(rng, family.trailing_limbs),

@@ -104,6 +104,7 @@ class _ProjectedTube:
 def _project_solid(solid: Solid, view: CameraView) -> tuple[_ProjectedTube, _Array]:
     """The tube of a solid, and the solid's frame (3, 3) in the view frame."""
     frame = view.body_to_view @ solid.frame
+    # Both ends by perspective; between them sizes are interpolated.
     pixels, px_per_m, depth = view.project_points(solid.ends @ view.body_to_view.T)
     axis = pixels[1] - pixels[0]
     length = float(np.hypot(*axis))
@@ -139,6 +140,7 @@ def _tube_window(buffers: RenderBuffers, tube: _ProjectedTube) -> _Window | None
     """The rows and columns of cells that a tube may touch; None if it lies outside the image."""
     end = tube.start + tube.along * tube.length
     margin = max(float(tube.half_width_px.max()), float(tube.cap_lengths_px.max())) + 1
+    # A box around the axis, grown by the widest part of the tube.
     low = np.floor((np.minimum(tube.start, end) - margin) * SUPERSAMPLING).astype(int)
     high = np.ceil((np.maximum(tube.start, end) + margin) * SUPERSAMPLING).astype(int)
     (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(high, buffers.tags.shape[::-1])

@@ -160,6 +160,7 @@ def _draw_shadow(rng: Generator, buffers: RenderBuffers, person: PosedPerson) ->
     region = buffers.color[y0:y1, x0:x1]
     if not region.size:
         return
+    # Only on the ground: a person behind keeps the light.
     mask = np.zeros(region.shape[:2], np.uint8)
     cv2.ellipse(mask, [x - x0, y - y0], axes, 0, 0, 360, 255, -1)
     is_ground = (mask > 0) & (buffers.tags[y0:y1, x0:x1] == 0)

@@ -84,6 +84,7 @@ def align_frame(frame: _Array, start: _Array, end: _Array) -> _Array:
     The first column stays as near to its direction as it can.
     """
     axis = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
+    # Gram-Schmidt: what the axis has of the lateral direction is taken away.
     lateral = frame[:, 0] - axis * np.dot(frame[:, 0], axis)
     lateral = lateral / max(float(np.linalg.norm(lateral)), 1e-6)
     (a, b, c), (d, e, f) = lateral, axis

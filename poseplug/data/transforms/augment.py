@@ -344,6 +344,7 @@ class RandomErase(Transform):
             height, width = sample.inputs.shape[1:3]
             for _ in range(rng.integers(1, self.max_holes + 1)):
                 w, h = np.maximum(rng.uniform(*self.hole_size_range, 2) * (width, height), 1).astype(int)
+                # Whole rectangles inside the input: their size is what was drawn.
                 x, y = rng.integers(0, (max(1, width - w + 1), max(1, height - h + 1)))
                 hole = sample.inputs[:, y : y + h, x : x + w]
                 hole[...] = rng.integers(0, 256, hole.shape) if self.fill == 'noise' else self.fill
