@@ -16,7 +16,7 @@ from torch import Tensor
 from poseplug.core.errors import ConfigError, MismatchError
 from poseplug.core.geometry import CropRule, Size
 from poseplug.core.poses import Poses
-from poseplug.core.setting_checks import check_counts, check_number, check_sizes
+from poseplug.core.setting_checks import check_choices, check_counts, check_number, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.fields.grid import Grid
 from poseplug.registry.wiring import Slot
@@ -111,6 +111,7 @@ class Codec(ABC):
         check_sizes(type(self).__name__, input_size=self.input_size)
         # Configs have lists, of which equal codecs would neither compare nor hash as equal.
         object.__setattr__(self, 'input_size', tuple(self.input_size))
+        check_choices(type(self).__name__, self)
         if self.match not in self.matches:
             raise ConfigError(f'{type(self).__name__}: match is one of {", ".join(self.matches)}; got {self.match!r}')
 

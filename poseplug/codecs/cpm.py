@@ -51,7 +51,7 @@ class CPMHeatmap(Heatmap):
     unlabeled: Literal['empty', 'ignore'] = 'empty'
     outside: Literal['empty', 'ignore'] = 'empty'
     # It reads the largest pixel of enlarged heatmaps, without a sub-pixel step.
-    refine: Literal['none', 'quarter', 'dark', 'taylor'] = 'none'
+    refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'none'
     all_instances_first: bool = True
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug',)

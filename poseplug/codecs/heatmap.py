@@ -27,16 +27,9 @@ from poseplug.fields.gaussians import (
 )
 from poseplug.fields.grid import Grid
 from poseplug.fields.peak_widths import measure_peak_widths
-from poseplug.fields.refine import REFINEMENTS, get_heatmap_maximum, refine_keypoints
+from poseplug.fields.refine import get_heatmap_maximum, refine_keypoints
 from poseplug.registry import CODECS
 
-HEATMAP_CHOICES = {
-    'instances': ('subject', 'max', 'add'),
-    'unlabeled': ('empty', 'ignore'),
-    'outside': ('empty', 'ignore'),
-    'center': ('exact', 'cell', 'floor', 'ceil'),
-    'refine': REFINEMENTS,
-}
 _EMPTY_HEATMAP_CELLS = {'mmpose': -1.0, 'official': 0.0}  # x and y where no cell of a heatmap is positive
 _MMPOSE_KERNEL_SIZE = 11  # of MMPose's codecs, whatever their sigma
 
@@ -111,9 +104,6 @@ class Heatmap(MapCodec):
     def __post_init__(self) -> None:
         super().__post_init__()
         codec_name = type(self).__name__
-        for name, choices in HEATMAP_CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'{codec_name}: {name} is one of {choices}; got {getattr(self, name)!r}')
         longer_side = max(self.input_size)
         check_number(codec_name, 'sigma_px', self.sigma_px, 0, longer_side, above=True)
         check_number(codec_name, 'offset', self.offset, -longer_side, longer_side)

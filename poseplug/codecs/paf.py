@@ -104,10 +104,6 @@ class PAF(MapCodec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.limb_merge not in ('mean', 'last'):
-            raise ConfigError(f"PAF: limb_merge is one of ('mean', 'last'); got {self.limb_merge!r}")
-        if self.limb_ends not in ('extended', 'exact'):
-            raise ConfigError(f"PAF: limb_ends is one of ('extended', 'exact'); got {self.limb_ends!r}")
         check_number(type(self).__name__, 'width_cells', self.width_cells, 0, max(self.input_size), above=True)
         if self.peak_refinement not in PEAK_REFINEMENTS:
             raise ConfigError(

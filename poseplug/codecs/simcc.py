@@ -25,7 +25,6 @@ from poseplug.fields.gaussians import gaussian_inplace
 from poseplug.registry import CODECS
 
 _MAX_SPLIT_RATIO = 16  # bins per pixel: papers use up to 3
-_CHOICES = {'smoothing_type': ('gaussian', 'standard'), 'center': ('bin', 'exact'), 'refine': ('none', 'dark')}
 
 
 @CODECS.register_module()
@@ -79,9 +78,6 @@ class SimCC(Codec):
         super().__post_init__()
         if not isinstance(self.sigma, (int, float)):
             object.__setattr__(self, 'sigma', tuple(self.sigma))
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'SimCC: {name} is one of {choices}; got {getattr(self, name)!r}')
         check_counts('SimCC', simcc_split_ratio=self.simcc_split_ratio)
         check_number('SimCC', 'simcc_split_ratio', self.simcc_split_ratio, 1, _MAX_SPLIT_RATIO)
         if len(self.sigmas_bins) != 2:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from poseplug.codecs.base import Fields, MapCodec, Targets
 from poseplug.codecs.heatmap import (
-    HEATMAP_CHOICES,
     Heatmap,
     choose_map_crop_rule,
     gather_at_cells,
@@ -115,10 +114,6 @@ class UDPCombined(MapCodec):
             if getattr(self, name) is not None:
                 check_kernel_sizes('UDPCombined', **{name: getattr(self, name)})
         check_number('UDPCombined', 'radius_factor', self.radius_factor, 0, 1, above=True)
-        if self.outside not in HEATMAP_CHOICES['outside']:
-            raise ConfigError(f'UDPCombined: outside is one of {HEATMAP_CHOICES["outside"]}; got {self.outside!r}')
-        if self.instances not in ('subject', 'nearest'):
-            raise ConfigError(f"UDPCombined: instances is 'subject' or 'nearest'; got {self.instances!r}")
         if self.radius_cells < 1:
             longer_side = max(self.grid.size)
             raise ConfigError(

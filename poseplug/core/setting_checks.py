@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    'check_choices',
     'check_colors',
     'check_counts',
     'check_enlargement_lists',
@@ -21,8 +22,11 @@ __all__ = [
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import cache
 from numbers import Real
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -213,6 +217,46 @@ def check_colors(part: str, **settings: Any) -> None:
         numbers = _list_values(value)
         if len(numbers) != 3 or not all(_is_real(n) and 0 <= n <= 255 for n in numbers):
             raise setting_error(part, name, 'a color (BGR, 0 to 255)', value)
+
+
+def check_choices(part: str, settings: Any) -> None:
+    """Check the settings whose annotation lists their values, as `Literal['max', 'add']`, alone or with None.
+
+    Args:
+        part: name of the part, for the message.
+        settings: a dataclass.
+
+    Raises:
+        ConfigError: a setting has another value.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Merge:
+        ...     mode: Literal['max', 'add']
+        >>> check_choices('Merge', Merge('sum'))
+        Traceback (most recent call last):
+        ...
+        poseplug.core.errors.ConfigError: Merge: mode is one of ('max', 'add'); got 'sum'
+    """
+    for name, choices in _list_choices(type(settings)).items():  # type: ignore[arg-type] # classes are hashable
+        if getattr(settings, name) not in choices:
+            raise setting_error(part, name, f'one of {choices}', getattr(settings, name))
+
+
+@cache  # resolving annotations takes longer than all other checks of a part
+def _list_choices(settings_class: type) -> dict[str, tuple[Any, ...]]:
+    """The values of each field of a dataclass that is annotated by `Literal`, or by that and None."""
+    try:
+        hints = get_type_hints(settings_class)
+    except NameError:  # a part of another package, with a name that only type checkers import
+        return {}
+    choices = {}
+    for name in (field.name for field in fields(settings_class)):
+        options = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
+        if {get_origin(option) for option in options if option is not NoneType} == {Literal}:
+            choices[name] = tuple(v for o in options for v in (get_args(o) if o is not NoneType else (None,)))
+    return choices
 
 
 def _list_values(value: Any) -> Sequence[Any]:

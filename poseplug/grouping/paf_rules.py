@@ -14,18 +14,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
-from poseplug.core.setting_checks import check_counts, check_not_negative, check_number, check_probabilities
-
-# Values by rule; the first of each is the default.
-_CHOICES = {
-    'matching': ('greedy', 'hungarian', 'graph'),
-    'assign_by': ('start', 'either'),
-    'single_peaks': ('none', 'unpaired', 'all'),
-    'peak_neighbors': (8, 4),
-    'peak_order': ('rows', 'columns'),
-    'score_samples': ('passed', 'all'),
-    'redundant_peaks': ('unassigned', 'any'),
-}
+from poseplug.core.setting_checks import (
+    check_choices,
+    check_counts,
+    check_not_negative,
+    check_number,
+    check_probabilities,
+)
 
 
 @dataclass(frozen=True)
@@ -95,9 +90,7 @@ class PAFRules:
     fallback: str | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f'parser: {name} is one of {choices}; got {getattr(self, name)!r}')
+        check_choices('parser', self)
         if self.redundant_peaks == 'any' and self.assign_by != 'start':
             raise ConfigError("parser: redundant_peaks='any' needs assign_by='start', where no instances are merged")
         if self.num_samples != 'length' and not (isinstance(self.num_samples, int) and self.num_samples >= 2):

@@ -313,7 +313,7 @@ def test_a_score_is_the_sum_of_peaks_and_limbs_over_the_number_of_both():
         (dict(width_cells=0.0), 'width_cells is a number above 0'),
         (dict(instances='sum'), 'instances is one of'),
         (dict(parser='openpos'), "no parser 'openpos'; closest: 'openpose'"),
-        (dict(refine='second_peak'), 'refined by one of'),
+        (dict(refine='second_peak'), 'refine is one of'),
         (dict(heatmap_codec=dict(type='Heatmap', refine='second_peak')), 'refined by one of'),
         (dict(heatmap_codec=dict(type='Heatmap', instances='add')), "instances='add'.*instances='max'"),
         (dict(heatmap_codec=dict(type='CPNHeatmap')), 'CPNHeatmap'),
