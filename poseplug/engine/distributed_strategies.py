@@ -11,8 +11,8 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.engine.compiling import CompileSpec
 from poseplug.engine.distributed import get_world_size
 from poseplug.engine.sharding import (

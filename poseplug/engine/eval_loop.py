@@ -11,8 +11,8 @@ import torch
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
-from poseplug.core.sample import Batch
 from poseplug.engine.distributed import all_gather_objects
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner_types import RunnerLike
