@@ -280,8 +280,8 @@ def describe_unknown_part(registry: Any, key: str) -> str:
         key: the unknown name.
     """
     plugin_names = [part.name for part in plugins.list_plugin_parts(registry.name)]
-    own_names = registry.module_dict if isinstance(registry, PartRegistry) else ()
-    known = sorted({*own_names, *plugin_names})
+    registered_names = registry.module_dict if isinstance(registry, PartRegistry) else ()
+    known = sorted({*registered_names, *plugin_names})
     # mmengine's names are not listed, but may be the closest.
     candidates = [*plugin_names, *(name for each in _list_ancestry(registry) for name in each.module_dict)]
     message = compose_message(
