@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.codecs.base import Codec
+from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import Batch
 from poseplug.models.estimators.criterion import StageCriterion
 from poseplug.models.estimators.network import (
     FieldNetwork,

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from torch import nn
 
 from poseplug.codecs.base import Codec
-from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError, suggest_closest
 from poseplug.core.skeleton import Skeleton
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
