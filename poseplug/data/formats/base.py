@@ -87,6 +87,7 @@ class LabeledImages:
 
     def _count_keypoints(self, category_id: int) -> int:
         """Return the number of keypoints of the first annotation of a category that does not name them."""
+        # Exporters leave the names out, while every annotation tells how many keypoints it has.
         counts = (len(a['keypoints']) // 3 for a in self.content['annotations'] if a.get('category_id') == category_id)
         return next(counts, 0)
 
@@ -97,6 +98,7 @@ class LabeledImages:
         num_images = len(self.content['images'])
         lines = [f'{self.path}: {self.format_name}, {num_images:,} images, {self.num_instances:,} instances']
         for number, category in categories.items():
+            # Exports list every class of a project; the empty ones are counted in one line below.
             if not counts[number]:
                 continue
             names = ', '.join(category.get('keypoints') or []) or 'without names'
@@ -270,10 +272,12 @@ class LabelCollector:
         """
         width, height = map(int, size)
         stated = dict(file_name=name, width=width, height=height, **values)
+        # Tools list an image once per label or per track; the first of them adds it.
         if name not in self._image_ids:
             self._image_ids[name] = len(self._image_ids) + 1
             self.labels.content['images'].append(dict(id=self._image_ids[name], **stated))
         image = self.labels.content['images'][self._image_ids[name] - 1]
+        # If two files disagree on an image, one is wrong, and normalized positions would go wrong unnoticed.
         different = [key for key, value in stated.items() if image.get(key) != value]
         if different:
             key = different[0]
@@ -291,9 +295,11 @@ class LabelCollector:
         Returns:
             The id of the image; None if its file is missing or unreadable.
         """
+        # Its size was read before: files are opened once, however many labels they have.
         if name in self._image_ids:
             return self._image_ids[name]
         path = self.labels.image_folder / name
+        # Labels are often moved without their images, so this is no error before all of them are counted.
         if not path.is_file():
             self.note_missing_image(name)
             self.drop_label(file, position, 'whose image is not in its folder')
@@ -323,6 +329,7 @@ class LabelCollector:
         """
         table = np.asarray(keypoints, dtype=float).reshape(-1, 3)
         labeled = table[:, 2] > 0
+        # COCO writes zeros for keypoints that are not labeled; tools leave any position there.
         table = np.where(labeled[:, None], table, 0.0)
         if box is None:
             box = self._enclose(image_id, table[None, :, :2], labeled[None])
@@ -331,6 +338,7 @@ class LabelCollector:
             image_id=image_id,
             category_id=category_id,
             bbox=[float(v) for v in box],
+            # None of these tools has crowds.
             iscrowd=0,
             num_keypoints=int(labeled.sum()),
             keypoints=[float(v) for v in table.ravel()],
@@ -344,6 +352,7 @@ class LabelCollector:
         left, top, right, bottom = enclose_keypoints(points, labeled)[0].tolist()
         padding = max(BOX_PADDING_FRACTION * max(right - left, bottom - top), _MIN_BOX_PADDING_PX)
         image = self.labels.content['images'][image_id - 1]
+        # The margin ends at the image's edge, as boxes that people draw do.
         left, top = max(left - padding, 0.0), max(top - padding, 0.0)
         right, bottom = min(right + padding, image['width']), min(bottom + padding, image['height'])
         return [left, top, right - left, bottom - top]
@@ -399,6 +408,7 @@ def list_flip_indices(category: Mapping[str, Any]) -> list[int]:
     Args:
         category: of COCO's object; `flip_indices` is kept by formats that state it.
     """
+    # What the file states counts more than a guess from the names.
     if 'flip_indices' in category:
         return list(category['flip_indices'])
     names = list(category['keypoints'])

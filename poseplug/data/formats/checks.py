@@ -29,6 +29,7 @@ def find_label_problems(labels: LabeledImages) -> list[str]:
     """
     content = labels.content
     images = {image.get('id'): image for image in content['images'] if isinstance(image, dict)}
+    # By kind: a fault of a tool concerns thousands of annotations, whose lines would hide the other kinds.
     problems: dict[str, list[str]] = {}
     for problem, name in [*_check_images(labels, images), *_check_annotations(content, images)]:
         problems.setdefault(problem, []).append(name)
@@ -43,6 +44,7 @@ def find_label_problems(labels: LabeledImages) -> list[str]:
 
 def _check_images(labels: LabeledImages, images: dict[Any, dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """The problems of the images: missing, unreadable or of another size than stated."""
+    # Two entries of one file split its instances, and each part counts the others as background.
     names = Counter(image.get('file_name') for image in images.values())
     for image in images.values():
         name = str(image.get('file_name'))
@@ -58,6 +60,7 @@ def _check_images(labels: LabeledImages, images: dict[Any, dict[str, Any]]) -> I
         except ImageError:
             yield 'images cannot be read', name
             continue
+        # Viewers turn such an image before it is labeled, so positions may belong to the turned one.
         if opened.orientation != 1:
             yield 'images have an EXIF orientation, are read as stored, and may be labeled upright', name
         stated = (image.get('width'), image.get('height'))
@@ -82,6 +85,7 @@ def _check_annotations(content: dict[str, Any], images: dict[Any, dict[str, Any]
             yield 'annotations do not have x, y and a flag for each keypoint of their category', name
             continue
         table = np.array(values, dtype=float).reshape(-1, 3)
+        # Without labeled keypoints all instances have the same zeros.
         if table[:, 2].any():
             key = (annotation['image_id'], *table.ravel().tolist())
             positions[key] += 1
@@ -104,8 +108,10 @@ def _check_positions(table: np.ndarray, annotation: dict[str, Any], image: dict[
     size = np.array([image.get('width', 0), image.get('height', 0)], dtype=float)
     if len(labeled) > 1 and (labeled == labeled[0]).all():
         yield 'annotations have all their keypoints at one position'
+    # A fault of self-written exports: fractions where COCO has px.
     elif len(labeled) > 1 and labeled.max() < _MAX_NORMALIZED < size.min():
         yield 'annotations have keypoints within 2 px of the corner, as fractions of the image would be'
+    # (0, 0) is the center of the first pixel, so the image reaches from -0.5 to size - 0.5.
     if ((labeled < -0.5) | (labeled > size - 0.5)).any():
         yield 'annotations have keypoints outside their image'
     box = annotation.get('bbox')

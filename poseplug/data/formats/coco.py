@@ -49,9 +49,11 @@ class CocoFormat(LabelFormat):
         if not files:
             raise AnnotationError(f'{path}: no JSON file with images, annotations and categories')
         contents = [read_json(file) for file in files]
+        # Looked for per file: the splits of Roboflow have their images in folders of their own.
         folders = [
             _locate_images(file, content['images'], image_folder) for file, content in zip(files, contents, strict=True)
         ]
+        # Passed on as it is, so that unknown keys of tools survive a conversion to COCO.
         if len(files) == 1:
             return LabeledImages(self.title, path, folders[0], contents[0])
         shared_folder = Path(os.path.commonpath(folders))
@@ -64,6 +66,7 @@ class CocoFormat(LabelFormat):
         content = labels.content
         images = [*content['images']]
         copy_images(labels.image_folder, (image['file_name'] for image in images), path / 'images')
+        # One file per split is the layout that every reader of COCO expects.
         splits = list(dict.fromkeys(image.get('split', '') for image in images)) or ['']
         for split in splits:
             chosen = [image for image in images if image.get('split', '') == split]
@@ -80,6 +83,7 @@ def _find_files(path: Path) -> list[Path]:
     """The COCO files of a folder and its folder 'annotations', or the file itself."""
     if not path.is_dir():
         return [path] if path.suffix == '.json' and _is_coco(path) else []
+    # The first layout that has any file: a folder that mixes them would give instances twice.
     for layout in ('*.json', 'annotations/*.json', f'*/{_FOLDER_FILE}'):
         files = [file for file in sorted(path.glob(layout)) if _is_coco(file)]
         if files:
@@ -137,6 +141,7 @@ def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str
     """Merge files of one data set, one per split; where ids of two files are equal, all get new ones."""
     categories = contents[0]['categories']
     for file, content in zip(files, contents, strict=True):
+        # Equal ids of different categories would mix keypoints of different meaning.
         if content['categories'] != categories:
             raise AnnotationError(f'{file}: its categories differ from those of {files[0].name}; convert it alone')
     if _has_shared_ids(contents):

@@ -28,6 +28,7 @@ def find_label_format(path: Path, name: str | None = None) -> LabelFormat:
     """
     if not path.exists():
         raise AnnotationError(f'{path}: no such file or folder')
+    # The user's word counts: a damaged file matches no format, and its own format explains the damage best.
     if name is not None:
         return LABEL_FORMATS.build(dict(type=name))
     formats = [LABEL_FORMATS.build(dict(type=each)) for each in LABEL_FORMATS.list_names()]
@@ -37,6 +38,7 @@ def find_label_format(path: Path, name: str | None = None) -> LabelFormat:
     if matching:
         names = ', '.join(each.name for each in matching)
         raise AnnotationError(f'{path} may be {names}; say which by --format')
+    # Knowing what a file is helps more than the list of what it is not.
     other = describe_other_format(path)
     if other:
         raise AnnotationError(other)
@@ -95,6 +97,7 @@ def convert_labels(
     Raises:
         AnnotationError: the files are damaged, `out` is not empty, or the format cannot be written.
     """
+    # Before anything is read: large data sets take minutes.
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AnnotationError(f'{out} exists and is not an empty folder; name a new folder')
     source, writer = find_label_format(path, format_name), find_label_format(path, target)

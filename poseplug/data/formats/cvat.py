@@ -67,16 +67,19 @@ def _read_skeletons(root: XmlElement) -> dict[str, list[str]]:
     """The names of the keypoints of every skeleton, from the labels or, without them, from the annotations."""
     labels = list(root.iterate_elements('label'))
     parents = {label.find_text('name') for label in labels if label.find_text('type') == 'skeleton'}
+    # CVAT lists the points of a skeleton as labels of their own, which name their parent.
     keypoints: dict[str, list[str]] = {name: [] for name in parents}
     for label in labels:
         parent = label.find_text('parent')
         if parent in keypoints and (name := label.find_text('name')) not in keypoints[parent]:
             keypoints[parent].append(name)
+    # In a file without the labels of its project, the annotations alone name the points.
     labeled = [(_get_label(parent), skeleton) for parent in root.find_all('track') for skeleton in parent.children]
     labeled += [(_get_label(shape), shape) for image in root.find_all('image') for shape in image.find_all('skeleton')]
     for skeleton_name, skeleton in labeled:
         names = keypoints.setdefault(skeleton_name, [])
         names += [name for point in skeleton.find_all('points') if (name := _get_label(point)) not in names]
+    # A skeleton that nobody labeled has no points here and would be a category without keypoints.
     return {name: names for name, names in keypoints.items() if names}
 
 
@@ -108,6 +111,7 @@ class _CvatReader:
             for shape in (child for child in image.children if child.tag in ('skeleton', *_UNUSABLE_SHAPES)):
                 self._drop(shape, 'whose image is not in its folder')
             return
+        # Subsets are CVAT's splits, which its XML keeps per image.
         values = {'split': subset} if (subset := image.attributes.get('subset')) else {}
         if name in self._image_lines:
             raise AnnotationError(
@@ -154,6 +158,7 @@ class _CvatReader:
             if table[k, 2]:
                 self._drop(point, 'which is a second keypoint of its name')
             else:
+                # 1 and 2 are COCO's flags of occluded and visible keypoints.
                 table[k] = [*xy, 1 if point.attributes.get('occluded') == '1' else 2]
         if not table[:, 2].any():
             self._drop(skeleton, 'without labeled keypoints')
@@ -166,6 +171,7 @@ class _CvatReader:
             if point.attributes.get('outside') == '1':
                 continue
             try:
+                # 'x,y', with ';' between the points of shapes that have several.
                 x, y = map(float, point.attributes.get('points', '').split(';')[0].split(','))
             except ValueError:
                 self._drop(point, 'without a position x,y')

@@ -75,6 +75,7 @@ class DeepLabCutFormat(LabelFormat):
 def _list_table_files(path: Path) -> list[Path]:
     """The tables of a project or folder, without an HDF5 file that has a CSV file beside it."""
     if path.is_file():
+        # Other formats also are CSV files, while HDF5 files are told by the name that DeepLabCut gives them.
         is_csv = path.suffix == '.csv' and _starts_with_scorer(path)
         return [path] if is_csv or (path.suffix == '.h5' and path.name.startswith('CollectedData')) else []
     # Lightning Pose has one such table for all videos, without the name of who labeled.
@@ -84,6 +85,7 @@ def _list_table_files(path: Path) -> list[Path]:
     for file in sorted(tables):
         by_folder[file.parent].append(file)
     for folder, files in by_folder.items():
+        # Several people labeled the same images: to merge them would be to have every animal twice.
         if len(files) > 1:
             listed = ', '.join(file.name for file in files)
             raise AnnotationError(f'{folder}: tables of several scorers ({listed}); name the one to read')
@@ -121,6 +123,7 @@ def _read_table(file: Path) -> _Table:
         return _build_table(file, levels[1:], [str(name) for name in names], values, 1)
     with open(file, newline='', encoding='utf-8-sig') as opened:
         rows = [row for row in csv.reader(opened) if row]
+    # Only tables of several animals have a line of individuals, and some programs leave out the scorer.
     num_headers = next((i for i, row in enumerate(rows) if row[0] not in _HEADERS), len(rows))
     heads = {row[0]: row for row in rows[:num_headers]}
     if 'bodyparts' not in heads or 'coords' not in heads:
@@ -150,11 +153,13 @@ def _build_table(file: Path, levels: list[list[str]], names: list[str], values: 
     """Check the columns and return the table."""
     individuals = levels[0] if len(levels) == 3 else [''] * len(levels[0])
     bodyparts, coords = levels[-2], levels[-1]
+    # Everything below takes x and y by their place, so their order is checked first.
     pairs = list(zip(individuals, bodyparts, strict=True))
     if coords[0::2] != ['x'] * (len(coords) // 2) or coords[1::2] != ['y'] * (len(coords) // 2) or len(coords) % 2:
         raise AnnotationError(f'{file}: the columns are x and y of each bodypart in turn; found {coords[:4]}')
     if pairs[0::2] != pairs[1::2] or len(set(pairs[0::2])) != len(pairs) // 2:
         raise AnnotationError(f'{file}: a bodypart comes twice, or its x and y are not side by side')
+    # Which of two rows of an image counts is not known.
     name, count = Counter(names).most_common(1)[0] if names else ('', 0)
     if count > 1:
         lines = [str(first_line + i) for i, each in enumerate(names) if each == name]
@@ -167,6 +172,7 @@ class _DeepLabCutReader:
 
     def __init__(self, collector: LabelCollector, tables: list[_Table], config: dict[str, Any]):
         self.collector, self.tables = collector, tables
+        # Videos of one project may have different bodyparts when the config was changed between them.
         columns = [column for table in tables for column in table.columns]
         self.bodyparts = {
             False: list(dict.fromkeys(part for individual, part in columns if individual != _UNIQUE_INDIVIDUAL)),
@@ -189,6 +195,7 @@ class _DeepLabCutReader:
                 # Windows writes its own separators.
                 path = self._locate_image(table, PureWindowsPath(name).as_posix())
                 position = f'line {table.first_line + row}' if table.file.suffix == '.csv' else f'row {row + 1}'
+                # DeepLabCut has a row for every extracted frame, also those that nobody has labeled yet.
                 if np.isnan(table.values[row]).all():
                     num_unlabeled += 1
                     continue
@@ -201,6 +208,7 @@ class _DeepLabCutReader:
                         )
                     continue
                 for individual, keypoints in instances:
+                    # The individual is the same animal throughout a video.
                     values = {'individual': individual} if individual else {}
                     category_id = self.category_ids[individual == _UNIQUE_INDIVIDUAL]
                     self.collector.add_instance(image_id, category_id, keypoints, values=values)
@@ -210,6 +218,7 @@ class _DeepLabCutReader:
     def _locate_image(self, table: _Table, name: str) -> str:
         """The name of a row's image below the folder of the images: as the table says, or beside the table."""
         folder = self.collector.labels.image_folder
+        # Copied or renamed folders: the names in the table still start from the old project.
         beside = table.file.parent / Path(name).name
         if not (folder / name).is_file() and beside.is_file() and beside.is_relative_to(folder):
             return str(beside.relative_to(folder))
@@ -230,5 +239,6 @@ class _DeepLabCutReader:
 
 def _index_limbs(limbs: Iterable[Any], parts: list[str]) -> list[tuple[int, int]]:
     """The limbs between these bodyparts, as indices."""
+    # New projects have example limbs in their config whose bodyparts do not exist.
     pairs = [tuple(limb) for limb in limbs if isinstance(limb, list) and len(limb) == 2]
     return [(parts.index(a), parts.index(b)) for a, b in pairs if a in parts and b in parts]

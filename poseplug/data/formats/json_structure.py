@@ -43,6 +43,7 @@ def read_json_structure(file: Path) -> JsonStructure:
         state = file.stat()
     except OSError:
         return _describe_value(read_json(file))  # raises the error that names the cause
+    # Time and size are part of the cache's key, so that a file which was written again is read again.
     return _read_file(file.resolve(), state.st_mtime_ns, state.st_size)
 
 
@@ -53,5 +54,6 @@ def _read_file(file: Path, *_: int) -> JsonStructure:
 
 def _describe_value(content: Any) -> JsonStructure:
     is_list = isinstance(content, list)
+    # The first object stands for all: lists of one export have objects of one kind.
     first = content[0] if is_list and content else content
     return JsonStructure(is_list, {key: type(value) for key, value in first.items()} if isinstance(first, dict) else {})

@@ -74,6 +74,7 @@ def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[lis
         message = f'{labels.path}: no category has instances with keypoints; nothing can be learned'
         remedy = 'Name the folder of the images by --images DIR, in a config by image_folder=' if causes else ''
         raise AnnotationError('. '.join(filter(None, [message, dropped, remedy])))
+    # A model has one output per keypoint, so one list of them is all that it can learn.
     if len({tuple(category['keypoints']) for category in named}) > 1:
         counts_by_name = [(category['name'], len(category['keypoints'])) for category in named]
         listed = ', '.join(f'{name!r} ({count} keypoints)' for name, count in counts_by_name)

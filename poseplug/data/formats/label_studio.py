@@ -68,6 +68,7 @@ def _is_task_list(file: Path) -> bool:
 def _list_results(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The results of a task's last annotation that was not cancelled."""
     annotations = task.get('annotations') or task.get('completions') or []
+    # The last one is the latest correction; all of them together would give each instance several times.
     done = [a for a in annotations if isinstance(a, dict) and not a.get('was_cancelled')]
     results = done[-1].get('result') if done else None
     return [result for result in results or [] if isinstance(result, dict)]
@@ -94,12 +95,14 @@ def _get_image_address(task: Mapping[str, Any]) -> str:
 def _get_labels(result: Mapping[str, Any]) -> list[str]:
     """The labels of a result, as in value.keypointlabels."""
     value = result.get('value') or {}
+    # The key is the name of the type, or `labels` where a project has one list of labels for all types.
     labels = value.get(str(result.get('type'))) or value.get('labels') or []
     return [str(label) for label in labels]
 
 
 def _list_keypoint_names(tasks: list[dict[str, Any]]) -> list[str]:
     """The names of the keypoints, in the order in which they come first."""
+    # The export does not contain the labeling interface, where the names are defined.
     results = [r for task in tasks for r in _list_results(task) if r.get('type') == 'keypointlabels']
     return list(dict.fromkeys(label for result in results for label in _get_labels(result)[:1]))
 
@@ -173,6 +176,7 @@ class _TaskReader:
             self.collector.drop_label(self.file, position, 'without finite numbers')
         elif not _get_labels(result):
             self.collector.drop_label(self.file, position, 'without a label')
+        # Its x, y, width and height are those before the rotation, so that they are no box of the instance.
         elif value.get('rotation') and result.get('type') == 'rectanglelabels':
             self.collector.drop_label(self.file, position, 'which is a rotated box')
         else:
@@ -193,12 +197,14 @@ class _TaskReader:
         parents: dict[str, str] = {}
         for relation in (r for r in results if r.get('type') == 'relation'):
             ends = [str(relation.get('from_id')), str(relation.get('to_id'))]
+            # A relation may be drawn from the box to the point or the other way.
             for child, parent in (ends, ends[::-1]):
                 if parent in boxes:
                     parents.setdefault(child, parent)
         groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for result in (r for r in usable if r['type'] == 'keypointlabels'):
             parent = str(result.get('parentID') or parents.get(str(result.get('id')), ''))
+            # What the labeler stated counts more than where the point lies.
             candidates = [parent] if parent in boxes else self._find_boxes(boxes, result)
             if len(candidates) == 1:
                 groups[candidates[0]].append(result)
@@ -228,6 +234,7 @@ class _TaskReader:
             if table[k, 2]:
                 self.collector.drop_label(self.file, position, 'which is a second keypoint of its name')
                 continue
+            # There is no field for it; the notes of a region (`meta`) are where people say so.
             is_occluded = any('occluded' in str(v).lower() for v in (result.get('meta') or {}).values())
             table[k] = [*_read_pair(result, 'x', 'y') * to_px, 1 if is_occluded else 2]
         xywh = None

@@ -84,6 +84,7 @@ def _locate_image(file: Path, content: dict[str, Any], collector: LabelCollector
     candidates = [file.parent / name, file.parent / stated]
     if collector is not None:
         folder, labels_folder = collector.labels.image_folder, _get_folder(collector.labels.path)
+        # Images in the same subfolder as their labels, or all in one folder.
         candidates = [folder / file.parent.relative_to(labels_folder) / name, folder / name, *candidates]
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
@@ -91,6 +92,7 @@ def _locate_image(file: Path, content: dict[str, Any], collector: LabelCollector
 def _decode_image(file: Path, content: dict[str, Any]) -> bytes:
     """The image that a file contains (imageData); empty without one."""
     try:
+        # Without `validate`, characters that are no base64 are skipped, and a damaged image is written.
         return b64decode(str(content.get('imageData') or ''), validate=True)
     except ValueError as error:
         raise AnnotationError(f'{file}: imageData is no base64 text ({error}); restore the image instead') from error
@@ -124,6 +126,7 @@ def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any)
     if not isinstance(item, dict) or not isinstance(item.get('label'), str) or not item['label'].strip():
         collector.drop_label(file, position, 'without a label')
         return None
+    # The first versions of LabelMe had polygons alone and wrote no type.
     kind = item.get('shape_type', 'polygon')
     if kind not in ('point', 'rectangle', 'polygon'):
         collector.drop_label(file, position, f'of type {kind!r}, which is neither a point nor a box')
@@ -142,6 +145,7 @@ def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any)
 
 def _is_occluded(item: dict[str, Any]) -> bool:
     """Whether a flag of a shape, or its description, says that the keypoint is occluded."""
+    # LabelMe has no field for it: people use a flag or the description of the point.
     flags = item.get('flags')
     flagged = isinstance(flags, dict) and any(flags.get(name) for name in ('occluded', 'hidden', 'invisible'))
     return flagged or str(item.get('description') or '').strip().lower() in ('occluded', 'hidden')

@@ -110,6 +110,7 @@ def _describe_file(file: Path) -> str:
     suffix = file.suffix.lower()
     if suffix == '.json':
         structure = read_json_structure(file)
+        # Some formats have the keys of others and more, so the first rule that applies counts.
         return next((text for applies, text in _JSON_RULES if applies(structure)), '')
     if suffix == '.xml':
         return _describe_xml(file)
@@ -126,6 +127,7 @@ def _describe_file(file: Path) -> str:
 
 def _describe_xml(file: Path) -> str:
     """What an XML file is, by its root."""
+    # CVAT has the plural, 'annotations'.
     if read_xml(file).tag == 'annotation':
         return 'an annotation of Pascal VOC, which has boxes but no keypoints; export keypoints, as COCO if possible'
     return ''

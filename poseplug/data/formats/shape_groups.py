@@ -89,6 +89,7 @@ class ShapeGrouper:
             groups['image'] = []
         for shape in loose:
             around = [key for key, group in boxes.items() if any(box.contains(shape.points[0]) for box in group)]
+            # Outside of all boxes, a point can belong to the one instance alone.
             candidates = around or list(groups)
             if len(candidates) == 1:
                 groups[candidates[0]].append(shape)
@@ -99,6 +100,7 @@ class ShapeGrouper:
     def _add_group(self, file: Path, image_id: int, group: list[LabeledShape]) -> None:
         """Add one instance."""
         boxes = [shape for shape in group if shape.kind != 'point']
+        # A second shape of a group mostly is a part that was outlined separately.
         for extra in boxes[1:]:
             self.collector.drop_label(file, extra.position, 'which is a second box of its instance')
         table = np.zeros((len(self.keypoint_names), 3))

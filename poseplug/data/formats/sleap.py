@@ -68,6 +68,7 @@ class SleapFormat(LabelFormat):
             frames = file['frames'][()]
             count = 0
             for index, video in enumerate(videos):
+                # Labeled frames alone: a video has many thousands.
                 numbers = sorted({int(n) for n in frames['frame_idx'][frames['video'] == index]})
                 count += _extract_frames(path, file, index, video, numbers, folder)
         return count
@@ -80,6 +81,7 @@ def _read_json_rows(rows: Any) -> list[dict[str, Any]]:
 
 def _name_frame(index: int, video: dict[str, Any], frame: int) -> str:
     """The name of a frame's image: a folder per video, and the frame's number."""
+    # Embedded videos are called '.', and names of two videos may be equal, hence the number before them.
     filename = video.get('backend', {}).get('filename', '')
     stem = PureWindowsPath(str(filename)).stem.strip('.') or 'video'
     return f'{index:02d}_{stem}/{frame:06d}.png'
@@ -90,6 +92,7 @@ def _extract_frames(path: Path, file: Any, index: int, video: dict[str, Any], nu
     count = 0
     for number, pixels in _iterate_frames(path, file, index, video, numbers):
         target = folder / _name_frame(index, video, number)
+        # cv2.imwrite returns False instead of raising for a missing folder.
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), pixels)
         count += 1
@@ -170,6 +173,7 @@ class _SleapReader:
         missing_videos: set[int] = set()
         for frame in frames:
             name = _name_frame(int(frame['video']), self.videos[int(frame['video'])], int(frame['frame_idx']))
+            # Frames refer to a range of rows of the instances, and these to a range of rows of the points.
             for row in range(int(frame['instance_id_start']), int(frame['instance_id_end'])):
                 instance, position = instances[row], f'instance {row}'
                 if instance['instance_type'] != _USER_INSTANCE:
@@ -220,6 +224,7 @@ def _read_skeletons(metadata: dict[str, Any]) -> list[_SleapSkeleton]:
 
 
 def _read_skeleton(skeleton: dict[str, Any], names: list[str]) -> _SleapSkeleton:
+    # Skeletons of one file share the list of nodes, of which each takes some in its own order.
     nodes = [int(node['id']) for node in skeleton['nodes']]
     types: list[int] = []  # in the order in which they are written out; later links refer to them by their number
     limbs: list[tuple[int, tuple[int, int]]] = []
@@ -237,6 +242,7 @@ def _read_skeleton(skeleton: dict[str, Any], names: list[str]) -> _SleapSkeleton
             flip_indices[a], flip_indices[b] = b, a
         else:
             limbs.append((int(link.get('edge_insert_idx', len(limbs))), (a, b)))
+    # In the order in which the user added them, which the file keeps apart.
     ordered = [limb for _, limb in sorted(limbs)]
     name = str(skeleton.get('graph', {}).get('name', 'skeleton'))
     return _SleapSkeleton(name, [names[n] for n in nodes], ordered, flip_indices)

@@ -49,6 +49,7 @@ def read_stated_split(images: Sequence[Mapping[str, Any]]) -> ImageSplit | None:
     num_unknown = words.count('')
     if num_unknown:
         notes.append(f'{num_unknown:,} images of parts with another name are for training')
+    # Unknown parts rather train than validate: a measurement on images of unknown origin says little.
     return ImageSplit([word or 'train' for word in words], notes)
 
 

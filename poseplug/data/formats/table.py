@@ -56,6 +56,7 @@ class TableFormat(LabelFormat):
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
         report = WriteReport(path, labels.num_instances)
         content = labels.content
+        # Written at once in the end, so that an error leaves no half a table.
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')
         writer.writerow(_COLUMNS)
@@ -100,10 +101,12 @@ class _TableReader:
     def add_row(self, line: int, row: dict[str, str]) -> None:
         """Add the row of a line, counted from 1."""
         size = (int(row['width']), int(row['height']))
+        # An empty cell is no split, while '' as a split would count as one of its own.
         values = {'split': row['split']} if row['split'] else {}
         image_id = self.collector.add_sized_image(row['image'], size, **values)
         if not row['instance']:
             return
+        # Instances are numbered within their image and category.
         key = (image_id, row['instance'], row['category'])
         box = [float(row[f'box_{side}']) for side in ('x', 'y', 'width', 'height')]
         # Every row repeats the box: rows of one instance that disagree were edited by hand.
@@ -118,6 +121,7 @@ class _TableReader:
 
     def add_instances(self) -> None:
         """Add the instances of all rows, in the order in which they come first."""
+        # Only after the last row are all keypoints of an instance there.
         category_ids = {name: self.collector.add_category(name, names) for name, names in self.keypoints.items()}
         for key, table in self._instances.items():
             self.collector.add_instance(key[0], category_ids[key[2]], table, self._boxes[key])
@@ -136,6 +140,7 @@ def _list_keypoints(rows: list[dict[str, str]]) -> dict[str, list[str]]:
 def _add_rows(collector: LabelCollector, file: Path, rows: list[dict[str, str]]) -> None:
     """Add the images and instances of a table."""
     reader = _TableReader(collector, file, _list_keypoints(rows))
+    # Line 1 has the names of the columns.
     for line, row in enumerate(rows, 2):
         try:
             reader.add_row(line, row)

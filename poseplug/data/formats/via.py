@@ -102,6 +102,7 @@ def _read_regions(collector: LabelCollector, file: Path, image: Mapping[str, Any
         except (KeyError, TypeError, ValueError):
             collector.drop_label(file, position, 'without a point, a rectangle or a polygon')
             continue
+        # What says more about the region is taken out, so that the first attribute that is left is its name.
         group = next((attributes.pop(key) for key in _GROUP_ATTRIBUTES if attributes.get(key)), None)
         words = [str(attributes.pop(key)).lower() for key in _OCCLUSION_ATTRIBUTES if key in attributes]
         label = next((str(value).strip() for value in attributes.values() if isinstance(value, str) and value), '')

@@ -75,6 +75,7 @@ class YoloFormat(LabelFormat):
             number: collector.add_category(name, description.keypoints, flip_indices=description.flip_indices)
             for number, name in description.names.items()
         }
+        # By image, since lists of different splits may name the same image.
         splits: dict[Path, list[str]] = {}
         for split, sources in description.splits.items():
             for image in _list_images(sources, description.file, description.root):
@@ -131,6 +132,7 @@ def read_yolo_description(file: Path) -> YoloDescription:
     is_shape = isinstance(shape, list) and len(shape) == 2 and all(type(v) is int for v in shape)
     if not is_shape or shape[0] < 1 or shape[1] not in (2, 3):
         raise AnnotationError(f'{file}: kpt_shape is [number of keypoints, 2 or 3]; found {shape!r}')
+    # Two values are x and y alone: no flag says whether a keypoint is occluded.
     count, num_values = shape
     stated = Path(str(content.get('path') or '.'))
     # Ultralytics also looks in a folder of its own settings; beside the file is where data sets are shipped. That,
@@ -166,6 +168,7 @@ def _locate_path(root: Path, text: str) -> Path:
     it is.
     """
     stated = PureWindowsPath(text.strip()).as_posix() if '\\' in text else text.strip()
+    # The longest tail that exists wins: it loses the least of what the file says.
     parts = [part for part in Path(stated).parts if part != '.']
     tails = (root.joinpath(*parts[i:]) for i in range(1, len(parts)) if '..' not in parts[i:])
     return next((path for path in (root / stated, *tails) if path.exists()), root / stated)
@@ -228,6 +231,7 @@ def _locate_listed_image(source: Path, root: Path, name: str) -> Path:
 def _find_label_file(image: Path) -> Path:
     """Return the label file of an image: the last folder 'images' of its path becomes 'labels'."""
     parts = list(image.parts)
+    # The last one, as Ultralytics does it: folders above the data set may be called 'images', too.
     positions = [i for i, part in enumerate(parts[:-1]) if part == 'images']
     if positions:
         parts[positions[-1]] = 'labels'
@@ -253,6 +257,7 @@ def _read_label_file(
     name = os.path.relpath(image, collector.labels.image_folder)
     file = _find_label_file(image)
     lines = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
+    # Images without labels are added as well: they show background alone.
     image_id = collector.add_image(name, file if lines else image, 'line 1')
     if image_id is None:
         for number in range(2, len(lines) + 1):
@@ -264,6 +269,7 @@ def _read_label_file(
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        # A bad line is dropped and counted; the rest of the file is used.
         parsed = parse_yolo_line(line, len(description.keypoints), description.num_values, size)
         if isinstance(parsed, str):
             collector.drop_label(file, f'line {number}', parsed)
@@ -307,9 +313,11 @@ def parse_yolo_line(
     if values[0] != int(values[0]) or values[0] < 0:
         return 'whose class is no whole number'
     table = values[_BOX_WIDTH:].reshape(num_keypoints, num_values)
+    # Without a flag, (0, 0) stands for a keypoint that is not labeled.
     flags = table[:, 2] if num_values == 3 else np.where((table != 0).any(axis=1), 2.0, 0.0)
     if not np.isin(flags, (0, 1, 2)).all():
         return 'with a flag other than 0, 1 or 2'
+    # Positions of keypoints that are not labeled may be anything.
     labeled = table[flags > 0, :2]
     positions = [*values[1:_BOX_WIDTH], *labeled.ravel()]
     if min(positions) < 1 - _MAX_NORMALIZED or max(positions) > _MAX_NORMALIZED:

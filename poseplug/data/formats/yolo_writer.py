@@ -42,6 +42,7 @@ class _YoloWriter:
 
     def write(self) -> WriteReport:
         """Write data.yaml, the label files and the images."""
+        # Label files of an earlier conversion would be read as labels of images that are not in this one.
         if self.folder.exists() and any(self.folder.iterdir()):
             raise AnnotationError(f'{self.folder} is not empty; name a new folder')
         keypoints = self.categories[0]['keypoints']
@@ -112,7 +113,9 @@ class _YoloWriter:
         center, extent = corners.mean(axis=0), corners[1] - corners[0]
         self.report.num_instances += 1
         points = np.where(inside[:, None], table[:, :2] / size, 0.0)
+        # Readers refuse a line with a position beyond 1, so a keypoint outside is written as not labeled.
         flags = np.where(inside, table[:, 2], 0).astype(int)
+        # Nine digits keep a position to less than a thousandth of a pixel and do not write noise of the division.
         keypoints = [f'{px:.9g} {py:.9g} {flag}' for (px, py), flag in zip(points, flags, strict=True)]
         box = ' '.join(f'{value:.9g}' for value in (*center, *extent))
         return f'{self.class_numbers[annotation["category_id"]]} {box} {" ".join(keypoints)}'
