@@ -53,13 +53,15 @@ def nms_mask_by_table(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
 
 def nms_mask_by_loop(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
     """Compute `nms_mask` by OpenCV's loop, image by image."""
-    mask = np.zeros(valid.shape, dtype=bool)
     corners = boxes.detach().double().numpy()
-    xywh = np.concatenate([corners[..., :2], np.maximum(corners[..., 2:] - corners[..., :2], 0)], axis=-1)
+    xywh = np.concatenate([corners[..., :2], corners[..., 2:] - corners[..., :2]], axis=-1)
+    # An empty box overlaps none, and is kept. To OpenCV two empty boxes are equal, wherever they are.
+    is_empty = (xywh[..., 2:] <= 0).any(axis=-1)
+    mask = valid.numpy() & is_empty
     descending = np.linspace(1.0, 0.5, boxes.shape[1], dtype=np.float32)  # stands for the scores: only order counts
     # Image by image: OpenCV knows no batches.
-    for image_mask, image_boxes, image_valid in zip(mask, xywh, valid.numpy(), strict=True):
-        indices = np.flatnonzero(image_valid)
+    for image_mask, image_boxes, is_compared in zip(mask, xywh, valid.numpy() & ~is_empty, strict=True):
+        indices = np.flatnonzero(is_compared)
         if len(indices):
             selected: Any = cv2.dnn.NMSBoxes(image_boxes[indices], descending[indices].tolist(), 0.0, threshold)
             image_mask[indices[np.asarray(selected, dtype=np.int64)]] = True

@@ -89,6 +89,12 @@ def test_a_suppressed_box_of_a_batch_suppresses_none(implementation):
 
 
 @pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+def test_boxes_without_an_area_overlap_none(implementation):
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [5, 5, 5, 5], [20, 20, 20, 20], [20, 20, 20, 30], [0, 0, 10, 9]]])
+    assert implementation(boxes, torch.ones(1, 5, dtype=torch.bool), 0.5).tolist() == [[True, True, True, True, False]]
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
 def test_padding_is_neither_selected_nor_suppresses(implementation):
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]]])
     assert implementation(boxes, torch.tensor([[False, True, True]]), 0.5).tolist() == [[False, True, False]]

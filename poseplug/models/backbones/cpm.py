@@ -21,7 +21,8 @@ class CPMTrunk(nn.Module):
     """Large convolutions with 3x3 poolings of stride 2, in several copies side by side.
 
     Every copy reads the image. The first one serves stage 1 of the head, the next ones the later stages. A pooling
-    rounds the size up. A cell's window begins at its first pixel, or with `center_pooling` one pixel before.
+    halves the size; it rounds an odd one down, and with `center_pooling` up. A cell's window begins at its first pixel,
+    or with `center_pooling` one pixel before.
 
     Args:
         num_trunks: Number of copies. 2 is the official network, whose later stages have one in common; as many as
@@ -71,7 +72,7 @@ class CPMTrunk(nn.Module):
         trunk: list[nn.Module] = []
         for in_channels, out_channels, kernel_size in zip((3, *channels), channels, kernel_sizes, strict=False):
             trunk.append(conv_block(in_channels, out_channels, kernel_size, layers.norm_name, layers=layers))
-            # Rounded up, with padding too: 368 px become 184, 92 and 46 cells.
+            # 368 px become 184, 92 and 46 cells: without `ceil_mode` the last window would be missing.
             trunk.append(nn.MaxPool2d(3, 2, padding, ceil_mode=not center_pooling))
         return nn.Sequential(*trunk)
 
@@ -82,7 +83,7 @@ class CPMTrunk(nn.Module):
             images: (B, 3, H, W).
 
         Returns:
-            One feature map per trunk, (B, C, H/8, W/8) with three layers, sizes rounded up.
+            One feature map per trunk, (B, C, H/8, W/8) with three layers, each half rounded as the class says.
         """
         features = []
         for trunk in self.trunks:  # a loop, since a generator would be one frame more to the first layer
