@@ -117,9 +117,9 @@ def correct_positions(points: Tensor, maps: Tensor) -> Tensor:
     Returns:
         (B, K, 2).
     """
-    # Of the maps without `beta`, as MMPose computes it.
-    total = maps.flatten(2).exp().sum(dim=-1, keepdim=True)
-    return total / (total - 1) * (points - 1 / (2 * total))
+    # Of the maps without `beta`, as MMPose computes it; by 1 / C, since C itself overflows from values of 80 on.
+    inverse = (-maps.flatten(2).logsumexp(dim=-1, keepdim=True)).exp()
+    return (points - inverse / 2) / (1 - inverse)
 
 
 def soft_argmax(probs: Tensor, input_size: Sequence[int], aligned: bool = True) -> Tensor:

@@ -4,7 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from poseplug.core.errors import MismatchError
-from poseplug.models.heads.integral import IntegralHead, soft_argmax
+from poseplug.models.heads.integral import IntegralHead, correct_positions, soft_argmax
 
 SIZE = (64, 96)
 BOTH = {'heatmap': (3, 24, 16), 'keypoints': (3, 2)}
@@ -22,6 +22,14 @@ def test_the_corners_are_the_first_and_the_last_pixel_and_a_single_cell_is_the_m
     corners[0, 0, 0, 0] = corners[0, 1, -1, -1] = 1
     assert_close(soft_argmax(corners, SIZE) * torch.tensor(SIZE), torch.tensor([[[0.0, 0], [63, 95]]]))
     assert_close(soft_argmax(torch.ones(1, 1, 1, 1), SIZE) * torch.tensor(SIZE), torch.tensor([[[31.5, 47.5]]]))
+
+
+def test_the_correction_of_high_maps_is_none_and_of_low_ones_that_of_the_formula():
+    points = torch.tensor([[[0.25, 0.75]]])
+    assert_close(correct_positions(points, torch.full((1, 1, 64, 64), 200.0)), points)
+    total = 4 * torch.tensor(0.5).exp()
+    expected = total / (total - 1) * (points - 1 / (2 * total))
+    assert_close(correct_positions(points, torch.full((1, 1, 2, 2), 0.5)), expected)
 
 
 def test_distributions_have_a_sum_of_one_and_points_are_their_expectations():
