@@ -242,7 +242,7 @@ def select_valid_instances(
     min_score_sums = rules.min_mean_score * np.maximum(num_keypoints, 1)
     causes = {
         f'with fewer than {min_keypoints} keypoints': num_body < min_keypoints,
-        # The OpenPose library drops these: a lone leg is often a limb of something else.
+        # A rule of the OpenPose library.
         'with a foot and at most 4 other keypoints': (num_body < num_keypoints) & (num_body <= 4),
         f'with a mean score below {rules.min_mean_score:g}': score_sums < min_score_sums,
     }

@@ -187,7 +187,7 @@ class NormedFeedForward(nn.Module):
         super().__init__()
         self.fc1 = layers.build_conv(channels, hidden_channels, 1)
         self.norm1 = layers.build_norm(hidden_channels)
-        # The windows are never shifted: this convolution alone carries information from one window to the next.
+        # Windows are never shifted: within a block this convolution alone carries information from one to the next.
         self.dw3x3 = layers.build_conv(hidden_channels, hidden_channels, 3, padding=1, groups=hidden_channels)
         self.norm2 = layers.build_norm(hidden_channels)
         self.fc2 = layers.build_conv(hidden_channels, channels, 1)

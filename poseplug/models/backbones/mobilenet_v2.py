@@ -109,7 +109,7 @@ class InvertedResidual(nn.Module):
         hidden = expand_ratio * in_channels
         self.has_shortcut = stride == 1 and in_channels == out_channels
         layers: list[nn.Module] = []
-        # ReLU6 throughout: its bound keeps arithmetic of low precision robust (section 3 of the paper).
+        # ReLU6 throughout: its bound keeps arithmetic of low precision robust (section 4 of the paper).
         if expand_ratio > 1:
             layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6, layers=builder))
         depthwise = dict(stride=stride, groups=hidden)
