@@ -99,6 +99,7 @@ setup(
         **OPTIONAL,
         'all': [requirement for requirements in OPTIONAL.values() for requirement in requirements],
         'wandb': ['wandb>=0.17'],  # not in 'all': it is of use with an account or a server alone
+        'ray': ['ray>=2.9'],
         'shards': ['fsspec[http]>=2024.2'],
         'xtcocotools': ['xtcocotools>=1.14'],
         'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10'],

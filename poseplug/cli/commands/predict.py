@@ -2,7 +2,8 @@
 
 poseplug predict [CONFIG CHECKPOINT] INPUTS... [--model NAME|FILE] [--out DIR] [--boxes x,y,w,h ...] [--heatmaps]
 Inputs are images, videos, folders of both, their addresses, - for standard input, the index of a camera, or the
-address of a stream. Without CONFIG and CHECKPOINT or --model, the model of the package is used.
+address of a stream; with --engine images, also in lists (.txt) and tables (.parquet). Without CONFIG and CHECKPOINT
+or --model, the model of the package is used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from poseplug.cli.argument_types import parse_fraction, parse_names, parse_positive_int
+from poseplug.cli.bulk_options import add_bulk_options, check_bulk_options, predict_in_bulk
 from poseplug.cli.detector_options import add_detector_argument, add_detector_options, build_optional_detector
 from poseplug.cli.model_options import add_model_options, build_predictor, check_model_options
 from poseplug.cli.options import add_device_option, add_weights_options
@@ -38,6 +40,12 @@ def run(args: argparse.Namespace) -> None:
     from poseplug.predict.input_files import split_arguments
 
     (config, weights), inputs = split_arguments(args.inputs)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    check_bulk_options(args, parser)
+    if args.engine is not None:
+        predict_in_bulk(args, config, weights, inputs)
+        return
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         fetched = fetch_inputs(inputs, Path(folder))
         if fetched.stream is None:
@@ -189,6 +197,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_instance_arguments(parser)
     _add_output_arguments(parser)
     _add_tracking_arguments(parser)
+    add_bulk_options(parser)
     parser.add_argument(
         '--batch-size', type=parse_positive_int, default=32, help='instances per forward pass (default: 32)'
     )

@@ -1,0 +1,1 @@
+"""Prediction of many images by several processes, each input once however often they are ended."""
