@@ -1,6 +1,6 @@
 """Measure the speed of the parts, as ratios and fractions within one run: python tools/benchmark.py [NAMES...].
 
-Rows: encode, decode, paf, loader, import, build, frames, cpm, export. Two things that are compared take turns, and the
+Rows: encode, decode, paf, loader, import, build, frames, cpm, export, rtmlib, video. Two things that are compared take turns, and the
 best time of each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
 
 With --against mmpose --mmpose-python PYTHON the rows are those of tools/compare/rows.py, NAMES are the beginnings of
@@ -32,6 +32,7 @@ import numpy as np
 from poseplug.cli.options import main
 from poseplug.core.errors import ConfigError
 
+RTMLIB_LIMITS = {1: 1.0, 20: 0.45}  # largest fraction of rtmlib's time, by number of people
 ROOT = Path(__file__).resolve().parents[1]
 # A network of the released size, and one that is built in a moment.
 CPM_368, CPM_LITE = ROOT / 'configs/cpm/cpm_lsp_368.py', ROOT / 'configs/cpm/cpm_lsp_lite.py'
@@ -744,6 +745,58 @@ def measure_nms_percent(exported: Any, images: np.ndarray) -> float:
     return 100 * nms_seconds / sum(seconds.values())
 
 
+# --- Prediction beside rtmlib, and videos ------------------------------------------------------------------------------
+
+
+def measure_rtmlib(args: argparse.Namespace) -> list[Row]:
+    """From a file to keypoints outside the network, of one person and of twenty, by torch and by ONNX Runtime."""
+    import torch
+    from compare import rtmlib_rows  # of this folder
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, limit_threads(torch, 1):
+        for num_people, max_ratio in RTMLIB_LIMITS.items():
+            values = rtmlib_rows.measure_outside(Path(folder), num_people)
+            for side, name in rtmlib_rows.OUR_SIDES.items():
+                ratio = values[side] / values[rtmlib_rows.OTHER]
+                description = f'{side}: outside the network, a person of {num_people}, by rtmlib\'s time'
+                target = check_max(ratio, max_ratio, 'x')
+                rows.append(Row(f'rtmlib {num_people} {name}', description, ratio, 'x', *target, values))
+        rows.append(measure_rtmlib_start(rtmlib_rows.write_models(Path(folder))[1]))
+    return rows
+
+
+def measure_rtmlib_start(file: Path) -> Row:
+    """Import, load and first result in a new process, without the network's time mattering."""
+    from lab import start_times
+
+    seconds = start_times.measure_codes(file, (192, 256), 5)
+    ours, other = seconds['poseplug to the first result'], seconds['rtmlib to the first result']
+    ratio = ours[0] / other[0]
+    # Not the memory: a new process begins with that of the one that started it, which has torch.
+    details = {f'{name}, s': used for name, (used, _) in seconds.items()}
+    description = 'import, load and first result without torch, by rtmlib\'s processor time'
+    return Row('rtmlib start', description, ratio, 'x', *check_max(ratio, 1.1, 'x'), details)
+
+
+def measure_video(args: argparse.Namespace) -> list[Row]:
+    """What a frame costs besides decoding and the network; and reading, against a bare loop of PyAV."""
+    import torch
+    from compare import video_rows  # of this folder
+
+    with tempfile.TemporaryDirectory() as folder, limit_threads(torch, 1):
+        file = video_rows.write_video(Path(folder) / 'video.mp4')
+        read_ms, bare_ms = video_rows.measure_reading(file)
+        rest = video_rows.measure_rest(file, Path(folder))
+    rest_name = 'a frame of 640x480 px with 2 people: crops, tracking, smoothing, results; no decoding, no network'
+    read_name = 'frames a second of VideoReader, by those of PyAV alone'
+    reading = {'ours, ms a frame': read_ms, 'PyAV, ms a frame': bare_ms}
+    return [
+        Row('video rest', rest_name, rest['rest, ms'], 'ms', *check_max(rest['rest, ms'], 2, 'ms'), rest),
+        Row('video reading', read_name, bare_ms / read_ms, 'x', *check_min(bare_ms / read_ms, 0.9), reading),
+    ]
+
+
 # --- Command ----------------------------------------------------------------------------------------------------------
 
 MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
@@ -756,9 +809,14 @@ MEASURES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'frames': measure_frames,
     'cpm': measure_cpm,
     'export': measure_export,
+    'rtmlib': measure_rtmlib,
+    'video': measure_video,
 }
-# The packages of the extra of that name
-REQUIRED_PACKAGES = {'export': ('onnx', 'onnxscript', 'onnxruntime', 'openvino')}
+# The packages of the extra export, and rtmlib by itself (docs/lab/benchmark.md)
+REQUIRED_PACKAGES = {
+    'export': ('onnx', 'onnxscript', 'onnxruntime', 'openvino'),
+    'rtmlib': ('onnx', 'onnxscript', 'onnxruntime', 'rtmlib'),
+}
 
 
 def print_table(rows: list[Row]) -> None:
@@ -787,7 +845,7 @@ def run(args: argparse.Namespace) -> None:
     rows = []
     for name in args.names or MEASURES:
         if not args.names and any(find_spec(package) is None for package in REQUIRED_PACKAGES.get(name, ())):
-            print(f'{name}: skipped, since the packages of poseplug[{name}] are not installed', file=sys.stderr)
+            print(f'{name}: skipped, since {", ".join(REQUIRED_PACKAGES[name])} are not all installed', file=sys.stderr)
             continue
         print(f'{name} ...', file=sys.stderr, flush=True)
         rows += MEASURES[name](args)

@@ -114,6 +114,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch with its tensors on a device."""
+        if self.images.device == device:
+            return self
         # From pinned memory this returns at once, and the device waits for the copy by itself.
         return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 

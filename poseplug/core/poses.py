@@ -8,6 +8,7 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,11 @@ class Poses:
         """
         if self.image_indices is None:
             raise ValueError('poses without image_indices cannot be split by image')
-        return [replace(self[self.image_indices == i], image_indices=None) for i in range(num_images)]
+        without_indices, indices = replace(self, image_indices=None), self.image_indices
+        if isinstance(indices, np.ndarray) and np.all(indices[1:] >= indices[:-1]):
+            starts = np.searchsorted(indices, np.arange(num_images + 1))
+            return [without_indices[start:end] for start, end in pairwise(starts)]
+        return [without_indices[indices == i] for i in range(num_images)]
 
     def transform(self, matrix: _Array) -> Poses:
         """Apply an affine matrix to keypoints and boxes.

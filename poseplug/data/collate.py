@@ -36,16 +36,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
         raise ConfigError('a sample has no inputs: its pipeline lacks the transform Warp, which cuts them out; add it')
     # Pixels stay uint8 and no targets are built here: both happen on the training device, a batch at a time.
     max_instances = max(len(s.keypoints) for s in samples)
-    keypoints = torch.zeros(len(samples), max_instances, len(samples[0].skeleton), 2)
-    visible = torch.zeros(keypoints.shape[:3], dtype=torch.uint8)
-    valid = torch.zeros(keypoints.shape[:2], dtype=torch.bool)
-    boxes, areas = torch.zeros(len(samples), max_instances, 4), torch.zeros(len(samples), max_instances)
+    # Filled as arrays: assigning rows of tensors takes ten times as long.
+    keypoints = np.zeros((len(samples), max_instances, len(samples[0].skeleton), 2), np.float32)
+    visible, valid = np.zeros(keypoints.shape[:3], np.uint8), np.zeros(keypoints.shape[:2], bool)
+    boxes, areas = np.zeros((*valid.shape, 4), np.float32), np.zeros(valid.shape, np.float32)
     for i, s in enumerate(samples):
         n = len(s.keypoints)
-        keypoints[i, :n] = torch.from_numpy(transform_points(s.image_to_input, s.keypoints).astype(np.float32))
-        visible[i, :n] = torch.from_numpy(s.visible.astype(np.uint8))
-        valid[i, :n] = True
-        boxes[i, :n], areas[i, :n] = map(torch.from_numpy, _compute_input_boxes(s))
+        keypoints[i, :n] = transform_points(s.image_to_input, s.keypoints)
+        visible[i, :n], valid[i, :n] = s.visible, True
+        boxes[i, :n], areas[i, :n] = _compute_input_boxes(s)
     images = stack_padded([s.inputs for s in samples], [s.fill_color for s in samples])
     centers = np.stack([_compute_subject_center(s) for s in samples])
     matrices = np.stack([[s.image_to_input, *s.view_matrices] for s in samples])
@@ -53,9 +52,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     records, keys = [s.record for s in samples], [s.key for s in samples]
     return Batch(
         images=torch.from_numpy(images),
-        keypoints=keypoints,
-        visible=visible,
-        valid=valid,
+        keypoints=torch.from_numpy(keypoints),
+        visible=torch.from_numpy(visible),
+        valid=torch.from_numpy(valid),
         centers=torch.from_numpy(centers),
         image_to_input=torch.from_numpy(matrices),
         image_sizes=image_sizes,
@@ -64,8 +63,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         view_sizes=view_sizes,
         masks=_stack_masks(samples, images.shape[2:4]),
         annotated_keypoints=torch.from_numpy(np.stack([s.record.annotated_keypoints for s in samples])),
-        boxes=boxes,
-        areas=areas,
+        boxes=torch.from_numpy(boxes),
+        areas=torch.from_numpy(areas),
     )
 
 
@@ -75,7 +74,7 @@ def _compute_input_boxes(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     # By the matrix and not by the boxes: a rotation enlarges the enclosing box, but not the instance.
     areas = instances.areas * scale_of_matrix(sample.image_to_input) ** 2
     boxes = transform_boxes(sample.image_to_input, instances.boxes)
-    return boxes.astype(np.float32), areas.astype(np.float32)
+    return boxes, areas
 
 
 def stack_padded(inputs: Sequence[np.ndarray], fill_colors: Sequence[tuple[int, ...]]) -> np.ndarray:

@@ -43,12 +43,13 @@ def _get_form_rank(form: ImageForm) -> int:
     return 2 if type(form).__name__ == 'ImageFile' else 1
 
 
-def open_image(image: ImageInput, index: int) -> NamedImage:
+def open_image(image: ImageInput, index: int, form: ImageForm | None = None) -> NamedImage:
     """Open a single image from any of the registered forms.
 
     Args:
         image: a path, the bytes of an image file, an array (H, W, 3) of uint8 in BGR order, an `ImageArray`, ...
         index: position of the image among the caller's images; those without a path are named after it in messages.
+        form: that the image has, from `find_image_form`; None to find it here.
 
     Returns:
         The path (`image INDEX` where there is none) and the pixels (H, W, 3), uint8, BGR, upright.
@@ -56,7 +57,7 @@ def open_image(image: ImageInput, index: int) -> NamedImage:
     Raises:
         ImageError: the image cannot be read, or the value is no image.
     """
-    form = find_image_form(image)
+    form = form or find_image_form(image)
     if form is None or not form.is_single:
         raise ImageError(
             f'image {index} is a {type(image).__name__}; give a path, the bytes of a file, or (H, W, 3) of uint8, BGR; '
@@ -67,10 +68,14 @@ def open_image(image: ImageInput, index: int) -> NamedImage:
 
 def is_endless(images: Any) -> bool:
     """Whether images, or an entry of a list of them, are a camera or a stream, which do not end by themselves."""
-    form = find_image_form(images)
     # an iterator is not asked, since that would use up its images
-    if form is None and isinstance(images, list | tuple):
+    if isinstance(images, list | tuple) and find_image_form(images) is None:
         return any(map(is_endless, images))
+    # Few forms are endless, and what fits none of them needs no look at the file system, which the others take.
+    forms = _build_image_forms(len(IMAGE_INPUTS))
+    if not any(form.is_endless and form.matches(images) for form in forms):
+        return False
+    form = find_image_form(images)
     return form is not None and form.is_endless
 
 

@@ -53,8 +53,8 @@ class ImageFacts:
 def open_with_boxes(image: ImageInput, boxes: ImageBoxes, position: int) -> OpenedImage:
     """Open an image, and measure how long that takes."""
     start = time.perf_counter()
-    opened = open_image(image, position)
     form = find_image_form(image)
+    opened = open_image(image, position, form)
     source = opened if form is not None and form.keeps_pixels else image
     return OpenedImage(position, opened.path, opened.pixels, boxes, source, elapsed_ms(start), opened.seconds)
 

@@ -27,7 +27,7 @@ from poseplug.core.errors import VideoError
 from poseplug.core.poses import Poses
 from poseplug.core.progress import track_progress
 from poseplug.core.skeleton import Skeleton
-from poseplug.files.animations import is_animation, open_clip
+from poseplug.files.animations import ANIMATION_SUFFIXES, is_animation, open_clip
 from poseplug.files.live_stream import LiveStream
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VIDEO_SUFFIXES
@@ -53,7 +53,8 @@ def is_video(file: Path) -> bool:
         >>> is_video(Path('walk.MP4'))
         True
     """
-    return file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)
+    suffix = file.suffix.lower()
+    return suffix in VIDEO_SUFFIXES or (suffix in ANIMATION_SUFFIXES and is_animation(file))
 
 
 def check_video(file: Path, boxes: FrameBoxes | None, box_format: BoxFormat) -> None:

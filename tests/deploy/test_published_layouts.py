@@ -8,7 +8,12 @@ import torch
 
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.deploy.exported_model import ExportedModel
-from poseplug.deploy.published_layouts import PublishedLayout, decode_published_outputs, find_published_layout
+from poseplug.deploy.published_layouts import (
+    PublishedLayout,
+    decode_published_outputs,
+    find_published_layout,
+    normalize_images,
+)
 from poseplug.deploy.runtime import ExportedPredictor
 from poseplug.files.onnx_file import read_graph_info
 from poseplug.files.video_decoding import VideoFrame
@@ -79,6 +84,21 @@ def test_heatmaps_are_read_as_our_codecs_read_them(tmp_path, codec_type, refine)
     model = ExportedModel(file, layout=PublishedLayout(refine=refine))
     np.testing.assert_allclose(model(np.zeros((1, 64, 48, 3), np.uint8)).keypoints, expected.keypoints, atol=1e-3)
     assert model.settings['crop']['box']['crop_rule'] == codec.crop_rule
+
+
+@pytest.mark.parametrize('order', ['bgr', 'rgb'])
+def test_bytes_are_normalized_as_the_formula_says(order):
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    settings = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'channel_order': order}
+    ordered = images if order == 'bgr' else images[..., ::-1]
+    expected = (ordered.astype(float) - settings['mean']) / settings['std']
+    np.testing.assert_allclose(normalize_images(images, settings), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+
+
+def test_without_mean_bytes_become_numbers_as_they_are():
+    images = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
+    settings = {'mean': None, 'std': None, 'channel_order': 'bgr'}
+    np.testing.assert_array_equal(normalize_images(images, settings), images.transpose(0, 3, 1, 2))
 
 
 def test_a_box_is_cropped_and_the_keypoints_come_back_to_the_image(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 # The process reports itself, at its end: nothing around it is measured.
 USAGE = (
@@ -39,6 +40,18 @@ def measure_process(code: str, repeats: int) -> tuple[float, float]:
     return min(seconds for seconds, _ in numbers), min(mib for _, mib in numbers)
 
 
+def measure_codes(file: str | Path, size: tuple[int, int], repeats: int) -> dict[str, tuple[float, float]]:
+    """The processor seconds and MiB of every kind of process.
+
+    Args:
+        file: a model in the layout of RTMPose.
+        size: (width, height) of its input.
+        repeats: new processes of each kind.
+    """
+    filled = {name: code.format(file=file, width=size[0], height=size[1]) for name, code in CODES.items()}
+    return {name: measure_process(code, repeats) for name, code in filled.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('file', help='a model in the layout of RTMPose')
@@ -46,9 +59,7 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=5, help='new processes of each kind')
     args = parser.parse_args()
     print('| process | processor time | memory |\n|---|---|---|')
-    for name, code in CODES.items():
-        filled = code.format(file=args.file, width=args.size[0], height=args.size[1])
-        seconds, mib = measure_process(filled, args.repeats)
+    for name, (seconds, mib) in measure_codes(args.file, tuple(args.size), args.repeats).items():
         print(f'| {name} | {seconds:.2f} s | {mib:.0f} MiB |', flush=True)
 
 
