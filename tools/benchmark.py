@@ -1,7 +1,8 @@
 """Measure the speed of the parts, as ratios and fractions within one run: python tools/benchmark.py [NAMES...].
 
-Rows: encode, decode, paf, loader, import, build, frames, cpm, export, rtmlib, video. Two things that are compared take turns, and the
-best time of each counts; a row that measures one thing alone states how often. With a GPU the network runs there.
+Rows: encode, decode, paf, loader, import, build, frames, cpm, export, rtmlib, video. Two things that are compared take
+turns, and the best time of each counts; a row that measures one thing alone states how often. With a GPU the network
+runs there.
 
 With --against mmpose --mmpose-python PYTHON the rows are those of tools/compare/rows.py, NAMES are the beginnings of
 theirs, and both toolboxes take turns, each in its own interpreter (docs/lab/benchmark.md).
@@ -745,7 +746,7 @@ def measure_nms_percent(exported: Any, images: np.ndarray) -> float:
     return 100 * nms_seconds / sum(seconds.values())
 
 
-# --- Prediction beside rtmlib, and videos ------------------------------------------------------------------------------
+# --- Prediction beside rtmlib, and videos -----------------------------------------------------------------------------
 
 
 def measure_rtmlib(args: argparse.Namespace) -> list[Row]:
@@ -759,7 +760,7 @@ def measure_rtmlib(args: argparse.Namespace) -> list[Row]:
             values = rtmlib_rows.measure_outside(Path(folder), num_people)
             for side, name in rtmlib_rows.OUR_SIDES.items():
                 ratio = values[side] / values[rtmlib_rows.OTHER]
-                description = f'{side}: outside the network, a person of {num_people}, by rtmlib\'s time'
+                description = f"{side}: outside the network, a person of {num_people}, by rtmlib's time"
                 target = check_max(ratio, max_ratio, 'x')
                 rows.append(Row(f'rtmlib {num_people} {name}', description, ratio, 'x', *target, values))
         rows.append(measure_rtmlib_start(rtmlib_rows.write_models(Path(folder))[1]))
@@ -775,7 +776,7 @@ def measure_rtmlib_start(file: Path) -> Row:
     ratio = ours[0] / other[0]
     # Not the memory: a new process begins with that of the one that started it, which has torch.
     details = {f'{name}, s': used for name, (used, _) in seconds.items()}
-    description = 'import, load and first result without torch, by rtmlib\'s processor time'
+    description = "import, load and first result without torch, by rtmlib's processor time"
     return Row('rtmlib start', description, ratio, 'x', *check_max(ratio, 1.1, 'x'), details)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     'AREA_FRACTION_OF_BOX',
     'BoxFormat',
+    'DetectedBoxes',
     'aligned_box_iou',
     'box_areas',
     'box_iou',
@@ -21,7 +22,7 @@ __all__ = [
     'xyxy_to_xywh',
 ]
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +38,18 @@ BoxFormat = Literal['xywh', 'xyxy']
 AREA_FRACTION_OF_BOX = 0.53  # a person's area relative to that of their box: COCO's average
 
 _FOUR_CORNERS = [0, 1, 2, 1, 2, 3, 0, 3]  # of x1, y1, x2, y2: the columns that make the corners of a box in turn
+
+
+class DetectedBoxes(NamedTuple):
+    """The detections of one image.
+
+    Attributes:
+        boxes: (N, 4) xyxy in px, clipped to the image.
+        scores: (N,) confidences.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
 
 
 def _array_module(array: Any) -> Any:

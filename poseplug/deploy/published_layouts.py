@@ -146,7 +146,7 @@ def normalize_images(images: np.ndarray, settings: Mapping[str, Any]) -> np.ndar
 
 def _list_normalized_values(mean: Sequence[float] | None, std: Sequence[float] | None) -> np.ndarray:
     """What every value of a byte becomes, (3, 256) float32 by channel."""
-    # Looked up 256 values take a tenth of the time of computing every pixel (0.1 instead of 1.1 ms an input of 192x256).
+    # Looking values up takes a tenth of the time of computing them (0.1 instead of 1.1 ms an input of 192x256 px).
     values = np.tile(np.arange(256, dtype=np.float32), (3, 1))
     if mean is None or std is None:
         return values

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,7 +23,6 @@ from poseplug.deploy.exported_model import ExportedModel, Runtime
 from poseplug.deploy.published_layouts import PublishedLayout
 from poseplug.grouping.image_instances import boxed_poses_to_image, poses_to_image
 from poseplug.predict.box_checks import ImageBoxes, check_detector, pair_images_with_boxes, parse_boxes
-from poseplug.predict.detectors import Detector
 from poseplug.predict.image_batches import (
     concat_instances,
     count_batch_inputs,
@@ -42,6 +41,9 @@ from poseplug.predict.opened_image import (
 )
 from poseplug.predict.pose_predictor import ImagePredictor
 from poseplug.predict.result import Result
+
+if TYPE_CHECKING:
+    from poseplug.predict.detectors import Detector
 
 _INTERPOLATION_FLAGS = {'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
 # Of files that do not say how images meet their input: letterboxed, as one-stage models are trained.

@@ -14,17 +14,18 @@ __all__ = [
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from poseplug.core.boxes import BoxFormat, boxes_to_corners
+from poseplug.core.boxes import BoxFormat, DetectedBoxes, boxes_to_corners
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
-from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.files.json_file import describe_json_value
-from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, expand_images, find_image_form
+
+if TYPE_CHECKING:  # detectors are imported where one is used: a runtime without one starts faster
+    from poseplug.predict.detectors import Detector
 
 ImageBoxes = ArrayLike | None  # (N, 4) of one image; None where the caller gives none
 _MAX_FRACTION = 1.5  # a corner of a box in fractions of the image, with some overhang

@@ -13,11 +13,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from poseplug.config.build import require_setting
-from poseplug.core.boxes import box_iou, boxes_to_corners
+from poseplug.core.boxes import DetectedBoxes, box_iou, boxes_to_corners
 from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.progress import track_progress
 from poseplug.core.sample import Record
-from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoFormatSource
 from poseplug.files.atomic import write_atomically
 from poseplug.files.images import IMAGE_SUFFIXES, read_image

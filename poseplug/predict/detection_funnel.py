@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from poseplug.core.boxes import clip_boxes
+from poseplug.core.boxes import DetectedBoxes, clip_boxes
 from poseplug.core.errors import CheckpointError
 from poseplug.core.geometry import Size, transform_points
-from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.grouping.nms import nms
 from poseplug.predict.detector_families.base import Candidates
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from poseplug.core.boxes import DetectedBoxes
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.core.geometry import Size
-from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.files.onnx_file import OnnxGraphInfo, OnnxValueInfo
 from poseplug.predict.detection_funnel import DetectionFunnel, check_candidates, select_detections
 from poseplug.predict.detector_classes import ClassChoice, choose_classes

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from poseplug.core.boxes import clip_boxes, has_extent
+from poseplug.core.boxes import DetectedBoxes, clip_boxes, has_extent
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
-from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.predict.detection_funnel import DetectionFunnel
 from poseplug.predict.image_input import ImageInput, open_image
 from poseplug.predict.keypoint_boxes import box_keypoints, remove_margins

@@ -7,7 +7,7 @@ __all__ = ['ImagePredictor', 'PosePredictor', 'stream_frames']
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import ArrayLike
 
@@ -16,9 +16,11 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.setting_checks import check_counts
 from poseplug.core.skeleton import Skeleton
 from poseplug.predict.box_checks import ImageBoxes, pair_images_with_boxes
-from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput, is_endless
 from poseplug.predict.result import Result
+
+if TYPE_CHECKING:
+    from poseplug.predict.detectors import Detector
 
 
 class PosePredictor(Protocol):

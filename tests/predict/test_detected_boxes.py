@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from poseplug.core.boxes import DetectedBoxes
 from poseplug.core.errors import AnnotationError, ConfigError
-from poseplug.data.sources.box_files import DetectedBoxes
 from poseplug.data.sources.coco import CocoSource
 from poseplug.files.images import read_image
 from poseplug.predict.detected_boxes import (

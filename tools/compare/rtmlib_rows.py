@@ -94,7 +94,9 @@ def write_photo(folder: Path) -> Path:
     rng, (width, height) = np.random.default_rng(0), IMAGE_SIZE
     layers = [cv2.resize(rng.normal(0, 1, (height // n, width // n, 3)), IMAGE_SIZE) * n for n in (2, 4, 8, 16, 32)]
     file = folder / 'photo.jpg'
-    cv2.imwrite(str(file), np.clip(128 + 2 * np.sum(layers, axis=0), 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    cv2.imwrite(
+        str(file), np.clip(128 + 2 * np.sum(layers, axis=0), 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90]
+    )
     return file
 
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from poseplug.core.boxes import BoxFormat, boxes_to_corners, clip_boxes, has_extent, xywh_to_xyxy, xyxy_to_xywh
+from poseplug.core.boxes import (
+    BoxFormat,
+    DetectedBoxes,
+    boxes_to_corners,
+    clip_boxes,
+    has_extent,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
+)
 from poseplug.core.errors import AnnotationError
 from poseplug.data.sources.base import SourceReport
 from poseplug.files.json_file import JsonRows, read_json
@@ -23,18 +30,6 @@ _MIN_JUDGED_SIDE = 16  # px of an image: whether few boxes in a smaller one are 
 _BORDER_TOLERANCE = 0.05  # of the image's size; a box that leaves its image by less still fits
 _PLAUSIBLE_FRACTION = 0.95  # a format that so many boxes fit is plausible
 _DOUBTFUL_FRACTION = 0.8  # a format that fewer boxes fit is doubtful
-
-
-class DetectedBoxes(NamedTuple):
-    """The detections of one image.
-
-    Attributes:
-        boxes: (N, 4) xyxy in px, clipped to the image.
-        scores: (N,) confidences.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
 
 
 def read_detected_boxes(

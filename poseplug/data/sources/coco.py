@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from poseplug.core.boxes import BoxFormat
+from poseplug.core.boxes import BoxFormat, DetectedBoxes
 from poseplug.core.errors import AnnotationError
 from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.sources.base import Source, SourceReport, find_dataset_folder, locate_dataset_folder
-from poseplug.data.sources.box_files import DetectedBoxes, read_detected_boxes
+from poseplug.data.sources.box_files import read_detected_boxes
 from poseplug.data.sources.coco_categories import (
     FILE_SKELETON,
     describe_skeleton_of_category,
