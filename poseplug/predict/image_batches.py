@@ -16,16 +16,18 @@ __all__ = [
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import groupby, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from poseplug.core.boxes import BoxFormat
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.predict.box_checks import ImageBoxes, run_detector
-from poseplug.predict.detectors import Detector
 from poseplug.predict.image_input import ImageInput
 from poseplug.predict.opened_image import OpenedImage, elapsed_ms, open_with_boxes
+
+if TYPE_CHECKING:
+    from poseplug.predict.detectors import Detector
 
 CROPS_PER_IMAGE = 8  # crops of a batch that one whole image counts as, for a detector or a model that finds instances
 
