@@ -219,6 +219,24 @@ def test_labelme_drops_shapes_that_are_no_labels(tmp_path):
     assert causes[1:] == ['without a label', 'without points of two numbers', 'which is a second keypoint of its name']
 
 
+@pytest.mark.parametrize('image_folder', ['data', 'elsewhere'])
+def test_labelme_files_in_a_folder_of_their_own_find_the_images_that_are_named(tmp_path, image_folder):
+    """As `poseplug predict --format labelme` writes them: labels/, with the images above it or anywhere else."""
+    source = label_files.write_labelme(tmp_path / 'data')
+    images, labels = tmp_path / image_folder, tmp_path / 'data/labels'
+    images.mkdir(exist_ok=True)
+    labels.mkdir()
+    for file in sorted(source.iterdir()):
+        if file.suffix == '.json':
+            file.rename(labels / file.name)
+        elif file.is_file():
+            file.rename(images / file.name)
+    read = read_labels(labels, image_folder=images)
+    assert not read.dropped
+    for found, expected in zip(list_instances(read), list_expected(), strict=True):
+        np.testing.assert_array_equal(found[2], expected[2])
+
+
 # --- CVAT -------------------------------------------------------------------------------------------------------------
 
 
