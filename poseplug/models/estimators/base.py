@@ -144,7 +144,7 @@ class Estimator(nn.Module):
             CheckpointError: The predicted fields are not finite.
         """
         batch = batch.to(self.device)
-        views = self.predict_fields(batch)
+        views = self.augmentation.predict_views(self.network, batch)
         _check_finite_fields(views, batch)
         return self.decode_views([stages[-1] for stages in views], batch)
 
@@ -159,7 +159,7 @@ class Estimator(nn.Module):
             For every stage the instances of each image, as `predict` returns those of the last stage.
         """
         batch = batch.to(self.device)
-        views = self.predict_fields(batch)
+        views = self.augmentation.predict_views(self.network, batch)
         _check_finite_fields(views, batch)
         return [self.decode_views(list(view_fields), batch) for view_fields in zip(*views, strict=True)]
 

@@ -162,7 +162,7 @@ def test_predictions_have_no_gradients():
 
 @pytest.mark.parametrize(
     ('method', 'callers'),
-    [('predict', ['predict_views', 'predict_fields', 'predict']), ('losses', ['losses'])],
+    [('predict', ['predict_views', 'predict']), ('losses', ['losses'])],
 )
 def test_a_call_reaches_the_first_layer_through_few_frames_of_the_package(method, callers):
     import sys
