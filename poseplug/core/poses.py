@@ -66,6 +66,8 @@ class Poses:
 
     def numpy(self) -> Poses:
         """Return the same instances as NumPy arrays."""
+        if not any(hasattr(getattr(self, name), 'detach') for name in POSE_ARRAYS):
+            return self
         return self._map_arrays(lambda array: array.detach().cpu().numpy() if hasattr(array, 'detach') else array)
 
     def split_by_image(self, num_images: int) -> list[Poses]:
