@@ -737,7 +737,7 @@ def test_options_of_a_detector_without_one_are_an_error(command, tmp_path):
     ('option', 'message'),
     [
         (('--detector-mean', '1,2'), "'1,2' is not three numbers"),
-        (('--detector-std', 'a,b,c'), "'a,b,c' is not three numbers"),
+        (('--detector-std', 'a,b,c'), "'a' is not a number"),
         (('--detector-size', '640'), "'640' is not a width and a height"),
         (('--detector-class', ','), "',' names no class"),
         (('--detector-std', '0,1,1'), 'std of a detector is three numbers above 0'),
