@@ -331,7 +331,7 @@ def test_a_skeleton_takes_the_order_and_the_names_of_a_file():
 
 
 def test_images_in_several_folders_are_named_from_the_one_that_contains_them(tmp_path):
-    from poseplug.data.formats.base import LabelCollector
+    from poseplug.data.formats.label_collector import LabelCollector
 
     for name in ('one/a.png', 'two/deep/b.png'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

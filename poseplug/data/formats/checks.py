@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ['find_label_problems', 'is_keypoint_list']
+
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +46,9 @@ def find_label_problems(labels: LabeledImages) -> list[str]:
 
 def _check_images(labels: LabeledImages, images: dict[Any, dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """The problems of the images: missing, unreadable or of another size than stated."""
+    ids = Counter(image.get('id') for image in labels.content['images'] if isinstance(image, dict))
+    repeated_ids = [number for number, count in ids.items() if count > 1]
+    yield from (('images have the id of another one', f'id {number}') for number in repeated_ids)
     # Two entries of one file split its instances, and each part counts the others as background.
     names = Counter(image.get('file_name') for image in images.values())
     for image in images.values():
@@ -72,6 +77,10 @@ def _check_annotations(content: dict[str, Any], images: dict[Any, dict[str, Any]
     """The problems of the annotations."""
     categories = {category.get('id'): category for category in content['categories']}
     positions: Counter[tuple[Any, ...]] = Counter()
+    ids = Counter(annotation.get('id') for annotation in content['annotations'])
+    yield from (
+        ('annotations have the id of another one', f'id {number}') for number, count in ids.items() if count > 1
+    )
     for annotation in content['annotations']:
         name = f'annotation {annotation.get("id")}'
         category = categories.get(annotation.get('category_id'))
@@ -81,7 +90,7 @@ def _check_annotations(content: dict[str, Any], images: dict[Any, dict[str, Any]
             yield 'annotations have an image that the file does not list', name
             continue
         values = annotation.get('keypoints')
-        if not _is_keypoint_list(values, category):
+        if not is_keypoint_list(values, category):
             yield 'annotations do not have x, y and a flag for each keypoint of their category', name
             continue
         table = np.array(values, dtype=float).reshape(-1, 3)
@@ -94,8 +103,8 @@ def _check_annotations(content: dict[str, Any], images: dict[Any, dict[str, Any]
         yield from ((problem, name) for problem in _check_positions(table, annotation, images[annotation['image_id']]))
 
 
-def _is_keypoint_list(values: Any, category: dict[str, Any] | None) -> bool:
-    """Whether keypoints are finite numbers, three for each keypoint that the category names."""
+def is_keypoint_list(values: Any, category: dict[str, Any] | None) -> bool:
+    """Return whether keypoints are a list of finite numbers, three for each keypoint that the category names."""
     names = (category or {}).get('keypoints') or []
     if not isinstance(values, list) or len(values) % 3 or (names and len(values) != 3 * len(names)):
         return False

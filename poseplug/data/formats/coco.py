@@ -76,6 +76,9 @@ class CocoFormat(LabelFormat):
             part = {**content, 'images': chosen, 'annotations': annotations}
             name = split or _UNSPLIT_NAME
             write_atomically(path / 'annotations' / f'{name}.json', json.dumps(part).encode())
+        num_lost = len(content['annotations']) - report.num_instances
+        if num_lost:
+            report.lost['instances of images that are not listed'] += num_lost
         return report
 
 

@@ -11,6 +11,8 @@ from poseplug.config.data_files import DATA_CONFIG_SUFFIXES
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
 from poseplug.data.formats.checks import find_label_problems
+from poseplug.data.formats.label_choice import check_label_rows
+from poseplug.data.formats.label_collector import rebase_images
 from poseplug.data.formats.other_tools import describe_other_format
 from poseplug.registry import LABEL_FORMATS
 
@@ -105,6 +107,8 @@ def convert_labels(
         if image_folder is None and source.extract_images(path, Path(extracted)):
             image_folder = Path(extracted)
         labels = source.read(path, image_folder)
+        check_label_rows(labels)
+        rebase_images(labels)
         report = writer.write(labels, out)
         report.problems = find_label_problems(labels)  # here, since extracted images are deleted
         return labels, report

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.base import LabeledImages, LabelFormat
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.data.formats.shape_groups import LabeledShape, ShapeGrouper
 from poseplug.files.xml_file import XmlElement, read_xml
 from poseplug.registry import LABEL_FORMATS
@@ -87,6 +88,20 @@ def _get_label(element: XmlElement) -> str:
     return element.attributes.get('label', '')
 
 
+def _read_integer(file: Path, element: XmlElement, key: str) -> int:
+    """The whole number in an attribute; 0 without it."""
+    return _parse_integer(file, element, key, element.attributes.get(key, '0'))
+
+
+def _parse_integer(file: Path, element: XmlElement, key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise AnnotationError(
+            f'{file}, line {element.line}: {key} of <{element.tag}> is a whole number; found {text!r}'
+        ) from None
+
+
 class _CvatReader:
     """Adds the images and skeletons of a file."""
 
@@ -105,7 +120,7 @@ class _CvatReader:
     def _add_image(self, image: XmlElement) -> None:
         """Add an image with its skeletons; other shapes are counted as dropped."""
         name = _locate_image(self.collector, image.attributes.get('name', ''))
-        size = (int(image.attributes.get('width', 0)), int(image.attributes.get('height', 0)))
+        size = (_read_integer(self.file, image, 'width'), _read_integer(self.file, image, 'height'))
         if name is None:
             self.collector.note_missing_image(image.attributes.get('name', ''))
             for shape in (child for child in image.children if child.tag in ('skeleton', *_UNUSABLE_SHAPES)):
@@ -131,11 +146,11 @@ class _CvatReader:
         for shape in (child for child in track.children if child.tag in _UNUSABLE_SHAPES):
             self._drop(shape, f'of type {shape.tag}, which is not part of a skeleton')
         sizes = list(root.iterate_elements('original_size'))
-        size = (int(sizes[0].find_text('width')), int(sizes[0].find_text('height'))) if sizes else None
+        size = self._read_frame_size(sizes[0]) if sizes else None
         for skeleton in track.find_all('skeleton'):
             if skeleton.attributes.get('outside') == '1':
                 continue  # the track has ended, or the instance is out of sight
-            frame = int(skeleton.attributes.get('frame', 0))
+            frame = _read_integer(self.file, skeleton, 'frame')
             names = (_FRAME_NAME.format(frame) + suffix for suffix in _FRAME_SUFFIXES)
             name = next((located for each in names if (located := _locate_image(self.collector, each))), None)
             if name is None or size is None:
@@ -143,8 +158,13 @@ class _CvatReader:
                 self._drop(skeleton, 'whose image is not in its folder')
                 continue
             image_id = self.collector.add_sized_image(name, size)
-            track_id = int(track.attributes.get('id', 0))
+            track_id = _read_integer(self.file, track, 'id')
             self._add_skeleton(image_id, skeleton, _get_label(track), {'track_id': track_id})
+
+    def _read_frame_size(self, element: XmlElement) -> tuple[int, int]:
+        """(width, height) in px of a video's frames."""
+        width, height = (_parse_integer(self.file, element, key, element.find_text(key)) for key in ('width', 'height'))
+        return width, height
 
     def _add_skeleton(
         self, image_id: int, skeleton: XmlElement, label: str = '', values: dict[str, int] | None = None
@@ -211,7 +231,7 @@ class _LoosePointReader:
                 for shape in shapes:
                     self._drop(shape, 'whose image is not in its folder')
                 continue
-            size = (int(image.attributes.get('width', 0)), int(image.attributes.get('height', 0)))
+            size = (_read_integer(self.file, image, 'width'), _read_integer(self.file, image, 'height'))
             self._add_shapes(self.collector.add_sized_image(name, size), shapes)
 
     def _add_shapes(self, image_id: int, shapes: list[XmlElement]) -> None:

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from poseplug.config.data_files import parse_plain_yaml
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.base import LabeledImages, LabelFormat
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.files.pandas_table import read_pandas_table
+from poseplug.files.yaml_file import read_yaml
 from poseplug.registry import LABEL_FORMATS
 
 _UNIQUE_INDIVIDUAL = 'single'  # DeepLabCut's name for bodyparts that belong to no animal
@@ -108,10 +109,7 @@ def _read_config(project: Path) -> dict[str, Any]:
     file = project / 'config.yaml'
     if not file.is_file():
         return {}
-    try:
-        content = parse_plain_yaml(file.read_text(encoding='utf-8-sig'))
-    except (UnicodeDecodeError, ValueError) as error:
-        raise AnnotationError(f'{file} cannot be read: {error}') from error
+    content = read_yaml(file)
     return content if isinstance(content, dict) else {}
 
 
@@ -127,7 +125,7 @@ def _read_table(file: Path) -> _Table:
     num_headers = next((i for i, row in enumerate(rows) if row[0] not in _HEADERS), len(rows))
     heads = {row[0]: row for row in rows[:num_headers]}
     if 'bodyparts' not in heads or 'coords' not in heads:
-        raise AnnotationError(f'{file}: the first lines name scorer, bodyparts and coords; found {rows[0][:3]}')
+        raise AnnotationError(f'{file}: the first lines name scorer, bodyparts and coords; found {rows[:1]}')
     # The name of an image takes one column, or three: labeled-data, video, file.
     num_index = next((i for i, value in enumerate(heads['coords'][1:], 1) if value), 1)
     levels = [heads[name][num_index:] for name in ('individuals', 'bodyparts', 'coords') if name in heads]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['choose_labels']
+__all__ = ['check_label_rows', 'choose_labels', 'name_keypoints']
 
 import os
 from collections import Counter
@@ -32,9 +32,7 @@ def choose_labels(labels: LabeledImages, categories: Sequence[str] = ()) -> Labe
             their own, or no image is there.
     """
     content = labels.content
-    _check_rows(labels, 'images', ('id', 'file_name'))
-    _check_rows(labels, 'annotations', ('image_id', 'category_id'))
-    _check_rows(labels, 'categories', ('id', 'name'))
+    check_label_rows(labels)
     chosen, notes = _choose_categories(labels, categories)
     ids = {category['id'] for category in chosen}
     images, folder, image_notes = _list_present_images(labels)
@@ -47,6 +45,20 @@ def choose_labels(labels: LabeledImages, categories: Sequence[str] = ()) -> Labe
         raise AnnotationError(f'{labels.path}: no instances are left on the images that are there')
     chosen_content = {**content, 'images': images, 'annotations': annotations, 'categories': chosen}
     return replace(labels, image_folder=folder, content=chosen_content, notes=[*labels.notes, *notes, *image_notes])
+
+
+def check_label_rows(labels: LabeledImages) -> None:
+    """Check that labels read from COCO's format have what every use of them needs.
+
+    Args:
+        labels: the labels.
+
+    Raises:
+        AnnotationError: an image, an annotation or a category is no object, or lacks an id or a name.
+    """
+    _check_rows(labels, 'images', ('id', 'file_name'))
+    _check_rows(labels, 'annotations', ('image_id', 'category_id'))
+    _check_rows(labels, 'categories', ('id', 'name'))
 
 
 def _check_rows(labels: LabeledImages, key: str, required: Sequence[str]) -> None:
@@ -67,7 +79,7 @@ def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[lis
     candidates = [category for category in labels.content['categories'] if counts[category['id']]]
     if names:
         candidates = [_find_category(labels, candidates, name) for name in names]
-    named = [_name_keypoints(labels, category) for category in candidates]
+    named = [name_keypoints(labels, category) for category in candidates]
     if not named:
         causes = [f'{count:,} {cause}' for cause, count in count_causes(labels.dropped)]
         dropped = f'dropped labels: {", ".join(causes)}' if causes else ''
@@ -102,12 +114,12 @@ def _find_category(labels: LabeledImages, candidates: list[dict[str, Any]], name
     raise AnnotationError(compose_message(message, suggest_closest(name, names), f'with instances: {listed}'))
 
 
-def _name_keypoints(labels: LabeledImages, category: Mapping[str, Any]) -> dict[str, Any]:
-    """The category with a list of names of its keypoints."""
+def name_keypoints(labels: LabeledImages, category: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a category of labels with a list of names of its keypoints, which are numbered where it has none."""
     if category.get('keypoints'):
         return dict(category)
     annotations = (a for a in labels.content['annotations'] if a['category_id'] == category['id'])
-    num_keypoints = max(len(annotation.get('keypoints') or ()) // 3 for annotation in annotations)
+    num_keypoints = max((len(annotation.get('keypoints') or ()) // 3 for annotation in annotations), default=0)
     return {**category, 'keypoints': [f'keypoint_{k}' for k in range(1, num_keypoints + 1)]}
 
 

@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, unquote, urlparse
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.base import LabeledImages, LabelFormat
 from poseplug.data.formats.json_structure import read_json_structure
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.files.json_file import read_json
 from poseplug.registry import LABEL_FORMATS
 
@@ -147,6 +148,8 @@ class _TaskReader:
             return
         image_id = self.collector.add_image(name, self.file, position)
         if image_id is None:
+            for _ in labels[1:]:  # the first is counted already
+                self.collector.drop_label(self.file, position, 'whose image cannot be read')
             return
         usable = [r for r in labels if self._is_usable(r, position)]
         for box, keypoints in self._group(usable, results, position):

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from poseplug.config.data_files import parse_plain_yaml
-from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.json_structure import JsonStructure, read_json_structure
 from poseplug.files.json_file import parse_json
 from poseplug.files.xml_file import read_xml
+from poseplug.files.yaml_file import read_yaml
 
 _MAX_FILES_TRIED = 20  # of a folder; exports have their labels near the top
 _TRIED_SUFFIXES = ('.json', '.xml', '.yaml', '.yml', '.h5', '.hdf5', '.mat', '.csv', '.ndjson', '.jsonl')
@@ -135,10 +134,7 @@ def _describe_xml(file: Path) -> str:
 
 def _describe_yaml(file: Path) -> str:
     """What a YAML file is: a data set of YOLO of another task."""
-    try:
-        content = parse_plain_yaml(file.read_text(encoding='utf-8-sig'))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise AnnotationError(f'{file} cannot be read: {error}') from error
+    content = read_yaml(file)
     if isinstance(content, dict) and 'names' in content and 'train' in content:
         return (
             'a data set of YOLO without kpt_shape, so of boxes or polygons; one of keypoints has kpt_shape: [number of '

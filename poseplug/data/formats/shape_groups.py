@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from poseplug.data.formats.base import LabelCollector
+from poseplug.data.formats.label_collector import LabelCollector
 
 _UNNAMED_CATEGORY = 'object'  # of points without a box
 

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.base import LabeledImages, LabelFormat
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.files.hdf5 import open_hdf5
 from poseplug.files.images import read_image
 from poseplug.files.video_reader import VideoReader

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
 from poseplug.data.formats.coco import copy_images, index_annotations
+from poseplug.data.formats.keypoint_labels import select_keypoint_labels
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.files.atomic import write_atomically
 from poseplug.registry import LABEL_FORMATS
 
@@ -54,8 +56,9 @@ class TableFormat(LabelFormat):
         return collector.finish_labels()
 
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
-        report = WriteReport(path, labels.num_instances)
-        content = labels.content
+        report = WriteReport(path)
+        content = select_keypoint_labels(labels, report).content
+        report.num_instances = len(content['annotations'])
         # Written at once in the end, so that an error leaves no half a table.
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')

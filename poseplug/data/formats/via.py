@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat
+from poseplug.data.formats.base import LabeledImages, LabelFormat
 from poseplug.data.formats.json_structure import read_json_structure
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.data.formats.shape_groups import LabeledShape, ShapeGrouper
 from poseplug.files.json_file import FIX_FILE_HINT, read_json
 from poseplug.registry import LABEL_FORMATS

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from poseplug.config.data_files import parse_plain_yaml
 from poseplug.core.errors import AnnotationError
-from poseplug.data.formats.base import LabelCollector, LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.data.formats.yolo_writer import write_yolo_folder
+from poseplug.files.yaml_file import read_yaml
 from poseplug.registry import LABEL_FORMATS
 
 _SPLITS = ('train', 'val', 'test')
@@ -62,7 +63,7 @@ class YoloFormat(LabelFormat):
         file = _find_description(path)
         if file is None:
             return False
-        content = _read_yaml(file)
+        content = read_yaml(file)
         return isinstance(content, dict) and 'kpt_shape' in content
 
     def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
@@ -108,14 +109,6 @@ def _find_description(path: Path) -> Path | None:
     return others[0] if len(others) == 1 else None
 
 
-def _read_yaml(file: Path) -> Any:
-    """Read a YAML file without tags and references."""
-    try:
-        return parse_plain_yaml(file.read_text(encoding='utf-8-sig'))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise AnnotationError(f'{file} cannot be read: {error}') from error
-
-
 def read_yolo_description(file: Path) -> YoloDescription:
     """Read a data.yaml.
 
@@ -125,7 +118,7 @@ def read_yolo_description(file: Path) -> YoloDescription:
     Raises:
         AnnotationError: a key is missing, or the keys contradict each other.
     """
-    content = _read_yaml(file)
+    content = read_yaml(file)
     if not isinstance(content, dict) or 'kpt_shape' not in content:
         raise AnnotationError(f'{file}: no kpt_shape; a YOLO-pose data.yaml has path, train, val, names and kpt_shape')
     shape = content['kpt_shape']
@@ -201,7 +194,8 @@ def _read_flip_indices(file: Path, indices: Any, count: int) -> list[int] | None
     """Read flip_idx, which must exchange keypoints in pairs."""
     if indices is None:
         return None
-    is_order = isinstance(indices, list) and sorted(map(str, indices)) == sorted(map(str, range(count)))
+    is_list = isinstance(indices, list) and all(type(i) is int for i in indices)
+    is_order = is_list and sorted(indices) == list(range(count))
     if not is_order or any(indices[indices[i]] != i for i in range(count)):
         raise AnnotationError(
             f'{file}: flip_idx names for each of the {count} keypoints the one that it becomes in a flipped image, in '

@@ -13,7 +13,9 @@ import numpy as np
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, WriteReport, list_flip_indices
 from poseplug.data.formats.coco import copy_image, index_annotations
+from poseplug.data.formats.keypoint_labels import select_keypoint_labels
 from poseplug.files.atomic import write_atomically
+from poseplug.files.output_guard import NameSet
 
 
 def write_yolo_folder(labels: LabeledImages, folder: Path) -> WriteReport:
@@ -36,8 +38,9 @@ class _YoloWriter:
     """Writes labels as a YOLO-pose folder; the images are copied."""
 
     def __init__(self, labels: LabeledImages, folder: Path):
-        self.labels, self.folder, self.report = labels, folder, WriteReport(folder)
-        self.categories = labels.content['categories']
+        self.folder, self.report, self.names = folder, WriteReport(folder), NameSet()
+        self.labels = select_keypoint_labels(labels, self.report)
+        self.categories = self.labels.content['categories']
         self.class_numbers = {category['id']: i for i, category in enumerate(self.categories)}
 
     def write(self) -> WriteReport:
@@ -88,10 +91,15 @@ class _YoloWriter:
         name = Path(image['file_name'])
         # A folder 'images' in the name would be taken for the one that 'labels' replaces.
         folders = [part for part in name.parts[:-1] if part != 'images']
-        relative = Path(*folders[folders[:1] == [split] :], name.name)
+        stem = Path(*folders[folders[:1] == [split] :], name.stem).as_posix()
+        # One label file serves all images of a name, whatever their suffix or letters' case.
+        unique_stem = self.names.add_name(f'{split}/{stem}').removeprefix(f'{split}/')
+        if unique_stem != stem:
+            self.report.lost['names of images whose label files would be one; they got a number'] += 1
+        relative = Path(f'{unique_stem}{name.suffix}')
         copy_image(self.labels.image_folder / name, self.folder / 'images' / split / relative)
         lines = [line for annotation in annotations if (line := self._format_line(image, annotation))]
-        label_file = (self.folder / 'labels' / split / relative).with_suffix('.txt')
+        label_file = self.folder / 'labels' / split / f'{unique_stem}.txt'
         write_atomically(label_file, ''.join(f'{line}\n' for line in lines).encode())
 
     def _format_line(self, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> str:

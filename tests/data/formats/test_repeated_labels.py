@@ -60,7 +60,7 @@ def test_yaml_that_names_a_class_twice_is_refused(tmp_path):
     file = tmp_path / 'yolo' / 'data.yaml'
     file.write_text(file.read_text().replace("names:\n  0: 'gecko'", "names:\n  0: 'gecko'\n  0: 'newt'"))
     with pytest.raises(
-        AnnotationError, match=r'data.yaml cannot be read: line \d+ names the key .0. of line \d+ again'
+        AnnotationError, match=r'data.yaml is not a readable YAML file \(line \d+ names the key .0. of line \d+ again'
     ):
         read_labels(tmp_path / 'yolo')
 
