@@ -18,12 +18,11 @@ from poseplug.data.sources.base import SourceReport
 from poseplug.data.sources.box_files import check_box_format
 from poseplug.data.sources.coco_categories import SelectedCategories
 from poseplug.data.sources.coco_repairs import describe_keypoint_form, repair_annotations
+from poseplug.data.sources.coco_units import check_pixel_units
 from poseplug.files.image_folder import find_images
 from poseplug.files.json_file import FIX_FILE_HINT, JsonRows, check_image_names
 
 _MAX_AREA_PX2 = 1e14  # of an area: the square of the largest coordinate that is accepted
-_MIN_JUDGED_KEYPOINTS = 8  # whether fewer are fractions of the image is not judged
-_MIN_PIXEL_EXTENT = 8.0  # px: boxes of less may hold keypoints that all lie within 2 px
 
 
 @dataclass
@@ -64,8 +63,7 @@ class CocoImages:
         if not (sizes >= 1).all():
             i, j = np.argwhere(~(sizes >= 1))[0]
             raise rows.value_error(int(i), ('width', 'height')[j], 'at least 1 pixel')
-        crowd_index = rows.read_numbers('crowdIndex', 'a finite number', default=-1.0)
-        crowd_index[~rows.has_key('crowdIndex')] = np.nan  # only CrowdPose has it
+        crowd_index = _read_crowd_indices(rows)
         exists = find_images(folder, names, missing_images, rows.file, follow_links)
         return cls(ids, names, sizes, crowd_index, exists)
 
@@ -150,7 +148,8 @@ class CocoAnnotations:
         check_box_format(boxes[judged], sizes[judged], 'xywh', rows.file)
         keypoints, visible = _read_all_keypoints(rows, skeleton.keypoints, categories)
         areas = rows.read_numbers('area', 'a finite number', default=0.0, max_abs=_MAX_AREA_PX2)
-        _check_pixels(rows.file, keypoints[visible > 0], areas, boxes[judged])
+        # Boxes that are not judged are given without an extent.
+        check_pixel_units(rows, keypoints, visible, areas, np.where(judged[:, None], boxes, 0.0), sizes)
         if not has_box.all():
             # Instances without a box are kept or dropped by rule; kept ones have that around their keypoints.
             around = enclose_keypoints(keypoints, visible > 0)
@@ -166,7 +165,7 @@ class CocoAnnotations:
             keypoints=keypoints,
             visible=visible,
             num_labeled=(visible > 0).sum(axis=1),
-            stated_counts=np.maximum(rows.read_integers('num_keypoints', default=NO_STATED_COUNT), NO_STATED_COUNT),
+            stated_counts=_read_stated_counts(rows),
             areas=areas,
         )
 
@@ -232,25 +231,6 @@ def read_annotation_columns(
         return repaired, annotations
 
 
-def _check_pixels(file: Path, labeled: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> None:
-    """Refuse keypoints (P, 2) or areas (N,) that are fractions of the image beside boxes (M, 4) in px."""
-    extents = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    extent = float(np.median(extents)) if len(extents) else 0.0
-    if extent < _MIN_PIXEL_EXTENT:
-        return
-    if len(labeled) >= _MIN_JUDGED_KEYPOINTS and np.abs(labeled).max() <= 2:
-        raise AnnotationError(
-            f'{file}: its {len(labeled):,} labeled keypoints all lie within 2 px, and its boxes are {extent:.0f} px '
-            f'large: the keypoints are fractions of the image, not pixels. Multiply them by the size of their images'
-        )
-    stated = areas[areas > 0]
-    if len(stated) and stated.max() <= 1:
-        raise AnnotationError(
-            f'{file}: its areas are all at most 1 px², and its boxes are {extent:.0f} px large: the areas are '
-            f'fractions of the image. Multiply them by width and height of their images, or leave them out'
-        )
-
-
 def _read_all_keypoints(
     rows: JsonRows, names: Sequence[str], categories: SelectedCategories
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -303,6 +283,32 @@ def read_segmentations(rows: JsonRows) -> np.ndarray:
         except ValueError as error:
             raise rows.value_error(i, 'segmentation', str(error)) from None
     return segmentations
+
+
+def _read_stated_counts(rows: JsonRows) -> np.ndarray:
+    """Read `num_keypoints` as (N,), `NO_STATED_COUNT` where absent."""
+    counts = rows.read_integers('num_keypoints', default=NO_STATED_COUNT)
+    wrong = (counts < 0) & rows.has_key('num_keypoints')
+    if wrong.any():
+        raise rows.value_error(int(np.argmax(wrong)), 'num_keypoints', 'a whole number from 0 on')
+    return counts
+
+
+def _read_crowd_indices(rows: JsonRows) -> np.ndarray:
+    """Read `crowdIndex` of images as (P,), NaN where there is none; only CrowdPose has it."""
+    crowd_index = rows.read_numbers('crowdIndex', 'a finite number', default=0.0)
+    stated = rows.has_key('crowdIndex')
+    is_negative = stated & (crowd_index < 0)
+    if is_negative.any():
+        raise rows.value_error(int(np.argmax(is_negative)), 'crowdIndex', 'a number from 0 on')
+    # Single images of the official files reach 3, where people have few keypoints; of a percent the median is above 1.
+    if stated.any() and np.median(crowd_index[stated]) > 1:
+        raise AnnotationError(
+            f'{rows.file}: crowdIndex is above 1 in most images, but it is 0 where people stand alone and 1 in a '
+            f'crowd: divide percents by 100'
+        )
+    crowd_index[~stated] = np.nan
+    return crowd_index
 
 
 def _read_binary_flags(rows: JsonRows, key: str) -> np.ndarray:

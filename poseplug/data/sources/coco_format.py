@@ -29,6 +29,7 @@ from poseplug.data.sources.coco_columns import (
     read_segmentations,
 )
 from poseplug.data.sources.coco_repairs import repair_images
+from poseplug.data.sources.coco_units import count_unit_oddities
 from poseplug.files.collector_pause import pause_garbage_collector
 from poseplug.files.images import LazyImage
 from poseplug.files.json_file import (
@@ -209,11 +210,14 @@ class CocoReader:
         labeled = annotations.visible[selected] > 0
         # The border of an image is half a pixel beyond the centers of its outermost pixels.
         outside = ((keypoints < -0.5) | (keypoints > sizes[:, None] - 0.5)).any(axis=-1) & labeled
-        notes = [(outside.sum(), 'keypoints outside the image, counted as not labeled')]
-        if not self.use_file_counts and not self.part_sizes:
-            stated = annotations.stated_counts[selected]
-            contradicted = (stated != NO_STATED_COUNT) & (stated != annotations.num_labeled[selected])
-            notes.append((contradicted.sum(), 'instances whose num_keypoints contradicts their keypoints'))
+        notes = [(int(outside.sum()), 'keypoints outside the image, counted as not labeled')]
+        notes += count_unit_oddities(keypoints, annotations.visible[selected], annotations.boxes[selected])
+        stated, num_labeled = annotations.stated_counts[selected], annotations.num_labeled[selected]
+        # CrowdPose counts without head and neck, so that there fewer than the labeled ones are right.
+        contradicted = stated > num_labeled if self.use_file_counts else stated != num_labeled
+        contradicted &= stated != NO_STATED_COUNT
+        if not self.part_sizes:
+            notes.append((int(contradicted.sum()), 'instances whose num_keypoints contradicts their keypoints'))
         if self.use_file_areas and not self.use_box_areas:
             without_area = selected & (annotations.areas <= 0)
             note = f'instances without an area, for which {AREA_FRACTION_OF_BOX} of the box counts'

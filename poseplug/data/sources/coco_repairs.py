@@ -71,6 +71,9 @@ def _repair_rows(rows: JsonRows, repairs: Sequence[_Repair]) -> tuple[JsonRows, 
             if key in values:
                 values[key], form = repair(values[key])
                 counts.update([f'{key} {form}'] if form else [])
+        if type(count := values.get('num_keypoints')) is int and count < 0:
+            del values['num_keypoints']
+            counts['num_keypoints below 0, read as absent'] += 1
         repaired_items.append(values)
     notes = [f'{count:,} {rows.item_noun}s with {form}' for form, count in sorted(counts.items())]
     return JsonRows(rows.file, rows.item_noun, repaired_items, rows.id_key), notes, len(rows) - len(items)
@@ -157,6 +160,7 @@ def describe_keypoint_form(value: Any, num_keypoints: int) -> str:
     if value and all(type(v) is list for v in value):
         lengths = sorted({len(v) for v in value})
         return f'it has {len(value)} lists of {", ".join(map(str, lengths))} numbers, one per keypoint'
-    if value and all(isinstance(v, int | float) for v in value) and len(value) % 3 == 0:
+    is_numeric = all(type(v) in (int, float) for v in value)
+    if value and is_numeric and len(value) % 3 == 0 and len(value) != 3 * num_keypoints:
         return f'these are {len(value) // 3} keypoints: name their skeleton by skeleton='
     return ''
