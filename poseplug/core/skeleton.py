@@ -17,6 +17,7 @@ from poseplug.core.errors import ConfigError, suggest_closest
 from poseplug.core.skeleton_checks import (
     KeypointPair,
     check_skeleton_fields,
+    find_one_sided_keypoints,
     find_unpaired_sides,
     freeze_skeleton_fields,
     infer_flip_pairs,
@@ -96,6 +97,9 @@ class Skeleton:
             listed = ', '.join(f'{left} - {right}' for left, right in unpaired)
             message = 'skeleton %r: flip_pairs lack %s: flipping an image leaves their names as they are; add them'
             logging.getLogger('poseplug').warning(message, self.name, listed)
+        if one_sided := find_one_sided_keypoints(self.keypoints, self.flip_pairs):
+            message = 'skeleton %r: %s have no counterpart on the other side: images must not be flipped, nor tested so'
+            logging.getLogger('poseplug').warning(message, self.name, ', '.join(one_sided))
         self._check_grouping_order()
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     'KeypointPair',
     'check_skeleton_fields',
+    'find_one_sided_keypoints',
     'find_unpaired_sides',
     'freeze_skeleton_fields',
     'infer_flip_pairs',
@@ -13,7 +14,7 @@ __all__ = [
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -43,7 +44,8 @@ def infer_flip_pairs(keypoints: Sequence[str]) -> tuple[KeypointPair, ...]:
     """Infer the left-right pairs of keypoints from their names.
 
     Args:
-        keypoints: the names, with `left` and `right`, or `l` and `r`, as a word: 'left_eye', 'Eye-R', 'leftEye'.
+        keypoints: the names, with `left` and `right`, or `l` and `r`, as a word or at one's begin or end: 'left_eye',
+            'Eye-R', 'leftEye', 'LHip'.
 
     Returns:
         Pairs of names, left first.
@@ -53,16 +55,32 @@ def infer_flip_pairs(keypoints: Sequence[str]) -> tuple[KeypointPair, ...]:
         (('left_eye', 'right_eye'),)
     """
     names_by_words = {_split_words(name): name for name in keypoints}
-    # 'lefteye' is one word: it counts where no words say more.
-    if not any(side in words for words in names_by_words for side in ('left', 'l')):
-        names_by_words = {tuple(re.split('(left)|(right)', normalize_keypoint_name(n))): n for n in keypoints}
-        names_by_words = {tuple(filter(None, words)): name for words, name in names_by_words.items()}
-    pairs = []
-    for words, name in names_by_words.items():
-        flipped = tuple(_SIDES.get(word, word) for word in words)
-        if flipped != words and flipped in names_by_words:
-            pairs.append((name, names_by_words[flipped]))
-    return tuple(pairs)
+    partners: dict[str, str] = {}
+    # Whole words first: they are certain where a part of a word may be another one, as in 'lip'.
+    for flip_words in (_flip_whole_words, _flip_word_parts):
+        for words, name in names_by_words.items():
+            for flipped in flip_words(words):
+                other = names_by_words.get(flipped)
+                if other is not None and not {name, other} & {*partners, *partners.values()}:
+                    partners[name] = other
+    return tuple((name, partners[name]) for name in keypoints if name in partners)
+
+
+def _flip_whole_words(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the words of a name of the left side with those of the right one."""
+    flipped = tuple(_SIDES.get(word, word) for word in words)
+    if flipped != words:
+        yield flipped
+
+
+def _flip_word_parts(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the words with the side at one word's begin or end exchanged: 'lhip', 'lefteye', 'eyel', 'lfpaw'."""
+    for i, word in enumerate(words):
+        for left, right in _SIDES.items():
+            if word.startswith(left):
+                yield (*words[:i], right + word[len(left) :], *words[i + 1 :])
+            if word.endswith(left):
+                yield (*words[:i], word[: -len(left)] + right, *words[i + 1 :])
 
 
 def find_unpaired_sides(keypoints: Sequence[str], flip_pairs: Sequence[KeypointPair]) -> tuple[KeypointPair, ...]:
@@ -81,6 +99,21 @@ def find_unpaired_sides(keypoints: Sequence[str], flip_pairs: Sequence[KeypointP
     """
     paired = {frozenset(pair) for pair in flip_pairs}
     return tuple(pair for pair in infer_flip_pairs(keypoints) if frozenset(pair) not in paired)
+
+
+def find_one_sided_keypoints(keypoints: Sequence[str], flip_pairs: Sequence[KeypointPair]) -> list[str]:
+    """Find keypoints of the left or right side without a counterpart: what they are in a flipped image has no name.
+
+    Args:
+        keypoints: the names.
+        flip_pairs: the pairs that flipping an image exchanges.
+
+    Example:
+        >>> find_one_sided_keypoints(['nose', 'left_eye'], [])
+        ['left_eye']
+    """
+    paired = {name for pair in (*flip_pairs, *infer_flip_pairs(keypoints)) for name in pair}
+    return [name for name in keypoints if name not in paired and {'left', 'right'} & {*_split_words(name)}]
 
 
 def freeze_skeleton_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +138,7 @@ def freeze_skeleton_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _split_words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case: 'leftEye', 'Left eye' and 'left_eye' are the same two."""
     spaced = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', ' ', name)
-    return tuple(re.split(r'[\s_.-]+', spaced.lower()))
+    return tuple(filter(None, re.split(r'[\W_]+', spaced.lower())))
 
 
 def check_skeleton_fields(fields: Mapping[str, Any]) -> None:
@@ -118,6 +151,8 @@ def check_skeleton_fields(fields: Mapping[str, Any]) -> None:
         ConfigError: one of them is not what it should be; the message has the field, what was found and the remedy.
     """
     owner = f'skeleton {fields["name"]!r}'
+    if not isinstance(fields['name'], str) or not fields['name'].strip():
+        raise ConfigError(f"a skeleton's name is a text; got {fields['name']!r}")
     keypoints = fields['keypoints']
     _check_keypoint_names(owner, keypoints)
     for setting in _PAIR_LISTS:
@@ -163,7 +198,8 @@ def _check_pair(owner: str, setting: str, pair: Any, keypoints: Sequence[str]) -
     """Raise unless a pair is two different names of keypoints."""
     names = list(pair) if _is_sequence(pair) else []
     if len(names) != 2:
-        raise ConfigError(f'{owner}: {setting} has pairs of two keypoint names; got {pair!r}')
+        rule = 'has pairs of two keypoint names' if setting in _PAIR_LISTS else 'is a pair of two keypoint names'
+        raise ConfigError(f'{owner}: {setting} {rule}; got {pair!r}')
     for name in names:
         _check_name(owner, setting, name, keypoints)
     if names[0] == names[1]:

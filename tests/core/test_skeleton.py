@@ -101,8 +101,8 @@ THREE = dict(name='x', keypoints=['a', 'b', 'c'])
         (dict(THREE, flip_pairs=5), 'flip_pairs is a list of pairs'),
         (dict(THREE, limbs=[('a', 'a')]), "limbs has a pair of 'a' with itself"),
         (dict(THREE, limbs=['ab']), "limbs has pairs of two keypoint names; got 'ab'"),
-        (dict(THREE, torso=('a',)), 'torso has pairs of two keypoint names'),
-        (dict(THREE, torso='a'), 'torso has pairs of two keypoint names'),
+        (dict(THREE, torso=('a',)), 'torso is a pair of two keypoint names'),
+        (dict(THREE, torso='a'), 'torso is a pair of two keypoint names'),
         (dict(THREE, head=('a', 'a')), "head has a pair of 'a' with itself"),
         (dict(THREE, centric='viewer'), "centric is 'person' or 'observer'; got 'viewer'"),
         (dict(THREE, groups=dict(arm='a')), 'groups is a dict with lists of keypoint names'),
@@ -161,6 +161,26 @@ def test_flip_pairs_follow_from_left_and_right_in_the_names_and_are_reported(nam
         f"skeleton 'face' has no flip_pairs; taken from the names of its keypoints: {names[0]} - {names[1]}"
         in caplog.text
     )
+
+
+@pytest.mark.parametrize(('names', 'pairs'), [
+    (['RHip', 'LHip', 'LBigToe', 'RBigToe', 'MidHip'], [('LHip', 'RHip'), ('LBigToe', 'RBigToe')]),  # as OpenPose
+    (['lhip', 'rhip', 'rib', 'leg', 'lip'], [('lhip', 'rhip')]),
+    (['lf_paw', 'rf_paw', 'lh_paw', 'rh_paw'], [('lf_paw', 'rf_paw'), ('lh_paw', 'rh_paw')]),
+    (['eye (L)', 'eye (R)'], [('eye (L)', 'eye (R)')]),
+    (['lefteye', 'righteye', 'earLeft', 'earRight'], [('lefteye', 'righteye'), ('earLeft', 'earRight')]),
+    (['left_ear', 'right_ear', 'lear', 'rear'], [('left_ear', 'right_ear'), ('lear', 'rear')]),
+    (['eyel', 'eyer'], [('eyel', 'eyer')]),
+])  # fmt: skip
+def test_flip_pairs_follow_from_sides_at_the_begin_or_end_of_a_word(names, pairs):
+    assert list(infer_flip_pairs(names)) == pairs
+
+
+def test_a_keypoint_of_one_side_alone_is_reported_since_a_flipped_image_has_no_name_for_it(caplog):
+    skeleton = Skeleton('arm', ('left_wrist', 'left_elbow', 'right_elbow'))
+    assert skeleton.flip_pairs == (('left_elbow', 'right_elbow'),)
+    (record,) = [record for record in caplog.records if record.levelname == 'WARNING']
+    assert "skeleton 'arm': left_wrist have no counterpart on the other side" in record.getMessage()
 
 
 def test_names_without_sides_imply_no_flip_pairs():
