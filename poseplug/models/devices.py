@@ -37,8 +37,15 @@ def parse_device(device: str | torch.device | None) -> torch.device:
             return parsed
         reason = 'it computes no numbers'
     except Exception as error:  # torch raises different ones by device, as where it was built without it
-        reason = str(error).strip().partition('\n')[0]
+        reason = _shorten_reason(str(error), str(device))
     raise ConfigError(f'device {str(device)!r} cannot be used: {reason}; this machine has {", ".join(_list_devices())}')
+
+
+def _shorten_reason(text: str, device: str) -> str:
+    """The first sentence of torch's message; of a missing backend, whose message lists all operators, what it means."""
+    if 'Could not run' in text:
+        return f'this torch was built without {device.partition(":")[0]}'
+    return text.strip().partition('\n')[0]
 
 
 def _list_devices() -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from poseplug.config.build import build_model
 from poseplug.config.load import load_config
@@ -124,6 +125,7 @@ def resolve_model(model: ModelSource | None, weights: str | Path | None) -> Mode
         ConfigError: the model is unknown, has no weights of its own and was given none, or weights were given alone.
         CheckpointError: the files of an installed model are missing or damaged, or published ones cannot be fetched.
     """
+    _check_model_source(model)
     cfg: Mapping[str, Any]
     # Four cases: 1. a published model; 2. an installed one; 3. a published model's config with other weights; 4. a
     # config and its weights.
@@ -141,6 +143,17 @@ def resolve_model(model: ModelSource | None, weights: str | Path | None) -> Mode
     cfg = match_weights(cfg, weights)
     config_name = Path(getattr(cfg, 'filename', None) or weights).stem
     return ModelFiles(cfg, weights, f'{config_name}, {Path(weights).name}')
+
+
+def _check_model_source(model: Any) -> None:
+    """Raise for a network, which alone does not say how images become its input, nor what it predicts."""
+    # mmengine's Config is no Mapping.
+    if model is not None and not isinstance(model, str | Path) and not callable(getattr(model, 'get', None)):
+        remedy = 'give its config and a file of its weights' if isinstance(model, nn.Module) else 'give one of these'
+        raise ConfigError(
+            f'a model is a name, a config file or a loaded config, which say how images are cropped and decoded; got '
+            f'one of type {type(model).__name__}: {remedy}'
+        )
 
 
 def _list_installed_models() -> list[str]:

@@ -50,6 +50,20 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(command, devi
     assert (code, 'absent.jpg' in error) == (2, False)  # known before any input is opened
 
 
+def test_the_message_of_a_device_is_one_sentence():
+    with pytest.raises(ConfigError) as raised:
+        parse_device('mps')
+    assert str(raised.value) == "device 'mps' cannot be used: this torch was built without mps; this machine has cpu"
+
+
+@pytest.mark.parametrize('model', [torch.nn.Linear(2, 2), 3, ['cpm_lsp_lite']], ids=['network', 'number', 'list'])
+def test_a_network_alone_is_no_model(model):
+    with pytest.raises(
+        ConfigError, match=f'a model is a name, a config file .* got one of type {type(model).__name__}'
+    ):
+        Predictor(model)
+
+
 @pytest.mark.parametrize('threshold', ['nan', '-0.1', '1.5', 'inf'])
 @pytest.mark.parametrize('option', ['--keypoint-threshold', '--detector-threshold'])
 def test_a_threshold_lies_between_0_and_1(command, option, threshold):
