@@ -98,6 +98,7 @@ def test_a_number_out_of_range_is_refused_by_name(registry, part_name, setting, 
     (TRANSFORMS, 'CropBox', 'padding', 125),
     (TRANSFORMS, 'LetterboxImage', 'fill_fraction', 80),
     (TRANSFORMS, 'RandomErase', 'fill', (0, 0, 256)),
+    (TRANSFORMS, 'RandomErase', 'fill', (0.5, 0.5, 0.5)),
     (TRANSFORMS, 'RandomErase', 'hole_size_range', (20, 40)),
     (TRANSFORMS, 'RandomErase', 'max_holes', 1.5),
     (TRANSFORMS, 'RandomCut', 'cut_range', (5, 50)),
@@ -110,6 +111,9 @@ def test_a_number_out_of_range_is_refused_by_name(registry, part_name, setting, 
     (CODECS, 'Heatmap', 'min_value', 1.0),
     (CODECS, 'Heatmap', 'stride', 0.5),
     (CODECS, 'Heatmap', 'stride', 193),
+    (METRICS, 'PCK', 'thresholds', (10, 20)),
+    (METRICS, 'PCKh', 'max_threshold', 50),
+    (METRICS, 'AUC', 'max_threshold', 30),
 ], ids=str)  # fmt: skip
 def test_a_slip_of_units_or_order_is_refused_by_name(registry, part_name, setting, value):
     with pytest.raises(ConfigError, match=f'{part_name}: {setting} is .*; got '):

@@ -171,6 +171,8 @@ def build_evaluator(cfg: Mapping[str, Any], split: str, skeleton: Skeleton) -> l
     """
     key = f'{split}_evaluator'
     specs = cfg.get(key)
+    if isinstance(specs, Sequence) and not specs:
+        raise ConfigError(f'{key} is an empty list, so that nothing would be measured; name a metric, or leave it out')
     try:
         return build_metrics(specs or dict(type='PCK'), skeleton)
     except ConfigError as error:

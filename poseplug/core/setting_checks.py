@@ -18,6 +18,7 @@ __all__ = [
     'check_positive_lists',
     'check_probabilities',
     'check_sizes',
+    'check_thresholds',
 ]
 
 import math
@@ -34,6 +35,8 @@ from poseplug.core.errors import ConfigError
 
 # No recipe enlarges or shrinks an image by more than about 5: what lies beyond is a percentage, or a wrong setting.
 MIN_ENLARGEMENT, MAX_ENLARGEMENT = 0.05, 20.0
+# Published curves end at 1 size of the instance at most; what lies far beyond is a percentage, or px.
+_MAX_THRESHOLD = 5.0
 
 
 def setting_error(part: str, name: str, expected: str, value: Any) -> ConfigError:
@@ -110,6 +113,23 @@ def check_positive_lists(part: str, **settings: Any) -> None:
         numbers = _list_values(value)
         if not numbers or not all(_is_real(number) and number > 0 for number in numbers):
             raise setting_error(part, name, 'one positive number or more', value)
+
+
+def check_thresholds(part: str, **settings: Any) -> None:
+    """Check that settings are fractions of a size, each one or several; arguments and error as in `check_finite`.
+
+    Example:
+        >>> check_thresholds('PCK', thresholds=(10, 20))
+        Traceback (most recent call last):
+        ...
+        poseplug.core.errors.ConfigError: PCK: thresholds is one fraction or more, above 0 and up to 5; got (10, 20)
+    """
+    for name, value in settings.items():
+        is_list = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+        numbers = _list_values(value) if is_list else [value]
+        if not numbers or not all(_is_real(number) and 0 < number <= _MAX_THRESHOLD for number in numbers):
+            kind = 'one fraction or more' if is_list else 'a fraction'
+            raise setting_error(part, name, f'{kind}, above 0 and up to {_MAX_THRESHOLD:g}', value)
 
 
 def check_not_negative(part: str, **settings: Any) -> None:
@@ -215,7 +235,9 @@ def check_colors(part: str, **settings: Any) -> None:
     """Check that settings are colors, three numbers from 0 to 255; arguments and error as in `check_finite`."""
     for name, value in settings.items():
         numbers = _list_values(value)
-        if len(numbers) != 3 or not all(_is_real(n) and 0 <= n <= 255 for n in numbers):
+        is_color = len(numbers) == 3 and all(_is_real(n) and 0 <= n <= 255 for n in numbers)
+        # Nearly black, and not in whole steps: a color of 0 to 1.
+        if not is_color or (max(numbers) <= 1 and any(n != int(n) for n in numbers)):
             raise setting_error(part, name, 'a color (BGR, 0 to 255)', value)
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from poseplug.core.batch import Batch
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_counts, check_not_negative, check_positive
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
 from poseplug.engine.distributed import all_reduce_any, all_reduce_max, wait_for_all_ranks
 from poseplug.engine.distributed_strategies import parse_distributed_cfg
@@ -67,16 +68,15 @@ class TrainLoop(BaseLoop):
     ):
         super().__init__(runner, dataloader)
         parse_distributed_cfg(distributed)  # a check only: the runner has built the strategy
-        if (max_steps is None) == (max_epochs is None) or (max_steps or max_epochs or 0) < 1:
+        if (max_steps is None) == (max_epochs is None):
             raise ConfigError(
                 f'train_cfg needs either max_steps or max_epochs, at least 1; got max_steps={max_steps}, '
                 f'max_epochs={max_epochs}'
             )
-        if val_interval < 0 or (max_minutes is not None and max_minutes <= 0):
-            raise ConfigError(
-                f'train_cfg needs val_interval of at least 0 and max_minutes above 0; got val_interval={val_interval}, '
-                f'max_minutes={max_minutes}'
-            )
+        lengths = dict(max_steps=max_steps, max_epochs=max_epochs)
+        check_counts('train_cfg', **{name: value for name, value in lengths.items() if value is not None})
+        check_not_negative('train_cfg', val_interval=val_interval)
+        check_positive('train_cfg', **({} if max_minutes is None else {'max_minutes': max_minutes}))
         sampler: Any = dataloader.batch_sampler
         self.batch_sampler: EpochBatchSampler | MultiSourceBatchSampler = sampler
         self.accumulative_counts: int = runner.accumulative_counts

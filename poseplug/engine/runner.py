@@ -25,7 +25,8 @@ from poseplug.engine.distributed_strategies import build_strategy, parse_distrib
 from poseplug.engine.resume_settings import SettingChange, check_resume_settings
 from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.runner_types import ConfigLike
-from poseplug.engine.schedule_lengths import resolve_schedule_lengths
+from poseplug.engine.schedule_lengths import check_schedule_numbers, resolve_schedule_lengths
+from poseplug.engine.setting_errors import name_setting_errors
 from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.engine.training_precision import TrainingPrecision
 from poseplug.engine.weight_init import init_weights
@@ -35,6 +36,10 @@ from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
 from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
 
 _LOGGER = logging.getLogger('poseplug')
+_REPLACED_HOOKS = {
+    'CheckpointHook': 'default_hooks.checkpoint=dict(interval=..., save_best=...)',
+    'EarlyStoppingHook': 'early_stop=dict(metric=..., patience=...)',
+}
 # switched off by None, which mmengine's method accepts for these names alone
 _MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -105,6 +110,18 @@ class Runner(mmengine.runner.Runner):
         listed = {name: hook for name, hook in (hooks or {}).items() if hook is not None or name in _MMENGINE_HOOKS}
         super().register_default_hooks(listed)
 
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        """Register a hook; an error of mmengine's own hooks names the hook."""
+        name = str(hook.get('type') if isinstance(hook, Mapping) else type(hook).__name__)
+        if name in _REPLACED_HOOKS:
+            # They guess from a score's name which direction is better, and write checkpoints that nothing here reads.
+            raise ConfigError(f'hook {name}: poseplug has its own; set {_REPLACED_HOOKS[name]} instead')
+        with name_setting_errors(f'hook {name}'):
+            super().register_hook(hook, priority)
+        if sum(isinstance(other, mmengine.hooks.EMAHook) for other in self.hooks) > 1:
+            # A checkpoint holds one average, so that the last hook would replace that of the others.
+            raise ConfigError(f'custom_hooks has a second hook that averages weights, {name}; leave one of them out')
+
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Set up processes and their ranks as mmengine does, also where there is no module `resource`."""
         try:
@@ -169,7 +186,7 @@ class Runner(mmengine.runner.Runner):
             optim.check_default_paramwise_cfg(self.bare_model, self.optim_wrapper)
             optim.check_wrapper_device(self.optim_wrapper)
             optim.check_wrapper_precision(self.optim_wrapper, self._precision)
-            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.optim_wrapper = self._build_checked_optimizer(self.optim_wrapper)
             # before the schedules, which take the optimizer's rates as their base values
             self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
             if self.param_schedulers is not None:
@@ -186,6 +203,15 @@ class Runner(mmengine.runner.Runner):
             return self.train_loop.run()
         finally:
             self.call_hook('after_run')
+
+    def _build_checked_optimizer(self, spec: Any) -> Any:
+        """Build the optimizer with its wrapper, and check that it changes weights at all."""
+        settings = spec.get('optimizer') if isinstance(spec, Mapping) else None
+        with name_setting_errors('optim_wrapper' if settings is None else f'optim_wrapper.optimizer={dict(settings)}'):
+            wrapper = self.build_optim_wrapper(spec)
+        if all(group['lr'] == 0 for group in wrapper.param_groups):
+            raise ConfigError('optim_wrapper.optimizer: with lr=0 no weight ever changes; set a rate above 0')
+        return wrapper
 
     def _report_run_length(self) -> None:
         """Log a warning if schedules or intervals reach beyond the end of the run."""
@@ -230,6 +256,8 @@ class Runner(mmengine.runner.Runner):
         """Build mmengine's schedules, with this run's number of steps, and of steps per epoch."""
         loop = self.train_loop
         listed = scheduler if isinstance(scheduler, Sequence) else [scheduler]
+        for index, spec in enumerate(listed):
+            check_schedule_numbers(spec, f'param_scheduler.{index}')
         specs = [
             resolve_schedule_lengths(spec, loop.max_iters, loop.steps_per_epoch, f'param_scheduler.{index}')
             for index, spec in enumerate(listed)
@@ -238,7 +266,8 @@ class Runner(mmengine.runner.Runner):
             if spec.get('convert_to_iter_based'):
                 # mmengine would take the number of batches of an epoch; with accumulation a step has several
                 spec.setdefault('epoch_length', self.train_loop.steps_per_epoch)
-        return super().build_param_scheduler(specs)
+        with name_setting_errors('param_scheduler'):
+            return super().build_param_scheduler(specs)
 
     def resume(self, filename: str, *args: Any, **settings: Any) -> None:
         """Restore weights, optimizer, schedules, averages, random state and step from a checkpoint.

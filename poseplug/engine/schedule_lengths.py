@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ['fraction_to_steps', 'resolve_schedule_lengths']
+__all__ = ['check_schedule_numbers', 'fraction_to_steps', 'resolve_schedule_lengths']
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poseplug.config.run_options import TIME_SETTINGS
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_finite, check_positive, setting_error
 
+_POSITIVE_LENGTHS = ('T_max', 'step_size', 'total_steps', 'epoch_length')
+_SCHEDULE_NUMBERS = (
+    *_POSITIVE_LENGTHS, 'begin', 'end', 'max_fraction', 'gamma', 'factor', 'power', 'start_factor', 'end_factor',
+    'eta_min', 'eta_min_ratio', 'eta_max', 'div_factor', 'final_div_factor', 'pct_start', 'patience', 'threshold',
+    'cooldown', 'min_value',
+)  # fmt: skip
 _MIN_WARM_UP_STEPS = 2  # in a single one, mmengine's linear warm-up would stay at its first factor
 
 
@@ -38,6 +45,33 @@ def fraction_to_steps(value: float, max_iters: int, unit: int = 1, name: str = '
             f'steps or epochs without one'
         )
     return round(value * max_iters)
+
+
+def check_schedule_numbers(spec: Mapping[str, Any], name: str) -> None:
+    """Check the numbers of a schedule: mmengine looks at most of them when they are used, or never.
+
+    Args:
+        spec: the settings of the schedule.
+        name: of the setting, for messages.
+
+    Raises:
+        ConfigError: a number is none, or a length is not positive.
+
+    Example:
+        >>> check_schedule_numbers(dict(type='CosineAnnealingLR', T_max=-1), 'param_scheduler.0')
+        Traceback (most recent call last):
+        ...
+        poseplug.core.errors.ConfigError: param_scheduler.0: T_max is a positive number; got -1
+    """
+    numbers = {key: spec[key] for key in _SCHEDULE_NUMBERS if spec.get(key) is not None}
+    check_finite(name, **{key: value for key, value in numbers.items() if key not in _POSITIVE_LENGTHS})
+    check_positive(name, **{key: value for key, value in numbers.items() if key in _POSITIVE_LENGTHS})
+    milestones = spec.get('milestones')
+    if milestones is None:
+        return
+    is_list = isinstance(milestones, Sequence) and not isinstance(milestones, str)
+    if not is_list or not all(type(value) in (int, float) and value >= 0 for value in milestones):
+        raise setting_error(name, 'milestones', 'a list of steps or epochs', milestones)
 
 
 def resolve_schedule_lengths(

@@ -10,7 +10,7 @@ import numpy as np
 
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
-from poseplug.core.setting_checks import check_counts, check_positive
+from poseplug.core.setting_checks import check_counts, check_thresholds
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
 from poseplug.evaluation.distance_collector import DistanceCollector, InstanceMode, nanmean, pck_per_keypoint
@@ -58,7 +58,7 @@ class AUC(Metric):
         instances: InstanceMode = 'subject',
     ):
         check_choice('AUC', 'rule', rule, ('trapezoid', 'left'))
-        check_positive('AUC', max_threshold=max_threshold)
+        check_thresholds('AUC', max_threshold=max_threshold)
         check_counts('AUC', num_steps=num_steps)
         self.collector = DistanceCollector(skeleton, normalizer, instances, 'AUC')
         self.skeleton, self.rule = skeleton, rule

@@ -10,7 +10,7 @@ import numpy as np
 
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
-from poseplug.core.setting_checks import check_counts, check_positive, check_positive_lists
+from poseplug.core.setting_checks import check_counts, check_thresholds
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, to_percent
 from poseplug.evaluation.distance_collector import (
@@ -63,8 +63,7 @@ class PCK(Metric):
         normalizer: NormalizerRule = 'torso',
         instances: InstanceMode = 'subject',
     ):
-        check_positive('PCK', max_threshold=max_threshold)
-        check_positive_lists('PCK', thresholds=thresholds)
+        check_thresholds('PCK', thresholds=thresholds, max_threshold=max_threshold)
         check_counts('PCK', num_steps=num_steps)
         self.collector = DistanceCollector(skeleton, normalizer, instances, 'PCK')
         self.skeleton, self.thresholds = skeleton, tuple(thresholds)

@@ -12,7 +12,7 @@ import numpy as np
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
-from poseplug.core.setting_checks import check_counts, check_positive, check_positive_lists
+from poseplug.core.setting_checks import check_counts, check_thresholds
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.base import Metric, MetricResult, check_choice, to_percent
 from poseplug.evaluation.distance_collector import (
@@ -82,8 +82,7 @@ class PCKh(Metric):
     ):
         check_choice('PCKh', 'average', average, _AVERAGE_DESCRIPTIONS)
         check_choice('PCKh', 'head_size', head_size, ('annotated', 'keypoints'))
-        check_positive_lists('PCKh', thresholds=thresholds)
-        check_positive('PCKh', max_threshold=max_threshold)
+        check_thresholds('PCKh', thresholds=thresholds, max_threshold=max_threshold)
         check_counts('PCKh', num_steps=num_steps)
         self.curve_thresholds = np.linspace(0, max_threshold, num_steps + 1)
         rule = 'head' if head_size == 'annotated' else 'head_keypoints'

@@ -14,12 +14,13 @@ from mmengine.registry import MODELS
 from poseplug.core.errors import ConfigError
 from poseplug.core.setting_checks import check_counts, check_finite, check_flags, check_positive
 from poseplug.engine.runner_types import RunnerLike
+from poseplug.engine.setting_errors import name_setting_errors
 from poseplug.registry import HOOKS
 
 __all__ = ['EMAHook']
 
 _DEFAULT_MOMENTUM = 0.0002  # of mmengine's averages
-_MAX_MOMENTUM = 0.5  # of an average over a fraction of a very short run
+_MAX_MOMENTUM = 0.5  # above it, an average is hardly one of more than the last weights
 _MAX_START_WEIGHT = 0.01  # of the first weights in the average; above it, scores say little about the training
 _LOGGER = logging.getLogger('poseplug')
 
@@ -38,7 +39,8 @@ class EMAHook(mmengine.hooks.EMAHook):
         strict_load: whether the averages of a checkpoint must fit the model.
         begin_iter: the step from which on averages are taken.
         begin_epoch: the epoch instead.
-        momentum: weight of the newest weights in a long run, above 0 and below 1; None for the default of `ema_type`.
+        momentum: weight of the newest weights in a long run, above 0 and at most 0.5; None for the default of
+            `ema_type`.
         interval: number of steps between two updates.
         update_buffers: whether buffers, such as those of batch norm, are averaged too.
         gamma: of `MomentumAnnealingEMA`; None for its default.
@@ -70,8 +72,13 @@ class EMAHook(mmengine.hooks.EMAHook):
         given = dict(momentum=momentum, gamma=gamma, run_fraction=run_fraction)
         check_finite('EMAHook', **{key: value for key, value in given.items() if value is not None})
         check_positive('EMAHook', **({} if gamma is None else {'gamma': gamma}))
-        if momentum is not None and not 0 < momentum < 1:
-            raise ConfigError(f'EMAHook: momentum is above 0 and below 1, and usually below 0.01; got {momentum}')
+        if momentum is not None and not 0 < momentum <= _MAX_MOMENTUM:
+            # timm, torch and Keras state the decay instead.
+            remedy = f'; is {momentum} the decay? Then set {1 - momentum:.4g}' if _MAX_MOMENTUM < momentum < 1 else ''
+            raise ConfigError(
+                f'EMAHook: momentum is above 0 and at most {_MAX_MOMENTUM}, and usually below 0.01; got '
+                f'{momentum}{remedy}'
+            )
         if run_fraction is not None and (momentum is not None or not 0 < run_fraction <= 1):
             raise ConfigError(
                 f'EMAHook: run_fraction is above 0 and at most 1, and stands instead of momentum; got {run_fraction} '
@@ -91,7 +98,8 @@ class EMAHook(mmengine.hooks.EMAHook):
             self.ema_cfg['momentum'] = self.momentum
         # mmengine copies the model itself, which a sharded one does not allow
         self.src_model = runner.bare_model
-        self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=runner.strategy.copy_source()))
+        with name_setting_errors(f'EMAHook, ema_type={self.ema_cfg.get("type")!r}'):
+            self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=runner.strategy.copy_source()))
 
     def before_train(self, runner: RunnerLike) -> None:
         """Check that the average starts within the run."""

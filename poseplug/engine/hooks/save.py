@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
-from poseplug.core.setting_checks import check_counts, check_positive
+from poseplug.core.setting_checks import check_counts, check_positive, setting_error
 from poseplug.engine import checkpoint
 from poseplug.engine.distributed import all_reduce_any
 from poseplug.engine.runner_types import RunnerLike
@@ -39,8 +39,8 @@ class SaveHook(Hook):
             saves no best checkpoint.
 
     Raises:
-        ConfigError: a number is below 1, or no metric returns the score `save_best`: before the first step where the
-            scores can be found out from the annotations, else at the first evaluation.
+        ConfigError: a number is below 1, `save_best` is no name, or no metric returns the score `save_best`: before the
+            first step where the scores can be found out from the annotations, else at the first evaluation.
     """
 
     # the other hooks add what they know of the step before it is saved
@@ -56,6 +56,8 @@ class SaveHook(Hook):
         check_interval = check_positive if isinstance(interval, float) else check_counts
         check_interval('SaveHook', interval=interval)
         check_counts('SaveHook', max_keep_ckpts=max_keep_ckpts)
+        if save_best is not None and not isinstance(save_best, str):
+            raise setting_error('SaveHook', 'save_best', "the name of one score, such as 'PCK@0.2'", save_best)
         if interval_minutes is not None:
             check_positive('SaveHook', interval_minutes=interval_minutes)
         self.interval_minutes, self.last_saved_time = interval_minutes, time.monotonic()
