@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.input_norm import InputNorm
+from poseplug.predict.detector_input import DetectorInput
 from poseplug.registry import CODECS, METRICS, MODELS, TRANSFORMS
 from poseplug.registry.part_registry import qualified_name
 from poseplug.registry.wiring import inspect_parameters
@@ -118,6 +120,36 @@ def test_a_number_out_of_range_is_refused_by_name(registry, part_name, setting, 
 def test_a_slip_of_units_or_order_is_refused_by_name(registry, part_name, setting, value):
     with pytest.raises(ConfigError, match=f'{part_name}: {setting} is .*; got '):
         build_with(registry, part_name, **{setting: value})
+
+
+@pytest.mark.parametrize(('part', 'settings', 'message'), [
+    ('MobileNetV2', dict(widen_factor=0), 'MobileNetV2: widen_factor is a positive number; got 0'),
+    ('CSPNeXt', dict(deepen_factor=-1.0), 'CSPNeXt: deepen_factor is a positive number'),
+    ('CSPDarknet', dict(widen_factor='m'), "CSPDarknet: widen_factor is a positive number; got 'm'"),
+    ('ResNet', dict(depth=18, base_channels=-64), 'ResNet cannot be built with .*base_channels=-64: '),
+    ('ResNet', dict(depth=18, groups=0), 'ResNet: groups is a whole number from 1 on; got 0'),
+])  # fmt: skip
+def test_a_backbone_of_impossible_numbers_is_refused_with_its_settings(part, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        MODELS.build(dict(type=part, **settings))
+
+
+@pytest.mark.parametrize(('mean', 'std', 'message'), [
+    ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 'are those of pixels of 0 to 255; .*: multiply both by 255'),
+    ((0.5, 0.5, 0.5), (58, 57, 57), 'multiply both by 255'),
+    ((0, 0, 0), (0.5, 0.5, 0.5), 'multiply both by 255'),
+    ((123.7, 116.3, 103.5), (58.4, 0.0, 57.4), 'std is one number above 0 per channel'),
+    ((123.7, 116.3), (58.4, 57.1, 57.4), 'mean is one number per channel, 3 in all'),
+    (123.7, (58.4, 57.1, 57.4), 'mean is one number per channel, 3 in all; got 123.7'),
+    ((0, math.nan, 0), (1, 1, 1), 'mean is one number per channel'),
+])  # fmt: skip
+def test_a_normalization_of_pixels_of_0_to_1_is_refused(mean, std, message):
+    with pytest.raises(ConfigError, match=f'^input_norm: .*{message}'):
+        InputNorm(mean, std)
+    with pytest.raises(ConfigError, match=f'^a detector: .*{message}'):
+        DetectorInput(mean=mean, std=std)
+    InputNorm((0, 0, 0), (1, 1, 1))  # raw pixels, as of YOLOX
+    InputNorm((127.5,) * 3, (127.5,) * 3)
 
 
 def test_numbers_of_numpy_are_numbers():

@@ -15,7 +15,7 @@ from poseplug.config.settings import CONFIG_SETTINGS, CONFIG_SLOTS, TRAINING_SLO
 from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
 from poseplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, PartRegistry, get_registry
 from poseplug.registry.part_registry import describe_unknown_part, find_registered_part
-from poseplug.registry.wiring import PartType, Slot, find_argument_errors, get_slots
+from poseplug.registry.wiring import PartType, Slot, find_argument_errors, find_empty_slots, get_slots
 
 
 class PartSpec(NamedTuple):
@@ -149,6 +149,8 @@ def _find_part_errors(part: PartSpec) -> Iterator[tuple[KeyPath, str]]:
     settings = {key: value for key, value in part.settings.items() if key not in external}
     name = part.type if isinstance(part.type, str) else getattr(part.type, '__name__', str(part.type))
     part_name = name if has_type else str(part.path[-1])
+    for key in find_empty_slots(part_class, settings):
+        yield (*part.path, key), f'{part_name} needs a part as its {key}; got None'
     for key, message in find_argument_errors(part_class, part_name, settings, part.slot.provides).items():
         yield (*part.path, key) if key else part.path, message
 

@@ -37,8 +37,9 @@ class DataloaderSettings:
     slots: ClassVar = {'dataset': Slot('dataset', ('skeleton', 'input_size', 'crop_rule', 'seed'))}
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.num_workers < 0:
-            numbers = f'{self.batch_size} and {self.num_workers}'
+        numbers_are_whole = all(type(number) is int for number in (self.batch_size, self.num_workers))
+        if not numbers_are_whole or self.batch_size < 1 or self.num_workers < 0:
+            numbers = f'{self.batch_size!r} and {self.num_workers!r}'
             raise ConfigError(f'a loader needs batch_size >= 1 and num_workers >= 0; got {numbers}')
         if self.shard_buffer is not None and self.source_ratios is not None:
             raise ConfigError('a loader mixes samples by source_ratios or by shard_buffer, not by both; remove one')

@@ -14,6 +14,7 @@ __all__ = [
     'check_kernel_sizes',
     'check_not_negative',
     'check_number',
+    'check_pixel_norm',
     'check_positive',
     'check_positive_lists',
     'check_probabilities',
@@ -229,6 +230,38 @@ def check_sizes(part: str, **settings: Any) -> None:
         is_size = len(numbers) == 2 and all(isinstance(n, int | np.integer) and n > 0 for n in numbers)
         if not is_size:
             raise setting_error(part, name, '(width, height) in whole pixels above 0', value)
+
+
+def check_pixel_norm(part: str, mean: Any, std: Any) -> None:
+    """Check the mean and the standard deviation by which pixels of 0 to 255 are normalized.
+
+    Args:
+        part: name of the part, for the message.
+        mean: three numbers, one per channel.
+        std: three numbers, one per channel.
+
+    Raises:
+        ConfigError: they are not, a deviation is not positive, or they are those of pixels of 0 to 1.
+
+    Example:
+        >>> check_pixel_norm('input_norm', (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        poseplug.core.errors.ConfigError: input_norm: mean and std are those of pixels of 0 to 255; got (0.5, 0.5...
+    """
+    for name, value in (('mean', mean), ('std', std)):
+        numbers = _list_values(value)
+        if len(numbers) != 3 or not all(map(_is_real, numbers)):
+            raise setting_error(part, name, 'one number per channel, 3 in all', value)
+    if min(std) <= 0:
+        raise setting_error(part, 'std', 'one number above 0 per channel', std)
+    # No channel of photographs varies by less than 1 of 255; a mean of a whole 0 or 1 may be meant.
+    has_fractions = 0 < max(map(abs, mean)) < 1
+    if max(std) < 1 or has_fractions:
+        raise ConfigError(
+            f'{part}: mean and std are those of pixels of 0 to 255; got {tuple(mean)} and {tuple(std)}: multiply both '
+            f'by 255'
+        )
 
 
 def check_colors(part: str, **settings: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size, conjugate_about, translation_matrix
+from poseplug.core.setting_checks import check_pixel_norm
 from poseplug.data.image_warp import choose_reduction, reduced_to_full_matrix, warp_image
 
 ResizeMode = Literal['letterbox', 'letterbox_corner', 'stretch']
@@ -53,10 +54,7 @@ class DetectorInput:
                 raise ConfigError(f'{name} of a detector is one of {", ".join(known)}; got {value!r}')
         if not 0 <= self.fill <= 255:
             raise ConfigError(f'fill of a detector is a value from 0 to 255; got {self.fill}')
-        if np.shape(self.mean) != (3,) or not np.isfinite(self.mean).all():
-            raise ConfigError(f'mean of a detector is three finite numbers, one per channel; got {self.mean}')
-        if np.shape(self.std) != (3,) or not np.isfinite(self.std).all() or min(self.std) <= 0:
-            raise ConfigError(f'std of a detector is three numbers above 0, one per channel; got {self.std}')
+        check_pixel_norm('a detector', self.mean, self.std)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Convert pixels (H, W, 3; BGR) of uint8 to a network's input (3, H, W) of float32."""

@@ -91,7 +91,8 @@ def list_input_files(inputs: Sequence[str | Path], out: Path, recursive: bool = 
         ignored.
 
     Raises:
-        ImageError: a folder is the output folder, cannot be read, or holds no image or video; a pattern fits no file.
+        ImageError: a folder is the output folder, cannot be read, or holds no image or video; a pattern fits no
+            file; an input is an empty text.
     """
     listing = InputListing()
     for text in map(str, inputs):
@@ -111,6 +112,8 @@ def list_input_files(inputs: Sequence[str | Path], out: Path, recursive: bool = 
 
 def _expand_pattern(text: str) -> list[Path]:
     """The paths that a pattern fits; the path itself where it exists or is no pattern."""
+    if not text.strip():
+        raise ImageError('an input is an empty text, as of a shell variable that is not set; name a file or a folder')
     # Shells of Windows leave patterns to the program.
     if os.path.lexists(text) or not glob.has_magic(text) or '://' in text:
         return [Path(text)]

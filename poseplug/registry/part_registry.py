@@ -18,6 +18,8 @@ from poseplug.core.errors import ConfigError, PluginError, compose_message, sugg
 from poseplug.registry import plugins
 from poseplug.registry.wiring import PartType, merge_arguments
 
+# What constructors raise for a wrong value; torch raises a RuntimeError for a negative number of channels.
+_SETTING_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # By kind; the modules that define registries add theirs. Messages about unknown names look through them.
 _REGISTRIES: dict[str, PartRegistry] = {}
 
@@ -163,8 +165,8 @@ class PartRegistry:
         arguments = merge_arguments(part, name, settings, provided)
         try:
             return part(**arguments)
-        # What constructors of other packages and of torch raise; our own raise a ConfigError, which passes.
-        except (TypeError, ValueError) as error:
+        # Errors of poseplug are none of these, and pass.
+        except _SETTING_ERRORS as error:
             listed = ', '.join(f'{k}={v!r}' for k, v in settings.items()) or 'its defaults'
             reason = f'{type(error).__name__}: {error}'
             raise ConfigError(f'{self.name} {name} cannot be built with {listed}: {reason}') from error

@@ -17,6 +17,7 @@ __all__ = [
     'PartType',
     'Slot',
     'find_argument_errors',
+    'find_empty_slots',
     'freeze_lists',
     'get_slots',
     'inspect_parameters',
@@ -101,6 +102,18 @@ def list_needs(part: PartType, provided: Iterable[str]) -> list[str]:
     # Parts of other packages declare nothing, and receive whatever their constructor accepts.
     declared = getattr(part, 'needs', None)
     return [name for name in provided if name in parameters and (declared is None or name in declared)]
+
+
+def find_empty_slots(part: PartType, settings: Mapping[str, Any]) -> list[str]:
+    """Find the settings of None that hold a part which the constructor cannot do without.
+
+    Args:
+        part: a class or a function.
+        settings: of the part.
+    """
+    parameters, _ = inspect_parameters(part)
+    required = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
+    return [name for name in get_slots(part) if name in required and settings.get(name, part) is None]
 
 
 def inspect_parameters(part: PartType) -> tuple[dict[str, inspect.Parameter], bool]:

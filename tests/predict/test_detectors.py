@@ -111,9 +111,9 @@ def test_a_large_image_is_averaged_and_not_sampled():
         (dict(resize='crop'), 'resize of a detector is one of letterbox, letterbox_corner, stretch'),
         (dict(channel_order='gbr'), 'channel_order of a detector is one of rgb, bgr'),
         (dict(fill=256), 'fill of a detector is a value from 0 to 255; got 256'),
-        (dict(mean=(1, 2)), 'mean of a detector is three finite numbers'),
-        (dict(std=(1, 0, 1)), 'std of a detector is three numbers above 0'),
-        (dict(std=(1, float('nan'), 1)), 'std of a detector'),
+        (dict(mean=(1, 2)), 'a detector: mean is one number per channel'),
+        (dict(std=(1, 0, 1)), 'a detector: std is one number'),
+        (dict(std=(1, float('nan'), 1)), 'a detector: std is'),
     ],
 )
 def test_a_rule_that_is_none_is_an_error(settings, message):
@@ -568,7 +568,7 @@ def test_boxes_of_another_convention_are_an_error_and_not_an_empty_image(tmp_pat
 
 
 def test_an_error_that_shows_at_an_image_names_the_file(bright):
-    detector = bright(std=(0.001,) * 3)  # the file compares with 0.5, and no longer tells bright from dark
+    detector = bright(std=(1.0,) * 3)  # the file compares with 0.5, and no longer tells bright from dark
     detector.family = DETECTOR_FAMILIES.build(dict(type='RTMDet'))
     with pytest.raises(CheckpointError, match=r'bright\.onnx: its outputs are boxes \(1 x 5\)'):
         detector([np.zeros((64, 64, 3), np.uint8)])
@@ -740,7 +740,7 @@ def test_options_of_a_detector_without_one_are_an_error(command, tmp_path):
         (('--detector-std', 'a,b,c'), "'a' is not a number"),
         (('--detector-size', '640'), "'640' is not a width and a height"),
         (('--detector-class', ','), "',' names no class"),
-        (('--detector-std', '0,1,1'), 'std of a detector is three numbers above 0'),
+        (('--detector-std', '0,1,1'), 'a detector: std is one number'),
         (('--detector-size', '32x32'), 'takes inputs of 64 x 64 px; got an input size of 32 x 32'),
     ],
 )

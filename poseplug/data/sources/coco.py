@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from poseplug.core.boxes import BoxFormat, DetectedBoxes
-from poseplug.core.errors import AnnotationError
+from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.core.instances import Instances
 from poseplug.core.sample import Record
+from poseplug.core.setting_checks import check_counts, check_probabilities
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.sources.base import Source, SourceReport, find_dataset_folder, locate_dataset_folder
 from poseplug.data.sources.box_files import read_detected_boxes
@@ -71,6 +72,7 @@ class CocoFormatSource(Source):
 
     Raises:
         AnnotationError: the split is unknown.
+        ConfigError: a number is out of range, or `bbox_format` is another one.
     """
 
     name: str
@@ -98,6 +100,10 @@ class CocoFormatSource(Source):
     ):
         if split not in self.splits:
             raise AnnotationError(f'{self.name}: split is one of {", ".join(self.splits)}; got {split!r}')
+        check_counts(self.name, min_count=0, min_keypoints=min_keypoints, num_size_checks=num_size_checks)
+        check_probabilities(self.name, bbox_score_thr=bbox_score_thr)
+        if bbox_format not in ('xywh', 'xyxy'):
+            raise ConfigError(f"{self.name}: bbox_format is 'xywh' or 'xyxy'; got {bbox_format!r}")
         official_file, official_folder = self.splits[split]
         self.data_root = data_root
         self.ann_file, self.image_folder = str(ann_file or official_file), str(image_folder or official_folder)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poseplug.core.setting_checks import check_positive
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import (
@@ -39,7 +40,7 @@ class CSPDarknet(CSPStages):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not, or is not finest first.
+        ConfigError: a factor is not positive, or `out_strides` has a stride that there is not, or is not finest first.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class CSPDarknet(CSPStages):
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
     ):
+        check_positive('CSPDarknet', widen_factor=widen_factor, deepen_factor=deepen_factor)
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         stem_channels = int(_STEM_CHANNELS * widen_factor)
         stages = scale_csp_stages(_STAGES, widen_factor, deepen_factor)

@@ -10,6 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from poseplug.core.setting_checks import check_positive
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import CSP_STRIDES, CSPStages, conv_bn_act, scale_csp_stages
@@ -32,7 +33,7 @@ class CSPNeXt(CSPStages):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not, or is not finest first.
+        ConfigError: a factor is not positive, or `out_strides` has a stride that there is not, or is not finest first.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class CSPNeXt(CSPStages):
         act_cfg: LayerConfig | None = None,
         conv_cfg: LayerConfig | None = None,
     ):
+        check_positive('CSPNeXt', widen_factor=widen_factor, deepen_factor=deepen_factor)
         layers = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         channels, half = int(_STEM_CHANNELS * widen_factor), int(_STEM_CHANNELS * widen_factor / 2)
         stem = nn.Sequential(

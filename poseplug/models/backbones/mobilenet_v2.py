@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_positive
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import check_strides, collect_feature_maps, conv_block, init_convolutions
 from poseplug.registry import MODELS
@@ -42,7 +43,8 @@ class MobileNetV2(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not, or lacks 32 although there are `last_channels`.
+        ConfigError: the factor is not positive, or `out_strides` has a stride that there is not, or lacks 32 although
+            there are `last_channels`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MobileNetV2(nn.Module):
         conv_cfg: LayerConfig | None = None,
     ):
         super().__init__()
+        check_positive('MobileNetV2', widen_factor=widen_factor)
         builder = LayerBuilder(norm_cfg, act_cfg, conv_cfg)
         self.strides = check_strides('MobileNetV2', out_strides, _STRIDES)
         layers, outputs = _build_blocks(widen_factor, self.strides[-1], builder)

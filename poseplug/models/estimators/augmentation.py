@@ -12,6 +12,7 @@ from torch import Tensor
 from poseplug.codecs.base import Codec
 from poseplug.core.batch import Batch
 from poseplug.core.errors import MismatchError
+from poseplug.core.setting_checks import check_flags
 from poseplug.models.estimators.fusion import check_field_shapes, fuse_crops, fuse_whole_images
 from poseplug.models.estimators.network import FieldNetwork, StageFields, complete_stages
 from poseplug.models.estimators.sized_codecs import SizedCodecs
@@ -48,6 +49,7 @@ class TestTimeAugmentation:
     __test__ = False  # no class of tests, whatever pytest thinks of its name
 
     def __init__(self, codec: Codec, fusion: ViewFusion, flip_test: bool = False, head_name: str = 'the head'):
+        check_flags('model', flip_test=flip_test)
         self.codecs, self.fusion, self.flip_test = SizedCodecs(codec), fusion, flip_test
         self.head_name = head_name
 

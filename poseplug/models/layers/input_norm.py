@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.core.setting_checks import check_pixel_norm
 
 
 class InputNorm(nn.Module):
@@ -19,7 +20,7 @@ class InputNorm(nn.Module):
         channel_order: 'rgb' or 'bgr', the order of `mean`, of `std` and of the channels that the network receives.
 
     Raises:
-        ConfigError: The order is unknown, or `mean` or `std` has not three values.
+        ConfigError: The order is unknown, or `mean` or `std` are not three numbers for pixels of 0 to 255.
     """
 
     mean: Tensor
@@ -30,9 +31,8 @@ class InputNorm(nn.Module):
         if channel_order not in ('rgb', 'bgr'):
             raise ConfigError(f"input_norm.channel_order is 'rgb' or 'bgr'; got {channel_order!r}")
         self.channel_order = channel_order
+        check_pixel_norm('input_norm', mean, std)
         for name, values in (('mean', mean), ('std', std)):
-            if len(values) != 3:
-                raise ConfigError(f'input_norm.{name} has one value per channel, 3 in all; got {values}')
             # Not part of the state dict: the numbers are settings, not weights.
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
