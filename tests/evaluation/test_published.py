@@ -7,6 +7,7 @@ are published. Another folder of the same layout is measured in the same way.
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ from poseplug.evaluation.pckh import PCKh
 from poseplug.evaluation.whole_body_ap import WholeBodyAP
 from poseplug.skeletons.coco_wholebody import COCO_WHOLEBODY, WHOLEBODY_PARTS
 from poseplug.skeletons.flic import FLIC
-from poseplug.skeletons.lsp import LSP
+from poseplug.skeletons.lsp import LSP, LSP_OBSERVER
 from poseplug.skeletons.mpii import MPII
 
 ROOT = Path(__file__).parents[2]
@@ -50,13 +51,19 @@ def read_variables(file: Path) -> dict[str, np.ndarray]:
             return {name: np.array(value).T for name, value in content.items() if not name.startswith('#')}
 
 
-def read_predictions(file: Path, num_columns: int, count: int) -> np.ndarray:
-    """The predicted positions (N, K, 2) of a file, whatever the order of its axes."""
+def read_predictions(file: Path, num_columns: int, counts: Sequence[int]) -> np.ndarray:
+    """The predicted positions (N, K, 2) of a file, whatever the order of its axes; N is one of `counts`."""
     for name, values in read_variables(file).items():
-        if 'pred' in name and sorted(values.shape) == sorted((2, num_columns, count)):
-            axes = [values.shape.index(size) for size in (count, num_columns, 2)]
-            return values.transpose(axes).astype(float)
-    raise AssertionError(f'{file} has no predictions of {num_columns} keypoints of {count} people')
+        for count in counts:
+            if 'pred' in name and sorted(values.shape) == sorted((2, num_columns, count)):
+                axes = [values.shape.index(size) for size in (count, num_columns, 2)]
+                return values.transpose(axes).astype(float)
+    raise AssertionError(f'{file} has no predictions of {num_columns} keypoints of {counts} people')
+
+
+def read_threshold(entry: dict) -> float:
+    """The threshold of a metric such as PCK@0.2."""
+    return float(entry['metric'].rpartition('@')[2])
 
 
 def measure(metric, annotated: np.ndarray, visible: np.ndarray, predicted: np.ndarray, **arrays: np.ndarray):
@@ -73,19 +80,20 @@ def measure_lsp(entry: dict, truth: Path) -> dict[str, float]:
     """The last images of LSP: those that a method predicts."""
     joints = read_variables(truth)['joints']
     assert entry['normaliser'] == 'torso'
-    assert entry.get('centric', 'person') == LSP.centric
-    predicted = next(read_predictions(PUBLISHED / entry['file'], 14, count) for count in (1000, joints.shape[2]))
+    skeleton = LSP if entry.get('centric', 'person') == 'person' else LSP_OBSERVER
+    predicted = read_predictions(PUBLISHED / entry['file'], 14, range(joints.shape[2], 0, -1))
     annotated = joints[:2].T[-len(predicted) :]
-    return measure(PCK(LSP), annotated, np.full(annotated.shape[:2], 2), predicted)
+    metric = PCK(skeleton, thresholds=(read_threshold(entry),))
+    return measure(metric, annotated, np.full(annotated.shape[:2], 2), predicted)
 
 
 def measure_flic_boxes(entry: dict, truth: Path) -> dict[str, float]:
     """FLIC with the diagonal of the torso box as size; the last column of the truth is the box's width and height."""
     joints = read_variables(truth)['joints'].T
     annotated, box_sizes = joints[:, FLIC_COLUMNS], joints[:, 11]
-    predicted = read_predictions(PUBLISHED / entry['file'], 11, len(joints))[:, FLIC_COLUMNS]
+    predicted = read_predictions(PUBLISHED / entry['file'], 11, [len(joints)])[:, FLIC_COLUMNS]
     boxes = np.concatenate([np.zeros_like(box_sizes), box_sizes], axis=1)
-    metric = PCK(FLIC, normalizer='box_diagonal')
+    metric = PCK(FLIC, thresholds=(read_threshold(entry),), normalizer='box_diagonal')
     return measure(metric, annotated, np.full(annotated.shape[:2], 2), predicted, boxes=boxes)
 
 
@@ -95,10 +103,10 @@ def measure_flic_torsos(entry: dict, folder: Path) -> dict[str, float]:
     if not file.is_file():
         pytest.skip(f'no {file}; name the folder above it by POSEPLUG_DATA')
     annotated = read_flic_keypoints(file, folder)
-    predicted = read_predictions(PUBLISHED / entry['file'], len(FLIC), len(annotated))
+    predicted = read_predictions(PUBLISHED / entry['file'], len(FLIC), [len(annotated)])
     if 'count from 1' in entry.get('note', ''):
         predicted = predicted - 1
-    return measure(PCK(FLIC), annotated, np.full(annotated.shape[:2], 2), predicted)
+    return measure(PCK(FLIC, thresholds=(read_threshold(entry),)), annotated, np.full(annotated.shape[:2], 2), predicted)
 
 
 def read_flic_keypoints(file: Path, folder: Path) -> np.ndarray:
@@ -122,9 +130,10 @@ def measure_mpii(entry: dict, truth: Path) -> dict[str, float]:
     visible = np.where(arrays['jnt_missing'].T > 0, 0, 2)
     rectangles = arrays['headboxes_src'].astype(float)
     head_sizes = 0.6 * np.linalg.norm(rectangles[1] - rectangles[0], axis=0)  # MPII's rule: the rectangle's diagonal
-    predicted = read_predictions(PUBLISHED / entry['file'], 16, len(annotated))
+    predicted = read_predictions(PUBLISHED / entry['file'], 16, [len(annotated)])
     average = 'unweighted' if entry.get('average') == 'plain' else 'weighted'
-    return measure(PCKh(MPII, average=average), annotated, visible, predicted, head_sizes=head_sizes)
+    metric = PCKh(MPII, thresholds=(read_threshold(entry),), average=average)
+    return measure(metric, annotated, visible, predicted, head_sizes=head_sizes)
 
 
 def measure_entry(entry: dict, folder: Path) -> dict[str, float]:
