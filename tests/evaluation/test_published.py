@@ -241,7 +241,7 @@ def test_another_order_of_axes_and_another_name_is_read_alike(tmp_path):
     points = np.arange(2 * 14 * 50, dtype=float).reshape(50, 14, 2)
     for name, axes in (('pred', (2, 1, 0)), ('prediction_all', (1, 2, 0)), ('preds', (0, 1, 2))):
         savemat(tmp_path / 'file.mat', {name: points.transpose(axes)})
-        assert np.array_equal(read_predictions(tmp_path / 'file.mat', 14, 50), points)
+        assert np.array_equal(read_predictions(tmp_path / 'file.mat', 14, [50]), points)
 
 
 def test_the_flip_pairs_of_the_face_meet_in_its_middle():

@@ -43,7 +43,10 @@ def test_crowdpose_validation_is_read_whole_and_without_a_word_about_its_counts(
     assert sum(keypoints is not None for r in records for keypoints in r.ignored.keypoints) == 66
     counted = np.concatenate([(r.instances.visible[:, :12] > 0).sum(axis=1) for r in records])
     assert np.array_equal(counted, np.concatenate([r.instances.stated_counts for r in records]))
-    assert report.notes == ['9 keypoints outside the image, counted as not labeled']
+    assert report.notes == [
+        '9 keypoints outside the image, counted as not labeled',
+        '4 instances most of whose keypoints lie outside their box',
+    ]
 
 
 @pytest.mark.parametrize(('source', 'parts'), [
