@@ -26,7 +26,12 @@ from poseplug.engine.resume_settings import SettingChange, check_resume_settings
 from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.schedule_lengths import check_schedule_numbers, resolve_schedule_lengths
-from poseplug.engine.setting_errors import name_setting_errors
+from poseplug.engine.setting_errors import (
+    check_hook_name,
+    check_learning_rates,
+    check_single_average,
+    name_setting_errors,
+)
 from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.engine.training_precision import TrainingPrecision
 from poseplug.engine.weight_init import init_weights
@@ -36,10 +41,6 @@ from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
 from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
 
 _LOGGER = logging.getLogger('poseplug')
-_REPLACED_HOOKS = {
-    'CheckpointHook': 'default_hooks.checkpoint=dict(interval=..., save_best=...)',
-    'EarlyStoppingHook': 'early_stop=dict(metric=..., patience=...)',
-}
 # switched off by None, which mmengine's method accepts for these names alone
 _MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -113,14 +114,10 @@ class Runner(mmengine.runner.Runner):
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """Register a hook; an error of mmengine's own hooks names the hook."""
         name = str(hook.get('type') if isinstance(hook, Mapping) else type(hook).__name__)
-        if name in _REPLACED_HOOKS:
-            # They guess from a score's name which direction is better, and write checkpoints that nothing here reads.
-            raise ConfigError(f'hook {name}: poseplug has its own; set {_REPLACED_HOOKS[name]} instead')
+        check_hook_name(name)
         with name_setting_errors(f'hook {name}'):
             super().register_hook(hook, priority)
-        if sum(isinstance(other, mmengine.hooks.EMAHook) for other in self.hooks) > 1:
-            # A checkpoint holds one average, so that the last hook would replace that of the others.
-            raise ConfigError(f'custom_hooks has a second hook that averages weights, {name}; leave one of them out')
+        check_single_average(self.hooks)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Set up processes and their ranks as mmengine does, also where there is no module `resource`."""
@@ -209,8 +206,7 @@ class Runner(mmengine.runner.Runner):
         settings = spec.get('optimizer') if isinstance(spec, Mapping) else None
         with name_setting_errors('optim_wrapper' if settings is None else f'optim_wrapper.optimizer={dict(settings)}'):
             wrapper = self.build_optim_wrapper(spec)
-        if all(group['lr'] == 0 for group in wrapper.param_groups):
-            raise ConfigError('optim_wrapper.optimizer: with lr=0 no weight ever changes; set a rate above 0')
+        check_learning_rates(wrapper.param_groups)
         return wrapper
 
     def _report_run_length(self) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ['name_setting_errors']
+__all__ = ['check_hook_name', 'check_learning_rates', 'check_single_average', 'name_setting_errors']
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import mmengine.hooks
 
 from poseplug.core.errors import ConfigError
 
+# They guess from a score's name which direction is better, and write checkpoints that nothing here reads.
+_REPLACED_HOOKS = {
+    'CheckpointHook': 'default_hooks.checkpoint=dict(interval=..., save_best=...)',
+    'EarlyStoppingHook': 'early_stop=dict(metric=..., patience=...)',
+}
 # What constructors of other packages raise for a wrong value. Others, such as a RuntimeError of the device, are no
 # matter of a setting and pass.
 _SETTING_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -35,3 +43,43 @@ def name_setting_errors(setting: str) -> Iterator[None]:
         yield
     except _SETTING_ERRORS as error:  # errors of poseplug are none of these
         raise ConfigError(f'{setting}: {type(error).__name__}: {error}') from error
+
+
+def check_hook_name(name: str) -> None:
+    """Refuse a hook of mmengine that poseplug has another one for.
+
+    Args:
+        name: of its type.
+
+    Raises:
+        ConfigError: there is another one; the message says how to set it.
+    """
+    if name in _REPLACED_HOOKS:
+        raise ConfigError(f'hook {name}: poseplug has its own; set {_REPLACED_HOOKS[name]} instead')
+
+
+def check_single_average(hooks: Sequence[Any]) -> None:
+    """Refuse several averages of weights: a checkpoint holds one, so that the last would replace the others.
+
+    Args:
+        hooks: of a run.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    names = [type(hook).__name__ for hook in hooks if isinstance(hook, mmengine.hooks.EMAHook)]
+    if len(names) > 1:
+        raise ConfigError(f'custom_hooks has a second hook that averages weights, {names[-1]}; leave one of them out')
+
+
+def check_learning_rates(groups: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse an optimizer that changes nothing; single groups may have a rate of 0.
+
+    Args:
+        groups: of parameters.
+
+    Raises:
+        ConfigError: all rates are 0.
+    """
+    if all(group['lr'] == 0 for group in groups):
+        raise ConfigError('optim_wrapper.optimizer: with lr=0 no weight ever changes; set a rate above 0')

@@ -106,7 +106,9 @@ def measure_flic_torsos(entry: dict, folder: Path) -> dict[str, float]:
     predicted = read_predictions(PUBLISHED / entry['file'], len(FLIC), [len(annotated)])
     if 'count from 1' in entry.get('note', ''):
         predicted = predicted - 1
-    return measure(PCK(FLIC, thresholds=(read_threshold(entry),)), annotated, np.full(annotated.shape[:2], 2), predicted)
+    return measure(
+        PCK(FLIC, thresholds=(read_threshold(entry),)), annotated, np.full(annotated.shape[:2], 2), predicted
+    )
 
 
 def read_flic_keypoints(file: Path, folder: Path) -> np.ndarray:
