@@ -150,8 +150,10 @@ def to_number_array(values: Any) -> np.ndarray:
         float64 array.
 
     Raises:
-        ValueError: they are no numbers, too large for a float, or rows of different lengths.
+        ValueError: they are no numbers, masked, too large for a float, or rows of different lengths.
     """
+    if np.ma.is_masked(values):
+        raise ValueError('some of them are masked')
     try:
         array = np.asarray(_detach_tensors(values))
         if array.size and array.dtype.kind not in 'iuf':

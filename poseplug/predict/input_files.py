@@ -157,6 +157,8 @@ def _list_files(
     for entry in entries:
         if entry.is_dir():
             folders.append(entry)
+        elif entry.exists() and not entry.is_file():  # opening a pipe would wait for its writer, perhaps forever
+            listing.unread_counts['pipe or device'] += 1
         elif entry.suffix.lower() in IMAGE_SUFFIXES or is_video(entry):
             files.append(entry)
         else:

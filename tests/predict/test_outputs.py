@@ -215,3 +215,12 @@ def test_an_image_that_no_jpeg_file_can_hold_has_results_without_a_drawing(comma
     assert 'a JPEG file cannot have 66000 x 20 px' in error
     (result,) = read_results(tmp_path / 'out')['images']
     assert (len(result['instances']), result['outputs']) == (1, {'skeletons': None})
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this system has no named pipes')
+def test_a_pipe_in_a_folder_is_counted_and_not_waited_for(tmp_path):
+    (tmp_path / 'a.jpg').write_bytes(b'')
+    os.mkfifo(tmp_path / 'b.jpg')
+    listing = list_input_files([tmp_path], tmp_path / 'out')
+    assert [file.name for file in listing.files] == ['a.jpg']
+    assert listing.unread_counts == {'pipe or device': 1}

@@ -166,6 +166,13 @@ def test_boxes_may_be_tensors_and_arrays_of_any_precision(predictor, boxes):
     assert np.array_equal(poses.keypoints, expected.keypoints)
 
 
+def test_masked_numbers_are_no_boxes(predictor):
+    boxes = np.ma.array([BOX], mask=[[False, False, True, False]])
+    with pytest.raises(AnnotationError, match='four per instance; some of them are masked'):
+        predictor(IMAGE, boxes)
+    assert len(predictor(IMAGE, np.ma.array([BOX]))) == 1
+
+
 def test_numbers_keep_their_values():
     assert to_number_array([[1, 2.5], [torch.tensor(3), 4]]).tolist() == [[1, 2.5], [3, 4]]
     assert to_number_array([]).shape == (0,)

@@ -26,6 +26,7 @@ from poseplug.files.json_file import JsonRows, read_json
 
 _BOX_FORMATS = {'xywh': 'x, y, width, height', 'xyxy': 'x, y of two corners'}
 _MIN_JUDGED_BOXES = 8  # the format of fewer boxes is not judged: a few may fit both
+_MAX_OVERHANG_FRACTION = 0.25  # of a box's size: by less, boxes of detectors leave images, too
 _MIN_JUDGED_SIDE = 16  # px of an image: whether few boxes in a smaller one are fractions is not judged
 _BORDER_TOLERANCE = 0.05  # of the image's size; a box that leaves its image by less still fits
 _PLAUSIBLE_FRACTION = 0.95  # a format that so many boxes fit is plausible
@@ -94,7 +95,8 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
     """Refuse boxes that cannot be in the declared format.
 
     Args:
-        boxes: (N, 4) xyxy in px, converted from `box_format`; of fewer than 8 only fractions are refused.
+        boxes: (N, 4) xyxy in px, converted from `box_format`; fewer than 8 are refused only if they are fractions,
+            or if all leave their images widely and fit in the other format.
         image_sizes: (N, 2) width and height of each box's image in px.
         box_format: 'xywh' or 'xyxy', the format that was declared for the file.
         file: the file, for the error message.
@@ -111,9 +113,9 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
             f'{file}: its {len(positive):,} boxes all lie within 2 px: they are fractions of the image, not pixels. '
             f'Multiply them by the size of their images'
         )
-    if not is_judged:
-        return
     other = 'xyxy' if box_format == 'xywh' else 'xywh'
+    if not is_judged and not _leave_images_widely(boxes, image_sizes):
+        return
     fit, other_fit = compute_fit_fraction(boxes, image_sizes), _compute_other_fit(boxes, image_sizes, box_format)
     misfit_percent = f'{100 * (1 - fit):.0f} %'
     if fit < _DOUBTFUL_FRACTION and other_fit >= _PLAUSIBLE_FRACTION:
@@ -122,11 +124,19 @@ def check_box_format(boxes: np.ndarray, image_sizes: np.ndarray, box_format: Box
             f"{len(boxes):,} leave their images or have no extent; read as '{other}' ({_BOX_FORMATS[other]}), "
             f"{100 * other_fit:.0f} % fit. Declare '{other}'"
         )
-    if fit < 0.5:
+    if fit < 0.5 and is_judged:
         raise AnnotationError(
             f'{file}: {misfit_percent} of its {len(boxes):,} boxes leave their images or have no extent, in either '
             f'format; they belong to other images, or to images of another size. Use the file made for these images'
         )
+
+
+def _leave_images_widely(boxes: np.ndarray, image_sizes: np.ndarray) -> bool:
+    """Whether each of a few boxes (N, 4) has no extent or leaves its image by more than a quarter of its size."""
+    box_sizes = boxes[:, 2:] - boxes[:, :2]
+    overhangs = boxes[:, 2:] - image_sizes
+    leaves = (box_sizes <= 0).any(axis=1) | (overhangs > _MAX_OVERHANG_FRACTION * box_sizes).any(axis=1)
+    return bool(len(boxes)) and bool(leaves.all())
 
 
 def _compute_other_fit(boxes: np.ndarray, image_sizes: np.ndarray, box_format: BoxFormat) -> float:

@@ -146,3 +146,22 @@ def test_fractions_of_the_image_are_refused_however_few_they_are(write_file):
             read_detected_boxes(write_file(detections), SIZES)
     _, report = read_detected_boxes(write_file([make_detection((0, 0, 1, 1))]), {7: (8, 8)})
     assert report.kept == 1  # a box of a small image
+
+
+@pytest.mark.parametrize(('box_format', 'boxes', 'other'), [
+    ('xywh', [(500, 300, 600, 470)], 'xyxy'),
+    ('xywh', [(500, 300, 600, 470), (20, 400, 90, 475)], 'xyxy'),
+    ('xyxy', [(500, 300, 100, 90)], 'xywh'),
+    ('xyxy', [(500, 300, 100, 90), (200, 300, 50, 60), (400, 400, 60, 70)], 'xywh'),
+])  # fmt: skip
+def test_a_few_boxes_that_fit_in_the_other_format_alone_are_refused(write_file, box_format, boxes, other):
+    file = write_file([make_detection(box) for box in boxes])
+    with pytest.raises(AnnotationError, match=f"its boxes are not '{box_format}'.*100 % fit. Declare '{other}'"):
+        read_detected_boxes(file, SIZES, box_format)
+    assert read_detected_boxes(file, SIZES, other)[1].kept == len(boxes)
+
+
+@pytest.mark.parametrize('box', [(500, 300, 160, 200), (500, 300, 600, 100), (700, 500, 20, 20), (300, 100, 0, 40)])
+def test_a_few_boxes_that_leave_the_image_a_little_or_fit_in_neither_format_are_read(write_file, box):
+    file = write_file([make_detection(box), make_detection((10, 10, 50, 60))])
+    assert read_detected_boxes(file, SIZES)[1].total == 2
