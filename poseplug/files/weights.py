@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,6 +159,8 @@ def load_weights(
     content['state_dict'] = select_weights(content, weight_kind, path)
     skeleton, record = getattr(module, 'skeleton', None), get_skeleton_record(content)
     if isinstance(skeleton, Skeleton):
+        if record is None:
+            _check_foreign_names(content.get('meta'), path)
         if map_keypoints:
             content['state_dict'] = map_keypoints_by_name(module, content['state_dict'], record, path)
         else:
@@ -286,9 +288,32 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
     }
     message = '; '.join(f'{len(names)} {kind} (first: {names[0]})' for kind, names in differences.items() if names)
     if message:
+        remedy = _describe_prefix(differences['missing'], differences['not in the model'])
         raise CheckpointError(
-            f"{path} is not of the config's model ({len(expected)} tensors): {message}. Use the config it was trained "
-            f'with'
+            f"{path} is not of the config's model ({len(expected)} tensors): {message}. "
+            f'{remedy or "Use the config it was trained with"}'
+        )
+
+
+def _describe_prefix(missing: Sequence[str], superfluous: Sequence[str]) -> str:
+    """What to do with names that all begin with the same, as those of a wrapped model; '' for others."""
+    if not missing or not superfluous or not superfluous[0].endswith(missing[0]):
+        return ''
+    prefix = superfluous[0].removesuffix(missing[0])
+    if {f'{prefix}{name}' for name in missing} != set(superfluous):
+        return ''
+    return f'All its names begin with {prefix!r}, as those of a wrapped model do; write them without it'
+
+
+def _check_foreign_names(meta: Any, path: Path | str) -> None:
+    """Refuse a checkpoint that names its keypoints in MMPose's way, which `convert` reads and compares."""
+    dataset_meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    names = dataset_meta.get('keypoint_id2name') if isinstance(dataset_meta, Mapping) else None
+    if isinstance(names, Mapping) and names:
+        first = ', '.join(str(name) for name in [*names.values()][:3])
+        raise CheckpointError(
+            f'{path} names its keypoints as MMPose does ({first}, ...); convert it, which compares them with those of '
+            f'the config: poseplug convert {path} CONFIG --out FILE'
         )
 
 
