@@ -28,9 +28,9 @@ from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.schedule_lengths import check_schedule_numbers, resolve_schedule_lengths
 from poseplug.engine.setting_errors import (
     check_hook_name,
-    check_learning_rates,
     check_single_average,
     name_setting_errors,
+    warn_of_zero_rates,
 )
 from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.engine.training_precision import TrainingPrecision
@@ -202,11 +202,11 @@ class Runner(mmengine.runner.Runner):
             self.call_hook('after_run')
 
     def _build_checked_optimizer(self, spec: Any) -> Any:
-        """Build the optimizer with its wrapper, and check that it changes weights at all."""
+        """Build the optimizer with its wrapper; an error names the setting, and a rate of 0 is reported."""
         settings = spec.get('optimizer') if isinstance(spec, Mapping) else None
         with name_setting_errors('optim_wrapper' if settings is None else f'optim_wrapper.optimizer={dict(settings)}'):
             wrapper = self.build_optim_wrapper(spec)
-        check_learning_rates(wrapper.param_groups)
+        warn_of_zero_rates(wrapper.param_groups)
         return wrapper
 
     def _report_run_length(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ['check_hook_name', 'check_learning_rates', 'check_single_average', 'name_setting_errors']
+__all__ = ['check_hook_name', 'check_single_average', 'name_setting_errors', 'warn_of_zero_rates']
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import mmengine.hooks
 
 from poseplug.core.errors import ConfigError
 
+_LOGGER = logging.getLogger('poseplug')
 # They guess from a score's name which direction is better, and write checkpoints that nothing here reads.
 _REPLACED_HOOKS = {
     'CheckpointHook': 'default_hooks.checkpoint=dict(interval=..., save_best=...)',
@@ -72,14 +74,11 @@ def check_single_average(hooks: Sequence[Any]) -> None:
         raise ConfigError(f'custom_hooks has a second hook that averages weights, {names[-1]}; leave one of them out')
 
 
-def check_learning_rates(groups: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse an optimizer that changes nothing; single groups may have a rate of 0.
+def warn_of_zero_rates(groups: Iterable[Mapping[str, Any]]) -> None:
+    """Log a warning about an optimizer that changes nothing, as for a trial; single groups may have a rate of 0.
 
     Args:
         groups: of parameters.
-
-    Raises:
-        ConfigError: all rates are 0.
     """
     if all(group['lr'] == 0 for group in groups):
-        raise ConfigError('optim_wrapper.optimizer: with lr=0 no weight ever changes; set a rate above 0')
+        _LOGGER.warning('optim_wrapper.optimizer: with lr=0 no weight ever changes; set a rate above 0')

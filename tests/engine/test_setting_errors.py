@@ -7,13 +7,13 @@ from poseplug.engine import launch
 from poseplug.engine.hooks.averaging import EMAHook
 from poseplug.engine.hooks.save import SaveHook
 from poseplug.engine.schedule_lengths import check_schedule_numbers
+from poseplug.engine.setting_errors import warn_of_zero_rates
 
 
 @pytest.mark.parametrize(('options', 'message'), [
     ({'optim_wrapper.optimizer': dict(type='Adam', lr=-1.0)}, r"optim_wrapper.optimizer=.*'lr': -1.0.*Invalid"),
     ({'optim_wrapper.optimizer': dict(type='Adam', lr='0.1')}, r"optim_wrapper.optimizer=.*'lr': '0.1'"),
     ({'optim_wrapper.optimizer': dict(type='Adam', betas=(0.9,))}, r'optim_wrapper.optimizer=.*IndexError'),
-    ({'optim_wrapper.optimizer': dict(type='SGD', lr=0.0)}, 'with lr=0 no weight ever changes'),
     ({'param_scheduler': [dict(type='LinearLR', start_factor=5.0)]}, 'param_scheduler: ValueError: Starting'),
     ({'param_scheduler': [dict(type='PolyLR', power='x')]}, 'param_scheduler.0: power is a finite number'),
     ({'custom_hooks': [dict(type='LoggerHook', interval='x')]}, 'hook LoggerHook: TypeError: interval must be'),
@@ -28,6 +28,13 @@ from poseplug.engine.schedule_lengths import check_schedule_numbers
 def test_a_setting_that_its_part_refuses_is_named_before_the_first_step(options, message, tiny_config, tmp_path):
     with pytest.raises(ConfigError, match=message):
         launch.train(tiny_config(val=True, **{'train_cfg.max_steps': 1, **options}), tmp_path / 'run')
+
+
+def test_a_rate_of_0_is_reported(caplog):
+    warn_of_zero_rates([dict(lr=0.0), dict(lr=0.1)])
+    assert not caplog.records
+    warn_of_zero_rates([dict(lr=0.0), dict(lr=0.0)])
+    assert 'with lr=0 no weight ever changes' in caplog.text
 
 
 @pytest.mark.parametrize(('spec', 'message'), [
