@@ -288,11 +288,9 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
     }
     message = '; '.join(f'{len(names)} {kind} (first: {names[0]})' for kind, names in differences.items() if names)
     if message:
-        remedy = _describe_prefix(differences['missing'], differences['not in the model'])
-        raise CheckpointError(
-            f"{path} is not of the config's model ({len(expected)} tensors): {message}. "
-            f'{remedy or "Use the config it was trained with"}'
-        )
+        prefix_hint = _describe_prefix(differences['missing'], differences['not in the model'])
+        remedy = prefix_hint or 'Use the config it was trained with'
+        raise CheckpointError(f"{path} is not of the config's model ({len(expected)} tensors): {message}. {remedy}")
 
 
 def _describe_prefix(missing: Sequence[str], superfluous: Sequence[str]) -> str:
