@@ -10,7 +10,6 @@ from typing import Any
 
 from poseplug.core.errors import ConfigError
 from poseplug.files.data_roots import list_data_roots
-from poseplug.registry import SOURCES
 
 _WEIGHT_SUFFIXES = ('.pth', '.safetensors')  # files by which a folder is an input, as a work dir that names its newest
 
@@ -147,6 +146,8 @@ def _iter_data_roots(value: Any, is_source: bool = False) -> Iterator[str]:
 
 def _list_default_folders(source_type: Any) -> list[str]:
     """The folders where a source looks for its data set if it is given none."""
+    from poseplug.registry import SOURCES  # here, since it imports NumPy, and every command's help this module
+
     source = SOURCES.find_part(source_type) if isinstance(source_type, str) else source_type
     name = getattr(source, 'name', None)
     # Other labels of the same set, such as observer-centric ones, have the name with a suffix.
