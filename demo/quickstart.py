@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.options import main
+from poseplug.cli.options import run_program
 
 CONFIG = 'configs/cpm/cpm_synthetic.py'
 OUT = Path('work_dirs/quickstart')
@@ -110,4 +110,4 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-    main(build_parser(), run)
+    run_program(build_parser(), run)

@@ -8,18 +8,17 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from poseplug import registry
+from poseplug.cli.command_modules import list_commands, load_command
 from poseplug.inspect.config_schema import read_setting_texts
 from poseplug.registry.wiring import inspect_parameters, list_constructor_classes
 from poseplug.zoo.index import list_published_models
 from poseplug.zoo.model_list import format_models_page
 
 FOLDER = Path(__file__).parent / 'reference'
-COMMANDS_FOLDER = Path(__file__).parents[1] / 'poseplug/cli/commands'
 MODEL_KINDS = {
     'Estimators': 'estimators',
     'Backbones': 'backbones',
@@ -53,11 +52,11 @@ def render_commands_page() -> str:
         'An error of the input ends a command with one message and exit code 2.',
         '',
     ]
-    for file in sorted(COMMANDS_FOLDER.glob('[!_]*.py')):
-        module = import_module(f'poseplug.cli.commands.{file.stem}')
-        parser = argparse.ArgumentParser(f'poseplug {file.stem}', add_help=False)
-        module.add_arguments(parser)
-        lines += [f'## {file.stem}', '', *_render_docstring(module.__doc__ or ''), *_render_arguments(parser)]
+    for name in list_commands():
+        command = load_command(name)
+        parser = argparse.ArgumentParser(f'poseplug {name}', add_help=False)
+        command.add_arguments(parser)
+        lines += [f'## {name}', '', *_render_docstring(command.description), *_render_arguments(parser)]
     return '\n'.join(lines).rstrip() + '\n'
 
 

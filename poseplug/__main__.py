@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import poseplug
+from poseplug.cli.command_modules import list_commands
 from poseplug.cli.options import run_command
 from poseplug.core.errors import compose_message, suggest_closest
 
@@ -17,7 +18,7 @@ _COMMANDS_FOLDER = Path(__file__).parent / 'cli' / 'commands'
 def main() -> None:
     """Parse the name of the command and run it with the other arguments; no other command is imported."""
     prog = 'python -m poseplug' if Path(sys.argv[0]).name == '__main__.py' else 'poseplug'
-    names = sorted(file.stem for file in _COMMANDS_FOLDER.glob('[!_]*.py'))
+    names = list_commands()
     parser = _build_parser(prog, names)
     name = parser.parse_args(sys.argv[1:2] or ['--help']).command
     if name not in names:

@@ -30,7 +30,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from poseplug.cli.options import main
+from poseplug.cli.options import run_program
 from poseplug.core.errors import ConfigError
 
 RTMLIB_LIMITS = {1: 1.0, 20: 0.45}  # largest fraction of rtmlib's time, by number of people
@@ -902,4 +902,4 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-    main(build_parser(), run)
+    run_program(build_parser(), run)

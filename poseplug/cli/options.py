@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 import io
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.argument_types import parse_count, parse_positive_float, parse_positive_int
+from poseplug.cli.command_modules import load_command
 from poseplug.core.errors import ConfigError, PoseplugError
 from poseplug.core.progress import StderrLogHandler
 from poseplug.files.output_guard import check_outputs
@@ -165,17 +165,17 @@ def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None
     """Run a command of `poseplug.cli.commands`.
 
     Args:
-        name: of the command's module.
+        name: of the command.
         prog: name of the program in its help.
         argv: the arguments (default: those of the process).
     """
-    module = importlib.import_module(f'poseplug.cli.commands.{name}')
-    description = (module.__doc__ or '').replace(f'poseplug {name}', prog)
+    command = load_command(name)
+    description = command.description.replace(f'poseplug {name}', prog)
     parser = argparse.ArgumentParser(
         prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    module.add_arguments(parser)
-    main(parser, module.run, argv)
+    command.add_arguments(parser)
+    run_program(parser, command.run, argv)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -215,10 +215,10 @@ def escape_unprintable_text() -> None:
             stream.reconfigure(errors='backslashreplace')
 
 
-def main(
+def run_program(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> None:
-    """Parse the arguments and run a command.
+    """Parse the arguments and run a command or another program, whose errors end it with one message.
 
     Args:
         parser: of the command.

@@ -15,7 +15,7 @@ KINDS = ('backbone', 'codec', 'head', 'loss', 'metric', 'source', 'transform')
 
 
 def write_part(kind, name, folder):
-    new.run(argparse.Namespace(kind=kind, name=name, out=folder))
+    new.run_new(argparse.Namespace(kind=kind, name=name, out=folder))
 
 
 def test_every_kind_passes_its_contract(tmp_path):
@@ -33,7 +33,7 @@ def test_every_kind_passes_its_contract(tmp_path):
 
 def test_every_template_is_a_kind():
     parser = argparse.ArgumentParser()
-    new.add_arguments(parser)
+    new.add_new_arguments(parser)
     assert parser.parse_args(['loss', 'MyLoss']).kind == 'loss'
     assert tuple(sorted(parser._actions[1].choices)) == KINDS
 

@@ -39,7 +39,7 @@ def test_an_option_without_key_or_value_is_an_error(text):
 
 def test_tracking_options_become_settings_of_the_tracker():
     parser = argparse.ArgumentParser()
-    predict.add_arguments(parser)
+    predict.add_predict_arguments(parser)
     config = predict._get_tracker_config(parser.parse_args(['a.mp4']))
     assert config == {'type': 'SimilarityTracker'}
     given = parser.parse_args(

@@ -98,9 +98,8 @@ def test_packaging_does_not_overwrite_the_checkpoint(command, files, tmp_path):
 
 def test_every_argument_that_names_a_file_to_write_is_known():
     import argparse
-    from importlib import import_module
 
-    from poseplug.__main__ import _COMMANDS_FOLDER
+    from poseplug.cli.command_modules import list_commands, load_command
 
     def iter_actions(parser):
         for action in parser._actions:
@@ -109,12 +108,12 @@ def test_every_argument_that_names_a_file_to_write_is_known():
                 if isinstance(action, argparse._SubParsersAction):
                     yield from iter_actions(action.choices[child])
 
-    for file in _COMMANDS_FOLDER.glob('[!_]*.py'):
+    for name in list_commands():
         parser = argparse.ArgumentParser()
-        import_module(f'poseplug.cli.commands.{file.stem}').add_arguments(parser)
+        load_command(name).add_arguments(parser)
         for action in iter_actions(parser):
             if action.nargs != 0 and (action.help or '').startswith(('write', 'draw the first')):
-                assert action.dest in OUTPUT_ARGUMENTS, f'{file.stem} --{action.dest}: {action.help}'
+                assert action.dest in OUTPUT_ARGUMENTS, f'{name} --{action.dest}: {action.help}'
 
 
 def test_a_config_in_its_work_dir_keeps_its_text(command, tmp_path, tiny_cli_options):

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from poseplug.__main__ import main
+from poseplug.cli.command_modules import load_command
 from poseplug.cli.options import parse_cfg_option
 from poseplug.config.load import load_config
 from tests.conftest import ROOT, bottom_up_options, format_cli_options, tiny_options
@@ -218,10 +219,9 @@ def run_poseplug(arguments: list[str]) -> None:
 def check_arguments(arguments: list[str]) -> None:
     """Parse the arguments of a command, and load the configs among them with its options."""
     import argparse
-    from importlib import import_module
 
     parser = argparse.ArgumentParser(exit_on_error=False)
-    import_module(f'poseplug.cli.commands.{arguments[0]}').add_arguments(parser)
+    load_command(arguments[0]).add_arguments(parser)
     parsed = parser.parse_args(arguments[1:])
     options = dict(getattr(parsed, 'cfg_options', None) or {})
     assert all(parse_cfg_option(f'{key}=1') for key in options)

@@ -7,7 +7,7 @@ from runpy import run_path
 
 import pytest
 
-from poseplug.cli.commands.analyze import _ANALYSES
+from poseplug.cli.commands.analyze import ANALYSES
 from tests.conftest import ROOT
 
 PAGE = run_path(str(ROOT / 'docs/write_claims_page.py'))
@@ -37,5 +37,5 @@ def test_what_shows_a_claim_exists(claim):
     for command in claim.commands:
         words = shlex.split(command)
         assert (ROOT / f'poseplug/cli/commands/{words[1]}.py').is_file()
-        assert words[1] != 'analyze' or words[2] in _ANALYSES
+        assert words[1] != 'analyze' or words[2] in ANALYSES
     assert claim.verdict != 'a' or claim.tests

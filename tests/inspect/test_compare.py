@@ -130,13 +130,13 @@ def test_calibration_compares_scores_with_what_is_right(tmp_path):
 
 def test_the_command_prints_and_writes_tables(tmp_path, capsys):
     files = [write_run(tmp_path / f'{n}.jsonl', n) for n in (0.0, 20.0)]
-    compare.run(argparse.Namespace(files=files, out=tmp_path / 'out'))
+    compare.run_compare(argparse.Namespace(files=files, out=tmp_path / 'out'))
     printed = capsys.readouterr().out
     assert '| measure | 0.0 | 20.0 | 20.0 - 0.0 |' in printed
     assert '| good | 100.00 [100.00, 100.00] | 0.00' in printed
     assert (tmp_path / 'out' / 'comparison.md').read_text() in printed
     assert '<svg' in (tmp_path / 'out' / 'errors.svg').read_text()
-    compare.run(argparse.Namespace(files=files[:1], out=None))
+    compare.run_compare(argparse.Namespace(files=files[:1], out=None))
     explained = capsys.readouterr().out
     assert '| a | 100.00' in explained
     assert 'expected calibration error' in explained

@@ -244,8 +244,8 @@ def test_the_registries_do_not_load_the_engine_or_matplotlib():
 def list_parts(*kinds: str) -> None:
     """Run `poseplug list` in this process."""
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    command.run(parser.parse_args(kinds))
+    command.add_list_arguments(parser)
+    command.run_list(parser.parse_args(kinds))
 
 
 def read_listed(capsys) -> list[str]:

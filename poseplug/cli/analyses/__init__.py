@@ -1,1 +1,1 @@
-"""The analyses of `poseplug analyze`: one module each, with `add_arguments` and `run`."""
+"""The analyses of `poseplug analyze`: one module each, with `analyze_NAME` and `add_NAME_arguments`."""

@@ -10,9 +10,9 @@ import argparse
 from poseplug.cli.family_options import add_family_options, run_family_study
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_bins(args: argparse.Namespace) -> None:
     run_family_study(args, 'bins')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_bins_arguments(parser: argparse.ArgumentParser) -> None:
     add_family_options(parser, ('bins', 'loss', 'sigma'))

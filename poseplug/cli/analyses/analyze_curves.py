@@ -18,7 +18,7 @@ from poseplug.cli.table_options import add_out_option, format_table_command, pri
 _MAX_THRESHOLDS = {'torso': 0.2, 'head': 0.5, 'box': 0.2}
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_curves(args: argparse.Namespace) -> None:
     from poseplug.evaluation.prediction_file import read_predictions
     from poseplug.files.output_guard import check_outputs
     from poseplug.inspect.compare import number_repeated_names
@@ -61,7 +61,7 @@ def _select_curve(curve: Any, file: Any, keypoint: str | None) -> list[float]:
     return np.nan_to_num(curve.per_keypoint[:, file.skeleton.index(keypoint)], nan=0.0).tolist()
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_curves_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
     parser.add_argument(
         '--normalizer', choices=tuple(_MAX_THRESHOLDS), default='torso', help='what distances are divided by (torso)'

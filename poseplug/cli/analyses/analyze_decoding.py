@@ -25,7 +25,7 @@ from poseplug.cli.table_options import (
 _DEFAULT_READOUTS = ('none', 'quarter', 'dark', 'dark_unmodulated', 'taylor', 'udp')
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_decoding(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
     from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.report.result_table import ResultTable
@@ -103,7 +103,7 @@ def _parse_sizes(text: str) -> list[tuple[int, int]]:
     return [parse_size(part) for part in parse_names(text)]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument(
         '--readouts',

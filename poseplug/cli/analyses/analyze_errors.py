@@ -13,7 +13,7 @@ from typing import Any
 from poseplug.cli.table_options import add_out_option, format_table_command, list_table_files, print_result_table
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_errors(args: argparse.Namespace) -> None:
     from poseplug.evaluation.prediction_file import read_predictions
     from poseplug.files.output_guard import check_outputs
     from poseplug.inspect.error_groups import group_errors
@@ -38,6 +38,6 @@ def _create_row(name: str, group: Any) -> dict[str, Any]:
     return {**row, **dict(zip(ERROR_KINDS, group.kinds, strict=True))}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_errors_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
     add_out_option(parser)

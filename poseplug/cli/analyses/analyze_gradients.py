@@ -13,7 +13,7 @@ from poseplug.cli.study_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_gradients(args: argparse.Namespace) -> None:
     from poseplug.analysis.gradient_study import build_gradient_variants, summarize_gradients
     from poseplug.analysis.study import run_study
     from poseplug.analysis.study_report import StudyReport
@@ -42,7 +42,7 @@ def _parse_steps(text: str) -> list[float]:
     return [parse_fraction(part) if '.' in part else parse_count(part) for part in parse_names(text)]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_gradients_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_options(parser)
     parser.add_argument(
         '--at',

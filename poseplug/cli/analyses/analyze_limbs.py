@@ -23,7 +23,7 @@ from poseplug.cli.table_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_limbs(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.limb_sweep import compare_limbs
@@ -102,7 +102,7 @@ def _draw_charts(results: list[Any], rows: list[dict[str, Any]]) -> dict[str, An
     return charts
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_limbs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, help='of BottomUp with the codec PAF')
     parser.add_argument('--representations', type=parse_names, metavar='A,B', help='fields, midpoints (default: both)')
     parser.add_argument(

@@ -10,7 +10,7 @@ from poseplug.cli.argument_types import parse_numbers
 from poseplug.cli.options import add_config_options, parse_cfg_option
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_oracle(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.oracle_noise import sweep_oracle_noise
@@ -47,7 +47,7 @@ def _parse_variant(text: str) -> list[tuple[str, Any]]:
     return [parse_cfg_option(part.strip()) for part in text.split(';')]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_oracle_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument(
         '--noise-std',

@@ -16,7 +16,7 @@ from poseplug.cli.table_options import add_out_option, format_table_command, loa
 _DEFAULT_COUNTS = (1, 2, 5, 10, 20, 50)
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_people(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.inspect.instance_costs import measure_instance_costs
     from poseplug.report.result_table import ResultTable
@@ -44,7 +44,7 @@ def _draw_charts(costs: dict[str, list[Any]]) -> dict[str, Any]:
     return charts
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_people_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     parser.add_argument(
         '--counts',

@@ -13,7 +13,7 @@ from poseplug.cli.study_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_receptive_field(args: argparse.Namespace) -> None:
     import numpy as np
 
     from poseplug.analysis.receptive_study import build_field_claims, build_kernel_variants, measure_run_fields
@@ -59,7 +59,7 @@ def _parse_sizes(text: str) -> list[int]:
     return sorted(set(parse_counts(text)))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_receptive_field_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_options(parser)
     parser.add_argument(
         '--layers',

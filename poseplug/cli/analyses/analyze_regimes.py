@@ -14,7 +14,7 @@ from poseplug.cli.study_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_regimes(args: argparse.Namespace) -> None:
     from poseplug.analysis.regime_study import build_regime_claims, build_regime_variants
     from poseplug.analysis.study import collect_scores, run_study
     from poseplug.analysis.study_report import StudyReport, build_run_rows
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     print_study_report(report, args.out)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_regimes_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_options(parser)
     parser.add_argument(
         '--margin',

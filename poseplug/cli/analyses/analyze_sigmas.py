@@ -20,7 +20,7 @@ from poseplug.cli.table_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_sigmas(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.sigma_errors import collect_sigma_errors
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     print_result_table(ResultTable(title, format_table_command(), rows, {'sigmas': chart}, notes), args.out)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_sigmas_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, help='of OneStage with RTMOHead')
     parser.add_argument('checkpoint', type=Path, help='a file of weights, or a work dir for its newest')
     parser.add_argument('--groups', type=parse_positive_int, default=5, metavar='N', help='of keypoints (default: 5)')

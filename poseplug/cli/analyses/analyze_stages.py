@@ -13,7 +13,7 @@ from poseplug.cli.study_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_stages(args: argparse.Namespace) -> None:
     from poseplug.analysis.stage_study import build_stage_charts, build_stage_claims, collect_stage_scores
     from poseplug.analysis.study import run_study
     from poseplug.analysis.study_report import StudyReport
@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> None:
     print_study_report(report, args.out)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_stages_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_options(parser)

@@ -7,9 +7,9 @@ import argparse
 from poseplug.cli.family_options import add_family_options, run_family_study
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_transformers(args: argparse.Namespace) -> None:
     run_family_study(args, 'transformers')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_transformers_arguments(parser: argparse.ArgumentParser) -> None:
     add_family_options(parser, ('attention', 'decoders', 'frozen'))

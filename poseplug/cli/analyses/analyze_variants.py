@@ -15,7 +15,7 @@ from poseplug.cli.study_options import (
 )
 
 
-def run(args: argparse.Namespace) -> None:
+def analyze_variants(args: argparse.Namespace) -> None:
     from poseplug.analysis.study import collect_scores, run_study
     from poseplug.analysis.study_report import StudyReport, build_run_rows
     from poseplug.analysis.variants import Variant
@@ -45,7 +45,7 @@ def _parse_named_variant(text: str) -> tuple[str, dict[str, Any], str]:
     return name.strip(), dict(parse_cfg_option(pair.strip()) for pair in pairs.split(';')), text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_variants_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_options(parser)
     parser.add_argument(
         '--variant',

@@ -19,39 +19,39 @@ Those that train do so with several seeds and equal steps; a run that was stoppe
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
-# name of the analysis -> its module in poseplug/cli/analyses
-_ANALYSES = {
-    'oracle': 'analyze_oracle',
-    'variants': 'analyze_variants',
-    'decoding': 'analyze_decoding',
-    'limbs': 'analyze_limbs',
-    'people': 'analyze_people',
-    'curves': 'analyze_curves',
-    'errors': 'analyze_errors',
-    'gradients': 'analyze_gradients',
-    'regimes': 'analyze_regimes',
-    'stages': 'analyze_stages',
-    'receptive-field': 'analyze_receptive_field',
-    'hourglass': 'analyze_hourglass',
-    'transformers': 'analyze_transformers',
-    'sigmas': 'analyze_sigmas',
-    'hard-keypoints': 'analyze_hard_keypoints',
-    'paf-stages': 'analyze_paf_stages',
-    'bins': 'analyze_bins',
-}
+from poseplug.cli.command_modules import load_analysis
+
+ANALYSES = (
+    'oracle',
+    'variants',
+    'decoding',
+    'limbs',
+    'people',
+    'curves',
+    'errors',
+    'gradients',
+    'regimes',
+    'stages',
+    'receptive-field',
+    'hourglass',
+    'transformers',
+    'sigmas',
+    'hard-keypoints',
+    'paf-stages',
+    'bins',
+)
 
 
-def run(args: argparse.Namespace) -> None:
+def run_analyze(args: argparse.Namespace) -> None:
     args.run(args)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar='ANALYSIS')
-    for name, module_name in _ANALYSES.items():
-        module = import_module(f'poseplug.cli.analyses.{module_name}')
-        summary = (module.__doc__ or '').partition('\n')[0].removesuffix('.')
-        command = commands.add_parser(name, help=summary[0].lower() + summary[1:], description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+    for name in ANALYSES:
+        analysis = load_analysis(name.replace('-', '_'))
+        summary = analysis.summary.removesuffix('.')
+        command = commands.add_parser(name, help=summary[0].lower() + summary[1:], description=analysis.description)
+        analysis.add_arguments(command)
+        command.set_defaults(run=analysis.run)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-def run(args: argparse.Namespace) -> None:
+def run_compare(args: argparse.Namespace) -> None:
     from poseplug.evaluation.prediction_file import read_predictions
     from poseplug.files.output_guard import check_outputs
     from poseplug.inspect.compare import compare_predictions
@@ -73,6 +73,6 @@ def _write_files(comparison: Any, lines: list[str], outputs: list[Path]) -> str:
     return f'{table}, {chart}'
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the tables and a chart')

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from pathlib import Path
+
+from poseplug.cli.command_modules import list_commands, load_command
 
 _SHELLS = ('bash', 'zsh', 'tcsh')
 
 
-def run(args: argparse.Namespace) -> None:
+def run_completion(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
 
     try:
@@ -32,12 +33,11 @@ def build_full_parser() -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser('poseplug')
     commands = parser.add_subparsers()
-    for file in sorted(Path(__file__).parent.glob('[!_]*.py')):
-        module = importlib.import_module(f'poseplug.cli.commands.{file.stem}')
-        summary = (module.__doc__ or '').partition('\n')[0]
-        module.add_arguments(commands.add_parser(file.stem, help=summary))
+    for name in list_commands():
+        command = load_command(name)
+        command.add_arguments(commands.add_parser(name, help=command.summary))
     return parser
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_completion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('shell', choices=_SHELLS, help=', '.join(_SHELLS))

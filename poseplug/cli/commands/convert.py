@@ -12,7 +12,7 @@ from pathlib import Path
 from poseplug.cli.options import add_config_options, add_map_keypoints_option
 
 
-def run(args: argparse.Namespace) -> None:
+def run_convert(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.zoo.mmpose import convert_checkpoint, write_conversion_report
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     print(f'{report}\n{report.out_file}: sha256 {report.sha256}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', type=Path, help='the .pth or .safetensors file to convert')
     parser.add_argument('config', type=Path, help='a config of the same network')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.safetensors', help='the file to write')

@@ -25,7 +25,7 @@ _SPLITS = ('train', 'val', 'test')
 _MAX_LISTED_LABELS = 20
 
 
-def run(args: argparse.Namespace) -> None:
+def run_dataset(args: argparse.Namespace) -> None:
     args.run(args)
 
 
@@ -201,7 +201,7 @@ def _run_estimate_sigmas(args: argparse.Namespace) -> None:
         print(f'written: {args.out}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar='verify | convert | browse | ...')
     _add_verify_arguments(
         commands.add_parser(

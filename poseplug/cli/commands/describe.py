@@ -15,7 +15,7 @@ from pathlib import Path
 from poseplug.cli.options import add_config_options
 
 
-def run(args: argparse.Namespace) -> None:
+def run_describe(args: argparse.Namespace) -> None:
     if args.table is not None:
         _write_model_table(args.config, args.table)
     elif args.safe:
@@ -55,7 +55,7 @@ def _print_description(args: argparse.Namespace) -> None:
         print_description(description)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_describe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, help='a config; with --table a folder of configs')
     parser.add_argument('--json', action='store_true', help='print the description as JSON')
     parser.add_argument('--safe', action='store_true', help='print the content as JSON; nothing is run or built')

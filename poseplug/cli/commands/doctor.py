@@ -16,7 +16,7 @@ from poseplug.cli.options import add_config_options
 _MAX_PRINTED = 20
 
 
-def run(args: argparse.Namespace) -> None:
+def run_doctor(args: argparse.Namespace) -> None:
     if args.model is not None:
         _check_labels(args)
         return
@@ -82,7 +82,7 @@ def _check_labels(args: argparse.Namespace) -> None:
     print(f'written: {table} ({len(suspects):,} instances), {page}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, nargs='?', help='a config, to check its data too')
     parser.add_argument('--model', type=Path, metavar='WEIGHTS', help='rank the labels that this model disagrees with')
     parser.add_argument(

@@ -19,7 +19,7 @@ from poseplug.cli.model_options import add_model_name_option, check_single_model
 from poseplug.cli.options import add_config_options, add_weights_options
 
 
-def run(args: argparse.Namespace) -> None:
+def run_export(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
     from poseplug.deploy.checked_export import CheckSettings, export_checked
     from poseplug.deploy.export import EXPORT_SUFFIXES
@@ -111,7 +111,7 @@ def _get_tolerance(args: argparse.Namespace, precision: str) -> Any:
     return replace(ParityTolerance.for_precision(precision), **given) if given else None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config',
         nargs='?',

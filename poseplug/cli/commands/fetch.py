@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 
-def run(args: argparse.Namespace) -> None:
+def run_fetch(args: argparse.Namespace) -> None:
     from poseplug.core.errors import CheckpointError, PoseplugError
     from poseplug.zoo.index import expand_model_names
     from poseplug.zoo.weight_cache import MODELS_FOLDER, WeightCache
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         raise CheckpointError(f'{len(failures)} of {len(models)} were not fetched:\n{listed}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('names', nargs='+', metavar='NAME', help='published models, see poseplug models')
     parser.add_argument(
         '--to', type=Path, metavar='DIR', help='folder to fetch to (default: POSEPLUG_CACHE, or ~/.cache/poseplug)'

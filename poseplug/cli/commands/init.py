@@ -16,7 +16,7 @@ from typing import Any
 from poseplug.cli.argument_types import parse_fraction
 
 
-def run(args: argparse.Namespace) -> None:
+def run_init(args: argparse.Namespace) -> None:
     from poseplug.starter.project import SHEET_FILE, create_project
 
     out = args.out or Path(f'poseplug_{_get_data_name(args.data)}')
@@ -49,7 +49,7 @@ def _list_next_commands(project: Any) -> list[list[str]]:
     ]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('data', type=Path, metavar='DATA', help='the labels: a file or folder of any known format')
     parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images (default: beside the labels)')
     parser.add_argument(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 
-def run(args: argparse.Namespace) -> None:
+def run_list(args: argparse.Namespace) -> None:
     from poseplug.registry.listing import list_part_origins
     from poseplug.registry.plugins import BUILTIN_MODULES
 
@@ -28,7 +28,7 @@ def _list_config_titles() -> list[tuple[str, str]]:
     return [(f'{name:37}', line.strip('"')) for name, line in first_lines.items()]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'kind', nargs='*', help='model, codec, source, transform, metric, skeleton, ... or config (default: all parts)'
     )

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 
-def run(args: argparse.Namespace) -> None:
+def run_models(args: argparse.Namespace) -> None:
     from poseplug.zoo.index import match_published_models
     from poseplug.zoo.model_list import format_model_card, format_model_list
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         print(format_model_list(models))
 
 
-def add_arguments(parser: Any) -> None:
+def add_models_arguments(parser: Any) -> None:
     from poseplug.zoo.index import TASKS
 
     parser.add_argument('pattern', nargs='?', default='', metavar='PATTERN', help='models to list (default: all)')

@@ -17,7 +17,7 @@ _TEMPLATES = Path(__file__).parents[1] / 'templates'
 _TEST_SEPARATOR = '# ---- test ----\n'
 
 
-def run(args: argparse.Namespace) -> None:
+def run_new(args: argparse.Namespace) -> None:
     if not args.name.isidentifier() or keyword.iskeyword(args.name) or not args.name[0].isupper():
         raise ConfigError(f'{args.name!r} is no name of a class; write one such as MyCodec')
     # an underscore before each word: MyRTMOCodec is my_rtmo_codec
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"use it:   custom_imports = dict(imports=['{module}']) in a config beside it, and type='{args.name}'")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_new_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = sorted(file.stem for file in _TEMPLATES.glob('*.txt'))
     parser.add_argument('kind', choices=kinds, help=', '.join(kinds))
     parser.add_argument('name', metavar='NAME', help='of the class, such as MyCodec')

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 
-def run(args: argparse.Namespace) -> None:
+def run_package_model(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
     from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, SHIPPED_MODEL_NAME, package_model
 
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'{file}: {file.stat().st_size:,} bytes')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_package_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument(

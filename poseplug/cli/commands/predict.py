@@ -33,7 +33,7 @@ _DEFAULT_SMOOTHER = 'OneEuroSmoother'
 _WHOLE_IMAGE_NOTE = 'one instance per image, cropped as a whole; for several: --boxes, --detector or --model balanced'
 
 
-def run(args: argparse.Namespace) -> None:
+def run_predict(args: argparse.Namespace) -> None:
     import tempfile
 
     from poseplug.predict.fetched_inputs import fetch_inputs
@@ -177,7 +177,7 @@ def _print_summary(args: argparse.Namespace, predictor: Any, writer: PredictionW
         print(f'written to {args.out}: {", ".join(writer.describe_outputs())}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'inputs',
         nargs='+',

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 
-def run(args: argparse.Namespace) -> None:
+def run_schema(args: argparse.Namespace) -> None:
     import json
 
     from poseplug.core.errors import ConfigError
@@ -29,5 +29,5 @@ def run(args: argparse.Namespace) -> None:
     print(f'written: {args.out}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_schema_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, metavar='FILE', help='the schema (default: print it)')

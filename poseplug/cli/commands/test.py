@@ -16,7 +16,7 @@ from poseplug.cli.model_options import add_model_name_option, load_config_and_we
 from poseplug.cli.options import add_config_options, add_run_options, add_weights_options
 
 
-def run(args: argparse.Namespace) -> None:
+def run_test(args: argparse.Namespace) -> None:
     from poseplug.config.run_options import set_loader_options
     from poseplug.engine import launch, results
     from poseplug.evaluation.prediction_file import write_predictions
@@ -73,7 +73,7 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_test_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', nargs='?', type=Path)
     parser.add_argument(
         'checkpoint', nargs='?', type=Path, help='a .pth or .safetensors file, or a work dir for its newest'

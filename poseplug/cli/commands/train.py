@@ -21,7 +21,7 @@ if 'RANK' in os.environ:
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
 
 
-def run(args: argparse.Namespace) -> None:
+def run_train(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
     from poseplug.config.run_options import change_run_options
     from poseplug.engine import launch
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'done: {result.steps} steps, in {result.work_dir}')
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument(
         '--work-dir',

@@ -18,7 +18,7 @@ from poseplug.cli.model_options import is_exported_file, load_exported_predictor
 from poseplug.cli.options import add_device_option
 
 
-def run(args: argparse.Namespace) -> None:
+def run_web(args: argparse.Namespace) -> None:
     from poseplug.deploy.server import serve_predictors
     from poseplug.predict.precision import set_num_threads
 
@@ -85,7 +85,7 @@ def _load_predictor(args: argparse.Namespace, model: str | None, weights: str | 
     return Predictor(model, weights, args.device)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_web_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'models',
         nargs='*',
