@@ -106,6 +106,7 @@ def locate_instances(
         if image.boxes is not None or detector is None:
             yield LocatedImage(image, image.boxes, box_format, None, speed)
         else:
+            # detectors return corners, whatever the format of the boxes that were given
             detection = next(detections)
             yield LocatedImage(image, detection.boxes, 'xyxy', detection.scores, speed | {'detect': detect_ms})
 

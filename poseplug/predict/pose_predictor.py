@@ -152,6 +152,7 @@ class ImagePredictor(ABC):
         """
         pairs = pair_images_with_boxes(images, boxes)
         if is_endless(images):
+            # a batch would wait for frames that are still to come
             return stream_frames(self, pairs, batch_size, box_format)
         return self.stream_pairs(pairs, batch_size, box_format)
 

@@ -169,6 +169,7 @@ class Predictor(ImagePredictor):
         """Yield each image and its poses of every stage, or those of the last stage alone."""
         num_inputs = count_batch_inputs(self.model.finds_instances, batch_size)
         predict_batch = None if all_stages else self.precision.predict
+        # a batch holds instances of several images, since one image seldom fills it
         for group in group_images(self._stream_samples(image_pairs, batch_size, box_format), num_inputs):
             yield from predict_images(self.model, group, num_inputs, predict_batch)
 

@@ -110,6 +110,7 @@ class Result(Poses):
         from PIL import Image, ImageShow
 
         drawn = self.plot(threshold, style=style)
+        # Pillow has RGB
         if not ImageShow.show(Image.fromarray(drawn[..., ::-1]), title=self.path.name):
             raise ConfigError("no image viewer can be started; write the drawing to a file: result.save('drawn.jpg')")
 
@@ -134,6 +135,7 @@ class Result(Poses):
         elif suffix == '.json':
             data = json.dumps(to_json_values(self.to_dict()), indent=1).encode()
         elif suffix == '.csv':
+            # a file name may have bytes that are no text, which UTF-8 cannot write
             data = self.to_csv().encode(errors='backslashreplace')
         elif suffix == '.txt':
             data = self.to_yolo(threshold=threshold).encode()
@@ -184,6 +186,7 @@ class Result(Poses):
             where there are boxes.
         """
         if image_id is None:
+            # as COCO numbers its images: 000000000139.jpg is image 139
             image_id = int(self.path.stem) if self.path.stem.isdecimal() else self.path.stem
         return result_formats.add_coco_boxes(super().to_coco(image_id, category_id, digits), self.poses)
 

@@ -75,6 +75,7 @@ def build_openpose(poses: Poses, skeleton: Skeleton, target: Skeleton | None = N
     """
     if target is not None:
         names = list(skeleton.keypoints)
+        # -1 stands for a keypoint that the poses lack
         poses = poses.select_keypoints(np.array([names.index(n) if n in names else -1 for n in target.keypoints]))
     arrays = np.concatenate([poses.keypoints, np.asarray(poses.keypoint_scores)[..., None]], axis=-1)
     values = arrays.reshape(len(poses), 3 * arrays.shape[1]).astype(float).round(4).tolist()
@@ -105,6 +106,7 @@ def format_yolo(poses: Poses, image_size: tuple[int, int], class_id: int, thresh
     size = np.array(image_size, dtype=float)
     # Ultralytics refuses labels with values outside of 0 to 1
     corners = get_label_boxes(poses, threshold).reshape(-1, 2, 2).clip(0, size)
+    # center and size, in fractions of the image
     boxes = np.concatenate([corners.mean(axis=1), corners[:, 1] - corners[:, 0]], axis=1) / np.tile(size, 2)
     lines = []
     for n, box in enumerate(boxes):

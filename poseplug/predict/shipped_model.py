@@ -61,6 +61,7 @@ def package_model(
     cfg = match_weights(load_config(config), checkpoint)
     model: Any = build_model(cfg)
     load_weights(model, checkpoint)
+    # by which loading notices weights with other keypoints, or another order of these
     metadata = {'skeleton': json.dumps(describe_skeleton(model.skeleton))}
     tensors = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
     data = save(tensors, metadata)
@@ -76,6 +77,7 @@ def package_model(
         'bytes': len(data),
         'sha256': hashlib.sha256(data).hexdigest(),
     }
+    # the card last: stopped in between, its SHA-256 is that of other weights, and loading refuses both
     write_atomically(weights, data)
     write_atomically(card, (json.dumps(card_content, indent=1) + '\n').encode())
     return weights, card

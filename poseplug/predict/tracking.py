@@ -142,6 +142,7 @@ class Track:
         elapsed_s = seconds - self.seconds
         # the second detection alone makes the velocity, since that of one detection is unknown and not 0
         weight = elapsed_s / (elapsed_s + _VELOCITY_AVERAGE_S) if self.num_hits > 1 else 1.0
+        # a running mean over about `_VELOCITY_AVERAGE_S`, whatever the frame rate
         velocity = self.velocity + weight * (displacement / elapsed_s - self.velocity)
         return Track(self.id, geometry, seconds, frame, velocity, self.num_hits + 1)
 

@@ -199,6 +199,7 @@ def _render_score_table(
         finite = [value for value in values if math.isfinite(value)]
         best = None
         if len(values) > 1 and finite:
+            # of one column there is no best
             best = min(finite) if name in lower_rows else max(finite)
         cells = ''.join(_render_score_cell(value, is_best=value == best) for value in values)
         mark = ' class="sum"' if last_is_total and index == len(rows) - 1 else ''

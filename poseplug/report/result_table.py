@@ -63,6 +63,7 @@ def format_result_table(table: ResultTable) -> str:
 
 def _format_cell(value: Any) -> str:
     """A value as text: numbers with two decimals, or four digits if they are small; nothing for a missing one."""
+    # NaN: a score that nothing was measured for
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ''
     if isinstance(value, float):
