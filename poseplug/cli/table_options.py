@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poseplug.cli.argument_types import parse_numbers
+from poseplug.cli.options import add_config_options
+
 if TYPE_CHECKING:
     from poseplug.report.result_table import ResultTable
 
@@ -25,8 +28,8 @@ def add_out_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
-def add_checkpoint_option(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add `--checkpoint FILE` to an analysis of true or predicted fields.
+def add_field_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options of an analysis of true fields or those of a network: noise, device, checkpoint, folder, config.
 
     Args:
         parser: of the analysis.
@@ -35,12 +38,21 @@ def add_checkpoint_option(parser: argparse.ArgumentParser) -> argparse.ArgumentP
         The same parser.
     """
     parser.add_argument(
+        '--noise-std',
+        type=parse_numbers,
+        default=[0.0],
+        metavar='A,B,...',
+        help='standard deviations of the noise in the cells of true fields (default: 0)',
+    )
+    parser.add_argument('--device', help='of the network (default: cpu)')
+    parser.add_argument(
         '--checkpoint',
         type=Path,
         metavar='FILE',
         help="weights, or a work dir for its newest: analyze the network's fields (default: the codec's true fields)",
     )
-    return parser
+    add_out_option(parser)
+    return add_config_options(parser)
 
 
 def load_test_model(cfg: Any, checkpoint: Path | None, device: str | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ['ImagePredictor', 'PosePredictor', 'stream_frames']
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,14 +37,14 @@ class PosePredictor(Protocol):
     detector: Detector | None
 
     @property
+    @abstractmethod
     def finds_instances(self) -> bool:
         """Whether the instances of an image without boxes are found, by the model or by the detector."""
-        ...
 
     @property
+    @abstractmethod
     def score_meaning(self) -> str:
         """What the score of a keypoint means."""
-        ...
 
     def stream(
         self,
@@ -63,28 +63,8 @@ class PosePredictor(Protocol):
         ...
 
 
-class ImagePredictor(ABC):
-    """A predictor of images: how `Predictor` and `ExportedPredictor` are called.
-
-    Attributes:
-        name: names of the model and the weights, for result files.
-        skeleton: names and order of the keypoints.
-        detector: finds boxes in images that are given without; None for none.
-    """
-
-    name: str
-    skeleton: Skeleton
-    detector: Detector | None
-
-    @property
-    @abstractmethod
-    def finds_instances(self) -> bool:
-        """Whether the instances of an image without boxes are found, by the model or by the detector."""
-
-    @property
-    @abstractmethod
-    def score_meaning(self) -> str:
-        """What the score of a keypoint means."""
+class ImagePredictor(PosePredictor):
+    """A predictor of images: how `Predictor` and `ExportedPredictor` are called."""
 
     def __call__(
         self,

@@ -11,11 +11,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from poseplug.cli.argument_types import parse_names, parse_numbers, parse_size
-from poseplug.cli.options import add_config_options
+from poseplug.cli.argument_types import parse_names, parse_size
 from poseplug.cli.table_options import (
-    add_checkpoint_option,
-    add_out_option,
+    add_field_options,
     format_table_command,
     list_table_files,
     load_test_model,
@@ -121,14 +119,4 @@ def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--input-sizes', type=_parse_sizes, metavar='WxH,...', help="sizes of the input in px (default: the config's)"
     )
-    parser.add_argument(
-        '--noise-std',
-        type=parse_numbers,
-        default=[0.0],
-        metavar='A,B,...',
-        help='standard deviations of the noise in the cells of true fields (default: 0)',
-    )
-    parser.add_argument('--device', help='of the network (default: cpu)')
-    add_checkpoint_option(parser)
-    add_out_option(parser)
-    add_config_options(parser)
+    add_field_options(parser)

@@ -11,11 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from poseplug.cli.argument_types import parse_names, parse_numbers
-from poseplug.cli.options import add_config_options
+from poseplug.cli.argument_types import parse_names
 from poseplug.cli.table_options import (
-    add_checkpoint_option,
-    add_out_option,
+    add_field_options,
     format_table_command,
     list_table_files,
     load_test_model,
@@ -111,14 +109,4 @@ def add_limbs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--matchings', type=parse_names, metavar='A,B,...', help='greedy, hungarian, graph (default: the first two)'
     )
-    parser.add_argument(
-        '--noise-std',
-        type=parse_numbers,
-        default=[0.0],
-        metavar='A,B,...',
-        help='standard deviations of the noise in the cells of true fields (default: 0)',
-    )
-    parser.add_argument('--device', help='of the network (default: cpu)')
-    add_checkpoint_option(parser)
-    add_out_option(parser)
-    add_config_options(parser)
+    add_field_options(parser)
