@@ -92,7 +92,8 @@ def iter_methods(cls: type) -> Iterator[tuple[str, Any]]:
     shown = {name for names in SECTIONS.values() for name in names.split()}
     bases = [base for base in cls.__mro__[1:] if base.__module__.startswith('poseplug.') and base.__name__ not in shown]
     members = {name: member for base in (*reversed(bases), cls) for name, member in vars(base).items()}
-    for name, member in members.items():
+    # a call first, wherever it is defined; the others keep their order
+    for name, member in sorted(members.items(), key=lambda item: item[0] != '__call__'):
         function = getattr(member, '__func__', member)
         is_public = not name.startswith('_') or name == '__call__'
         is_member = inspect.isfunction(function) or isinstance(member, property) or hasattr(member, 'attrname')

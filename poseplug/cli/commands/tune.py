@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from poseplug.report.result_table import ResultTable
 
 
-def run(args: argparse.Namespace) -> None:
+def run_tune(args: argparse.Namespace) -> None:
     from poseplug.analysis.search_space import read_search_space
     from poseplug.analysis.tuning import TuningSettings, choose_best_trial, run_tuning
     from poseplug.engine.results import create_output_folder
@@ -89,7 +89,7 @@ def _format_command(args: argparse.Namespace) -> str:
     return shlex.join([*words, '--cfg-options', *options] if options else words)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
     parser.add_argument(
         '--space', type=Path, required=True, metavar='FILE', help='the settings that are varied, in YAML or JSON'
