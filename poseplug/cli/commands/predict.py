@@ -41,7 +41,7 @@ def run_predict(args: argparse.Namespace) -> None:
 
     (config, weights), inputs = split_arguments(args.inputs)
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_predict_arguments(parser)
     check_bulk_options(args, parser)
     if args.engine is not None:
         predict_in_bulk(args, config, weights, inputs)
