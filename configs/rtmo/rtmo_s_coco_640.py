@@ -10,6 +10,8 @@ _base_ = ['../_base_/datasets/coco_mosaic.py', '../_base_/schedules/rtmo.py']
 model = dict(
     type='OneStage',
     codec=dict(type='DenseInstances', input_size=(640, 640)),
+    # Pixels as they are, as in the published weights.
+    input_norm=dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channel_order='bgr'),
     backbone=dict(type='CSPDarknet', widen_factor=0.5, deepen_factor=0.33),
     neck=dict(type='HybridEncoder', out_channels=256, widen_factor=0.5, deepen_factor=0.33),
     head=dict(type='RTMOHead', pose_channels=144),

@@ -47,8 +47,9 @@ class SimCC(Codec):
         refine: 'dark' refines the maximum between the bins.
         from_logits: whether the fields are decoded through a softmax, as the loss `KLDivergence` trains them; scores
             are then fractions of the highest probability that a target has.
-        match: 'mmpose' crops as MMPose does, keeps scores as they are, puts a keypoint without a positive bin in bin
-            -1, flips all bins, also those beyond the last pixel, and lets 'dark' take a step of any length.
+        match: 'mmpose' crops as MMPose does, reads the fields without a softmax, keeps scores as they are, puts a
+            keypoint without a positive bin in bin -1, flips all bins, also those beyond the last pixel, and lets 'dark'
+            take a step of any length.
 
     Raises:
         ConfigError: for a setting that has no meaning, or that another one makes meaningless.
@@ -141,12 +142,13 @@ class SimCC(Codec):
     def decode(self, fields: Fields) -> Poses:
         """Decode lines of bins (B, K, bins) of x and of y to one instance per image, in input pixels."""
         positions, scores = [], []
+        is_softmax = self.from_logits and self.match != 'mmpose'  # MMPose scores by the raw maxima
         for name, sigma in zip('xy', self.sigmas_bins, strict=True):
-            line = fields[name].softmax(dim=-1) if self.from_logits else fields[name]
+            line = fields[name].softmax(dim=-1) if is_softmax else fields[name]
             value, index = line.max(dim=-1)
             step = self._refine_bins(line, index, sigma) if self.refine == 'dark' else 0
             positions.append(index + step)
-            scores.append(value / self.max_target_probability(sigma) if self.from_logits else value)
+            scores.append(value / self.max_target_probability(sigma) if is_softmax else value)
         bins, score = torch.stack(positions, dim=-1), torch.minimum(*scores)
         if self.match == 'mmpose':
             bins = torch.where((score > 0)[..., None], bins, -1)

@@ -115,24 +115,48 @@ def fit_matrix(center: np.ndarray, extent: np.ndarray, input_size: Size, crop_ru
     """
     # UDP (Huang et al. 2020, arXiv:1911.07524) measures between pixel centers: W pixels have W - 1 intervals.
     size = np.array(input_size, float)
-    available = size - 1 if crop_rule in ('corners', 'released_udp') else size
+    available = size - 1 if crop_rule == 'corners' else size
     # An extent of at least 1 px: a single keypoint would be enlarged without limit.
     extent = np.maximum(extent, 1.0)
+    if crop_rule in ('released_hrnet', 'released_udp'):
+        return _fit_in_single_precision(center, extent, input_size, crop_rule)
     scale = float((available / extent).min())
-    if crop_rule == 'released_udp':
-        # The box gets the aspect ratio W : H, but W - 1 and H - 1 intervals are stretched over it: two factors.
-        full_extent = size / (size / extent).min()
-        scales = np.diag([*((size - 1) / full_extent), 1.0])
-    elif crop_rule == 'released_dark':
+    if crop_rule == 'released_dark':
         # DarkPose takes one interval off the box's width, too, and uses the factor of x for both axes.
         full_width = size[0] / scale
         scales = scaling_matrix((size[0] - 1) / max(full_width - 1, 1.0))
     else:
         scales = scaling_matrix(scale)
-    target = size / 2 if crop_rule == 'released_hrnet' else np.array(image_center(input_size))
-    to_target = translation_matrix(float(target[0]), float(target[1]))
+    to_target = translation_matrix(*image_center(input_size))
     matrix: np.ndarray = to_target @ scales @ translation_matrix(-float(center[0]), -float(center[1]))
     return matrix
+
+
+def _fit_in_single_precision(
+    center: np.ndarray, extent: np.ndarray, input_size: Size, crop_rule: CropRule
+) -> np.ndarray:
+    """The crops of HRNet, MMPose and UDP-Pose, computed and rounded in float32 as their code does.
+
+    OpenCV samples at multiples of 1/32 px, so a matrix that differs by its rounding alone changes single pixels of the
+    crop by a gray level: scores of converted weights then differed by up to 7e-4.
+    """
+    (x, y), (width, height) = np.asarray(center, np.float32), np.asarray(extent, np.float32)
+    columns, rows = np.array(input_size, np.float32)
+    aspect = input_size[0] / input_size[1]
+    full_width = np.maximum(width, height * aspect)
+    full_height = height if height * aspect >= width else width / aspect
+    if crop_rule == 'released_udp':
+        # The box gets the aspect ratio W : H, but W - 1 and H - 1 intervals are stretched over it: two factors.
+        scales = (columns - 1) / full_width, (rows - 1) / full_height
+        offsets = scales[0] * (full_width * 0.5 - x), scales[1] * (full_height * 0.5 - y)
+    else:
+        # Three points that are rounded to float32: the center, the middle of the left side, and one below that.
+        radius = x - (x - full_width * 0.5)
+        radius_y = (y + radius) - y
+        half_width = float(columns) / 2
+        scales = half_width / float(radius), half_width / float(radius_y)
+        offsets = half_width - scales[0] * float(x), float(rows) / 2 - scales[1] * float(y)
+    return np.array([[scales[0], 0.0, offsets[0]], [0.0, scales[1], offsets[1]], [0.0, 0.0, 1.0]], np.float64)
 
 
 def transform_points(matrix: Any, points: Any) -> Any:

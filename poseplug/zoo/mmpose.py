@@ -1,4 +1,4 @@
-"""Conversion of weights from MMPose 1.x and from the official HRNet, SimpleBaseline and ViTPose.
+"""Conversion of weights from MMPose 1.x, transformers, and the official HRNet, SimpleBaseline and ViTPose.
 
 Nothing is guessed: every name in a file is converted to a name of the model or ignored for a stated reason, every
 tensor of the model is filled, and shapes agree; otherwise the file is refused. `ConversionReport` lists every name.
@@ -38,6 +38,8 @@ from poseplug.zoo.mmpose_values import (
     split_heatmap_tag_channels,
     split_udp_channels,
 )
+from poseplug.zoo.name_rules import rename_by_rules
+from poseplug.zoo.transformers_export import join_attention_projections
 
 _BATCH_COUNTER_SUFFIX = 'num_batches_tracked'
 
@@ -203,7 +205,8 @@ def convert_state_dict(
         CheckpointError: a name is unknown or two become one, or a tensor is missing or has another shape.
     """
     # Weights that were saved inside of (Distributed)DataParallel have names that start with 'module.'.
-    state_dict = fold_conv_biases({name.removeprefix('module.'): value for name, value in state_dict.items()})
+    state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    state_dict = fold_conv_biases(join_attention_projections(state_dict))
     layout = detect_layout(state_dict, source)
     model_state, report = model.state_dict(), ConversionReport(layout.name)
     state: dict[str, Tensor] = {}
@@ -234,7 +237,7 @@ def _rename_weight(
     flow_weight = convert_flow_weight(name, value, model_state)
     if flow_weight:
         return flow_weight, 'the coordinate that is not masked'
-    targets = [re.sub(pattern, replacement, name) for pattern, replacement in rules if re.fullmatch(pattern, name)]
+    targets = rename_by_rules(name, rules)
     # Networks with the same name for different tensors are told apart by the names of the model.
     target = next((target for target in targets if target in model_state), None)
     if target is None:

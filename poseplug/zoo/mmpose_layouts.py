@@ -22,6 +22,7 @@ from poseplug.zoo.transformer_names import (
     SWIN_RULES,
     TRANSFORMER_IGNORED_NAMES,
 )
+from poseplug.zoo.transformers_export import TRANSFORMERS_RULES
 
 RenameRules = tuple[tuple[str, str], ...]  # (pattern of a whole name, replacement); the first match counts
 
@@ -122,6 +123,9 @@ CHECKPOINT_LAYOUTS = (
         'the official ViTPose',
         r'^backbone\.blocks\.\d+\.mlp\.',
         ((r'backbone\.last_norm\.(.+)', r'backbone.norm.\1'), *_BACKBONE_RULES, *_HEATMAP_HEAD_RULES),
+    ),
+    CheckpointLayout(
+        "transformers' VitPose", r'^backbone\.encoder\.layer\.\d+\.attention\.attention\.', TRANSFORMERS_RULES
     ),
     CheckpointLayout("MMPose's MSPN or RSN", r'^backbone\.multi_stage_(mspn|rsn)\.', MSPN_RULES),
     CheckpointLayout("MMPose's CPM", r'^backbone\.cpm_stages\.', MMPOSE_CPM_RULES),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ['convert_flow_weight', 'fold_conv_biases', 'split_heatmap_tag_channels', 'split_udp_channels']
+__all__ = [
+    'convert_flow_weight',
+    'fold_conv_biases',
+    'join_heatmap_tag_channels',
+    'join_udp_channels',
+    'split_heatmap_tag_channels',
+    'split_udp_channels',
+]
 
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from poseplug.core.errors import CheckpointError
@@ -121,3 +129,28 @@ def split_heatmap_tag_channels(name: str, value: Tensor, model_state: Mapping[st
             f'tags; take the skeleton that the file was trained for'
         )
     return dict(zip(targets, value.split(sizes), strict=True))
+
+
+def join_udp_channels(heatmap: Tensor, offset: Tensor) -> Tensor:
+    """Join the fields 'heatmap' (K, ...) and 'offset' (2 K, ...) to UDP's channels (3 K, ...).
+
+    Args:
+        heatmap, offset: the weights of both fields.
+
+    Returns:
+        What `split_udp_channels` splits.
+    """
+    by_keypoint = offset.unflatten(0, (-1, 2))
+    return torch.cat([heatmap[:, None], by_keypoint], dim=1).flatten(0, 1)
+
+
+def join_heatmap_tag_channels(heatmap: Tensor, tags: Tensor) -> Tensor:
+    """Join two fields to the channels of associative embedding, all heatmaps and then all tags.
+
+    Args:
+        heatmap, tags: the weights of both fields.
+
+    Returns:
+        What `split_heatmap_tag_channels` splits.
+    """
+    return torch.cat([heatmap, tags])

@@ -19,6 +19,7 @@ from poseplug.core.errors import ConfigError
 from poseplug.files.fetch import url_to_file_name
 from poseplug.files.skeleton_record import check_keypoints
 from poseplug.inspect.complexity import build_on_meta_device
+from poseplug.models.estimators.part_wiring import IMAGENET_NORM
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.zoo.foreign_checkpoint import KEYPOINT_NAMES_FILE, read_dataset_meta
 from poseplug.zoo.index import (
@@ -47,12 +48,16 @@ SAMPLE = (
 
 
 @cache
-def read_published_shapes() -> dict:
+def read_published_models() -> dict:
     file = FOLDER / 'mmpose_shapes.json.gz'
     if not file.is_file():
         pytest.skip(f'{file} is not there; POSEPLUG_ZOO names its folder')
     content = json.loads(gzip.decompress(file.read_bytes()))
-    return {Path(config).stem: model.get('state') for config, model in content.items()}
+    return {Path(config).stem: model for config, model in content.items()}
+
+
+def read_published_shapes() -> dict:
+    return {name: model.get('state') for name, model in read_published_models().items()}
 
 
 def find_shapes(model) -> dict:
@@ -116,6 +121,37 @@ def test_every_model_takes_the_tensors_that_are_published(capsys):
         print('by task', Counter(model.task for model in MODELS.values()))
         print('\n'.join(f'missing, {family}: {", ".join(names)}' for family, names in missing.items()))
     assert after.total() >= 124
+
+
+def check_input_settings(name: str) -> None:
+    """Pixels are normalized, and flipped images averaged, as MMPose's config of the model says."""
+    known, model = read_published_models(), load_published_config(name).model
+    published = next((known[alias] for alias in MODELS[name].aliases if alias in known), {})
+    if not published.get('model'):  # MMPose 1.3.2 does not build all of its models
+        return
+    images, norm = published['model']['data_preprocessor'], {**IMAGENET_NORM, **model.get('input_norm', {})}
+    for key in ('mean', 'std'):
+        assert [*norm[key]] == pytest.approx(images[key]), name
+    assert norm['channel_order'] == ('rgb' if images.get('bgr_to_rgb') else 'bgr'), name
+    if model.type != 'OneStage':
+        assert model.flip_test == published['test_cfg'].get('flip_test', False), name
+
+
+@pytest.mark.parametrize('name', ['rtmo-t', 'rtmo-s-crowdpose', 'yoloxpose-tiny', 'cspnext-m-mpii', 'hrnet-w32'])
+def test_a_model_gets_the_pixels_that_it_was_trained_for(name):
+    check_input_settings(name)
+
+
+@pytest.mark.slow
+def test_every_model_gets_the_pixels_that_it_was_trained_for():
+    for name in MODELS:
+        check_input_settings(name)
+
+
+def test_small_boxes_are_cut_as_published():
+    """MMPose crops locusts, zebras and FreiHand's hands by 0.8 of boxes that are the whole images."""
+    for name in ('simplebaseline-r50-locust', 'simplebaseline-r152-zebra', 'simplebaseline-r50-freihand'):
+        assert load_published_config(name).test_dataloader.dataset.pipeline[0].padding == 0.8
 
 
 def test_names_and_aliases_are_unique():

@@ -142,6 +142,21 @@ def fix_scores(layers: Any) -> None:
         layer.register_forward_hook(replace_scores)
 
 
+def list_test_images(data_root: Path, num_images: int) -> list[tuple[str, np.ndarray]]:
+    """Images of COCO's validation set, each with the largest box (1, 4) xyxy of its annotated people."""
+    file, folder = 'annotations/person_keypoints_val2017.json', 'val2017'
+    content = json.loads((data_root / file).read_text())
+    boxes: dict[int, list[float]] = {}
+    for annotation in sorted(content['annotations'], key=lambda annotation: annotation['area']):
+        if annotation.get('num_keypoints', 0) and not annotation.get('iscrowd', 0):
+            x, y, width, height = annotation['bbox']
+            boxes[annotation['image_id']] = [x, y, x + width, y + height]
+    selected = [image for image in content['images'] if image['id'] in boxes][:num_images]
+    return [
+        (str(data_root / folder / image['file_name']), np.array([boxes[image['id']]], np.float32)) for image in selected
+    ]
+
+
 def list_images(data_root: Path, num_images: int, num_instances: int) -> list[tuple[str, np.ndarray]]:
     """The first training images of COCO with `num_instances` boxes each (xyxy), repeated if there are fewer."""
     file, folder = TRAIN_FILES

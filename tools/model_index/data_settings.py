@@ -21,6 +21,7 @@ class DataSettings:
         source: type and split of the data that MMPose tests on; None where poseplug does not read them.
         metrics: that MMPose computes on them.
         template: a shipped config whose test pipeline crops instances as the data set needs.
+        box_padding: by which boxes are enlarged for the test; None for that of the template.
     """
 
     skeleton: str
@@ -28,6 +29,7 @@ class DataSettings:
     source: tuple[str, str] | None = None
     metrics: tuple[dict[str, Any], ...] = ()
     template: str = 'hrnet_w32_coco_256x192'
+    box_padding: float | None = None
 
 
 _AP = (dict(type='OKSAP'),)
@@ -60,8 +62,8 @@ _BY_FOLDER = {
     'ap10k': DataSettings('ap10k', 'ap10k', ('AP10KSource', 'test'), _AP),
     'ak': DataSettings('animalkingdom23', 'ak', metrics=_BOX_METRICS),
     'animalpose': DataSettings('animalpose', 'animalpose', ('AnimalPoseSource', 'val'), _AP),
-    'locust': DataSettings('locust35', 'locust', ('LocustSource', 'test'), _BOX_METRICS),
-    'zebra': DataSettings('zebra9', 'zebra', ('ZebraSource', 'test'), _BOX_METRICS),
+    'locust': DataSettings('locust35', 'locust', ('LocustSource', 'test'), _BOX_METRICS, box_padding=0.8),
+    'zebra': DataSettings('zebra9', 'zebra', ('ZebraSource', 'test'), _BOX_METRICS, box_padding=0.8),
     'coco-wholebody': _WHOLEBODY,
     'cocktail14': _WHOLEBODY,
     'ubody2d': _WHOLEBODY,
@@ -83,7 +85,7 @@ _BY_FOLDER = {
     'aflw': DataSettings('aflw19', 'aflw'),
     'cofw': DataSettings('cofw29', 'cofw', ('COFWSource', 'test'), _measure_eyes(8, 9)),
     'onehand10k': _HAND,
-    'freihand2d': DataSettings('hand21', 'freihand2d', ('FreiHandSource', 'test'), _BOX_METRICS),
+    'freihand2d': DataSettings('hand21', 'freihand2d', ('FreiHandSource', 'test'), _BOX_METRICS, box_padding=0.8),
     'hand5': _HAND,
     'rhd2d': DataSettings('rhd21', 'rhd2d', ('RHDSource', 'test'), _BOX_METRICS),
     'deepfashion2': DataSettings('deepfashion2', 'deepfashion2', metrics=_BOX_METRICS),
@@ -129,7 +131,9 @@ def list_test_settings(data: DataSettings, is_top_down: bool) -> dict[str, Any]:
         settings['test_evaluator'] = list(data.metrics)
     if is_top_down:
         pipeline = load_config(data.template)['test_dataloader']['dataset']['pipeline']
-        settings['test_dataloader.dataset.pipeline'] = [dict(step) for step in pipeline]
+        padding = {} if data.box_padding is None else dict(padding=data.box_padding)
+        steps = [{**step, **(padding if step['type'] == 'CropBox' else {})} for step in pipeline]
+        settings['test_dataloader.dataset.pipeline'] = steps
     return settings
 
 

@@ -63,7 +63,8 @@ def translate_model(model: PublishedModel) -> TranslatedModel:
     if folder is None:
         raise NotTranslatedError(f'no config of {backbone["type"]} with {head["type"]}')
     settings = {f'model.{part}.{key}': value for part, spec in found.items() for key, value in spec.items()}
-    return TranslatedModel(folder, {'model.type': 'TopDown', 'model.flip_test': True, **settings})
+    flip_test = model.settings['test_cfg'].get('flip_test', True)
+    return TranslatedModel(folder, {'model.type': 'TopDown', 'model.flip_test': flip_test, **settings})
 
 
 def _translate_part(kind: str, table: Mapping[str, Callable[[Any], Settings]], spec: Any) -> Settings:

@@ -1,7 +1,8 @@
 """Convert weights of MMPose and of official releases.
 
 poseplug convert CHECKPOINT CONFIG --out FILE.safetensors [--report FILE.json] [--map-keypoints] [--trust]
-Weights of MMPose 1.x and of the official HRNet, SimpleBaseline and ViTPose become weights of a config's model.
+Weights of MMPose 1.x, of transformers' VitPose, and of the official HRNet,
+SimpleBaseline and ViTPose become weights of a config's model.
 """
 
 from __future__ import annotations

@@ -180,6 +180,9 @@ class CropBox(SubjectCrop):
 
     def find_region(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         low, high, padding = self._find_box_corners(sample)
+        if self.crop_rule in ('released_hrnet', 'released_udp'):
+            # Their code has boxes in single precision; the size of a box is rounded before it is padded.
+            low, high = low.astype(np.float32), high.astype(np.float32)
         return (low + high) / 2, (high - low) * padding
 
     def _find_box_corners(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, float]:
