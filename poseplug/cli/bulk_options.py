@@ -55,7 +55,7 @@ def add_bulk_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--engine',
         choices=('local', 'ray'),
-        help='write results of images as parts, by processes of this machine or actors of Ray, without drawings',
+        help='store results of images as parts, by processes of this machine or actors of Ray, without drawings',
     )
     group.add_argument(
         '--workers',
