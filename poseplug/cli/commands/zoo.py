@@ -17,7 +17,7 @@ from poseplug.cli.model_options import add_model_name_option, load_config_and_we
 from poseplug.cli.options import add_config_options
 
 
-def run(args: argparse.Namespace) -> None:
+def run_zoo(args: argparse.Namespace) -> None:
     from poseplug.config.build import build_model
     from poseplug.files.weights import load_weights
     from poseplug.zoo.mmpose_export import export_mmpose_checkpoint
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
             print(f'{file}: {file.stat().st_size:,} bytes')
 
 
-def add_arguments(parser: Any) -> None:
+def add_zoo_arguments(parser: Any) -> None:
     commands = parser.add_subparsers(required=True, metavar='export')
     export = commands.add_parser('export', help='write weights that MMPose or transformers loads')
     export.add_argument('config', nargs='?', metavar='CONFIG', help='a config')
