@@ -107,7 +107,7 @@ def _run_worker(connection: Connection, settings: WorkerSettings) -> None:
         connection.send(('ready', predictor.header))
         while (task := connection.recv()) is not None:
             connection.send(('done', predictor.predict_chunk(task)))
-    except EOFError:
+    except (EOFError, BrokenPipeError):  # the driver is no more
         return
     except PoseplugError as error:
         connection.send(('error', error))
