@@ -111,9 +111,10 @@ class Codec(ABC):
         check_sizes(type(self).__name__, input_size=self.input_size)
         # Configs have lists, of which equal codecs would neither compare nor hash as equal.
         object.__setattr__(self, 'input_size', tuple(self.input_size))
-        check_choices(type(self).__name__, self)
+        # Before the choices of the base class, of which a codec may offer fewer.
         if self.match not in self.matches:
             raise ConfigError(f'{type(self).__name__}: match is one of {", ".join(self.matches)}; got {self.match!r}')
+        check_choices(type(self).__name__, self)
 
     @property
     def crop_rule(self) -> CropRule:

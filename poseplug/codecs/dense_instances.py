@@ -39,6 +39,7 @@ class DenseInstances(Codec):
         nms_threshold: a box is suppressed if its IoU with a kept one of higher score is above this.
         nms_pre: the highest-scoring cells of each image that are candidates.
         max_instances: the highest-scoring instances kept of each image.
+        match: 'mmpose' fits images into the input as MMPose does.
 
     Raises:
         ConfigError: if a threshold is not within 0 and 1, or a number is below 1.
@@ -58,6 +59,7 @@ class DenseInstances(Codec):
     nms_pre: int = 1000
     max_instances: int = 300
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
     score_meaning: ClassVar[str] = 'probability that the keypoint is visible, predicted by the network, 0..1'
     tolerance: ClassVar[float] = 0.01
     field_kind: ClassVar[str] = 'instances'

@@ -8,14 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from poseplug.core.geometry import Size, crop_matrix, image_center
+from poseplug.core.geometry import CropRule, Size, crop_matrix, fit_matrix, image_center
 
 LetterboxSide = Literal['height', 'longer']
 FitSide = Literal['height', 'longer', 'shorter']
 
 
 def letterbox_matrix(
-    image_size: Size, input_size: Size, fill_fraction: float = 1.0, side: LetterboxSide = 'longer'
+    image_size: Size,
+    input_size: Size,
+    fill_fraction: float = 1.0,
+    side: LetterboxSide = 'longer',
+    crop_rule: CropRule = 'pixels',
 ) -> np.ndarray:
     """Return the matrix that fits a whole image into the center of an input of fixed size.
 
@@ -24,6 +28,8 @@ def letterbox_matrix(
         input_size: (width, height) of the input in px.
         fill_fraction: fraction of the input's side that the image fills.
         side: 'height': the image's height fills it. 'longer': the side that reaches the input's border first does.
+        crop_rule: 'released_hrnet' takes the middle of the image's area, w / 2, to W / 2 (MMPose's `BottomupResize`).
+            Pixel centers, (w - 1) / 2 and (W - 1) / 2, coincide by every other rule.
 
     Returns:
         (3, 3) from image to input pixels.
@@ -31,7 +37,13 @@ def letterbox_matrix(
     Example:
         >>> letterbox_matrix((200, 100), (100, 100))[0, 0].item()
         0.5
+        >>> (letterbox_matrix((200, 100), (100, 100), crop_rule='released_hrnet') @ (100, 50, 1)).tolist()
+        [50.0, 50.0, 1.0]
     """
+    if crop_rule == 'released_hrnet':
+        # With the height alone, a box without width: the height decides.
+        extent = np.array([image_size[0] if side == 'longer' else 1.0, image_size[1]]) / fill_fraction
+        return fit_matrix(np.array(image_size) / 2, extent, input_size, crop_rule)
     factor = input_size[1] / image_size[1]
     if side == 'longer':
         # The smaller factor is that of the side which reaches the border first.

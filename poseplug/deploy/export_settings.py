@@ -114,7 +114,8 @@ def _sort_transforms(transforms: Sequence[Any]) -> dict[str, Any]:
 def _describe_image_crop(transform: Transform | None) -> dict[str, Any]:
     """The settings of the transform that fits a whole image."""
     if isinstance(transform, LetterboxImage):
-        return {'type': 'letterbox', 'fill_fraction': transform.fill_fraction, 'side': transform.side}
+        names = ('fill_fraction', 'side', 'crop_rule')
+        return {'type': 'letterbox', **{name: getattr(transform, name) for name in names}}
     if isinstance(transform, FitImage):
         names = ('side', 'size_divisor', 'max_side')
         return {'type': 'fit', **{name: getattr(transform, name) for name in names}}

@@ -7,6 +7,7 @@ import torch
 
 from poseplug.codecs.cpm import CPMHeatmap
 from poseplug.codecs.dark import DARKHeatmap
+from poseplug.codecs.dense_instances import DenseInstances
 from poseplug.codecs.integral import Integral
 from poseplug.codecs.msra import MSRAHeatmap
 from poseplug.codecs.regression import Regression
@@ -135,6 +136,8 @@ def test_darkpose_counts_keypoints_up_to_eight_cells_before_the_first(cell, ours
         (SimCC(ONE, SIZE), 'pixels'),
         (SimCC(ONE, SIZE, match='mmpose'), 'released_hrnet'),
         (Regression(ONE, SIZE, match='mmpose'), 'released_hrnet'),
+        (DenseInstances(ONE, SIZE), 'pixels'),
+        (DenseInstances(ONE, SIZE, match='mmpose'), 'released_hrnet'),
         (Integral(ONE, SIZE), 'pixels'),
         (Integral(ONE, SIZE, match='mmpose'), 'released_hrnet'),
     ],

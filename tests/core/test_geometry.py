@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from poseplug.core.crops import letterbox_matrix
 from poseplug.core.geometry import (
     CROP_RULES,
     bounding_corners,
@@ -142,3 +143,27 @@ def test_a_box_without_extent_is_enlarged_to_one_pixel_at_most(rule):
     matrix = fit_matrix(np.array([5.0, 5.0]), np.zeros(2), (48, 64), rule)
     assert np.isfinite(matrix).all()
     assert scale_of_matrix(matrix) <= 64
+
+
+@pytest.mark.parametrize(
+    ('image_size', 'input_size', 'scale', 'offset'),
+    [  # what BottomupResize of MMPose 1.3.2 hands to OpenCV
+        ((640, 480), (640, 640), 1.0, (0.0, 80.0)),
+        ((333, 501), (640, 640), 1.2774451097804391, (107.3053892215569, 0.0)),
+        ((200, 100), (416, 416), 2.08, (0.0, 104.0)),
+        ((1001, 777), (640, 640), 0.6393606393606394, (0.0, 71.6083916083916)),
+        ((97, 640), (416, 416), 0.65, (176.475, 0.0)),
+    ],
+)
+def test_whole_images_meet_the_input_as_in_the_released_code(image_size, input_size, scale, offset):
+    matrix = letterbox_matrix(image_size, input_size, crop_rule='released_hrnet')
+    np.testing.assert_allclose(matrix[:2], [[scale, 0, offset[0]], [0, scale, offset[1]]], atol=1e-4)
+    # by every other rule, pixel centers coincide: (1 - scale) / 2 px beside it
+    moved = letterbox_matrix(image_size, input_size)[:2, 2] - matrix[:2, 2]
+    np.testing.assert_allclose(moved, (scale - 1) / 2, atol=1e-4)
+
+
+def test_the_height_alone_can_decide_how_a_whole_image_meets_the_input():
+    matrix = letterbox_matrix((400, 100), (200, 50), 0.5, 'height', 'released_hrnet')
+    np.testing.assert_allclose(matrix @ (200, 50, 1), (100, 25, 1), atol=1e-5)
+    assert matrix[0, 0] == pytest.approx(0.25)

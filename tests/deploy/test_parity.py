@@ -121,7 +121,12 @@ def test_the_file_says_what_it_predicts_and_of_which_weights(exported_file, lite
     assert settings['license'] == 'Apache-2.0'
     assert settings['weights_sha256'] == hash_weights(lite)
     assert settings['crop']['box'] == {'padding': 1.25, 'crop_rule': 'pixels'}
-    assert settings['crop']['image'] == {'type': 'letterbox', 'fill_fraction': 0.9, 'side': 'longer'}
+    assert settings['crop']['image'] == {
+        'type': 'letterbox',
+        'fill_fraction': 0.9,
+        'side': 'longer',
+        'crop_rule': 'pixels',
+    }
 
 
 def test_a_file_that_predicts_something_else_is_removed(lite, tmp_path, monkeypatch, capsys):

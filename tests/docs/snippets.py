@@ -41,6 +41,7 @@ LANGUAGES = {
     'text',
     'json',
     'toml',
+    'yaml',
     'pycon',
 }  # examples in pycon are those of docstrings, tested there
 _FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)

@@ -47,5 +47,5 @@ def test_without_instances_there_is_no_area_and_invalid_settings_are_refused():
     assert AUC(FACE, 30).compute().values == {}
     with pytest.raises(ConfigError, match="AUC: rule is one of 'trapezoid', 'left'; got 'right'"):
         AUC(FACE, 30, rule='right')
-    with pytest.raises(ConfigError, match='max_threshold is a positive number; got 0'):
+    with pytest.raises(ConfigError, match='AUC: max_threshold is a fraction, above 0 and up to 5; got 0'):
         AUC(FACE, 30, max_threshold=0)

@@ -111,6 +111,7 @@ ALLOWED_CALLS = {
         'Config.fromfile',
     ): "MMPose's own configs, in an interpreter of its own",
     ('tools/compare/save_published_networks.py', 'numpy.load'): 'of the file that the tool itself writes',
+    ('tools/compare/end_to_end.py', 'torch.load'): 'with weights_only=True, of the file that the tool itself writes',
     ('tools/compare/time_networks.py', 'Config.fromfile'): "MMPose's own configs, in an interpreter of its own",
     ('tools/model_index/mmpose_models.py', 'runpy.run_path'): "MMPose's own configs, by whoever makes the index",
     ('tools/compare/mmpose_side.py', 'Config.fromfile'): "MMPose's own configs, in an interpreter of its own",

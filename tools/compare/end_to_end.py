@@ -104,7 +104,7 @@ def build_pair(case: Case, weights_folder: Path, flip_test: bool) -> tuple[Any, 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, weights = Path(folder) / 'exported.pth', Path(folder) / 'converted.safetensors'
         export_mmpose_checkpoint(model, source, checkpoint)
-        content = torch.load(checkpoint)
+        content = torch.load(checkpoint, weights_only=True)
         other.load_state_dict(content['state_dict'], strict=True)
         other.dataset_meta = content['meta']['dataset_meta']
         convert_checkpoint(checkpoint, cfg, weights)

@@ -168,7 +168,7 @@ def _print_summary(args: argparse.Namespace, predictor: Any, writer: PredictionW
     if detector is not None:
         print(f'detector {detector.describe_funnel()}', file=_get_report_stream(args))
     elif not args.boxes and not predictor.finds_instances:
-        print(_WHOLE_IMAGE_NOTE, file=_get_report_stream(args))
+        _print_report(args, _WHOLE_IMAGE_NOTE)
     if args.precision != 'fp32':
         print(f'precision: {predictor.precision.reason}', file=_get_report_stream(args))
     if args.json:

@@ -131,6 +131,7 @@ class LetterboxImage(Transform):
         input_size: (width, height) of the input in px.
         fill_fraction: fraction of the input's side that the image fills.
         side: 'height': the image's height fills it. 'longer': the side that reaches the input's border first does.
+        crop_rule: how the image meets the input, see `poseplug.core.crops.letterbox_matrix`; provided by the codec.
 
     Raises:
         ConfigError: `side` is another word, or `fill_fraction` is out of range.
@@ -138,15 +139,24 @@ class LetterboxImage(Transform):
 
     stage = PipelineStage.CROP
 
-    def __init__(self, input_size: Size, fill_fraction: float = 0.8, side: LetterboxSide = 'height'):
+    def __init__(
+        self,
+        input_size: Size,
+        fill_fraction: float = 0.8,
+        side: LetterboxSide = 'height',
+        crop_rule: CropRule = 'pixels',
+    ):
         if side not in ('height', 'longer'):
             raise ConfigError(f"LetterboxImage: side is 'height' or 'longer'; got {side!r}")
         # Above 1 the image's border is cut off.
         check_enlargements('LetterboxImage', fill_fraction=fill_fraction)
         self.input_size, self.fill_fraction, self.side = input_size, fill_fraction, side
+        self.crop_rule: CropRule = crop_rule
 
     def __call__(self, sample: Sample) -> Sample:
-        sample.image_to_input = letterbox_matrix(sample.image_size, self.input_size, self.fill_fraction, self.side)
+        sample.image_to_input = letterbox_matrix(
+            sample.image_size, self.input_size, self.fill_fraction, self.side, self.crop_rule
+        )
         return sample
 
 

@@ -33,8 +33,12 @@ export function fitMatrix(center, boxSize, inputSize, rule) {
   return {sx: scales[0], sy: scales[1], tx, ty};
 }
 
-/** Return the matrix that fits a whole image into the center of the input. */
-export function letterboxMatrix(imageSize, inputSize, fillFraction = 1, side = 'longer') {
+/** Return the matrix that fits a whole image into the center of the input: `letterbox_matrix` in poseplug.core.crops. */
+export function letterboxMatrix(imageSize, inputSize, fillFraction = 1, side = 'longer', rule = 'pixels') {
+  if (rule === 'released_hrnet') {
+    const extent = [side === 'longer' ? imageSize[0] : 1, imageSize[1]].map(length => length / fillFraction);
+    return fitMatrix(imageSize.map(length => length / 2), extent, inputSize, rule);
+  }
   let factor = inputSize[1] / imageSize[1];
   if (side === 'longer') factor = Math.min(factor, inputSize[0] / imageSize[0]);
   return cropMatrix(centerOf(imageSize), fillFraction * factor, inputSize);
@@ -51,8 +55,8 @@ export function listMatrices(imageSize, boxes, settings) {
       fitMatrix([(left + right) / 2, (top + bottom) / 2], [padding * (right - left), padding * (bottom - top)],
         inputSize, rule));
   }
-  const {fill_fraction: fraction, side} = crop?.image?.type === 'letterbox' ? crop.image : {};
-  return [letterboxMatrix(imageSize, inputSize, fraction, side)];
+  const {fill_fraction: fraction, side, crop_rule: rule} = crop?.image?.type === 'letterbox' ? crop.image : {};
+  return [letterboxMatrix(imageSize, inputSize, fraction, side, rule)];
 }
 
 // --- the warp -------------------------------------------------------------------------------------------------------
