@@ -56,6 +56,9 @@ def match_weights(cfg: Mapping[str, Any], weights: Path | str) -> Mapping[str, A
 def follow_released_code(cfg: Any, match: str) -> str:
     """Let the codec of a config follow a released code, and metrics that rank instances rank them as it does.
 
+    Metrics stay as they are for models that find instances by themselves: MMPose ranks these by their own scores, too,
+    and has suppressed repeated ones already.
+
     Args:
         cfg: the config, which is changed.
         match: whose conventions: the value of the codec's setting; codecs that do not offer it stay as they are.
@@ -63,10 +66,13 @@ def follow_released_code(cfg: Any, match: str) -> str:
     Returns:
         What was set for the metrics, for a message.
     """
+    finds_instances = False
     for codec in _iterate_codecs(cfg):
-        if match in getattr(CODECS.get(codec['type']), 'matches', ()):
+        codec_class: Any = CODECS.get(codec['type'])
+        finds_instances |= codec_class.groups_instances or codec_class.field_kind == 'instances'
+        if match in codec_class.matches:
             codec['match'] = match
-    return _set_ranking(cfg.get('test_evaluator'))
+    return '' if finds_instances else _set_ranking(cfg.get('test_evaluator'))
 
 
 def _iterate_codecs(cfg: Mapping[str, Any]) -> Iterator[MutableMapping[str, Any]]:

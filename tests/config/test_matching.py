@@ -1,5 +1,6 @@
 """What the metadata of converted weights change in a config."""
 
+import copy
 import logging
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from poseplug.config.load import load_config
-from poseplug.config.matching import match_weights
+from poseplug.config.matching import follow_released_code, match_weights
 
 NAME = 'hrnet_w32_coco_256x192'
 RANKING = dict(score_mode='bbox_keypoint', nms_mode='oks_nms', nms_threshold=0.9)
@@ -70,3 +71,12 @@ def test_weights_that_were_not_converted_change_nothing(tmp_path, content):
         file.write_bytes(content)
     cfg = load_config(NAME)
     assert match_weights(cfg, file) is match_weights(cfg, tmp_path) is cfg
+
+
+@pytest.mark.parametrize(('config', 'match'), [('rtmo_s_coco_640', 'mmpose'), ('ae_hrnet_w32_coco_512', None)])
+def test_models_that_find_instances_are_ranked_by_their_own_scores(config, match):
+    cfg = load_config(config)
+    evaluator = copy.deepcopy(cfg.test_evaluator)
+    assert follow_released_code(cfg, 'mmpose') == ''
+    assert cfg.test_evaluator == evaluator
+    assert cfg.model.codec.get('match') == match
