@@ -29,7 +29,7 @@ class RayWorkers(WorkerPool):
 
     def __init__(self, settings: WorkerSettings, num_workers: int = 2, use_gpus: bool = True):
         if find_spec('ray') is None:
-            raise ConfigError('--engine ray needs the package ray; pip install poseplug[ray], or use --engine local')
+            raise ConfigError("--engine ray needs the package ray; pip install 'poseplug[ray]', or use --engine local")
         self.settings = settings
         self.ray: Any = import_module('ray')
         self.is_owner = not self.ray.is_initialized()
