@@ -40,5 +40,5 @@ def test_an_image_that_ends_its_actors_is_a_dead_letter_and_the_others_are_predi
 @pytest.mark.skipif(find_spec('ray') is not None, reason='Ray is installed')
 def test_ray_is_asked_for_by_name_where_it_is_not_installed(tmp_path):
     settings = WorkerSettings(dict, JobFolder(tmp_path))
-    with pytest.raises(ConfigError, match=r'--engine ray needs the package ray; pip install poseplug\[ray\]'):
+    with pytest.raises(ConfigError, match=r"--engine ray needs the package ray; pip install 'poseplug\[ray\]'"):
         RayWorkers(settings)
