@@ -190,12 +190,6 @@ def _run_training(
         train_cfg={'type': 'TrainLoop', **require_setting(cfg, 'train_cfg')},
         **_build_val_settings(cfg, model, seed),
     )
-    optimization: dict[str, Any] = dict(
-        # a copy, since mmengine adds a `type` in place and `cfg` is saved with every checkpoint
-        optim_wrapper=copy.deepcopy(require_setting(cfg, 'optim_wrapper')),
-        param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
-        auto_scale_lr=cfg.get('auto_scale_lr'),
-    )
     hooks: dict[str, Any] = dict(
         default_hooks=merge_default_hooks(cfg.get('default_hooks') or {}),
         custom_hooks=_list_custom_hooks(cfg, freeze),
@@ -221,11 +215,21 @@ def _run_training(
         default_scope='poseplug',
         experiment_name=f'run-{next(_RUN_NUMBERS)}',
         cfg=cfg,
-        **{**loops, **optimization, **hooks, **weights},
+        **{**loops, **_build_optimization_settings(cfg), **hooks, **weights},
     )
     _log_start(runner, work_dir, torch_device)
     runner.train()
     return runner
+
+
+def _build_optimization_settings(cfg: ConfigLike) -> dict[str, Any]:
+    """The runner's settings for the steps of the optimizer and its schedules."""
+    return dict(
+        # a copy, since mmengine adds a `type` in place and `cfg` is saved with every checkpoint
+        optim_wrapper=copy.deepcopy(require_setting(cfg, 'optim_wrapper')),
+        param_scheduler=copy.deepcopy(cfg.get('param_scheduler')),
+        auto_scale_lr=cfg.get('auto_scale_lr'),
+    )
 
 
 def _log_start(runner: Runner, work_dir: Path, device: torch.device) -> None:
