@@ -210,7 +210,11 @@ def _read_json(file: Path) -> Any:
 
 def _describe_trial(settings: TuningSettings, proposal: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a trial the same: its settings, and a digest of the whole config, whose file may be edited."""
-    return dict(settings=dict(proposal), config_digest=compute_config_digest([_build_config(settings, proposal)]))
+    try:
+        digest = compute_config_digest([_build_config(settings, proposal)])
+    except ConfigError as error:  # the trial fails, which `_train_trial` records
+        digest = str(error)
+    return dict(settings=dict(proposal), config_digest=digest)
 
 
 def _run_trial(settings: TuningSettings, number: int, proposal: Mapping[str, Any], metric: str) -> TuningTrial:
@@ -227,8 +231,8 @@ def _run_trial(settings: TuningSettings, number: int, proposal: Mapping[str, Any
 def _train_trial(settings: TuningSettings, proposal: Mapping[str, Any], metric: str, work_dir: Path) -> TuningTrial:
     """The result of the training, or why there is none."""
     trial = TuningTrial(0, dict(proposal), None, '', {}, steps=0, seconds=0.0, work_dir=str(work_dir))
-    cfg = _build_config(settings, proposal)
     try:
+        cfg = _build_config(settings, proposal)
         build_model(cfg)
     except ConfigError as error:  # two proposed settings that do not fit each other are a result of the search
         return replace(trial, failure=str(error))

@@ -132,6 +132,19 @@ def test_settings_that_do_not_fit_each_other_are_a_failed_trial(settings):
         choose_best_trial(failed[:1], lower_is_better=False)
 
 
+def test_settings_that_the_config_refuses_together_are_a_failed_trial(settings):
+    space = (
+        SearchedSetting('model.head.type', ('CPMHead', 'HeatmapHead')),
+        SearchedSetting('model.head.share_image_layers', (True, False)),  # of CPMHead alone
+    )
+    options = {key: value for key, value in settings().options.items() if not key.startswith('model.head.')}
+    trials, _, _ = run_tuning(settings(space=space, trials=8, options=options))
+    assert {trial.settings['model.head.type'] for trial in trials if trial.score is None} == {'HeatmapHead'}
+    failure = next(trial.failure for trial in trials if trial.score is None)
+    assert "HeatmapHead has no argument 'share_image_layers'" in failure
+    assert run_tuning(settings(space=space, trials=8, options=options))[0] == trials
+
+
 def test_the_best_of_a_score_to_minimize_is_the_smallest():
     trials = [
         TuningTrial(number, {}, score, '', {}, steps=1, seconds=0.0, work_dir='')
