@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import mmengine.hooks
 import mmengine.runner
 import torch
 from torch import nn
@@ -18,12 +17,13 @@ from poseplug.config.saved import format_runnable_config, write_runnable_config
 from poseplug.config.settings import AutoScaleSettings, parse_settings
 from poseplug.core.errors import CheckpointError
 from poseplug.core.version import __version__
-from poseplug.engine import distributed, optim, resume_state, schedules
 from poseplug.engine import freeze as freezing
+from poseplug.engine import optim, schedules
 from poseplug.engine.compiling import CompileSpec
 from poseplug.engine.distributed_strategies import build_strategy, parse_distributed_cfg
-from poseplug.engine.resume_settings import SettingChange, check_resume_settings
+from poseplug.engine.resume_settings import check_resume_settings
 from poseplug.engine.run_length import find_run_length_problems
+from poseplug.engine.run_state import collect_run_state, count_run, restore_run_state
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.engine.schedule_lengths import check_schedule_numbers, resolve_schedule_lengths
 from poseplug.engine.setting_errors import (
@@ -36,9 +36,9 @@ from poseplug.engine.strategy import SingleProcessStrategy
 from poseplug.engine.training_precision import TrainingPrecision
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
-from poseplug.files.model_record import describe_model
-from poseplug.files.skeleton_record import check_keypoints, describe_skeleton
-from poseplug.files.weights import check_state_dict, get_skeleton_record, load_checkpoint, select_weights
+from poseplug.files.skeleton_record import check_keypoints
+from poseplug.files.weight_checks import check_state_dict
+from poseplug.files.weights import get_skeleton_record, load_checkpoint
 
 _LOGGER = logging.getLogger('poseplug')
 # switched off by None, which mmengine's method accepts for these names alone
@@ -282,11 +282,9 @@ class Runner(mmengine.runner.Runner):
         # from the clearest message to the least clear one: keypoints, shapes of weights, settings
         check_keypoints(get_skeleton_record(content), self.bare_model.skeleton, filename)
         check_state_dict(self.bare_model, content['state_dict'], filename)
-        changes = check_resume_settings(
-            content['meta'], self.config_text, self._count_run(), self._resume_with, filename
-        )
+        changes = check_resume_settings(content['meta'], self.config_text, count_run(self), self._resume_with, filename)
         try:
-            self._restore_checkpoint(content, changes)
+            restore_run_state(self, content, changes)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f'{filename} does not fit this config ({error}); resume with the config of the run, in {self.work_dir}'
@@ -297,76 +295,6 @@ class Runner(mmengine.runner.Runner):
         if self.iter >= self.max_iters:
             _LOGGER.warning('the run ends at step %s, so that nothing is left to train', self.max_iters)
 
-    def _count_run(self) -> dict[str, int]:
-        """The numbers of samples that a run's course depends on, by the setting that they follow from."""
-        num_samples = len(self.train_loop.dataloader.dataset)
-        return {
-            'train_dataloader.batch_size, in all processes': self.train_loop.samples_per_step,
-            'train_dataloader.dataset, its samples': num_samples,
-        }
-
-    def _restore_checkpoint(self, content: dict[str, Any], changes: Sequence[SettingChange]) -> None:
-        has_average = any(isinstance(hook, mmengine.hooks.EMAHook) for hook in self.hooks)
-        if not has_average:
-            # without an average, the run continues with the weights that were trained
-            content['state_dict'] = select_weights(content, 'raw')
-            content.pop('ema_state_dict', None)
-        # mmengine's averages are a wrapper whose model is called `module`
-        for key, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
-            if key in content:
-                content[key] = self.strategy.distribute_weights(content[key], prefix)
-        # EMAHook exchanges the two: checkpoints hold the average as `state_dict`, and training continues with the raw
-        # weights
-        self.call_hook('after_load_checkpoint', checkpoint=content)
-        self.bare_model.load_state_dict(content['state_dict'])
-        optimizer = self.strategy.distribute_optimizer_state(content['optimizer'], self.optim_wrapper.optimizer)
-        step = content['meta']['step']
-        if changes:
-            resume_state.restore_changed_optimizer(self.optim_wrapper, optimizer, changes)
-            resume_state.fast_forward_schedules(self.param_schedulers or [], step, self.train_loop.steps_per_epoch)
-        else:
-            self.optim_wrapper.load_state_dict(optimizer)
-            for scheduler, state in zip(self.param_schedulers or [], content['param_schedulers'], strict=True):
-                scheduler.load_state_dict(state)
-        # 'auto' is not measured anew, since another choice would round otherwise than the steps before
-        if not any(change.key == 'precision' for change in changes):
-            self.strategy.precision.restore_choice(content['meta'].get('precision'))
-        self.train_loop.resume_from(step, content['meta'].get('evaluated_step', step))
-        # last, since building and loading may draw random numbers
-        self._restore_random_states(content['random_state'])
-
-    def _restore_random_states(self, states: Any) -> None:
-        """Restore the random state of this process, unless the number of processes has changed, which is logged."""
-        # checkpoints from before several processes could train hold one state
-        states = [states] if isinstance(states, Mapping) else states
-        if len(states) == self.world_size:
-            resume_state.set_random_state(states[self.rank])
-        else:
-            message = (
-                'the run had %d processes and has %d now: random numbers of the network (dropout) differ from here'
-            )
-            _LOGGER.info(message, len(states), self.world_size)
-
     def collect_checkpoint(self) -> dict[str, Any]:
         """Return everything that a resumed run needs, with the entries that hooks add. All processes must call this."""
-        content = {
-            'meta': {
-                'step': self.iter,
-                'evaluated_step': self.train_loop.evaluated_step,
-                'version': __version__,
-                'config': self.config_text,
-                'seed': self.seed,
-                'skeleton': describe_skeleton(self.bare_model.skeleton),
-                'model': describe_model(self.bare_model),
-                'run_counts': self._count_run(),
-                'precision': self.strategy.precision.describe_choice(),
-            },
-            # copies, since EMAHook exchanges weights and averages in place
-            'state_dict': {k: v.detach().clone() for k, v in self.bare_model.state_dict().items()},
-            'optimizer': self.optim_wrapper.state_dict(),
-            'param_schedulers': [s.state_dict() for s in self.param_schedulers or []],
-            'random_state': distributed.all_gather_objects(resume_state.get_random_state()),
-        }
-        self.call_hook('before_save_checkpoint', checkpoint=content)
-        full_content: dict[str, Any] = self.strategy.gather_state(content)
-        return full_content
+        return collect_run_state(self)

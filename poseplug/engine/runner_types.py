@@ -35,6 +35,7 @@ class RunnerLike(Protocol):
         rank, world_size: the index of this process, and the number of processes.
         work_dir: the folder of the run.
         accumulative_counts: batches of a step.
+        hooks: mmengine's and ours, by priority.
     """
 
     iter: int
@@ -48,10 +49,18 @@ class RunnerLike(Protocol):
     bare_model: Estimator
     strategy: SingleProcessStrategy
     optim_wrapper: OptimWrapper
+    param_schedulers: Any
+    seed: int | None
+    hooks: list[Any]
     train_loop: TrainLoop
     val_loop: EvalLoop | None
     visualizer: Any
     frozen_norms: list[str]
+
+    @property
+    def config_text(self) -> str:
+        """The whole config as Python."""
+        ...
 
     @property
     def is_resumed(self) -> bool:

@@ -14,13 +14,8 @@ from poseplug.core.errors import CheckpointError, ConfigError, compose_message, 
 from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.core.weight_names import weight_name
 from poseplug.files.skeleton_record import check_keypoints, warn_of_unnamed_keypoints
-from poseplug.files.weights import (
-    adapt_state_dict,
-    find_shape_mismatches,
-    get_skeleton_record,
-    load_checkpoint,
-    load_weights,
-)
+from poseplug.files.weight_checks import find_shape_mismatches
+from poseplug.files.weights import adapt_state_dict, get_skeleton_record, load_checkpoint, load_weights
 from poseplug.models.estimators.base import Estimator
 from poseplug.zoo.published_models import find_weights
 

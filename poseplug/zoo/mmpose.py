@@ -23,7 +23,8 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
 from poseplug.files.skeleton_record import SkeletonRecord, check_keypoints, describe_skeleton, warn_of_unnamed_keypoints
-from poseplug.files.weights import adapt_state_dict, check_state_dict, map_keypoints_by_name
+from poseplug.files.weight_checks import check_state_dict
+from poseplug.files.weights import adapt_state_dict, map_keypoints_by_name
 from poseplug.zoo.foreign_checkpoint import read_dataset_meta, read_foreign_checkpoint
 from poseplug.zoo.mmpose_layouts import (
     CHECKPOINT_LAYOUTS,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from poseplug.core.boxes import AREA_FRACTION_OF_BOX, box_areas, has_extent
-from poseplug.core.errors import AnnotationError, ImageError
+from poseplug.core.errors import AnnotationError
 from poseplug.core.instances import NO_STATED_COUNT, IgnoredRegions, Instances, estimate_areas
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
@@ -29,16 +29,15 @@ from poseplug.data.sources.coco_columns import (
     read_segmentations,
 )
 from poseplug.data.sources.coco_repairs import repair_images
+from poseplug.data.sources.coco_sizes import check_coco_sizes
 from poseplug.data.sources.coco_units import count_unit_oddities
 from poseplug.files.collector_pause import pause_garbage_collector
-from poseplug.files.images import LazyImage
 from poseplug.files.json_file import (
     FIX_FILE_HINT,
     JsonRows,
     describe_json_value,
     read_json,
 )
-from poseplug.files.stated_size import describe_size_difference
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class CocoReader:
         report.notes += images.note_repeated_files()
         rows, annotations = read_annotation_columns(rows, images, self.skeleton, categories, report)
         segmentations = read_segmentations(rows) if self.segmentations else None
-        report.notes += _check_image_sizes(images, image_folder, self.num_size_checks, file)
+        report.notes += check_coco_sizes(images, image_folder, self.num_size_checks, file)
         selected, ignored = self._select_annotations(annotations, images, categories.ids, report)
         self._add_notes(annotations, images, selected, report)
         records = self._build_records(annotations, images, selected, ignored, image_folder, segmentations)
@@ -326,28 +325,3 @@ def group_by_image(image_indices: np.ndarray, mask: np.ndarray, num_images: int)
     rows = rows[np.argsort(image_indices[rows], kind='stable')]
     num_rows = np.bincount(image_indices[rows], minlength=num_images)
     return np.split(rows, np.cumsum(num_rows)[:-1])
-
-
-def _check_image_sizes(images: CocoImages, folder: Path, num_checks: int, file: Path) -> list[str]:
-    """Refuses a file that states another size than one of `num_checks` images, spread evenly, has; returns notes."""
-    existing = np.flatnonzero(images.exists)
-    checked = np.unique(np.linspace(0, len(existing) - 1, min(num_checks, len(existing))).round().astype(int))
-    stated_sizes, num_oriented = images.list_sizes(), 0
-    for i in existing[checked]:
-        try:
-            image = LazyImage(folder / images.file_names[i])
-            difference = describe_size_difference(image, stated_sizes[i])
-        except ImageError:
-            continue  # reported when it is decoded, and by the command that verifies data sets
-        if difference:
-            raise AnnotationError(
-                f'{file}: image {images.file_names[i]} in {folder}: {difference}: its keypoints would be at wrong '
-                f'positions. Fetch the images that belong to the annotations'
-            )
-        num_oriented += image.orientation != 1
-    if not num_oriented:
-        return []
-    return [
-        f'{num_oriented} of {len(checked)} images that were looked at have an EXIF orientation other than 1; they are '
-        f'read as stored, and poseplug dataset verify names them'
-    ]

@@ -16,7 +16,7 @@ from poseplug.core.errors import CheckpointError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.core.weight_names import weight_name
-from poseplug.files.weights import has_finite_values
+from poseplug.files.weight_checks import has_finite_values
 from poseplug.models.estimators.augmentation import TestTimeAugmentation
 from poseplug.models.estimators.keypoint_weights import KeypointMapping, map_keypoint_weights
 from poseplug.models.estimators.network import FieldNetwork, StageFields
