@@ -19,6 +19,7 @@ OPTIONAL = {
     'screen': ['mss>=9,<11'],
     'heif': ['pillow-heif>=0.22'],
     'tracking': ['trackers>=2.6,<3'],
+    'hf': ['huggingface_hub>=0.25'],
     'tune': ['optuna>=4,<6'],
     'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18', 'openvino>=2025.0'],
 }

@@ -77,7 +77,7 @@ def test_the_extra_all_brings_what_can_be_used_beyond_the_core(wheel):
     extras = {}
     for requirement, condition in requirements:
         extras.setdefault(condition.split('"')[1], set()).add(requirement.strip())
-    used = {'tensorboard', 'timm', 'export', 'hdf5', 'completion', 'screen', 'heif', 'tracking', 'tune'}
+    used = {'tensorboard', 'timm', 'export', 'hdf5', 'completion', 'screen', 'heif', 'tracking', 'tune', 'hf'}
     assert used <= set(extras)
     assert set().union(*(extras[name] for name in used)) == extras['all']
 

@@ -14,11 +14,13 @@ __all__ = [
     'parse_positive_float',
     'parse_positive_int',
     'parse_size',
+    'parse_weights_source',
 ]
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 _Number = TypeVar('_Number', int, float)
@@ -117,3 +119,14 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f'{text!r} is not a width and a height in px, such as 192x256 or 192,256')
     return int(parts[0]), int(parts[1])
+
+
+def parse_weights_source(text: str) -> Path | str:
+    """Parse a file or folder of weights, or an address, which stays a text.
+
+    Example:
+        >>> parse_weights_source('https://example.org/a.pth#sha256=0f')
+        'https://example.org/a.pth#sha256=0f'
+    """
+    # A path would make one slash of the two.
+    return text if '://' in text else Path(text)

@@ -150,9 +150,10 @@ def load_config_and_weights(args: argparse.Namespace) -> tuple[Any, Path]:
 
     Raises:
         ConfigError: a model is named twice or not at all, is unknown, or a setting is wrong.
-        CheckpointError: published weights cannot be fetched.
+        CheckpointError, UnsafeFileError: weights cannot be fetched, or are not the expected ones.
     """
     from poseplug.config.load import load_config
+    from poseplug.files.weights import fetch_weights
     from poseplug.zoo.published_models import get_published_files
 
     check_single_model(args, args.config)
@@ -163,4 +164,6 @@ def load_config_and_weights(args: argparse.Namespace) -> tuple[Any, Path]:
         return files.cfg, files.weights
     if args.config is None or args.checkpoint is None:
         raise ConfigError('which model? Name a CONFIG and its CHECKPOINT, or a published model by --model NAME')
-    return load_config(args.config, args.cfg_options), args.checkpoint
+    cfg = load_config(args.config, args.cfg_options)
+    args.checkpoint = fetch_weights(args.checkpoint)
+    return cfg, args.checkpoint

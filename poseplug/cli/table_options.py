@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poseplug.cli.argument_types import parse_numbers
+from poseplug.cli.argument_types import parse_numbers, parse_weights_source
 from poseplug.cli.options import add_config_options
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_field_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     parser.add_argument('--device', help='of the network (default: cpu)')
     parser.add_argument(
         '--checkpoint',
-        type=Path,
+        type=parse_weights_source,
         metavar='FILE',
         help="weights, or a work dir for its newest: analyze the network's fields (default: the codec's true fields)",
     )
@@ -55,12 +55,12 @@ def add_field_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     return add_config_options(parser)
 
 
-def load_test_model(cfg: Any, checkpoint: Path | None, device: str | None = None) -> Any:
+def load_test_model(cfg: Any, checkpoint: Path | str | None, device: str | None = None) -> Any:
     """Build the estimator of a config for an analysis, with the weights of a checkpoint if there is one.
 
     Args:
         cfg: the config.
-        checkpoint: a file or a work dir.
+        checkpoint: a file, a work dir or an address.
         device: of the network.
     """
     from poseplug.config.build import build_model

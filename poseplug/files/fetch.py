@@ -11,41 +11,24 @@ import os
 import re
 import tempfile
 import urllib.error
-import urllib.request
-from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError
 from poseplug.files.cache_folder import get_cache_folder
+from poseplug.files.download_address import MAX_DOWNLOAD_BYTES, check_download_url, open_download, url_to_file_name
+from poseplug.files.hub_download import download_hub_file, is_hub_address, parse_hub_address
 
 _SHA256_PATTERN = re.compile(r'[0-9a-f]{64}')
-_LOCAL_HOSTS = ('127.0.0.1', '::1', 'localhost')  # plain http is accepted from this machine alone
 _CHUNK_BYTES = 1 << 20
-MAX_DOWNLOAD_BYTES = 20 << 30  # so that an endless answer does not fill the disk
-_TIMEOUT_S = 30  # without a byte
-
-
-class _CheckedRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to URLs that `check_download_url` accepts."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        try:
-            check_download_url(newurl, f'{req.full_url} leads to {newurl}')
-        except UnsafeFileError:
-            # urllib closes the answer only where it follows the redirect.
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def fetch_file(url: str, sha256: str, folder: Path | None = None) -> Path:
     """Download a file once and verify it; a copy in the folder is verified and used again.
 
     Args:
-        url: https address of the file; http only on this machine.
+        url: https address of the file, http only on this machine; or `hf://OWNER/REPOSITORY/FILE`.
         sha256: expected SHA-256 as 64 digits 0-9 and a-f.
         folder: where the file is kept; by default `get_cache_folder()`.
 
@@ -53,7 +36,7 @@ def fetch_file(url: str, sha256: str, folder: Path | None = None) -> Path:
         Path of the verified file; its name starts with the first 16 digits of the SHA-256.
 
     Raises:
-        UnsafeFileError: the SHA-256 is not complete, the address is not https, or the content is another one.
+        UnsafeFileError: the SHA-256 is not complete, the address is not accepted, or the content is another one.
         CheckpointError: the file cannot be downloaded, or not as a whole.
     """
     if not isinstance(sha256, str) or not _SHA256_PATTERN.fullmatch(sha256):
@@ -61,25 +44,21 @@ def fetch_file(url: str, sha256: str, folder: Path | None = None) -> Path:
             f'{url}: a downloaded file needs its sha256, 64 digits of 0-9 and a-f; got {sha256!r}. Take it from the '
             f'page that publishes the file, and give it as URL#sha256=DIGITS'
         )
-    check_download_url(url, url)
+    check_address(url)
     folder = get_cache_folder() if folder is None else folder
     path = folder / f'{sha256[:16]}-{url_to_file_name(url)}'
     if path.is_file() and compute_file_sha256(path) == sha256:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the finished file gets its name in one step.
-    handle, partial = tempfile.mkstemp(prefix='.fetch-', suffix='.partial', dir=folder)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            actual_sha256 = _download_file(url, file)
-            os.fsync(file.fileno())  # before the rename, or a crash could leave an empty file under the final name
+    with tempfile.TemporaryDirectory(prefix='.fetch-', suffix='.partial', dir=folder) as partial_folder:
+        partial = Path(partial_folder) / 'file'
+        actual_sha256 = _download_to(url, partial)
         if actual_sha256 != sha256:
             raise UnsafeFileError(
                 f'{url} holds another file: its sha256 is {actual_sha256}, not {sha256}; it was not kept'
             )
         os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
     return path
 
 
@@ -89,47 +68,30 @@ def fetch_pinned_url(pinned_url: str) -> Path:
     return fetch_file(url, sha256)
 
 
-def check_download_url(url: str, description: str) -> None:
-    """Check that an address is https, or http on this machine.
+def check_address(url: str) -> None:
+    """Check that an address is https, http on this machine, or a file of the Hugging Face Hub.
 
     Args:
         url: the address.
-        description: begins the message.
 
     Raises:
         UnsafeFileError: it is another one.
     """
-    parts = urlsplit(url)
-    is_local = parts.scheme == 'http' and parts.hostname in _LOCAL_HOSTS
-    if parts.scheme != 'https' and not is_local:
-        raise UnsafeFileError(f'{description}, which is not https; give an https address')
+    if is_hub_address(url):
+        parse_hub_address(url)
+    else:
+        check_download_url(url, url)
 
 
-def url_to_file_name(url: str) -> str:
-    """Turn the last part of a URL into a safe file name of at most 100 characters.
-
-    Example:
-        >>> url_to_file_name('https://example.org/models/hrnet%20w32.pth?download=1')
-        'hrnet_w32.pth'
-    """
-    last_part = unquote(urlsplit(url).path).rpartition('/')[2]
-    safe_name = re.sub(r'[^A-Za-z0-9._-]', '_', last_part)
-    # Neither hidden nor '..': the name must stay in its folder.
-    return safe_name.lstrip('.')[-100:] or 'file'
-
-
-def open_download(url: str, headers: Mapping[str, str] | None = None) -> Any:
-    """Open an address for reading; redirects are followed only to addresses that `check_download_url` accepts.
-
-    Args:
-        url: the address.
-        headers: of the request, by name.
-
-    Returns:
-        The response, to be closed by the caller.
-    """
-    request = urllib.request.Request(url, headers=dict(headers or {}))
-    return urllib.request.build_opener(_CheckedRedirectHandler).open(request, timeout=_TIMEOUT_S)
+def _download_to(url: str, partial: Path) -> str:
+    """Write the file at an address, and return its SHA-256."""
+    if is_hub_address(url):
+        download_hub_file(url, partial)
+        return compute_file_sha256(partial)
+    with open(partial, 'wb') as file:
+        sha256 = _download_file(url, file)
+        os.fsync(file.fileno())  # before the rename, or a crash could leave an empty file under the final name
+    return sha256
 
 
 def _download_file(url: str, file: Any) -> str:

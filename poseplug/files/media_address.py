@@ -15,7 +15,8 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from poseplug.core.errors import CheckpointError, ImageError, UnsafeFileError
-from poseplug.files.fetch import fetch_pinned_url, url_to_file_name
+from poseplug.files.download_address import url_to_file_name
+from poseplug.files.fetch import fetch_pinned_url
 from poseplug.files.image_headers import detect_image_format
 from poseplug.files.images import IMAGE_SUFFIXES
 from poseplug.files.live_sources import describe_address

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from poseplug.core.errors import CheckpointError, UnsafeFileError
 from poseplug.core.progress import start_progress_bar
-from poseplug.files.fetch import MAX_DOWNLOAD_BYTES, check_download_url, open_download, url_to_file_name
+from poseplug.files.download_address import MAX_DOWNLOAD_BYTES, open_download, url_to_file_name
+from poseplug.files.fetch import check_address
+from poseplug.files.hub_download import download_hub_file, is_hub_address
 
 _CHUNK_BYTES = 1 << 18
 _MIB = 1 << 20
@@ -32,7 +34,7 @@ def download_resumed(urls: Sequence[str], partial: Path, check: Callable[[Path],
     parts, or whose file has changed, sends the whole file again.
 
     Args:
-        urls: addresses of one file, https, or http on this machine; the next is tried where one fails.
+        urls: addresses of one file, as for `fetch_file`; the next is tried where one fails.
         partial: where the bytes are written; the caller renames it once it is complete.
         check: raises CheckpointError or UnsafeFileError if the complete file is another one than expected.
 
@@ -41,10 +43,10 @@ def download_resumed(urls: Sequence[str], partial: Path, check: Callable[[Path],
 
     Raises:
         CheckpointError: no address gave the file; the message has the reason for each.
-        UnsafeFileError: an address is not https.
+        UnsafeFileError: an address is not accepted.
     """
     for url in urls:
-        check_download_url(url, url)
+        check_address(url)
     failures = []
     for url in urls:
         try:
@@ -64,6 +66,8 @@ def download_resumed(urls: Sequence[str], partial: Path, check: Callable[[Path],
 
 def _download_from(url: str, partial: Path) -> None:
     """Download from one address; answers that are cut are continued a few times."""
+    if is_hub_address(url):
+        return download_hub_file(url, partial)
     for attempt in range(_NUM_TRIES):
         try:
             return _append_rest(url, partial)

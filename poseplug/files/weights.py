@@ -40,7 +40,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
 
     Args:
         path: a .pth or .safetensors file, a work dir for its newest checkpoint, or `URL#sha256=DIGITS`
-            (poseplug/files/fetch.py).
+            with an https or hf:// address (poseplug/files/fetch.py).
 
     Returns:
         The file's content, with the weights by name under 'state_dict'. Tensors are on the CPU; those of a .pth file
@@ -50,7 +50,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
         CheckpointError: there is no such file, it is damaged, or it is no checkpoint.
         UnsafeFileError: the file holds more than plain data; nothing of it was run.
     """
-    path = _fetch_weights(path)
+    path = fetch_weights(path)
     if path.is_dir():
         path = find_latest_checkpoint(path)
     if not path.is_file():
@@ -69,8 +69,16 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     return content if 'state_dict' in content else {'state_dict': content}
 
 
-def _fetch_weights(path: Path | str) -> Path:
-    """The file or folder of weights; those at an address are downloaded."""
+def fetch_weights(path: Path | str) -> Path:
+    """Return the file or folder of weights; those at an address are downloaded and verified.
+
+    Args:
+        path: as for `load_checkpoint`.
+
+    Raises:
+        UnsafeFileError: the address lacks the SHA-256, is not accepted, or holds another file.
+        CheckpointError: it cannot be downloaded.
+    """
     return fetch_pinned_url(path) if isinstance(path, str) and '://' in path else Path(path)
 
 
@@ -124,7 +132,7 @@ def read_weight_metadata(path: Path | str) -> dict[str, str]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = _fetch_weights(path)
+    path = fetch_weights(path)
     if path.suffix != '.safetensors' or not path.is_file():
         return {}
     try:

@@ -17,7 +17,8 @@ from typing import Any
 from poseplug.core.errors import CheckpointError, UnsafeFileError
 from poseplug.files.atomic import write_atomically
 from poseplug.files.cache_folder import get_cache_folder
-from poseplug.files.fetch import compute_file_sha256, url_to_file_name
+from poseplug.files.download_address import url_to_file_name
+from poseplug.files.fetch import compute_file_sha256
 from poseplug.files.file_lock import lock_file
 from poseplug.files.resumed_fetch import download_resumed
 from poseplug.zoo.index import PublishedModel
@@ -77,7 +78,15 @@ class WeightCache:
         """Download the file of a model; other processes that want it wait."""
 
         def check(partial: Path) -> None:
-            check_published_digest(entry, partial, compute_file_sha256(partial))
+            sha256 = compute_file_sha256(partial)
+            check_published_digest(entry, partial, sha256)
+            record = self.read_record(path.name)
+            # Also of a file that is fetched again: what was pinned once must not change with the server.
+            if record is not None and record['sha256'] != sha256:
+                raise UnsafeFileError(
+                    f'its sha256 is {sha256}, and that of the file fetched before was {record["sha256"]}. If the '
+                    f'publisher says that the file was replaced, remove it from {self.folder / LOCK_FILE}'
+                )
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

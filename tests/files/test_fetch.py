@@ -8,7 +8,8 @@ from safetensors.torch import save
 
 from poseplug.core.errors import CheckpointError, PoseplugError, UnsafeFileError
 from poseplug.files.cache_folder import get_cache_folder
-from poseplug.files.fetch import fetch_file, url_to_file_name
+from poseplug.files.download_address import url_to_file_name
+from poseplug.files.fetch import fetch_file
 from poseplug.files.weights import load_checkpoint
 from tests.reliability.server import CONTENT, SHA256, requested_paths, run_server
 

@@ -34,13 +34,15 @@ class ServedFiles:
         contents: by path.
         max_bytes: after so many bytes of an answer the connection ends; None for no limit.
         sends_parts: whether it sends parts of files.
-        requests: path and Range of every request.
+        headers: of every answer, beside its own.
+        requests: path and Range of every request for content.
         address: of the server.
     """
 
     contents: dict[str, bytes] = field(default_factory=dict)
     max_bytes: int | None = None
     sends_parts: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     address: str = ''
 
@@ -53,12 +55,21 @@ def serve_files(files: ServedFiles) -> Iterator[ServedFiles]:
     """Run a server within the context."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_content('')
+
         def do_GET(self) -> None:
-            path, wanted_range = self.path.lstrip('/'), self.headers.get('Range', '')
-            files.requests.append((path, wanted_range))
+            wanted_range = self.headers.get('Range', '')
+            files.requests.append((self.path.lstrip('/'), wanted_range))
+            content = self.send_content(wanted_range)
+            self.wfile.write(content if files.max_bytes is None else content[: files.max_bytes])
+
+        def send_content(self, wanted_range: str) -> bytes:
+            """Send the headers of an answer; returns what follows them."""
+            path = self.path.lstrip('/')
             if path not in files.contents:
                 self.send_error(404)
-                return
+                return b''
             content = files.contents[path]
             tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
             start = 0
@@ -70,9 +81,10 @@ def serve_files(files: ServedFiles) -> Iterator[ServedFiles]:
                 self.send_response(200)
             self.send_header('ETag', tag)
             self.send_header('Content-Length', str(len(content) - start))
+            for name, value in files.headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            end = len(content) if files.max_bytes is None else start + files.max_bytes
-            self.wfile.write(content[start:end])
+            return content[start:]
 
         def log_message(self, *_: Any) -> None:
             """Nothing is logged."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from poseplug.core.errors import ConfigError
-from poseplug.files.fetch import url_to_file_name
+from poseplug.files.download_address import url_to_file_name
 from poseplug.files.skeleton_record import check_keypoints
 from poseplug.inspect.complexity import build_on_meta_device
 from poseplug.models.estimators.part_wiring import IMAGENET_NORM

@@ -102,6 +102,17 @@ def test_a_file_that_changed_since_it_was_pinned_is_refused(entry, tmp_path):
         WeightCache(tmp_path).fetch_published_file(without_digits)
 
 
+def test_a_file_that_changed_on_the_server_since_it_was_pinned_is_refused(served, entry, tmp_path):
+    without_digits, cache = replace(entry, sha256_prefix=''), WeightCache(tmp_path)
+    cache.fetch_published_file(without_digits).unlink()
+    served.contents[NAME] = CONTENT[::-1]
+    with pytest.raises(CheckpointError, match=f'of the file fetched before was {SHA256}.*remove it from {tmp_path}'):
+        cache.fetch_published_file(without_digits)
+    assert read_lock(cache)[NAME]['sha256'] == SHA256
+    served.contents[NAME] = CONTENT
+    assert cache.fetch_published_file(without_digits).read_bytes() == CONTENT
+
+
 def test_a_file_put_there_by_hand_is_checked_and_pinned(served, entry, tmp_path):
     cache = WeightCache(tmp_path)
     path = cache.get_file_path(entry)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from poseplug.cli.argument_types import parse_positive_int
+from poseplug.cli.argument_types import parse_positive_int, parse_weights_source
 from poseplug.cli.options import add_config_options
 from poseplug.cli.table_options import (
     add_out_option,
@@ -42,7 +42,7 @@ def analyze_sigmas(args: argparse.Namespace) -> None:
 
 def add_sigmas_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, help='of OneStage with RTMOHead')
-    parser.add_argument('checkpoint', type=Path, help='a file of weights, or a work dir for its newest')
+    parser.add_argument('checkpoint', type=parse_weights_source, help='a file of weights, or a work dir for its newest')
     parser.add_argument('--groups', type=parse_positive_int, default=5, metavar='N', help='of keypoints (default: 5)')
     parser.add_argument('--device', help='of the network (default: cpu)')
     add_out_option(parser)

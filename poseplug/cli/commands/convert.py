@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from poseplug.cli.argument_types import parse_weights_source
 from poseplug.cli.options import add_config_options, add_map_keypoints_option
 
 
 def run_convert(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
+    from poseplug.files.weights import fetch_weights
     from poseplug.zoo.mmpose import convert_checkpoint, write_conversion_report
 
-    report = convert_checkpoint(
-        args.checkpoint, load_config(args.config, args.cfg_options), args.out, args.trust, args.map_keypoints
-    )
+    cfg = load_config(args.config, args.cfg_options)
+    source = fetch_weights(args.checkpoint)
+    report = convert_checkpoint(source, cfg, args.out, args.trust, args.map_keypoints)
     for entry in report.entries:
         print(entry)
     if args.report:
@@ -28,7 +30,9 @@ def run_convert(args: argparse.Namespace) -> None:
 
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('checkpoint', type=Path, help='the .pth or .safetensors file to convert')
+    parser.add_argument(
+        'checkpoint', type=parse_weights_source, help='the .pth or .safetensors file to convert, or URL#sha256=DIGITS'
+    )
     parser.add_argument('config', type=Path, help='a config of the same network')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.safetensors', help='the file to write')
     parser.add_argument('--report', type=Path, metavar='FILE.json', help='write what became of every tensor as JSON')

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.argument_types import parse_weights_source
 from poseplug.cli.model_options import add_model_name_option, check_single_model, load_config_and_weights
 from poseplug.cli.options import add_config_options, add_weights_options
 
@@ -118,7 +119,9 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CONFIG',
         help='a config, or the name of an installed model (default: the one that is installed)',
     )
-    parser.add_argument('checkpoint', nargs='?', type=Path, help='a checkpoint of that model, or a work dir')
+    parser.add_argument(
+        'checkpoint', nargs='?', type=parse_weights_source, help='a checkpoint of that model, or a work dir'
+    )
     add_model_name_option(parser)
     parser.add_argument('--out', type=Path, metavar='FILE', help='the file to write')
     parser.add_argument('--web', type=Path, metavar='DIR', help='write a page that runs the model in the browser')

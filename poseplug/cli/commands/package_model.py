@@ -9,6 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
+from poseplug.cli.argument_types import parse_weights_source
+
 
 def run_package_model(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
@@ -25,7 +27,7 @@ def run_package_model(args: argparse.Namespace) -> None:
 
 def add_package_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path)
-    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('checkpoint', type=parse_weights_source)
     parser.add_argument(
         '--results', type=Path, metavar='FILE', help='scores to store with it, written by tools/test.py --out'
     )

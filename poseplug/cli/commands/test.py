@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.argument_types import parse_weights_source
 from poseplug.cli.model_options import add_model_name_option, load_config_and_weights
 from poseplug.cli.options import add_config_options, add_run_options, add_weights_options
 
@@ -76,7 +77,10 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
 def add_test_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', nargs='?', type=Path)
     parser.add_argument(
-        'checkpoint', nargs='?', type=Path, help='a .pth or .safetensors file, or a work dir for its newest'
+        'checkpoint',
+        nargs='?',
+        type=parse_weights_source,
+        help='a .pth or .safetensors file, or a work dir for its newest',
     )
     add_model_name_option(parser)
     parser.add_argument(

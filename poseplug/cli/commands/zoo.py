@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from poseplug.cli.argument_types import parse_weights_source
 from poseplug.cli.model_options import add_model_name_option, load_config_and_weights
 from poseplug.cli.options import add_config_options
 
@@ -38,7 +39,7 @@ def add_zoo_arguments(parser: Any) -> None:
     commands = parser.add_subparsers(required=True, metavar='export')
     export = commands.add_parser('export', help='write weights that MMPose or transformers loads')
     export.add_argument('config', nargs='?', metavar='CONFIG', help='a config')
-    export.add_argument('checkpoint', nargs='?', type=Path, help='a checkpoint of its model')
+    export.add_argument('checkpoint', nargs='?', type=parse_weights_source, help='a checkpoint of its model')
     add_model_name_option(export)
     export.add_argument('--to', choices=('mmpose', 'hf'), required=True, help='what loads the weights')
     export.add_argument('--out', type=Path, required=True, metavar='PATH', help='a .pth file, or a folder for hf')
