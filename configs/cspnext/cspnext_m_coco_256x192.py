@@ -14,6 +14,6 @@ model = dict(
     head=dict(_delete_=True, type='DeconvHead'),
     loss=dict(_delete_=True, type='MeanSquaredError'),
 )
-steps = dict(affine=dict(switch_epoch=180), erase=dict(switch_epoch=180))
+steps = dict(affine=dict(switch_epoch=180 / 210), erase=dict(switch_epoch=180 / 210))
 train_dataloader = dict(dataset=dict(pipeline=steps))
 train_cfg = dict(max_epochs=210)

@@ -20,7 +20,7 @@ model = dict(
 strong_affine = [dict(type='NormalScaleRotate', scale_factor=0.4, degrees=40, shift_factor=0.08)]
 mild_affine = [dict(type='NormalScaleRotate', scale_factor=0.25, degrees=30)]
 erasers = [dict(type='RandomErase', prob=p, fill=(0, 0, 0)) for p in (1.0, 0.5)]
-switch = dict(type='PipelineSwitch', switch_epoch=390)
+switch = dict(type='PipelineSwitch', switch_epoch=390 / 420)
 steps = dict(
     half_body=dict(type='RandomHalfBody'),
     affine=dict(_delete_=True, **switch, first_transforms=strong_affine, later_transforms=mild_affine),

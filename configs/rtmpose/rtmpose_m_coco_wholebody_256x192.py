@@ -10,7 +10,7 @@ AP on COCO-WholeBody val, flip test: not trained yet (published by MMPose: AP 58
 _base_ = ['./rtmpose_m_coco_256x192.py']
 
 skeleton = 'coco_wholebody'
-steps = dict(affine=dict(switch_epoch=240), erase=dict(switch_epoch=240))
+steps = dict(affine=dict(switch_epoch=240 / 270), erase=dict(switch_epoch=240 / 270))
 sources = {split: [dict(type='CocoWholeBodySource', split=split)] for split in ('train', 'val')}
 train_dataloader = dict(batch_size=512, dataset=dict(sources=sources['train'], pipeline=steps))
 val_dataloader = test_dataloader = dict(dataset=dict(sources=sources['val']))

@@ -14,8 +14,8 @@ model = dict(codec=dict(input_size=(256, 256), sigma=(5.66, 5.66)))
 wide_affine = [dict(type='NormalScaleRotate', scale_factor=0.5, degrees=180, shift_factor=0.08)]
 steps = dict(
     half_body=None,
-    affine=dict(switch_epoch=200, first_transforms=wide_affine),
-    erase=dict(switch_epoch=200),
+    affine=dict(switch_epoch=200 / 210, first_transforms=wide_affine),
+    erase=dict(switch_epoch=200 / 210),
 )
 hands = [dict(type=f'{name}Source', split='train') for name in ('OneHand10K', 'FreiHand', 'RHD')]
 train_dataloader = dict(batch_size=256, dataset=dict(sources=hands, pipeline=steps))

@@ -111,12 +111,18 @@ def change_run_length(cfg: Any, epochs: int | None = None, steps: int | None = N
     schedules = cfg.get('param_scheduler') or []
     for schedule in [schedules] if isinstance(schedules, MutableMapping) else schedules:
         _scale_schedule(schedule, old_length, counts_epochs)
-    if counts_epochs and steps is not None:
-        return  # the old length in steps is not known before the data are read
+    parts = [*_iterate_parts(cfg.get('custom_hooks')), *_iterate_parts(cfg.get('train_dataloader'))]
+    if counts_epochs:
+        if isinstance(cfg.get('freeze'), MutableMapping):
+            _scale_setting(cfg['freeze'], 'epochs', old_length)
+        for part in parts:
+            _scale_epochs(part, old_length)
+        if steps is not None:
+            return  # the old length in steps is not known before the data are read
     # Only within one unit: how many steps an epoch has is known when the data are read.
     factor = new_length / old_length if counts_epochs == (steps is None) else None
-    for part in [*_iterate_parts(cfg.get('custom_hooks')), *_iterate_parts(cfg.get('train_dataloader'))]:
-        _scale_part(part, old_length, factor)
+    for average in (part for part in parts if part['type'] == 'EMAHook'):
+        _scale_average(average, old_length, factor)
 
 
 def _scale_setting(settings: MutableMapping[str, Any], key: str, old_length: int) -> None:
@@ -153,21 +159,30 @@ def _iterate_parts(value: Any) -> Iterator[MutableMapping[str, Any]]:
         yield from _iterate_parts(item)
 
 
-def _scale_part(part: MutableMapping[str, Any], old_length: int, factor: float | None) -> None:
-    """Let a hook or a transform follow the run.
+def _scale_epochs(part: MutableMapping[str, Any], old_length: int) -> None:
+    """Turn the epochs that a hook or a transform counts into fractions of the run, whose length was `old_length`."""
+    if part['type'] == 'PhaseHook':
+        # keys of options from the command line are text
+        starts = {key: int(key) if str(key).isdecimal() else key for key in part['phases']}
+        part['phases'] = {str(_to_fraction(starts[key], old_length)): phase for key, phase in part['phases'].items()}
+    elif part['type'] == 'PipelineSwitch':
+        _scale_setting(part, 'switch_epoch', old_length)
+
+
+def _scale_average(average: MutableMapping[str, Any], old_length: int, factor: float | None) -> None:
+    """Let an average of weights follow the run.
 
     Args:
-        part: its settings, which are changed.
+        average: its settings, which are changed.
         old_length: of the run, in steps or epochs.
         factor: new over old length; None if the old one was in steps and the new one is in epochs.
     """
-    if part['type'] == 'EMAHook' and part.get('momentum'):
-        # A momentum m averages over about 1 / m steps, which are to remain the same fraction of the run.
-        if factor is None:
-            part['run_fraction'] = min(_MAX_AVERAGE, 1 / (part.pop('momentum') * old_length))
-        else:
-            part['momentum'] = min(_MAX_AVERAGE, part['momentum'] / factor)
-    elif part['type'] == 'PhaseHook' and factor is not None:
-        part['phases'] = {str(round(int(key) * factor)): phase for key, phase in part['phases'].items()}
-    elif part['type'] == 'PipelineSwitch' and factor is not None:
-        part['switch_epoch'] = round(part['switch_epoch'] * factor)
+    if average.get('begin_epoch') and factor is not None:
+        average['begin_epoch'] = int(average['begin_epoch'] * factor)
+    if not average.get('momentum'):
+        return
+    # A momentum m averages over about 1 / m steps, which are to remain the same fraction of the run.
+    if factor is None:
+        average['run_fraction'] = min(_MAX_AVERAGE, 1 / (average.pop('momentum') * old_length))
+    else:
+        average['momentum'] = min(_MAX_AVERAGE, average['momentum'] / factor)

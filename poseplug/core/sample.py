@@ -6,7 +6,7 @@ visible. Boxes are x and y of two corners in px.
 
 from __future__ import annotations
 
-__all__ = ['DeferredImage', 'ImageKey', 'Record', 'Sample', 'SampleKey']
+__all__ = ['DeferredImage', 'ImageKey', 'Record', 'RunPosition', 'Sample', 'SampleKey']
 
 import math
 from collections.abc import Callable
@@ -22,16 +22,30 @@ from poseplug.core.location import ByteRange, ImageLocation
 from poseplug.core.skeleton import Skeleton
 
 
+class RunPosition(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        epoch: of the run, counted from 0.
+        fraction: of the run's steps that are done, from 0 to below 1; None where its length is unknown.
+    """
+
+    epoch: int
+    fraction: float | None = None
+
+
 class SampleKey(NamedTuple):
     """One sample of one epoch: the key of its random numbers.
 
     Attributes:
-        epoch: counted from 0.
+        epoch: how often the sample was used before, which is not the epoch of the run where sources are mixed.
         sample_index: in the data set.
+        run_position: of the sample's step; None outside of a run.
     """
 
     epoch: int
     sample_index: int
+    run_position: RunPosition | None = None
 
 
 class ImageKey(NamedTuple):

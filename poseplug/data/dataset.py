@@ -21,7 +21,7 @@ from poseplug.core.setting_checks import check_counts, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.main_instances import select_center_instances
 from poseplug.data.sources.base import Source, SourceReport
-from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline, check_crop
+from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline, check_crop, find_pipeline_problems
 from poseplug.files.images import ImageCache
 from poseplug.files.stated_size import check_stated_size
 from poseplug.registry import DATASETS, SOURCES
@@ -191,13 +191,13 @@ class PoseDataset:
             IndexError: there is no sample of that index, as loops over a sequence expect.
             ImageError: an image cannot be read and `max_skipped` allows no further one, or no image can be read.
         """
-        epoch, first = key if isinstance(key, tuple) else self._count_request(key)
+        first = SampleKey(*key) if isinstance(key, tuple) else self._count_request(key)
         # Every request returns a sample, so batches keep their size and the other samples their keys.
         for offset in range(len(self)):
-            index = (first + offset) % len(self)
+            index = (first.sample_index + offset) % len(self)
             try:
                 # The key of the replacement, not of the skipped sample: it is the sample that it would be anyway.
-                return self._apply_pipeline(SampleKey(epoch, index))
+                return self._apply_pipeline(first._replace(sample_index=index))
             except ImageError as error:
                 self._skip_sample(index, error)
         raise ImageError(f'none of {len(self):,} samples has an image that can be read; check the folder of the images')
@@ -217,6 +217,10 @@ class PoseDataset:
         for transform in self.pipeline:
             sample = transform(sample)
         return sample
+
+    def find_run_problems(self, num_epochs: float) -> list[str]:
+        """Return what transforms would never do in a run of that many epochs, a sentence each."""
+        return find_pipeline_problems(self.pipeline, num_epochs)
 
     @property
     def skipped_samples(self) -> list[int]:

@@ -10,8 +10,14 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import numpy as np
 
 from poseplug.core.errors import ConfigError
-from poseplug.core.sample import SampleKey
+from poseplug.core.sample import RunPosition, SampleKey
 from poseplug.core.setting_checks import check_counts
+
+
+def _locate_in_run(batch_index: int, epoch_length: int, num_run_batches: int | None) -> RunPosition:
+    """The position of a batch in a run."""
+    fraction = None if num_run_batches is None else batch_index / num_run_batches
+    return RunPosition(batch_index // epoch_length, fraction)
 
 
 class EpochBatchSampler:
@@ -26,6 +32,9 @@ class EpochBatchSampler:
         start_step: number of batches to skip, to resume a run.
         rank: index of this process; rank r takes every `world_size`-th sample of the global batch, from the r-th on.
         world_size: number of processes.
+
+    Attributes:
+        num_run_batches: number of batches of the run, which the training loop sets; None if it is unknown.
 
     Raises:
         ConfigError: the number of samples, of samples per batch or of processes is below 1.
@@ -42,6 +51,7 @@ class EpochBatchSampler:
         check_counts('EpochBatchSampler', num_samples=num_samples, batch_size=batch_size, world_size=world_size)
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.start_step, self.rank, self.world_size = start_step, rank, world_size
+        self.num_run_batches: int | None = None
 
     def __len__(self) -> int:
         """Number of steps of one epoch, rounded up."""
@@ -54,13 +64,14 @@ class EpochBatchSampler:
         epoch, order = -1, np.empty(0, dtype=int)
         while True:
             batch = []
+            run_position = _locate_in_run(step, len(self), self.num_run_batches)
             end = (step + 1) * global_batch_size
             for position in range(step * global_batch_size + self.rank, end, self.world_size):
                 # A batch may cross the end of an epoch, and then takes its last samples from the next shuffle.
                 if position // self.num_samples != epoch:
                     epoch = position // self.num_samples
                     order = self._shuffle_samples(np.random.Generator(np.random.Philox(key=[self.seed, epoch])))
-                batch.append(SampleKey(epoch, int(order[position % self.num_samples])))
+                batch.append(SampleKey(epoch, int(order[position % self.num_samples]), run_position))
             yield batch
             step += 1
 
@@ -132,6 +143,9 @@ class MultiSourceBatchSampler:
         rank: index of this process; rank r takes every `world_size`-th sample of the global batch, from the r-th on.
         world_size: number of processes.
 
+    Attributes:
+        num_run_batches: number of batches of the run, which the training loop sets; None if it is unknown.
+
     Raises:
         ConfigError: `batch_size` is below 1, or a ratio is not positive or names a source that the data does not have.
 
@@ -164,6 +178,7 @@ class MultiSourceBatchSampler:
         self.source_ratios = list(source_ratios.values())
         self.batch_size, self.seed, self.start_step = batch_size, seed, start_step
         self.rank, self.world_size = rank, world_size
+        self.num_run_batches: int | None = None
 
     def __len__(self) -> int:
         """Number of steps that draw as many samples as all these sources have, rounded up."""
@@ -176,8 +191,9 @@ class MultiSourceBatchSampler:
         while True:
             first = self._count_by_source(step * global_batch_size)
             end = self._count_by_source((step + 1) * global_batch_size)
+            run_position = _locate_in_run(step, len(self), self.num_run_batches)
             batch = [
-                self._get_sample_key(source, source_step, shuffles)
+                self._get_sample_key(source, source_step, shuffles)._replace(run_position=run_position)
                 for source in range(len(self.indices_by_source))
                 for source_step in range(first[source], end[source])
             ]

@@ -216,6 +216,9 @@ class Runner(mmengine.runner.Runner):
         problems = find_run_length_problems(
             self.param_schedulers or [], loop.max_iters, loop.steps_per_epoch, val_interval
         )
+        # data sets of other packages may lack the method
+        find_problems = getattr(loop.dataloader.dataset, 'find_run_problems', None)
+        problems += find_problems(loop.max_iters / loop.steps_per_epoch) if find_problems else []
         if problems:
             _LOGGER.warning('the run has %d steps: %s', loop.max_iters, '; '.join(problems))
 

@@ -93,7 +93,7 @@ def test_a_loop_over_a_data_set_ends_and_negative_indices_count_from_its_end(tin
     cfg = tiny_config()
     dataset = build_dataset(cfg, cfg.train_dataloader.dataset)
     assert [sample.key.sample_index for sample in dataset] == list(range(10))
-    assert dataset[-1].key == (1, 9)
+    assert dataset[-1].key == SampleKey(1, 9)
     with pytest.raises(IndexError, match='sample 10 of a data set of 10 samples'):
         dataset[10]
 

@@ -66,7 +66,8 @@ def test_counts_below_one_are_refused_by_name(name):
 
 
 def test_sequential_batches_are_the_data_in_order_once():
-    assert list(SequentialBatchSampler(5, 2)) == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
+    batches = [[key[:2] for key in batch] for batch in SequentialBatchSampler(5, 2)]
+    assert batches == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
     assert len(SequentialBatchSampler(5, 2)) == 3
 
 
@@ -86,6 +87,19 @@ def test_every_batch_contains_the_sources_in_their_ratio():
         assert {names.count('coco'), names.count('rest')} <= {2, 3}
     all_names = [SOURCES[key.sample_index] for batch in take_mixed_batches(20) for key in batch]
     assert [all_names.count(name) for name in ('lsp', 'coco', 'rest')] == [100, 50, 50]
+
+
+@pytest.mark.parametrize('sampler', [
+    EpochBatchSampler(48, batch_size=10),
+    MultiSourceBatchSampler(SOURCES, batch_size=10, source_ratios=dict(lsp=0.5, coco=0.25, rest=0.25)),
+])  # fmt: skip
+def test_samples_have_the_position_of_their_batch_in_the_run(sampler):
+    """An epoch has 5 batches, in which the 5 samples of the first source are used 5 times."""
+    assert {key.run_position for key in next(iter(sampler))} == {(0, None)}
+    sampler.num_run_batches, sampler.start_step = 40, 3  # as the training loop does
+    batches = list(islice(sampler, 3))
+    positions = [(0, 3 / 40), (0, 4 / 40), (1, 5 / 40)]
+    assert [{key.run_position for key in batch} for batch in batches] == [{position} for position in positions]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_lsp'), [(5, [4, 4, 3, 4]), (6, [4, 5, 5, 4]), (7, [5, 5, 6, 5])])

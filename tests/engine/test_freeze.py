@@ -105,6 +105,15 @@ def test_parts_are_frozen_for_the_first_epochs_and_trained_from_then_on(tiny_con
     assert 'frozen parameter tensors are trained from here' in caplog.text
 
 
+def test_parts_are_frozen_for_a_fraction_of_the_run(tiny_config, tmp_path):
+    cfg = tiny_config(**{'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': 9})
+    cfg.merge_from_dict(dict(freeze=dict(patterns=BACKBONE, epochs=1 / 3), custom_hooks=None))
+    before, _ = initial_weights(cfg), launch.run_training(cfg, tmp_path)
+    changed = [find_changed(before, load_checkpoint(tmp_path / f'step_000000{n}.pth')['state_dict']) for n in (2, 3)]
+    assert changed[0] == {n for n in before if not n.startswith('backbone.')}
+    assert changed[1] == set(before)
+
+
 @pytest.mark.parametrize('step', [2, 4])
 def test_a_run_with_a_frozen_epoch_resumes_exactly(tiny_config, assert_resumes_exactly, step):
     options = {'default_hooks.checkpoint.interval': 2 if step == 2 else 1}
@@ -117,7 +126,7 @@ def test_a_part_that_stays_frozen_in_the_whole_run_is_reported(tiny_config, tmp_
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
-    (dict(patterns=BACKBONE, epochs=0), 'freeze: epochs is the number of epochs, at least 1; got 0'),
+    (dict(patterns=BACKBONE, epochs=0), 'freeze: epochs is the number of epochs, at least 1, or a fraction .*; got 0'),
     (dict(patterns=['^bakbone'], epochs=1), r"freeze: '\^bakbone' matches no parameter"),
     (dict(patterns=BACKBONE), 'epochs'),
     (dict(patterns=BACKBONE, epochs=1, epoch=2), 'epoch'),

@@ -70,45 +70,68 @@ class PhaseRecorder:
 
 
 def create_runner(epoch, model=None):
-    return SimpleNamespace(epoch=epoch, iter=10 * epoch, bare_model=model or PhaseRecorder())
+    """A run of 6 epochs of 10 steps."""
+    position = dict(epoch=epoch, iter=10 * epoch, max_iters=60, train_loop=SimpleNamespace(steps_per_epoch=10))
+    return SimpleNamespace(**position, bare_model=model or PhaseRecorder())
+
+
+def start_hook(phases, runner=None):
+    hook = PhaseHook(phases)
+    hook.before_train(runner or create_runner(0))
+    return hook
 
 
 def test_the_settings_of_a_phase_hold_in_the_later_ones():
-    hook = PhaseHook(PHASES)
-    assert hook.get_phase_settings(0) == hook.get_phase_settings(1) == {}
-    assert hook.get_phase_settings(2) == hook.get_phase_settings(3) == PHASES[2]
-    assert hook.get_phase_settings(400) == dict(
+    hook = start_hook(PHASES)
+    assert hook.get_phase_settings(0) == hook.get_phase_settings(19) == {}
+    assert hook.get_phase_settings(20) == hook.get_phase_settings(39) == PHASES[2]
+    assert hook.get_phase_settings(4000) == dict(
         proxy_target='keypoints', loss_weights=dict(keypoints=5.0, raw_box=1.0), overlaps_power=1.0
     )
     assert PHASES[2] == dict(proxy_target='keypoints', loss_weights=dict(keypoints=5.0))
 
 
-def test_the_phase_follows_from_the_epoch_alone():
+def test_the_phase_follows_from_the_step_alone():
     """A run that starts at epoch 3, as a resumed one does, has the phase of one that started at epoch 0."""
     undisturbed, resumed = create_runner(0), create_runner(3)
-    hook = PhaseHook(PHASES)
-    for epoch in range(4):
-        undisturbed.epoch = epoch
-        hook.before_train_epoch(undisturbed)
-    PhaseHook(PHASES).before_train_epoch(resumed)
+    hook = start_hook(PHASES, undisturbed)
+    for step in range(31):
+        undisturbed.iter = step
+        hook.before_train_iter(undisturbed, step)
+    start_hook(PHASES, resumed).before_train_iter(resumed, 30)
     assert undisturbed.bare_model.phases[-1] == resumed.bare_model.phases[-1] == PHASES[2]
 
 
 def test_every_new_phase_is_logged_once(caplog):
     caplog.set_level(logging.INFO, logger='poseplug')
-    hook, run = PhaseHook(PHASES), create_runner(0)
-    for epoch in range(6):
-        run.epoch, run.iter = epoch, 10 * epoch
-        hook.before_train_epoch(run)
+    run = create_runner(0)
+    hook = start_hook(PHASES, run)
+    for step in range(60):
+        run.epoch, run.iter = step // 10, step
+        hook.before_train_iter(run, step)
     assert [r.message.partition(':')[0] for r in caplog.records] == ['epoch 0', 'epoch 2', 'epoch 4']
     assert "'keypoints': 5.0" in caplog.records[1].message
 
 
 def test_epochs_may_be_strings():
-    assert PhaseHook({'2': dict(overlaps_power=1.0)}).get_phase_settings(2) == dict(overlaps_power=1.0)
+    hook = start_hook({'2': dict(overlaps_power=1.0)})
+    assert (hook.get_phase_settings(19), hook.get_phase_settings(20)) == ({}, dict(overlaps_power=1.0))
 
 
-@pytest.mark.parametrize('phases', [{}, {'late': {}}, {-1: {}}])
+@pytest.mark.parametrize('fraction', [0.25, '0.25'])
+def test_a_phase_may_begin_at_a_fraction_of_the_run(fraction):
+    hook = start_hook({fraction: dict(overlaps_power=1.0), 3: dict(proxy_target='keypoints')})
+    assert (hook.get_phase_settings(14), hook.get_phase_settings(15)) == ({}, dict(overlaps_power=1.0))
+    assert hook.get_phase_settings(30) == dict(overlaps_power=1.0, proxy_target='keypoints')
+
+
+def test_a_phase_after_the_end_of_the_run_is_reported(caplog):
+    start_hook({2: dict(overlaps_power=1.0), 6: dict(proxy_target='keypoints')})
+    (message,) = [r.message for r in caplog.records]
+    assert message == 'PhaseHook: the phase from 6 begins at step 60, which is not reached: the run has 60 steps'
+
+
+@pytest.mark.parametrize('phases', [{}, {'late': {}}, {-1: {}}, ['2']])
 def test_wrong_phases_are_refused(phases):
     with pytest.raises(ConfigError, match='PhaseHook: phases'):
         PhaseHook(phases)
@@ -122,7 +145,7 @@ def test_a_model_without_phases_is_an_error(tiny_config, tmp_path):
 
 def test_a_misspelled_setting_is_an_error_before_the_first_step(one_stage_config, tmp_path):
     phases = {'1': dict(proxy_targt='keypoints')}
-    with pytest.raises(ConfigError, match="epoch 1: .*unexpected keyword argument 'proxy_targt'"):
+    with pytest.raises(ConfigError, match="the phase from 1: .*unexpected keyword argument 'proxy_targt'"):
         launch.train(one_stage_config(phases), tmp_path)
 
 

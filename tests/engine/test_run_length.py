@@ -45,6 +45,17 @@ def test_an_evaluation_interval_beyond_the_run_is_named():
     assert 'val_interval is 101 steps, more than the run has' in find_run_length_problems([], 100, 10, 101)[0]
 
 
+@pytest.mark.parametrize(('point', 'num_reports'), [(390, 1), (1, 0), (0.9, 0)])
+def test_transforms_that_a_run_in_steps_does_not_reach_are_reported(tiny_config, tmp_path, caplog, point, num_reports):
+    cfg = tiny_config()
+    cfg.train_dataloader.dataset.pipeline.append(
+        dict(type='PipelineSwitch', switch_epoch=point, first_transforms=[dict(type='RandomErase')])
+    )
+    runner = launch.run_training(cfg, tmp_path)
+    assert caplog.text.count('which is not reached in 2 epochs; give a fraction of the run instead') == num_reports
+    assert runner.train_loop.batch_sampler.num_run_batches == 6
+
+
 def test_a_run_reports_them_before_its_first_step(tiny_config, tmp_path, caplog):
     warm_up = dict(type='LinearLR', by_epoch=False, start_factor=0.1, begin=0, end=40)
     options = {'param_scheduler': [warm_up], 'train_cfg.val_interval': 1000}

@@ -9,6 +9,7 @@ from torch import nn
 
 from poseplug.config.load import load_config
 from poseplug.config.run_options import change_run_length, change_run_options
+from poseplug.config.shipped import list_configs
 from poseplug.core.errors import ConfigError
 from poseplug.engine import launch
 from poseplug.engine.hooks.averaging import EMAHook
@@ -137,8 +138,37 @@ def test_whole_numbers_of_a_config_become_fractions_of_its_run(tmp_path):
     assert cfg.train_cfg.val_interval == pytest.approx(20 / 600)
     average, phases = cfg.custom_hooks
     assert average.momentum == pytest.approx(2e-3)
-    assert sorted(phases.phases, key=int) == ['28', '58']
-    assert cfg.train_dataloader.dataset.pipeline[0].switch_epoch == 58
+    assert [float(start) for start in phases.phases] == pytest.approx([280 / 600, 580 / 600])
+    assert cfg.train_dataloader.dataset.pipeline[0].switch_epoch == pytest.approx(580 / 600)
+
+
+@pytest.mark.parametrize('length', [dict(epochs=60), dict(steps=900)])
+def test_epochs_of_hooks_and_transforms_become_fractions_in_either_unit(length, tmp_path):
+    """A run in steps would never come to epoch 280 of the config's 600."""
+    switch = "dict(_delete_=True, type='PipelineSwitch', switch_epoch=150, first_transforms=[dict(type='RandomShift')])"
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        "_base_ = ['poseplug::rtmo_s_coco_640']\n"
+        f'train_dataloader = dict(dataset=dict(pipeline=dict(hsv={switch})))\n'
+        "freeze = dict(patterns=['^backbone'], epochs=30)\n"
+    )
+    cfg = load_config(file)
+    change_run_length(cfg, **length)
+    assert [float(start) for start in cfg.custom_hooks[1].phases] == pytest.approx([280 / 600, 580 / 600])
+    points = [t.switch_epoch for t in cfg.train_dataloader.dataset.pipeline if t.type == 'PipelineSwitch']
+    assert points == pytest.approx([580 / 600, 0.25])
+    assert cfg['freeze']['epochs'] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    'file', [f for f in list_configs().values() if 'switch' in f.read_text()], ids=lambda f: f.stem
+)
+def test_shipped_transforms_switch_at_a_fraction_of_the_run(file):
+    """Projects build on these configs with runs in steps."""
+    steps = load_config(file).train_dataloader.dataset.pipeline
+    points = [t.switch_epoch for t in steps if t.type == 'PipelineSwitch']
+    assert points
+    assert all(0.8 < point < 1 for point in points)
 
 
 def test_a_run_in_steps_can_be_changed_to_epochs():

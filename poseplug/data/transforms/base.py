@@ -10,12 +10,13 @@ __all__ = [
     'build_pipeline',
     'check_crop',
     'check_warped',
+    'find_pipeline_problems',
 ]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from itertools import product
+from itertools import chain, product
 from typing import Any, ClassVar
 
 import numpy as np
@@ -114,6 +115,14 @@ class Transform(ABC):
         """
         return half_extent
 
+    def find_run_problems(self, num_epochs: float) -> list[str]:
+        """Return what this transform would never do in a run of some length, a sentence each: by default nothing.
+
+        Args:
+            num_epochs: length of the run.
+        """
+        return []
+
 
 class TransformContainer(Transform):
     """A transform that applies one of several lists of other transforms."""
@@ -124,6 +133,10 @@ class TransformContainer(Transform):
 
     def list_alternatives(self) -> list[list[Transform]]:
         return [sequence for branch in self.list_branches() for sequence in _list_sequences(branch)]
+
+    def find_run_problems(self, num_epochs: float) -> list[str]:
+        transforms = [transform for branch in self.list_branches() for transform in branch]
+        return find_pipeline_problems(transforms, num_epochs)
 
 
 def build_pipeline(specs: Sequence[Transform | Mapping[str, Any]], **provided: Any) -> list[Transform]:
@@ -177,6 +190,26 @@ def check_crop(pipeline: Sequence[Transform]) -> None:
                 f'pipeline: {type(warp).__name__} stands without a transform that crops the image, such as CropBox, '
                 f'LetterboxImage or FitImage: the input would be the top left corner of the image; put one before it'
             )
+
+
+def find_pipeline_problems(pipeline: Sequence[Transform], num_epochs: float) -> list[str]:
+    """Find what the transforms of a pipeline would never do in a run.
+
+    Args:
+        pipeline: the built transforms.
+        num_epochs: length of the run.
+
+    Returns:
+        A sentence for each problem, once.
+
+    Example:
+        >>> switch = dict(type='PipelineSwitch', switch_epoch=9, first_transforms=[dict(type='RandomFlip')])
+        >>> len(find_pipeline_problems(build_pipeline([switch], input_size=(64, 64)), num_epochs=5))
+        1
+    """
+    # Parts of other packages may be plain functions.
+    problems = [t.find_run_problems(num_epochs) for t in pipeline if isinstance(t, Transform)]
+    return list(dict.fromkeys(chain.from_iterable(problems)))
 
 
 def check_warped(transform: Transform, sample: Sample) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import transform_points
-from poseplug.core.sample import Sample, SampleKey
+from poseplug.core.sample import RunPosition, Sample, SampleKey
 from poseplug.data.collate import collate
 from poseplug.data.mosaic_image import ImageMosaic
 from poseplug.data.transforms.augment import RandomFlip
+from poseplug.data.transforms.base import find_pipeline_problems
 from poseplug.data.transforms.cropping import LetterboxImage
 from poseplug.data.transforms.full_image import MaskIgnoredRegions
 from poseplug.data.transforms.hsv import RandomHSV
@@ -203,6 +204,35 @@ def test_transforms_switch_at_an_epoch():
     assert not isinstance(transform_sample(switch, epoch=3).image, ImageMosaic)
     with pytest.raises(ConfigError, match='switch_epoch is a whole number from 0 on'):
         PipelineSwitch(SIZE, -1, [])
+    with pytest.raises(ConfigError, match='switch_epoch is a number from 0 to 1'):
+        PipelineSwitch(SIZE, 1.5, [])
+
+
+@pytest.mark.parametrize(('point', 'position', 'is_later'), [
+    (0.9, RunPosition(4, 0.899), False),
+    (0.9, RunPosition(4, 0.9), True),
+    (0.9, RunPosition(400), False),  # nobody says how long the run is
+    (3, RunPosition(2, 0.99), False),
+    (3, RunPosition(3, 0.01), True),
+])  # fmt: skip
+def test_transforms_switch_at_a_fraction_of_the_run_or_at_its_epoch(point, position, is_later):
+    """The epoch of the key, 7, is that of a source that is drawn more often than the others."""
+    switch = PipelineSwitch(SIZE, point, [dict(type='Mosaic')], later_transforms=[dict(type='LetterboxImage')])
+    sample = make_sample()
+    sample.key = SampleKey(7, 0, position)
+    assert isinstance(switch(sample).image, ImageMosaic) != is_later
+
+
+@pytest.mark.parametrize(
+    ('point', 'num_epochs', 'num_problems'), [(390, 60, 1), (60, 60, 1), (59, 60, 0), (0.9, 60, 0)]
+)
+def test_a_switch_that_a_run_does_not_reach_is_reported(point, num_epochs, num_problems):
+    switch = PipelineSwitch(SIZE, point, [dict(type='RandomShift')])
+    outer = PipelineSwitch(SIZE, 1, [switch], later_transforms=[switch])
+    problems = find_pipeline_problems([outer, outer], num_epochs)
+    assert len(problems) == num_problems
+    if problems:
+        assert f'at switch_epoch={point}, which is not reached in 60 epochs; give a fraction' in problems[0]
 
 
 def test_what_a_switch_can_show_is_the_larger_extent_of_both_lists():
