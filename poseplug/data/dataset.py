@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ['PoseDataset', 'mask_outside_keypoints']
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from poseplug.core.sample import Record, Sample, SampleKey
 from poseplug.core.setting_checks import check_counts, check_sizes
 from poseplug.core.skeleton import Skeleton
 from poseplug.data.main_instances import select_center_instances
+from poseplug.data.record_sequences import IndexedRecords, SampleRecords, check_image_ids, count_instances
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline, check_crop, find_pipeline_problems
 from poseplug.files.images import ImageCache
@@ -60,7 +60,7 @@ class PoseDataset:
             codec.
 
     Attributes:
-        records: one `Record` per sample, its subject first.
+        records: a sequence of one `Record` per sample, its subject first.
         reports: one `SourceReport` per source.
         undetected_records: images whose annotated instances give no sample, because a detector found nothing there.
             Metrics count these instances as missed.
@@ -102,7 +102,7 @@ class PoseDataset:
         self.skeleton, self.seed, self.min_instances = get_skeleton(skeleton), seed, min_instances
         self.pipeline = build_pipeline(pipeline, input_size=input_size, crop_rule=crop_rule)
         check_crop(self.pipeline)
-        self.records: list[Record] = []
+        self.records = SampleRecords()
         self.reports: list[SourceReport] = []
         undetected: list[tuple[int, Record]] = []  # with the number of samples before each
         for spec in sources if isinstance(sources, Sequence) else [sources]:
@@ -123,28 +123,42 @@ class PoseDataset:
         self._check_centric(source)
         records, report = source.load()
         self.reports.append(report)
-        selected = [r for r in records if len(r.instances) >= self.min_instances]
+        counts = count_instances(records)
+        selected = np.flatnonzero(counts >= self.min_instances)
         num_left_out = len(records) - len(selected)
         if num_left_out:
             report.notes.append(f'{num_left_out:,} images with fewer than {self.min_instances} instances left out')
         source_index = len(self.reports) - 1
-        _check_image_ids(records, report)
-        mapped = [r.map_to_skeleton(source.skeleton, self.skeleton) for r in selected]
-        if source_index:  # 0 is the default
-            mapped = [_set_source_index(r, source_index) for r in mapped]
+        convert = partial(_convert_record, source.skeleton, self.skeleton, source_index)
+        converted: Sequence[Record]
+        if isinstance(records, IndexedRecords):  # millions, each built when its sample is
+            converted = replace(records.select(selected), convert=convert)
+        else:
+            check_image_ids(records, report.file)
+            converted = [convert(records[i]) for i in selected.tolist()]
         if data_mode == 'bottomup':
-            self.records += mapped
+            self.records.add_samples(converted, np.arange(len(converted)), np.zeros(len(converted), dtype=np.int64))
             return []
         if data_mode == 'bottomup_centered':
             # Every selected instance is the center of a sample once per epoch.
-            self._add_centered_images(mapped, report)
+            self._add_centered_images(converted, report)
+            return []
+        return self._add_instances(converted, counts[selected])
+
+    def _add_instances(self, records: Sequence[Record], counts: np.ndarray) -> list[tuple[int, Record]]:
+        """Add one sample per instance; returns images without detections, each with the number of samples before it."""
+        num_before, starts = len(self.records), np.cumsum(counts) - counts
+        images = np.repeat(np.arange(len(records), dtype=np.int32), counts)
+        subjects = np.arange(len(images), dtype=np.int32) - np.repeat(starts.astype(np.int32), counts)
+        self.records.add_samples(records, images, subjects)
+        if isinstance(records, IndexedRecords):
             return []
         # Only a record of detections can lack instances that its ground truth has.
         undetected = []
-        for record in mapped:
-            self.records += [record.put_first(n) for n in range(len(record.instances))]
-            if not len(record.instances) and record.ground_truth is not None and len(record.ground_truth.instances):
-                undetected.append((len(self.records), record))
+        for i in np.flatnonzero(counts == 0).tolist():
+            truth = records[i].ground_truth
+            if truth is not None and len(truth.instances):
+                undetected.append((num_before + int(starts[i]), records[i]))
         return undetected
 
     def _check_centric(self, source: Source) -> None:
@@ -156,13 +170,14 @@ class PoseDataset:
                 f'Choose the skeleton or the labels of the other kind'
             )
 
-    def _add_centered_images(self, records: list[Record], report: SourceReport) -> None:
+    def _add_centered_images(self, records: Sequence[Record], report: SourceReport) -> None:
         """Add one sample per instance that an image may be centered on, and count images without one."""
-        num_without_center = 0
-        for record in records:
-            center_instances = select_center_instances(record)
-            self.records += [record.put_first(n) for n in center_instances]
-            num_without_center += not center_instances
+        # one pass over all records, which are not kept where they are built when asked for
+        subjects = [select_center_instances(record) for record in records]
+        pairs = [(image, subject) for image, selected in enumerate(subjects) for subject in selected]
+        images, first = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        self.records.add_samples(records, images, first)
+        num_without_center = sum(not selected for selected in subjects)
         if num_without_center:
             report.notes.append(f'{num_without_center:,} images without an instance to be centered on')
 
@@ -179,7 +194,8 @@ class PoseDataset:
                 f'request 1 to {len(self.records)}'
             )
         self.undetected_records = [record for index, record in undetected if limit is None or index < limit]
-        self.records = self.records[:limit]
+        if limit is not None:
+            self.records.truncate(limit)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -275,20 +291,13 @@ class PoseDataset:
         return self.load_raw_sample(SampleKey(epoch, int(rng.integers(len(self)))))
 
 
-def _check_image_ids(records: list[Record], report: SourceReport) -> None:
-    """Refuse a source two of whose images have one id: their instances would be measured as those of one image."""
-    if len({record.id for record in records}) < len(records):
-        counts = Counter(record.id for record in records)
-        name, count = counts.most_common(1)[0]
-        raise AnnotationError(f'{report.file}: {count} images have the id {name!r}; a source needs one id per image')
-
-
-def _set_source_index(record: Record, source_index: int) -> Record:
-    """Return the record with the index of its source, by which metrics tell equal ids of two sources apart."""
-    if record.source_index == source_index:
-        return record
-    ground_truth = record.ground_truth and replace(record.ground_truth, source_index=source_index)
-    return replace(record, source_index=source_index, ground_truth=ground_truth)
+def _convert_record(source: Skeleton, target: Skeleton, source_index: int, record: Record) -> Record:
+    """Map a record to the data set's skeleton, with the index of its source, by which metrics tell equal ids apart."""
+    mapped = record.map_to_skeleton(source, target)
+    if mapped.source_index == source_index:
+        return mapped
+    ground_truth = mapped.ground_truth and replace(mapped.ground_truth, source_index=source_index)
+    return replace(mapped, source_index=source_index, ground_truth=ground_truth)
 
 
 def mask_outside_keypoints(record: Record, image_size: Size) -> np.ndarray:

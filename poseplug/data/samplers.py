@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['EpochBatchSampler', 'MultiSourceBatchSampler', 'SequentialBatchSampler', 'ShardBatchSampler']
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class ShardBatchSampler(EpochBatchSampler):
     other. The order is a function of (seed, epoch), so there is no buffer whose content would have to be saved.
 
     Args:
-        shards: the shard of every sample.
+        shards: (N,) the shard of every sample: names, or numbers.
         batch_size: samples per batch of one process.
         buffer_size: number of shards whose samples are mixed.
         seed: with the epoch, the key of its shuffle.
@@ -107,7 +107,7 @@ class ShardBatchSampler(EpochBatchSampler):
 
     def __init__(
         self,
-        shards: Sequence[Hashable],
+        shards: Sequence[str] | np.ndarray,
         batch_size: int,
         buffer_size: int,
         seed: int = 0,
@@ -117,15 +117,31 @@ class ShardBatchSampler(EpochBatchSampler):
     ):
         super().__init__(len(shards), batch_size, seed, start_step, rank, world_size)
         check_counts('ShardBatchSampler', buffer_size=buffer_size)
-        numbers: dict[Hashable, int] = {}
-        self.shard_numbers = np.array([numbers.setdefault(shard, len(numbers)) for shard in shards])
-        self.num_shards, self.buffer_size = len(numbers), buffer_size
+        numbers = _number_values(shards)
+        self.samples_by_shard = np.argsort(numbers, kind='stable')
+        self.shard_ends = np.cumsum(np.bincount(numbers))
+        self.buffer_size = buffer_size
 
     def _shuffle_samples(self, rng: np.random.Generator) -> np.ndarray:
-        window_of_shard = np.empty(self.num_shards, dtype=int)
-        window_of_shard[rng.permutation(self.num_shards)] = np.arange(self.num_shards) // self.buffer_size
-        # random order within a window: sorted by the window, then by a random number
-        return np.lexsort([rng.random(self.num_samples), window_of_shard[self.shard_numbers]])
+        shards = rng.permutation(len(self.shard_ends))
+        windows = [shards[i : i + self.buffer_size] for i in range(0, len(shards), self.buffer_size)]
+        # window by window, since sorting millions of samples by their window takes a second
+        return np.concatenate([rng.permutation(self._list_samples(window)) for window in windows])
+
+    def _list_samples(self, shards: np.ndarray) -> np.ndarray:
+        """(M,) the samples of some shards."""
+        starts = np.where(shards > 0, self.shard_ends[shards - 1], 0)
+        ranges = zip(starts, self.shard_ends[shards], strict=True)
+        return np.concatenate([self.samples_by_shard[start:end] for start, end in ranges])
+
+
+def _number_values(values: Sequence[str] | np.ndarray) -> np.ndarray:
+    """(N,) the numbers of values, equal for equal ones and counted in the order of their first occurrence."""
+    # sorted by NumPy: a dict of Python takes seconds for millions of samples
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    numbers = np.empty(len(first), dtype=np.int64)
+    numbers[np.argsort(first)] = np.arange(len(first))
+    return numbers[inverse]
 
 
 class MultiSourceBatchSampler:
@@ -158,7 +174,7 @@ class MultiSourceBatchSampler:
 
     def __init__(
         self,
-        sources: Sequence[str],
+        sources: Sequence[str] | np.ndarray,
         batch_size: int,
         source_ratios: Mapping[str, float],
         seed: int = 0,
@@ -167,12 +183,13 @@ class MultiSourceBatchSampler:
         world_size: int = 1,
     ):
         names = np.array(sources)
-        unknown = sorted(set(source_ratios) - set(sources))
+        available = set(np.unique(names).tolist())
+        unknown = sorted(set(source_ratios) - available)
         check_counts('MultiSourceBatchSampler', batch_size=batch_size)
         if unknown or not source_ratios or not all(0 < ratio < math.inf for ratio in source_ratios.values()):
-            available = ', '.join(sorted(set(sources)))
+            listed = ', '.join(sorted(available))
             raise ConfigError(
-                f'source_ratios are positive numbers by source; the data has {available}; got {dict(source_ratios)}'
+                f'source_ratios are positive numbers by source; the data has {listed}; got {dict(source_ratios)}'
             )
         self.indices_by_source = [np.flatnonzero(names == name) for name in source_ratios]
         self.source_ratios = list(source_ratios.values())

@@ -19,8 +19,8 @@ from poseplug.core.location import ByteRange
 from poseplug.core.progress import track_progress
 from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
+from poseplug.data.record_sequences import check_image_ids
 from poseplug.data.shard_index import (
-    INDEX_FILE,
     INFO_FILE,
     SHARD_FORMAT,
     SHARD_VERSION,
@@ -55,6 +55,7 @@ def write_shards(
 
     Raises:
         ConfigError: the folder is not empty, the size is below 1, or records are crops or detections.
+        AnnotationError: two records have one id.
         ImageError: an image file cannot be read.
     """
     check_new_folder(out)
@@ -65,6 +66,8 @@ def write_shards(
             f'{out}: shards hold whole images with their annotations, and these records are the crops of a pack or the '
             f'boxes of a detector; write them from the source of the images, without bbox_file'
         )
+    # checked once, here: a reader that builds records when they are asked for never sees all ids
+    check_image_ids(records, out)
     out.mkdir(parents=True, exist_ok=True)
     images, shards = list[ShardedImage](), list[dict[str, Any]]()
     files = _iter_image_files(track_progress(records, 'writing shards', len(records), unit='image'))
@@ -78,14 +81,18 @@ def write_shards(
         digest = hashed.sha256.hexdigest()
         shards.append(dict(name=path.name, bytes=hashed.num_bytes, sha256=digest, num_images=len(group)))
     index = encode_index(images, len(skeleton))
-    write_atomically(out / INDEX_FILE, index)
+    for name, content in index.items():
+        write_atomically(out / name, content)
     info = dict(
         format=SHARD_FORMAT,
         version=SHARD_VERSION,
         skeleton={name: value for name, value in asdict(skeleton).items() if value is not None},
         num_images=len(images),
         num_instances=sum(len(record.instances) for record in records),
-        index=dict(name=INDEX_FILE, bytes=len(index), sha256=hashlib.sha256(index).hexdigest()),
+        index=[
+            dict(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for name, content in index.items()
+        ],
         shards=shards,
     )
     write_atomically(out / INFO_FILE, json.dumps(info, indent=1).encode())

@@ -57,11 +57,11 @@ def _build_train_batch_sampler(
     """The order of training samples; of several processes each gets its part of every batch."""
     ranks: Any = dict(rank=distributed.get_rank(), world_size=distributed.get_world_size())
     if settings.source_ratios is not None:
-        sources = [record.source for record in dataset.records]
+        sources = dataset.records.list_sources()
         return MultiSourceBatchSampler(sources, settings.batch_size, settings.source_ratios, seed, **ranks)
     if settings.shard_buffer is not None:
-        # a shard is a tar file, whose records all have its path
-        shards = [record.path for record in dataset.records]
+        # a shard is a tar file, which has many images
+        shards = dataset.records.number_files()
         return ShardBatchSampler(shards, settings.batch_size, settings.shard_buffer, seed, **ranks)
     return EpochBatchSampler(len(dataset), settings.batch_size, seed, **ranks)
 

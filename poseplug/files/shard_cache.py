@@ -93,6 +93,8 @@ class ShardCache:
     def register_files(self, files: Mapping[str, tuple[int, str]]) -> None:
         """Write where the files come from, so that `restore_shard` can fetch them.
 
+        Files of the cache that were fetched before the address got other ones are deleted.
+
         Args:
             files: size in bytes and SHA-256 by name.
 
@@ -107,10 +109,20 @@ class ShardCache:
         )
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in self._list_changed_files(files):
+                (self.folder / name).unlink(missing_ok=True)
             write_atomically(self.folder / _ORIGIN_FILE, json.dumps(origin).encode())
             (self.folder / _ORIGIN_FILE).chmod(0o600)  # storage_options may hold credentials
         except (OSError, TypeError) as error:
             raise ConfigError(f'{self.folder}: the cache cannot be written ({error}); name another one') from error
+
+    def _list_changed_files(self, files: Mapping[str, tuple[int, str]]) -> list[str]:
+        """Names of the files that had another content when the cache was opened before."""
+        try:
+            before = json.loads((self.folder / _ORIGIN_FILE).read_bytes())['files']
+            return [name for name, values in before.items() if list(files.get(name, values)) != values]
+        except (OSError, ValueError, KeyError):  # a new cache, or an origin that was cut
+            return []
 
 
 def restore_shard(path: Path) -> bool:

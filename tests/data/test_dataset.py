@@ -226,7 +226,7 @@ def test_workers_count_together_and_batches_do_not_depend_on_them(tiny_config, t
     for num_workers in (0, 2):
         options = {'train_dataloader.num_workers': num_workers, 'train_dataloader.dataset.max_skipped': 1}
         loader = dataloaders.build_dataloader(tiny_config(**options), 'train_dataloader', 0)
-        records = loader.dataset.records
+        records = loader.dataset.records = list(loader.dataset.records)
         records[3] = replace(records[3], path=tmp_path / 'gone.jpg')
         batches = iter(loader)
         keys_by_workers.append([next(batches).keys for _ in range(5)])

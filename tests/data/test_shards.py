@@ -1,7 +1,9 @@
 """Shards: the records of the files that they were written from, tar files that others read, damage, and the order."""
 
+import hashlib
 import io
 import json
+import pickle
 import tarfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.data.samplers import EpochBatchSampler, ShardBatchSampler
+from poseplug.data.shard_index import INDEX_FILES
 from poseplug.data.shard_writer import write_shards
 from poseplug.data.sources.coco import CocoSource
 from poseplug.data.sources.shards import ShardSource
@@ -124,12 +127,37 @@ def test_changed_bytes_of_an_image_are_noticed(shards):
         read_image(record.path, byte_range=record.byte_range)
 
 
-@pytest.mark.parametrize('name', ['index.npz', 'shards.json'])
+@pytest.mark.parametrize('name', ['index.npz', 'shards.json', 'images.npy', 'instances.npy'])
 @pytest.mark.parametrize('change', [lambda data: data[:50], lambda data: b'', lambda data: data[::-1]])
 def test_a_damaged_index_is_refused(shards, name, change):
     (shards / name).write_bytes(change((shards / name).read_bytes()))
     with pytest.raises(AnnotationError, match=name):
         ShardSource(shards).load()
+
+
+@pytest.mark.parametrize('name', ['images.npy', 'instances.npy', 'extras.bin'])
+def test_changed_annotations_are_noticed_when_their_image_is_asked_for(shards, name):
+    data = bytearray((shards / name).read_bytes())
+    data[-10] ^= 1  # of the last image
+    (shards / name).write_bytes(data)
+    records, _ = ShardSource(shards).load()
+    assert records[0].id
+    with pytest.raises(AnnotationError, match='images.npy is damaged: image 5 has other annotations'):
+        records[-1]
+
+
+def test_records_are_read_again_in_a_process_that_is_not_forked(coco, shards):
+    records, _ = ShardSource(shards).load()
+    data = pickle.dumps(records)
+    assert len(data) < sum((shards / name).stat().st_size for name in INDEX_FILES)
+    for actual, expected in zip(pickle.loads(data), records, strict=True):
+        assert_equal_values(actual.instances, expected.instances, actual.id)
+
+
+def test_records_of_one_id_are_not_written(coco, tmp_path):
+    (first, second, *_), skeleton = coco
+    with pytest.raises(AnnotationError, match='2 images have the id'):
+        write_shards([first, replace(second, id=first.id)], skeleton, tmp_path / 'shards')
 
 
 @pytest.mark.parametrize('value', ['../x.tar', '/etc/passwd', '', '.hidden'])
@@ -141,16 +169,17 @@ def test_names_that_lead_elsewhere_are_refused(shards, value):
         ShardSource(shards)
 
 
-def test_an_index_that_could_run_code_is_not_loaded(shards):
-    import hashlib
-
+@pytest.mark.parametrize('name', ['index.npz', 'instances.npy'])
+def test_an_index_that_could_run_code_is_not_loaded(shards, name):
     buffer = io.BytesIO()
-    np.savez(buffer, extras=np.array([Path], dtype=object))
-    (shards / 'index.npz').write_bytes(buffer.getvalue())
+    objects = np.array([Path], dtype=object)
+    (np.savez if name.endswith('npz') else np.save)(buffer, objects)
+    (shards / name).write_bytes(buffer.getvalue())
     info = json.loads((shards / 'shards.json').read_text())
-    info['index']['sha256'] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    stated = next(each for each in info['index'] if each['name'] == name)
+    stated.update(bytes=len(buffer.getvalue()), sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
     (shards / 'shards.json').write_text(json.dumps(info))
-    with pytest.raises(AnnotationError, match='index.npz is damaged'):
+    with pytest.raises(AnnotationError, match=f'{name} is damaged'):
         ShardSource(shards).load()
 
 

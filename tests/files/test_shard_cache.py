@@ -1,6 +1,7 @@
 """Shards from a network that delays, cuts and fails: each image is right or refused, and the cache stays bounded."""
 
 import multiprocessing
+import shutil
 
 import fsspec
 import numpy as np
@@ -88,7 +89,6 @@ def test_what_never_arrives_is_refused_by_address(shards, tmp_path, monkeypatch,
 
 
 def test_a_shard_with_other_bytes_is_refused(shards, tmp_path):
-    import shutil
 
     folder, _ = shards
     changed = tmp_path / 'changed'
@@ -130,8 +130,19 @@ def test_processes_fetch_each_shard_once(shards, tmp_path):
     total = sum(counts.get(timeout=60) for _ in processes)
     for process in processes:
         process.join()
-    # each process reads the description and the index; together they fetch every shard once
-    assert total == 3 * 2 + len(list(folder.glob('*.tar')))
+    # each process reads the description and the small part of the index; together they fetch every other file once
+    assert total == 3 * 2 + 3 + len(list(folder.glob('*.tar')))
+
+
+def test_an_address_that_got_other_files_is_fetched_again(shards, tmp_path):
+    folder, records = shards
+    copy = tmp_path / 'copy'
+    shutil.copytree(folder, copy)
+    assert_right(ShardSource(f'faulty://{copy}', cache_folder=tmp_path / 'cache'), records)
+    shutil.rmtree(copy)
+    skeleton = ShardSource(folder).skeleton
+    write_shards(records[::-1], skeleton, copy)
+    assert_right(ShardSource(f'faulty://{copy}', cache_folder=tmp_path / 'cache'), records[::-1])
 
 
 def test_credentials_are_for_their_owner_alone(shards, tmp_path):

@@ -6,6 +6,7 @@ __all__ = ['Source', 'SourceReport', 'find_dataset_folder', 'locate_dataset_fold
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,11 +94,12 @@ class Source(ABC):
     skeleton: Skeleton
 
     @abstractmethod
-    def load(self) -> tuple[list[Record], SourceReport]:
+    def load(self) -> tuple[Sequence[Record], SourceReport]:
         """Read the annotation file.
 
         Returns:
-            The records, and the number of instances kept and dropped.
+            The records, in a list or built when they are asked for (`poseplug.data.record_sequences.IndexedRecords`),
+            and the number of instances kept and dropped.
 
         Raises:
             AnnotationError: the data set is absent or its annotations are damaged.

@@ -6,25 +6,26 @@ __all__ = ['ShardSource']
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from poseplug.core.errors import AnnotationError, ConfigError
+import numpy as np
+
+from poseplug.core.errors import AnnotationError, ConfigError, ImageError
 from poseplug.core.sample import Record
 from poseplug.data.shard_index import (
+    INDEX_FILES,
     INFO_FILE,
     REWRITE_HINT,
     SHARD_FORMAT,
     SHARD_VERSION,
-    build_records,
-    decode_index,
+    ShardIndex,
 )
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.files.json_file import parse_json
-from poseplug.files.shard_cache import ShardCache, is_remote_address
+from poseplug.files.shard_cache import ShardCache, is_remote_address, restore_shard
 from poseplug.registry import SOURCES
 from poseplug.registry.skeletons import get_skeleton
 
@@ -35,9 +36,10 @@ _GIBIBYTE = 1 << 30
 class ShardSource(Source):
     """Images and annotations in WebDataset shards.
 
-    The index is read at once, images when they are needed; samples, and their order, are those of the files that the
-    shards were written from. Shards of an address are fetched when their first image is read, checked by their SHA-256,
-    and stay in a cache of bounded size.
+    Annotations are read from the index, and images from the shards, when a sample needs them: a set of millions of
+    images is opened as fast as a small one. Samples, and their order, are those of the files that the shards were
+    written from. Shards of an address are fetched when their first image is read, checked by their SHA-256, and stay in
+    a cache of bounded size.
 
     Args:
         data_root: the folder of the shards, or its address: `https://...`, `s3://...`, `gs://...`, or any other that
@@ -77,26 +79,39 @@ class ShardSource(Source):
         except ConfigError as error:
             raise AnnotationError(f'{self.folder / INFO_FILE}: {error}. {REWRITE_HINT}') from error
 
-    def load(self) -> tuple[list[Record], SourceReport]:
-        stated = self.info['index']
-        file = self.folder / stated['name']
-        # Small enough to be read at once and checked; the shards themselves are checked when they are fetched.
-        data = self._read_file(stated['name'], partial(_check_sha256, sha256=stated['sha256']))
-        report = SourceReport(file)
+    def load(self) -> tuple[Sequence[Record], SourceReport]:
+        stated = {each['name']: each for each in self.info['index']}
+        # A few bytes per image are read and checked now, all else when an image is asked for.
+        name = INDEX_FILES[0]
+        content = self._read_file(name, partial(_check_sha256, sha256=stated[name]['sha256']))
+        for name in INDEX_FILES[1:]:
+            self._check_index_file(self.folder / name, stated[name]['bytes'])
+        report = SourceReport(self.folder / INFO_FILE)
         absent = self._find_absent_shards()
-        records = build_records(
-            decode_index(file, data), [self.folder / shard['name'] for shard in self.info['shards']]
-        )
-        present = [record for record in records if record.path.name not in absent]
-        # Counted by shard, because a shard is what can be fetched again.
-        dropped = Counter(record.path.name for record in records if record.path.name in absent)
-        report.kept = sum(len(record.instances) for record in present)
-        num_dropped = sum(len(record.instances) for record in records) - report.kept
-        if dropped:
-            report.dropped['in shards that are missing or cut'] += num_dropped
-            listed = ', '.join(f'{name} ({count:,} images, {absent[name]})' for name, count in sorted(dropped.items()))
+        index = ShardIndex(self.folder, content, [self.folder / shard['name'] for shard in self.info['shards']])
+        records = index.list_records()
+        is_absent = np.array([file.name in absent for file in records.files], dtype=bool)[records.file_numbers]
+        present, dropped = records.select(np.flatnonzero(~is_absent)), records.select(np.flatnonzero(is_absent))
+        report.kept = int(present.num_instances.sum())
+        if len(dropped):
+            report.dropped['in shards that are missing or cut'] += int(dropped.num_instances.sum())
+            # Counted by shard, because a shard is what can be fetched again.
+            counts = np.bincount(dropped.file_numbers, minlength=len(records.files)).tolist()
+            names = [(file.name, count) for file, count in zip(records.files, counts, strict=True) if count]
+            listed = ', '.join(f'{name} ({count:,} images, {absent[name]})' for name, count in names)
             report.notes.append(f'left out: {listed}')
         return present, report
+
+    def _check_index_file(self, file: Path, num_bytes: int) -> None:
+        """Check the size of a file that is read by parts; one of an address is fetched into the cache."""
+        try:
+            if self.cache is not None and not file.is_file():
+                restore_shard(file)
+            size = file.stat().st_size
+        except (OSError, ImageError) as error:
+            raise AnnotationError(f'{file}: {error}. {REWRITE_HINT}') from error
+        if size != num_bytes:
+            raise AnnotationError(f'{file} is damaged: {size:,} of {num_bytes:,} bytes. {REWRITE_HINT}')
 
     def _read_file(self, name: str, check_content: Callable[[bytes], Any]) -> bytes:
         """The content of a small file beside the shards, which is whole by a check that raises a ValueError."""
@@ -123,13 +138,15 @@ class ShardSource(Source):
                 f'{REWRITE_HINT}'
             )
         try:
-            files = [info['index'], *info['shards']]
+            files = [*info['index'], *info['shards']]
+            missing = set(INDEX_FILES) - {each['name'] for each in info['index']}
             valid = all(re.fullmatch(r'\w[\w.-]{0,98}', str(each['name'])) for each in files)
             sizes = {str(each['name']): (int(each['bytes']), str(each['sha256'])) for each in files}
         except (KeyError, TypeError, ValueError) as error:
             raise AnnotationError(f'{file} is damaged: {type(error).__name__} {error}. {REWRITE_HINT}') from error
-        if not valid or not isinstance(info.get('skeleton'), dict):
-            raise AnnotationError(f'{file} is damaged: it lacks a skeleton, or names a file elsewhere. {REWRITE_HINT}')
+        if missing or not valid or not isinstance(info.get('skeleton'), dict):
+            causes = 'it lacks a skeleton or a file of the index, or names a file elsewhere'
+            raise AnnotationError(f'{file} is damaged: {causes}. {REWRITE_HINT}')
         if self.cache is not None:
             # Before any image is read: workers find in the cache what to fetch and how to check it.
             self.cache.register_files(sizes)
