@@ -45,11 +45,6 @@ _JSON_RULES: tuple[_JsonRule, ...] = (
         f'a project of VIA 3, whose points do not say which instance they belong to; {_CSV_REMEDY}',
     ),
     (
-        lambda o: not o.is_list and o.has_keys('info', 'categories', 'items'),
-        "Datumaro's format; export from CVAT as 'COCO Keypoints 1.0' or 'CVAT for images 1.1', or convert by "
-        'datum convert -f coco_person_keypoints',
-    ),
-    (
         lambda o: o.has_keys('label_hash', 'data_units') or o.has_keys('data_hash', 'data_units'),
         "Encord's format; export from Encord as COCO",
     ),
@@ -58,12 +53,8 @@ _JSON_RULES: tuple[_JsonRule, ...] = (
         f"Labelbox's format, whose points do not say which instance they belong to; {_CSV_REMEDY}",
     ),
     (
-        lambda o: o.types.get('item') is dict and o.has_keys('annotations'),
-        f"V7's Darwin format; {_CSV_REMEDY}",
-    ),
-    (
-        lambda o: o.has_keys('classes', 'tags') or (o.has_keys('size', 'objects') and o.types['objects'] is list),
-        "Supervisely's format; export from Supervisely in COCO's keypoint format",
+        lambda o: o.has_keys('size', 'objects') and o.types['objects'] is list,
+        'labels of one image of Supervisely; name the folder of its project, whose meta.json names the keypoints',
     ),
     (
         lambda o: o.has_keys('people') and o.has_keys('version') and not o.has_keys('annotations'),
@@ -152,10 +143,7 @@ def _describe_json_lines(file: Path) -> str:
     except ValueError:
         return ''
     if isinstance(content, dict) and 'task' in content and 'class_names' in content:
-        return (
-            "Ultralytics' data set in one file, whose images are addresses; ultralytics' convert_ndjson_to_yolo writes "
-            'it as a YOLO-pose folder'
-        )
+        return f"Ultralytics' data set of the task {content['task']} in one file; keypoints have the task pose"
     return ''
 
 

@@ -11,7 +11,7 @@ from poseplug.core.errors import AnnotationError, ConfigError
 from poseplug.data.formats.base import LabeledImages, list_flip_indices
 from poseplug.data.formats.checks import find_label_problems
 from poseplug.data.formats.convert import convert_labels, find_label_format, read_labels
-from tests.data.formats import label_files
+from tests.data.formats import label_files, object_files
 from tests.data.formats.label_files import GECKOS, KEYPOINTS
 
 WRITERS = {
@@ -22,6 +22,10 @@ WRITERS = {
     'deeplabcut': label_files.write_deeplabcut,
     'via': label_files.write_via,
     'loose points of cvat': label_files.write_loose_cvat,
+    'darwin': object_files.write_darwin,
+    'supervisely': object_files.write_supervisely,
+    'datumaro': object_files.write_datumaro,
+    'ndjson': object_files.write_ndjson,
 }
 WITHOUT_BOXES = ('cvat', 'deeplabcut')
 WITHOUT_OCCLUSION = ('deeplabcut',)
