@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from poseplug.core.errors import ConfigError
 from poseplug.models.layers.attention import GridSize, compute_attention, drop_path, list_drop_path_rates
 from poseplug.models.layers.conv import check_strides, collect_feature_maps
+from poseplug.models.layers.depthwise import DepthwiseConv2d
 from poseplug.registry import MODELS
 
 _STRIDES = (4, 8, 16, 32)
@@ -266,9 +267,9 @@ class ConvFeedForward(nn.Module):
     def __init__(self, channels: int, hidden_channels: int, has_depthwise: bool):
         super().__init__()
         self.fc1 = nn.Conv2d(channels, hidden_channels, 1)
-        self.depthwise = (
-            nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1, groups=hidden_channels) if has_depthwise else None
-        )
+        self.depthwise: DepthwiseConv2d | None = None
+        if has_depthwise:
+            self.depthwise = DepthwiseConv2d(hidden_channels, hidden_channels, 3, padding=1, groups=hidden_channels)
         self.fc2 = nn.Conv2d(hidden_channels, channels, 1)
 
     def forward(self, cells: Tensor, grid: GridSize) -> Tensor:

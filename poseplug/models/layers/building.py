@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from poseplug.core.errors import ConfigError
+from poseplug.models.layers.depthwise import DepthwiseConv2d
 from poseplug.registry import MODELS
 
 LayerConfig = Mapping[str, Any]  # `dict(type=..., **settings)`
@@ -94,7 +95,9 @@ class LayerBuilder:
             ConfigError: `conv_cfg` names no known layer.
         """
         if self.conv_cfg is None:
-            return nn.Conv2d(in_channels, out_channels, kernel_size, **settings)
+            is_depthwise = settings.get('groups', 1) == in_channels > 1
+            conv_type = DepthwiseConv2d if is_depthwise else nn.Conv2d
+            return conv_type(in_channels, out_channels, kernel_size, **settings)
         layer_type, config_settings = _parse_layer_config('conv_cfg', self.conv_cfg, _TORCH_CONVS)
         if layer_type is nn.Conv2d:
             # The config counts: it may change the padding mode, or add a bias.

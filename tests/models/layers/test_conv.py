@@ -54,7 +54,7 @@ def test_weights_have_the_requested_deviation_and_biases_are_zero(std, deviation
 
 def test_a_block_accepts_a_stride_groups_and_another_activation_or_none():
     block = conv_block(4, 8, 5, 'BN', stride=2, groups=4, activation=nn.SiLU)
-    assert [type(m).__name__ for m in block] == ['Conv2d', 'BatchNorm2d', 'SiLU']
+    assert [type(m).__name__ for m in block] == ['DepthwiseConv2d', 'BatchNorm2d', 'SiLU']
     assert block[0].weight.shape == (8, 1, 5, 5)
     assert block(torch.rand(1, 4, 7, 10)).shape == (1, 8, 4, 5)
     assert [type(m).__name__ for m in conv_block(4, 8, 1, activation=None)] == ['Conv2d']
