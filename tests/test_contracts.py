@@ -82,6 +82,7 @@ SETTINGS = {
     'CPMVGGTrunk': dict(vgg_channels=(4, 4, 6, 6), extra_channels=(5,), norm_cfg=dict(type='BN'), init_std=None),
     'CornerHourglass': dict(num_stacks=2, channels=(8, 8, 12), num_blocks=(1, 2, 1), stem_channels=4, feat_channels=8),
     'CSPNeXt': dict(widen_factor=0.125, deepen_factor=0.33),
+    'EfficientNetLite': dict(size=0),
     'HRFormer': dict(width=4, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32), drop_path_rate=0.0),
     'HRNet': dict(width=4, num_modules=(1, 1, 1), num_blocks=1, out_strides=(4, 8, 16, 32)),
     'MobileNetV1': dict(widen_factor=0.25, out_strides=(4, 8, 16), num_dilated=2),

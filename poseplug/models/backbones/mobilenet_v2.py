@@ -90,14 +90,15 @@ class MobileNetV2(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to more channels, depthwise 3x3, and 1x1 without activation, beside a shortcut if the shape stays.
+    """1x1 to more channels, depthwise, and 1x1 without activation, beside a shortcut if the shape stays.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         expand_ratio: Channels inside, as a multiple of `in_channels`; 1 has no first convolution.
-        stride: Stride of the 3x3 convolution.
+        stride: Stride of the depthwise convolution.
         builder: What builds the layers.
+        kernel_size: Side of the kernel of the depthwise convolution.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class InvertedResidual(nn.Module):
         expand_ratio: int,
         stride: int,
         builder: LayerBuilder = DEFAULT_LAYERS,
+        kernel_size: int = 3,
     ):
         super().__init__()
         hidden = expand_ratio * in_channels
@@ -116,7 +118,7 @@ class InvertedResidual(nn.Module):
         if expand_ratio > 1:
             layers.append(conv_block(in_channels, hidden, 1, 'BN', activation=nn.ReLU6, layers=builder))
         depthwise = dict(stride=stride, groups=hidden)
-        layers.append(conv_block(hidden, hidden, 3, 'BN', activation=nn.ReLU6, layers=builder, **depthwise))
+        layers.append(conv_block(hidden, hidden, kernel_size, 'BN', activation=nn.ReLU6, layers=builder, **depthwise))
         # The last convolution and its norm are no block of their own in torchvision's parameter names.
         layers.extend(conv_block(hidden, out_channels, 1, 'BN', activation=None, layers=builder))
         self.conv = nn.Sequential(*layers)
