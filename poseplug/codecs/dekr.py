@@ -7,7 +7,7 @@ __all__ = ['CenterDisplacement']
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,28 @@ from poseplug.registry import CODECS
 
 _MIN_VALUE = 1e-3  # a Gaussian is 0 below, so that the background begins somewhere
 _MIN_DIAGONAL_PX = 22.6  # of an instance whose displacements count most: sqrt(32) cells of 4 px, as released
+
+
+class _Candidates(NamedTuple):
+    """Poses of every image, of which not all are instances.
+
+    Attributes:
+        cells: (B, M, K, 2) keypoints in cells.
+        scores: (B, M) of the instances.
+        values: (B, M, K) of the keypoints.
+        mask: (B, M) bool, which are instances.
+    """
+
+    cells: Tensor
+    scores: Tensor
+    values: Tensor
+    mask: Tensor
+
+    def sort_by(self, scores: Tensor) -> _Candidates:
+        """Sort by scores (B, M), the highest instance first and what is none last."""
+        order = torch.where(self.mask, scores, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        images = torch.arange(len(order), device=order.device)[:, None]
+        return _Candidates(*(array[images, order] for array in self))
 
 
 @CODECS.register_module()
@@ -55,6 +77,9 @@ class CenterDisplacement(MapCodec):
         nms_threshold: two keypoints are near if they are closer than this fraction of the square root of the pose's
             box area.
         single_instance: decode one instance per image, for crops of a single one: that of the highest center.
+        match: 'mmpose' fits images into the input as MMPose does, and scores as it does: a keypoint by the product of
+            its center's and its own value, an instance by the mean of these products. Of poses that lie near each
+            other, by their diagonals, the one with the highest mean of the keypoints' values stays.
 
     Raises:
         ConfigError: for a setting that has no meaning.
@@ -158,14 +183,24 @@ class CenterDisplacement(MapCodec):
         cells = centers[:, :, None] + vectors.unflatten(2, (-1, 2))  # (B, M, K, 2)
         heatmaps = heatmaps[:, : len(self.skeleton)]
         # MMPose's positions are stretched: it gives the middle of the last cell as its border.
-        keypoint_scores = _sample_heatmaps(heatmaps, cells, align_corners=self.match == 'poseplug').clamp(0, 1)
+        values = _sample_heatmaps(heatmaps, cells, align_corners=self.match == 'poseplug')
+        candidates = _Candidates(cells, scores, values, mask)
+        if self.match == 'mmpose':
+            candidates = candidates.sort_by(values.mean(dim=-1))
         if not self.single_instance:
-            mask = mask & ~self._find_repeated(cells, mask)
-        image_indices, ranks = mask.nonzero(as_tuple=True)
+            suppress = self._drop_repeated_as_mmpose if self.match == 'mmpose' else self._drop_repeated
+            candidates = candidates._replace(mask=suppress(candidates))
+        if self.match == 'mmpose':
+            products = candidates.scores[..., None] * candidates.values
+            candidates = candidates._replace(scores=products.mean(dim=-1), values=products)
+            candidates = candidates.sort_by(candidates.scores)
+        else:
+            candidates = candidates._replace(scores=scores.clamp(0, 1), values=values.clamp(0, 1))
+        image_indices, ranks = candidates.mask.nonzero(as_tuple=True)
         return Poses(
-            keypoints=self.grid.to_pixels(cells[image_indices, ranks]),
-            keypoint_scores=keypoint_scores[image_indices, ranks],
-            instance_scores=scores[image_indices, ranks].clamp(0, 1),
+            keypoints=self.grid.to_pixels(candidates.cells[image_indices, ranks]),
+            keypoint_scores=candidates.values[image_indices, ranks],
+            instance_scores=candidates.scores[image_indices, ranks],
             image_indices=image_indices,
         )
 
@@ -181,18 +216,45 @@ class CenterDisplacement(MapCodec):
         scores, indices = peaks.topk(min(self.max_instances, peaks.shape[1]), dim=1)
         return scores, indices, scores > self.center_threshold
 
-    def _find_repeated(self, cells: Tensor, mask: Tensor) -> Tensor:
-        """Which poses (B, M, K, 2), highest score first, have most keypoints near those of a higher one that stays."""
+    def _drop_repeated(self, candidates: _Candidates) -> Tensor:
+        """Which poses (B, M) stay: those with few keypoints near those of a higher one that stays itself."""
+        cells, mask = candidates.cells, candidates.mask
         # Rank by rank, at most `max_instances` times: what a pose suppresses depends on whether it stays itself.
         size = (cells.amax(dim=2) - cells.amin(dim=2)).prod(dim=-1).sqrt()  # (B, M)
-        distances = (cells[:, :, None] - cells[:, None]).norm(dim=-1)  # (B, M, M, K)
-        num_near = (distances < self.nms_threshold * size[:, :, None, None]).sum(dim=-1)
-        repeats = num_near > cells.shape[2] // 2
+        repeats = self._find_near_poses(cells, size)
         repeated = torch.zeros_like(mask)
         for rank in range(mask.shape[1] - 1):
             stays = mask[:, rank] & ~repeated[:, rank]
             repeated[:, rank + 1 :] |= repeats[:, rank, rank + 1 :] & stays[:, None]
-        return repeated
+        return mask & ~repeated
+
+    def _drop_repeated_as_mmpose(self, candidates: _Candidates) -> Tensor:
+        """Which poses (B, M) stay by MMPose's rule.
+
+        A pose hands its turn to the highest of the poses near it, by its own size. If that one has neither stayed nor
+        been suppressed, it stays, and all near the first are suppressed.
+        """
+        cells, mask = candidates.cells, candidates.mask
+        size = (cells.amax(dim=2) - cells.amin(dim=2)).norm(dim=-1)
+        near = self._find_near_poses(cells, size) & mask[:, None]
+        # A pose is near itself, also one whose keypoints all lie in one position.
+        near = near | torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+        highest = near.int().argmax(dim=2)  # (B, M), the first of each row, since the highest comes first
+        suppressed, stays = torch.zeros_like(mask), torch.zeros_like(mask)
+        images = torch.arange(len(mask), device=mask.device)
+        for rank in range(mask.shape[1]):
+            target = highest[:, rank]
+            acts = mask[:, rank] & ~suppressed[:, rank] & ~suppressed[images, target]
+            stays[images, target] |= acts
+            suppressed |= near[:, rank] & acts[:, None]
+        return stays
+
+    def _find_near_poses(self, cells: Tensor, size: Tensor) -> Tensor:
+        """Whether most keypoints of a pose (B, M, K, 2) are near those of another, by its size (B, M): (B, M, M)."""
+        distances = (cells[:, :, None] - cells[:, None]).norm(dim=-1)  # (B, M, M, K)
+        num_near = (distances < self.nms_threshold * size[:, :, None, None]).sum(dim=-1)
+        near: Tensor = num_near > cells.shape[2] // 2
+        return near
 
     @cached_property
     def flip_channels(self) -> dict[str, list[int]]:

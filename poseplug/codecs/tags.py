@@ -66,6 +66,7 @@ class Tags(MapCodec):
             visibility 1, or 0 below the threshold; otherwise they score 0.
         single_instance: decode one instance per image, for crops of a single one: the one nearest to the middle, its
             missing keypoints at the highest peaks.
+        match: 'mmpose' fits images into the input as MMPose does.
 
     Raises:
         ConfigError: for a setting that has no meaning.
@@ -86,6 +87,7 @@ class Tags(MapCodec):
     fill_missing: bool = True
     single_instance: bool = False
 
+    matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose')
     tolerance: ClassVar[float] = 4.25  # that of the heatmap codec
     groups_instances: ClassVar[bool] = True
     slots: ClassVar[Mapping[str, Slot]] = {'heatmap_codec': HEATMAP_CODEC_SLOT}

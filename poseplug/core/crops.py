@@ -58,6 +58,7 @@ def fit_image(
     side: FitSide = 'height',
     size_divisor: int = 32,
     max_side: int | None = None,
+    crop_rule: CropRule = 'pixels',
 ) -> tuple[np.ndarray, Size]:
     """Return the matrix that resizes a whole image into an input of its own shape, and the size of that input.
 
@@ -68,6 +69,8 @@ def fit_image(
             as small as covers it.
         size_divisor: both sides of the input are multiples of it, in px.
         max_side: px of the image's longer side at most, whatever `side` says.
+        crop_rule: as in `letterbox_matrix`; 'released_hrnet' also rounds up as MMPose does, a rounding error to a whole
+            `size_divisor` more.
 
     Returns:
         (3, 3) from image to input pixels; and (width, height) of the input, with half of the padding on either side of
@@ -83,9 +86,27 @@ def fit_image(
     factor = {'height': factors[1], 'longer': factors.min(), 'shorter': factors.max()}[side]
     if max_side is not None:
         factor = min(factor, max_side / size.max())
+    if crop_rule == 'released_hrnet':
+        return _fit_as_released(size, factor, size_divisor)
     # Rounded up, never down: the whole image stays in the input.
     view_size = round_up_size(size * factor, size_divisor)
     return crop_matrix(image_center(image_size), float(factor), view_size), view_size
+
+
+def _fit_as_released(size: np.ndarray, factor: float, divisor: int) -> tuple[np.ndarray, Size]:
+    """The matrix and the input's size of `fit_image`, as MMPose computes them."""
+    # The sides that lead MMPose to its factor: an equal product by another way may round to the next multiple.
+    ratio = size[0] / size[1]
+    if factor * size[0] <= factor * size[1]:
+        width = round(factor * size[0], 6)
+        resized = np.array([width, width / ratio])
+    else:
+        height = round(factor * size[1], 6)
+        resized = np.array([height * ratio, height])
+    width, height = (np.ceil(resized / divisor).astype(int) * divisor).tolist()
+    # Enlarged by the padding, the image has the shape of the input, and its middle lies in that of the input.
+    extent = size * np.array([width, height]) / resized
+    return fit_matrix(size / 2, extent, (width, height), 'released_hrnet'), (width, height)
 
 
 def round_up_size(size: np.ndarray, divisor: int) -> Size:

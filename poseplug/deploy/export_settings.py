@@ -111,14 +111,16 @@ def _sort_transforms(transforms: Sequence[Any]) -> dict[str, Any]:
     return roles
 
 
+def _read_settings(transform: Transform, *names: str) -> dict[str, Any]:
+    return {name: getattr(transform, name) for name in names}
+
+
 def _describe_image_crop(transform: Transform | None) -> dict[str, Any]:
     """The settings of the transform that fits a whole image."""
     if isinstance(transform, LetterboxImage):
-        names = ('fill_fraction', 'side', 'crop_rule')
-        return {'type': 'letterbox', **{name: getattr(transform, name) for name in names}}
+        return {'type': 'letterbox', **_read_settings(transform, 'fill_fraction', 'side', 'crop_rule')}
     if isinstance(transform, FitImage):
-        names = ('side', 'size_divisor', 'max_side')
-        return {'type': 'fit', **{name: getattr(transform, name) for name in names}}
+        return {'type': 'fit', **_read_settings(transform, 'side', 'size_divisor', 'max_side', 'crop_rule')}
     name = 'nothing' if transform is None else type(transform).__name__
     raise ConfigError(
         f'the test pipeline fits whole images by {name}; an exported model needs LetterboxImage or FitImage'

@@ -190,7 +190,8 @@ class ExportedPredictor(ImagePredictor):
             factor = min(size[0] / image.size[0], size[1] / image.size[1])
             matrix = conjugate_about(scaling_matrix(factor), (-0.5, -0.5))
         elif kind == 'fit':  # the network was exported for inputs of one size
-            matrix = letterbox_matrix(image.size, size)
+            # files of earlier versions do not state a rule
+            matrix = letterbox_matrix(image.size, size, crop_rule=settings.get('crop_rule', 'pixels'))
         else:
             matrix = letterbox_matrix(image.size, size, **settings)
         return _ImageCrops(**vars(facts), inputs=[self._warp(image.pixels, matrix, size)], matrices=[matrix])

@@ -6,7 +6,7 @@ __all__ = ['DEKR_IGNORED_NAMES', 'DEKR_RULES']
 
 DEKR_IGNORED_NAMES: tuple[tuple[str, str], ...] = (
     (r'head\.displacement_conv_layers\.\d\.regular_matrix', 'computed from the size of the kernel'),
-    (r'head\.rescore_net\..+', 'instances score what their centers score'),
+    (r'head\.rescore_net\..+', 'instances score the mean of their keypoints, without a network that rescores them'),
 )
 
 _BRANCH = r'head\.displacement_conv_layers\.(\d)\.'

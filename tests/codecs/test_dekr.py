@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poseplug.codecs.dekr import CenterDisplacement
+from poseplug.codecs.dekr import CenterDisplacement, _Candidates
 from poseplug.core.errors import ConfigError
 from poseplug.core.skeleton import Skeleton
 
@@ -59,6 +59,49 @@ def test_two_instances_are_decoded_and_one_that_repeats_another_is_suppressed():
     fields['displacement'][0, :, 8, 18] = cells.flatten()
     assert len(codec.decode(fields)) == 2
     assert len(CenterDisplacement(TWO, (128, 128), nms_threshold=0.0).decode(fields)) == 3
+
+
+def draw_poses(codec, centers, keypoints, center_values, values):
+    """Fields of poses: their centers' cells and values, their keypoints in cells, and the value at each keypoint."""
+    fields = {'heatmap': torch.zeros(1, 3, 32, 32), 'displacement': torch.zeros(1, 4, 32, 32)}
+    for (x, y), pose, center, pair in zip(centers, keypoints, center_values, values, strict=True):
+        fields['heatmap'][0, 2, y, x] = center
+        fields['displacement'][0, :, y, x] = (torch.tensor(pose) - torch.tensor([x, y])).flatten()
+        for channel, ((column, row), value) in enumerate(zip(pose, pair, strict=True)):
+            # The surrounding cells, too, since MMPose reads between cells.
+            fields['heatmap'][0, channel, row - 1 : row + 2, column - 1 : column + 2] = value
+    return fields
+
+
+def test_mmpose_scores_an_instance_by_the_mean_of_its_center_times_its_keypoints():
+    codec = CenterDisplacement(TWO, (128, 128), match='mmpose')
+    poses = [[(4, 4), (12, 12)], [(20, 20), (28, 28)]]
+    fields = draw_poses(codec, [(8, 8), (24, 24)], poses, [1.0, 0.5], [(0.2, 0.4), (0.8, 0.9)])
+    decoded = codec.decode(fields)
+    # the higher center comes second, since its keypoints are low
+    assert_close(torch.as_tensor(decoded.keypoint_scores), torch.tensor([[0.4, 0.45], [0.2, 0.4]]))
+    assert_close(torch.as_tensor(decoded.instance_scores), torch.tensor([0.425, 0.3]))
+    assert_close(torch.as_tensor(decoded.keypoints)[0], 4 * torch.tensor([[20.0, 20.0], [28.0, 28.0]]))
+    own = CenterDisplacement(TWO, (128, 128)).decode(fields)
+    assert_close(torch.as_tensor(own.instance_scores), torch.tensor([1.0, 0.5]))
+
+
+def test_mmpose_keeps_the_pose_whose_keypoints_are_highest_of_those_near_each_other():
+    # On a line, a box has no area, but a diagonal of 16 cells: 1 cell is nearer than a tenth of it.
+    poses, centers = [[(4, 8), (20, 8)], [(4, 9), (20, 9)]], [(8, 8), (16, 20)]
+    fields = draw_poses(None, centers, poses, [0.9, 0.5], [(0.2, 0.2), (0.6, 0.6)])
+    settings = dict(skeleton=TWO, input_size=(128, 128), nms_threshold=0.1)
+    decoded = CenterDisplacement(**settings, match='mmpose').decode(fields)
+    assert torch.as_tensor(decoded.keypoints)[:, 0].tolist() == [[16.0, 36.0]]
+    assert len(CenterDisplacement(**settings).decode(fields)) == 2
+
+
+def test_mmpose_lets_a_pose_stay_that_a_dropped_one_leads_to():
+    codec = CenterDisplacement(TWO, (128, 128), match='mmpose', nms_threshold=0.5)
+    # Half their diagonals: 1, 2.25 and 4 cells. The second is near the first, and the third near the second alone.
+    cells = torch.tensor([[[10.0, 10], [12, 10]], [[9.0, 10], [13.5, 10]], [[6.0, 10], [14, 10]]])
+    candidates = _Candidates(cells[None], torch.ones(1, 3), torch.ones(1, 3, 2), torch.ones(1, 3, dtype=torch.bool))
+    assert codec._drop_repeated_as_mmpose(candidates).tolist() == [[True, True, False]]
 
 
 def test_a_flipped_displacement_leads_to_the_flip_pair():

@@ -7,11 +7,13 @@ import torch
 
 from poseplug.codecs.cpm import CPMHeatmap
 from poseplug.codecs.dark import DARKHeatmap
+from poseplug.codecs.dekr import CenterDisplacement
 from poseplug.codecs.dense_instances import DenseInstances
 from poseplug.codecs.integral import Integral
 from poseplug.codecs.msra import MSRAHeatmap
 from poseplug.codecs.regression import Regression
 from poseplug.codecs.simcc import SimCC
+from poseplug.codecs.tags import Tags
 from poseplug.codecs.udp import UDPCombined, UDPHeatmap
 from poseplug.core.errors import ConfigError
 from poseplug.core.skeleton import Skeleton
@@ -138,6 +140,9 @@ def test_darkpose_counts_keypoints_up_to_eight_cells_before_the_first(cell, ours
         (Regression(ONE, SIZE, match='mmpose'), 'released_hrnet'),
         (DenseInstances(ONE, SIZE), 'pixels'),
         (DenseInstances(ONE, SIZE, match='mmpose'), 'released_hrnet'),
+        (Tags(ONE, SIZE), 'pixels'),
+        (Tags(ONE, SIZE, match='mmpose'), 'released_hrnet'),
+        (CenterDisplacement(ONE, SIZE, match='mmpose'), 'released_hrnet'),
         (Integral(ONE, SIZE), 'pixels'),
         (Integral(ONE, SIZE, match='mmpose'), 'released_hrnet'),
     ],

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from poseplug.core.crops import letterbox_matrix
+from poseplug.core.crops import fit_image, letterbox_matrix
 from poseplug.core.geometry import (
     CROP_RULES,
     bounding_corners,
@@ -161,6 +161,36 @@ def test_whole_images_meet_the_input_as_in_the_released_code(image_size, input_s
     # by every other rule, pixel centers coincide: (1 - scale) / 2 px beside it
     moved = letterbox_matrix(image_size, input_size)[:2, 2] - matrix[:2, 2]
     np.testing.assert_allclose(moved, (scale - 1) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('image_size', 'view_size', 'scale', 'offset'),
+    [  # what BottomupResize(resize_mode='expand') of MMPose 1.3.2 hands to OpenCV
+        ((640, 480), (704, 512), 1.0666666666666667, (10.666666666666666, 0.0)),
+        ((333, 501), (512, 800), 1.5375375375375375, (0.0, 14.846846846846947)),
+        ((1001, 777), (672, 512), 0.6589446589446589, (6.198198198198198, 0.0)),
+        ((112, 343), (512, 1600), 4.571428571428571, (0.0, 15.999999999999943)),  # 1568 px, but for a rounding error
+    ],
+)
+def test_images_fill_an_input_of_their_own_shape_as_in_the_released_code(image_size, view_size, scale, offset):
+    matrix, size = fit_image(image_size, (512, 512), 'shorter', crop_rule='released_hrnet')
+    assert size == view_size
+    np.testing.assert_allclose(matrix[:2], [[scale, 0, offset[0]], [0, scale, offset[1]]], atol=1e-4)
+    own_matrix, own_size = fit_image(image_size, (512, 512), 'shorter')
+    if own_size == view_size:
+        np.testing.assert_allclose(own_matrix[:2, 2] - matrix[:2, 2], (scale - 1) / 2, atol=1e-4)
+    else:
+        assert own_size == (512, 1568)
+
+
+@pytest.mark.parametrize(
+    ('side', 'max_side', 'view_size'), [('longer', None, (512, 384)), ('shorter', 600, (608, 480))]
+)
+def test_the_released_rule_keeps_the_side_and_its_limit(side, max_side, view_size):
+    matrix, size = fit_image((640, 480), (512, 512), side, 32, max_side, 'released_hrnet')
+    assert size == view_size
+    assert matrix[0, 0] == pytest.approx((max_side or 512) / 640)
+    np.testing.assert_allclose(matrix @ (320, 240, 1), (view_size[0] / 2, view_size[1] / 2, 1), atol=1e-4)
 
 
 def test_the_height_alone_can_decide_how_a_whole_image_meets_the_input():

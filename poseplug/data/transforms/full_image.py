@@ -12,7 +12,7 @@ import numpy as np
 from poseplug.core.boxes import clip_boxes
 from poseplug.core.crops import FitSide, fit_image, round_up_size
 from poseplug.core.errors import ConfigError
-from poseplug.core.geometry import Size, crop_matrix, image_center, translation_matrix
+from poseplug.core.geometry import CropRule, Size, crop_matrix, image_center, translation_matrix
 from poseplug.core.sample import Sample
 from poseplug.core.setting_checks import (
     check_counts,
@@ -40,6 +40,7 @@ class FitImage(Transform):
             as small as covers it.
         size_divisor: both sides of the input are multiples of it, in px, as the network's strides require.
         max_side: px of the image's longer side at most, whatever `side` says.
+        crop_rule: how the image meets the input, see `poseplug.core.crops.fit_image`; provided by the codec.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -53,6 +54,7 @@ class FitImage(Transform):
         side: FitSide = 'height',
         size_divisor: int = 32,
         max_side: int | None = None,
+        crop_rule: CropRule = 'pixels',
     ):
         if side not in _RESIZE_SIDES:
             raise ConfigError(f'FitImage: side is one of {_RESIZE_SIDES}; got {side!r}')
@@ -60,10 +62,11 @@ class FitImage(Transform):
         if max_side is not None:
             check_counts('FitImage', min_count=size_divisor, max_side=max_side)
         self.input_size, self.side, self.size_divisor, self.max_side = input_size, side, size_divisor, max_side
+        self.crop_rule: CropRule = crop_rule
 
     def __call__(self, sample: Sample) -> Sample:
         sample.image_to_input, view_size = fit_image(
-            sample.image_size, self.input_size, self.side, self.size_divisor, self.max_side
+            sample.image_size, self.input_size, self.side, self.size_divisor, self.max_side, self.crop_rule
         )
         sample.view_sizes = [view_size]
         return sample

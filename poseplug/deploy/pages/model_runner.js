@@ -55,8 +55,9 @@ export function listMatrices(imageSize, boxes, settings) {
       fitMatrix([(left + right) / 2, (top + bottom) / 2], [padding * (right - left), padding * (bottom - top)],
         inputSize, rule));
   }
-  const {fill_fraction: fraction, side, crop_rule: rule} = crop?.image?.type === 'letterbox' ? crop.image : {};
-  return [letterboxMatrix(imageSize, inputSize, fraction, side, rule)];
+  const {type, fill_fraction: fraction, side, crop_rule: rule} = crop?.image ?? {};
+  // Images that are fitted into inputs of their own shape fill the one shape that the page's file has.
+  return [letterboxMatrix(imageSize, inputSize, fraction, type === 'letterbox' ? side : undefined, rule)];
 }
 
 // --- the warp -------------------------------------------------------------------------------------------------------
