@@ -47,7 +47,7 @@ def load_command(name: str) -> Command:
         >>> load_command('train').summary
         'Train a config.'
     """
-    return _load(f'commands.{name}', f'run_{name}', f'add_{name}_arguments')
+    return _load_command(f'commands.{name}', f'run_{name}', f'add_{name}_arguments')
 
 
 def load_analysis(name: str) -> Command:
@@ -61,9 +61,9 @@ def load_analysis(name: str) -> Command:
         >>> load_analysis('oracle').run.__name__
         'analyze_oracle'
     """
-    return _load(f'analyses.analyze_{name}', f'analyze_{name}', f'add_{name}_arguments')
+    return _load_command(f'analyses.analyze_{name}', f'analyze_{name}', f'add_{name}_arguments')
 
 
-def _load(path: str, run: str, add_arguments: str) -> Command:
+def _load_command(path: str, run: str, add_arguments: str) -> Command:
     module = import_module(f'poseplug.cli.{path}')
     return Command(module.__doc__ or '', getattr(module, add_arguments), getattr(module, run))

@@ -59,8 +59,8 @@ class CPMHeatmap(Heatmap):
 
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
         mask = self.mask_drawable(keypoints, labeled_mask(visible, valid))
-        subject = self.draw(keypoints[:, :1], mask[:, :1])
+        subject = self.draw_heatmaps(keypoints[:, :1], mask[:, :1])
         stages = [{'heatmap': subject}]
         if self.all_instances_first and self.instances != 'subject' and keypoints.shape[1] > 1:
-            stages.insert(0, {'heatmap': self.draw(keypoints, mask)})
+            stages.insert(0, {'heatmap': self.draw_heatmaps(keypoints, mask)})
         return Targets(tuple(stages), self.channel_weights(mask[:, :1]))

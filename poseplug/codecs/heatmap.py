@@ -147,7 +147,7 @@ class Heatmap(MapCodec):
     def encode(self, keypoints: Tensor, visible: Tensor, valid: Tensor | None = None) -> Targets:
         keypoints, labeled = self.select_instances(keypoints, labeled_mask(visible, valid))
         mask = self.mask_drawable(keypoints, labeled)
-        return Targets(({'heatmap': self.draw(keypoints, mask)},), self.channel_weights(mask))
+        return Targets(({'heatmap': self.draw_heatmaps(keypoints, mask)},), self.channel_weights(mask))
 
     def select_instances(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor]:
         """Select the instances that are drawn, from keypoints (B, N, K, 2) and which are labeled (B, N, K)."""
@@ -159,10 +159,10 @@ class Heatmap(MapCodec):
             return labeled & torch.isfinite(keypoints).all(dim=-1)
         cells = self.grid.to_cells(keypoints)
         # By the cell about which the Gaussian ends, which decides whether it reaches the grid at all.
-        centers = self.quantize(cells)[1] if self.truncate else cells
+        centers = self.quantize_cells(cells)[1] if self.truncate else cells
         return labeled & reaches_grid(centers, self.grid.size, self.sigma_cells)
 
-    def draw(self, keypoints: Tensor, mask: Tensor) -> Tensor:
+    def draw_heatmaps(self, keypoints: Tensor, mask: Tensor) -> Tensor:
         """Draw heatmaps, with the background if there is one.
 
         Args:
@@ -173,7 +173,7 @@ class Heatmap(MapCodec):
             (B, C, H, W).
         """
         cells, size = self.grid.to_cells(keypoints), self.grid.size
-        centers, quantized_cells = self.quantize(cells)
+        centers, quantized_cells = self.quantize_cells(cells)
         # A Gaussian that ends reaches few cells, and only these are computed.
         if self.min_value:
             return draw_thresholded_gaussians(
@@ -184,7 +184,7 @@ class Heatmap(MapCodec):
         heatmaps = merge_heatmaps(instance_heatmaps, self.instances)
         return fill_background(F.pad(heatmaps, (0, 0, 0, 0, 0, 1))) if self.background else heatmaps
 
-    def quantize(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+    def quantize_cells(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Return where Gaussians stand, and the whole cells about which they are truncated, of positions (..., 2)."""
         if self.center in ('floor', 'ceil'):
             rounded = cells.floor() if self.center == 'floor' else cells.ceil()

@@ -170,7 +170,7 @@ class PAF(MapCodec):
         labeled = labeled_mask(visible, valid)
         mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
         limb_maps = self.draw_limbs(keypoints, labeled)
-        targets = {self.limb_field: limb_maps, 'heatmap': self.built_heatmap_codec.draw(keypoints, mask)}
+        targets = {self.limb_field: limb_maps, 'heatmap': self.built_heatmap_codec.draw_heatmaps(keypoints, mask)}
         weights = self.built_heatmap_codec.channel_weights(mask)
         if annotated_keypoints is not None:
             weights = self.channel_weights(weights, annotated_keypoints)

@@ -145,7 +145,7 @@ class Tags(MapCodec):
         labeled = labeled_mask(visible, valid)
         mask = self.built_heatmap_codec.mask_drawable(keypoints, labeled)
         targets = {
-            'heatmap': self.built_heatmap_codec.draw(keypoints, mask),
+            'heatmap': self.built_heatmap_codec.draw_heatmaps(keypoints, mask),
             'tags': self.draw_instance_numbers(keypoints, labeled),
         }
         weights = self.built_heatmap_codec.channel_weights(mask)

@@ -269,7 +269,7 @@ class PoseDataset:
             ImageError: the image cannot be read, is only one pixel wide or high, or has another size than stated.
         """
         record = self.records[key.sample_index]
-        image = self.image_cache.get(record.path, record.byte_range)
+        image = self.image_cache.get_image(record.path, record.byte_range)
         # Sources compare a sample of the sizes; what it misses would be trained with keypoints at wrong positions.
         check_stated_size(image, record.stated_size)
         # A counter-based generator: any (seed, epoch, index) starts a stream, without drawing what comes before it.

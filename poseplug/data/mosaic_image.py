@@ -48,9 +48,9 @@ class ImageMosaic:
 
     def get_pixels(self) -> np.ndarray:
         """Return the whole mosaic on gray background as (H, W, 3) uint8 BGR."""
-        return self.render(np.eye(3), self.size, cv2.INTER_LINEAR, (128, 128, 128))
+        return self.render_view(np.eye(3), self.size, cv2.INTER_LINEAR, (128, 128, 128))
 
-    def render(
+    def render_view(
         self, mosaic_to_input: np.ndarray, input_size: Size, interpolation: int, fill_color: Sequence[int]
     ) -> np.ndarray:
         """Draw the mosaic into a network's input, each image with a single warp.
@@ -70,7 +70,7 @@ class ImageMosaic:
             _draw_tile(canvas, tile, mosaic_to_input, interpolation, fill_color)
         # The n-th layer gets weight 1/n, the blend below it the rest: equal weights for all layers.
         for n, overlay in enumerate(self.overlays, start=2):
-            layer = overlay.render(mosaic_to_input, input_size, interpolation, fill_color)
+            layer = overlay.render_view(mosaic_to_input, input_size, interpolation, fill_color)
             canvas = np.asarray(cv2.addWeighted(canvas, 1 - 1 / n, layer, 1 / n, 0))
         return canvas
 

@@ -108,7 +108,7 @@ def export_checked(
         reduce_precision(unchecked, precision, report)
         for runtime in _list_runtimes(target, precision.precision):
             exported = open_exported_file(unchecked, target, runtime)
-            _compare(predictor, ExportedPredictor(exported), cfg, check, runtime, report)
+            _compare_predictions(predictor, ExportedPredictor(exported), cfg, check, runtime, report)
         for part in sorted(Path(folder).iterdir()):
             os.replace(part, file.with_name(part.name))
     return file
@@ -134,7 +134,7 @@ def remove_views(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {**cfg, 'test_dataloader': {**loader, 'dataset': {**loader['dataset'], 'pipeline': pipeline}}}
 
 
-def _compare(
+def _compare_predictions(
     predictor: Predictor,
     exported: ExportedPredictor,
     cfg: Mapping[str, Any],
@@ -153,15 +153,16 @@ def _compare(
     report(f'{runtime}: {parity}' + ('' if check.images else ' (drawn images; name others with --images)'))
     if check.num_data:
         before, after = (
-            _measure(model, cfg, check.num_data) for model in (predictor.model, ExportedEstimator(exported.model))
+            _measure_scores(model, cfg, check.num_data)
+            for model in (predictor.model, ExportedEstimator(exported.model))
         )
         for metric, value in before.items():
             report(f'{runtime}: {metric} {value:.2f} before, {after[metric]:.2f} after')
     # after the report, so that the figures are read even where the file is refused
-    parity.check(tolerance, exported.name)
+    parity.check_tolerance(tolerance, exported.name)
 
 
-def _measure(model: Any, cfg: Mapping[str, Any], max_images: int) -> dict[str, float]:
+def _measure_scores(model: Any, cfg: Mapping[str, Any], max_images: int) -> dict[str, float]:
     """The main scores of a model on the first images of a config's test data."""
     loader: Iterable[Any] = build_dataloader(cfg, 'test_dataloader', int(cfg.get('seed', 0)))
     create_metrics = functools.partial(build_evaluator, cfg, 'test', loader.dataset.skeleton)  # type: ignore[attr-defined]

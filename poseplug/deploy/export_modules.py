@@ -155,16 +155,16 @@ def find_field_peaks(
     # a border that no cell is below, so that cells at the edge can be peaks
     padded = F.pad(heatmaps, (1, 1, 1, 1), value=-torch.inf)
 
-    def shift(down: int, right: int) -> Tensor:
+    def shift_heatmaps(down: int, right: int) -> Tensor:
         return padded[..., 1 + down : 1 + down + height, 1 + right : 1 + right + width]
 
     earlier = [(-1, 0), (0, -1)] if num_neighbors == 4 else [(-1, -1), (-1, 0), (-1, 1), (0, -1)]
     is_peak = heatmaps > -torch.inf
     for down, right in earlier:
-        later = shift(-down, -right)
+        later = shift_heatmaps(-down, -right)
         # Strictly above the earlier of two opposite neighbors and at least as high as the later: of equal ones the
         # first counts.
-        is_peak = is_peak & (heatmaps > shift(down, right))
+        is_peak = is_peak & (heatmaps > shift_heatmaps(down, right))
         is_peak = is_peak & ((heatmaps > later) if num_neighbors == 4 else (heatmaps >= later))
     if window_size > 3:
         # the window of Tags may be larger than these neighbors

@@ -95,7 +95,7 @@ class ParityReport:
         message = f'{numbers}: median {median:.2g} px, worst {worst:.2g} px, score {self.max_score_difference:.2g}'
         return f'{message}; {self.unmatched} instances found by one alone' if self.unmatched else message
 
-    def check(self, tolerance: ParityTolerance, name: str) -> None:
+    def check_tolerance(self, tolerance: ParityTolerance, name: str) -> None:
         """Check the differences.
 
         Args:

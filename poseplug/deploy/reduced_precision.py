@@ -59,10 +59,10 @@ def reduce_precision(file: Path, settings: PrecisionSettings, report: Callable[[
     if settings.precision == 'float16':
         to_half_precision(file)
     elif settings.precision == 'int8':
-        _quantize(file, settings, report)
+        _quantize_file(file, settings, report)
 
 
-def _quantize(file: Path, settings: PrecisionSettings, report: Callable[[str], None]) -> None:
+def _quantize_file(file: Path, settings: PrecisionSettings, report: Callable[[str], None]) -> None:
     """Convert a file to 8 bits; the layers that cost too much stay float."""
     tolerance = ParityTolerance.for_precision('int8')
     predictor, images = ExportedPredictor(file), list(settings.calibration)
@@ -70,12 +70,12 @@ def _quantize(file: Path, settings: PrecisionSettings, report: Callable[[str], N
     quantized = file.with_name(f'.{file.stem}.int8.onnx')
     layers = list_quantizable_layers(file)
 
-    def measure(float_layers: Sequence[str]) -> float:
+    def measure_difference(float_layers: Sequence[str]) -> float:
         quantize_file(file, quantized, batches, float_layers)
         actual = ExportedPredictor(quantized)(images)
         return compare_results(expected, actual, tolerance.min_score).quantile_px(tolerance.quantile)
 
-    float_layers = find_sensitive_layers(layers, measure, settings.max_px)
+    float_layers = find_sensitive_layers(layers, measure_difference, settings.max_px)
     listed = ', '.join(describe_layers(file, float_layers)) or 'none'
     report(f'8 bits: {len(layers) - len(float_layers)} of {len(layers)} layers; float: {listed}')
     # the last measurement wrote the layers that were chosen

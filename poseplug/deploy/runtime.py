@@ -175,7 +175,7 @@ class ExportedPredictor(ImagePredictor):
             )
             for box in boxes_xyxy
         ]
-        inputs = [self._warp(image.pixels, matrix, self._input_size) for matrix in matrices]
+        inputs = [self._warp_crop(image.pixels, matrix, self._input_size) for matrix in matrices]
         return _ImageCrops(**vars(facts), inputs=inputs, matrices=matrices, boxes=boxes_xyxy, box_scores=scores)
 
     def _crop_whole_image(self, facts: ImageFacts, image: OpenedImage) -> _ImageCrops:
@@ -194,9 +194,9 @@ class ExportedPredictor(ImagePredictor):
             matrix = letterbox_matrix(image.size, size, crop_rule=settings.get('crop_rule', 'pixels'))
         else:
             matrix = letterbox_matrix(image.size, size, **settings)
-        return _ImageCrops(**vars(facts), inputs=[self._warp(image.pixels, matrix, size)], matrices=[matrix])
+        return _ImageCrops(**vars(facts), inputs=[self._warp_crop(image.pixels, matrix, size)], matrices=[matrix])
 
-    def _warp(self, pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    def _warp_crop(self, pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
         flag = _INTERPOLATION_FLAGS[self._crop['interpolation']]
         # the same warp as in training and in `Predictor`, which the comparison of exported files relies on
         return warp_image(pixels, matrix, size, flag, self._crop['fill_color'])

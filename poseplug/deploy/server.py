@@ -194,15 +194,15 @@ class _RequestHandler(CheckedRequestHandler):
         job = VideoJob(predictor, self.query.get('name', ''), options)
         jobs = self.server.jobs
         # before the video arrives, so that a second large upload is refused at once
-        jobs.reserve(job)
+        jobs.reserve_job(job)
         try:
             with open(job.upload, 'wb') as file:
                 self.receive_body(file, self.server.max_video_bytes, 'video')
         # also when the connection breaks: the place would stay taken
         except BaseException:
-            jobs.discard(job)
+            jobs.discard_job(job)
             raise
-        jobs.start(job)
+        jobs.start_job(job)
         return reply_json({'token': job.token, 'name': job.title})
 
     def reply_video_stop(self, token: str) -> Reply:
@@ -221,7 +221,7 @@ class _RequestHandler(CheckedRequestHandler):
         return self.server.predictors[self._read_model_index()]
 
     def _find_job(self, token: str) -> VideoJob:
-        job = self.server.jobs.find(token)
+        job = self.server.jobs.find_job(token)
         if job is None:
             raise RequestError(HTTPStatus.NOT_FOUND, 'there is no such video any more; send it again')
         return job

@@ -193,7 +193,7 @@ class VideoJobs:
         self.lock, self._jobs, self._threads = lock, dict[str, VideoJob](), dict[str, Thread]()
         self._jobs_lock = Lock()
 
-    def reserve(self, job: VideoJob) -> None:
+    def reserve_job(self, job: VideoJob) -> None:
         """Take a job in, before its video is received.
 
         Raises:
@@ -205,22 +205,22 @@ class VideoJobs:
                 raise ConfigError('another video is being predicted; wait until it has finished, or stop it')
             while len(self._jobs) >= _MAX_JOBS:
                 token = next(iter(self._jobs))
-                self._remove(token)
+                self._remove_job(token)
             self._jobs[job.token] = job
 
-    def start(self, job: VideoJob) -> None:
+    def start_job(self, job: VideoJob) -> None:
         """Predict a job whose video was received."""
         # a daemon: a video does not keep the process after Ctrl-C
         thread = Thread(target=job.run, args=(self.lock,), daemon=True)
         self._threads[job.token] = thread
         thread.start()
 
-    def discard(self, job: VideoJob) -> None:
+    def discard_job(self, job: VideoJob) -> None:
         """Remove a job whose video did not arrive."""
         with self._jobs_lock:
-            self._remove(job.token)
+            self._remove_job(job.token)
 
-    def find(self, token: str) -> VideoJob | None:
+    def find_job(self, token: str) -> VideoJob | None:
         """Return the job of a token, None if there is none."""
         return self._jobs.get(token)
 
@@ -228,9 +228,9 @@ class VideoJobs:
         """Cancel all jobs and remove their files."""
         with self._jobs_lock:
             for token in list(self._jobs):
-                self._remove(token)
+                self._remove_job(token)
 
-    def _remove(self, token: str) -> None:
+    def _remove_job(self, token: str) -> None:
         job = self._jobs.pop(token)
         job.cancelled.set()
         thread = self._threads.pop(token, None)

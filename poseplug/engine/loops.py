@@ -163,13 +163,13 @@ class TrainLoop(BaseLoop):
         # one step.
         while self._iter < self._max_iters and not self.should_stop():
             if self.val_interval and self._iter % self.val_interval == 0:
-                self.evaluate()
+                self.evaluate_model()
                 if self.should_stop():
                     break
             self.run_step([next(loader) for _ in range(self.accumulative_counts)])
         # After a signal a scheduler gives little time, which is for saving; the time limit is planned and evaluates.
         if not self.is_stop_requested():
-            self.evaluate()
+            self.evaluate_model()
 
     def should_stop(self) -> bool:
         """Whether a hook, a signal or the time limit has ended the run."""
@@ -213,7 +213,7 @@ class TrainLoop(BaseLoop):
             self._epoch += 1
             runner.call_hook('before_train_epoch')
 
-    def evaluate(self) -> None:
+    def evaluate_model(self) -> None:
         """Evaluate the weights of this step, unless that was done before.
 
         An evaluation that a signal interrupted does not count: it is repeated when the run is resumed.

@@ -106,7 +106,7 @@ class SingleProcessStrategy:
             batch: of the first step.
         """
         if self.precision.is_open:
-            self.precision.choose(lambda: measure_gradients(self.model, lambda: self.losses(batch)))
+            self.precision.choose_precision(lambda: measure_gradients(self.model, lambda: self.losses(batch)))
 
     def _loss_module(self) -> nn.Module:
         """The module whose gradients are averaged over the processes."""

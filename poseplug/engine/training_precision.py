@@ -67,7 +67,7 @@ class TrainingPrecision:
         """Create the context in which the network and its losses are computed."""
         return torch.autocast(self.device_type, torch.bfloat16) if self.name == 'bf16' else nullcontext()
 
-    def choose(self, compute_gradients: Callable[[], float]) -> None:
+    def choose_precision(self, compute_gradients: Callable[[], float]) -> None:
         """Measure both precisions in turn, and choose the faster one.
 
         Args:
@@ -85,9 +85,9 @@ class TrainingPrecision:
         gathered = all_gather_objects(({name: min(each[1:]) for name, each in seconds.items()}, losses))
         self.step_seconds = {name: max(each[name] for each, _ in gathered) for name in _MEASURED}
         difference = max(abs(each['bf16'] / each['fp32'] - 1) if each['fp32'] else 0.0 for _, each in gathered)
-        self._decide(difference)
+        self._decide_precision(difference)
 
-    def _decide(self, loss_difference: float) -> None:
+    def _decide_precision(self, loss_difference: float) -> None:
         """Choose by what was measured; a difference that is not a number speaks against bf16, too."""
         gain = self.step_seconds['fp32'] / self.step_seconds['bf16']
         is_close = loss_difference <= _MAX_LOSS_DIFFERENCE

@@ -220,8 +220,8 @@ def read_predictions(path: Path) -> PredictionFile:
 
 def _parse_row(row: dict[str, Any], num_keypoints: int) -> ImagePredictions:
     """One image of a file."""
-    annotated = _stack([item['keypoints'] for item in row['annotated']], num_keypoints)
-    predicted = _stack([item['keypoints'] for item in row['predicted']], num_keypoints)
+    annotated = _stack_tables([item['keypoints'] for item in row['annotated']], num_keypoints)
+    predicted = _stack_tables([item['keypoints'] for item in row['predicted']], num_keypoints)
     return ImagePredictions(
         image=row['image'],
         annotated=annotated[..., :2],
@@ -234,6 +234,6 @@ def _parse_row(row: dict[str, Any], num_keypoints: int) -> ImagePredictions:
     )
 
 
-def _stack(tables: list[Any], num_keypoints: int) -> np.ndarray:
+def _stack_tables(tables: list[Any], num_keypoints: int) -> np.ndarray:
     """Tables (K, 3) as one array (N, K, 3); a missing number is NaN."""
     return np.array(tables, dtype=float).reshape(-1, num_keypoints, 3)

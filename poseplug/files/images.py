@@ -197,7 +197,7 @@ class LazyImage:
             ImageError: the file is not a whole image, or its header and its pixels contradict each other.
         """
         if reduction not in self.pixels_by_reduction:
-            self.pixels_by_reduction[reduction] = self._decode(reduction)
+            self.pixels_by_reduction[reduction] = self._decode_pixels(reduction)
         return self.pixels_by_reduction[reduction]
 
     def get_top_rows(self, num_rows: int, reduction: int = 1) -> np.ndarray:
@@ -221,7 +221,7 @@ class LazyImage:
         image = None if truncated is None else decode_image(truncated, reduction)
         return self.get_pixels(reduction) if image is None else image
 
-    def _decode(self, reduction: int) -> np.ndarray:
+    def _decode_pixels(self, reduction: int) -> np.ndarray:
         width, height = self.size
         # OpenCV ignores the orientation of all formats but TIFF on request.
         image = decode_image(reset_tiff_orientation(self.data), reduction)
@@ -240,7 +240,7 @@ class ImageCache:
     def __init__(self, max_images: int = 0):
         self.max_images, self.images = max_images, dict[tuple[Path, ByteRange | None], LazyImage]()
 
-    def get(self, path: Path, byte_range: ByteRange | None = None) -> LazyImage:
+    def get_image(self, path: Path, byte_range: ByteRange | None = None) -> LazyImage:
         """Return the image at a location, and keep it.
 
         Args:

@@ -83,12 +83,12 @@ class ShardCache:
             AnnotationError: it cannot be read.
         """
 
-        def read() -> bytes:
+        def read_checked() -> bytes:
             data = _read_remote(self.address, name, self.storage_options)
             check_content(data)
             return data
 
-        return _retry(read, f'{self.address}/{name}')
+        return _retry_action(read_checked, f'{self.address}/{name}')
 
     def register_files(self, files: Mapping[str, tuple[int, str]]) -> None:
         """Write where the files come from, so that `restore_shard` can fetch them.
@@ -147,14 +147,14 @@ def restore_shard(path: Path) -> bool:
         # Asked again under the lock: another worker may have fetched it meanwhile.
         if not path.is_file():
             try:
-                _retry(lambda: _fetch_shard(origin, path), f'{origin["address"]}/{path.name}')
+                _retry_action(lambda: _fetch_shard(origin, path), f'{origin["address"]}/{path.name}')
             except AnnotationError as error:
                 raise ImageError(str(error)) from error
             _delete_oldest(path, origin)
     return True
 
 
-def _retry(action: Callable[[], _ResultT], description: str) -> _ResultT:
+def _retry_action(action: Callable[[], _ResultT], description: str) -> _ResultT:
     """Try again after errors of a network, with growing pauses."""
     for number in range(1, _NUM_TRIES):
         try:

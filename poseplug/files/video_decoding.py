@@ -84,9 +84,9 @@ class StreamDecoder:
             yield from self._decode_packet(packet)
         if self.stream.codec_context.name == 'mpeg4' and packet and bytes(packet).count(_VOP_START) > 1:
             # DivX and Xvid pack two frames into a chunk; the decoder keeps the second one for the next packet.
-            yield from self._convert_frames(self._decode(_create_packet(_NVOP)) or [])
+            yield from self._convert_frames(self._decode_frames(_create_packet(_NVOP)) or [])
         # None drains the decoder: frames that wait for a later reference come out.
-        yield from self._convert_frames(self._decode(None) or [])
+        yield from self._convert_frames(self._decode_frames(None) or [])
         self._count_lost_end(0 if packet is None or packet.dts is None else packet.dts + 1)
 
     def _read_packets(self) -> Iterator[Packet[VideoStream]]:
@@ -107,12 +107,12 @@ class StreamDecoder:
 
     def _decode_packet(self, packet: Packet[VideoStream]) -> Iterator[VideoFrame]:
         stamp, is_discarded = self._get_stamp(packet), packet.is_discard
-        frames = self._decode(packet)
+        frames = self._decode_frames(packet)
         if not is_discarded:
             self.clock.add_packet(stamp, is_lost=frames is None)
         yield from self._convert_frames(frames or [])
 
-    def _decode(self, packet: Packet[VideoStream] | None) -> list[DecodedFrame] | None:
+    def _decode_frames(self, packet: Packet[VideoStream] | None) -> list[DecodedFrame] | None:
         """The frames that come out when a packet goes in, or at the end (None); None if the decoder refuses it."""
         import av
 

@@ -61,7 +61,7 @@ def read_xml(file: Path) -> XmlElement:
     stack = [root]
     parser = expat.ParserCreate()
 
-    def start(tag: str, attributes: dict[str, str]) -> None:
+    def start_element(tag: str, attributes: dict[str, str]) -> None:
         element = XmlElement(tag, attributes, parser.CurrentLineNumber)
         stack[-1].children.append(element)
         stack.append(element)
@@ -72,7 +72,7 @@ def read_xml(file: Path) -> XmlElement:
     def refuse_document_type(*_: object) -> None:
         raise AnnotationError(f'{file}: it declares a document type (DOCTYPE); remove that line')
 
-    parser.StartElementHandler = start
+    parser.StartElementHandler = start_element
     parser.EndElementHandler = lambda tag: stack.pop()
     parser.CharacterDataHandler = add_text
     # Without a document type there are no entities, neither nested ones nor ones that name files.

@@ -99,23 +99,23 @@ class _SchemaBuilder:
     def _refer_to_class(self, settings_class: type, slot: Slot) -> _JsonSchema:
         """A reference to the settings of a class that no registry has."""
         name = settings_class.__name__
-        self._define(name, lambda: self._describe_part(settings_class, slot))
+        self._add_definition(name, lambda: self._describe_part(settings_class, slot))
         return {'$ref': f'#/$defs/{name}'}
 
     def _refer_to_kind(self, kind: str, slot: Slot, default_type: str | None) -> _JsonSchema:
         """A reference to the parts of a kind; with a default type, settings without a type are those of that part."""
         name = kind.replace(' ', '_')
-        self._define(name, lambda: self._describe_kind(kind, slot))
+        self._add_definition(name, lambda: self._describe_kind(kind, slot))
         reference = {'$ref': f'#/$defs/{name}'}
         part = None if default_type is None else _find_parts(kind).get(default_type)
         if part is None:
             return reference
-        self._define(f'{name}.{default_type}', lambda: self._describe_part(part, slot))
+        self._add_definition(f'{name}.{default_type}', lambda: self._describe_part(part, slot))
         # the settings of a default part may leave its type out, and still are checked
         is_untyped = {'not': {'required': ['type']}}
         return {**reference, 'if': is_untyped, 'then': {'$ref': f'#/$defs/{name}.{default_type}'}}
 
-    def _define(self, name: str, describe: Any) -> None:
+    def _add_definition(self, name: str, describe: Any) -> None:
         """Add a definition unless it is there; a part may contain parts of its own kind."""
         if name not in self.definitions:
             # before the call, so that a part that contains its own kind finds a definition and does not recurse
@@ -128,7 +128,7 @@ class _SchemaBuilder:
         conditions = []
         for part_name, part in sorted(parts.items()):
             name = f'{kind.replace(" ", "_")}.{part_name}'
-            self._define(name, lambda part=part: self._describe_part(part, slot))
+            self._add_definition(name, lambda part=part: self._describe_part(part, slot))
             is_part = {'properties': {'type': {'const': part_name}}, 'required': ['type']}
             conditions.append({'if': is_part, 'then': {'$ref': f'#/$defs/{name}'}})
         return {

@@ -71,7 +71,7 @@ def _measure_image(model: Any, batch: Batch, index: int) -> list[np.ndarray]:
     network = model.network
     images = batch.to(model.device).images[index : index + 1, 0]
     # the gradient is that of the normalized input, whose channels have one scale
-    pixels = network.normalize(images).detach().requires_grad_(True)
+    pixels = network.normalize_images(images).detach().requires_grad_(True)
     parts = network.active_parts()
     features = network.backbone(pixels)
     features = parts['neck'](features) if 'neck' in parts else features

@@ -104,7 +104,7 @@ def _measure_count(model: Estimator, num_instances: int, batch_size: int, num_re
     batches = _create_batches(model, num_instances, batch_size)
     network_seconds: list[float] = []
 
-    def predict() -> int:
+    def predict_batches() -> int:
         network_seconds.append(0.0)
         num_predicted = 0
         for batch in batches:
@@ -122,15 +122,15 @@ def _measure_count(model: Estimator, num_instances: int, batch_size: int, num_re
         # drawing true fields is part of the measured call but of no prediction, so that its time is taken off
         drawing_seconds = _time_drawing(model, batches) if family != 'top-down' else 0.0
         # the first run prepares kernels and buffers, and does not count
-        num_predicted = predict()
+        num_predicted = predict_batches()
         network_seconds.clear()
         seconds = []
         for _ in range(num_repeats):
             start = time.perf_counter()
-            predict()
+            predict_batches()
             _wait_for(model)
             seconds.append(time.perf_counter() - start - drawing_seconds)
-        peak_mib = _measure_peak_mib(model, predict)
+        peak_mib = _measure_peak_mib(model, predict_batches)
     network_ms = 1000 * statistics.median(network_seconds[:num_repeats])
     # after the subtraction the noise of both measurements could make it smaller than its part
     total_ms = max(1000 * statistics.median(seconds), network_ms)
@@ -186,15 +186,15 @@ def _time_drawing(model: Estimator, batches: Sequence[Batch]) -> float:
     return statistics.median(seconds)
 
 
-def _measure_peak_mib(model: Estimator, predict: Callable[[], Any]) -> float:
+def _measure_peak_mib(model: Estimator, predict_batches: Callable[[], Any]) -> float:
     """The most memory that tensors took at a time during a prediction, beside what they took before."""
     if model.device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(model.device)
         before = torch.cuda.memory_allocated(model.device)
-        predict()
+        predict_batches()
         return (torch.cuda.max_memory_allocated(model.device) - before) / 2**20
     with _MemoryMeter() as meter:
-        predict()
+        predict_batches()
     return meter.peak_bytes / 2**20
 
 
@@ -218,10 +218,10 @@ class _MemoryMeter(TorchDispatchMode):
                 self.current_bytes += storage.nbytes()
                 self.peak_bytes = max(self.peak_bytes, self.current_bytes)
                 # called when the last tensor of the storage is gone
-                weakref.finalize(storage, self._release, key, storage.nbytes())
+                weakref.finalize(storage, self._release_memory, key, storage.nbytes())
         return result
 
-    def _release(self, key: int, num_bytes: int) -> None:
+    def _release_memory(self, key: int, num_bytes: int) -> None:
         self.known.discard(key)
         self.current_bytes -= num_bytes
 

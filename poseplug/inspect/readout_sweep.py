@@ -131,8 +131,8 @@ def _predict_frames(model: Any, batch: Batch, oracle: OraclePredictor | None) ->
         view_fields = [stages[-1] for stages in model.predict_fields(batch)]
     else:
         view_fields = [oracle.add_noise(fields) for fields in oracle.encode_views(batch)]
-    frames = list(model.augmentation.fuse(view_fields, batch))
-    _synchronize(model.device)
+    frames = list(model.augmentation.fuse_views(view_fields, batch))
+    _synchronize_device(model.device)
     return frames, time.perf_counter() - start
 
 
@@ -145,11 +145,11 @@ def _decode_frames(
     changed = [replace(frame, codec=change_readout(frame.codec, settings)) for frame in frames]
     start = time.perf_counter()
     poses = model.postprocess(changed, batch)
-    _synchronize(model.device)
+    _synchronize_device(model.device)
     return poses, time.perf_counter() - start
 
 
-def _synchronize(device: torch.device) -> None:
+def _synchronize_device(device: torch.device) -> None:
     """Wait for a GPU, so that times are those of finished work."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)

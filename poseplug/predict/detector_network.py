@@ -45,7 +45,7 @@ class DetectorNetwork:
         self.runtime: str = 'opencv' if self._onnxruntime is None else 'onnxruntime'
         self.info = self._read_info()
         try:
-            self._session = self._load()
+            self._session = self._load_network()
         except Exception as error:  # each runtime raises exceptions of its own
             raise CheckpointError(
                 f'{file} is no ONNX file that {_RUNTIME_TITLES[self.runtime]} reads ({first_error_line(error)}); '
@@ -62,7 +62,7 @@ class DetectorNetwork:
         except ValueError as error:
             raise CheckpointError(f'{self.file} is no ONNX file ({error}); download or export it again') from None
 
-    def _load(self) -> Any:
+    def _load_network(self) -> Any:
         if self._onnxruntime is not None:
             return create_onnx_session(self._onnxruntime, self.file)
         return cv2.dnn.readNetFromONNX(np.frombuffer(self.file.read_bytes(), np.uint8))
@@ -74,7 +74,7 @@ class DetectorNetwork:
             return 'run by ONNX Runtime'
         return 'run by OpenCV' if _has_onnxruntime() else "run by OpenCV (faster: pip install 'poseplug[onnx]')"
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run_session(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the network.
 
         Args:

@@ -128,7 +128,7 @@ class OnnxDetector:
         self.family_name, self.family = named_family or recognize_family(self.file, info, shapes, self.input_size)
         settings: dict[str, Any] = dict(resize=resize, fill=fill, channel_order=channel_order, mean=mean, std=std)
         self.input_rule = self._choose_input_rule({k: value for k, value in settings.items() if value is not None})
-        candidates = self._read(outputs)
+        candidates = self._read_candidates(outputs)
         self.classes, self._classes_text = choose_classes(classes, self.file, info, self.family, candidates.num_classes)
 
     @property
@@ -167,8 +167,8 @@ class OnnxDetector:
         placed = [warp_detector_input(image, self.input_size, self.input_rule) for image in images]
         outputs = self._run_network([self.input_rule.normalize(inputs) for inputs, _ in placed])
         for image, (_, matrix), image_outputs in zip(images, placed, outputs, strict=True):
-            candidates = self._read(image_outputs)
-            self._check(candidates)
+            candidates = self._read_candidates(image_outputs)
+            self._check_candidates(candidates)
             # the caller's threshold counts even where the file has suppressed already; the family's only where boxes
             # overlap
             nms_threshold = self.nms_threshold
@@ -179,7 +179,7 @@ class OnnxDetector:
             self.funnel += funnel
             yield detections
 
-    def _read(self, outputs: Mapping[str, np.ndarray]) -> Candidates:
+    def _read_candidates(self, outputs: Mapping[str, np.ndarray]) -> Candidates:
         """Read the outputs for one image."""
         candidates = self.family.read(self.network.info, outputs, self.input_size)
         if candidates is None:
@@ -190,7 +190,7 @@ class OnnxDetector:
             )
         return candidates
 
-    def _check(self, candidates: Candidates) -> None:
+    def _check_candidates(self, candidates: Candidates) -> None:
         """Refuse candidates that another family would have read otherwise."""
         try:
             check_candidates(candidates, self.threshold, self.input_size)
@@ -212,7 +212,7 @@ class OnnxDetector:
             sizes = np.array([self.input_size] * self._batch_size)
             feeds[self._size_input.name] = sizes.astype(self._size_input.element_type)
         try:
-            outputs = self.network.run(feeds)
+            outputs = self.network.run_session(feeds)
             return [_select_from_batch(outputs, index, self._batch_size) for index in range(len(inputs))]
         except CheckpointError as error:
             raise CheckpointError(f'{self.file}: {error}') from None

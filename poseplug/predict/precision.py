@@ -81,22 +81,22 @@ class PrecisionChoice:
         """
         predicted: list[Poses] = self.model.predict(batch)
         if self.is_open:
-            self._compare(batch, predicted)
+            self._compare_types(batch, predicted)
         return predicted
 
-    def _compare(self, batch: Batch, expected: Sequence[Poses]) -> None:
+    def _compare_types(self, batch: Batch, expected: Sequence[Poses]) -> None:
         # the caller gets the poses of fp32 as long as nothing is decided
         self.model.network.set_compute_dtype(torch.bfloat16)
         reduced = self.model.predict(batch)
         self._differences += [measure_differences(a, b) for a, b in zip(expected, reduced, strict=True)]
         self._num_inputs += len(expected)
         if self._num_inputs >= _MIN_CHECKED_INPUTS:
-            self._decide()
+            self._decide_type()
         # the type of the next batch, whether it is compared again or not
         if self.name == 'fp32':
             self.model.network.set_compute_dtype(None)
 
-    def _decide(self) -> None:
+    def _decide_type(self) -> None:
         """Choose by what was measured."""
         self.is_open = False
         differences = np.concatenate(self._differences)

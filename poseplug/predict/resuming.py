@@ -128,7 +128,7 @@ class FinishedFrames:
         self.count = max(0, truncate_to_lines(file) - 1) if file.is_file() else 0
 
     @classmethod
-    def none(cls) -> FinishedFrames:
+    def empty(cls) -> FinishedFrames:
         """Return no frames."""
         return cls(Path())
 

@@ -138,7 +138,7 @@ def predict_clip(
         ConfigError: another file cannot be written.
     """
     options, is_live = options or PredictionOptions(), isinstance(clip, LiveStream)
-    finished = FinishedFrames.none()
+    finished = FinishedFrames.empty()
     if resume and options.smoother is None and options.detector_interval == 1:
         finished = FinishedFrames(base.with_name(f'{base.name}.jsonl.partial'))
         has_ids = predictor.finds_instances or boxes is not None

@@ -62,7 +62,7 @@ class VideoOutputs:
             self.video_writer = self._open_video_writer(stack, base, first_frame) if options.draw_video else None
             self.exit_stack = stack.pop_all()
         if not finished.count:
-            self._write_line(self._header)
+            self._write_line(self._build_header)
 
     def _open_csv_writer(self, stack: ExitStack, base: Path) -> csv.DictWriter[str]:
         file = stack.enter_context(PartialTextFile(base.with_name(f'{base.name}.csv')))
@@ -116,7 +116,7 @@ class VideoOutputs:
         self.jsonl_file.write(json.dumps(to_json_values(content)) + '\n')
 
     @property
-    def _header(self) -> dict[str, Any]:
+    def _build_header(self) -> dict[str, Any]:
         """The content of the first line."""
         return build_video_header(self.predictor, self.video, self.title, self.image_size, self.draws_ids, self.options)
 

@@ -83,10 +83,10 @@ class SoundCopier:
         for frame in self.container.decode(source_stream):
             if frame.pts is not None:
                 frame.pts -= round(self.start_seconds / frame.time_base)
-            yield from self._encode(frame)
-        yield from self._encode(None)
+            yield from self._encode_frame(frame)
+        yield from self._encode_frame(None)
 
-    def _encode(self, frame: Any) -> Iterator[Any]:
+    def _encode_frame(self, frame: Any) -> Iterator[Any]:
         for packet in self.stream.encode(frame):
             packet.stream = self.stream
             yield packet

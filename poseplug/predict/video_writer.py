@@ -111,7 +111,7 @@ class VideoWriter:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self._finish(is_complete=kind is None)
+            self._finish_file(is_complete=kind is None)
         except VideoError:
             if kind is None:
                 raise
@@ -120,7 +120,7 @@ class VideoWriter:
             self._check_frame_count()
             self.partial_file.replace(self.file)
 
-    def _finish(self, is_complete: bool) -> None:
+    def _finish_file(self, is_complete: bool) -> None:
         """Write what the encoder holds, the rest of the sound of a complete video, and the index."""
         import av
 

@@ -85,7 +85,7 @@ def draw_poses(
             f'draw them with the skeleton that they were predicted with'
         )
     style = style or DrawingStyle()
-    palette = Palette.build(skeleton, style)
+    palette = Palette.from_skeleton(skeleton, style)
     for index in range(len(poses)):
         points = scale_points(np.asarray(poses.keypoints[index], dtype=float), factor)
         mask = _drawn_keypoint_mask(poses, index, threshold)

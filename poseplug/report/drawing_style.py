@@ -84,7 +84,7 @@ class Palette:
     limbs: Sequence[Color]
 
     @classmethod
-    def build(cls, skeleton: Skeleton, style: DrawingStyle) -> Palette:
+    def from_skeleton(cls, skeleton: Skeleton, style: DrawingStyle) -> Palette:
         """Choose the colors of a skeleton."""
         if style.coloring == 'sides':
             sides = keypoint_sides(skeleton)

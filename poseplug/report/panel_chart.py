@@ -86,7 +86,7 @@ def _draw_panels(chart: PanelChart) -> Figure:
                 lines.setdefault(series.name, line)
             axes.grid(axis='y')
             if row == 0:
-                axes.set_title(_shorten(quote_math(chart.column_names[column])), fontsize=8, fontweight='normal')
+                axes.set_title(_shorten_text(quote_math(chart.column_names[column])), fontsize=8, fontweight='normal')
         grid[row][0].set_ylabel(quote_math(chart.row_names[row]))
     for axes in grid[-1]:
         axes.set_xlabel(quote_math(chart.x_label))
@@ -108,7 +108,7 @@ def _find_x_range(chart: PanelChart) -> tuple[float, float]:
     return min(points) - margin, max(points) + margin
 
 
-def _shorten(text: str) -> str:
+def _shorten_text(text: str) -> str:
     """The text with its middle left out, if it is longer than a panel is wide."""
     if len(text) <= _MAX_NAME_LENGTH:
         return text

@@ -88,7 +88,7 @@ def create_project(
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return _ProjectWriter(data, out, model, val_fraction, seed).write(image_folder, format_name, categories)
+        return _ProjectWriter(data, out, model, val_fraction, seed).write_project(image_folder, format_name, categories)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f'{out}: {reason}; name another folder by --out') from error
@@ -107,7 +107,7 @@ class _ProjectWriter:
         self.data, self.out, self.model = data, out, model
         self.val_fraction, self.seed = val_fraction, seed
 
-    def write(self, image_folder: Path | None, format_name: str | None, categories: Sequence[str]) -> Project:
+    def write_project(self, image_folder: Path | None, format_name: str | None, categories: Sequence[str]) -> Project:
         """Write everything and read it again as training does."""
         label_format = find_label_format(self.data, format_name)
         # some label files contain their frames (SLEAP); all others name image files
@@ -118,7 +118,7 @@ class _ProjectWriter:
         labels = choose_labels(original, categories)
         skeleton = build_label_skeleton(self.data, labels.content['categories'][0])
         statistics = measure_labels(labels)
-        split = self._split(labels)
+        split = self._select_split(labels)
         for image, name in zip(labels.content['images'], split.names, strict=True):
             image['split'] = name
         num_train = self._write_annotations(labels, skeleton)
@@ -127,12 +127,12 @@ class _ProjectWriter:
         sheet = draw_label_sheet(labels.content, labels.image_folder, _in_file_order(labels, skeleton))
         write_contact_sheet(sheet, self.out / SHEET_FILE)
         lines = [*labels.describe(), *(f'  WARNING: {problem}' for problem in problems)]
-        lines += self._describe(skeleton, statistics, split, plan)
+        lines += self._describe_choices(skeleton, statistics, split, plan)
         # last: what training would refuse is an error here, and removes the project
         lines += self._read_again()
-        return self._finish(labels, lines)
+        return self._build_project(labels, lines)
 
-    def _split(self, labels: LabeledImages) -> ImageSplit:
+    def _select_split(self, labels: LabeledImages) -> ImageSplit:
         """The split that the files state, or a new one of the images with instances; others are for training."""
         images = labels.content['images']
         stated = read_stated_split(images)
@@ -181,11 +181,11 @@ class _ProjectWriter:
             image_folder='images' if folder == (self.out / 'images').resolve() else folder.as_posix(),
             skeleton=skeleton,
             plan=plan,
-            has_test=split.count('test') > 0,
+            has_test=split.count_images('test') > 0,
         )
         write_atomically(self.out / CONFIG_FILE, text.encode())
 
-    def _describe(
+    def _describe_choices(
         self, skeleton: LabelSkeleton, statistics: LabelStatistics, split: ImageSplit, plan: RunPlan
     ) -> list[str]:
         """The lines on what was measured and chosen."""
@@ -203,7 +203,7 @@ class _ProjectWriter:
                 reports.append(f'{part}: {report.kept:,} of {report.total:,} instances kept; dropped: {dropped}')
         return reports
 
-    def _finish(self, labels: LabeledImages, lines: list[str]) -> Project:
+    def _build_project(self, labels: LabeledImages, lines: list[str]) -> Project:
         """The result, with an example of the validation part for the next commands."""
         images = {image['id']: image for image in labels.content['images'] if image['split'] == 'val'}
         example = next(a for a in labels.content['annotations'] if a['image_id'] in images)

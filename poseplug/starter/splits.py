@@ -37,7 +37,7 @@ def split_images(
         AnnotationError: there are fewer than two images, or the fraction leaves one part empty.
 
     Example:
-        >>> split_images(['a', 'b', 'c', 'd'], np.array([0, 1, 1, 2]), 0.25).count('val')
+        >>> split_images(['a', 'b', 'c', 'd'], np.array([0, 1, 1, 2]), 0.25).count_images('val')
         1
     """
     target = min(round(val_fraction * len(names)), MAX_VAL_IMAGES)

@@ -70,18 +70,18 @@ class DetectorFamilyContract(Contract):
         return self.build_part()
 
     def test_reading_undoes_encoding(self, family: DetectorFamily) -> None:
-        candidates = self._read(family, self.encode_boxes(_BOXES, self._class_scores))
+        candidates = self._read_outputs(family, self.encode_boxes(_BOXES, self._class_scores))
         check_candidates(candidates, _MIN_SCORE, self.input_size)
         self._assert_boxes_near(candidates, self.tolerance_px)
 
     def test_half_precision_reads_within_its_rounding(self, family: DetectorFamily) -> None:
         # Half precision has steps of 1/16 px from 64 to 128 px, and a box is computed from several numbers.
         outputs = {name: _to_half(output) for name, output in self.encode_boxes(_BOXES, self._class_scores).items()}
-        self._assert_boxes_near(self._read(family, outputs), self.tolerance_px + 0.25)
+        self._assert_boxes_near(self._read_outputs(family, outputs), self.tolerance_px + 0.25)
 
     def test_no_boxes_read_as_none(self, family: DetectorFamily) -> None:
         outputs = self.encode_boxes(_BOXES[:0], self._class_scores[:0])
-        assert not (self._read(family, outputs).class_scores > _MIN_SCORE).any()
+        assert not (self._read_outputs(family, outputs).class_scores > _MIN_SCORE).any()
 
     def test_its_outputs_are_recognized(self, family: DetectorFamily) -> None:
         outputs = self.encode_boxes(_BOXES, self._class_scores)
@@ -106,11 +106,11 @@ class DetectorFamilyContract(Contract):
 
     def test_it_survives_copying_and_pickling(self, family: DetectorFamily) -> None:
         outputs = self.encode_boxes(_BOXES, self._class_scores)
-        expected = self._read(family, outputs)
+        expected = self._read_outputs(family, outputs)
         for duplicate in (copy.deepcopy(family), pickle.loads(pickle.dumps(family))):
-            np.testing.assert_equal(self._read(duplicate, outputs), expected)
+            np.testing.assert_equal(self._read_outputs(duplicate, outputs), expected)
 
-    def _read(self, family: DetectorFamily, outputs: dict[str, np.ndarray]) -> Candidates:
+    def _read_outputs(self, family: DetectorFamily, outputs: dict[str, np.ndarray]) -> Candidates:
         """Read outputs that are of the family."""
         candidates = family.read(self.info, outputs, self.input_size)
         assert candidates is not None, 'the family does not read the outputs of encode_boxes'

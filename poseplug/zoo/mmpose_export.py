@@ -95,7 +95,7 @@ def export_state_dict(model: nn.Module, source: Path | str = 'the file') -> tupl
         if layout.name in _LEFT_OUT:
             continue
         state = _rename_state(model_state, layout)
-        if state is not None and _restores(model, state, layout):
+        if state is not None and _is_restored_by(model, state, layout):
             return {**state, **_create_buffers(model, state)}, layout.name
     raise CheckpointError(
         f'{source}: MMPose has no network of these parts, or poseplug does not write it; poseplug zoo export --help '
@@ -160,7 +160,7 @@ def _join_channels(name: str, value: Tensor, model_state: Mapping[str, Tensor]) 
     return value if tags is None else join_heatmap_tag_channels(value, tags)
 
 
-def _restores(model: nn.Module, state: Mapping[str, Tensor], layout: CheckpointLayout) -> bool:
+def _is_restored_by(model: nn.Module, state: Mapping[str, Tensor], layout: CheckpointLayout) -> bool:
     """Whether the conversion of exported weights returns the model's, by the same layout."""
     try:
         restored, report = convert_state_dict(model, state)

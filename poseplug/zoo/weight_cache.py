@@ -60,13 +60,13 @@ class WeightCache:
         """
         path = self.get_file_path(entry)
         if not path.is_file():
-            self._download(entry, path)
+            self._download_model(entry, path)
         record = self.read_record(path.name)
         sha256 = compute_file_sha256(path)
         # Computed at every use: a file may have been damaged or replaced on the disk.
         check_published_digest(entry, path, sha256)
         if record is None:
-            self._pin(path, sha256, entry)
+            self._pin_file(path, sha256, entry)
         elif record['sha256'] != sha256:
             raise UnsafeFileError(
                 f'{path} is not the file that was fetched before: its sha256 is {sha256}, and {LOCK_FILE} says '
@@ -74,10 +74,10 @@ class WeightCache:
             )
         return path
 
-    def _download(self, entry: PublishedModel, path: Path) -> None:
+    def _download_model(self, entry: PublishedModel, path: Path) -> None:
         """Download the file of a model; other processes that want it wait."""
 
-        def check(partial: Path) -> None:
+        def check_digest(partial: Path) -> None:
             sha256 = compute_file_sha256(partial)
             check_published_digest(entry, partial, sha256)
             record = self.read_record(path.name)
@@ -95,7 +95,7 @@ class WeightCache:
                     return
                 # Hidden, and renamed when it is verified: a whole name is a whole file.
                 partial = path.with_name(f'.{path.name}.partial')
-                url = download_resumed(entry.urls, partial, check)
+                url = download_resumed(entry.urls, partial, check_digest)
                 partial.replace(path)
         except OSError as error:
             reason = error.strerror or error
@@ -107,9 +107,9 @@ class WeightCache:
             raise CheckpointError(
                 f'{entry.name} cannot be fetched: {error}. Without a network, {_describe_manual_fetch(entry, path)}'
             ) from error
-        self._pin(path, compute_file_sha256(path), entry, url)
+        self._pin_file(path, compute_file_sha256(path), entry, url)
 
-    def _pin(self, path: Path, sha256: str, entry: PublishedModel, url: str = '') -> None:
+    def _pin_file(self, path: Path, sha256: str, entry: PublishedModel, url: str = '') -> None:
         record = dict(sha256=sha256, bytes=path.stat().st_size, url=url or entry.urls[0])
         self.write_record(path.name, record)
 

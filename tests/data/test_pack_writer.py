@@ -197,7 +197,7 @@ def test_crops_continue_in_a_further_file_when_one_is_full(coco_dataset, tmp_pat
     files = sorted(path.name for path in (tmp_path / 'pack').glob('*.bin'))
     assert len(files) > 1
     assert {r.path.name for r in packed.records} == set(files)
-    crops = [packed.image_cache.get(r.path, r.byte_range).data for r in packed.records]
+    crops = [packed.image_cache.get_image(r.path, r.byte_range).data for r in packed.records]
     assert all(cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None for data in crops)
 
 

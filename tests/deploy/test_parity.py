@@ -52,24 +52,24 @@ def test_instances_are_matched_whatever_their_order_and_others_are_counted():
 def test_more_than_the_tolerance_is_an_error_that_says_how_much(other):
     report = compare_results([create_poses(0.0)], [other])
     with pytest.raises(MismatchError, match=r'a.onnx differs from the model by more than 0.05 px \(--tolerance-px\)'):
-        report.check(ParityTolerance(), 'a.onnx')
+        report.check_tolerance(ParityTolerance(), 'a.onnx')
 
 
 def test_nothing_to_compare_is_an_error_and_not_a_success():
     with pytest.raises(MismatchError, match='no instance was found in the images'):
-        compare_results([create_poses(0.0)[:0]], [create_poses(0.0)[:0]]).check(ParityTolerance(), 'a.onnx')
+        compare_results([create_poses(0.0)[:0]], [create_poses(0.0)[:0]]).check_tolerance(ParityTolerance(), 'a.onnx')
     faint = create_poses(0.0, scores=(0.01, 0.01))
     with pytest.raises(MismatchError, match=r'no keypoint scores 0\.05 or more'):
-        compare_results([faint], [faint]).check(ParityTolerance(), 'a.onnx')
+        compare_results([faint], [faint]).check_tolerance(ParityTolerance(), 'a.onnx')
 
 
 def test_a_quantile_forgives_the_rest():
     distances = np.arange(100.0)
     report = compare_results([create_poses(0.0)], [create_poses(0.0)])
     report = type(report)(1, 1, distances, 0.0, 0)
-    report.check(ParityTolerance(px=95.0, quantile=0.95), 'a.onnx')
+    report.check_tolerance(ParityTolerance(px=95.0, quantile=0.95), 'a.onnx')
     with pytest.raises(MismatchError):
-        report.check(ParityTolerance(px=94.0, quantile=0.96), 'a.onnx')
+        report.check_tolerance(ParityTolerance(px=94.0, quantile=0.96), 'a.onnx')
 
 
 @pytest.fixture(scope='module')

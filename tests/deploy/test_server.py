@@ -621,7 +621,7 @@ def test_the_folders_of_videos_are_removed_with_the_server(predictor, video_file
     with run_server(predictor) as server:
         token = json.loads(send(server, 'POST', '/videos?name=walk.mp4', video_file)[2])['token']
         follow_job(server, token)
-        upload = server.jobs.find(token).upload
+        upload = server.jobs.find_job(token).upload
         assert upload.is_file()
     assert not upload.parent.exists()
 

@@ -15,7 +15,7 @@ from poseplug.registry import METRICS
 def run_evaluations(hook: SaveHook, values: list[float], lower_is_better: frozenset[str]) -> list[int]:
     """The evaluations after which `best.pth` was written."""
     written = []
-    hook._write = lambda runner, name: written.append(runner.position)
+    hook._write_file = lambda runner, name: written.append(runner.position)
     for position, value in enumerate(values):
         scores = MetricResult({hook.save_best: value}, lower_is_better=lower_is_better)
         runner = SimpleNamespace(position=position, val_loop=SimpleNamespace(result=SimpleNamespace(scores=scores)))

@@ -113,13 +113,13 @@ def test_a_time_limit_of_nothing_is_an_error(tiny_config, tmp_path):
 def test_checkpoints_are_saved_by_time_beside_those_by_steps(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(save, 'time', SimpleNamespace(monotonic=Clock(step=250.0)))
     steps = []
-    original = save.SaveHook._write
+    original = save.SaveHook._write_file
 
     def write(self, runner, file_name):
         steps.append(runner.iter)
         original(self, runner, file_name)
 
-    monkeypatch.setattr(save.SaveHook, '_write', write)
+    monkeypatch.setattr(save.SaveHook, '_write_file', write)
     hooks = {'default_hooks.checkpoint.interval': 100}
     launch.train(tiny_config(**hooks, **{'train_cfg.max_minutes': None}), tmp_path / 'ten')
     assert steps == [3, 6]  # after three readings, one a step, 750 s are over

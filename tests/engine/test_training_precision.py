@@ -113,7 +113,7 @@ def test_auto_takes_bf16_where_it_is_faster_and_close(bf16_cpu, set_speed, caplo
     assert precision.is_open
     with caplog.at_level(logging.INFO, 'poseplug'):
         steps = {key: [*value] if isinstance(value, tuple) else [value] * 4 for key, value in seconds.items()}
-        precision.choose(set_speed(precision, steps, losses))
+        precision.choose_precision(set_speed(precision, steps, losses))
     assert (precision.name, precision.is_open) == (name, False)
     assert re.search(reason, precision.reason)
     assert f'precision {name}: ' in caplog.text
@@ -160,13 +160,13 @@ def test_a_resumed_run_keeps_the_choice_and_ends_like_an_undisturbed_one(
 ):
     monkeypatch.setattr(training_precision, '_MAX_LOSS_DIFFERENCE', 1.0)
     monkeypatch.setattr(training_precision, '_MIN_GAIN', 0.0)
-    original_choose, counts = TrainingPrecision.choose, []
+    original_choose, counts = TrainingPrecision.choose_precision, []
 
-    def choose(self, compute_gradients):
+    def choose_precision(self, compute_gradients):
         counts.append(1)
         original_choose(self, compute_gradients)
 
-    monkeypatch.setattr(TrainingPrecision, 'choose', choose)
+    monkeypatch.setattr(TrainingPrecision, 'choose_precision', choose_precision)
     content = assert_resumes_exactly(tiny_config(precision='auto'), 4)
     assert content['meta']['precision']['name'] == 'bf16'
     assert len(counts) == 2  # of the undisturbed run, and of the interrupted one before its interruption
@@ -194,6 +194,6 @@ def test_the_command_sets_the_precision(tiny_config):
 
 def test_a_clock_measures_real_steps(bf16_cpu):
     precision = TrainingPrecision('auto')
-    precision.choose(lambda: time.sleep(0.02 if precision.name == 'fp32' else 0.001) or 1.0)
+    precision.choose_precision(lambda: time.sleep(0.02 if precision.name == 'fp32' else 0.001) or 1.0)
     assert precision.name == 'bf16'
     assert precision.step_seconds['fp32'] >= 0.02

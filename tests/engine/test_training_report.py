@@ -28,13 +28,13 @@ def test_the_page_has_curves_scores_by_keypoint_and_worst_and_random_predictions
 
 def test_a_page_replaces_that_of_the_evaluation_before(tiny_config, tmp_path, monkeypatch):
     written = []
-    write = ReportHook._write
+    write = ReportHook._write_page
 
     def record(hook, runner, result):
         write(hook, runner, result)
         written.append((tmp_path / 'run/report.html').read_text().partition('</title>')[0].rpartition('>')[2])
 
-    monkeypatch.setattr(ReportHook, '_write', record)
+    monkeypatch.setattr(ReportHook, '_write_page', record)
     run_with_report(tiny_config, tmp_path / 'run', max_time_fraction=1)
     assert written == ['run: step 3 of 6', 'run: step 6 of 6']
 
@@ -57,7 +57,7 @@ def test_pages_take_at_most_their_fraction_of_the_time(monkeypatch):
         clock[0] += 2.0
         pages.append(clock[0])
 
-    monkeypatch.setattr(ReportHook, '_write', write)
+    monkeypatch.setattr(ReportHook, '_write_page', write)
     hook, pages = ReportHook(max_time_fraction=0.01), []
     hook.before_train(Run)
     while clock[0] < 1000:

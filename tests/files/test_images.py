@@ -167,13 +167,13 @@ def test_cached_images_are_decoded_once_and_the_oldest_are_removed(tmp_path):
     for path in paths:
         cv2.imwrite(str(path), np.zeros((4, 6), np.uint8))
     cache = ImageCache(max_images=2)
-    first = cache.get(paths[0])
-    assert cache.get(paths[0]) is first
-    cache.get(paths[1])
-    cache.get(paths[2])
+    first = cache.get_image(paths[0])
+    assert cache.get_image(paths[0]) is first
+    cache.get_image(paths[1])
+    cache.get_image(paths[2])
     assert [path for path, _ in cache.images] == paths[1:]
-    assert cache.get(paths[0]) is not first
-    assert ImageCache().get(paths[0]) is not ImageCache().get(paths[0])
+    assert cache.get_image(paths[0]) is not first
+    assert ImageCache().get_image(paths[0]) is not ImageCache().get_image(paths[0])
 
 
 def encode_smooth_jpeg(size=(150, 200), quality=90, **flags) -> bytes:

@@ -133,7 +133,7 @@ def test_frames_of_other_settings_are_predicted_anew(tmp_path, caplog):
     frames.check_header({'fps': 30})
     assert list(frames) == []
     assert 'of other settings' in caplog.text
-    assert list(FinishedFrames(tmp_path / 'absent')) == list(FinishedFrames.none()) == []
+    assert list(FinishedFrames(tmp_path / 'absent')) == list(FinishedFrames.empty()) == []
 
 
 def test_an_interrupted_process_goes_on_where_it_was(tmp_path, images):

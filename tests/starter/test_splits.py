@@ -63,7 +63,7 @@ def test_groups_do_not_depend_on_the_blocks_that_are_compared():
 def test_a_split_is_seeded_and_keeps_groups_together():
     names, groups = [f'{i:03}' for i in range(100)], np.arange(100) // 2
     split = split_images(names, groups, 0.2, seed=3)
-    assert split.count('val') == 20
+    assert split.count_images('val') == 20
     assert split.names == split_images(names, groups, 0.2, seed=3).names
     assert split.names != split_images(names, groups, 0.2, seed=4).names
     assert all(split.names[i] == split.names[i + 1] for i in range(0, 100, 2))
@@ -83,7 +83,7 @@ def test_the_frames_of_one_video_are_cut_in_the_order_of_their_names():
 )
 def test_both_parts_have_images_and_validation_has_a_limit(count, fraction, expected):
     names = [str(i) for i in range(count)]
-    assert split_images(names, np.arange(count), fraction).count('val') == expected
+    assert split_images(names, np.arange(count), fraction).count_images('val') == expected
 
 
 @pytest.mark.parametrize(('count', 'fraction'), [(1, 0.2), (0, 0.2), (5, 0.0), (5, 1.0)])

@@ -30,7 +30,7 @@ def test_the_published_network_takes_normalized_images_and_returns_both_lines(ro
     model = build_model(load_config(rows['rtmlib_rows'].CONFIG)).eval()
     pixels = torch.randint(0, 256, (1, 256, 192, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        lines = rows['rtmlib_rows'].PublishedNetwork(model)(model.network.normalize(pixels))
+        lines = rows['rtmlib_rows'].PublishedNetwork(model)(model.network.normalize_images(pixels))
         fields = model.network(pixels)[-1]
     assert [line.shape[-1] for line in lines] == [384, 512]
     for name, line in zip('xy', lines, strict=True):

@@ -148,7 +148,7 @@ def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str
         if content['categories'] != categories:
             raise AnnotationError(f'{file}: its categories differ from those of {files[0].name}; convert it alone')
     if _has_shared_ids(contents):
-        contents = _renumber(contents)
+        contents = _renumber_ids(contents)
     merged: dict[str, Any] = {**contents[0], 'images': [], 'annotations': []}
     for file, content in zip(files, contents, strict=True):
         split = file.parent.name if file.name == _FOLDER_FILE else file.stem
@@ -166,7 +166,7 @@ def _has_shared_ids(contents: list[dict[str, Any]]) -> bool:
     return False
 
 
-def _renumber(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _renumber_ids(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The contents with ids that count through all files."""
     renumbered, num_images, num_annotations = [], 0, 0
     for content in contents:

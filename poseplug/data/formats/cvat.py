@@ -124,7 +124,7 @@ class _CvatReader:
         if name is None:
             self.collector.note_missing_image(image.attributes.get('name', ''))
             for shape in (child for child in image.children if child.tag in ('skeleton', *_UNUSABLE_SHAPES)):
-                self._drop(shape, 'whose image is not in its folder')
+                self._drop_element(shape, 'whose image is not in its folder')
             return
         # Subsets are CVAT's splits, which its XML keeps per image.
         values = {'split': subset} if (subset := image.attributes.get('subset')) else {}
@@ -139,12 +139,12 @@ class _CvatReader:
             if shape.tag == 'skeleton':
                 self._add_skeleton(image_id, shape)
             elif shape.tag in _UNUSABLE_SHAPES:
-                self._drop(shape, f'of type {shape.tag}, which is not part of a skeleton')
+                self._drop_element(shape, f'of type {shape.tag}, which is not part of a skeleton')
 
     def _add_track(self, root: XmlElement, track: XmlElement) -> None:
         """Add the skeletons of a video's track, one per frame; other shapes are counted as dropped."""
         for shape in (child for child in track.children if child.tag in _UNUSABLE_SHAPES):
-            self._drop(shape, f'of type {shape.tag}, which is not part of a skeleton')
+            self._drop_element(shape, f'of type {shape.tag}, which is not part of a skeleton')
         sizes = list(root.iterate_elements('original_size'))
         size = self._read_frame_size(sizes[0]) if sizes else None
         for skeleton in track.find_all('skeleton'):
@@ -155,7 +155,7 @@ class _CvatReader:
             name = next((located for each in names if (located := _locate_image(self.collector, each))), None)
             if name is None or size is None:
                 self.collector.note_missing_image(_FRAME_NAME.format(frame) + _FRAME_SUFFIXES[0])
-                self._drop(skeleton, 'whose image is not in its folder')
+                self._drop_element(skeleton, 'whose image is not in its folder')
                 continue
             image_id = self.collector.add_sized_image(name, size)
             track_id = _read_integer(self.file, track, 'id')
@@ -176,12 +176,12 @@ class _CvatReader:
         for point, xy in self._iterate_points(skeleton):
             k = names.index(_get_label(point))
             if table[k, 2]:
-                self._drop(point, 'which is a second keypoint of its name')
+                self._drop_element(point, 'which is a second keypoint of its name')
             else:
                 # 1 and 2 are COCO's flags of occluded and visible keypoints.
                 table[k] = [*xy, 1 if point.attributes.get('occluded') == '1' else 2]
         if not table[:, 2].any():
-            self._drop(skeleton, 'without labeled keypoints')
+            self._drop_element(skeleton, 'without labeled keypoints')
             return
         self.collector.add_instance(image_id, self.category_ids[label], table, values=values)
 
@@ -194,11 +194,11 @@ class _CvatReader:
                 # 'x,y', with ';' between the points of shapes that have several.
                 x, y = map(float, point.attributes.get('points', '').split(';')[0].split(','))
             except ValueError:
-                self._drop(point, 'without a position x,y')
+                self._drop_element(point, 'without a position x,y')
                 continue
             yield point, [x, y]
 
-    def _drop(self, element: XmlElement, cause: str) -> None:
+    def _drop_element(self, element: XmlElement, cause: str) -> None:
         self.collector.drop_label(self.file, f'line {element.line}', cause)
 
 
@@ -229,7 +229,7 @@ class _LoosePointReader:
             if name is None:
                 self.collector.note_missing_image(image.attributes.get('name', ''))
                 for shape in shapes:
-                    self._drop(shape, 'whose image is not in its folder')
+                    self._drop_element(shape, 'whose image is not in its folder')
                 continue
             size = (_read_integer(self.file, image, 'width'), _read_integer(self.file, image, 'height'))
             self._add_shapes(self.collector.add_sized_image(name, size), shapes)
@@ -240,9 +240,11 @@ class _LoosePointReader:
         for shape in shapes:
             positions = _read_positions(shape)
             if shape.tag not in ('points', 'box', 'polygon'):
-                self._drop(shape, f'of type {shape.tag}, which is neither points nor a box')
+                self._drop_element(shape, f'of type {shape.tag}, which is neither points nor a box')
             elif not len(positions) or (shape.tag == 'points' and len(positions) != self.num_points):
-                self._drop(shape, f'with {len(positions)} points; most shapes of the file have {self.num_points}')
+                self._drop_element(
+                    shape, f'with {len(positions)} points; most shapes of the file have {self.num_points}'
+                )
             elif shape.tag == 'points' and self.num_points > 1:
                 self._add_instance(image_id, shape, positions)
             else:
@@ -261,7 +263,7 @@ class _LoosePointReader:
         flags = np.full((len(positions), 1), 1 if shape.attributes.get('occluded') == '1' else 2)
         self.collector.add_instance(image_id, self._category_ids[label], np.hstack([positions, flags]))
 
-    def _drop(self, element: XmlElement, cause: str) -> None:
+    def _drop_element(self, element: XmlElement, cause: str) -> None:
         self.collector.drop_label(self.file, f'line {element.line}', cause)
 
 

@@ -113,7 +113,7 @@ def _read_pair(result: Mapping[str, Any], first: str, second: str) -> np.ndarray
     return np.array([result['value'][first], result['value'][second]], dtype=float)
 
 
-def _contains(box: Mapping[str, float], point: Mapping[str, float]) -> bool:
+def _contains_point(box: Mapping[str, float], point: Mapping[str, float]) -> bool:
     """Whether a point lies in a box."""
     is_between = 0 <= point['x'] - box['x'] <= box['width']
     return is_between and 0 <= point['y'] - box['y'] <= box['height']
@@ -152,7 +152,7 @@ class _TaskReader:
                 self.collector.drop_label(self.file, position, 'whose image cannot be read')
             return
         usable = [r for r in labels if self._is_usable(r, position)]
-        for box, keypoints in self._group(usable, results, position):
+        for box, keypoints in self._group_by_box(usable, results, position):
             self._add_instance(image_id, box, keypoints, position)
 
     def _locate_image(self, data: Any) -> str | None:
@@ -186,7 +186,7 @@ class _TaskReader:
             return True
         return False
 
-    def _group(
+    def _group_by_box(
         self, usable: list[dict[str, Any]], results: list[dict[str, Any]], position: str
     ) -> list[tuple[dict[str, Any] | None, list[dict[str, Any]]]]:
         """Group keypoints by their box."""
@@ -222,7 +222,7 @@ class _TaskReader:
     @staticmethod
     def _find_boxes(boxes: dict[str, dict[str, Any]], result: dict[str, Any]) -> list[str]:
         """The boxes that contain a keypoint, or the only box."""
-        around = [key for key, box in boxes.items() if _contains(box['value'], result['value'])]
+        around = [key for key, box in boxes.items() if _contains_point(box['value'], result['value'])]
         return around or (list(boxes) if len(boxes) == 1 else [])
 
     def _add_instance(

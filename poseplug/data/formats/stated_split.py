@@ -23,7 +23,7 @@ class ImageSplit:
     names: list[str]
     notes: list[str] = field(default_factory=list)
 
-    def count(self, name: str) -> int:
+    def count_images(self, name: str) -> int:
         """Return the number of images of a split."""
         return self.names.count(name)
 

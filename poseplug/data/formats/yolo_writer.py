@@ -31,7 +31,7 @@ def write_yolo_folder(labels: LabeledImages, folder: Path) -> WriteReport:
     Raises:
         AnnotationError: the folder has files, the categories have different keypoints, or an image cannot be read.
     """
-    return _YoloWriter(labels, folder).write()
+    return _YoloWriter(labels, folder).write_files()
 
 
 class _YoloWriter:
@@ -43,7 +43,7 @@ class _YoloWriter:
         self.categories = self.labels.content['categories']
         self.class_numbers = {category['id']: i for i, category in enumerate(self.categories)}
 
-    def write(self) -> WriteReport:
+    def write_files(self) -> WriteReport:
         """Write data.yaml, the label files and the images."""
         # Label files of an earlier conversion would be read as labels of images that are not in this one.
         if self.folder.exists() and any(self.folder.iterdir()):

@@ -131,7 +131,8 @@ class PasteInstance(MixImageTransform):
         to_image = np.linalg.inv(sample.image_to_input)
         matrices = [sample.image_to_input, *sample.view_matrices]
         views = [
-            _paste(view, other, m @ to_image @ to_input, limbs) for view, m in zip(sample.inputs, matrices, strict=True)
+            _paste_limbs(view, other, m @ to_image @ to_input, limbs)
+            for view, m in zip(sample.inputs, matrices, strict=True)
         ]
         sample.inputs = np.stack([view for view, _ in views])
         _hide_keypoints(sample, views[0][1])
@@ -184,7 +185,9 @@ def _draw_limbs(other: Sample, rng: np.random.Generator) -> np.ndarray:
     return limbs[chosen & labeled]
 
 
-def _paste(view: np.ndarray, other: Sample, matrix: np.ndarray, limbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _paste_limbs(
+    view: np.ndarray, other: Sample, matrix: np.ndarray, limbs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Paste the pixels around limbs of another image into a view (H, W, 3).
 
     Returns:

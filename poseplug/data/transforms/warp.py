@@ -104,7 +104,7 @@ class Warp(Transform):
         if isinstance(image, LazyImage):
             image, matrices = self._decode_part(image, matrices, sizes)
         if isinstance(image, ImageMosaic):
-            render: Callable[..., np.ndarray] = image.render
+            render: Callable[..., np.ndarray] = image.render_view
         else:
             render = partial(warp_image, image if isinstance(image, np.ndarray) else image.get_pixels())
         # A leading axis of 1, so that views of different sizes can be stacked with padding.

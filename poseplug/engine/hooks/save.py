@@ -82,7 +82,7 @@ class SaveHook(Hook):
         is_due = runner.iter % interval == 0
         # step 0 has nothing to save
         if runner.iter and (is_due or self._is_time_for_save(runner)):
-            self.save(runner)
+            self.save_checkpoint(runner)
 
     def _is_time_for_save(self, runner: RunnerLike) -> bool:
         """Whether the last checkpoint is `interval_minutes` old; several processes ask each other now and then."""
@@ -92,7 +92,7 @@ class SaveHook(Hook):
         return all_reduce_any(time.monotonic() - self.last_saved_time >= 60 * self.interval_minutes)
 
     def after_train(self, runner: RunnerLike) -> None:
-        self.save(runner)
+        self.save_checkpoint(runner)
 
     def after_val_epoch(self, runner: RunnerLike, metrics: dict[str, float] | None = None) -> None:
         """Save `best.pth` if the score `save_best` is the best so far."""
@@ -104,7 +104,7 @@ class SaveHook(Hook):
         is_lower_better = result is not None and self.save_best in result.scores.lower_is_better
         if self._is_better(metrics[self.save_best], is_lower_better):
             self.best_score = metrics[self.save_best]
-            self._write(runner, BEST_CHECKPOINT_FILE)
+            self._write_file(runner, BEST_CHECKPOINT_FILE)
 
     def _is_better(self, score: float, is_lower_better: bool) -> bool:
         """Whether a score is better than the best one so far; a score that is not finite never is."""
@@ -144,13 +144,13 @@ class SaveHook(Hook):
                 self.best_score = meta.get('best_score')
             self.last_saved_step = checkpoint['meta']['step']
 
-    def save(self, runner: RunnerLike) -> None:
+    def save_checkpoint(self, runner: RunnerLike) -> None:
         """Write the checkpoint of the current step, unless it was written already."""
         if self.last_saved_step != runner.iter:
             self.last_saved_step = runner.iter
-            self._write(runner, f'step_{runner.iter:07d}.pth')
+            self._write_file(runner, f'step_{runner.iter:07d}.pth')
 
-    def _write(self, runner: RunnerLike, file_name: str) -> None:
+    def _write_file(self, runner: RunnerLike, file_name: str) -> None:
         """Collect the checkpoint in all processes, and write it in the first."""
         if file_name != BEST_CHECKPOINT_FILE:
             self.last_saved_time = time.monotonic()

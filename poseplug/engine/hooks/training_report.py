@@ -69,14 +69,14 @@ class ReportHook(Hook):
         if runner.rank or result is None or not (is_cheap or self.max_time_fraction == 1):
             return
         try:
-            self._write(runner, result)
+            self._write_page(runner, result)
         # a page is no reason to lose a run
         except (OSError, PoseplugError) as error:
             _LOGGER.warning('%s is not written: %s', Path(runner.work_dir) / REPORT_FILE, error)
         self.page_seconds = time.monotonic() - now
         self.spent_seconds += self.page_seconds
 
-    def _write(self, runner: RunnerLike, result: EvaluationResult) -> None:
+    def _write_page(self, runner: RunnerLike, result: EvaluationResult) -> None:
         """Write the page of an evaluation."""
         from poseplug.report.page import write_html_report  # here, since few runs need it early
 

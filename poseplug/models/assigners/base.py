@@ -28,7 +28,7 @@ class GroundTruthInstances(NamedTuple):
     boxes: Tensor
     areas: Tensor
 
-    def select(self, indices: Tensor) -> GroundTruthInstances:
+    def select_rows(self, indices: Tensor) -> GroundTruthInstances:
         """Return the instances of a mask (N,) or of indices (M,)."""
         return GroundTruthInstances(*(t[indices] for t in self))
 

@@ -76,7 +76,7 @@ class SimOTA(Assigner):
         instances, cells = (in_box | near_center).nonzero(as_tuple=True)
         # P pairs of an instance and a candidate.
         proxies, sigmas = fields['proxy'][cells], self.sigmas.to(fields['proxy'])
-        oks = compute_keypoint_oks(proxies, ground_truth.select(instances), sigmas)
+        oks = compute_keypoint_oks(proxies, ground_truth.select_rows(instances), sigmas)
         ious = aligned_box_iou(fields['box'][cells].float(), ground_truth.boxes[instances].float())
         cost = self._compute_cost(ious, oks, fields['score'][cells].float())
         cost = cost + _PARTIAL_CANDIDATE_COST * ~(in_box & near_center)[instances, cells]

@@ -74,7 +74,7 @@ class TestTimeAugmentation:
             views.append(complete_stages(stages))
         return views
 
-    def fuse(self, view_fields: list[StageFields], batch: Batch) -> Iterator[FrameFields]:
+    def fuse_views(self, view_fields: list[StageFields], batch: Batch) -> Iterator[FrameFields]:
         """Fuse the fields of several views of each image.
 
         Args:
@@ -101,7 +101,7 @@ class TestTimeAugmentation:
             return
         codec, fields = self.codecs.codec, view_fields[0]
         if self.fusion == 'whole_images':
-            view_codecs = [self.codecs.get(size) for size in batch.view_sizes]
+            view_codecs = [self.codecs.get_codec(size) for size in batch.view_sizes]
             # Here the image decides the size, so shapes are checked at each prediction; those of crops at construction.
             for view_codec, one_view in zip(view_codecs, view_fields, strict=False):
                 check_field_shapes(one_view, view_codec, self.head_name)

@@ -186,7 +186,7 @@ class Estimator(nn.Module):
         Returns:
             The instances of each image, NumPy arrays in image px.
         """
-        return self.postprocess(self.augmentation.fuse(view_fields, batch), batch)
+        return self.postprocess(self.augmentation.fuse_views(view_fields, batch), batch)
 
 
 def _check_finite_fields(views: list[list[StageFields]], batch: Batch) -> None:

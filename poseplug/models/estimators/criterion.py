@@ -92,7 +92,7 @@ class StageCriterion(nn.Module):
         if not self.whole_images:
             return self.codec.encode(batch.keypoints, batch.visible, batch.valid)
         # Batches of whole images have their own size, and so their own grid.
-        codec = self.codecs.get((batch.images.shape[3], batch.images.shape[2]))
+        codec = self.codecs.get_codec((batch.images.shape[3], batch.images.shape[2]))
         annotated: dict[str, Any] = {'annotated_keypoints': batch.annotated_keypoints}
         targets = codec.encode(batch.keypoints, batch.visible, batch.valid, **annotated)
         return mask_target_weights(targets, batch.masks, self.mask_weights)

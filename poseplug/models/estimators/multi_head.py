@@ -91,7 +91,7 @@ class MultiHeadNetwork(FieldNetwork):
             The stages of the active decoder, each with fields (B, C, ...) by name. With `source_indices` those of every
             decoder that has images, by its name and for its images alone.
         """
-        pixels = self.normalize(images)
+        pixels = self.normalize_images(images)
         if source_indices is None and self.compute_dtype is not None:
             with self.autocast():
                 features = self.backbone(pixels, *self._expert_indices(pixels, None))

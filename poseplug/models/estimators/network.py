@@ -62,7 +62,7 @@ class FieldNetwork(nn.Module):
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.compute_dtype)
 
-    def normalize(self, images: Tensor) -> Tensor:
+    def normalize_images(self, images: Tensor) -> Tensor:
         """Return the normalized pixels (B, 3, H, W) of images (B, H, W, 3), BGR, 0 to 255."""
         pixels: Tensor = self.input_norm(images)
         # Normalized here and not in the loader, whose workers send bytes: a quarter of the size of floats.
@@ -132,7 +132,7 @@ class Network(FieldNetwork):
         Returns:
             The stages, each with fields (B, C, ...) by name.
         """
-        pixels = self.normalize(images)
+        pixels = self.normalize_images(images)
         with self.autocast():
             features = self.backbone(pixels) if source_indices is None else self.backbone(pixels, source_indices)
             stages = predict_from_features(self.neck, self.head, features, centers)

@@ -254,7 +254,7 @@ class OneStageCriterion(nn.Module):
         cells = torch.cat([a.cell_indices for a in assignments])
         oks = torch.cat([a.oks for a in assignments])
         pairs = zip(ground_truths, assignments, strict=True)
-        selected = [ground_truth.select(a.instance_indices) for ground_truth, a in pairs]
+        selected = [ground_truth.select_rows(a.instance_indices) for ground_truth, a in pairs]
         columns = [torch.cat(arrays) for arrays in zip(*selected, strict=True)]
         # Rows of zeros, of cell 0 of image 0; `valid` takes them out of every loss.
         padding = max(2 - len(cells), 0)
@@ -291,7 +291,7 @@ def extract_ground_truths(batch: Batch) -> list[GroundTruthInstances]:
     # A box of less than 1 px would have a logarithm of size that no cell can predict.
     trained = labeled.any(dim=-1) & (boxes[..., 2:] - boxes[..., :2] >= 1).all(dim=-1)
     instances = GroundTruthInstances(batch.keypoints, labeled, boxes, batch.areas)
-    return [GroundTruthInstances(*(t[i] for t in instances)).select(trained[i]) for i in range(len(batch))]
+    return [GroundTruthInstances(*(t[i] for t in instances)).select_rows(trained[i]) for i in range(len(batch))]
 
 
 def encode_raw_boxes(boxes: Tensor, fields: Mapping[str, Tensor]) -> Tensor:

@@ -127,7 +127,7 @@ class GroupingPostprocess(Postprocess):
 
     def get_codec(self, input_size: Size) -> Codec:
         """Return the codec of inputs of a size, (width, height) px."""
-        return self._codecs.get(input_size)
+        return self._codecs.get_codec(input_size)
 
 
 class KeypointDecoder(Protocol):

@@ -19,7 +19,7 @@ class SizedCodecs:
         self.codec = codec
         self._codecs: dict[Size, Codec] = {codec.input_size: codec}
 
-    def get(self, input_size: Size) -> Codec:
+    def get_codec(self, input_size: Size) -> Codec:
         """Return the codec of inputs of a size, (width, height) px."""
         if input_size not in self._codecs:
             # Kept, since building one costs more than a look-up, and sizes recur from batch to batch.

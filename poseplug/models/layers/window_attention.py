@@ -55,13 +55,13 @@ class WindowAttention(nn.Module):
         if self.shift:
             maps = maps.roll((-self.shift, -self.shift), dims=(1, 2))
         windows = partition_windows(maps, self.window_size)  # (B, windows, cells, C)
-        mixed = self._attend(self.qkv(windows).flatten(0, 1), padded_grid)
+        mixed = self._attend_in_windows(self.qkv(windows).flatten(0, 1), padded_grid)
         maps = merge_windows(self.proj(mixed).unflatten(0, windows.shape[:2]), padded_grid, self.window_size)
         if self.shift:
             maps = maps.roll((self.shift, self.shift), dims=(1, 2))
         return maps[:, top : top + grid[0], left : left + grid[1]].flatten(1, 2)
 
-    def _attend(self, projected: Tensor, grid: GridSize) -> Tensor:
+    def _attend_in_windows(self, projected: Tensor, grid: GridSize) -> Tensor:
         """Attention in windows that are samples of one batch: (B windows, cells, C) of (B windows, cells, 3 C)."""
         # Windows are samples, since torch has a fast kernel for four dimensions alone: 16 times as fast on a CPU.
         # (3, B windows, heads, cells, C / heads)

@@ -49,23 +49,23 @@ class ProcessWorkers(WorkerPool):
         return number
 
     def submit_task(self, worker: int, task: ChunkTask) -> None:
-        self._send(worker, task)
+        self._send_message(worker, task)
 
     def stop_worker(self, worker: int) -> None:
-        self._send(worker, None)
+        self._send_message(worker, None)
         # its process is waited for by `close`
         self.connections.pop(worker).close()
 
-    def _send(self, worker: int, message: Any) -> None:
+    def _send_message(self, worker: int, message: Any) -> None:
         # of a worker that has ended the next `wait_events` reports the end
         with suppress(OSError):
             self.connections[worker].send(message)
 
     def wait_events(self) -> list[WorkerEvent]:
         ready = wait(list(self.connections.values()))
-        return [self._receive(worker) for worker, pipe in list(self.connections.items()) if pipe in ready]
+        return [self._receive_event(worker) for worker, pipe in list(self.connections.items()) if pipe in ready]
 
-    def _receive(self, worker: int) -> WorkerEvent:
+    def _receive_event(self, worker: int) -> WorkerEvent:
         try:
             kind, content = self.connections[worker].recv()
             return WorkerEvent(worker, kind, content)

@@ -57,9 +57,9 @@ class RayWorkers(WorkerPool):
 
     def wait_events(self) -> list[WorkerEvent]:
         references, _ = self.ray.wait(list(self.workers_by_reference))
-        return [self._receive(reference) for reference in references]
+        return [self._receive_event(reference) for reference in references]
 
-    def _receive(self, reference: Any) -> WorkerEvent:
+    def _receive_event(self, reference: Any) -> WorkerEvent:
         worker, kind = self.workers_by_reference.pop(reference)
         try:
             return WorkerEvent(worker, kind, self.ray.get(reference))  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def test_roboflow_writes_a_category_without_keypoints_first(tmp_path):
     labels = read_labels(tmp_path)
     assert labels.num_instances == 6
     assert labels.describe()[1].startswith('  gecko: 6 instances, 4 keypoints: snout')
-    assert read_stated_split(labels.content['images']).count('val') == 2
+    assert read_stated_split(labels.content['images']).count_images('val') == 2
 
 
 # --- others -----------------------------------------------------------------------------------------------------------

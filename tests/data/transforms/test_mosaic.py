@@ -168,7 +168,7 @@ def test_the_keypoints_of_the_blended_image_are_dark_on_it(seed):
     points = transform_points(sample.image_to_input, sample.keypoints[2:].reshape(-1, 2)).round().astype(int)
     inside = ((points >= 0) & (points < SIZE)).all(axis=1)
     assert inside.sum() >= 3
-    pixels = overlay.render(sample.image_to_input, SIZE, 1, (114, 114, 114))
+    pixels = overlay.render_view(sample.image_to_input, SIZE, 1, (114, 114, 114))
     assert (pixels[points[inside, 1], points[inside, 0]].max(axis=1) < 60).all()
 
 

@@ -100,7 +100,7 @@ def test_the_cell_that_predicts_an_instance_best_is_assigned_to_it():
 def test_the_returned_oks_is_that_of_the_cells_proxies():
     fields, ground_truth = random_fields(), random_instances(5)
     assignment = SimOTA(SIGMAS)(fields, ground_truth)
-    proxies, instances = fields['proxy'][assignment.cell_indices], ground_truth.select(assignment.instance_indices)
+    proxies, instances = fields['proxy'][assignment.cell_indices], ground_truth.select_rows(assignment.instance_indices)
     assert_close(assignment.oks, compute_keypoint_oks(proxies, instances, torch.tensor(SIGMAS)))
 
 
