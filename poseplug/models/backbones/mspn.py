@@ -15,7 +15,7 @@ from poseplug.core.errors import ConfigError
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import init_convolutions
 from poseplug.models.layers.csp import conv_bn_act
-from poseplug.models.layers.residual import Bottleneck, build_shortcut, residual_blocks
+from poseplug.models.layers.residual import Bottleneck, ResidualBlock, build_shortcut, residual_blocks
 from poseplug.registry import MODELS
 
 _STRIDES = (4, 8, 16, 32)
@@ -271,7 +271,7 @@ class RSN(PyramidStages):
         super().__init__(num_stages, unit_channels, widths, build_level, layers)
 
 
-class ResidualStepsBlock(nn.Module):
+class ResidualStepsBlock(ResidualBlock):
     """Branches of one, two, ... 3x3 convolutions, each of which also reads the branch before, beside a shortcut.
 
     Args:
@@ -302,8 +302,7 @@ class ResidualStepsBlock(nn.Module):
         self.downsample = build_shortcut(in_channels, out_channels, stride, layers)
         self.relu = layers.build_activation()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output (B, out_channels, H, W) for `x` (B, in_channels, H, W)."""
+    def compute_branch(self, x: Tensor) -> Tensor:
         outputs: list[Tensor] = []
         previous: list[Tensor] = []
         for branch, part in zip(self.branches, self.enter(x).chunk(len(self.branches), dim=1), strict=True):
@@ -316,8 +315,7 @@ class ResidualStepsBlock(nn.Module):
                 current.append(step)
             outputs.append(step)
             previous = current
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.leave(torch.cat(outputs, dim=1)) + shortcut)
+        return self.leave(torch.cat(outputs, dim=1))
 
 
 def _check_num_blocks(part: str, num_blocks: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder, LayerConfig
 from poseplug.models.layers.conv import check_strides, collect_feature_maps, init_convolutions
 from poseplug.models.layers.global_context import GlobalContext
-from poseplug.models.layers.residual import build_shortcut
+from poseplug.models.layers.residual import ResidualBlock, build_shortcut
 from poseplug.registry import MODELS
 
 # Also found by the search; ResNet has 64.
@@ -87,7 +87,7 @@ def _scale_channels(channels: int, factor: float) -> int:
     return max(1, int(channels * factor) // _GROUPS) * _GROUPS
 
 
-class ViPNASBlock(nn.Module):
+class ViPNASBlock(ResidualBlock):
     """1x1, grouped k x k and 1x1 convolutions of equal width beside a shortcut, with a global context before the sum.
 
     Args:
@@ -122,11 +122,8 @@ class ViPNASBlock(nn.Module):
         self.downsample = build_shortcut(in_channels, channels, stride, layers)
         self.relu = layers.build_activation()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output (B, channels, H/stride, W/stride) for `x` (B, in_channels, H, W)."""
+    def compute_branch(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         # Before the sum, so that the shortcut has no context added.
-        out = self.context(self.bn3(self.conv3(out)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + shortcut)
+        return self.context(self.bn3(self.conv3(out)))

@@ -42,7 +42,29 @@ class ResidualOptions:
 DEFAULT_OPTIONS = ResidualOptions()
 
 
-class BasicBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """The sum of a branch and a shortcut, with an activation; subclasses build the layers and compute the branch.
+
+    Attributes:
+        downsample: The shortcut, or None where it is the input itself.
+        relu: The activation, of the sum and of layers in the branch.
+    """
+
+    downsample: nn.Module | None
+    relu: nn.Module
+
+    def compute_branch(self, x: Tensor) -> Tensor:
+        """Return what is added to the shortcut, for `x` (B, in_channels, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output for `x` (B, in_channels, H, W)."""
+        branch = self.compute_branch(x)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(branch + shortcut)
+
+
+class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions beside a shortcut (He et al. 2016, arXiv:1512.03385, figure 5 left).
 
     The shortcut is a 1x1 convolution if the stride or the channels change, else the input itself.
@@ -68,15 +90,12 @@ class BasicBlock(nn.Module):
         self.downsample = build_shortcut(in_channels, width, stride, layers, options.pool_shortcut)
         self.relu = layers.build_activation()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for `x` (B, in_channels, H, W)."""
+    def compute_branch(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
-        out = self.se(self.bn2(self.conv2(out)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + shortcut)
+        return self.se(self.bn2(self.conv2(out)))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions beside a shortcut (arXiv:1512.03385, figure 5 right).
 
     The 3x3 convolution has the stride, as in torchvision; the paper has it in the first 1x1 convolution.
@@ -105,13 +124,10 @@ class Bottleneck(nn.Module):
         self.downsample = build_shortcut(in_channels, out_channels, stride, layers, options.pool_shortcut)
         self.relu = layers.build_activation()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for `x` (B, in_channels, H, W)."""
+    def compute_branch(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.se(self.bn3(self.conv3(out)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + shortcut)
+        return self.se(self.bn3(self.conv3(out)))
 
 
 def build_shortcut(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poseplug.models.layers.building import DEFAULT_LAYERS, LayerBuilder
 from poseplug.models.layers.conv import conv_block
-from poseplug.models.layers.residual import DEFAULT_OPTIONS, ResidualOptions, build_shortcut
+from poseplug.models.layers.residual import DEFAULT_OPTIONS, ResidualBlock, ResidualOptions, build_shortcut
 
 _CALIBRATION_CELLS = 4  # side of the squares that self-calibration averages: the paper's r
 
@@ -49,7 +49,7 @@ class SplitAttention(nn.Module):
         return (maps * weights.transpose(1, 2).flatten(2, 3)).sum(dim=1)
 
 
-class SplitAttentionBottleneck(nn.Module):
+class SplitAttentionBottleneck(ResidualBlock):
     """A bottleneck with `SplitAttention` in place of its 3x3 convolution; a stride averages 3x3 cells behind it."""
 
     expansion: ClassVar[int] = 4
@@ -75,12 +75,9 @@ class SplitAttentionBottleneck(nn.Module):
         self.downsample = build_shortcut(in_channels, out_channels, stride, layers, options.pool_shortcut)
         self.relu = layers.build_activation()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for `x` (B, in_channels, H, W)."""
+    def compute_branch(self, x: Tensor) -> Tensor:
         out = self.pool(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        out = self.se(self.bn3(self.conv3(out)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + shortcut)
+        return self.se(self.bn3(self.conv3(out)))
 
 
 class SelfCalibration(nn.Module):
@@ -110,7 +107,7 @@ class SelfCalibration(nn.Module):
         return self.last(self.fine(x) * weights)
 
 
-class SelfCalibratedBottleneck(nn.Module):
+class SelfCalibratedBottleneck(ResidualBlock):
     """A bottleneck whose 3x3 convolution is one of half of the channels beside a `SelfCalibration` of the others."""
 
     expansion: ClassVar[int] = 4
@@ -137,11 +134,8 @@ class SelfCalibratedBottleneck(nn.Module):
         self.downsample = build_shortcut(in_channels, out_channels, stride, layers, options.pool_shortcut)
         self.relu = layers.build_activation()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output for `x` (B, in_channels, H, W)."""
+    def compute_branch(self, x: Tensor) -> Tensor:
         straight = self.straight(self.relu(self.bn1(self.conv1(x))))
         calibrated = self.calibrated(self.relu(self.bn2(self.conv2(x))))
         out = self.relu(torch.cat([straight, calibrated], dim=1))
-        out = self.se(self.bn3(self.conv3(out)))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(out + shortcut)
+        return self.se(self.bn3(self.conv3(out)))
