@@ -34,6 +34,7 @@ def build_capacity_group() -> VariantGroup:
     for stacks, blocks in _CAPACITY:
         options = {'model.head.num_stacks': stacks, 'model.head.num_modules': blocks}
         variants.append(Variant(f'{stacks} x {blocks}', options))
+    # the paper's figure: accuracy rises with every doubling of the stacks
     claims = []
     for variant, before in zip(variants[1:], variants, strict=False):
         claims.append(Claim(f'{variant.name} better than {before.name}', variant.name, before.name))

@@ -21,6 +21,7 @@ from poseplug.report.panel_chart import PanelChart
 
 WITH_SUPERVISION, WITHOUT_SUPERVISION = 'all stages supervised', 'last stage supervised'
 _ZERO_EXPONENT = MIN_EXPONENT  # of the mean of a layer whose gradients are all zero
+# columns that fit a page beside each other
 _MAX_PANEL_LAYERS = 4
 
 

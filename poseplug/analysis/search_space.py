@@ -115,6 +115,7 @@ def read_search_space(file: str | Path) -> list[SearchedSetting]:
 
 
 def _parse_setting(key: str, values: Any, where: str) -> SearchedSetting:
+    # A text is a sequence of letters, but one value.
     if isinstance(values, Sequence) and not isinstance(values, str):
         if len(values) < 2:
             raise ConfigError(f'{where}: at least two values are compared; found {len(values)}')
@@ -139,6 +140,7 @@ def _parse_range(key: str, values: Mapping[str, Any], where: str) -> SearchedSet
         raise ConfigError(f'{where}: log is true or false; found {log!r}')
     if not low < high:
         raise ConfigError(f'{where}: low is below high; found {low} and {high}')
+    # A logarithm needs numbers above 0, and Optuna has no steps on its axis.
     if log and (low <= 0 or step is not None):
         raise ConfigError(f'{where}: a logarithmic range begins above 0 and has no step')
     if step is not None and not 0 < step <= high - low:

@@ -246,6 +246,7 @@ def _read_run(settings: StudySettings, variant: Variant, seed: int) -> VariantRu
         return None
     try:
         run = VariantRun(**json.loads(file.read_text()))
+    # TypeError: a file of another version of poseplug, whose runs have other fields
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f'{file} cannot be read ({error}); remove that folder to train this run again') from error
     if run.digest != compute_config_digest(_build_configs(settings, variant, seed)):

@@ -48,6 +48,7 @@ class StudyReport:
 
 def build_run_rows(runs: Sequence[VariantRun]) -> list[dict[str, Any]]:
     """Build the rows of the CSV table: one per run, with its total scores."""
+    # scores of single keypoints would be dozens of columns
     totals = [name for name in runs[0].scores if '/' not in name] or list(runs[0].scores)[:_MAX_VARIANT_SCORES]
     rows = []
     for run in runs:
@@ -60,6 +61,7 @@ def format_study_report(report: StudyReport) -> str:
     """Format an experiment as Markdown: a table of intervals, the verdicts and the notes."""
     num_seeds = max(len(values) for values in report.values.values())
     lines = [f'# {report.title}', '', f'`{report.command}`', '']
+    # of one value there is no interval over seeds
     lines += [f'Seeds: {num_seeds}; 95 % intervals over seeds.' if num_seeds > 1 else 'One seed: no intervals.', '']
     lines += [f'| variant | {report.unit} |', '|---|---|']
     for name, values in report.values.items():

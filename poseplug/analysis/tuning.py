@@ -132,6 +132,7 @@ def choose_best_trial(trials: Sequence[TuningTrial], lower_is_better: bool) -> T
     if not finished:
         raise ConfigError(f'all {len(trials)} trials failed; the last one: {trials[-1].failure}')
     sign = -1 if lower_is_better else 1
+    # `max` returns the first of equal ones.
     return max(finished, key=lambda trial: sign * (trial.score or 0.0))
 
 
@@ -155,6 +156,7 @@ def _build_config(settings: TuningSettings, proposal: Mapping[str, Any]) -> Any:
     cfg = load_config(settings.config, {**settings.options, **proposal}, training=True)
     if settings.steps is not None:
         change_run_length(cfg, steps=settings.steps)
+    # The same for all trials, so that their scores differ by the settings alone.
     cfg.seed = settings.seed
     return cfg
 
@@ -194,6 +196,7 @@ def _read_trial(settings: TuningSettings, number: int, proposal: Mapping[str, An
         )
     content = _read_json(folder / _RESULT_FILE)
     try:
+        # Tuples became lists in the file, so that the proposal itself is taken, which equals what was stored.
         return None if content is None else TuningTrial(**{**content, 'settings': dict(proposal)})
     except TypeError as error:
         raise ConfigError(f'{folder / _RESULT_FILE} cannot be read ({error}); remove that folder') from error
@@ -230,6 +233,7 @@ def _run_trial(settings: TuningSettings, number: int, proposal: Mapping[str, Any
 
 def _train_trial(settings: TuningSettings, proposal: Mapping[str, Any], metric: str, work_dir: Path) -> TuningTrial:
     """The result of the training, or why there is none."""
+    # Number and seconds are set by the caller.
     trial = TuningTrial(0, dict(proposal), None, '', {}, steps=0, seconds=0.0, work_dir=str(work_dir))
     try:
         cfg = _build_config(settings, proposal)

@@ -33,6 +33,7 @@ def _parse_number(
     try:
         number = convert(text)
     except ValueError:
+        # one message for texts that are no numbers and for numbers out of range
         number = None
     if number is None or not is_valid(number):
         raise argparse.ArgumentTypeError(f'{text!r} {problem}')
@@ -95,6 +96,7 @@ def parse_numbers(text: str) -> list[float]:
         >>> parse_numbers('0,0.1,-2')
         [0.0, 0.1, -2.0]
     """
+    # an empty text is refused as a number: no value at all is a typing error
     problem = 'is not a number; write numbers with commas between them, such as 0,0.1'
     return [_parse_number(part, float, math.isfinite, problem) for part in parse_names(text) or ['']]
 
@@ -116,6 +118,7 @@ def parse_size(text: str) -> tuple[int, int]:
         argparse.ArgumentTypeError: it is another text.
     """
     parts = text.replace('x', ',').split(',')
+    # `int` alone would also accept -5 and 1_000
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
         raise argparse.ArgumentTypeError(f'{text!r} is not a width and a height in px, such as 192x256 or 192,256')
     return int(parts[0]), int(parts[1])

@@ -82,6 +82,7 @@ def check_bulk_options(args: argparse.Namespace, parser: argparse.ArgumentParser
         ConfigError: an option is for the other way of predicting.
     """
     names = _BULK_OPTIONS if args.engine is None else _REFUSED
+    # An option that has its default was not typed, or says nothing new.
     used = [f'--{name.replace("_", "-")}' for name in names if getattr(args, name) != parser.get_default(name)]
     if used and args.engine is None:
         raise ConfigError(f'{", ".join(used)} needs --engine; add --engine local')
@@ -109,12 +110,14 @@ def predict_in_bulk(args: argparse.Namespace, config: str | None, weights: str |
     from poseplug.predict.bulk.job_folder import JobFolder, compute_list_digest
     from poseplug.predict.result_exports import check_result_formats
 
+    # Before the inputs are listed, which takes minutes for millions of images.
     check_model_options(args, config)
     check_result_formats(args.format)
     paths = list_bulk_inputs(inputs, args.out, args.recursive)
     folder = JobFolder(args.out, 'parquet' in args.format)
     num_workers, chunk_size = args.workers or _DEFAULT_WORKERS, args.chunk_size or _DEFAULT_CHUNK_SIZE
     list_digest = {'num_inputs': len(paths), 'list_sha256': compute_list_digest(paths), 'chunk_size': chunk_size}
+    # A function instead of a predictor: each worker is another process and loads its own model.
     build = partial(_build_worker_predictor, args, config, weights, num_workers)
     create_pool = _choose_pool(args, WorkerSettings(build, folder, args.batch_size), num_workers)
     description = {**list_digest, **_describe_options(args, config, weights)}
@@ -144,6 +147,7 @@ def _describe_options(args: argparse.Namespace, config: str | None, weights: str
 def _describe_value(value: Any) -> Any:
     import hashlib
 
+    # A file may change under its name between a job and its resumption.
     if isinstance(value, str) and Path(value).is_file():
         with open(value, 'rb') as file:
             return f'{value} sha256={hashlib.file_digest(file, "sha256").hexdigest()}'

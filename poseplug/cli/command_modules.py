@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+# the folder is the list of commands: a module that is added to it is one
 _COMMANDS_FOLDER = Path(__file__).with_name('commands')
 
 
@@ -34,6 +35,7 @@ def list_commands() -> list[str]:
         >>> list_commands()[:3]
         ['analyze', 'compare', 'completion']
     """
+    # by file names alone, since importing every command would make `poseplug --help` slow
     return sorted(file.stem for file in _COMMANDS_FOLDER.glob('[!_]*.py'))
 
 
@@ -66,4 +68,5 @@ def load_analysis(name: str) -> Command:
 
 def _load_command(path: str, run: str, add_arguments: str) -> Command:
     module = import_module(f'poseplug.cli.{path}')
+    # `python -OO` removes docstrings: commands then run without a description
     return Command(module.__doc__ or '', getattr(module, add_arguments), getattr(module, run))

@@ -107,6 +107,7 @@ def build_detector(
         )
     from poseplug.predict.pose_detector import PoseDetector
 
+    # commands without --device leave the choice to the model
     return PoseDetector(args.detector, args.detector_weights, threshold, getattr(args, 'device', None))
 
 
@@ -129,6 +130,7 @@ def build_optional_detector(args: argparse.Namespace, threshold: float = 0.4) ->
 
 
 def _collect_settings(args: argparse.Namespace) -> dict[str, Any]:
+    # None is an option that was not given: what the family knows counts
     return dict(
         classes=args.detector_class,
         family=args.detector_family,

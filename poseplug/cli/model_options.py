@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from poseplug.deploy.runtime import ExportedPredictor
     from poseplug.predict.predictor import Predictor
 
+# the exported files that run without torch; by the suffix no file has to be opened to know
 _RUNTIME_OF_SUFFIX = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 _RUNTIMES = tuple(_RUNTIME_OF_SUFFIX.values())
 
@@ -116,6 +117,7 @@ def build_predictor(
     # before torch computes anything, since it starts its threads then
     set_num_threads(args.threads)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
+    # None leaves the flip test to the config
     kinds |= dict(precision=args.precision, flip_test=False if args.no_flip else None)
     return Predictor(config or args.model, weights, device=device, detector=detector, **kinds)
 
@@ -135,6 +137,7 @@ def load_exported_predictor(
         ConfigError: a package is missing.
         CheckpointError: the file is missing or damaged.
     """
+    # here, since this module neither needs torch nor mmengine, and is not needed for configs
     from poseplug.deploy.runtime import ExportedPredictor
 
     runtime = runtime or _RUNTIME_OF_SUFFIX[Path(file).suffix.lower()]

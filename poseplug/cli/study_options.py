@@ -45,6 +45,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
 
 def _parse_seeds(text: str) -> tuple[int, ...]:
     """A number of seeds, or seeds separated by commas."""
+    # a number alone is a count, so that a single seed is written with a comma: '7,'
     if ',' in text:
         return tuple(parse_count(part) for part in parse_names(text))
     return tuple(range(parse_positive_int(text)))
@@ -59,6 +60,7 @@ def create_study_settings(args: argparse.Namespace) -> StudySettings:
     from poseplug.analysis.study import StudySettings
     from poseplug.engine.results import create_output_folder
 
+    # before the trainings: hours later it would be too late to name another folder
     create_output_folder(args.out, args.out, '--out')
     return StudySettings(
         config=args.config,

@@ -67,6 +67,7 @@ def load_test_model(cfg: Any, checkpoint: Path | str | None, device: str | None 
     from poseplug.files.weights import load_weights
 
     model: Any = build_model(cfg)
+    # without a checkpoint true fields or times are analyzed, for which random weights serve as well
     if checkpoint is not None:
         load_weights(model, checkpoint)
     return model.to(device or 'cpu').eval()

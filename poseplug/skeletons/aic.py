@@ -5,6 +5,7 @@ __all__ = ['AIC']
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 
+# 0.17 to 0.42 of COCO's for the same keypoints, so that OKS of the two sets cannot be compared
 _SIGMAS = {
     'right_shoulder': 0.01388152,
     'right_elbow': 0.01515228,

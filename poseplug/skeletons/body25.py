@@ -10,6 +10,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 from poseplug.skeletons.coco import COCO_PAIRED_PARTS
 
+# right first, as the released channels; the feet alone begin with the left
 _SIDES = ('right', 'left')
 _FOOT_PARTS = ('big_toe', 'small_toe', 'heel')
 

@@ -5,6 +5,7 @@ __all__ = ['COCO', 'COCO_PAIRED_PARTS']
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 
+# both sides of a pair have one sigma in the evaluation code
 _PAIRED_PART_SIGMAS = {
     'eye': 0.025,
     'ear': 0.035,
@@ -16,6 +17,7 @@ _PAIRED_PART_SIGMAS = {
     'ankle': 0.089,
 }
 _NOSE_SIGMA = 0.026
+# public, since `coco18` and `body25` have the same pairs
 COCO_PAIRED_PARTS = tuple(_PAIRED_PART_SIGMAS)
 
 _LIMBS = (

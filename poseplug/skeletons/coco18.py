@@ -10,6 +10,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 from poseplug.skeletons.coco import COCO_PAIRED_PARTS
 
+# right first, unlike COCO: the order of the released channels
 _SIDES = ('right', 'left')
 
 _KEYPOINTS = (
@@ -65,6 +66,7 @@ _GROUPING_ORDER = (
     ('left_shoulder', 'left_ear'),
 )
 _FLIP_PAIRS = tuple((f'left_{part}', f'right_{part}') for part in COCO_PAIRED_PARTS)
+# the released parser skips these two where a new instance would begin
 _REDUNDANT_LIMBS = tuple((f'{side}_shoulder', f'{side}_ear') for side in _SIDES)
 
 COCO18 = register_skeleton(

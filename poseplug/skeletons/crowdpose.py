@@ -5,6 +5,7 @@ __all__ = ['CROWDPOSE']
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 
+# those of COCO's benchmark for the same keypoints
 _PAIRED_PART_SIGMAS = {'shoulder': 0.079, 'elbow': 0.072, 'wrist': 0.062, 'hip': 0.107, 'knee': 0.087, 'ankle': 0.089}
 
 _KEYPOINTS = (
@@ -12,6 +13,7 @@ _KEYPOINTS = (
     'head_top',
     'neck',
 )
+# shoulders, hips and the sides between them are closed, so that the limbs are no tree
 _LIMBS = (
     ('left_ankle', 'left_knee'),
     ('left_knee', 'left_hip'),
@@ -30,6 +32,7 @@ _LIMBS = (
     ('neck', 'right_shoulder'),
 )
 _FLIP_PAIRS = tuple((f'left_{part}', f'right_{part}') for part in _PAIRED_PART_SIGMAS)
+# head and neck count as shoulders in the evaluation code of the benchmark
 _SIGMAS = (*(sigma for sigma in _PAIRED_PART_SIGMAS.values() for _ in ('left', 'right')), 0.079, 0.079)
 
 CROWDPOSE = register_skeleton(

@@ -39,6 +39,7 @@ FLIC = register_skeleton(
         limbs=_LIMBS,
         flip_pairs=_FLIP_PAIRS,
         torso=('left_shoulder', 'right_hip'),
+        # its annotators called left what is left in the image
         centric='observer',
         groups={'elbow': ('left_elbow', 'right_elbow'), 'wrist': ('left_wrist', 'right_wrist')},
     ),

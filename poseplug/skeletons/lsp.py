@@ -23,6 +23,7 @@ _KEYPOINTS = (
     'neck',
     'head_top',
 )
+# 13 limbs of 14 keypoints: a tree, by which bottom-up models group, too
 _LIMBS = (
     ('head_top', 'neck'),
     ('neck', 'right_shoulder'),
@@ -62,6 +63,7 @@ LSP = register_skeleton(
         keypoints=_KEYPOINTS,
         limbs=_LIMBS,
         flip_pairs=_FLIP_PAIRS,
+        # the diagonal by which PCK divides
         torso=('right_hip', 'left_shoulder'),
         head=('neck', 'head_top'),
         groups=_GROUPS,
@@ -69,4 +71,5 @@ LSP = register_skeleton(
     __name__,
 )
 
+# left is the left of the image here, and not that of the person
 LSP_OBSERVER = register_skeleton(replace(LSP, name='lsp_observer', centric='observer'), __name__)

@@ -10,6 +10,7 @@ __all__ = ['MPII', 'MPII_PAIRED_PARTS']
 from poseplug.core.skeleton import Skeleton
 from poseplug.registry.skeletons import register_skeleton
 
+# public, since `mpii15` has the same pairs
 MPII_PAIRED_PARTS = ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
 
 _KEYPOINTS = (
@@ -30,6 +31,7 @@ _KEYPOINTS = (
     'left_elbow',
     'left_wrist',
 )
+# 15 limbs of 16 keypoints: a tree through pelvis and thorax
 _LIMBS = (
     ('right_ankle', 'right_knee'),
     ('right_knee', 'right_hip'),

@@ -48,6 +48,7 @@ MPII15 = register_skeleton(
         keypoints=_KEYPOINTS,
         limbs=_LIMBS,
         grouping_order=_LIMBS,
+        # MPII has no chest: it is computed where labels are read
         derived_keypoints={'chest': ('pelvis', 'thorax')},
         flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),

@@ -15,6 +15,7 @@ import numpy as np
 from poseplug.cli.argument_types import parse_names, parse_positive_float
 from poseplug.cli.table_options import add_out_option, format_table_command, print_result_table
 
+# those of the benchmarks: PCK@0.2 of the torso, PCKh@0.5 of the head
 _MAX_THRESHOLDS = {'torso': 0.2, 'head': 0.5, 'box': 0.2}
 
 

@@ -39,6 +39,7 @@ def analyze_gradients(args: argparse.Namespace) -> None:
 
 def _parse_steps(text: str) -> list[float]:
     """Steps, or fractions of the run if a number has a point, separated by commas."""
+    # the point decides: 1.0 is the end of the run, and 1 the second step
     return [parse_fraction(part) if '.' in part else parse_count(part) for part in parse_names(text)]
 
 

@@ -23,6 +23,7 @@ def analyze_people(args: argparse.Namespace) -> None:
 
     costs: dict[str, list[Any]] = {}
     for config in args.configs:
+        # weights do not change what a network costs
         model = load_test_model(load_config(config), None, args.device)
         costs[config.stem] = measure_instance_costs(model, args.counts, args.batch_size, args.repeats)
     rows = [dict(config=name, **vars(cost)) for name, results in costs.items() for cost in results]

@@ -56,6 +56,7 @@ def analyze_receptive_field(args: argparse.Namespace) -> None:
 
 
 def _parse_sizes(text: str) -> list[int]:
+    # rising, since each size is claimed to be better than the one before
     return sorted(set(parse_counts(text)))
 
 

@@ -23,6 +23,7 @@ def analyze_regimes(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
 
     settings = create_study_settings(args)
+    # built for the number of its stages, by which the regimes divide the steps
     model: Any = build_model(load_config(args.config, args.cfg_options))
     runs = run_study(settings, build_regime_variants(model.network.num_stages))
     values = collect_scores(runs)

@@ -21,6 +21,7 @@ def analyze_variants(args: argparse.Namespace) -> None:
     from poseplug.analysis.variants import Variant
     from poseplug.analysis.verdicts import Claim, judge_claim
 
+    # the config itself comes first: every variant is compared with it
     variants = [Variant('config'), *(Variant(name, options) for name, options, _ in args.variant)]
     runs = run_study(create_study_settings(args), variants)
     values = collect_scores(runs)
@@ -40,6 +41,7 @@ def analyze_variants(args: argparse.Namespace) -> None:
 def _parse_named_variant(text: str) -> tuple[str, dict[str, Any], str]:
     """NAME:KEY=VALUE[;KEY=VALUE], as name, options and the text itself."""
     name, colon, pairs = text.partition(':')
+    # an equals sign before the colon is a setting whose variant has no name
     if not colon or not name.strip() or '=' in name:
         raise argparse.ArgumentTypeError(f'{text!r} is not NAME:KEY=VALUE[;KEY=VALUE]')
     return name.strip(), dict(parse_cfg_option(pair.strip()) for pair in pairs.split(';')), text

@@ -22,6 +22,7 @@ import argparse
 
 from poseplug.cli.command_modules import load_analysis
 
+# as they are typed: with hyphens, where names of modules have underscores
 ANALYSES = (
     'oracle',
     'variants',
@@ -52,6 +53,7 @@ def add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ANALYSES:
         analysis = load_analysis(name.replace('-', '_'))
         summary = analysis.summary.removesuffix('.')
+        # lists of argparse begin in lower case, and end without a period
         command = commands.add_parser(name, help=summary[0].lower() + summary[1:], description=analysis.description)
         analysis.add_arguments(command)
         command.set_defaults(run=analysis.run)

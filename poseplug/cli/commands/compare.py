@@ -17,6 +17,7 @@ def run_compare(args: argparse.Namespace) -> None:
     from poseplug.inspect.compare import compare_predictions
 
     outputs = [args.out / name for name in ('comparison.md', 'errors.svg')] if args.out else []
+    # before the work: a comparison must not replace one of its inputs
     check_outputs(args.files, outputs, '--out')
     results = [read_predictions(file) for file in args.files]
     comparison = compare_predictions(results)

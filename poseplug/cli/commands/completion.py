@@ -18,6 +18,7 @@ def run_completion(args: argparse.Namespace) -> None:
     from poseplug.core.errors import ConfigError
 
     try:
+        # by name, since type checkers would miss the package where the extra is not installed
         shtab = importlib.import_module('shtab')
     except ImportError as error:
         raise ConfigError("completion needs the package shtab: pip install 'poseplug[completion]'") from error

@@ -22,6 +22,7 @@ from poseplug.cli.detector_options import add_detector_options, build_detector
 from poseplug.cli.options import add_config_options
 
 _SPLITS = ('train', 'val', 'test')
+# of each cause the first ones show what is wrong; thousands would hide the counts above them
 _MAX_LISTED_LABELS = 20
 
 
@@ -32,6 +33,7 @@ def run_dataset(args: argparse.Namespace) -> None:
 def _run_verify(args: argparse.Namespace) -> None:
     from poseplug.data.formats.convert import is_label_path
 
+    # --format and --images are for labels alone, so that either says what PATH is
     if args.format or args.images or is_label_path(args.config):
         _verify_labels(args.config, args.format, args.images)
         return
@@ -92,6 +94,7 @@ def _run_browse(args: argparse.Namespace) -> None:
     from poseplug.inspect.browse import build_contact_sheet, write_contact_sheet
 
     cfg = load_config(args.config, args.cfg_options)
+    # a sheet must not replace an image of the data set
     check_dataset_outputs(cfg, [args.out])
     sheet = build_contact_sheet(cfg, args.split, args.num_samples, args.raw, args.epoch)
     write_contact_sheet(sheet, args.out)
@@ -103,6 +106,7 @@ def _run_prepare(args: argparse.Namespace) -> None:
     from poseplug.data import prepare
 
     if args.name != 'synthetic':
+        # other sets have to be fetched from their owners: here they are only checked
         print(prepare.check_dataset(args.name, args.data_root))
         return
     if args.out is None:
@@ -148,6 +152,7 @@ def _write_shards(dataset_cfg: Any, args: argparse.Namespace) -> None:
         source = SOURCES.build(spec)
         records, report = source.load()
         print(report)
+        # a folder of shards has one skeleton, and so one source
         out = args.out if len(specs) == 1 else args.out / str(number)
         folder = write_shards(records, source.skeleton, out, args.shard_megabytes << 20)
         mebibytes = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
@@ -175,6 +180,7 @@ def _run_detect(args: argparse.Namespace) -> None:
     detected_boxes.write_detections(results, args.out)
     print(f'detector {detector.describe_funnel()}')
     print(f'written: {args.out}, {len(results):,} boxes in {len(images):,} images')
+    # a folder of images has no labels that the boxes could be compared with
     if records:
         print(detected_boxes.describe_recall(records, results))
 
@@ -314,6 +320,7 @@ def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help="the boxes, in COCO's result format")
     parser.add_argument('--split', choices=_SPLITS, default='test', help='of a config (default: test)')
+    # lower than 0.4 of predict: tests rank instances by score, and what is left out here cannot be recalled
     parser.add_argument('--score-threshold', type=float, default=0.2, help='minimum score of a box (default: 0.2)')
     parser.add_argument(
         '--nms-threshold',

@@ -28,6 +28,7 @@ def _write_model_table(folder: Path, file: Path) -> None:
     from poseplug.files.output_guard import check_outputs
     from poseplug.inspect.model_table import render_models_page
 
+    # the table must not replace one of the configs that it lists
     check_outputs(folder.rglob('*.py'), [file], '--table')
     text = '\n'.join(render_models_page(folder)) + '\n'
     file.write_text(text)
@@ -39,6 +40,7 @@ def _print_without_running(config: Path) -> None:
     from poseplug.config.shipped import find_config
 
     config = find_config(config)
+    # the file is parsed and never run, since --safe is for files of strangers
     is_data = config.suffix in DATA_CONFIG_SUFFIXES
     content = load_data_config(config) if is_data else inspect_python_config(config)
     print(json.dumps(content, indent=2, default=str))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from poseplug.cli.options import add_config_options
 
+# a screenful; the file in --out has all of them
 _MAX_PRINTED = 20
 
 

@@ -28,6 +28,7 @@ def run_export(args: argparse.Namespace) -> None:
     from poseplug.deploy.reduced_precision import PrecisionSettings
     from poseplug.predict.image_input import expand_images
 
+    # before the model is loaded, which takes seconds
     _check_targets(args, EXPORT_SUFFIXES[args.to])
     check_single_model(args, args.config)
     model: Any = args.config
@@ -42,6 +43,7 @@ def run_export(args: argparse.Namespace) -> None:
     precision = PrecisionSettings(name, calibration)
     kinds = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints)
 
+    # one call for both targets: a page contains the exported file
     def export_to(file: Path) -> Path:
         return export_checked(model, args.checkpoint, file, args.to, options, check, precision, **kinds)
 

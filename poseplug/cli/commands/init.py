@@ -40,6 +40,7 @@ def _get_data_name(data: Path) -> str:
 def _list_next_commands(project: Any) -> list[list[str]]:
     """The arguments of the commands that lead from the config to predictions."""
     config, run = str(project.config), str(project.folder / 'run')
+    # in whole pixels, which are easier to read, and near enough for an example
     box = [] if project.example_box is None else ['--boxes', ','.join(f'{value:.0f}' for value in project.example_box)]
     return [
         ['train', config, '--work-dir', run],

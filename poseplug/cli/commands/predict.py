@@ -40,12 +40,14 @@ def run_predict(args: argparse.Namespace) -> None:
     from poseplug.predict.input_files import split_arguments
 
     (config, weights), inputs = split_arguments(args.inputs)
+    # built once more for the defaults: options that differ from them were typed
     parser = argparse.ArgumentParser()
     add_predict_arguments(parser)
     check_bulk_options(args, parser)
     if args.engine is not None:
         predict_in_bulk(args, config, weights, inputs)
         return
+    # downloads are needed by this command alone; results name the addresses
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         fetched = fetch_inputs(inputs, Path(folder))
         if fetched.stream is None:
@@ -102,6 +104,7 @@ def _predict_stream(args: argparse.Namespace, source: int | str, config: str | N
     options = _build_options(args)
     predictor = _build_predictor(args, options, config, weights)
     guard = _build_guard(args, [config, weights, args.model])
+    # a stream that is stopped by Ctrl-C ends like a file: outputs are closed, and the summary is printed
     with StopRequest() as should_stop:
         stream = LiveStream(source, args.every_frame, should_stop=should_stop)
         guard.check_outputs(args.out / f'{stream.name}{end}' for end in ('.jsonl', '.csv', '_pose.mp4'))
@@ -143,6 +146,7 @@ def _build_predictor(
         # built only to be checked before the model is loaded, which takes seconds; every video has its own
         build_smoother(options.smoother)
     predictor = build_predictor(args, config, weights, detector)
+    # built only to be checked, like the smoother, but a tracker needs the skeleton of the model
     build_tracker(options.tracker, predictor.skeleton)
     return predictor
 
@@ -169,6 +173,7 @@ def _print_summary(args: argparse.Namespace, predictor: Any, writer: PredictionW
         print(f'detector {detector.describe_funnel()}', file=_get_report_stream(args))
     elif not args.boxes and not predictor.finds_instances:
         _print_report(args, _WHOLE_IMAGE_NOTE)
+    # after the prediction, since 'auto' decides by its first inputs
     if args.precision != 'fp32':
         print(f'precision: {predictor.precision.reason}', file=_get_report_stream(args))
     if args.json:

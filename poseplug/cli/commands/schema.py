@@ -22,6 +22,7 @@ def run_schema(args: argparse.Namespace) -> None:
         print(text)
         return
     try:
+        # an editor that reads the file meanwhile must not get half of it
         write_atomically(args.out, f'{text}\n'.encode())
     except OSError as error:
         reason = error.strerror or error

@@ -28,6 +28,7 @@ def run_test(args: argparse.Namespace) -> None:
     cfg, _ = load_config_and_weights(args)
     set_loader_options(cfg, ('test_dataloader',), args.batch_size, args.workers)
     page = args.report / 'report.html' if args.report else None
+    # a report in the work dir must not replace the files of the run
     check_outputs([args.config, args.checkpoint], [page], '--report')
     check_dataset_outputs(cfg, [args.out, page, args.predictions], '--out, --report or --predictions')
     if args.out:  # before the work, since it may fail

@@ -27,6 +27,7 @@ def run_train(args: argparse.Namespace) -> None:
     from poseplug.engine import launch
 
     cfg = load_config(args.config, args.cfg_options, training=True)
+    # 'auto' starts a new run where there is none; `resume=True` then is an error
     resume: bool | Literal['auto'] = 'auto' if args.auto_resume else args.resume
     result = launch.train(
         change_run_options(cfg, args.epochs, args.batch_size, args.lr, args.workers, args.precision),

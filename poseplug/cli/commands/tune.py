@@ -26,6 +26,7 @@ def run_tune(args: argparse.Namespace) -> None:
     from poseplug.report.result_table import format_result_table, write_result_table
 
     space = read_search_space(args.space)
+    # before the first training: hours later it would be too late to name another folder
     create_output_folder(args.out, args.out, '--out')
     settings = TuningSettings(
         config=args.config,
@@ -53,6 +54,7 @@ def _build_table(args: argparse.Namespace, trials: list[TuningTrial], best: Tuni
     for trial in trials:
         row = {'trial': trial.number, metric: trial.score, 'seconds': trial.seconds, **trial.settings}
         rows.append({**row, 'failure': trial.failure})
+    # quoted: values such as (1, 2) and dict(...) have characters that a shell reads
     options = shlex.join(f'{key}={value!r}' for key, value in best.settings.items())
     notes = [
         f'Best: trial {best.number}, {metric} {best.score:.2f}, {best.work_dir}',
@@ -67,10 +69,12 @@ def _build_charts(trials: list[TuningTrial], best: TuningTrial, metric: str) -> 
     """The scores by trial, and by the value of every setting that is a number."""
     from poseplug.report.charts import Chart, Series
 
+    # failed trials have no score, and are rows of the table alone
     finished = [trial for trial in trials if trial.score is not None]
     numbers, scores = [float(trial.number) for trial in finished], [trial.score or 0.0 for trial in finished]
     charts = {'scores': Chart('Scores of the trials', 'trial', metric, [Series(metric, numbers, scores)])}
     for key, value in best.settings.items():
+        # True is an `int`, but no position on an axis
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         points = sorted((float(trial.settings[key]), trial.score or 0.0) for trial in finished)

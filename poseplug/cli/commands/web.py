@@ -53,6 +53,7 @@ def split_models(texts: list[str]) -> list[tuple[str | None, str | None]]:
     while remaining:
         model = remaining.pop(0)
         weights = None
+        # a config is the only kind of model without weights of its own
         if not is_model_name(model) and model not in named and not is_exported_file(model):
             if not remaining:
                 raise ConfigError(

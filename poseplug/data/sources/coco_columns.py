@@ -194,6 +194,7 @@ def count_columns(rows: JsonRows, category_ids: list[int]) -> int | None:
     for item in rows.items:
         values = item.get('keypoints')
         if item.get('category_id', category_ids[0]) in category_ids and isinstance(values, list) and values:
+            # Only a flat list shows their number: lists of lists are another form, which repairs read.
             return len(values) // 3 if isinstance(values[0], int | float) else None
     return None
 
@@ -204,6 +205,7 @@ def leave_out_keypoints(rows: JsonRows, categories: SelectedCategories) -> JsonR
         return rows
     ids = set(categories.ids)
     default = categories.ids[0]
+    # An id of another type stays, so that reading it names the row and its value.
     is_read = [
         not isinstance(number := item.get('category_id', default), int | float) or number in ids for item in rows.items
     ]
@@ -223,6 +225,7 @@ def read_annotation_columns(
     try:
         return rows, CocoAnnotations.from_rows(rows, images, skeleton, categories)
     except AnnotationError:
+        # Repairs look at every value: files in COCO's form do not pay for them.
         repaired, notes, num_repeated = repair_annotations(rows, categories.num_columns)
         annotations = CocoAnnotations.from_rows(repaired, images, skeleton, categories)
         report.notes += notes
@@ -235,6 +238,7 @@ def _read_all_keypoints(
     rows: JsonRows, names: Sequence[str], categories: SelectedCategories
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read `keypoints` and the lists of further parts: keypoints (N, K, 2), 0 if not labeled, and flags (N, K)."""
+    # The further parts follow the body in the skeleton.
     num_first = len(names) - sum(categories.part_sizes.values())
     parts = [_read_keypoints(rows, names[:num_first], categories)]
     parts += [_read_part_keypoints(rows, key, count) for key, count in categories.part_sizes.items()]
@@ -259,6 +263,7 @@ def _read_keypoints(
     try:
         values = rows.read_lists('keypoints', 3 * count, expected, [0] * (3 * count)).reshape(-1, count, 3)
     except AnnotationError as error:
+        # The reader's message tells the numbers, the form what the exporter wrote instead.
         forms = (describe_keypoint_form(item.get('keypoints', []), count) for item in rows.items)
         form = next(filter(None, forms), '')
         raise AnnotationError(f'{error}; {form}' if form else str(error)) from None
@@ -270,6 +275,7 @@ def _read_keypoints(
             f'{rows.file}: {rows.describe_row(int(i))}: the flag of keypoint {names[k]!r} is 0, 1 or 2; found '
             f'{values[i, k, 2]:g}. {FIX_FILE_HINT}'
         )
+    # Positions of keypoints that are not labeled may be anything; 0 is what COCO writes.
     visible = values[..., 2].astype(np.uint8)
     return np.where(visible[..., None] > 0, values[..., :2], 0.0), visible
 

@@ -123,6 +123,7 @@ class CocoReader:
             raise AnnotationError(f'{self.source_name}: min_keypoints is 1 or more; got {self.min_keypoints}')
         report = SourceReport(file)
         rows = JsonRows.from_list(file, content['annotations'], 'annotation')
+        # First, since they say which annotations are read, and in which order their keypoints are.
         categories = self._select_categories(file, content.get('categories'), rows, report)
         rows = leave_out_keypoints(rows, categories)
         images = self._read_images(JsonRows.from_list(file, content['images'], 'image'), image_folder, report)
@@ -151,6 +152,7 @@ class CocoReader:
             order, num_names, lines = match_keypoints(file, category, keypoints, self.file_keypoint_names, num_columns)
             orders.append((num_names, *order.tolist()))
             notes += lines
+        # All annotations are read as columns of one table.
         if len(set(orders)) > 1:
             raise AnnotationError(
                 f'{file}: its categories have their keypoints in different orders; read one at a time'
@@ -163,6 +165,7 @@ class CocoReader:
         try:
             return CocoImages.from_rows(rows, folder, self.missing_images, self.follow_links)
         except AnnotationError:
+            # Repairs look at every value: files in COCO's form do not pay for them.
             repaired, notes = repair_images(rows)
             images = CocoImages.from_rows(repaired, folder, self.missing_images, self.follow_links)
             report.notes += notes
@@ -248,6 +251,7 @@ class CocoReader:
         )
         instances_by_image = group_by_image(annotations.image_indices, selected, len(images.ids))
         ignored_by_image = group_by_image(annotations.image_indices, ignored & region_is_known, len(images.ids))
+        # Shared by all records, which do not change them.
         annotated_keypoints, no_regions = np.ones(len(self.skeleton), dtype=bool), IgnoredRegions.empty()
         stated_sizes = images.list_sizes()
         records = []

@@ -17,6 +17,7 @@ from poseplug.files.json_file import JsonRows
 
 _IMAGE_INTEGERS = ('id', 'width', 'height')
 _ANNOTATION_INTEGERS = ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd')
+# 18 digits always fit into 64 bits
 _WHOLE_NUMBER = re.compile(r'-?[0-9]{1,18}')
 _NUMBER = re.compile(r'-?[0-9]{1,18}(\.[0-9]{1,18})?')
 _OPTIONAL_KEYS = ('area', 'bbox', 'iscrowd', 'num_keypoints', 'keypoints')
@@ -86,6 +87,7 @@ def _drop_repeated(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for item in items:
         number = item.get('id')
         known = first.setdefault(number, item) if isinstance(number, int | float | str) else item
+        # one that differs stays, and the check of ids refuses it
         if known is item or known != item:
             unique.append(item)
     return unique
@@ -93,6 +95,7 @@ def _drop_repeated(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _read_whole_number(value: Any) -> tuple[Any, str]:
     """A whole number that is written as 17.0, or 0 and 1 as false and true."""
+    # types are compared exactly, since True is an `int` to `isinstance`
     if type(value) is float and math.isfinite(value) and value.is_integer():
         return int(value), 'as a number with a decimal point'
     if type(value) is bool:
@@ -111,6 +114,7 @@ def _read_number_texts(value: Any) -> tuple[Any, str]:
     numbers = value if type(value) is list else [value]
     if not any(type(number) is str for number in numbers):
         return value, ''
+    # one text that is no number leaves all as they are: the reader then refuses what was written
     if any(type(number) is str and not _NUMBER.fullmatch(number) for number in numbers):
         return value, ''
     parsed = [float(number) if type(number) is str else number for number in numbers]
@@ -127,6 +131,7 @@ def _unwrap_list(value: Any) -> tuple[Any, str]:
 def _flatten_keypoints(value: Any, num_keypoints: int) -> tuple[Any, str]:
     """Keypoints as one flat list, where they are triples, within a further list, or not finite where not labeled."""
     form = ''
+    # with a single keypoint, a list in a list is its triple
     if type(value) is list and len(value) == 1 and num_keypoints > 1:
         value, form = _unwrap_list(value)
     is_nested = type(value) is list and len(value) == num_keypoints and all(type(v) is list for v in value)
@@ -142,6 +147,7 @@ def _flatten_keypoints(value: Any, num_keypoints: int) -> tuple[Any, str]:
 def _fill_unlabeled(values: list[Any], i: int) -> Any:
     """A number of a keypoint; 0 where it is null or NaN and the keypoint is not labeled."""
     value, flag = values[i], values[i - i % 3 + 2]
+    # NaN is the one number that differs from itself
     is_missing = value is None or value != value
     return 0 if is_missing and (flag == 0 or flag is None or flag != flag) else value
 

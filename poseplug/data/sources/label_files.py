@@ -99,6 +99,7 @@ class LabelSource(Source):
         category = self._labels.content['categories'][0]
         described = build_label_skeleton(self.path, category)
         self.notes = described.lines
+        # A registered skeleton has sigmas and flip pairs that a file does not state.
         if described.registered_name is None:
             return described.skeleton
         return reorder_skeleton(described.skeleton, category['keypoints'])

@@ -140,6 +140,7 @@ class ShardSource(Source):
         try:
             files = [*info['index'], *info['shards']]
             missing = set(INDEX_FILES) - {each['name'] for each in info['index']}
+            # A name with a separator or dots in front could lead out of the folder.
             valid = all(re.fullmatch(r'\w[\w.-]{0,98}', str(each['name'])) for each in files)
             sizes = {str(each['name']): (int(each['bytes']), str(each['sha256'])) for each in files}
         except (KeyError, TypeError, ValueError) as error:
