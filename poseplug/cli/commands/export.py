@@ -91,9 +91,8 @@ def _report_size(file: Path) -> None:
 
 def _list_parts(file: Path) -> list[Path]:
     """The file, and the weights that OpenVINO has beside it."""
-    return [
-        part for part in (file, file.with_suffix('.bin')) if part.is_file() and part.suffix in (file.suffix, '.bin')
-    ]
+    # a .bin beside another format is of an earlier export, and counts nothing
+    return [file, file.with_suffix('.bin')] if file.suffix == '.xml' else [file]
 
 
 def _choose_precision(args: argparse.Namespace) -> Any:
