@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from poseplug.core.geometry import Size, image_center
 from poseplug.core.sample import Record, SampleKey
 
@@ -144,7 +146,11 @@ class Batch:
         """Return the matrices (B, 3, 3), float64, from input pixels of the first view to image pixels."""
         import torch
 
-        input_to_image: Tensor = torch.linalg.inv(self.image_to_input[:, 0])
+        matrices = self.image_to_input[:, 0]
+        # NumPy inverts so few numbers in a third of the time; a GPU would have to wait for the copy.
+        if matrices.device.type == 'cpu':
+            return torch.from_numpy(np.linalg.inv(matrices.numpy()))
+        input_to_image: Tensor = torch.linalg.inv(matrices)
         return input_to_image
 
     def list_instance_centers(self) -> Tensor:

@@ -179,7 +179,8 @@ def transform_points(matrix: Any, points: Any) -> Any:
 
 def scale_of_matrix(matrix: np.ndarray) -> float:
     """Return the factor by which a matrix (3, 3) scales lengths: the square root of its factor for areas."""
-    return math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    return math.sqrt(abs(a * d - b * c))
 
 
 def bounding_corners(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

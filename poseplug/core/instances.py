@@ -37,6 +37,8 @@ class _ArrayRows:
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of one or more parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
         names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 

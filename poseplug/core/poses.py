@@ -66,9 +66,9 @@ class Poses:
 
     def numpy(self) -> Poses:
         """Return the same instances as NumPy arrays."""
-        if not any(hasattr(getattr(self, name), 'detach') for name in POSE_ARRAYS):
-            return self
-        return self._map_arrays(lambda array: array.detach().cpu().numpy() if hasattr(array, 'detach') else array)
+        arrays = {name: getattr(self, name) for name in POSE_ARRAYS}
+        tensors: dict[str, Any] = {name: array for name, array in arrays.items() if hasattr(array, 'detach')}
+        return replace(self, **{name: t.detach().cpu().numpy() for name, t in tensors.items()}) if tensors else self
 
     def split_by_image(self, num_images: int) -> list[Poses]:
         """Split the poses of a batch by image.
@@ -85,6 +85,8 @@ class Poses:
         if self.image_indices is None:
             raise ValueError('poses without image_indices cannot be split by image')
         without_indices, indices = replace(self, image_indices=None), self.image_indices
+        if num_images == 1:
+            return [without_indices]
         if isinstance(indices, np.ndarray) and np.all(indices[1:] >= indices[:-1]):
             starts = np.searchsorted(indices, np.arange(num_images + 1))
             return [without_indices[start:end] for start, end in pairwise(starts)]
@@ -271,7 +273,7 @@ class Poses:
 
     def _map_arrays(self, function: Callable[[Any], Any]) -> Poses:
         arrays = {name: getattr(self, name) for name in POSE_ARRAYS}
-        results: dict[str, Any] = {n: None if a is None else function(a) for n, a in arrays.items()}
+        results: dict[str, Any] = {name: function(array) for name, array in arrays.items() if array is not None}
         return replace(self, **results)  # of the same class, with what else that has
 
 

@@ -87,6 +87,8 @@ def stack_padded(inputs: Sequence[np.ndarray], fill_colors: Sequence[tuple[int, 
     Returns:
         (B, V, H, W, 3) uint8 with the largest H and W.
     """
+    if len(inputs) == 1:
+        return inputs[0][None]  # a view: nothing changes the pixels of a sample that is in a batch
     if len({a.shape for a in inputs}) == 1:
         return np.stack(inputs)
     height, width = (max(a.shape[axis] for a in inputs) for axis in (1, 2))

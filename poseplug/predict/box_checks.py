@@ -12,6 +12,7 @@ __all__ = [
     'to_number_array',
 ]
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,8 @@ def parse_boxes(boxes: Any, box_format: BoxFormat, image_size: tuple[int, int], 
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise AnnotationError(f'{name}: boxes are (N, 4), one row per instance; got an array of shape {rows.shape}')
     boxes_xyxy = boxes_to_corners(rows, box_format)
-    for n, (row, box_xyxy) in enumerate(zip(rows, boxes_xyxy, strict=True)):
+    # as Python's floats: of four numbers NumPy's operations take several times as long
+    for n, (row, box_xyxy) in enumerate(zip(rows.tolist(), boxes_xyxy.tolist(), strict=True)):
         if problem := _find_box_error(row, box_xyxy, box_format, image_size):
             numbers = ', '.join(f'{value:g}' for value in row)
             raise AnnotationError(f'{name}: box {n} ({numbers}) {problem}')
@@ -174,13 +176,14 @@ def _detach_tensors(values: Any) -> Any:
 
 
 def _find_box_error(
-    values: np.ndarray, box_xyxy: np.ndarray, box_format: BoxFormat, image_size: tuple[int, int]
+    values: Sequence[float], box_xyxy: Sequence[float], box_format: BoxFormat, image_size: tuple[int, int]
 ) -> str | None:
     """What is wrong with one box and what to do, or None; `values` are its numbers in `box_format`."""
-    if not np.isfinite(values).all():
+    if not all(map(math.isfinite, values)):
         return 'is not finite; drop that instance'
     size = f'{image_size[0]}x{image_size[1]} px'
-    width, height = box_xyxy[2:] - box_xyxy[:2]
+    x1, y1, x2, y2 = box_xyxy
+    width, height = x2 - x1, y2 - y1
     if width <= 0 or height <= 0:
         rule = 'they are positive'
         if box_format == 'xyxy':
@@ -191,26 +194,25 @@ def _find_box_error(
             f'extends far beyond the image ({size}) as x, y, width, height, but would fit it as two corners; if it is '
             f"two corners, declare it (box_format='xyxy', --box-format xyxy), otherwise clip it to the image"
         )
-    last_pixel = np.array(image_size) - 1  # pixel centers sit on integers
-    if (box_xyxy[:2] > last_pixel).any() or (box_xyxy[2:] < 0).any():
+    # pixel centers sit on integers, so that the last one lies at the size - 1
+    if x1 > image_size[0] - 1 or y1 > image_size[1] - 1 or x2 < 0 or y2 < 0:
         return f'lies outside the image ({size}); does it belong to another image, or is it in fractions of the size?'
     return None
 
 
-def looks_like_xyxy(values: np.ndarray, image_size: tuple[int, int]) -> bool:
+def looks_like_xyxy(values: Sequence[float], image_size: tuple[int, int]) -> bool:
     """Whether a box, read as x, y, width, height, leaves the image widely, but lies inside as two corners.
 
     Args:
-        values: (4,) the numbers of the box.
+        values: the four numbers of the box.
         image_size: (width, height) of the image.
     """
-    corner = np.array(image_size, dtype=float)
-    overhang = values[:2] + values[2:] - corner
+    corners_by_axis = list(zip(values[:2], values[2:], image_size, strict=True))
     # With a tolerance of 1 px at every border.
-    starts_inside, ends_inside = (values[:2] >= -1).all(), (values[2:] <= corner + 1).all()
-    fits_as_corners = starts_inside and ends_inside and (values[2:] > values[:2]).all()
+    fits_as_corners = all(-1 <= low < high <= size + 1 for low, high, size in corners_by_axis)
     # the fraction is that of the box, so that a box at the border with a usual overhang is no suspect
-    return bool(fits_as_corners and (overhang > _MAX_OVERHANG_FRACTION * values[2:]).any())
+    is_far_out = any(x + extent - size > _MAX_OVERHANG_FRACTION * extent for x, extent, size in corners_by_axis)
+    return fits_as_corners and is_far_out
 
 
 def check_detector(detector: Detector | None, model_name: str, finds_instances: bool) -> None:

@@ -15,6 +15,7 @@ __all__ = [
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -161,10 +162,13 @@ def concat_instances(parts: Sequence[Poses], num_keypoints: int) -> Poses:
     """
     if not parts:
         return Poses.empty(num_keypoints)
-    arrays = {name: [getattr(poses.numpy(), name) for poses in parts] for name in POSE_ARRAYS}
+    parts = [poses.numpy() for poses in parts]
+    # the indices count inputs of the batch and not images
+    if len(parts) == 1:
+        return replace(parts[0], image_indices=None)
+    arrays = {name: [getattr(poses, name) for poses in parts] for name in POSE_ARRAYS}
     merged: dict[str, Any] = {
         name: None if any(value is None for value in values) else np.concatenate(values)
         for name, values in arrays.items()
     }
-    # the indices count inputs of the batch and not images
     return Poses(**{**merged, 'image_indices': None})

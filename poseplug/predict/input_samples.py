@@ -6,7 +6,7 @@ __all__ = ['ImageSamples', 'SampleBuilder', 'get_test_pipeline']
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,15 +87,17 @@ class SampleBuilder:
         boxes_xyxy = parse_boxes(located.boxes, located.box_format, image.size, str(image.path))
         instances = self._build_instances(boxes_xyxy, located.scores)
         # Once for all instances of the image: by itself each would take a fifth of the time of its warp.
-        visible = mask_outside_keypoints(Record(image.path, image.path.name, instances), image.size)
-        return [self._build_sample(image, instances[n : n + 1], visible[n : n + 1]) for n in range(len(boxes_xyxy))]
+        record = Record(image.path, image.path.name, instances)
+        visible = mask_outside_keypoints(record, image.size)
+        rows = [slice(n, n + 1) for n in range(len(boxes_xyxy))]
+        return [self._build_sample(image, replace(record, instances=instances[n]), visible[n]) for n in rows]
 
     def _build_whole_sample(self, image: OpenedImage) -> Sample:
         """The network input of an image without boxes."""
         boxes = np.array([[0.0, 0.0, *image.size]]) if self.whole_image_is_box else None
         instances = self._build_instances(boxes)
-        visible = mask_outside_keypoints(Record(image.path, image.path.name, instances), image.size)
-        return self._build_sample(image, instances, visible)
+        record = Record(image.path, image.path.name, instances)
+        return self._build_sample(image, record, mask_outside_keypoints(record, image.size))
 
     def _build_instances(self, boxes: np.ndarray | None, scores: np.ndarray | None = None) -> Instances:
         """Instances without labels of boxes (N, 4), xyxy, and their scores (N,) if detected; without boxes, one."""
@@ -103,17 +105,16 @@ class SampleBuilder:
         # instances without annotated keypoints, as the transforms expect them
         keypoints = np.zeros((num_instances, len(self.skeleton), 2), np.float32)
         visible = np.zeros(keypoints.shape[:2], np.uint8)
-        centers = None if boxes is None else boxes.reshape(-1, 2, 2).mean(axis=1)
+        centers = None if boxes is None else (boxes[:, :2] + boxes[:, 2:]) / 2
         return Instances.from_annotations(keypoints, visible, boxes=boxes, centers=centers, box_scores=scores)
 
-    def _build_sample(self, image: OpenedImage, instances: Instances, visible: np.ndarray) -> Sample:
-        """Pass one instance, with the visibility (1, K) of its keypoints, through the pipeline."""
-        record = Record(image.path, image.path.name, instances)
+    def _build_sample(self, image: OpenedImage, record: Record, visible: np.ndarray) -> Sample:
+        """Pass a record of one instance, with the visibility (1, K) of its keypoints, through the pipeline."""
         # A random transform of the pipeline draws the same numbers in every run.
         rng = np.random.Generator(np.random.Philox(key=[0, image.position]))
         key = SampleKey(0, image.position)
-        sample = Sample(record, self.skeleton, image.pixels, rng, key, instances.keypoints, visible)
-        for transform in self.box_pipeline if instances.has_box.any() else self.image_pipeline:
+        sample = Sample(record, self.skeleton, image.pixels, rng, key, record.instances.keypoints, visible)
+        for transform in self.box_pipeline if record.instances.has_box.any() else self.image_pipeline:
             sample = transform(sample)
         return sample
 

@@ -43,9 +43,9 @@ def test_scores_of_a_detector_lie_between_0_and_1(score):
 
 
 def test_only_numbers_that_fit_as_corners_look_like_corners():
-    assert looks_like_xyxy(np.array([120, 40, 180, 90]), SIZE)
-    assert not looks_like_xyxy(np.array([120, 40, 300, 90]), SIZE)
-    assert not looks_like_xyxy(np.array([120, 40, 60, 50]), SIZE)
+    assert looks_like_xyxy([120, 40, 180, 90], SIZE)
+    assert not looks_like_xyxy([120, 40, 300, 90], SIZE)
+    assert not looks_like_xyxy([120, 40, 60, 50], SIZE)
 
 
 def test_a_second_corner_before_the_first_is_an_error():
