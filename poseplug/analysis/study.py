@@ -34,7 +34,7 @@ from poseplug.engine.launch import test, train
 from poseplug.evaluation.results import EvaluationResult, list_possible_scores
 from poseplug.files.atomic import write_atomically
 from poseplug.files.checkpoint_folder import find_latest_checkpoint
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 
 _RESULT_FILE = 'run.json'
 _MINUTES_BETWEEN_CHECKPOINTS = 5.0
@@ -282,7 +282,7 @@ def _train_variant(settings: StudySettings, variant: Variant, seed: int, metric:
         lower_is_better=metric in result.scores.lower_is_better,
         digest=compute_config_digest(configs),
     )
-    write_atomically(folder / _RESULT_FILE, json.dumps(to_json_values(asdict(run)), indent=1).encode())
+    write_atomically(folder / _RESULT_FILE, to_json_text(asdict(run), indent=1).encode())
     return run
 
 

@@ -21,7 +21,7 @@ from poseplug.core.errors import ConfigError, NonFiniteLossError
 from poseplug.core.progress import format_duration
 from poseplug.engine.launch import train
 from poseplug.files.atomic import write_atomically
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text, to_json_values
 
 _SETTINGS_FILE, _RESULT_FILE = 'settings.json', 'trial.json'
 _RANDOM_TRIALS = 8  # before Optuna's sampler (TPE) has enough scores to learn from; its own default is 10
@@ -223,11 +223,11 @@ def _describe_trial(settings: TuningSettings, proposal: Mapping[str, Any]) -> di
 def _run_trial(settings: TuningSettings, number: int, proposal: Mapping[str, Any], metric: str) -> TuningTrial:
     """Train with the proposed settings, and write the result; a stopped training is resumed."""
     folder, start = _get_trial_folder(settings, number), time.monotonic()
-    description = json.dumps(to_json_values(_describe_trial(settings, proposal)), indent=1)
+    description = to_json_text(_describe_trial(settings, proposal), indent=1)
     write_atomically(folder / _SETTINGS_FILE, description.encode())
     trial = _train_trial(settings, proposal, metric, folder / 'run')
     trial = replace(trial, number=number, seconds=round(time.monotonic() - start, 1))
-    write_atomically(folder / _RESULT_FILE, json.dumps(to_json_values(asdict(trial)), indent=1).encode())
+    write_atomically(folder / _RESULT_FILE, to_json_text(asdict(trial), indent=1).encode())
     return trial
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError, VideoError
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 
 _LOGGER = logging.getLogger('poseplug')
 
@@ -72,7 +72,7 @@ class Reply(NamedTuple):
 
 def reply_json(content: Mapping[str, Any]) -> Reply:
     """Return JSON for browsers: values that are not finite become null."""
-    return Reply(_JSON_TYPE, json.dumps(to_json_values(content)).encode())
+    return Reply(_JSON_TYPE, to_json_text(content).encode())
 
 
 class CheckedRequestHandler(BaseHTTPRequestHandler):

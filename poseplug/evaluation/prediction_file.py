@@ -23,7 +23,7 @@ from poseplug.core.poses import Poses
 from poseplug.core.sample import ImageKey, Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.files.atomic import write_atomically
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 
 _FORMAT = 'poseplug predictions'
 _VERSION = 1
@@ -93,7 +93,7 @@ def write_predictions(
     )
     lines = [header, *(_to_row(annotations, image) for annotations, _, image in group_predictions(predictions))]
     # As a whole, so that an interrupted run leaves no half file.
-    text = ''.join(f'{json.dumps(to_json_values(line))}\n' for line in lines)
+    text = ''.join(f'{to_json_text(line)}\n' for line in lines)
     write_atomically(path, text.encode())
 
 

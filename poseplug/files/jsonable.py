@@ -5,6 +5,7 @@ json-tricks does not: it writes NaN as it is or refuses it, and warns of every N
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,3 +40,22 @@ def to_json_values(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def to_json_text(value: Any, indent: int | None = None) -> str:
+    """Convert a value to the text of a JSON file, as `to_json_values` converts what JSON cannot represent.
+
+    Args:
+        value: as for `to_json_values`.
+        indent: spaces of each level; None for a single line.
+
+    Example:
+        >>> to_json_text({'scores': np.array([0.5, np.nan]), 'sigma': float('inf')})
+        '{"scores": [0.5, null], "sigma": null}'
+    """
+    try:
+        # The encoder finds the values that JSON lacks itself: looking at each number of a video's line takes longer
+        # than to write it.
+        return json.dumps(value, indent=indent, default=to_json_values, allow_nan=False)
+    except (TypeError, ValueError):  # keys that are no text, or numbers that are not finite
+        return json.dumps(to_json_values(value), indent=indent)

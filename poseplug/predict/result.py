@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ['Result']
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from poseplug.core.errors import ConfigError
 from poseplug.core.poses import POSE_ARRAYS, Poses
 from poseplug.core.skeleton import Skeleton
 from poseplug.files import parquet_table
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 from poseplug.files.output_guard import check_outputs
 from poseplug.predict import result_formats
 from poseplug.report.draw import MIN_SIDE_PX, draw_poses
@@ -133,7 +132,7 @@ class Result(Poses):
         if suffix in ('.jpg', '.jpeg', '.png'):
             data = cv2.imencode(suffix, self.plot(threshold))[1].tobytes()
         elif suffix == '.json':
-            data = json.dumps(to_json_values(self.to_dict()), indent=1).encode()
+            data = to_json_text(self.to_dict(), indent=1).encode()
         elif suffix == '.csv':
             # a file name may have bytes that are no text, which UTF-8 cannot write
             data = self.to_csv().encode(errors='backslashreplace')

@@ -12,7 +12,7 @@ from typing import IO, Any
 from poseplug.core.errors import ConfigError
 from poseplug.core.poses import Poses
 from poseplug.files.atomic import open_atomically
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 
 RESULTS_STEM = 'results'  # of results.jsonl, results.json and results.csv
 LINE_KINDS = ('images', 'videos', 'skipped')  # the lists of results.json
@@ -149,7 +149,7 @@ class ResultLines:
         self._write_line({'file': str(file), 'error': reason}, 'skipped')
 
     def _write_line(self, content: Mapping[str, Any], kind: str | None = None) -> None:
-        line = json.dumps(to_json_values(content)) + '\n'
+        line = to_json_text(content) + '\n'
         # Before the line: Ctrl-C between the two must not leave a line without a kind.
         if kind is not None:
             self._line_kinds.append(LINE_KINDS.index(kind))
@@ -164,7 +164,7 @@ class ResultLines:
         """
         with raise_write_errors(self.json_file):
             self.stream.close()
-            header = json.dumps(to_json_values({**self.header, 'complete': is_complete}), indent=1)
+            header = to_json_text({**self.header, 'complete': is_complete}, indent=1)
             with open_atomically(self.json_file) as file:
                 # the object stays open for the lists
                 file.write(header.removesuffix('\n}').encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from poseplug.core.errors import ConfigError
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 from poseplug.predict.result_files import LINE_KINDS, RESULTS_STEM, iterate_results
 
 _FINISHED_KINDS = {'instances': 'images', 'num_frames': 'videos'}  # by a key that only such lines have
@@ -107,7 +107,7 @@ def _parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
 def _check_header(file: Path, before: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Refuse to mix results of another model or of other options."""
     # through JSON, so that tuples equal the lists that a file has
-    for key, value in json.loads(json.dumps(to_json_values(header))).items():
+    for key, value in json.loads(to_json_text(header)).items():
         if before.get(key) != value:
             raise ConfigError(f'{file}: {key} was {before.get(key)!r} and is now {value!r}; {_START_OVER}')
 
@@ -142,7 +142,7 @@ class FinishedFrames:
             return
         with open(self.file, encoding='utf-8') as lines:
             before = _parse_line(self.file, 1, next(lines))
-        if before != json.loads(json.dumps(to_json_values(header))):
+        if before != json.loads(to_json_text(header)):
             logging.getLogger('poseplug').warning('%s: of other settings; the video is predicted anew', self.file)
             self.count = 0
 

@@ -75,7 +75,7 @@ class InstanceGeometry:
         return replace(self, keypoints=self.keypoints + shifts[:, None], boxes=self.boxes + np.tile(shifts, 2))
 
     def expand_boxes(self, margins: np.ndarray) -> np.ndarray:
-        """Return the boxes (N, 4) with margins () or (N,) px on every side."""
+        """Return the boxes (N, 4) with margins (N,) px on every side, or (T, N, 4) with T margins (T, 1)."""
         expanded: np.ndarray = self.boxes + margins[..., None] * np.array([-1, -1, 1, 1])
         return expanded
 
@@ -93,14 +93,14 @@ def box_similarity(boxes: np.ndarray, other_boxes: np.ndarray) -> np.ndarray:
     The second term recognizes a half-hidden instance, whose box is smaller than before.
 
     Args:
-        boxes: (N, 4), x, y of two corners.
-        other_boxes: (M, 4), x, y of two corners.
+        boxes: (..., N, 4), x, y of two corners.
+        other_boxes: (..., M, 4), x, y of two corners.
 
     Returns:
-        (N, M) from 0 to 1; 0 for a box without extent.
+        (..., N, M) from 0 to 1; 0 for a box without extent.
     """
     iou = box_iou(boxes, other_boxes)
-    areas, other_areas = box_areas(boxes)[:, None], box_areas(other_boxes)[None]
+    areas, other_areas = box_areas(boxes)[..., :, None], box_areas(other_boxes)[..., None, :]
     smaller_areas = np.minimum(areas, other_areas)
     intersection = iou / (1 + iou) * (areas + other_areas)  # iou = intersection / (sum of areas - intersection)
     similarity: np.ndarray = (iou + intersection / np.where(smaller_areas > 0, smaller_areas, 1)) / 2
@@ -308,9 +308,9 @@ class SimilarityTracker(Tracker):
         elapsed_s = np.array([seconds - track.seconds for track in self.tracks])
         tolerances = _TOLERANCE_SIZES_PER_S * elapsed_s  # (T,) in sizes
         margins = tolerances * np.sqrt(expected.areas) / 2  # half to the track's box, half to the instance's
-        wide = expected.expand_boxes(margins)
-        similarities = [box_similarity(wide[[t]], instances.expand_boxes(margin)) for t, margin in enumerate(margins)]
-        boxes = np.concatenate(similarities)
+        # (T, 1, 4) and (T, N, 4): the instances are widened by the margin of each track
+        wide_tracks, wide_instances = expected.expand_boxes(margins)[:, None], instances.expand_boxes(margins[:, None])
+        boxes = box_similarity(wide_tracks, wide_instances)[:, 0]
         return boxes if self.sigmas is None else (boxes + self._compute_oks(expected, instances, tolerances)) / 2
 
     def _compute_oks(

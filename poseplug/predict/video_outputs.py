@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ['Clip', 'FrameBoxes', 'VideoOutputs', 'build_video_header']
 
 import csv
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ import numpy as np
 
 from poseplug.core.poses import Poses
 from poseplug.files.animations import AnimationReader
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 from poseplug.files.live_stream import LiveStream
 from poseplug.files.video_decoding import VideoFrame
 from poseplug.files.video_reader import VideoReader, format_ranges
@@ -113,7 +112,7 @@ class VideoOutputs:
         return drawn
 
     def _write_line(self, content: Mapping[str, Any]) -> None:
-        self.jsonl_file.write(json.dumps(to_json_values(content)) + '\n')
+        self.jsonl_file.write(to_json_text(content) + '\n')
 
     @property
     def _build_header(self) -> dict[str, Any]:

@@ -172,3 +172,12 @@ def test_a_batch_has_the_size_of_every_view_masks_and_annotated_keypoints_of_all
     assert batch.masks[1].sum() == 64 - 6
     assert batch.annotated_keypoints.shape == (2, 3)
     assert math.isnan(first.record.crowd_index)
+
+
+def test_a_batch_returns_from_the_input_to_the_image_by_the_inverse_of_every_matrix():
+    matrices = torch.from_numpy(
+        np.stack([scaling_matrix(0.5) @ translation_matrix(-7, 3), rotation_matrix(30) @ scaling_matrix(2)])
+    )
+    images, visible = torch.zeros(2, 1, 8, 8, 3, dtype=torch.uint8), torch.ones(2, 1, 1)
+    batch = Batch.from_instances(images, torch.zeros(2, 1, 1, 2), visible, image_to_input=matrices[:, None])
+    torch.testing.assert_close(batch.input_to_image() @ matrices, torch.eye(3, dtype=torch.float64).expand(2, 3, 3))

@@ -13,7 +13,7 @@ from typing import Any
 
 from poseplug.core.errors import ConfigError
 from poseplug.files.atomic import open_atomically, write_atomically
-from poseplug.files.jsonable import to_json_values
+from poseplug.files.jsonable import to_json_text
 from poseplug.files.parquet_table import IMAGE_COLUMNS, ParquetTable
 from poseplug.predict.result_files import raise_write_errors
 
@@ -72,7 +72,7 @@ class JobFolder:
             ConfigError: the folder has a job already and `resume` is false, or it has another job.
         """
         job_file = self.out / 'job.json'
-        content = json.loads(json.dumps(to_json_values(description)))
+        content = json.loads(to_json_text(description))
         with raise_write_errors(self.out):
             if not job_file.exists():
                 write_atomically(job_file, (json.dumps(content, indent=1) + '\n').encode())
@@ -104,7 +104,7 @@ class JobFolder:
         with raise_write_errors(part_file):
             write_atomically(part_file, _format_parquet(lines) if self.is_parquet else _format_lines(lines))
             self.get_position_file(number).unlink(missing_ok=True)
-            write_atomically(self.get_done_file(number), json.dumps(to_json_values(record)).encode())
+            write_atomically(self.get_done_file(number), to_json_text(record).encode())
 
     def iterate_records(self, num_chunks: int) -> Iterator[dict[str, Any]]:
         """Yield the records of the chunks in their order; all of them are done."""
@@ -133,7 +133,7 @@ class JobFolder:
         summary_file = self.out / 'summary.json'
         # of a job that was complete before, the file has the header already
         if header or not summary_file.exists():
-            text = json.dumps(to_json_values({**header, **counts}), indent=1)
+            text = to_json_text({**header, **counts}, indent=1)
             with raise_write_errors(summary_file):
                 write_atomically(summary_file, (text + '\n').encode())
         return counts
@@ -150,7 +150,7 @@ def _parse_job(job_file: Path) -> dict[str, Any]:
 
 
 def _format_lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
-    return ''.join(json.dumps(to_json_values(line)) + '\n' for line in lines).encode()
+    return ''.join(to_json_text(line) + '\n' for line in lines).encode()
 
 
 def _format_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
