@@ -21,7 +21,10 @@ class FakePredictor:
 
     name, skeleton, detector, finds_instances, score_meaning = 'fake', SKELETON, None, True, 'none'
 
-    def __init__(self, once_file: Path | None = None, kills_driver: bool = False, seconds: float = 0.0):
+    def __init__(
+        self, once_file: Path | None = None, kills_driver: bool = False, seconds: float = 0.0, device: str = ''
+    ):
+        self.name += device
         self.once_file, self.kills_driver, self.seconds = once_file, kills_driver, seconds
 
     def stream_pairs(self, pairs, batch_size=32, box_format='xywh'):
@@ -29,6 +32,8 @@ class FakePredictor:
             time.sleep(self.seconds)
             if 'kills' in image.path.name:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if 'hangs' in image.path.name:
+                time.sleep(1000)
             if 'raises' in image.path.name:
                 raise ValueError('not this image')
             # the first time that the fifth image or a later one is predicted

@@ -1,16 +1,20 @@
 """Prediction of many images by several processes: each input once, whatever ends in between."""
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from poseplug.cli.bulk_options import check_bulk_options
+from poseplug.cli.commands.predict import add_predict_arguments
 from poseplug.core.errors import ConfigError, ImageError
 from poseplug.files.images import read_image
 from poseplug.predict.bulk.bulk_inputs import list_bulk_inputs
@@ -201,6 +205,7 @@ def test_inputs_are_folders_patterns_lists_and_addresses_each_once(write_images,
         ('a.mp4', ConfigError, 'a.mp4 is a video'),
         ('absent.txt', ImageError, 'absent.txt: No such file'),
         ('empty.txt', ImageError, 'a list without a path'),
+        ('https://example.org/0.tar', ConfigError, 'a tar file at an address is not read'),
     ],
 )
 def test_inputs_that_are_no_images_are_refused_by_name(text, error, message, tmp_path, monkeypatch):
@@ -208,3 +213,84 @@ def test_inputs_that_are_no_images_are_refused_by_name(text, error, message, tmp
     Path('empty.txt').write_text('\n')
     with pytest.raises(error, match=message):
         list_bulk_inputs([text], tmp_path / 'out')
+
+
+def test_an_input_that_hangs_is_a_dead_letter_after_its_time_limit(write_images, fake, tmp_path):
+    paths = write_images(['a.png', 'b_hangs.png', 'c.png', 'd.png'])
+    folder = JobFolder(tmp_path / 'out')
+    settings = WorkerSettings(fake.create_fake(), folder, time_limit_s=1.0)
+    counts = run_bulk_job(paths, folder, {}, lambda: ProcessWorkers(settings), 2, 3)
+    assert counts == {'inputs': 4, 'predicted': 3, 'instances': 2, 'bad': 1, 'parts': 2}
+    assert read_lines(tmp_path / 'out') == predict_lines(fake, [paths[0], *paths[2:]])
+    (bad,) = read_bad(tmp_path / 'out')
+    expected = 'it ended 2 workers (it took more than the time limit) when it was predicted by itself'
+    assert bad == {'file': paths[1], 'error': expected}
+    assert {file.suffix for file in (tmp_path / 'out/done').iterdir()} == {'.json'}
+
+
+def test_workers_are_divided_among_devices_and_their_successors_get_the_same(write_images, fake, tmp_path):
+    folder = JobFolder(tmp_path / 'out')
+    settings = WorkerSettings(fake.create_fake(), folder)
+    pool = ProcessWorkers(settings, ['cuda:0', 'cuda:1'])
+    try:
+        workers = [pool.start_worker() for _ in range(4)]
+        ready = []
+        while len(ready) < 4:
+            ready += pool.wait_events()
+        models = {event.worker: event.content['model'] for event in ready}
+        assert sorted(models.values()) == ['fakecuda:0', 'fakecuda:0', 'fakecuda:1', 'fakecuda:1']
+        os.kill(pool.processes[workers[2]].pid, signal.SIGKILL)
+        assert [event.kind for event in pool.wait_events()] == ['ended']
+        pool.start_worker()
+        (event,) = pool.wait_events()
+        assert event.content['model'] == models[workers[2]]
+    finally:
+        pool.close()
+
+
+@pytest.fixture
+def tar_files(write_images, tmp_path):
+    """Three images in two tar files of one folder, each with annotations after it; their paths outside."""
+    paths = write_images(['a.png', 'b.png', 'c.png'])
+    folder = tmp_path / 'shards.tar'  # a folder that looks like a file
+    folder.mkdir()
+    for name, members in (('0.tar', paths[:2]), ('1.tar', paths[2:])):
+        with tarfile.open(folder / name, 'w') as tar:
+            for path in members:
+                tar.add(path, arcname=Path(path).name)
+                tar.add(__file__, arcname=f'{Path(path).stem}.json')
+    return folder, paths
+
+
+def test_images_of_tar_files_are_predicted_as_files_are(run_job, tar_files, fake, tmp_path):
+    folder, paths = tar_files
+    listed = list_bulk_inputs([str(folder)], tmp_path / 'out')
+    assert listed == [f'{folder}/0.tar/a.png', f'{folder}/0.tar/b.png', f'{folder}/1.tar/c.png']
+    assert list_bulk_inputs([f'{folder}/*.tar', f'{folder}/0.tar'], tmp_path / 'out') == listed
+    assert run_job([*listed, f'{folder}/1.tar/absent.png'])['bad'] == 1
+    lines = read_lines(tmp_path / 'out')
+    assert [line.pop('file') for line in lines] == listed
+    assert lines == [{k: v for k, v in line.items() if k != 'file'} for line in predict_lines(fake, paths)]
+    assert read_bad(tmp_path / 'out')[0]['error'].startswith(f'ImageError: {folder}/1.tar holds no absent.png')
+
+
+@pytest.mark.parametrize('num_bytes', [1, 700, 1024, 2048, 2560])
+def test_a_tar_file_that_was_cut_is_refused(tar_files, tmp_path, num_bytes):
+    file = tar_files[0] / '0.tar'
+    with tarfile.open(file) as tar:
+        end = tar.getmembers()[-1].offset_data + tar.getmembers()[-1].size
+    data = file.read_bytes()[: -(-end // 512) * 512]
+    file.write_bytes(data[: len(data) - num_bytes] if num_bytes > 1 else data)
+    with pytest.raises(ImageError, match=r'0.tar: no whole tar file'):
+        list_bulk_inputs([str(file)], tmp_path / 'out')
+
+
+def test_several_devices_are_for_processes_of_this_machine():
+    parser = argparse.ArgumentParser()
+    add_predict_arguments(parser)
+    devices = ['--device', 'cuda:0,cuda:1']
+    check_bulk_options(parser.parse_args(['a.jpg', *devices, '--engine', 'local']), parser)
+    for engine in ([], ['--engine', 'ray']):
+        args = parser.parse_args(['a.jpg', *devices, *engine])
+        with pytest.raises(ConfigError, match='cuda:0,cuda:1 names several devices, which --engine local'):
+            check_bulk_options(args, parser)

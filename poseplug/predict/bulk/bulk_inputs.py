@@ -1,4 +1,4 @@
-"""The inputs of a job over many images: folders, patterns, lists of paths, and tables of paths."""
+"""The inputs of a job over many images: folders, patterns, tar files, lists of paths, and tables of paths."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from poseplug.core.errors import ConfigError, ImageError
+from poseplug.files.images import IMAGE_SUFFIXES
 from poseplug.files.parquet_table import check_parquet
+from poseplug.files.tar_images import TAR_SUFFIX, list_tar_images
 from poseplug.files.video_reader import VIDEO_SUFFIXES
 from poseplug.predict.input_files import list_input_files
 
@@ -24,12 +27,14 @@ def list_bulk_inputs(inputs: Sequence[str], out: Path, recursive: bool = False) 
     """List the images that a command line names, without opening them.
 
     Args:
-        inputs: images, addresses, folders, patterns, lists (.txt, one path a line) and tables (.parquet).
+        inputs: images, addresses, folders, patterns, tar files (.tar), folders of them, lists (.txt, one path a line)
+            and tables (.parquet).
         out: the output folder, which must not be one of the inputs.
         recursive: whether the folders below a folder are read, too.
 
     Returns:
-        Every path or address once, in the order of the inputs; those of a folder sorted.
+        Every path or address once, in the order of the inputs; those of a folder sorted, those of a tar file as they
+        are in it.
 
     Raises:
         ImageError: a folder, a list or a pattern holds no image, or cannot be read.
@@ -53,16 +58,32 @@ def _expand_input(text: str, out: Path, recursive: bool) -> Iterable[str]:
     if is_stream:
         raise ConfigError(f'{text} is a stream; --engine predicts images of files, folders, lists and addresses')
     if '://' in text:
+        if suffix == TAR_SUFFIX:
+            raise ConfigError(f'{text}: a tar file at an address is not read; fetch it, or name a list of images')
         return [text]
     if suffix in (_LIST_SUFFIX, _TABLE_SUFFIX):
         paths = _read_list(Path(text)) if suffix == _LIST_SUFFIX else _read_table(Path(text))
         if not paths:
             raise ImageError(f'{text}: a list without a path; write one path a line')
         return paths
+    if shards := _list_shards(Path(text)):
+        return chain.from_iterable(map(list_tar_images, shards))
     listing = list_input_files([text], out, recursive)
     if unread := listing.describe_unread():
         logging.getLogger('poseplug').warning(unread)
-    return map(str, listing.files)
+    return chain.from_iterable(map(_expand_file, listing.files))
+
+
+def _expand_file(file: Path) -> list[str]:
+    return list_tar_images(file) if file.suffix.lower() == TAR_SUFFIX else [str(file)]
+
+
+def _list_shards(folder: Path) -> list[Path]:
+    """The tar files of a folder that holds no image beside them."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+        return []
+    return [file for file in files if file.suffix.lower() == TAR_SUFFIX]
 
 
 def _read_list(file: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['ChunkPredictor', 'ChunkTask', 'WorkerSettings']
 
+import faulthandler
 import logging
 import tempfile
 from collections import deque
@@ -16,9 +17,10 @@ import numpy as np
 
 from poseplug.core.errors import ImageError, PoseplugError
 from poseplug.files.atomic import write_atomically
-from poseplug.files.images import read_image
+from poseplug.files.images import read_image, read_image_bytes
 from poseplug.files.live_sources import describe_address
 from poseplug.files.media_address import fetch_media
+from poseplug.files.tar_images import read_tar_image, split_tar_path
 from poseplug.predict.bulk.job_folder import JobFolder
 from poseplug.predict.image_inputs.base import NamedImage
 from poseplug.predict.pose_predictor import PosePredictor
@@ -49,18 +51,26 @@ class WorkerSettings:
     """What a worker is started with, on this machine or another.
 
     Attributes:
-        build_predictor: builds the predictor in the worker; a function of a module, or a partial of one.
+        build_predictor: builds the predictor in the worker, on the `device` that it may be passed; a function of a
+            module, or a partial of one.
         folder: of the job.
         batch_size: instances that go through the network at once.
+        time_limit_s: after which a process ends that reads an image or predicts a batch; None for no limit.
     """
 
-    build_predictor: Callable[[], PosePredictor]
+    build_predictor: Callable[..., PosePredictor]
     folder: JobFolder
     batch_size: int = 32
+    time_limit_s: float | None = None
 
-    def build_chunk_predictor(self) -> ChunkPredictor:
-        """Build the predictor, which takes seconds."""
-        return ChunkPredictor(self.build_predictor(), self.folder, self.batch_size)
+    def build_chunk_predictor(self, device: str | None = None) -> ChunkPredictor:
+        """Build the predictor, which takes seconds.
+
+        Args:
+            device: passed to `build_predictor`, if there is one.
+        """
+        predictor = self.build_predictor() if device is None else self.build_predictor(device=device)
+        return ChunkPredictor(predictor, self.folder, self.batch_size, self.time_limit_s)
 
 
 class ChunkPredictor:
@@ -70,10 +80,14 @@ class ChunkPredictor:
         predictor: of the images.
         folder: of the job.
         batch_size: instances that go through the network at once.
+        time_limit_s: after which the process ends that reads an image or predicts a batch.
     """
 
-    def __init__(self, predictor: PosePredictor, folder: JobFolder, batch_size: int = 32):
+    def __init__(
+        self, predictor: PosePredictor, folder: JobFolder, batch_size: int = 32, time_limit_s: float | None = None
+    ):
         self.predictor, self.folder, self.batch_size = predictor, folder, batch_size
+        self.time_limit_s = time_limit_s
         self.header = build_result_header(predictor)
 
     def predict_chunk(self, task: ChunkTask) -> int:
@@ -89,19 +103,25 @@ class ChunkPredictor:
             ConfigError: the part cannot be written.
             Exception: that of the predictor, if it fails for every image that can be read.
         """
-        chunk = _ChunkResults(task, self.folder.is_parquet)
-        if task.is_careful:
-            self._predict_singly(chunk)
-        else:
-            try:
-                self._predict_positions(chunk, range(len(task.inputs)))
-            except Exception as error:
-                # one image of the chunk fails; which one shows when each is predicted by itself
-                logging.getLogger('poseplug').warning('part %d: %s; input by input now', task.number, error)
-                chunk = _ChunkResults(task, self.folder.is_parquet)
-                self._predict_singly(chunk)
+        timeout_file = self.folder.get_timeout_file(task.number)
+        with _TimeLimit(self.time_limit_s, timeout_file) as time_limit:
+            chunk = self._collect_results(task, time_limit)
         self.folder.write_part(task.number, chunk.collect_lines(), chunk.build_record())
         return len(task.inputs)
+
+    def _collect_results(self, task: ChunkTask, time_limit: _TimeLimit) -> _ChunkResults:
+        chunk = _ChunkResults(task, self.folder.is_parquet, time_limit)
+        if task.is_careful:
+            self._predict_singly(chunk)
+            return chunk
+        try:
+            self._predict_positions(chunk, range(len(task.inputs)))
+        except Exception as error:
+            # one image of the chunk fails; which one shows when each is predicted by itself
+            logging.getLogger('poseplug').warning('part %d: %s; input by input now', task.number, error)
+            chunk = _ChunkResults(task, self.folder.is_parquet, time_limit)
+            self._predict_singly(chunk)
+        return chunk
 
     def _predict_singly(self, chunk: _ChunkResults) -> None:
         """Predict input by input; those that ended workers before are bad."""
@@ -128,6 +148,7 @@ class ChunkPredictor:
         pairs = self._read_pairs(chunk, positions, read_positions)
         for result in self.predictor.stream_pairs(pairs, self.batch_size):
             chunk.add_result(read_positions.popleft(), result)
+            chunk.time_limit.restart()
 
     def _read_pairs(
         self, chunk: _ChunkResults, positions: Iterable[int], read_positions: deque[int]
@@ -135,6 +156,7 @@ class ChunkPredictor:
         """Yield every image that can be read, without boxes; the others are bad."""
         for position in positions:
             text = chunk.task.inputs[position]
+            chunk.time_limit.restart()
             try:
                 pixels = _read_input(text)
             except PoseplugError as error:
@@ -144,11 +166,36 @@ class ChunkPredictor:
             yield NamedImage(Path(_get_title(text)), pixels), None
 
 
+class _TimeLimit:
+    """Ends this process when too much time passes between two restarts, and leaves a file that says where."""
+
+    def __init__(self, seconds: float | None, file: Path):
+        self.seconds, self.file = seconds, file
+
+    def __enter__(self) -> _TimeLimit:
+        if self.seconds is not None:
+            with raise_write_errors(self.file):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                self.stream = open(self.file, 'w')
+        return self
+
+    def restart(self) -> None:
+        if self.seconds is not None:
+            # Not a thread of Python, which would wait for the lock that a decoder or a network may hold.
+            faulthandler.dump_traceback_later(self.seconds, exit=True, file=self.stream)
+
+    def __exit__(self, *error: object) -> None:
+        if self.seconds is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self.stream.close()
+            self.file.unlink(missing_ok=True)
+
+
 class _ChunkResults:
     """What is known of the inputs of a chunk, by position."""
 
-    def __init__(self, task: ChunkTask, is_parquet: bool):
-        self.task, self.is_parquet = task, is_parquet
+    def __init__(self, task: ChunkTask, is_parquet: bool, time_limit: _TimeLimit):
+        self.task, self.is_parquet, self.time_limit = task, is_parquet, time_limit
         self.lines: dict[int, list[dict[str, Any]]] = {}
         self.bad: dict[int, str] = {}
         self.num_instances = 0
@@ -187,9 +234,10 @@ def _get_title(text: str) -> str:
 
 
 def _read_input(text: str) -> np.ndarray:
-    """Read a file, or fetch an address for as long as it is read."""
+    """Read a file, a file in a tar file, or an address, which is fetched for as long as it is read."""
     if '://' not in text:
-        return read_image(Path(text))
+        parts = split_tar_path(text)
+        return read_image(Path(text)) if parts is None else read_image_bytes(read_tar_image(*parts), text)
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         file = fetch_media(text, Path(folder) / 'image')
         if file is None:

@@ -151,8 +151,9 @@ class JobDriver:
                 reason = f'{self.num_failed_starts} workers in a row ended before they were ready ({event.content})'
                 raise ConfigError(f'{reason}; use fewer --workers if memory is short')
             return
-        _LOGGER.warning('a worker ended (%s) in part %d, which is predicted again', event.content, task.number)
-        self.queue.appendleft(self._change_task(task, event.content))
+        reason = self._read_timeout(task.number) or event.content
+        _LOGGER.warning('a worker ended (%s) in part %d, which is predicted again', reason, task.number)
+        self.queue.appendleft(self._change_task(task, reason))
 
     def _change_task(self, task: ChunkTask, reason: str) -> ChunkTask:
         """The task that follows the end of its worker."""
@@ -183,3 +184,13 @@ class JobDriver:
         except (OSError, ValueError):
             return None
         return position
+
+    def _read_timeout(self, number: int) -> str:
+        """Say that a worker ended itself by its time limit, if it did; its note is removed."""
+        file = self.folder.get_timeout_file(number)
+        try:
+            is_written = file.stat().st_size > 0
+            file.unlink()
+        except OSError:
+            return ''
+        return 'it took more than the time limit' if is_written else ''

@@ -61,6 +61,10 @@ class JobFolder:
         """Return the path of the note of which input of a chunk is being predicted by itself."""
         return self.out / 'done' / f'part-{number:06d}.position'
 
+    def get_timeout_file(self, number: int) -> Path:
+        """Return the path of the note of where a chunk took too much time; it is empty until then."""
+        return self.out / 'done' / f'part-{number:06d}.timeout'
+
     def open_job(self, description: Mapping[str, Any], resume: bool) -> None:
         """Begin a job, or go on with the one that the folder has.
 

@@ -9,6 +9,8 @@ import os
 import signal
 import threading
 import traceback
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -26,10 +28,12 @@ class ProcessWorkers(WorkerPool):
 
     Args:
         settings: of each worker.
+        devices: that workers are divided among, such as `['cuda:0', 'cuda:1']`; none for what the settings say.
     """
 
-    def __init__(self, settings: WorkerSettings):
-        self.settings = settings
+    def __init__(self, settings: WorkerSettings, devices: Sequence[str] = ()):
+        self.settings, self.devices = settings, list(devices)
+        self.devices_by_worker: dict[int, str] = {}
         # not forked: threads and CUDA of the parent do not survive a fork
         self.context = multiprocessing.get_context('spawn')
         self.processes: dict[int, BaseProcess] = {}
@@ -40,13 +44,21 @@ class ProcessWorkers(WorkerPool):
         number = self.num_started
         self.num_started += 1
         connection, child_connection = self.context.Pipe()
-        arguments = (child_connection, self.settings)
+        arguments = (child_connection, self.settings, self._choose_device(number))
         process = self.context.Process(target=_run_worker, args=arguments, name=f'worker {number}', daemon=True)
         process.start()
         # only the worker has its end now, so that the pipe ends when the worker does
         child_connection.close()
         self.processes[number], self.connections[number] = process, connection
         return number
+
+    def _choose_device(self, worker: int) -> str | None:
+        """The device that the fewest workers have, so that one that follows another gets its device."""
+        if not self.devices:
+            return None
+        counts = Counter(device for each, device in self.devices_by_worker.items() if each in self.connections)
+        device = self.devices_by_worker[worker] = min(self.devices, key=lambda device: counts[device])
+        return device
 
     def submit_task(self, worker: int, task: ChunkTask) -> None:
         self._send_message(worker, task)
@@ -97,13 +109,13 @@ class ProcessWorkers(WorkerPool):
         self.processes.clear()
 
 
-def _run_worker(connection: Connection, settings: WorkerSettings) -> None:
+def _run_worker(connection: Connection, settings: WorkerSettings, device: str | None = None) -> None:
     """Predict chunk after chunk until the driver sends None or is no more."""
     # Ctrl-C reaches all processes of a terminal; the driver ends its workers itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        predictor = settings.build_chunk_predictor()
+        predictor = settings.build_chunk_predictor(device)
         connection.send(('ready', predictor.header))
         while (task := connection.recv()) is not None:
             connection.send(('done', predictor.predict_chunk(task)))
