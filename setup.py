@@ -73,6 +73,7 @@ setup(
             'py.typed',
             'weights/*.safetensors',
             'weights/*.json',
+            'weights/*.toml',
             'weights/README.md',
             'skeletons/data/*.json',
             'zoo/*.json',

@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: reference/commands.md, parts.md and published_models.md.
+"""Write the pages that are generated from the code: reference/commands.md, parts.md, published_models.md, and cards.
 
 python docs/generate.py
 """
@@ -16,7 +16,8 @@ from poseplug.cli.command_modules import list_commands, load_command
 from poseplug.inspect.config_schema import read_setting_texts
 from poseplug.registry.wiring import inspect_parameters, list_constructor_classes
 from poseplug.zoo.index import list_published_models
-from poseplug.zoo.model_list import format_models_page
+from poseplug.zoo.installed_models import list_installed_entries
+from poseplug.zoo.model_list import format_models_page, list_card_rows, wrap_item
 
 FOLDER = Path(__file__).parent / 'reference'
 MODEL_KINDS = {
@@ -168,10 +169,41 @@ def render_published_models_page() -> str:
     return format_models_page(list_published_models().values())
 
 
+_WEIGHTS_README = """# The models that are installed with poseplug
+
+`poseplug predict` and `Predictor()` use one of them when no model is named. `poseplug models NAME` prints its card.
+
+| file | content |
+|---|---|
+| `NAME.safetensors` | the weights, tensors only |
+| `NAME.json` | skeleton, model, test pipeline, scores, number of parameters, size and SHA-256 of the weights |
+| `cards.toml` | what they were made from, their licenses, intended use and limits |
+
+The SHA-256 is checked whenever the model is loaded. Weights and NAME.json are written together:
+
+    poseplug package_model CONFIG CHECKPOINT --results results.json
+
+For anything else take a published model: `poseplug predict IMAGE --model balanced` (docs/howto/models_by_name.md).
+"""
+
+
+def render_weights_readme() -> str:
+    """The cards of the models that are installed."""
+    parts = [_WEIGHTS_README]
+    for entry in list_installed_entries():
+        title, rows = '', []
+        for name, text in list_card_rows(entry)[1:]:
+            title = name or title
+            rows += [wrap_item(f'- **{title}**: {text}')] if text else []
+        parts.append('\n'.join([f'## Model card of `{entry.name}`\n', *rows]) + '\n')
+    return '\n'.join(parts)
+
+
 PAGES = {
     'commands.md': render_commands_page,
     'parts.md': render_parts_page,
     'published_models.md': render_published_models_page,
+    '../../poseplug/weights/README.md': render_weights_readme,
 }
 
 

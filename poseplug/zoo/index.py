@@ -50,11 +50,13 @@ class PublishedScore:
         dataset: on which it was measured, in the publisher's words.
         metrics: by the publisher's names, as fractions or percent as published.
         publisher: who published it.
+        note: how it was measured.
     """
 
     dataset: str
     metrics: Mapping[str, float]
     publisher: str = 'MMPose 1.3.2'
+    note: str = ''
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,24 @@ class PublishedModel:
         task: 'body', 'wholebody', 'hand', 'face', 'animal' or 'fashion'.
         config: name of a config that comes with poseplug.
         overrides: settings that replace those of the config, by dotted keys, as `load_config` takes them.
-        urls: addresses of the file, in the order in which they are tried.
+        urls: addresses of the file, in the order in which they are tried; none for a model that is installed.
         skeleton: name of the skeleton whose keypoints the model predicts.
         input_size: (width, height) of the input in px.
         parameters: number of learned parameters.
         macs: multiply-adds for one image without flip test; None if they are not counted.
         training_data: data set that it was trained on, in the publisher's words.
+        trained_by: the command that trained it; '' if it is not known.
         num_bytes: size of the file; None if it is not known.
         sha256: the file's SHA-256, '' if only a part of it is published.
         sha256_prefix: its first digits, as published in the file's name; '' if none are.
         converter: whose names the weights have: 'mmpose', or 'poseplug' for weights that need no conversion.
         scores: as published.
         code_license, weights_license, data_license: as the publishers state them.
-        citation: the paper.
+        citation: the paper of the method.
+        data_citation: the paper and the page of the data set, as its publisher states them.
+        finds_instances: whether it predicts all instances of an image; otherwise one per box.
+        intended_use: what it is for.
+        limits: what it cannot do, or was not measured on.
     """
 
     name: str
@@ -93,6 +100,7 @@ class PublishedModel:
     parameters: int
     macs: int | None = None
     training_data: str = ''
+    trained_by: str = ''
     num_bytes: int | None = None
     sha256: str = ''
     sha256_prefix: str = ''
@@ -102,6 +110,10 @@ class PublishedModel:
     weights_license: str = ''
     data_license: str = ''
     citation: str = ''
+    data_citation: str = ''
+    finds_instances: bool = False
+    intended_use: str = ''
+    limits: str = ''
 
 
 def list_published_models() -> dict[str, PublishedModel]:
@@ -150,12 +162,15 @@ def find_published_model(name: str) -> PublishedModel:
     )
 
 
-def match_published_models(pattern: str = '', task: str | None = None) -> list[PublishedModel]:
+def match_published_models(
+    pattern: str = '', task: str | None = None, installed: Sequence[PublishedModel] = ()
+) -> list[PublishedModel]:
     """Return the published models whose name or alias fits a pattern.
 
     Args:
         pattern: a name, an alias or a preset; else with `*` and `?` as in file names, or a part of a name.
         task: of the models; None for all.
+        installed: further models, which are matched and listed before the published ones.
 
     Returns:
         The models, sorted by name.
@@ -167,12 +182,14 @@ def match_published_models(pattern: str = '', task: str | None = None) -> list[P
         >>> [model.name for model in match_published_models('rtmo-?')]
         ['rtmo-l', 'rtmo-m', 'rtmo-s', 'rtmo-t']
     """
+    everything = [*installed, *list_published_models().values()]
     if is_model_name(pattern):
         models = [find_published_model(pattern)]
+    elif any(model.name == pattern for model in installed):
+        models = [model for model in installed if model.name == pattern]
     else:
         # A plain text is a part of a name.
         glob = pattern if set('*?[') & set(pattern) else f'*{pattern}*'
-        everything = list_published_models().values()
         models = [model for model in everything if any(fnmatch(name, glob) for name in (model.name, *model.aliases))]
     models = [model for model in models if task in (None, model.task)]
     if not models:

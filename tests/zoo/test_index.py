@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import re
+import tomllib
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
@@ -15,11 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.files.download_address import url_to_file_name
 from poseplug.files.skeleton_record import check_keypoints
 from poseplug.inspect.complexity import build_on_meta_device
 from poseplug.models.estimators.part_wiring import IMAGENET_NORM
+from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, SHIPPED_MODEL_NAME
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.zoo.foreign_checkpoint import KEYPOINT_NAMES_FILE, read_dataset_meta
 from poseplug.zoo.index import (
@@ -31,6 +34,7 @@ from poseplug.zoo.index import (
     list_published_models,
     match_published_models,
 )
+from poseplug.zoo.installed_models import CARDS_FILE, list_installed_entries
 from poseplug.zoo.mmpose import convert_state_dict
 from poseplug.zoo.model_list import format_model_card, format_model_list, format_models_page
 from poseplug.zoo.published_models import load_published_config
@@ -175,6 +179,35 @@ def test_entries_are_whole(task):
         assert model.parameters > 1e5
         assert model.scores, model.name
         assert model.weights_license
+        assert all(text for text in (model.citation, model.intended_use, model.limits)), model.name
+
+
+def test_whole_image_models_are_those_of_whole_images():
+    families = {model.name.split('-')[0] for model in MODELS.values() if model.finds_instances}
+    assert families == {'ae', 'dekr', 'rtmo', 'yoloxpose'}
+    assert not MODELS['rtmpose-m'].finds_instances
+
+
+def test_the_models_that_are_installed_have_their_cards():
+    entries = list_installed_entries()
+    assert SHIPPED_MODEL_NAME in [entry.name for entry in entries]
+    texts = tomllib.loads((SHIPPED_MODEL_DIR / CARDS_FILE).read_text())
+    assert sorted(texts) == [entry.name for entry in entries]
+    for entry in entries:
+        card, dataset = format_model_card(entry), load_config(entry.config).skeleton
+        assert entry.skeleton == dataset
+        assert (SHIPPED_MODEL_DIR / f'{entry.name}.safetensors').stat().st_size == entry.num_bytes
+        assert all(
+            f'\n{title:9}  ' in card for title in ('data', 'license', 'for', 'limits', 'use', 'trained', 'score')
+        )
+        assert max(map(len, card.splitlines())) <= 120
+
+
+def test_models_that_are_installed_are_listed_first_and_by_a_part_of_their_name():
+    entries = list_installed_entries()
+    assert match_published_models(entries[0].name, installed=entries) == entries[:1]
+    assert match_published_models('*', installed=entries)[: len(entries)] == entries
+    assert entries[0] not in match_published_models('*')
 
 
 def test_every_published_file_has_a_name_of_its_own():
@@ -209,11 +242,19 @@ def test_patterns_presets_and_aliases_name_models():
 def test_a_list_a_card_and_the_page_show_what_the_index_says():
     models = match_published_models('rtmo-?')
     lines = format_model_list(models).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert lines[5] == 'presets: fast: rtmo-t, balanced: rtmo-m, accurate: rtmo-l'
     assert lines[3].split()[:3] == ['rtmo-s', 'body', '640x640']
     card = format_model_card(find_published_model('rtmo-m'))
     assert 'balanced' in card
     assert 'published by MMPose 1.3.2' in card
+    assert card.endswith('use        poseplug predict IMAGE --model rtmo-m')
+    card = format_model_card(find_published_model('hrnet-w32'))
+    assert 'one instance per box' in card
+    assert card.endswith('--model hrnet-w32 --detector balanced')
+    assert 'Deep high-resolution representation learning for human pose estimation,' in card
+    card = format_model_card(find_published_model('hand'))
+    assert card.endswith('--boxes X,Y,WIDTH,HEIGHT')
     page = format_models_page(models)
     assert page.count('\n| `rtmo-') == 4
     assert max(map(len, page.splitlines())) <= 140

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import runpy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class PublishedModel:
         dataset: folder of its config: coco, ap10k, ...
         url: of the checkpoint.
         sha256_prefix: the published digits, '' without.
+        citation: title and address of the method's paper.
         scores: data set and metrics.
         settings: of the model, as MMPose's config has them: model, codec, test_cfg.
         shapes: of its parameters by name.
@@ -44,6 +46,7 @@ class PublishedModel:
     url: str
     sha256_prefix: str
     scores: tuple[dict[str, Any], ...]
+    citation: str = ''
     settings: dict[str, Any] = field(default_factory=dict)
     shapes: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -56,16 +59,24 @@ def read_published_models(folder: Path) -> list[PublishedModel]:
     """
     shapes = json.loads(gzip.decompress((SHAPES_FOLDER / 'mmpose_shapes.json.gz').read_bytes()))
     models: dict[str, PublishedModel] = {}
-    for file in sorted(folder.glob('*_2d_keypoint/**/*.yml')):
-        for record in yaml.safe_load(file.read_text()).get('Models', []):
-            model = _read_model(record, shapes)
+    contents = [yaml.safe_load(file.read_text()) for file in sorted(folder.glob('*_2d_keypoint/**/*.yml'))]
+    # A model may be in a collection of another file.
+    collections = [collection for content in contents for collection in content.get('Collections', [])]
+    citations = {collection['Name']: _format_paper(collection['Paper']) for collection in collections}
+    for content in contents:
+        for record in content.get('Models', []):
+            model = _read_model(record, shapes, citations)
             # Fourteen files are listed twice; the first entry counts.
             if model.url and model.url not in models:
                 models[model.url] = model
     return list(models.values())
 
 
-def _read_model(record: dict[str, Any], shapes: dict[str, Any]) -> PublishedModel:
+def _format_paper(paper: dict[str, str]) -> str:
+    return f'{paper["Title"]}, {paper["URL"]}'
+
+
+def _read_model(record: dict[str, Any], shapes: dict[str, Any], citations: dict[str, str]) -> PublishedModel:
     config, alias = record['Config'], record.get('Alias', ())
     url = record.get('Weights', '').removeprefix('(')  # one address begins so in its metafile
     prefix = _PREFIX.search(url)
@@ -83,6 +94,7 @@ def _read_model(record: dict[str, Any], shapes: dict[str, Any]) -> PublishedMode
         url=url,
         sha256_prefix=prefix[1] if prefix else '',
         scores=tuple(scores),
+        citation=citations[record['In Collection']],
         settings={key: settings.get(key) for key in ('model', 'codec', 'test_cfg')},
         shapes=settings.get('state') or {},
     )
@@ -91,7 +103,28 @@ def _read_model(record: dict[str, Any], shapes: dict[str, Any]) -> PublishedMode
 def read_keypoint_names(folder: Path) -> dict[str, list[str]]:
     """Read the names of the keypoints of MMPose's data sets, by the name of the data set's file."""
     names = {}
-    for file in sorted((folder / '_base_/datasets').glob('*.py')):
-        info = runpy.run_path(str(file))['dataset_info']['keypoint_info']
-        names[file.stem] = [info[index]['name'] for index in sorted(info)]
+    for name, dataset in _read_datasets(folder):
+        info = dataset['keypoint_info']
+        names[name] = [info[index]['name'] for index in sorted(info)]
     return names
+
+
+def read_data_citations(folder: Path) -> dict[str, str]:
+    """Read title, year and homepage of MMPose's data sets, by the name of the data set's file."""
+    citations = {}
+    for name, dataset in _read_datasets(folder):
+        papers = dataset.get('paper_info') or []
+        papers = papers if isinstance(papers, list) else [papers]
+        citations[name] = '; '.join(map(_format_data_paper, papers))
+    return citations
+
+
+def _format_data_paper(paper: dict[str, str]) -> str:
+    parts = [' '.join(str(paper.get(key, '')).split()) for key in ('title', 'year', 'homepage')]
+    return ', '.join(part for part in parts if part)
+
+
+def _read_datasets(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What MMPose states of its data sets, by the name of the file."""
+    for file in sorted((folder / '_base_/datasets').glob('*.py')):
+        yield file.stem, runpy.run_path(str(file))['dataset_info']

@@ -12,14 +12,14 @@ import argparse
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from data_settings import DataSettings, get_data_settings, list_data_settings, list_test_settings
-from mmpose_models import PublishedModel, read_keypoint_names, read_published_models
+from mmpose_models import PublishedModel, read_data_citations, read_keypoint_names, read_published_models
 from short_names import choose_short_names
 from translated_parts import NotTranslatedError
 from translation import TranslatedModel, translate_model
@@ -41,6 +41,22 @@ _DEFAULTS = dict(
     weights_license='published with MMPose, which is under Apache-2.0; the files state no license of their own',
     data_license='the terms of the training data apply; MMPose does not restate them',
 )
+# What the models of a task are for, and what they were not made or measured for.
+_PEOPLE = 'trained and measured on the data named here alone; not for recognizing people, or for decisions about them'
+_USES = {
+    'body': dict(intended_use='body keypoints of people in images and videos', limits=_PEOPLE),
+    'wholebody': dict(intended_use='keypoints of body, feet, face and hands of people', limits=_PEOPLE),
+    'hand': dict(intended_use='keypoints of a hand in its box', limits=_PEOPLE),
+    'face': dict(intended_use='landmarks of a face in its box', limits=_PEOPLE),
+    'animal': dict(
+        intended_use='keypoints of an animal in its box',
+        limits='trained and measured on the species of the data named here alone',
+    ),
+    'fashion': dict(
+        intended_use='landmarks of a piece of clothing in its box',
+        limits='trained and measured on the kinds of clothing of the data named here alone',
+    ),
+}
 # What is known of the terms of data sets beside that there are some.
 _LICENSES = {
     'coco': dict(data_license='COCO: annotations under CC BY 4.0, images under the terms of Flickr'),
@@ -58,10 +74,15 @@ def main() -> None:
         '--all', action='store_true', help='check models again whose network is as in the present index'
     )
     parser.add_argument('--no-macs', action='store_true', help='do not count multiply-adds that are not known yet')
+    parser.add_argument(
+        '--texts', action='store_true', help='write citations and uses into the present index; no network is built'
+    )
     args = parser.parse_args()
     models = read_published_models(args.metafiles)
+    if args.texts:
+        return _renew_texts(models, read_data_citations(args.metafiles))
     names = choose_short_names({model.name: None for model in models})
-    keypoint_names = read_keypoint_names(args.metafiles)
+    keypoint_names, data_citations = read_keypoint_names(args.metafiles), read_data_citations(args.metafiles)
     # Building and tracing 250 networks takes long; what was checked for the same settings stays.
     known = {} if args.all else _read_known_networks()
     entries, refused = defaultdict(list), []
@@ -78,12 +99,33 @@ def main() -> None:
     _drop_ambiguous_aliases([entry for group in entries.values() for entry in group])
     for task, group in entries.items():
         group.sort(key=lambda entry: entry['name'])
-        content = dict(defaults=_DEFAULTS, models=group)
-        (ZOO / f'{task}.json').write_text(json.dumps(content, indent=1) + '\n')
+        _write_entries(task, group, models, data_citations)
     _write_keypoint_names(keypoint_names)
     for model, reason in sorted(refused, key=lambda item: item[0].task):
         print(f'{model.task:10} {model.name}: {reason[:200]}')
     print(Counter(model.task for model in models), {task: len(group) for task, group in entries.items()})
+
+
+def _renew_texts(models: Sequence[PublishedModel], data_citations: Mapping[str, str]) -> None:
+    """Write the texts of the present entries again, and leave everything else as it is."""
+    for task in _USES:
+        group = json.loads((ZOO / f'{task}.json').read_text())['models']
+        _write_entries(task, group, models, data_citations)
+
+
+def _write_entries(
+    task: str, entries: list[dict[str, Any]], models: Sequence[PublishedModel], data_citations: Mapping[str, str]
+) -> None:
+    """Write the file of a task: its entries with their citations, and what its models are for."""
+    published = {model.url: model for model in models}
+    for entry in entries:
+        model = published[entry['urls'][0]]
+        entry['citation'] = model.citation
+        # Cocktails of data sets have no file in MMPose, and no one paper.
+        entry['data_citation'] = data_citations.get(model.dataset.replace('-', '_'), '')
+        entry['finds_instances'] = _load_shipped(Path(entry['config'])).model.type != 'TopDown'
+    content = dict(defaults={**_DEFAULTS, **_USES[task]}, models=entries)
+    (ZOO / f'{task}.json').write_text(json.dumps(content, indent=1) + '\n')
 
 
 def _read_known_networks() -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""List the published models that load by name.
+"""List the models that load by name: published ones, and those installed.
 
 poseplug models [PATTERN] [--task body|wholebody|hand|face|animal|fashion] [--json]
 PATTERN is a name, an alias or a part of one, or has * and ?; a single model is
@@ -15,9 +15,10 @@ from typing import Any
 
 def run_models(args: argparse.Namespace) -> None:
     from poseplug.zoo.index import match_published_models
+    from poseplug.zoo.installed_models import list_installed_entries
     from poseplug.zoo.model_list import format_model_card, format_model_list
 
-    models = match_published_models(args.pattern, args.task)
+    models = match_published_models(args.pattern, args.task, list_installed_entries())
     if args.json:
         print(json.dumps([asdict(model) for model in models], indent=1))
     elif len(models) == 1:

@@ -1,0 +1,60 @@
+"""The models that are installed with poseplug, as entries beside the published ones."""
+
+from __future__ import annotations
+
+__all__ = ['CARDS_FILE', 'list_installed_entries']
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from poseplug.zoo.index import PublishedModel, PublishedScore
+
+_FOLDER = Path(__file__).parents[1] / 'weights'
+CARDS_FILE = 'cards.toml'
+_TEXTS = (
+    'task', 'training_data', 'trained_by', 'code_license', 'weights_license', 'data_license', 'citation',
+    'intended_use', 'limits',
+)  # fmt: skip
+
+
+def list_installed_entries(folder: Path = _FOLDER) -> list[PublishedModel]:
+    """List the models that are installed with poseplug.
+
+    Args:
+        folder: of the weights, of the cards that `poseplug package_model` writes, and of the texts (`CARDS_FILE`).
+
+    Returns:
+        Their entries, sorted by name.
+
+    Example:
+        >>> entry = list_installed_entries()[0]
+        >>> entry.skeleton, entry.urls, entry.sha256[:8]
+        ('lsp', (), '3cf673b4')
+    """
+    texts = tomllib.loads((folder / CARDS_FILE).read_text(encoding='utf-8'))
+    return [_build_entry(json.loads(card.read_text(encoding='utf-8')), texts) for card in sorted(folder.glob('*.json'))]
+
+
+def _build_entry(card: Mapping[str, Any], texts: Mapping[str, Mapping[str, Any]]) -> PublishedModel:
+    # A model that was packaged just now has no texts yet.
+    text = texts.get(card['name'], {})
+    score = PublishedScore(text.get('test_data', ''), card['metrics'], 'poseplug', text.get('score_note', ''))
+    return PublishedModel(
+        name=card['name'],
+        aliases=(),
+        config=text.get('config', card['name']),
+        overrides={},
+        urls=(),
+        skeleton=card['skeleton']['name'],
+        input_size=tuple(card['model']['codec']['input_size']),
+        parameters=card['parameters'],
+        num_bytes=card['bytes'],
+        sha256=card['sha256'],
+        converter='poseplug',
+        scores=(score,),
+        finds_instances=card['model']['type'] != 'TopDown',
+        **{'task': 'body', **{key: text[key].strip() for key in _TEXTS if key in text}},
+    )
