@@ -169,6 +169,7 @@ def _load_installed_model(model: ModelSource | None) -> tuple[dict[str, Any], Pa
     if isinstance(model, str) and model in installed:
         return load_shipped_model(name=model)
     name = str(model) if isinstance(model, (str, Path)) else getattr(model, 'filename', None) or 'the config'
+    name = name or 'an empty name'
     hint = suggest_closest(name, [*list_models(with_weights=True), *MODEL_PRESETS])
     raise ConfigError(
         compose_message(

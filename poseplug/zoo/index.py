@@ -133,10 +133,10 @@ def is_model_name(text: Any) -> bool:
     """Whether a text is the name, an alias or a preset of a published model.
 
     Example:
-        >>> is_model_name('rtmo-s'), is_model_name('balanced'), is_model_name('street.jpg')
-        (True, True, False)
+        >>> is_model_name('rtmo-s'), is_model_name('RTMO-S'), is_model_name('balanced'), is_model_name('street.jpg')
+        (True, True, True, False)
     """
-    return isinstance(text, str) and (text in MODEL_PRESETS or text in _read_index()[1])
+    return isinstance(text, str) and _resolve_name(text) is not None
 
 
 def find_published_model(name: str) -> PublishedModel:
@@ -153,9 +153,9 @@ def find_published_model(name: str) -> PublishedModel:
         'hrnet-w32'
     """
     by_name, names = _read_index()
-    # Presets first: they are names that no model has.
-    if is_model_name(name):
-        return by_name[names[MODEL_PRESETS.get(name, name)]]
+    resolved = _resolve_name(name) if isinstance(name, str) else None
+    if resolved is not None:
+        return by_name[resolved]
     hint = suggest_closest(str(name), [*names, *MODEL_PRESETS])
     raise ConfigError(
         compose_message(f'{name!r} is no published model', hint, "poseplug models lists them: 'poseplug models hrnet*'")
@@ -190,12 +190,16 @@ def match_published_models(
     else:
         # A plain text is a part of a name.
         glob = pattern if set('*?[') & set(pattern) else f'*{pattern}*'
-        models = [model for model in everything if any(fnmatch(name, glob) for name in (model.name, *model.aliases))]
+        models = [model for model in everything if _has_fitting_name(model, glob.lower())]
     models = [model for model in models if task in (None, model.task)]
     if not models:
         find_published_model(pattern)  # raises, with the closest names
         raise ConfigError(f'{pattern!r} is no model of the task {task!r}; poseplug models {pattern} shows its task')
     return models
+
+
+def _has_fitting_name(model: PublishedModel, glob: str) -> bool:
+    return any(fnmatch(name.lower(), glob) for name in (model.name, *model.aliases))
 
 
 def expand_model_names(names: Sequence[str]) -> list[PublishedModel]:
@@ -214,6 +218,16 @@ def expand_model_names(names: Sequence[str]) -> list[PublishedModel]:
         for model in match_published_models(name) if is_pattern else [find_published_model(name)]:
             models[model.name] = model
     return [*models.values()]
+
+
+def _resolve_name(text: str) -> str | None:
+    """The name of the model that a text names, in upper or lower case as papers write it; None if there is none."""
+    names = _read_index()[1]
+    # Presets first: they are names that no model has.
+    text = MODEL_PRESETS.get(text.lower(), text)
+    if text in names:
+        return names[text]
+    return next((name for alias, name in names.items() if alias.lower() == text.lower()), None)
 
 
 @cache

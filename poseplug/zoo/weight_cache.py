@@ -64,7 +64,10 @@ class WeightCache:
         record = self.read_record(path.name)
         sha256 = compute_file_sha256(path)
         # Computed at every use: a file may have been damaged or replaced on the disk.
-        check_published_digest(entry, path, sha256)
+        try:
+            check_published_digest(entry, path, sha256)
+        except UnsafeFileError as error:
+            raise UnsafeFileError(f'{error}. Delete it to fetch it again') from None
         if record is None:
             self._pin_file(path, sha256, entry)
         elif record['sha256'] != sha256:
@@ -100,7 +103,7 @@ class WeightCache:
         except OSError as error:
             reason = error.strerror or error
             raise CheckpointError(
-                f'{path}: {reason}; set POSEPLUG_CACHE to a folder that can be written, or '
+                f'{path}: {reason}; set POSEPLUG_CACHE or --to to a folder that can be written, or '
                 f'{_describe_manual_fetch(entry, path)}'
             ) from error
         except CheckpointError as error:

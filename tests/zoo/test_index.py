@@ -226,6 +226,7 @@ def test_an_unknown_name_has_the_closest_ones():
     with pytest.raises(ConfigError, match=r"'rtmpos-m' is no published model; closest: 'rtmpose-m'"):
         find_published_model('rtmpos-m')
     assert not is_model_name('rtmpos-m')
+    assert not is_model_name('')
     with pytest.raises(ConfigError, match="'rtmo-s' is no model of the task 'hand'"):
         match_published_models('rtmo-s', 'hand')
 
@@ -233,6 +234,11 @@ def test_an_unknown_name_has_the_closest_ones():
 def test_patterns_presets_and_aliases_name_models():
     assert [model.name for model in match_published_models('rtmo-?')] == ['rtmo-l', 'rtmo-m', 'rtmo-s', 'rtmo-t']
     assert find_published_model('balanced').name == 'rtmo-m'
+    assert find_published_model('RTMO-M').name == find_published_model('Balanced').name == 'rtmo-m'
+    assert [model.name for model in match_published_models('RTMO-?')][-1] == 'rtmo-t'
+    assert len({name.lower() for model in MODELS.values() for name in (model.name, *model.aliases)}) == sum(
+        1 + len(model.aliases) for model in MODELS.values()
+    )
     assert find_published_model('rtmo-s_8xb32-600e_body7-640x640').name == 'rtmo-s'
     assert [model.name for model in expand_model_names(['hrnet-w32', 'hrnet-w32', 'rtmo-[sl]'])] == [
         'hrnet-w32', 'rtmo-l', 'rtmo-s',

@@ -169,6 +169,9 @@ def test_the_commands_list_and_fetch_models(served, command, tmp_path):
     assert code == 0, error
     (file,) = (tmp_path / 'usb/models').glob('*.pth')
     assert printed.startswith(f'{NAME}: {file}, ')
+    code, printed, error = command('fetch', 'cpm_lsp_lite')
+    assert (code, error) == (0, '')
+    assert printed == 'cpm_lsp_lite: installed with poseplug, nothing to fetch\n'
     assert len(served.requests) == 1
 
 

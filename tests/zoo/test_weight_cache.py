@@ -121,7 +121,7 @@ def test_a_file_put_there_by_hand_is_checked_and_pinned(served, entry, tmp_path)
     assert served.requests == []
     assert read_lock(cache)[NAME]['sha256'] == SHA256
     path.write_bytes(b'something else')
-    with pytest.raises(UnsafeFileError, match='is not the published file of hrnet-w32'):
+    with pytest.raises(UnsafeFileError, match='is not the published file of hrnet-w32.*Delete it to fetch it again'):
         cache.fetch_published_file(entry)
 
 
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written_serves_what_it_has(entry, tmp_path, mon
     refuse_writing(monkeypatch, cache.folder)
     try:
         assert cache.fetch_published_file(entry) == path
-        with pytest.raises(CheckpointError, match='set POSEPLUG_CACHE to a folder that can be written'):
+        with pytest.raises(CheckpointError, match='set POSEPLUG_CACHE or --to to a folder that can be written'):
             cache.fetch_published_file(replace(entry, urls=(entry.urls[0].replace('hrnet', 'other'),)))
     finally:
         cache.folder.chmod(stat.S_IRWXU)

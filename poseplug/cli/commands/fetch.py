@@ -14,9 +14,13 @@ from pathlib import Path
 def run_fetch(args: argparse.Namespace) -> None:
     from poseplug.core.errors import CheckpointError, PoseplugError
     from poseplug.zoo.index import expand_model_names
+    from poseplug.zoo.installed_models import list_installed_entries
     from poseplug.zoo.weight_cache import MODELS_FOLDER, WeightCache
 
-    models = expand_model_names(args.names)
+    installed = [entry.name for entry in list_installed_entries() if entry.name in args.names]
+    for name in installed:
+        print(f'{name}: installed with poseplug, nothing to fetch')
+    models = expand_model_names([name for name in args.names if name not in installed])
     cache = WeightCache(args.to and args.to / MODELS_FOLDER)
     failures = []
     for model in models:
