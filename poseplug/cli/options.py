@@ -21,6 +21,7 @@ from poseplug.files.output_guard import check_outputs
 
 # The arguments that name what a command writes; every other argument that names a file names an input.
 OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table', 'predictions', 'web')
+_EMPTY_OPTIONS = re.compile(r'--[a-z-]+=')  # such as `--out=$FOLDER` without a FOLDER
 _NEGATIVE_NUMBERS = re.compile(r'-\.?\d[^=]*,')  # several, separated by commas
 
 
@@ -178,6 +179,19 @@ def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None
     run_program(parser, command.run, argv)
 
 
+def _check_empty_texts(texts: Sequence[str]) -> None:
+    """Refuse an argument that is an empty text: as a path it would be the current folder, as `--init` no weights."""
+    for index, text in enumerate(texts):
+        if text and not _EMPTY_OPTIONS.fullmatch(text):
+            continue
+        previous = texts[index - 1] if index else ''
+        option = text.rstrip('=') or (previous if previous.startswith('--') else '')
+        argument = f'the value of {option}' if option else f'argument {index + 1}'
+        raise ConfigError(
+            f'{argument} is an empty text, as of a shell variable that is not set; give a value, or leave it out'
+        )
+
+
 def _check_outputs(args: argparse.Namespace) -> None:
     """Refuse an output that is one of the files which the other arguments name."""
     inputs: list[str | Path] = []
@@ -231,9 +245,11 @@ def run_program(
         PoseplugError: the error itself, if POSEPLUG_TRACE=1 is set.
     """
     escape_unprintable_text()
-    args = parser.parse_args([protect_negative_numbers(text) for text in (sys.argv[1:] if argv is None else argv)])
+    texts = list(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args([protect_negative_numbers(text) for text in texts])
     logging.basicConfig(level=logging.WARNING, format='%(message)s', handlers=[StderrLogHandler()])
     try:
+        _check_empty_texts(texts)
         _check_outputs(args)
         run(args)
         sys.stdout.flush()

@@ -48,3 +48,27 @@ def test_tracking_options_become_settings_of_the_tracker():
     assert predict._get_tracker_config(given) == {
         'type': 'SimilarityTracker', 'max_age': 9.5, 'min_frames': 0, 'num_instances': 2
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('command_name', 'arguments', 'named'),
+    [
+        ('train', ['c.py', '--work-dir', ''], 'the value of --work-dir'),
+        ('train', ['c.py', '--init', ''], 'the value of --init'),
+        ('train', ['c.py', '--init='], 'the value of --init'),
+        ('test', ['c.py', ''], 'argument 2'),
+        ('test.py', ['c.py', ''], 'argument 2'),
+        ('test', ['c.py', 'w.pth', '--report', ''], 'the value of --report'),
+        ('predict', ['a.jpg', '--smoother', ''], 'the value of --smoother'),
+        ('predict', ['a.jpg', '--out', ''], 'the value of --out'),
+        ('dataset', ['convert', '', 'out', '--to', 'csv'], 'argument 2'),
+    ],
+)
+def test_an_empty_argument_is_refused_and_is_not_the_current_folder(command, command_name, arguments, named):
+    code, _, error = command(command_name, *arguments)
+    assert code == 2
+    assert f'{named} is an empty text, as of a shell variable that is not set' in error
+
+
+def test_an_empty_value_of_a_setting_is_a_value():
+    assert parse_cfg_option('data_root=') == ('data_root', '')
