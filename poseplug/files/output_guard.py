@@ -11,6 +11,8 @@ from typing import Any
 from poseplug.core.errors import ConfigError
 from poseplug.files.data_roots import list_data_roots
 
+# Bytes of a file name: file systems take 255, of which endings such as `_12_heatmaps_10.jpg.partial` need some.
+_MAX_NAME_BYTES = 255 - 55
 _WEIGHT_SUFFIXES = ('.pth', '.safetensors')  # files by which a folder is an input, as a work dir that names its newest
 
 
@@ -176,6 +178,15 @@ def make_names_unique(names: Iterable[str]) -> list[str]:
     return NameSet().add_names(names)
 
 
+def _shorten_name(name: str) -> str:
+    """A path whose last part leaves room for the endings of outputs."""
+    folder, slash, stem = name.rpartition('/')
+    # Cut between characters: half of one is no UTF-8, which some programs refuse to read.
+    while len(os.fsencode(stem)) > _MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return f'{folder}{slash}{stem}'
+
+
 class NameSet:
     """Names that are taken, of which `add_name` makes further ones that differ from all of them."""
 
@@ -191,8 +202,10 @@ class NameSet:
             is_taken: whether a name is taken otherwise.
 
         Returns:
-            The name, or the name with `_2`, `_3`, ... appended.
+            The name, or the name with `_2`, `_3`, ... appended. A name that is too long for a file with the endings of
+            outputs is cut.
         """
+        name = _shorten_name(name)
         folded = fold_name(name)
         unique_name, count = name, self._counts.get(folded, 1)
         while fold_name(unique_name) in self._folded or is_taken(unique_name):

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from poseplug.core.errors import ConfigError
-from poseplug.files.output_guard import check_dataset_outputs, check_new_folder
+from poseplug.files.output_guard import NameSet, check_dataset_outputs, check_new_folder
 
 
 @pytest.fixture
@@ -49,3 +49,13 @@ def test_a_new_folder_is_absent_or_empty(tmp_path):
     for path in (tmp_path, tmp_path / 'file'):
         with pytest.raises(ConfigError, match='exists already; name another folder, or remove it'):
             check_new_folder(path)
+
+
+def test_a_name_leaves_room_for_the_endings_of_outputs():
+    names = NameSet().add_names([f'below/{"n" * 250}', f'below/{"n" * 249}m', 'b' * 200])
+    assert names == [f'below/{"n" * 200}', f'below/{"n" * 200}_2', 'b' * 200]
+
+
+def test_a_long_name_is_cut_between_characters():
+    (name,) = NameSet().add_names(['\u4eba' * 84])  # of 3 bytes each
+    assert name == '\u4eba' * 66
