@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,8 @@ def _merge_results(metrics: Sequence[Metric], results: Sequence[MetricResult]) -
     merged, lower_is_better = MetricResult(), set[str]()
     for metric, result, label in zip(metrics, results, labels, strict=True):
         prefix = f'{label}:' if label else ''
-        merged.values.update({f'{prefix}{name}': value for name, value in result.values.items()})
+        for name, value in result.values.items():
+            merged.values[f'{prefix}{name}'] = _convert_score(metric, name, value)
         merged.curves.update({f'{prefix}{name}': curve for name, curve in result.curves.items()})
         merged.notes += [f'{prefix} {note}' if prefix else note for note in result.notes]
         if prefix:
@@ -78,6 +80,19 @@ def _merge_results(metrics: Sequence[Metric], results: Sequence[MetricResult]) -
         lower_is_better |= {f'{prefix}{name}' for name in names}
     merged.lower_is_better = frozenset(lower_is_better)
     return merged
+
+
+def _convert_score(metric: Metric, name: str, value: Any) -> float:
+    """A score of a metric as a number: those of plugins may be arrays or tensors of one element."""
+    try:
+        # not what float() would parse: a text is no measurement
+        if not isinstance(value, str | bytes):
+            return float(value.item() if hasattr(value, 'item') else value)
+    except (TypeError, ValueError, RuntimeError):  # torch raises the last for tensors of several elements
+        pass
+    raise ConfigError(
+        f'{metric.describe()} returns {value!r} as the score {name!r}, which is no number; return one number per score'
+    )
 
 
 def _label_metrics(metrics: Sequence[Metric], results: Sequence[MetricResult]) -> list[str]:

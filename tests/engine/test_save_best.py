@@ -18,7 +18,9 @@ def run_evaluations(hook: SaveHook, values: list[float], lower_is_better: frozen
     hook._write_file = lambda runner, name: written.append(runner.position)
     for position, value in enumerate(values):
         scores = MetricResult({hook.save_best: value}, lower_is_better=lower_is_better)
-        runner = SimpleNamespace(position=position, val_loop=SimpleNamespace(result=SimpleNamespace(scores=scores)))
+        runner = SimpleNamespace(
+            iter=position, position=position, val_loop=SimpleNamespace(result=SimpleNamespace(scores=scores))
+        )
         hook.after_val_epoch(runner, scores.values)
     return written
 
@@ -27,6 +29,12 @@ def test_a_lower_score_replaces_the_best_one_where_lower_is_better_and_a_higher_
     values = [5.0, 7.0, float('nan'), 3.0, 4.0, -1.0, float('inf')]
     assert run_evaluations(SaveHook(save_best='EPE'), values, frozenset({'EPE'})) == [0, 3, 5]
     assert run_evaluations(SaveHook(save_best='AP'), values, frozenset({'EPE'})) == [0, 1]
+
+
+def test_a_score_that_is_not_finite_is_reported_and_not_compared(caplog):
+    with caplog.at_level('WARNING', logger='poseplug'):
+        assert run_evaluations(SaveHook(save_best='EPE'), [float('nan'), 5.0], frozenset({'EPE'})) == [1]
+    assert caplog.messages == ['step 0: EPE is nan, which is not compared; the best checkpoint stays as it is']
 
 
 def test_the_best_value_of_another_score_is_not_restored():

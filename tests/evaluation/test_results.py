@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from poseplug.config.build import build_metrics
 from poseplug.core.errors import AnnotationError, ConfigError
@@ -213,3 +214,31 @@ def test_metrics_are_tried_on_the_first_instance_of_a_record_alone():
     records = [make_record('a', num_instances=3)]
     scores = list_possible_scores(lambda: [CountInstances()], records, 'val_evaluator')
     assert set(scores.values) == {'(1, 17, 2)', '(1, 17)'}
+
+
+class GivenScore(Metric):
+    """A metric of a plugin whose only score is given."""
+
+    def __init__(self, value):
+        self.value, self.skeleton = value, COCO
+
+    def update(self, predictions, record):
+        pass
+
+    def compute(self):
+        return MetricResult({'given': self.value})
+
+
+@pytest.mark.parametrize('value', [2, np.float32(2), np.array(2.0), np.array([2.0]), torch.tensor(2.0), True + 1])
+def test_a_score_of_any_numeric_type_is_a_number(value):
+    score = compute_metrics([GivenScore(value)]).values['given']
+    assert (score, type(score)) == (2.0, float)
+
+
+@pytest.mark.parametrize('value', ['2', None, [2.0], torch.ones(2), {'mean': 2.0}], ids=str)
+def test_a_score_that_is_no_number_is_refused_by_its_name(value):
+    message = "returns .* as the score 'given', which is no number; return one number per score"
+    with pytest.raises(ConfigError, match=message):
+        compute_metrics([GivenScore(value)])
+    with pytest.raises(ConfigError, match=message):
+        list_possible_scores(lambda: [GivenScore(value)], [make_record('a')], 'val_evaluator')

@@ -102,14 +102,16 @@ class SaveHook(Hook):
             raise self._name_error(metrics)
         result = None if runner.val_loop is None else runner.val_loop.result
         is_lower_better = result is not None and self.save_best in result.scores.lower_is_better
-        if self._is_better(metrics[self.save_best], is_lower_better):
-            self.best_score = metrics[self.save_best]
+        score = metrics[self.save_best]
+        if not math.isfinite(score):
+            message = 'step %d: %s is %s, which is not compared; the best checkpoint stays as it is'
+            _LOGGER.warning(message, runner.iter, self.save_best, score)
+        elif self._is_better(score, is_lower_better):
+            self.best_score = score
             self._write_file(runner, BEST_CHECKPOINT_FILE)
 
     def _is_better(self, score: float, is_lower_better: bool) -> bool:
-        """Whether a score is better than the best one so far; a score that is not finite never is."""
-        if not math.isfinite(score):
-            return False
+        """Whether a score is better than the best one so far."""
         if self.best_score is None:
             return True
         return score < self.best_score if is_lower_better else score > self.best_score
