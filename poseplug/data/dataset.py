@@ -21,7 +21,14 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.data.main_instances import select_center_instances
 from poseplug.data.record_sequences import IndexedRecords, SampleRecords, check_image_ids, count_instances
 from poseplug.data.sources.base import Source, SourceReport
-from poseplug.data.transforms.base import PIPELINE_SLOT, Transform, build_pipeline, check_crop, find_pipeline_problems
+from poseplug.data.transforms.base import (
+    PIPELINE_SLOT,
+    Transform,
+    build_pipeline,
+    check_crop,
+    check_whole_image_crop,
+    find_pipeline_problems,
+)
 from poseplug.files.images import ImageCache
 from poseplug.files.stated_size import check_stated_size
 from poseplug.registry import DATASETS, SOURCES
@@ -102,6 +109,8 @@ class PoseDataset:
         self.skeleton, self.seed, self.min_instances = get_skeleton(skeleton), seed, min_instances
         self.pipeline = build_pipeline(pipeline, input_size=input_size, crop_rule=crop_rule)
         check_crop(self.pipeline)
+        if data_mode == 'bottomup':
+            check_whole_image_crop(self.pipeline)
         self.records = SampleRecords()
         self.reports: list[SourceReport] = []
         undetected: list[tuple[int, Record]] = []  # with the number of samples before each

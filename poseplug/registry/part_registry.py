@@ -154,10 +154,14 @@ class PartRegistry:
             The part.
 
         Raises:
-            ConfigError: `type` is unknown, a setting is unknown or missing, or the constructor refuses a value.
+            ConfigError: `type` is unknown, a setting is unknown or missing, or the constructor refuses a value; or
+                `cfg` is a text, a number, a list or None, which is no part.
             MismatchError: a setting contradicts a provided value.
         """
         # Estimators build parts from configs, and tests and notebooks hand them parts that are built.
+        if isinstance(cfg, str | int | float | list | tuple | None):
+            # Such as the inner list of [[dict(type='EPE')]]: as a part it would fail where it is first called.
+            raise ConfigError(f"a {self.name} is written as dict(type='Name', ...); got {cfg!r}")
         if not isinstance(cfg, Mapping):
             return cfg
         settings = dict(cfg)

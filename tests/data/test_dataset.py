@@ -106,6 +106,18 @@ def test_every_instance_is_the_first_of_a_sample_and_an_image_is_one_sample(imag
     assert len(build_from_records(records, data_mode='bottomup')) == 1
 
 
+@pytest.mark.parametrize('crop', ['CropBox', 'CropByScale', 'CropFullHeight'])
+def test_whole_images_are_not_cropped_to_their_first_instance(image_file, crop):
+    records = [make_record(image_file, [(10, 10), (30, 20)])]
+    by_source = dict(type='TransformBySource', transforms=dict(given=dict(type=crop)))
+    for step in (dict(type=crop), by_source):
+        with pytest.raises(
+            ConfigError, match=f"{crop} crops a subject, but with data_mode='bottomup' .* LetterboxImage"
+        ):
+            PoseDataset(GivenRecords(records), [step, dict(type='Warp')], 'lsp', (60, 40), data_mode='bottomup')
+        PoseDataset(GivenRecords(records), [step, dict(type='Warp')], 'lsp', (60, 40))
+
+
 def test_images_with_fewer_instances_than_required_are_left_out_and_counted(image_file, caplog):
     records = [make_record(image_file, [(10, 10)] * count, f'{count}') for count in (1, 2, 0, 3)]
     with caplog.at_level('INFO', logger='poseplug'):

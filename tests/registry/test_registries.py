@@ -37,6 +37,12 @@ def test_a_part_that_is_built_already_is_returned_as_it_is(tools):
     assert tools.build(part, size=7) is part
 
 
+@pytest.mark.parametrize('cfg', [None, 'Saw', 3, [dict(type='Saw', teeth=3)], ()], ids=str)
+def test_what_is_no_part_is_refused_where_it_is_built(tools, cfg):
+    with pytest.raises(ConfigError, match=r"a tool is written as dict\(type='Name', ...\); got"):
+        tools.build(cfg)
+
+
 def test_a_setting_may_repeat_a_provided_value_but_not_contradict_it(tools):
     assert tools.build(dict(type='Saw', teeth=1, size=[4, 8]), size=(4, 8)).size == (4, 8)
     with pytest.raises(MismatchError, match=r'Saw is given size=5 .* has size=7; leave size out of the config'):

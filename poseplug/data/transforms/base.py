@@ -10,6 +10,7 @@ __all__ = [
     'build_pipeline',
     'check_crop',
     'check_warped',
+    'check_whole_image_crop',
     'find_pipeline_problems',
 ]
 
@@ -189,6 +190,25 @@ def check_crop(pipeline: Sequence[Transform]) -> None:
             raise ConfigError(
                 f'pipeline: {type(warp).__name__} stands without a transform that crops the image, such as CropBox, '
                 f'LetterboxImage or FitImage: the input would be the top left corner of the image; put one before it'
+            )
+
+
+def check_whole_image_crop(pipeline: Sequence[Transform]) -> None:
+    """Raise if a pipeline of whole images crops a subject: an image has none, or several.
+
+    Args:
+        pipeline: the built transforms of a data set whose samples are whole images.
+
+    Raises:
+        ConfigError: a transform crops the image around a subject.
+    """
+    for transform in (t for sequence in _list_sequences(pipeline) for t in sequence):
+        if isinstance(transform, Transform) and transform.needs_annotation:
+            name = type(transform).__name__
+            raise ConfigError(
+                f"pipeline: {name} crops a subject, but with data_mode='bottomup' a sample is an image of any number "
+                f'of instances, and it would cut off all but the first; use LetterboxImage or FitImage, or leave '
+                f'data_mode out'
             )
 
 
