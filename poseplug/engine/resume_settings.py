@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ['SettingChange', 'check_resume_settings', 'read_config_settings']
+__all__ = ['SettingChange', 'check_resume_settings', 'compute_label_checksum', 'read_config_settings']
 
 import ast
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.sample import Record
 
 # The keys of a config that decide what a training step computes. The skeleton is compared by its keypoints.
 TRAJECTORY_KEYS = (
@@ -35,6 +39,7 @@ _FREE_SETTINGS = re.compile(
     r'|model\.(flip_test|channels_last)$'
 )
 _MAX_LISTED_CHANGES = 8
+_NUM_CHECKED_RECORDS = 4096  # a second at most, also of a data set of millions, whose records are built on request
 _MISSING = object()
 
 
@@ -57,14 +62,19 @@ class SettingChange:
 
 
 def check_resume_settings(
-    meta: Mapping[str, Any], config_text: str, run_counts: Mapping[str, int], accepted_keys: Sequence[str], file: str
+    meta: Mapping[str, Any],
+    config_text: str,
+    run_counts: Mapping[str, int | str],
+    accepted_keys: Sequence[str],
+    file: str,
 ) -> list[SettingChange]:
     """Check that a run continues its checkpoint with the same settings, except those that may count from here.
 
     Args:
         meta: of the checkpoint, with its `config` as text and the numbers of `run_counts`.
         config_text: the run's config.
-        run_counts: what settings amount to, by setting: the number of samples a step and in the data set.
+        run_counts: what settings amount to, by setting: the number of samples a step and in the data set, and the
+            checksum of their labels.
         accepted_keys: dotted keys below which new settings count from here (`--resume-with`).
         file: the checkpoint, for the message.
 
@@ -100,12 +110,34 @@ def check_resume_settings(
     return accepted
 
 
+def compute_label_checksum(records: Sequence[Record]) -> str:
+    """Compute a checksum of what samples are labeled with, by which a resumed run recognizes its data set.
+
+    It is the same wherever the images lie. Of many samples some are read, spread evenly.
+
+    Args:
+        records: of the samples.
+
+    Returns:
+        Eight hexadecimal digits.
+    """
+    checksum = 0
+    for index in np.linspace(0, len(records) - 1, min(len(records), _NUM_CHECKED_RECORDS)).round().astype(int):
+        record = records[int(index)]
+        labels = np.where(record.instances.visible[..., None] > 0, record.instances.keypoints, 0)
+        checksum = zlib.crc32(f'{record.source} {record.id}'.encode(errors='surrogateescape'), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(labels, np.float32).tobytes(), checksum)
+    return f'{checksum:08x}'
+
+
 def _is_below(key: str, prefixes: Collection[str]) -> bool:
     """Whether a dotted key is one of the prefixes or below one."""
     return any(f'{key}.'.startswith(f'{prefix}.') for prefix in prefixes)
 
 
-def _find_changes(meta: Mapping[str, Any], config_text: str, run_counts: Mapping[str, int]) -> Iterator[SettingChange]:
+def _find_changes(
+    meta: Mapping[str, Any], config_text: str, run_counts: Mapping[str, int | str]
+) -> Iterator[SettingChange]:
     """The changes of settings that decide what a training step computes."""
     old_settings, new_settings = read_config_settings(meta['config']), read_config_settings(config_text)
     old_counts = meta.get('run_counts') or {}

@@ -51,17 +51,20 @@ def collect_run_state(runner: RunnerLike) -> dict[str, Any]:
     return full_content
 
 
-def count_run(runner: RunnerLike) -> dict[str, int]:
-    """Count the samples that a run's course depends on, by the setting that they follow from.
+def count_run(runner: RunnerLike) -> dict[str, int | str]:
+    """Count the samples that a run's course depends on, and recognize their labels, by the setting they follow from.
 
     Args:
         runner: whose data set is open.
     """
     num_samples = len(runner.train_loop.dataloader.dataset)
-    return {
+    counts: dict[str, int | str] = {
         'train_dataloader.batch_size, in all processes': runner.train_loop.samples_per_step,
         'train_dataloader.dataset, its samples': num_samples,
     }
+    if runner.label_checksum is not None:
+        counts['train_dataloader.dataset, checksum of its labels'] = runner.label_checksum
+    return counts
 
 
 def restore_run_state(runner: RunnerLike, content: dict[str, Any], changes: Sequence[SettingChange]) -> None:

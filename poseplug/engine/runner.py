@@ -21,7 +21,7 @@ from poseplug.engine import freeze as freezing
 from poseplug.engine import optim, schedules
 from poseplug.engine.compiling import CompileSpec
 from poseplug.engine.distributed_strategies import build_strategy, parse_distributed_cfg
-from poseplug.engine.resume_settings import check_resume_settings
+from poseplug.engine.resume_settings import check_resume_settings, compute_label_checksum
 from poseplug.engine.run_length import find_run_length_problems
 from poseplug.engine.run_state import collect_run_state, count_run, restore_run_state
 from poseplug.engine.runner_types import ConfigLike
@@ -99,6 +99,12 @@ class Runner(mmengine.runner.Runner):
     def config_text(self) -> str:
         """The whole config as Python. It is cached, since formatting it takes as long as a small training step."""
         return format_runnable_config(self.cfg)
+
+    @cached_property
+    def label_checksum(self) -> str | None:
+        """The checksum of the labels that the run trains on; None of a data set without records, of another package."""
+        records = getattr(self.train_loop.dataloader.dataset, 'records', None)
+        return compute_label_checksum(records) if isinstance(records, Sequence) else None
 
     def dump_config(self) -> None:
         """Do nothing: `train` writes the config once it is known that the run continues its checkpoint.

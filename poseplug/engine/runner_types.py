@@ -63,6 +63,11 @@ class RunnerLike(Protocol):
         ...
 
     @property
+    def label_checksum(self) -> str | None:
+        """The checksum of the labels that the run trains on, if its data set has records."""
+        ...
+
+    @property
     def is_resumed(self) -> bool:
         """Whether the run continues another one."""
         ...

@@ -1,17 +1,28 @@
 """A resumed run has the settings of its checkpoint, or those that `--resume-with` lets count from there."""
 
 import math
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.io
 import torch
 from mmengine.optim import CosineAnnealingLR, LinearLR, StepLR
 from torch import nn
 
 from poseplug.config.saved import format_runnable_config
 from poseplug.core.errors import ConfigError
+from poseplug.core.instances import Instances
+from poseplug.core.sample import Record
 from poseplug.engine import launch
 from poseplug.engine.hooks.progress import CURVE_FILE
-from poseplug.engine.resume_settings import check_resume_settings, find_differences, read_config_settings
+from poseplug.engine.resume_settings import (
+    check_resume_settings,
+    compute_label_checksum,
+    find_differences,
+    read_config_settings,
+)
 from poseplug.engine.resume_state import fast_forward_schedules
 from poseplug.files.weights import load_checkpoint, select_weights
 from poseplug.report.charts import read_curve
@@ -74,6 +85,33 @@ def test_another_number_of_samples_is_refused(tiny_config):
         with pytest.raises(ConfigError, match=rf'{key}: {COUNTS[key]} in the checkpoint, 8 now.*with train_dataloader'):
             check(cfg, cfg, counts={**COUNTS, key: 8})
         assert len(check(cfg, cfg, ['train_dataloader'], {**COUNTS, key: 8})) == 1
+
+
+def test_other_labels_of_as_many_samples_are_refused(tiny_config, tmp_path):
+    """Labels that were corrected between stop and resume are another run; where the images lie is none."""
+    cfg = tiny_config(**{'train_cfg.max_steps': 2})
+    launch.train(cfg, tmp_path / 'run')
+    source = cfg.train_dataloader.dataset.sources[0]
+    moved = shutil.copytree(source.data_root, tmp_path / 'moved')
+    source.data_root = str(moved)
+    launch.train(cfg, tmp_path / 'run', resume=True)
+    labels = scipy.io.loadmat(moved / 'joints.mat')
+    labels['joints'][0, 0, 0] += 1
+    scipy.io.savemat(moved / 'joints.mat', {'joints': labels['joints']})
+    message = r'dataset, checksum of its labels: [0-9a-f]{8} in the checkpoint, [0-9a-f]{8} now.*with train_dataloader'
+    with pytest.raises(ConfigError, match=message):
+        launch.train(cfg, tmp_path / 'run', resume=True)
+    launch.train(cfg, tmp_path / 'run', resume=True, resume_with=['train_dataloader'])
+
+
+def test_the_checksum_of_labels_ignores_what_is_not_labeled():
+    def build(visible, x):
+        points = np.array([[[1.0, 2.0], [x, 4.0]]])
+        return [Record(Path('a.jpg'), 'a', Instances.from_annotations(points, np.array([[2, visible]])))]
+
+    labeled = [compute_label_checksum(build(visible, x)) for visible, x in ((2, 3.0), (1, 3.0), (2, 3.5))]
+    assert labeled[0] == labeled[1] != labeled[2]
+    assert compute_label_checksum(build(0, 3.0)) == compute_label_checksum(build(0, np.nan))
 
 
 def test_a_setting_below_another_one_is_accepted_alone(tiny_config):
