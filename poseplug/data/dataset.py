@@ -30,7 +30,7 @@ from poseplug.data.transforms.base import (
     find_pipeline_problems,
 )
 from poseplug.files.images import ImageCache
-from poseplug.files.stated_size import check_stated_size
+from poseplug.files.stated_size import check_min_image_size, check_stated_size
 from poseplug.registry import DATASETS, SOURCES
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.registry.wiring import Slot
@@ -325,9 +325,7 @@ def mask_outside_keypoints(record: Record, image_size: Size) -> np.ndarray:
     Raises:
         ImageError: the image is only one pixel wide or high.
     """
-    if min(image_size) < 2:
-        width, height = image_size
-        raise ImageError(f'{record.path}: the image has {width}x{height} px; 2x2 px are required. Fetch it again')
+    check_min_image_size(record.path, image_size)
     if record.is_crop:
         return record.instances.visible
     # The border of an image is half a pixel beyond the centers of its outermost pixels.

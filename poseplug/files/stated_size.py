@@ -1,4 +1,4 @@
-"""Compares an image file with the size that annotations state for it; its orientation may explain a difference."""
+"""Checks the size of an image: that which annotations state, where its orientation may explain a difference."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from poseplug.core.errors import ImageError
 from poseplug.files.images import LazyImage
 
 _Size = tuple[int, int]
+_MIN_SIDE_PX = 2  # between the pixels of a single row or column nothing can be interpolated
 
 
 def describe_size_difference(image: LazyImage, stated_size: _Size | None) -> str:
@@ -65,3 +66,18 @@ def is_orientation_ambiguous(size: _Size, orientation: int, stated_size: _Size |
     """
     keeps_size = orientation <= 4 or size[0] == size[1]
     return orientation != 1 and (keeps_size or stated_size is None)
+
+
+def check_min_image_size(name: object, size: _Size) -> None:
+    """Check that an image is large enough to be cropped: one rule for data sets and all predictors.
+
+    Args:
+        name: the path of the image, or what messages call it.
+        size: (width, height) in px.
+
+    Raises:
+        ImageError: the image is only one pixel wide or high.
+    """
+    if min(size) < _MIN_SIDE_PX:
+        width, height = size
+        raise ImageError(f'{name}: the image has {width}x{height} px; 2x2 px are required. Fetch it again')

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from poseplug.core.errors import ImageError
+from poseplug.files.stated_size import check_min_image_size
 from poseplug.predict.image_inputs.arrays import ImageArray
 from poseplug.predict.image_inputs.base import ImageForm, NamedImage
 from poseplug.registry import IMAGE_INPUTS
@@ -55,7 +56,7 @@ def open_image(image: ImageInput, index: int, form: ImageForm | None = None) -> 
         The path (`image INDEX` where there is none) and the pixels (H, W, 3), uint8, BGR, upright.
 
     Raises:
-        ImageError: the image cannot be read, or the value is no image.
+        ImageError: the image cannot be read or is only one pixel wide or high, or the value is no image.
     """
     form = form or find_image_form(image)
     if form is None or not form.is_single:
@@ -63,7 +64,9 @@ def open_image(image: ImageInput, index: int, form: ImageForm | None = None) -> 
             f'image {index} is a {type(image).__name__}; give a path, the bytes of a file, or (H, W, 3) of uint8, BGR; '
             f'declare other arrays and tensors by ImageArray'
         )
-    return form.read(image, f'image {index}')
+    opened = form.read(image, f'image {index}')
+    check_min_image_size(opened.path, (opened.pixels.shape[1], opened.pixels.shape[0]))
+    return opened
 
 
 def is_endless(images: Any) -> bool:

@@ -12,6 +12,7 @@ from poseplug.core.boxes import BoxFormat
 from poseplug.core.errors import AnnotationError, ConfigError, ImageError, VideoError
 from poseplug.core.progress import track_progress
 from poseplug.files.images import read_image
+from poseplug.files.stated_size import check_min_image_size
 from poseplug.predict.box_checks import parse_boxes
 from poseplug.predict.video import check_video, is_video
 
@@ -79,8 +80,10 @@ def _check_input(path: Path, boxes: Any, box_format: BoxFormat) -> None:
         check_video(path, boxes, box_format)
         return
     image = read_image(path)
+    size = (image.shape[1], image.shape[0])
+    check_min_image_size(path, size)
     if boxes is not None:
-        parse_boxes(boxes, box_format, (image.shape[1], image.shape[0]), str(path))
+        parse_boxes(boxes, box_format, size, str(path))
 
 
 def track_many(items: Any, title: str, total: int | None = None) -> Any:

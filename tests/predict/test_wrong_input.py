@@ -16,7 +16,9 @@ from poseplug.files.weights import load_weights
 from poseplug.models.devices import parse_device
 from poseplug.predict.box_checks import to_number_array
 from poseplug.predict.boxes_option import parse_boxes_option
+from poseplug.predict.input_checks import check_inputs
 from poseplug.predict.model_loading import load_model
+from poseplug.predict.opened_image import open_with_boxes
 from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.predictor import Predictor
 
@@ -326,3 +328,16 @@ def test_command_web_page_and_python_agree_to_the_last_digit(command, shipped, i
     (poses,) = shipped(image_file)
     assert from_command['instances'] == from_page['instances'] == poses.to_dicts()
     assert [from_command[key] for key in ('width', 'height')] == [from_page[key] for key in ('width', 'height')]
+
+
+@pytest.mark.parametrize('shape', [(1, 50), (50, 1), (1, 1)])
+def test_an_image_of_a_single_row_or_column_is_refused_by_every_predictor_and_before_the_work(tmp_path, shape):
+    """One rule: data sets refuse it, too, and exported models took it."""
+    pixels = np.zeros((*shape, 3), np.uint8)
+    file = tmp_path / 'line.png'
+    cv2.imwrite(str(file), pixels)
+    for image in (pixels, file):
+        with pytest.raises(ImageError, match=rf'the image has {shape[1]}x{shape[0]} px; 2x2 px are required'):
+            open_with_boxes(image, None, 0)  # the door of `Predictor` and `ExportedPredictor`
+    assert '2x2 px are required' in check_inputs([file], None, 'xywh')[file]
+    assert open_with_boxes(np.zeros((2, 2, 3), np.uint8), None, 0).size == (2, 2)
