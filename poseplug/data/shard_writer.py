@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
+
 from poseplug.core.errors import ConfigError
 from poseplug.core.location import ByteRange
 from poseplug.core.progress import track_progress
@@ -167,13 +169,18 @@ def _round_up(num_bytes: int) -> int:
 def _describe_record(record: Record) -> dict[str, Any]:
     """The annotations of an image in COCO's form, for other readers; poseplug reads the index."""
     instances = record.instances
-    triples = [
-        [value for (x, y), flag in zip(points, flags, strict=True) for value in (float(x), float(y), int(flag))]
-        for points, flags in zip(instances.keypoints, instances.visible, strict=True)
-    ]
-    corners = zip(instances.boxes.tolist(), triples, instances.areas.tolist(), strict=True)
+    keypoint_lists = map(_list_keypoint_numbers, instances.keypoints, instances.visible)
+    corners = zip(instances.boxes.tolist(), keypoint_lists, instances.areas.tolist(), strict=True)
     annotations = [
         dict(bbox=[x1, y1, x2 - x1, y2 - y1], keypoints=keypoints, area=area)
         for (x1, y1, x2, y2), keypoints, area in corners
     ]
     return dict(id=record.id, file_name=record.path.name, annotations=annotations)
+
+
+def _list_keypoint_numbers(keypoints: np.ndarray, visible: np.ndarray) -> list[float]:
+    """The keypoints (K, 2) and flags (K,) of an instance as COCO's flat list: x, y, flag, x, y, flag, ..."""
+    numbers: list[float] = []
+    for (x, y), flag in zip(keypoints.tolist(), visible.tolist(), strict=True):
+        numbers += (x, y, int(flag))
+    return numbers

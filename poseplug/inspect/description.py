@@ -51,6 +51,8 @@ def describe_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         part_cost = _describe_cost(cost.submodules[name])
         parts[name] = {'type': type(part).__name__, **part_cost, 'receptive_field': receptive_field}
     loaders = {name: _describe_loader(cfg.get(f'{name}_dataloader')) for name in _LOADER_NAMES}
+    loaders = {name: loader for name, loader in loaders.items() if loader}
+    metrics = {name: build_evaluator(cfg, name, model.skeleton) for name in loaders if name != 'train'}
     description: dict[str, Any] = {
         'config': str(getattr(cfg, 'filename', '') or ''),
         'estimator': type(model).__name__,
@@ -62,12 +64,8 @@ def describe_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         'skeleton': _describe_skeleton(model.skeleton),
         'codec': _describe_codec(model.codec),
         'shapes': _describe_shapes(model, trace),
-        'loaders': {name: loader for name, loader in loaders.items() if loader},
-        'metrics': {
-            name: [metric.describe() for metric in build_evaluator(cfg, name, model.skeleton)]
-            for name, loader in loaders.items()
-            if loader and name != 'train'
-        },
+        'loaders': loaders,
+        'metrics': {name: [metric.describe() for metric in evaluator] for name, evaluator in metrics.items()},
     }
     return description
 

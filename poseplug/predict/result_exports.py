@@ -222,10 +222,8 @@ def _iterate_coco_annotations(export: _Export) -> Iterator[dict[str, Any]]:
         for n, (left, top, right, bottom) in enumerate(boxes.round(2).tolist()):
             annotation_id += 1
             keypoint_scores = result.poses.keypoint_scores[n].tolist()
-            table = [
-                [round(float(x), 2), round(float(y), 2), _LABELED] if score >= export.threshold else [0, 0, 0]
-                for (x, y), score in zip(result.poses.keypoints[n], keypoint_scores, strict=True)
-            ]
+            keypoints = result.poses.keypoints[n].tolist()
+            numbers = [_label_keypoint(*row, export.threshold) for row in zip(keypoints, keypoint_scores, strict=True)]
             width, height = round(right - left, 2), round(bottom - top, 2)
             yield {
                 'id': annotation_id,
@@ -234,11 +232,16 @@ def _iterate_coco_annotations(export: _Export) -> Iterator[dict[str, Any]]:
                 'iscrowd': 0,
                 'bbox': [left, top, width, height],
                 'area': round(width * height, 2),
-                'num_keypoints': sum(row[2] > 0 for row in table),
-                'keypoints': [value for row in table for value in row],
+                'num_keypoints': sum(flag > 0 for _, _, flag in numbers),
+                'keypoints': [number for triple in numbers for number in triple],
                 'score': round(float(result.poses.instance_scores[n]), 4),
                 'keypoint_scores': keypoint_scores,
             }
+
+
+def _label_keypoint(point: list[float], score: float, threshold: float) -> tuple[float, float, int]:
+    """x, y and flag of a keypoint in COCO's form; zeros, as for one that is not labeled, below the threshold."""
+    return (round(point[0], 2), round(point[1], 2), _LABELED) if score >= threshold else (0, 0, 0)
 
 
 def _format_json_list(values: Iterable[Any]) -> Iterator[str]:
