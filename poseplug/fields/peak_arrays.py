@@ -44,7 +44,7 @@ def drop_close_peaks(
         width: cells per row.
         cells_per_heatmap: H * W.
         min_distance_cells: the smallest distance that is allowed.
-        by_columns: whether the earlier of two close peaks is that of the column farther left, not of the row above.
+        by_columns: whether of two close peaks the one farther left is kept; by default it is the upper one.
 
     Returns:
         (M,) bool, False for the peaks to drop.

@@ -25,7 +25,7 @@ from poseplug.fields.refine import REFINEMENTS, gather_neighborhood, refine_keyp
 
 CENTROID = 'centroid'
 PEAK_REFINEMENTS = (CENTROID, *(m for m in REFINEMENTS if m != 'second_peak'))  # that one assumes one peak per heatmap
-# Two peaks of a heatmap are never neighbors, so that a smaller distance drops nothing; by number of neighbors.
+# By number of compared neighbors: maxima are at least this far apart, so that a smaller minimum drops none of them.
 _MIN_PEAK_DISTANCE_CELLS = {8: 2.0, 4: 1.0}
 
 
@@ -40,9 +40,9 @@ def find_peaks(
     num_neighbors: int = 8,
     by_columns: bool = False,
 ) -> Peaks:
-    """Find the cells that exceed a threshold and their neighbors.
+    """Find the local maxima above a threshold: the cells that are larger than their neighbors.
 
-    Of equal neighbors the first counts, row by row. A cell at the border can be a peak.
+    Of neighbors with equal values the first, row by row, is the peak. A cell at the border can be a peak.
 
     Args:
         heatmaps: (B, K, H, W).
@@ -53,7 +53,7 @@ def find_peaks(
         min_distance_cells: a peak closer than this to an earlier kept one of its heatmap is dropped.
         raw_heatmaps: (B, K, H, W) from which scores are taken, where `heatmaps` were smoothed.
         num_neighbors: 8, or the 4 beside, above and below a cell; see `find_local_maxima`.
-        by_columns: whether the earlier of two close peaks is that of the column farther left, not of the row above.
+        by_columns: whether of two close peaks the one farther left is kept; by default it is the upper one.
 
     Returns:
         The peaks by image, keypoint, row and column.
@@ -77,13 +77,13 @@ def find_peaks(
 
 
 def find_local_maxima(heatmaps: Tensor, threshold: float, num_neighbors: int = 8) -> Tensor:
-    """Find the cells that exceed a threshold and their neighbors.
+    """Find the local maxima above a threshold: the cells that are larger than their neighbors.
 
     Args:
         heatmaps: (B, K, H, W).
         threshold: a peak is larger than this.
-        num_neighbors: 8, of which equal ones are one peak, the first row by row; or the 4 beside, above and below a
-            cell, of which equal ones are none.
+        num_neighbors: 8, where the first of equal neighbors, row by row, is a peak; or 4 (left, right, above, below),
+            where equal neighbors are no peaks.
 
     Returns:
         The indices (M,) of the peaks in the flattened heatmaps, in ascending order.
@@ -172,8 +172,8 @@ def refine_peaks(heatmaps: Tensor, channels: Tensor, cells: Tensor, refine: str,
 def refine_by_centroid(heatmaps: Tensor, cells: Tensor) -> Tensor:
     """Refine peaks as the OpenPose library does, which enlarges the heatmaps 8 times.
 
-    That is the largest position near the cell on a heatmap interpolated by cubics, and around it the mean of 7 x 7
-    positions, weighted by their positive values. Only the cells around a peak are interpolated.
+    The cells around each peak are enlarged 8 times by cubic interpolation. The result is the centroid of the 7 x 7
+    enlarged positions around their maximum, weighted by their values; negative ones count as 0.
 
     Args:
         heatmaps: (B, K, H, W).

@@ -15,7 +15,7 @@ from poseplug.core.errors import ImageError
 
 _HEIC_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
 _AVIF_BRANDS = {b'avif', b'avis'}
-# A folder's HEIC files are images where they can be read; AVIF comes with Pillow.
+# What counts as an image in a folder: AVIF, which Pillow reads, and HEIC if its plugin is installed.
 HEIF_SUFFIXES = ('.avif', *(('.heic', '.heif', '.hif') if find_spec('pillow_heif') else ()))
 
 
@@ -30,7 +30,7 @@ def convert_heif_image(data: bytes, name: str, max_pixels: int) -> bytes:
     Args:
         data: the content of the file.
         name: what error messages call it.
-        max_pixels: more are refused before they are decoded.
+        max_pixels: an image with more pixels is refused before it is decoded.
 
     Raises:
         ImageError: the package that decodes it is missing, the image is damaged or too large.

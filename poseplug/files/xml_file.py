@@ -18,8 +18,8 @@ class XmlElement:
         tag: its name.
         attributes: its attributes.
         line: of its start tag, counted from 1.
-        children: its elements.
-        text: its text, without that of its elements.
+        children: the elements directly inside it.
+        text: its text, without that of its children.
     """
 
     tag: str

@@ -1,4 +1,4 @@
-"""Limbs to instances: which instance has which peaks, and which instances are dropped."""
+"""Assembles limbs into instances: which peaks belong to an instance, and which instances are dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poseplug.grouping.paf_rules import PAFRules
 
 
 class InstanceAssembler:
-    """Instances of one image that grow limb by limb.
+    """Builds the instances of one image, limb by limb.
 
     Attributes:
         instances: the peak of each keypoint of each instance, -1 where it is missing; an instance that was merged into
@@ -44,7 +44,7 @@ class InstanceAssembler:
             limbs: the limbs that were chosen, highest score first.
         """
         has_both_ends = self.peaks_by_keypoint[step.start] and self.peaks_by_keypoint[step.end]
-        # The OpenPose library: if one side of a limb has no peak at all, those of the other are one-part people.
+        # As in the OpenPose library: if no peak is one end of a limb, each peak of the other end is an instance.
         if self.rules.single_peaks == 'unpaired' and not has_both_ends and not step.redundant:
             self.start_single_instances((step.start, step.end))
         # A tree may grow against the direction in which the skeleton states a limb.
@@ -76,7 +76,7 @@ class InstanceAssembler:
             self.attach_keypoint(end_owner, step.start, start, None)
 
     def fill_missing_ends(self, step: LimbStep, start: int, end: int) -> None:
-        """Add either end of a limb to every instance that has the other end and lacks it; the peak does not count."""
+        """Add the missing end of a limb to every instance that has its other end; the peak does not count."""
         for instance, peaks in enumerate(self.instances):
             if peaks[step.start] == start and peaks[step.end] < 0:
                 peaks[step.end] = end

@@ -103,7 +103,7 @@ class PredictionWriter:
         names = {self.listing.get_title(file): name for file, name in self.names.items()}
         for kind, content in finished:
             title = content['file']
-            # Other names could be those that other inputs have now.
+            # Under another name its files could be those of another input of this run.
             if not _has_output_name(kind, content, names.get(title)):
                 raise ConfigError(
                     f'{title} of the run that was cut is no input now, or its outputs in {self.out} have another name; '
@@ -289,7 +289,7 @@ class PredictionWriter:
             self._csv_writer.writerows(poses.to_rows(title, self.predictor.skeleton))
 
     def describe_outputs(self) -> list[str]:
-        """What was written, such as ['2 skeletons', '1 video', 'results.json']."""
+        """Describe what was written, such as ['2 skeletons', '1 video', 'results.json']."""
         return [
             kind if kind.startswith('results') or kind.endswith('/') else _count_noun(count, kind)
             for kind, count in self.file_counts.items()
@@ -297,7 +297,7 @@ class PredictionWriter:
 
 
 class _ImageReader:
-    """Reads images ahead of their results, which are drawn on them; one that cannot be read ends the reading.
+    """Reads the images to predict, and keeps each until its result is drawn on it; a bad image ends the reading.
 
     What was read before it is predicted all the same, so that the error costs no other result.
     """

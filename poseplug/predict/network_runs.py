@@ -33,7 +33,7 @@ def predict_images(
 
     Args:
         model: the estimator.
-        images: the inputs of each; the time that the prediction takes is added to their `speed`.
+        images: each with its inputs; the time of the prediction is stored in its `speed`.
         num_inputs: the largest number of inputs that go through the network at once, of any image.
         predict_batch: predicts the last stage of a batch; None to decode every stage.
 
@@ -95,11 +95,11 @@ def _stages_to_numpy(stages: Sequence[Mapping[str, torch.Tensor]], field_name: s
 
 
 def _attach_sample_boxes(poses: Poses, samples: Sequence[Sample]) -> Poses:
-    """Attach the boxes that the instances were cropped by; detected ones multiply the scores by their own."""
+    """Attach the boxes of the crops; the scores of detected boxes multiply those of their instances."""
     if not samples:
         return poses
     instances = Instances.concatenate([sample.record.instances for sample in samples])
-    # a whole image without a box, or a model that finds several instances in one input
+    # an input without a box is a whole image; a model may also find several instances in one input
     if not instances.has_box.all() or len(instances) != len(poses):
         return poses
     return attach_boxes(poses, instances.boxes, instances.box_scores if instances.is_detected.all() else None)

@@ -56,7 +56,7 @@ class DrawingStyle:
 
 
 def rainbow_colors(count: int) -> list[tuple[int, int, int]]:
-    """Return as many colors, BGR, of equal brightness and hues from red to violet.
+    """Return `count` BGR colors of equal brightness, with hues from red to violet.
 
     Example:
         >>> rainbow_colors(3)[0]
@@ -93,7 +93,7 @@ class Palette:
         return cls(rainbow_colors(len(skeleton)), rainbow_colors(len(skeleton.limb_indices)))
 
     def paint_instance(self, poses: Poses, index: int) -> Palette:
-        """The palette of one color that an instance has."""
+        """Return a palette in which everything has the color of one instance."""
         number = index if poses.ids is None else int(poses.ids[index])
         color = _INSTANCE_COLORS[number % len(_INSTANCE_COLORS)]
         return Palette([color] * len(self.keypoints), [color] * len(self.limbs))
@@ -102,7 +102,7 @@ class Palette:
 def keypoint_sides(skeleton: Skeleton) -> list[str]:
     """Find the side of every keypoint: 'left' or 'right' for flip pairs, 'middle' for the others.
 
-    The names tell which one of a pair is the left one; without a hint in the names it is the first.
+    In a pair, the keypoint whose name has 'left' or 'l' as a word is the left one; without such names it is the first.
 
     Returns:
         (K,) sides in the order of the skeleton.

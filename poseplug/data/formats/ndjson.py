@@ -61,7 +61,7 @@ class NdjsonFormat(LabelFormat):
 
 
 def _find_file(path: Path) -> Path | None:
-    """The file itself, or the only one of a folder, that is a data set of keypoints."""
+    """The file itself, or the only file of a folder, if it is a data set of keypoints."""
     files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES) if path.is_dir() else [path]
     matching = [file for file in files if file.suffix in _SUFFIXES and _is_pose_data(file)]
     return matching[0] if len(matching) == 1 else None
@@ -103,7 +103,7 @@ def _read_shape(file: Path, description: Mapping[str, Any], images: Sequence[Map
     shape = description.get('kpt_shape')
     if isinstance(shape, list) and len(shape) == 2 and shape[1] in (2, 3) and type(shape[0]) is int and shape[0] > 0:
         return shape[0], shape[1]
-    # The platform leaves it out at times.
+    # Files of Ultralytics' platform may lack it.
     values = [instance[BOX_WIDTH:] for image in images for instance in _list_instances(image)][:_NUM_INSTANCES_TRIED]
     lengths = {len(each) for each in values}
     length = lengths.pop() if len(lengths) == 1 else 0

@@ -137,7 +137,7 @@ def _read_channel_order(file: Any, images: Any) -> str:
 
 
 def _iterate_image_files(path: Path, filenames: list[str], numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """The labeled images of a sequence, (H, W, 3) BGR, as stored: EXIF does not turn what SLEAP's labels mean."""
+    """The labeled images of a sequence, (H, W, 3) BGR, as stored: SLEAP labels them without EXIF."""
     for number in numbers:
         file = _locate_file(path, filenames[number]) if number < len(filenames) else None
         if file is not None:
@@ -225,7 +225,7 @@ def _read_skeletons(metadata: dict[str, Any]) -> list[_SleapSkeleton]:
 
 
 def _read_skeleton(skeleton: dict[str, Any], names: list[str]) -> _SleapSkeleton:
-    # Skeletons of one file share the list of nodes, of which each takes some in its own order.
+    # All skeletons of a file share one list of nodes; each names its own nodes by their index in that list.
     nodes = [int(node['id']) for node in skeleton['nodes']]
     types: list[int] = []  # in the order in which they are written out; later links refer to them by their number
     limbs: list[tuple[int, tuple[int, int]]] = []
@@ -243,7 +243,7 @@ def _read_skeleton(skeleton: dict[str, Any], names: list[str]) -> _SleapSkeleton
             flip_indices[a], flip_indices[b] = b, a
         else:
             limbs.append((int(link.get('edge_insert_idx', len(limbs))), (a, b)))
-    # In the order in which the user added them, which the file keeps apart.
+    # `edge_insert_idx` is the user's order; the file lists the limbs in another one.
     ordered = [limb for _, limb in sorted(limbs)]
     name = str(skeleton.get('graph', {}).get('name', 'skeleton'))
     return _SleapSkeleton(name, [names[n] for n in nodes], ordered, flip_indices)

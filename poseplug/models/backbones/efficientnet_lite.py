@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: EfficientNet (Tan and Le 2019, arXiv:1905.11946) without what small devices run slowly."""
+"""EfficientNet-Lite: EfficientNet (Tan and Le 2019, arXiv:1905.11946) without operations slow on small devices."""
 
 from __future__ import annotations
 
