@@ -183,7 +183,7 @@ def _match_instances(poses: Poses, other: Poses) -> tuple[np.ndarray, np.ndarray
     if distances.shape == (1, 1):
         return np.zeros(1, int), np.zeros(1, int)
     rows, columns = [], []
-    # pairs of other scores come last: where people overlap, the nearest one may be somebody else's
+    # pairs of other scores come last: where people overlap, the nearest one may be of another person
     costs = distances + np.where(scores > _MAX_MATCH_SCORE_DIFFERENCE, 1e6, 0.0)
     for _ in range(min(costs.shape)):
         row, column = np.unravel_index(np.argmin(costs), costs.shape)

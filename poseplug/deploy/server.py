@@ -166,7 +166,7 @@ class _RequestHandler(CheckedRequestHandler):
     # --- POST ---------------------------------------------------------------------------------------------------------
 
     def reply_prediction(self) -> Reply:
-        # everything is read before the lock, so that a slow sender holds up nobody's prediction
+        # everything is read before the lock, so that a slow upload does not delay other predictions
         predictor, boxes, image_bytes = self._find_predictor(), self._read_boxes(), self.read_body('image')
         draws_heatmaps = self.query.get('heatmaps') != '0'
         with self.server.predict_lock:

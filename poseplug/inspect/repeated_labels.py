@@ -34,10 +34,10 @@ class SigmaEstimate:
 
     Attributes:
         keypoints: K names.
-        sigmas: of each keypoint, with its 95 % interval over instances; NaN for one that nobody labeled twice.
+        sigmas: of each keypoint, with its 95 % interval over instances; NaN for one that was not labeled twice.
         counts: number of instances in which each keypoint was labeled at least twice.
         num_instances: that at least two people labeled.
-        num_single: instances of the first person that nobody else labeled.
+        num_single: instances of the first file that no other file has.
     """
 
     keypoints: tuple[str, ...]

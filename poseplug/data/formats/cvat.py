@@ -80,7 +80,7 @@ def _read_skeletons(root: XmlElement) -> dict[str, list[str]]:
     for skeleton_name, skeleton in labeled:
         names = keypoints.setdefault(skeleton_name, [])
         names += [name for point in skeleton.find_all('points') if (name := _get_label(point)) not in names]
-    # A skeleton that nobody labeled has no points here and would be a category without keypoints.
+    # A skeleton without labels has no points here: it would become a category without keypoints.
     return {name: names for name, names in keypoints.items() if names}
 
 

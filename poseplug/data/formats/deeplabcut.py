@@ -193,7 +193,7 @@ class _DeepLabCutReader:
                 # Windows writes its own separators.
                 path = self._locate_image(table, PureWindowsPath(name).as_posix())
                 position = f'line {table.first_line + row}' if table.file.suffix == '.csv' else f'row {row + 1}'
-                # DeepLabCut has a row for every extracted frame, also those that nobody has labeled yet.
+                # DeepLabCut has a row for every extracted frame, also those without labels.
                 if np.isnan(table.values[row]).all():
                     num_unlabeled += 1
                     continue
