@@ -48,6 +48,7 @@ def build_paf_stage_group(num_stages: int = 4) -> VariantGroup:
         num_stages: of both kinds together.
     """
     variants = []
+    # there is at least one stage of either kind
     for num_limb_stages in range(num_stages - 1, 0, -1):
         counts = (num_limb_stages, num_stages - num_limb_stages)
         options = {'model.head.num_limb_stages': counts[0], 'model.head.num_keypoint_stages': counts[1]}

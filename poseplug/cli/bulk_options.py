@@ -163,6 +163,7 @@ def _describe_options(args: argparse.Namespace, config: str | None, weights: str
     values: dict[str, Any] = {'config': config, 'checkpoint': weights}
     # of devices their kind, by which results may differ in the last digit; how many there are may change
     values['device'] = ','.join(sorted({device.partition(':')[0] for device in _list_devices(args)})) or None
+    # the size of chunks is part of the description of the list
     values |= {name: value for name, value in vars(args).items() if name not in _UNRELATED and name != 'chunk_size'}
     return {name: _describe_value(value) for name, value in values.items() if value is not None}
 

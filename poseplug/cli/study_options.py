@@ -88,6 +88,7 @@ def format_study_command(args: argparse.Namespace, name: str, extra: str = '') -
     words += ['--seeds', str(seeds)]
     words += ['--metric', args.metric] if args.metric else []
     words += ['--out', str(args.out)]
+    # as literals, which --cfg-options parses to the same values
     options = [f'{key}={value!r}' for key, value in (args.cfg_options or {}).items()]
     words += ['--cfg-options', *options] if options else []
     return ' '.join([shlex.join(words), extra]).strip()

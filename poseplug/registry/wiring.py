@@ -77,7 +77,7 @@ class Slot:
             return self.kind
         return spec.get('type', self.default_types.get(key))
 
-    def select(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def select_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Select what is provided to the parts from a dict that has all of it."""
         return {name: values[name] for name in self.provides}
 

@@ -41,6 +41,7 @@ FLIC = register_skeleton(
         torso=('left_shoulder', 'right_hip'),
         # its annotators called left what is left in the image
         centric='observer',
+        # the two parts that papers report
         groups={'elbow': ('left_elbow', 'right_elbow'), 'wrist': ('left_wrist', 'right_wrist')},
     ),
     __name__,

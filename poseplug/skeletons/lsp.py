@@ -47,6 +47,7 @@ _FLIP_PAIRS = (
     ('right_elbow', 'left_elbow'),
     ('right_shoulder', 'left_shoulder'),
 )
+# the columns of published tables, in which both sides count as one part
 _GROUPS = {
     'head': ('neck', 'head_top'),
     'shoulder': ('right_shoulder', 'left_shoulder'),

@@ -91,9 +91,9 @@ def test_a_need_that_a_subclass_forgot_to_declare_is_named():
 
 def test_a_slot_selects_what_it_provides():
     values = dict(in_channels=(3,), strides=(8,), fields={})
-    assert NETWORK_SLOTS['neck'].select(values) == dict(in_channels=(3,), strides=(8,))
+    assert NETWORK_SLOTS['neck'].select_values(values) == dict(in_channels=(3,), strides=(8,))
     with pytest.raises(KeyError):
-        NETWORK_SLOTS['head'].select(values)
+        NETWORK_SLOTS['head'].select_values(values)
 
 
 def test_every_codec_has_what_it_gives():

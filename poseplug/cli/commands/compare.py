@@ -22,6 +22,7 @@ def run_compare(args: argparse.Namespace) -> None:
     results = [read_predictions(file) for file in args.files]
     comparison = compare_predictions(results)
     lines = _format_comparison(comparison)
+    # the tables of errors have many rows, and are readable for one result alone
     if len(results) == 1:
         lines += _format_errors(results[0])
     print('\n'.join(lines))

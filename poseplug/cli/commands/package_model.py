@@ -18,6 +18,7 @@ def run_package_model(args: argparse.Namespace) -> None:
 
     try:
         metrics = json.loads(args.results.read_text())['metrics'] if args.results else None
+    # KeyError and TypeError: JSON of another kind than the results of a test
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f'{args.results}: {error}; expected the file that tools/test.py --out writes') from error
     out_dir, name = args.out or SHIPPED_MODEL_DIR, args.name or SHIPPED_MODEL_NAME

@@ -119,6 +119,7 @@ def _build_options(args: argparse.Namespace) -> PredictionOptions:
     from poseplug.predict.result_exports import check_result_formats
 
     check_result_formats(args.format)  # before the model is loaded
+    # a smoother that is named asks for smoothing, as a format csv asks for the table of --csv
     return PredictionOptions(
         frame_interval=args.frame_interval,
         tracker=_get_tracker_config(args),

@@ -59,6 +59,7 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
     from poseplug.report.page import write_html_report
 
     weights = dict(weight_kind=args.weight_kind, map_keypoints=args.map_keypoints, device=args.device)
+    # loaded once more, for the heatmaps of examples: the evaluation does not return its model
     predictor = Predictor(cfg, args.checkpoint, **weights)
     # a run keeps its curve beside its checkpoints
     folder = args.checkpoint if args.checkpoint.is_dir() else args.checkpoint.parent

@@ -81,6 +81,7 @@ def _build_predictor(args: argparse.Namespace, detector: Any, model: str | None,
 def _load_predictor(args: argparse.Namespace, model: str | None, weights: str | None) -> Any:
     if model is not None and is_exported_file(model):
         return load_exported_predictor(model, threads=args.threads)
+    # here, since exported files are run without torch
     from poseplug.predict.predictor import Predictor
 
     return Predictor(model, weights, args.device)

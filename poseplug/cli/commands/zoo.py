@@ -26,6 +26,7 @@ def run_zoo(args: argparse.Namespace) -> None:
 
     cfg, weights = load_config_and_weights(args)
     model = build_model(cfg)
+    # which checks names, shapes and keypoints before anything is written
     load_weights(model, weights)
     if args.to == 'mmpose':
         layout = export_mmpose_checkpoint(model, weights, args.out)

@@ -158,7 +158,7 @@ class _TubeCells:
     depth: _Array  # meters
     step: _Array  # index of the profile sample
 
-    def select(self, mask: _Array) -> _TubeCells:
+    def select_cells(self, mask: _Array) -> _TubeCells:
         """The cells (n,) of a mask (h, w)."""
         return _TubeCells(*(values[mask] for values in vars(self).values()))
 
@@ -201,7 +201,7 @@ def draw_solid(buffers: RenderBuffers, solid: Solid, view: CameraView, light: Li
     # The depth buffer decides, cell by cell, so that solids may be drawn in any order.
     mask &= cells.depth > buffers.depth[window]
     if mask.any():
-        visible = cells.select(mask)
+        visible = cells.select_cells(mask)
         buffers.color[window][mask] = _shade_cells(solid, tube, frame, light, visible)
         buffers.depth[window][mask] = visible.depth
         buffers.tags[window][mask] = tag

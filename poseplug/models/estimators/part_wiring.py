@@ -62,7 +62,9 @@ def build_network(
         ConfigError: A setting is unknown or wrong, or a part does not declare its feature maps.
         MismatchError: Two parts do not fit each other.
     """
-    built_backbone: nn.Module = MODELS.build(backbone, **NETWORK_SLOTS['backbone'].select(_list_codec_values(codec)))
+    built_backbone: nn.Module = MODELS.build(
+        backbone, **NETWORK_SLOTS['backbone'].select_values(_list_codec_values(codec))
+    )
     built_neck, built_head = build_neck_and_head(codec, built_backbone, head, neck)
     return Network(InputNorm(**input_norm), built_backbone, built_neck, built_head, channels_last)  # type: ignore[arg-type]
 
@@ -87,11 +89,11 @@ def build_neck_and_head(
     """
     built_neck, features = None, backbone
     if neck is not None:
-        values = NETWORK_SLOTS['neck'].select(_list_feature_values(backbone))
+        values = NETWORK_SLOTS['neck'].select_values(_list_feature_values(backbone))
         built_neck = features = _build_connected_part(neck, type(backbone).__name__, **values)
     _check_field_kind(codec, head)
     provider_names = f'{type(features).__name__} and {type(codec).__name__}'
-    values = NETWORK_SLOTS['head'].select({**_list_feature_values(features), **_list_codec_values(codec)})
+    values = NETWORK_SLOTS['head'].select_values({**_list_feature_values(features), **_list_codec_values(codec)})
     built_head = _build_connected_part(head, provider_names, **values)
     assert isinstance(built_head, Head)
     _check_grid(codec, built_head, type(features).__name__)
