@@ -4,7 +4,8 @@ Every block of Python or bash is run, in the order of its page, in a folder of i
 `prepare_folder`). The blocks of a page share their Python names and their files. An HTML comment before a block
 changes this:
 
-    <!-- snippet: tiny -->              a command that trains or reads data gets the options of a tiny run
+    <!-- snippet: tiny -->              a command that trains or reads data gets the options of a tiny run;
+                                        the run whose weights it reads is trained first where there is none
     <!-- snippet: config, BASE -->      the block is a part of a config that builds on BASE; it is loaded and checked
     <!-- snippet: checked, REASON -->   arguments and configs of the commands are checked, nothing is run
     <!-- snippet: not run, REASON -->   nothing is done; the tests count these blocks
@@ -46,7 +47,8 @@ LANGUAGES = {
 }  # examples in pycon are those of docstrings, tested there
 _FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r'<!-- snippet: (run|tiny|config|checked|not run)(?:, ((?:(?!-->).)+?))? -->\s*\Z', re.DOTALL)
-_TRAINING_COMMANDS = ('train', 'test', 'predict', 'export', 'describe', 'doctor', 'dataset', 'analyze')
+_COMMANDS_WITHOUT_OPTIONS = ('predict', 'package_model')  # they have no --cfg-options
+_TRAINING_COMMANDS = ('train', 'test', 'export', 'describe', 'doctor', 'dataset', 'analyze')
 
 
 @dataclass(frozen=True)
@@ -120,24 +122,60 @@ class PageRunner:
             subprocess.run(['bash', '-ec', shlex.join(words)], check=True)
         elif mode == 'checked':
             check_arguments(arguments)
+        elif mode == 'tiny':
+            self.run_tiny(arguments)
         else:
-            run_poseplug([*arguments, *(self.get_tiny_arguments(arguments) if mode == 'tiny' else [])])
+            run_poseplug(arguments)
+
+    def run_tiny(self, arguments: list[str]) -> None:
+        """Run a command with the options of a tiny run, after the run whose weights it reads."""
+        config, run = find_config_and_run(arguments)
+        if arguments[0] != 'train' and run is not None and not run.exists():
+            self.run_tiny(['train', config, '--work-dir', str(run)])
+        if arguments[0] not in _COMMANDS_WITHOUT_OPTIONS:
+            run_poseplug([*arguments, *self.get_tiny_arguments(arguments)])
+            return
+        # the config that a run writes into its folder has the options of the tiny run
+        own_config = str(run / Path(config).name) if run is not None else config
+        run_poseplug([own_config if word == config else word for word in arguments])
 
     def get_tiny_arguments(self, arguments: list[str]) -> list[str]:
         """The options that make the run of a command tiny; the command's own options count."""
         if any(word.endswith('_project/config.py') for word in arguments):
             return list_project_options(arguments)
-        config = next((word for word in arguments if word.startswith('configs/') and word.endswith('.py')), '')
+        config, _ = find_config_and_run(arguments)
         if not config or arguments[0] not in _TRAINING_COMMANDS:
             return []
-        whole_images = any(family in config for family in ('rtmo', 'openpose'))
-        options = bottom_up_options(self.coco_like) if whole_images else tiny_options(self.lsp_like)
+        whole_images = any(family in config for family in ('rtmo', 'openpose', 'associative_embedding'))
+        options = bottom_up_options(self.coco_like) if whole_images else list_lsp_options(config, self.lsp_like)
         if '--overfit' in arguments:
             options = {**options, 'overfit_steps': 6}
+        if any(word.startswith('poseplug/weights/') for word in arguments):
+            # the shipped weights fit the model of the config alone
+            options = {key: value for key, value in options.items() if not key.startswith('model.')}
         own = {word.partition('=')[0] for word in arguments if '=' in word}
         replaced = {key for key in options if any(key.startswith(name.removesuffix('.type') + '.') for name in own)}
         options = {key: value for key, value in options.items() if key not in own | replaced}
         return format_cli_options(keep_known_options(config, options))
+
+
+def list_lsp_options(config: str, data: Path) -> dict[str, Any]:
+    """The options of a tiny run on data in the layout of LSP, for the loaders and the length that the config has."""
+    options, cfg = tiny_options(data), load_config(config)
+    if cfg.get('val_dataloader') is not None:
+        options['val_dataloader.dataset.sources'] = options['test_dataloader.dataset.sources']
+    if cfg.train_cfg.get('max_epochs') is not None:  # a run has epochs or steps
+        options['train_cfg.max_epochs'] = 1
+        del options['train_cfg.max_steps']
+    return options
+
+
+def find_config_and_run(arguments: list[str]) -> tuple[str, Path | None]:
+    """The config among the arguments of a command ('' for none), and the run behind it, whose weights are read."""
+    for word, next_word in zip(arguments, [*arguments[1:], ''], strict=True):
+        if word.startswith('configs/') and word.endswith('.py'):
+            return word, Path(next_word) if next_word.startswith('work_dirs/') else None
+    return '', None
 
 
 def list_project_options(arguments: list[str]) -> list[str]:

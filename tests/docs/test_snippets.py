@@ -20,7 +20,7 @@ from tests.docs.snippets import (
 
 PAGES = [page for page in list_pages() if any(s.language in ('python', 'bash') for s in find_snippets(page))]
 # Cameras, streams, trainings of hours, searches, clusters, measurements of minutes and published weights are not here.
-MAX_NOT_RUN = 102
+MAX_NOT_RUN = 88
 
 
 @pytest.fixture(autouse=True)
