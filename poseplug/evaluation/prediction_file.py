@@ -87,6 +87,7 @@ def write_predictions(
         name=name,
         skeleton=skeleton.name,
         keypoints=skeleton.keypoints,
+        limbs=skeleton.limbs,
         flip_pairs=skeleton.flip_pairs,
         sigmas=skeleton.sigmas,
         centric=skeleton.centric,
@@ -202,6 +203,8 @@ def read_predictions(path: Path) -> PredictionFile:
         skeleton = Skeleton(
             name=header['skeleton'],
             keypoints=tuple(header['keypoints']),
+            # files of earlier versions have no limbs
+            limbs=tuple((a, b) for a, b in header.get('limbs', ())),
             flip_pairs=tuple((a, b) for a, b in header['flip_pairs']),
             sigmas=tuple(header['sigmas']) if header['sigmas'] else None,
             centric=header['centric'],

@@ -36,6 +36,8 @@ class Comparison:
         num_left_out: number of images that only some results have.
         values: by measure, an interval per result, in percent.
         differences: by measure, the paired difference of each result to the first one, in percentage points.
+        results: with these images alone, in the order of the first one.
+        oks: (number of results, number of images) mean OKS of each image, 0 to 1; NaN without labeled keypoints.
     """
 
     names: list[str]
@@ -43,6 +45,8 @@ class Comparison:
     num_left_out: int
     values: dict[str, list[Interval]]
     differences: dict[str, list[Interval]]
+    results: list[PredictionFile]
+    oks: np.ndarray
 
 
 def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
@@ -67,12 +71,14 @@ def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
     if not common:
         raise MismatchError('the results have no image in common; they are of different test sets')
     _check_annotations(results, images, common)
-    resamples = []
-    for result, by_name in zip(results, images, strict=True):
-        # in the order of the first result, by which resamples are the same images
-        chosen = PredictionFile(result.name, result.skeleton, [by_name[name] for name in common])
-        # Every result is resampled with the same images, so that differences are paired: what is hard for all cancels.
-        resamples.append(_resample_measures(collect_keypoint_errors(chosen)))
+    # in the order of the first result, by which resamples are the same images
+    aligned = [
+        PredictionFile(result.name, result.skeleton, [by_name[name] for name in common])
+        for result, by_name in zip(results, images, strict=True)
+    ]
+    errors = [collect_keypoint_errors(result) for result in aligned]
+    # Every result is resampled with the same images, so that differences are paired: what is hard for all cancels.
+    resamples = [_resample_measures(each) for each in errors]
     values = [summarize_resamples(each) for each in resamples]
     differences = [summarize_resamples(each - resamples[0]) for each in resamples]
     return Comparison(
@@ -81,6 +87,8 @@ def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
         num_left_out=len(set().union(*images)) - len(common),
         values={measure: [each[i] for each in values] for i, measure in enumerate(MEASURES)},
         differences={measure: [each[i] for each in differences] for i, measure in enumerate(MEASURES)},
+        results=aligned,
+        oks=np.stack([each.oks for each in errors]),
     )
 
 

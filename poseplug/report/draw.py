@@ -254,6 +254,27 @@ def letterbox_image(image: np.ndarray, size: tuple[int, int], fill_color: Color 
     return canvas
 
 
+def draw_side_by_side(drawings: Sequence[np.ndarray]) -> np.ndarray:
+    """Draw images of one size side by side, no larger than pages show them.
+
+    Args:
+        drawings: (H, W, 3) uint8, one at least.
+
+    Returns:
+        (H', W', 3) uint8, with a gap between the images.
+
+    Example:
+        >>> draw_side_by_side([np.zeros((20, 10, 3), np.uint8)] * 2).shape
+        (20, 24, 3)
+    """
+    height, width = drawings[0].shape[:2]
+    factor = min(1.0, MIN_SIDE_PX / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    gap = np.full((size[1], _SHEET_GAP_PX, 3), 128, np.uint8)
+    panels = [part for drawing in drawings for part in (letterbox_image(drawing, size), gap)]
+    return np.hstack(panels[:-1])
+
+
 def draw_text_line(strip: np.ndarray, text: str, color: Color = TEXT_COLOR, font_scale: float = 0.42) -> None:
     """Write one line of text into a strip, in place; a text that does not fit is cut and ends in '..'.
 

@@ -23,7 +23,7 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.distance_collector import InstanceMode
 from poseplug.evaluation.pck import PCK
 from poseplug.files.images import read_image
-from poseplug.report.draw import MIN_SIDE_PX, draw_poses, letterbox_image
+from poseplug.report.draw import draw_poses, draw_side_by_side
 from poseplug.report.drawing_style import SIDE_COLORS
 from poseplug.report.heatmaps import draw_heatmap_strips
 from poseplug.report.html_parts import format_report_score, render_image_grid, render_image_tag
@@ -36,7 +36,6 @@ _TORSO_RULE = ('torso', 0.2)
 _BOX_RULE = ('box', 0.1)
 GROUP_TITLES = {'best': 'Highest PCK', 'median': 'Median PCK', 'worst': 'Lowest PCK', 'random': 'Random'}
 _STRIP_HEIGHT_PX = 112
-_PAIR_GAP_PX = 4
 
 
 @dataclass(frozen=True)
@@ -175,12 +174,7 @@ def _draw_comparison(example: ReportExample, skeleton: Skeleton) -> np.ndarray:
     # a top-down test with detected boxes has its annotations in `ground_truth`
     instances = (example.record.ground_truth or example.record).instances
     annotated = Poses.from_annotations(instances.keypoints, instances.visible)
-    drawings = [draw_poses(image, poses, skeleton) for poses in (annotated, example.poses)]
-    height, width = drawings[0].shape[:2]
-    factor = min(1.0, MIN_SIDE_PX / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    left, right = (letterbox_image(drawing, size) for drawing in drawings)
-    return np.hstack([left, np.full((size[1], _PAIR_GAP_PX, 3), 128, np.uint8), right])
+    return draw_side_by_side([draw_poses(image, poses, skeleton) for poses in (annotated, example.poses)])
 
 
 def render_heatmap_strips(

@@ -4,11 +4,12 @@ import argparse
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from poseplug.cli.commands import compare
-from poseplug.core.errors import AnnotationError, MismatchError
+from poseplug.core.errors import AnnotationError, ConfigError, MismatchError
 from poseplug.core.instances import Instances
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
@@ -130,16 +131,22 @@ def test_calibration_compares_scores_with_what_is_right(tmp_path):
 
 def test_the_command_prints_and_writes_tables(tmp_path, capsys):
     files = [write_run(tmp_path / f'{n}.jsonl', n) for n in (0.0, 20.0)]
-    compare.run_compare(argparse.Namespace(files=files, out=tmp_path / 'out'))
+    compare.run_compare(argparse.Namespace(files=files, out=tmp_path / 'out', html=None, images=None))
     printed = capsys.readouterr().out
     assert '| measure | 0.0 | 20.0 | 20.0 - 0.0 |' in printed
     assert '| good | 100.00 [100.00, 100.00] | 0.00' in printed
     assert (tmp_path / 'out' / 'comparison.md').read_text() in printed
     assert '<svg' in (tmp_path / 'out' / 'errors.svg').read_text()
-    compare.run_compare(argparse.Namespace(files=files[:1], out=None))
+    compare.run_compare(argparse.Namespace(files=files[:1], out=None, html=None, images=None))
     explained = capsys.readouterr().out
     assert '| a | 100.00' in explained
     assert 'expected calibration error' in explained
+
+
+def test_runs_of_one_name_are_told_apart_by_their_files(tmp_path, capsys):
+    files = [write_run(tmp_path / f'{name}.jsonl', 0.0, name='cpm') for name in ('old', 'new')]
+    compare.run_compare(argparse.Namespace(files=files, out=None, html=None, images=None))
+    assert '| measure | cpm (old) | cpm (new) | cpm (new) - cpm (old) |' in capsys.readouterr().out
 
 
 def test_the_first_line_names_the_keypoints(tmp_path):
@@ -162,3 +169,62 @@ def test_instances_with_equal_boxes_or_equal_keypoints_are_distinct_subjects(tmp
     pairs = [(record.put_first(i), predict(points[[i]])) for i in range(3)]
     write_predictions(tmp_path / 'a.jsonl', pairs, SKELETON)
     assert read_predictions(tmp_path / 'a.jsonl').images[0].subjects.tolist() == [0, 1, 2]
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def run_page(files, page, images=None):
+    compare.run_compare(argparse.Namespace(files=files, out=None, html=page, images=images))
+    return page.read_text()
+
+
+def test_the_page_says_which_result_is_better_and_where(tmp_path):
+    """The second result is shifted in all images but five, in which it is right and the first one is not."""
+    records = build_records()
+    files = []
+    for name, is_shifted in (('first', lambda i: i < 5), ('second', lambda i: i >= 5)):
+        pairs = [(r, predict(r.instances.keypoints, 20.0 * is_shifted(i))) for i, r in enumerate(records)]
+        write_predictions(tmp_path / f'{name}.jsonl', pairs, SKELETON, name)
+        files.append(tmp_path / f'{name}.jsonl')
+    page = run_page(files, tmp_path / 'pages' / 'page.html')
+    # d² of the shift is 800: a similarity of exp(-4) is undetected, so that 35 of 40 images lose all and 5 gain all
+    assert '<p class="score">-75.00</p>' in page
+    assert 'second is worse on these images' in page
+    worse, _, better = page.partition('<h3>second is better than first</h3>')
+    assert '<h3>second is worse than first</h3>' in worse
+    assert better.count('<td>0.0</td><td>100.0</td>') == 5
+    assert 'Name the folder of the images by --images' in page
+    assert page.count('<svg') == 2
+
+
+def test_the_page_shows_the_images_of_a_folder(tmp_path):
+    images = tmp_path / 'set' / 'images'
+    images.mkdir(parents=True)
+    for i in range(NUM_IMAGES - 1):
+        cv2.imwrite(str(images / f'{i}.jpg'), np.zeros((500, 500, 3), np.uint8))
+    files = [write_run(tmp_path / f'{n}.jsonl', n) for n in (0.0, 20.0)]
+    page = run_page(files, tmp_path / 'page.html', tmp_path / 'set')
+    assert page.count('<img ') == 6
+    assert 'Side by side: annotated | 0.0 | 20.0' in page
+    page = run_page(files[:1], tmp_path / 'page.html', tmp_path / 'set')
+    assert '<h3>Lowest OKS</h3>' in page
+    assert page.count('<img ') == 6
+    with pytest.raises(ConfigError, match=r'no image of the results is there exactly once; name the folder of 0\.jpg'):
+        run_page(files, tmp_path / 'page.html', tmp_path / 'pages')
+
+
+def test_images_without_a_page_are_an_error(tmp_path):
+    with pytest.raises(ConfigError, match='--images is for the page'):
+        compare.run_compare(argparse.Namespace(files=[], out=None, html=None, images=tmp_path))
+
+
+def test_a_file_keeps_the_limbs_and_one_without_them_is_read(tmp_path):
+    skeleton = Skeleton('three', ('a', 'b', 'c'), limbs=(('a', 'b'),), sigmas=(0.05,) * 3)
+    file = write_run(tmp_path / 'a.jsonl', 0.0, skeleton=skeleton)
+    assert read_predictions(file).skeleton.limbs == (('a', 'b'),)
+    header, *lines = file.read_text().splitlines()
+    content = json.loads(header)
+    del content['limbs']
+    file.write_text('\n'.join([json.dumps(content), *lines]))
+    assert read_predictions(file).skeleton.limbs == ()

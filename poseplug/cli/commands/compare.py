@@ -1,6 +1,6 @@
 """Compare test runs: errors by kind, with intervals.
 
-poseplug compare A.jsonl [B.jsonl ...] [--out DIR]
+poseplug compare A.jsonl [B.jsonl ...] [--out DIR] [--html FILE [--images DIR]]
 The files are those that `poseplug test --predictions FILE` writes. With one file its errors are explained.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import Any
+
+from poseplug.core.errors import ConfigError
 
 
 def run_compare(args: argparse.Namespace) -> None:
@@ -19,7 +21,14 @@ def run_compare(args: argparse.Namespace) -> None:
     outputs = [args.out / name for name in ('comparison.md', 'errors.svg')] if args.out else []
     # before the work: a comparison must not replace one of its inputs
     check_outputs(args.files, outputs, '--out')
+    if args.images is not None and args.html is None:
+        raise ConfigError('--images is for the page, which --html names; add --html FILE')
     results = [read_predictions(file) for file in args.files]
+    names = [result.name for result in results]
+    for result, file in zip(results, args.files, strict=True):
+        # runs of one config have its name
+        if names.count(result.name) > 1 and result.name != file.stem:
+            result.name = f'{result.name} ({file.stem})'
     comparison = compare_predictions(results)
     lines = _format_comparison(comparison)
     # the tables of errors have many rows, and are readable for one result alone
@@ -28,6 +37,10 @@ def run_compare(args: argparse.Namespace) -> None:
     print('\n'.join(lines))
     if args.out:
         print(f'written: {_write_files(comparison, lines, outputs)}')
+    if args.html:
+        from poseplug.inspect.comparison_page import write_comparison_page
+
+        print(f'written: {write_comparison_page(args.html, comparison, args.images)}')
 
 
 def _format_comparison(comparison: Any) -> list[str]:
@@ -78,3 +91,7 @@ def _write_files(comparison: Any, lines: list[str], outputs: list[Path]) -> str:
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the tables and a chart')
+    parser.add_argument(
+        '--html', type=Path, metavar='FILE', help='page with the differences and the images where results differ most'
+    )
+    parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images, at any depth, for the page')
