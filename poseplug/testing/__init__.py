@@ -15,6 +15,7 @@ from poseplug.testing.codec import CodecContract
 from poseplug.testing.detector_family import DetectorFamilyContract
 from poseplug.testing.export import DecodeModule, ExportContract
 from poseplug.testing.head import HeadContract
+from poseplug.testing.logger import LoggerContract
 from poseplug.testing.loss import LossContract
 from poseplug.testing.metric import MetricContract
 from poseplug.testing.neck import NeckContract
@@ -46,6 +47,7 @@ __all__ = [
     'DetectorFamilyContract',
     'ExportContract',
     'HeadContract',
+    'LoggerContract',
     'LossContract',
     'MetricContract',
     'NeckContract',

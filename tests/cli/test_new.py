@@ -11,7 +11,7 @@ import pytest
 from poseplug.cli.commands import new
 from poseplug.core.errors import ConfigError
 
-KINDS = ('backbone', 'codec', 'head', 'loss', 'metric', 'source', 'transform')
+KINDS = ('backbone', 'codec', 'head', 'logger', 'loss', 'metric', 'source', 'transform')
 
 
 def write_part(kind, name, folder):

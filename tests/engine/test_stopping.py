@@ -1,11 +1,14 @@
 """A run ends early where its score stops improving or its time is over, says why, and saves in between."""
 
+import argparse
+import importlib
 import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from poseplug.cli.commands.new import run_new
 from poseplug.core.errors import ConfigError
 from poseplug.engine import dataloaders, launch
 from poseplug.engine.hooks import save
@@ -161,6 +164,20 @@ def test_the_curve_goes_to_the_visualizer_of_the_config(tiny_config, tmp_path):
     assert [line['step'] for line in lines if 'loss' in line] == [2, 4, 6]
     assert any('PCK@0.2' in line for line in lines)
     assert not (tmp_path / 'tensorboard').exists()
+
+
+def test_the_logger_of_the_template_gets_the_curve(tiny_config, tmp_path, monkeypatch):
+    run_new(argparse.Namespace(kind='logger', name='CurveTable', out=tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module('curve_table')
+    cfg = tiny_config(val=True)
+    cfg.visualizer = dict(vis_backends=[dict(type='CurveTable')])
+    launch.train(cfg, tmp_path / 'run')
+    (file,) = (tmp_path / 'run').rglob('values.csv')
+    rows = [line.split(',') for line in file.read_text().splitlines()]
+    curve = [json.loads(line) for line in (tmp_path / 'run' / 'curve.jsonl').read_text().splitlines()]
+    expected = [[str(line['step']), k, str(float(v))] for line in curve for k, v in line.items() if k != 'step']
+    assert rows == expected
 
 
 def test_tensorboard_is_a_backend_of_the_visualizer(tiny_config, tmp_path):

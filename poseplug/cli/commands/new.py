@@ -1,6 +1,7 @@
 """Write the beginning of a part, with its contract test.
 
-poseplug new backbone|head|codec|loss|metric|transform|source NAME [--out DIR]
+poseplug new backbone|head|codec|loss|metric|transform|source|logger NAME
+    [--out DIR]
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from poseplug.files.atomic import write_atomically
 
 _TEMPLATES = Path(__file__).parents[1] / 'templates'
 _TEST_SEPARATOR = '# ---- test ----\n'
+# how a config names a part, where its place is not that of the parts of the same kind
+_SETTINGS = {'logger': "visualizer = dict(vis_backends=[dict(type='PART_NAME')])"}
 
 
 def run_new(args: argparse.Namespace) -> None:
@@ -35,7 +38,8 @@ def run_new(args: argparse.Namespace) -> None:
         write_atomically(file, content.encode())
     print(f'written: {", ".join(map(str, files))}')
     print(f'test it:  python -m pytest {test_file}')  # pytest imports from the folder of the test
-    print(f"use it:   custom_imports = dict(imports=['{module}']) in a config beside it, and type='{args.name}'")
+    setting = _SETTINGS.get(args.kind, "type='PART_NAME'").replace('PART_NAME', args.name)
+    print(f"use it:   custom_imports = dict(imports=['{module}']) in a config beside it, and {setting}")
 
 
 def add_new_arguments(parser: argparse.ArgumentParser) -> None:
