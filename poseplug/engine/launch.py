@@ -25,6 +25,7 @@ from poseplug.engine.dataloaders import build_dataloader
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.hooks.early_stop import EarlyStopHook
 from poseplug.engine.hooks.freezing import FreezeHook
+from poseplug.engine.loggers import get_visualizer_spec
 from poseplug.engine.overfit import build_overfit_config
 from poseplug.engine.parameter_stages import resolve_freeze
 from poseplug.engine.run_setup import (
@@ -193,7 +194,7 @@ def _run_training(
     hooks: dict[str, Any] = dict(
         default_hooks=merge_default_hooks(cfg.get('default_hooks') or {}),
         custom_hooks=_list_custom_hooks(cfg, freeze),
-        visualizer=_get_visualizer_spec(cfg),
+        visualizer=get_visualizer_spec(cfg),
     )
     weights: dict[str, Any] = dict(
         resume=is_resumed,
@@ -251,12 +252,6 @@ def _list_custom_hooks(cfg: ConfigLike, freeze: Any) -> list[Any]:
                 raise ConfigError('\n'.join(errors.values()))
             hooks.append({'type': hook.__name__, **settings})
     return hooks
-
-
-def _get_visualizer_spec(cfg: ConfigLike) -> dict[str, Any]:
-    """The config's `visualizer`: the curve goes to its backends (TensorBoard, Weights & Biases, MLflow), if any."""
-    spec = cfg.get('visualizer')
-    return {'type': 'Visualizer', 'vis_backends': None, **copy.deepcopy(dict(spec or {}))}
 
 
 def _build_val_settings(cfg: ConfigLike, model: Any, seed: int) -> dict[str, Any]:
