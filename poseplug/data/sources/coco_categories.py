@@ -12,7 +12,7 @@ import numpy as np
 
 from poseplug.core.errors import AnnotationError, ConfigError, compose_message, suggest_closest
 from poseplug.core.skeleton import Skeleton
-from poseplug.core.skeleton_checks import normalize_keypoint_name
+from poseplug.core.skeleton_checks import infer_flip_pairs, normalize_keypoint_name
 from poseplug.files.json_file import JsonRows, describe_json_value
 from poseplug.files.skeleton_file import is_skeleton_file, read_skeleton_fields
 from poseplug.registry.skeletons import get_skeleton
@@ -103,8 +103,9 @@ def select_categories(
 def describe_skeleton_of_category(file: Path, category: Mapping[str, Any]) -> tuple[Skeleton, list[str]]:
     """Build the skeleton that a category of a file describes.
 
-    Flip pairs follow from left and right in the names. Limbs are pairs of numbers that count from 1, as in COCO; from
-    0 where a 0 is among them. Without sigmas each is `DEFAULT_SIGMA`.
+    Flip pairs are those of `flip_indices`, which converted labels have, or follow from left and right in the names.
+    Limbs are pairs of numbers that count from 1, as in COCO; from 0 where a 0 is among them. Without sigmas each is
+    `DEFAULT_SIGMA`.
 
     Args:
         file: the annotation file, for error messages.
@@ -124,7 +125,9 @@ def describe_skeleton_of_category(file: Path, category: Mapping[str, Any]) -> tu
         )
     limbs, limb_note = _read_limbs(file, title, category.get('skeleton'), names)
     sigmas = category.get('sigmas')
-    fields = dict(name=title, keypoints=names, limbs=limbs, sigmas=sigmas or [DEFAULT_SIGMA] * len(names))
+    flip_pairs, origin = _read_flip_pairs(file, title, category.get('flip_indices'), names)
+    fields = dict(name=title, keypoints=names, limbs=limbs, flip_pairs=flip_pairs)
+    fields['sigmas'] = sigmas or [DEFAULT_SIGMA] * len(names)
     try:
         skeleton = get_skeleton(fields)
     except ConfigError as error:
@@ -134,10 +137,23 @@ def describe_skeleton_of_category(file: Path, category: Mapping[str, Any]) -> tu
     lines = [
         f'skeleton {title!r} from the file: {len(names)} keypoints {listed}',
         limb_note,
-        f'flip pairs from the names: {pairs}',
+        f'flip pairs from the {origin}: {pairs}',
         'sigmas from the file' if sigmas else f'no sigmas: {DEFAULT_SIGMA} for each keypoint',
     ]
     return skeleton, lines
+
+
+def _read_flip_pairs(file: Path, title: str, indices: Any, names: list[str]) -> tuple[list[tuple[str, str]], str]:
+    """The flip pairs of a category, and where they are from."""
+    if indices is None:
+        return list(infer_flip_pairs(names)), 'names'
+    is_list = isinstance(indices, list) and all(type(i) is int for i in indices)
+    is_order = is_list and sorted(indices) == list(range(len(names)))
+    if not is_order or any(indices[indices[i]] != i for i in range(len(names))):
+        raise AnnotationError(
+            f'{file}: category {title!r}: flip_indices exchange its {len(names)} keypoints in pairs; found {indices!r}'
+        )
+    return [(names[i], names[j]) for i, j in enumerate(indices) if i < j], 'file'
 
 
 def unwrap_names(value: Any) -> list[str]:

@@ -164,6 +164,22 @@ def test_the_lines_on_a_skeleton_have_its_pairs_its_sigmas_and_eight_names(tmp_p
         assert lines[3] == 'sigmas from the file'
 
 
+def test_flip_pairs_of_converted_labels_count_more_than_names(tmp_path, caplog):
+    """YOLO's flip_idx is kept as flip_indices; names such as keypoint_0 say nothing about sides."""
+    caplog.set_level('INFO', logger='poseplug')
+    category = dict(name='crab', keypoints=['left_a', 'right_a', 'c', 'd'], flip_indices=[0, 1, 3, 2])
+    skeleton, lines = describe_skeleton_of_category(tmp_path / 'a.json', category)
+    assert skeleton.flip_pairs == (('c', 'd'),)
+    assert lines[2] == 'flip pairs from the file: c - d'
+    category = dict(name='crab', keypoints=['left_a', 'right_a'])
+    assert describe_skeleton_of_category(tmp_path / 'a.json', category)[0].flip_pairs == (('left_a', 'right_a'),)
+    assert 'has no flip_pairs' not in caplog.text  # the line on the flip pairs says it
+    with pytest.raises(
+        AnnotationError, match=r"'crab': flip_indices exchange its 2 keypoints in pairs; found \[1, 1\]"
+    ):
+        describe_skeleton_of_category(tmp_path / 'a.json', dict(category, flip_indices=[1, 1]))
+
+
 @pytest.mark.parametrize('name', ['dog.json', 'dog.yaml'])
 def test_a_skeleton_may_be_a_file(read, tmp_path, name):
     text = json.dumps(dict(keypoints=NAMES, sigmas=[0.1] * 4))  # YAML as well
