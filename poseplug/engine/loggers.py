@@ -6,7 +6,7 @@ __all__ = ['MLflowLogger', 'clean_mlflow_name', 'get_visualizer_spec']
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def get_visualizer_spec(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """
     spec: dict[str, Any] = copy.deepcopy(dict(cfg.get('visualizer') or {}))
     for backend in spec.get('vis_backends') or []:
-        if isinstance(backend, Mapping) and backend.get('type') == MLflowVisBackend.__name__:
+        if isinstance(backend, MutableMapping) and backend.get('type') == MLflowVisBackend.__name__:
             backend['type'] = MLflowLogger.__name__
     return {'type': 'Visualizer', 'vis_backends': None, **spec}
 
