@@ -1,4 +1,4 @@
-"""List the models that load by name: published ones, and those installed.
+"""List the models that load by name, published or installed.
 
 poseplug models [PATTERN] [--task body|wholebody|hand|face|animal|fashion] [--json]
 PATTERN is a name, an alias or a part of one, or has * and ?; a single model is
