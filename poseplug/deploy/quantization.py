@@ -6,12 +6,14 @@ __all__ = [
     'FLOAT_PART_NAMES',
     'describe_layers',
     'find_sensitive_layers',
+    'keeps_ranges',
     'list_quantizable_layers',
     'quantize_file',
     'to_half_precision',
 ]
 
 import ast
+import inspect
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +97,13 @@ def _read_scope(node: Any) -> str:
     return next((scope.removeprefix('fields.') for scope in reversed(scopes[:-1]) if scope), '')
 
 
-def quantize_file(file: Path, out: Path, batches: Sequence[np.ndarray], float_layers: Sequence[str] = ()) -> None:
+def quantize_file(
+    file: Path,
+    out: Path,
+    batches: Sequence[np.ndarray],
+    float_layers: Sequence[str] = (),
+    ranges_file: Path | None = None,
+) -> None:
     """Write an exported ONNX file whose convolutions and matrix products compute in 8 bits.
 
     Args:
@@ -103,6 +111,8 @@ def quantize_file(file: Path, out: Path, batches: Sequence[np.ndarray], float_la
         out: the file to write.
         batches: inputs (B, H, W, 3) from which the ranges of the activations are measured.
         float_layers: names of layers that stay float.
+        ranges_file: keeps the measured ranges, and is read instead of measuring them where it exists. ONNX Runtime
+            before 1.32 measures them each time.
 
     Raises:
         ConfigError: the packages of the extra `export` are missing, or there is no input.
@@ -113,6 +123,7 @@ def quantize_file(file: Path, out: Path, batches: Sequence[np.ndarray], float_la
     onnx = import_export_package('onnx')
     layers = set(list_quantizable_layers(file)) - set(float_layers)
     excluded = [node.name for node in onnx.load(str(file)).graph.node if node.name not in layers]
+    ranges_option = {'calibration_cache_path': ranges_file} if keeps_ranges() else {}
     previous_level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # the tool warns of what is done on purpose here
     try:
@@ -128,10 +139,17 @@ def quantize_file(file: Path, out: Path, batches: Sequence[np.ndarray], float_la
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             extra_options={'ActivationSymmetric': False, 'WeightSymmetric': True},
+            **ranges_option,
         )
     finally:
         logging.root.setLevel(previous_level)
     _save_with_settings(onnx.load(str(out)), out, {'precision': 'int8', FLOAT_PART_NAMES: list(float_layers)}, file)
+
+
+def keeps_ranges() -> bool:
+    """Whether the installed ONNX Runtime can keep the ranges that it measured in a file."""
+    quantization = import_export_package('onnxruntime.quantization')
+    return 'calibration_cache_path' in inspect.signature(quantization.quantize_static).parameters
 
 
 def _create_reader(quantization: Any, batches: Sequence[np.ndarray]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['PrecisionSettings', 'reduce_precision']
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +72,13 @@ def _quantize_file(file: Path, settings: PrecisionSettings, report: Callable[[st
     layers = list_quantizable_layers(file)
 
     def measure_difference(float_layers: Sequence[str]) -> float:
-        quantize_file(file, quantized, batches, float_layers)
+        quantize_file(file, quantized, batches, float_layers, Path(folder, 'ranges.json'))
         actual = ExportedPredictor(quantized)(images)
         return compare_results(expected, actual, tolerance.min_score).quantile_px(tolerance.quantile)
 
-    float_layers = find_sensitive_layers(layers, measure_difference, settings.max_px)
+    # the ranges are those of the whole network in single precision, whichever layers are converted: measured once
+    with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
+        float_layers = find_sensitive_layers(layers, measure_difference, settings.max_px)
     listed = ', '.join(describe_layers(file, float_layers)) or 'none'
     report(f'8 bits: {len(layers) - len(float_layers)} of {len(layers)} layers; float: {listed}')
     # the last measurement wrote the layers that were chosen

@@ -10,6 +10,7 @@ from poseplug.deploy.exported_model import METADATA_KEY
 from poseplug.deploy.quantization import (
     describe_layers,
     find_sensitive_layers,
+    keeps_ranges,
     list_quantizable_layers,
     quantize_file,
     to_half_precision,
@@ -82,6 +83,18 @@ def test_eight_bits_are_near_and_named_in_the_metadata(file, tmp_path):
     output, settings = run(tmp_path / 'float.onnx', images)
     np.testing.assert_allclose(output, compute_output(images), atol=1e-3)
     assert settings['float_parts'] == ['conv']
+
+
+@pytest.mark.skipif(not keeps_ranges(), reason='ONNX Runtime before 1.32 measures the ranges each time')
+def test_ranges_that_were_measured_serve_the_next_file(file, tmp_path):
+    images, ranges_file = draw_images(), tmp_path / 'ranges.json'
+    quantize_file(file, tmp_path / 'first.onnx', [images], (), ranges_file)
+    # dark images alone have smaller ranges, beyond which these are cut off
+    quantize_file(file, tmp_path / 'next.onnx', [images // 8], (), ranges_file)
+    quantize_file(file, tmp_path / 'dark.onnx', [images // 8])
+    first, after, dark = (run(tmp_path / f'{name}.onnx', images)[0] for name in ('first', 'next', 'dark'))
+    np.testing.assert_array_equal(first, after)
+    assert np.abs(dark - first).max() > 100
 
 
 def test_layers_are_listed_and_named_by_their_module(file):
