@@ -3,12 +3,14 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from poseplug.core.errors import ConfigError
+from poseplug.predict.bulk import ray_workers
 from poseplug.predict.bulk.chunk_prediction import WorkerSettings
 from poseplug.predict.bulk.job_driver import run_bulk_job
 from poseplug.predict.bulk.job_folder import JobFolder
@@ -42,3 +44,16 @@ def test_ray_is_asked_for_by_name_where_it_is_not_installed(tmp_path):
     settings = WorkerSettings(dict, JobFolder(tmp_path))
     with pytest.raises(ConfigError, match=r"--engine ray needs the package ray; pip install 'poseplug\[ray\]'"):
         RayWorkers(settings)
+
+
+def test_a_cluster_that_cannot_be_started_is_a_message(tmp_path, monkeypatch):
+    def init(**settings):
+        raise Exception('The current node timed out during startup.\nSee the logs')
+
+    module = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setattr(ray_workers, 'find_spec', lambda name: name)
+    monkeypatch.setattr(ray_workers, 'import_module', lambda name: module)
+    with pytest.raises(
+        ConfigError, match=r'^Ray cannot be started: The current node timed out during startup. Go on by'
+    ):
+        RayWorkers(WorkerSettings(dict, JobFolder(tmp_path)))

@@ -24,7 +24,7 @@ class RayWorkers(WorkerPool):
         use_gpus: whether actors get GPUs where there are any.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, or cannot be started.
     """
 
     def __init__(self, settings: WorkerSettings, num_workers: int = 2, use_gpus: bool = True):
@@ -34,7 +34,11 @@ class RayWorkers(WorkerPool):
         self.ray: Any = import_module('ray')
         self.is_owner = not self.ray.is_initialized()
         if self.is_owner:
-            self.ray.init(log_to_driver=False, include_dashboard=False, logging_level='ERROR')
+            try:
+                self.ray.init(log_to_driver=False, include_dashboard=False, logging_level='ERROR')
+            except Exception as error:  # Ray raises plain ones, as after 30 s on a machine that is busy
+                reason = str(error).partition('\n')[0]
+                raise ConfigError(f'Ray cannot be started: {reason} Go on by --resume, or by --engine local') from error
         num_gpus = self.ray.cluster_resources().get('GPU', 0) / num_workers if use_gpus else 0
         # Ray hides all GPUs from an actor that asks for none, and divides one GPU among several that ask for a fraction
         self.actor_class = self.ray.remote(num_gpus=min(1, num_gpus))(_ChunkActor)
