@@ -161,7 +161,10 @@ def run_training(
 ) -> Runner:
     """Train a config, and return the runner after its last step; arguments and errors are those of `train`."""
     with distributed.process_group_context():
-        return _run_training(cfg, work_dir, resume, init, resume_with, map_keypoints, device)
+        runner = _run_training(cfg, work_dir, resume, init, resume_with, map_keypoints, device)
+        # The first process alone writes checkpoints, and the others may read its folder as soon as this returns.
+        distributed.wait_for_all_ranks()
+        return runner
 
 
 def _run_training(

@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import socket
+import time
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.multiprocessing as mp
 
 from poseplug.core.errors import ConfigError
 from poseplug.engine import distributed, launch
+from poseplug.engine.hooks.save import SaveHook
 from poseplug.engine.loops import TrainLoop
 from poseplug.engine.sharding import shard_model
 from poseplug.files.weights import load_checkpoint
@@ -182,6 +184,23 @@ def test_a_single_process_is_rank_0_of_1():
     assert not distributed.all_reduce_any(False)
     with distributed.process_group_context():
         assert distributed.get_world_size() == 1
+
+
+def train_with_slow_disk(cfg, folder, rank):
+    original_save = SaveHook.save_checkpoint
+
+    def save_slowly(self, runner):
+        time.sleep(1)
+        original_save(self, runner)
+
+    SaveHook.save_checkpoint = save_slowly
+    result = launch.train(cfg, folder)
+    assert (result.rank, result.checkpoint.name) == (rank, f'step_{result.steps:07d}.pth')
+
+
+def test_every_process_returns_the_checkpoint_that_the_first_one_writes_last(create_config, tmp_path):
+    cfg = create_config(2, **{'default_hooks.checkpoint.interval': 1000})  # the run has fewer steps
+    run_in_processes(functools.partial(train_with_slow_disk, cfg, tmp_path / 'two'))
 
 
 def train_with_signal(cfg, folder, rank):
