@@ -1,7 +1,7 @@
 """Three-stage CPM of the VGG kind on Leeds Sports Pose at 128 px, small enough to train on a CPU.
 
 Run: python tools/train.py configs/cpm/cpm_lsp_lite.py
-PCK@0.2 on the LSP test set, person-centric: 76.74 (docs/lab/results.md; the weights are shipped)
+PCK@0.2 on the LSP test set, person-centric: 76.74 (docs/lab/results.md; its weights are installed, too)
 """
 
 _base_ = ['../_base_/datasets/lsp.py', '../_base_/schedules/adamw.py', '../_base_/models/cpm_lite.py']

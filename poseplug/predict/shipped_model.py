@@ -24,7 +24,7 @@ from poseplug.registry.skeletons import get_skeleton
 from poseplug.registry.wiring import freeze_lists
 
 SHIPPED_MODEL_DIR = Path(__file__).parent.parent / 'weights'
-SHIPPED_MODEL_NAME = 'cpm_lsp_lite'
+SHIPPED_MODEL_NAME = 'cpm_efficientnet_lsp'
 _MAX_FLOAT32_BYTES = 10_000_000  # heavier weights are stored in half precision, so that the package stays small
 _MODEL_CARD_KEYS = ('skeleton', 'model', 'pipeline', 'sha256')
 

@@ -79,7 +79,7 @@ def lite():
 
 @pytest.fixture(scope='module')
 def exported_file(tmp_path_factory):
-    """The installed model as TorchScript, with its flip test, and what was reported."""
+    """The small installed model as TorchScript, with its flip test, and what was reported."""
     lines: list[str] = []
     file = tmp_path_factory.mktemp('exported') / 'sub/lite.pt'
     options = ExportOptions(flip_test=True, license='Apache-2.0')
@@ -93,7 +93,7 @@ def test_an_exported_model_predicts_what_the_model_predicts(exported_file):
     assert [path.name for path in file.parent.iterdir()] == ['lite.pt']
     assert len(lines) == 1
     assert lines[0].startswith('torch: 8 instances in 8 images, 112 keypoints: median')
-    predictor, exported = Predictor(device='cpu'), ExportedPredictor(TorchExportedModel(file))
+    predictor, exported = Predictor('cpm_lsp_lite', device='cpu'), ExportedPredictor(TorchExportedModel(file))
     images, boxes = render_parity_images(finds_instances=False)
     several = [np.concatenate([box, box * 0.5 + 1]) for box in boxes]
     for given, batch_size in ((None, 3), (several, 5)):

@@ -36,7 +36,7 @@ def read_instances(out):
 def test_a_file_writes_what_its_model_writes(command, lite_onnx, image, tmp_path):
     arguments = (image, '--boxes', *BOXES, '--format', 'coco,yolo,openpose,labelme,cvat', '--csv', '--threads', 1)
     outs = tmp_path / 'model', tmp_path / 'file'
-    for out, options in zip(outs, (['--no-flip'], ['--model', lite_onnx]), strict=True):
+    for out, options in zip(outs, (['--model', 'cpm_lsp_lite', '--no-flip'], ['--model', lite_onnx]), strict=True):
         code, _, error = command('predict', *arguments, *options, '--out', out)
         assert code == 0, error
     names = [sorted(str(file.relative_to(out)) for file in out.rglob('*')) for out in outs]

@@ -189,7 +189,8 @@ def test_an_image_without_boxes_has_the_instances_that_the_detector_finds(traine
 
 
 def test_a_detected_instance_is_scored_as_the_metric_ranks_it(files):
-    (poses,) = Predictor(device='cpu', detector=TWO_BOXES)(files[:1])
+    # The small model gives every one of these people a keypoint above the threshold.
+    (poses,) = Predictor('cpm_lsp_lite', device='cpu', detector=TWO_BOXES)(files[:1])
     means = [np.mean([s for s in row if s > 0.2]) for row in poses.keypoint_scores]
     assert np.allclose(poses.instance_scores, TWO_BOXES.scores * means)
     assert min(means) > 0.2

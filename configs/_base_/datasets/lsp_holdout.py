@@ -29,4 +29,5 @@ train_dataloader = dict(
     dataset=dict(sources=train_sources, pipeline=dict(**steps, **random_steps)),
 )
 val_dataloader = dict(batch_size=50, num_workers=1, dataset=dict(sources=val_sources, pipeline=dict(**steps)))
-test_dataloader = dict(batch_size=50, num_workers=1, dataset=dict(pipeline=dict(**steps, scales=None)))
+test_steps = dict(crop=letterbox, warp=dict(interpolation='linear'), scales=None)
+test_dataloader = dict(batch_size=50, num_workers=1, dataset=dict(pipeline=test_steps))

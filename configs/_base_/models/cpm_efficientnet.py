@@ -1,10 +1,11 @@
-"""Three-stage CPM on half the width of ResNet-34 up to stride 16, with a pyramid back to stride 8."""
+"""Three-stage CPM on EfficientNet-Lite0, whose features of stride 8 to 32 a pyramid brings to stride 8."""
 
 model = dict(
     type='TopDown',
-    input_norm=dict(mean=(128, 128, 128), std=(64, 64, 64), channel_order='bgr'),
+    # As the backbone's ImageNet weights expect.
+    input_norm=dict(mean=(127, 127, 127), std=(128, 128, 128), channel_order='rgb'),
     codec=dict(type='CPMHeatmap', input_size=(128, 128), sigma_px=8.0, unlabeled='ignore', refine='taylor'),
-    backbone=dict(type='ResNet', depth=34, base_channels=32, out_strides=(8, 16)),
+    backbone=dict(type='EfficientNetLite', size=0, out_strides=(8, 16, 32)),
     neck=dict(type='FPN', out_channels=128, out_strides=(8,)),
     head=dict(
         type='CPMHead',
