@@ -35,6 +35,8 @@ class EpochBatchSampler:
 
     Attributes:
         num_run_batches: number of batches of the run, which the training loop sets; None if it is unknown.
+        num_epoch_batches: number of batches of an epoch of the run, which the training loop sets: more than `len` where
+            a step accumulates several batches and rounds up; None for `len`.
 
     Raises:
         ConfigError: the number of samples, of samples per batch or of processes is below 1.
@@ -52,6 +54,7 @@ class EpochBatchSampler:
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.start_step, self.rank, self.world_size = start_step, rank, world_size
         self.num_run_batches: int | None = None
+        self.num_epoch_batches: int | None = None
 
     def __len__(self) -> int:
         """Number of steps of one epoch, rounded up."""
@@ -64,7 +67,7 @@ class EpochBatchSampler:
         epoch, order = -1, np.empty(0, dtype=int)
         while True:
             batch = []
-            run_position = _locate_in_run(step, len(self), self.num_run_batches)
+            run_position = _locate_in_run(step, self.num_epoch_batches or len(self), self.num_run_batches)
             end = (step + 1) * global_batch_size
             for position in range(step * global_batch_size + self.rank, end, self.world_size):
                 # A batch may cross the end of an epoch, and then takes its last samples from the next shuffle.
@@ -161,6 +164,8 @@ class MultiSourceBatchSampler:
 
     Attributes:
         num_run_batches: number of batches of the run, which the training loop sets; None if it is unknown.
+        num_epoch_batches: number of batches of an epoch of the run, which the training loop sets: more than `len` where
+            a step accumulates several batches and rounds up; None for `len`.
 
     Raises:
         ConfigError: `batch_size` is below 1, or a ratio is not positive or names a source that the data does not have.
@@ -196,6 +201,7 @@ class MultiSourceBatchSampler:
         self.batch_size, self.seed, self.start_step = batch_size, seed, start_step
         self.rank, self.world_size = rank, world_size
         self.num_run_batches: int | None = None
+        self.num_epoch_batches: int | None = None
 
     def __len__(self) -> int:
         """Number of steps that draw as many samples as all these sources have, rounded up."""
@@ -208,7 +214,7 @@ class MultiSourceBatchSampler:
         while True:
             first = self._count_by_source(step * global_batch_size)
             end = self._count_by_source((step + 1) * global_batch_size)
-            run_position = _locate_in_run(step, len(self), self.num_run_batches)
+            run_position = _locate_in_run(step, self.num_epoch_batches or len(self), self.num_run_batches)
             batch = [
                 self._get_sample_key(source, source_step, shuffles)._replace(run_position=run_position)
                 for source in range(len(self.indices_by_source))

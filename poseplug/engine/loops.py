@@ -90,6 +90,7 @@ class TrainLoop(BaseLoop):
         self._max_epochs = -(-self._max_iters // self.steps_per_epoch)
         # samples carry their position in the run, since loader workers load those of later steps ahead
         sampler.num_run_batches = self._max_iters * self.accumulative_counts
+        sampler.num_epoch_batches = self.steps_per_epoch * self.accumulative_counts
         # step 0 counts as evaluated, so that no run begins with the scores of random weights
         self._iter, self._epoch, self.evaluated_step = 0, 0, 0
         # mmengine's runner passes both on to hooks of other packages

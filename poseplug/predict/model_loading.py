@@ -60,7 +60,7 @@ def list_models(pattern: str = '*', with_weights: bool = False) -> list[str]:
 
     Example:
         >>> list_models('cpm_*', with_weights=True)
-        ['cpm_lsp_lite']
+        ['cpm_efficientnet_lsp', 'cpm_lsp_lite']
         >>> list_models('rtmo-?')
         ['rtmo-l', 'rtmo-m', 'rtmo-s', 'rtmo-t']
         >>> list_models('hrnet_w32_coco_256*')

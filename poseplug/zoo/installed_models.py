@@ -30,9 +30,9 @@ def list_installed_entries(folder: Path = _FOLDER) -> list[PublishedModel]:
         Their entries, sorted by name.
 
     Example:
-        >>> entry = list_installed_entries()[0]
-        >>> entry.skeleton, entry.urls, entry.sha256[:8]
-        ('lsp', (), '3cf673b4')
+        >>> entry = list_installed_entries()[-1]
+        >>> entry.name, entry.skeleton, entry.urls, entry.sha256[:8]
+        ('cpm_lsp_lite', 'lsp', (), '3cf673b4')
     """
     texts = tomllib.loads((folder / CARDS_FILE).read_text(encoding='utf-8'))
     return [_build_entry(json.loads(card.read_text(encoding='utf-8')), texts) for card in sorted(folder.glob('*.json'))]

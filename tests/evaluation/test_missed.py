@@ -49,14 +49,14 @@ def folder(tmp_path_factory):
     return write_coco(tmp_path_factory.mktemp('missed') / 'made', num_train=1, num_val=4)
 
 
-def build_dataset(folder, detected, **settings) -> PoseDataset:
+def build_dataset(folder, detected, pipeline=PIPELINE, **settings) -> PoseDataset:
     """The four images with the annotated boxes of those whose index is in `detected`."""
     content = json.loads((folder / 'annotations/person_keypoints_val2017.json').read_text())
     image_ids = [content['images'][index]['id'] for index in detected]
     annotations = [a for a in content['annotations'] if a['image_id'] in image_ids]
     boxes = [dict(image_id=a['image_id'], category_id=1, bbox=a['bbox'], score=0.9) for a in annotations]
     (folder / 'detections.json').write_text(json.dumps(boxes))
-    return PoseDataset(CocoSource(folder, 'val', bbox_file='detections.json'), PIPELINE, 'coco', (32, 48), **settings)
+    return PoseDataset(CocoSource(folder, 'val', bbox_file='detections.json'), pipeline, 'coco', (32, 48), **settings)
 
 
 def evaluate_perfect_model(data, metric=OKSAP):
@@ -102,7 +102,8 @@ def test_a_limit_excludes_the_images_beyond_it(folder):
 
 
 def test_whole_images_need_no_detections(folder):
-    data = build_dataset(folder, [0], data_mode='bottomup')
+    whole_images = [dict(type='LetterboxImage', fill_fraction=1.0, side='longer'), dict(type='Warp')]
+    data = build_dataset(folder, [0], whole_images, data_mode='bottomup')
     assert (len(data), data.undetected_records) == (4, [])
 
 

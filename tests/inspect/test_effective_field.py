@@ -20,7 +20,7 @@ class BoxNetwork(nn.Module):
             {'heatmap': nn.functional.avg_pool2d(x.sum(1, keepdim=True), n, 1, n // 2)} for n in sides
         ]
 
-    def normalize(self, images):
+    def normalize_images(self, images):
         return images.permute(0, 3, 1, 2).float()
 
     def active_parts(self):

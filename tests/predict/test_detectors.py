@@ -661,9 +661,13 @@ def test_an_image_of_one_color_has_no_people(real):
     for image in (
         np.zeros((300, 400, 3), np.uint8),
         np.full((50, 700, 3), 128, np.uint8),
-        np.ones((1, 1, 3), np.uint8),
     ):
         assert len(real()([image])[0].boxes) == 0
+
+
+def test_an_image_of_one_pixel_is_refused(real):
+    with pytest.raises(ImageError, match='the image has 1x1 px; 2x2 px are required'):
+        real()([np.ones((1, 1, 3), np.uint8)])
 
 
 def test_detections_do_not_depend_on_the_other_images(real, coco_records):
