@@ -350,10 +350,12 @@ def test_a_file_that_ends_early_is_reported(tmp_path, caplog):
     ).read_bytes()
     (tmp_path / 'a.mp4').write_bytes(data[: len(data) // 2])
     video = VideoReader(tmp_path / 'a.mp4')
-    count = len(list(video))
-    assert 10 < count < 40
+    indices = [frame.index for frame in video]
+    assert 10 < len(indices) < 40
     assert video.num_frames == 50
-    assert video.missing_frames == [*range(count, 50)]
+    # Whether the frame at the cut or the one before it is whole depends on the threads of the decoder.
+    assert sorted([*indices, *video.missing_frames]) == [*range(50)]
+    assert video.missing_frames[1:] == [*range(50 - len(video.missing_frames) + 1, 50)]
     data = videos.mux_video(tmp_path / 'a.mkv').read_bytes()
     for fraction in (0.33, 0.9):  # the last 5 of 50 frames, 0.2 s, are enough
         (tmp_path / 'a.mkv').write_bytes(data[: int(len(data) * fraction)])
