@@ -353,7 +353,8 @@ def test_a_file_that_ends_early_is_reported(tmp_path, caplog):
     indices = [frame.index for frame in video]
     assert 10 < len(indices) < 40
     assert video.num_frames == 50
-    # Whether the frame at the cut or the one before it is whole depends on the threads of the decoder.
+    # Not exactly the last ones: in one of many runs the frame before the cut was lost and the one at the cut was read.
+    # The cause is not traced. Every frame is read or reported in any case.
     assert sorted([*indices, *video.missing_frames]) == [*range(50)]
     assert video.missing_frames[1:] == [*range(50 - len(video.missing_frames) + 1, 50)]
     data = videos.mux_video(tmp_path / 'a.mkv').read_bytes()
