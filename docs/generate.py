@@ -63,8 +63,9 @@ def render_commands_page() -> str:
 
 def _render_docstring(text: str) -> Iterator[str]:
     """The docstring of a command: sentences as text, the lines of its usage as a code block."""
-    usage = [line for line in text.splitlines() if line.startswith('poseplug ')]
-    sentences = [line for line in text.splitlines() if line and not line.startswith('poseplug ')]
+    # an indented line continues the usage above it
+    usage = [line for line in text.splitlines() if line.startswith(('poseplug ', '    '))]
+    sentences = [line for line in text.splitlines() if line and line not in usage]
     yield from sentences
     yield from ['', '```text', *usage, '```', '']
 

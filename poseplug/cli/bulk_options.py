@@ -59,25 +59,25 @@ def add_bulk_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--engine',
         choices=('local', 'ray'),
-        help='store results of images as parts, by processes of this machine or actors of Ray, without drawings',
+        help='what writes the results of images in parts, without drawings: local processes or actors of Ray',
     )
     group.add_argument(
         '--workers',
         type=parse_positive_int,
         metavar='N',
-        help=f'that predict at the same time, each with its own model (default: {_DEFAULT_WORKERS})',
+        help=f'processes that predict at the same time, each with a model in memory (default: {_DEFAULT_WORKERS})',
     )
     group.add_argument(
         '--chunk-size',
         type=parse_positive_int,
         metavar='N',
-        help=f'inputs of a part, which is predicted again when its worker ends (default: {_DEFAULT_CHUNK_SIZE})',
+        help=f'inputs per part; a part is predicted again if its worker dies (default: {_DEFAULT_CHUNK_SIZE})',
     )
     group.add_argument(
         '--input-timeout',
         type=parse_positive_float,
         metavar='S',
-        help=f'seconds of reading an image or predicting a batch that end a worker (default: {_DEFAULT_TIMEOUT_S:g})',
+        help=f'seconds to read an image or predict a batch before a worker is ended (default: {_DEFAULT_TIMEOUT_S:g})',
     )
 
 

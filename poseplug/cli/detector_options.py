@@ -24,13 +24,15 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the command.
     """
-    group = parser.add_argument_group('detector', 'what its file does not say; the family knows the rest')
+    group = parser.add_argument_group(
+        'detector', 'what the file does not state; the detector family has defaults for the rest'
+    )
     group.add_argument(
         '--detector-family',
         metavar='NAME',
-        help='such as NanoDet, YOLOX, RTMDet, Ultralytics, RFDETR or RTDETR (default: recognized)',
+        help='NanoDet, YOLOX, RTMDet, Ultralytics, RFDETR, RTDETR or a registered one (default: recognized)',
     )
-    group.add_argument('--detector-weights', metavar='FILE', help='of a pose model that is the detector')
+    group.add_argument('--detector-weights', metavar='FILE', help='weights of the pose model that --detector names')
     group.add_argument(
         '--detector-class',
         type=_parse_classes,
@@ -41,19 +43,22 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         '--detector-mean',
         type=_parse_three_numbers,
         metavar='M,M,M',
-        help='subtracted from the channels, for values of 0 to 255',
+        help='mean that is subtracted from the channels (values of 0 to 255)',
     )
     group.add_argument(
-        '--detector-std', type=_parse_three_numbers, metavar='S,S,S', help='the channels are then divided by it'
+        '--detector-std',
+        type=_parse_three_numbers,
+        metavar='S,S,S',
+        help='standard deviation by which the channels are divided',
     )
-    group.add_argument('--detector-channels', choices=_CHANNEL_ORDERS, help='order of the channels')
+    group.add_argument('--detector-channels', choices=_CHANNEL_ORDERS, help='channel order of the input')
     group.add_argument('--detector-resize', choices=_RESIZE_MODES, help='how an image fills the input')
-    group.add_argument('--detector-fill', type=int, metavar='V', help='value beside a letterboxed image, 0 to 255')
+    group.add_argument('--detector-fill', type=int, metavar='V', help='value of the padding, 0 to 255')
     group.add_argument(
         '--detector-size',
         type=parse_size,
         metavar='W,H',
-        help='input of a file that takes any size (default: 640,640)',
+        help='input size for a file that takes any size (default: 640,640)',
     )
     group.add_argument(
         '--detector-runtime', choices=_RUNTIMES, help='what runs the file (default: onnxruntime if it is installed)'

@@ -24,7 +24,9 @@ def add_family_options(parser: argparse.ArgumentParser, groups: Sequence[str]) -
         The same parser.
     """
     add_study_options(parser)
-    parser.add_argument('--group', choices=groups, default=groups[0], help=f'what is varied (default: {groups[0]})')
+    parser.add_argument(
+        '--group', choices=groups, default=groups[0], help=f'the settings that are varied (default: {groups[0]})'
+    )
     return parser
 
 

@@ -29,7 +29,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help='a published or installed model (poseplug models), or a file of poseplug export (.onnx, .xml)',
     )
     parser.add_argument(
-        '--runtime', choices=_RUNTIMES, help='of a file (default: openvino for .xml, onnxruntime for .onnx)'
+        '--runtime',
+        choices=_RUNTIMES,
+        help='what runs an exported file (default: openvino for .xml, onnxruntime for .onnx)',
     )
 
 
@@ -39,7 +41,9 @@ def add_model_name_option(parser: Any) -> None:
     Args:
         parser: of the command.
     """
-    parser.add_argument('--model', metavar='NAME', help='a published model instead (poseplug models)')
+    parser.add_argument(
+        '--model', metavar='NAME', help='a published model (poseplug models) instead of CONFIG and CHECKPOINT'
+    )
 
 
 def check_single_model(args: argparse.Namespace, config: Any) -> None:

@@ -21,6 +21,7 @@ from poseplug.files.output_guard import check_outputs
 
 # The arguments that name what a command writes; every other argument that names a file names an input.
 OUTPUT_ARGUMENTS = ('out', 'report', 'html', 'table', 'predictions', 'web')
+CONFIG_HELP = 'a config file, or the name of a config of the package (poseplug list config)'
 _EMPTY_OPTIONS = re.compile(r'--[a-z-]+=')  # such as `--out=$FOLDER` without a FOLDER
 _NEGATIVE_NUMBERS = re.compile(r'-\.?\d[^=]*,')  # several, separated by commas
 
@@ -59,7 +60,7 @@ def add_weights_options(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
         '--weights',
         choices=('averaged', 'raw'),
         dest='weight_kind',
-        help='which weights of a checkpoint with both to use (default: the averaged ones)',
+        help='which weights to use of a checkpoint that has both (default: averaged)',
     )
     return add_map_keypoints_option(parser)
 
@@ -76,7 +77,7 @@ def add_map_keypoints_option(parser: argparse.ArgumentParser) -> argparse.Argume
     parser.add_argument(
         '--map-keypoints',
         action='store_true',
-        help='take the channels of weights by the names of their keypoints, where these have another order',
+        help='match the channels of the weights by keypoint name, where the order of keypoints differs',
     )
     return parser
 
@@ -149,9 +150,9 @@ def add_run_options(parser: argparse.ArgumentParser, training: bool = True) -> a
         group.add_argument(
             '--precision',
             choices=('fp32', 'bf16', 'auto'),
-            help='in which the network computes; auto measures both in the first step and chooses the faster one',
+            help='number format of the network; auto times both in the first step and takes the faster one',
         )
-    group.add_argument('--batch-size', type=parse_positive_int, metavar='N', help='samples of a batch')
+    group.add_argument('--batch-size', type=parse_positive_int, metavar='N', help='samples per batch')
     group.add_argument('--workers', type=parse_count, metavar='N', help='processes that load samples; 0 for none')
     add_device_option(group)
     return parser
@@ -159,7 +160,7 @@ def add_run_options(parser: argparse.ArgumentParser, training: bool = True) -> a
 
 def add_device_option(parser: Any) -> None:
     """Add `--device NAME` to a command or a group of its options."""
-    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    parser.add_argument('--device', help='device, such as cuda:1 or cpu (default: the accelerator if there is one)')
 
 
 def run_command(name: str, prog: str, argv: Sequence[str] | None = None) -> None:

@@ -44,12 +44,12 @@ def add_field_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
         metavar='A,B,...',
         help='standard deviations of the noise in the cells of true fields (default: 0)',
     )
-    parser.add_argument('--device', help='of the network (default: cpu)')
+    parser.add_argument('--device', help='device of the network (default: cpu)')
     parser.add_argument(
         '--checkpoint',
         type=parse_weights_source,
         metavar='FILE',
-        help="weights, or a work dir for its newest: analyze the network's fields (default: the codec's true fields)",
+        help="weights, or a work dir for its newest ones: analyze predicted fields (default: the codec's true fields)",
     )
     add_out_option(parser)
     return add_config_options(parser)

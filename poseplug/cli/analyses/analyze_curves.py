@@ -63,9 +63,14 @@ def _select_curve(curve: Any, file: Any, keypoint: str | None) -> list[float]:
 
 
 def add_curves_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
     parser.add_argument(
-        '--normalizer', choices=tuple(_MAX_THRESHOLDS), default='torso', help='what distances are divided by (torso)'
+        'files', nargs='+', type=Path, metavar='FILE.jsonl', help='a file that poseplug test --predictions wrote'
+    )
+    parser.add_argument(
+        '--normalizer',
+        choices=tuple(_MAX_THRESHOLDS),
+        default='torso',
+        help='what distances are divided by (default: torso)',
     )
     parser.add_argument(
         '--max-threshold',
@@ -73,7 +78,5 @@ def add_curves_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='X',
         help='end of the curves (default: 0.2 of the torso or box, 0.5 of the head)',
     )
-    parser.add_argument(
-        '--keypoints', type=parse_names, metavar='A,B,...', help='keypoints that get charts of their own'
-    )
+    parser.add_argument('--keypoints', type=parse_names, metavar='A,B,...', help='keypoints with a chart each')
     add_out_option(parser)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.argument_types import parse_names, parse_size
+from poseplug.cli.options import CONFIG_HELP
 from poseplug.cli.table_options import (
     add_field_options,
     format_table_command,
@@ -102,7 +103,7 @@ def _parse_sizes(text: str) -> list[tuple[int, int]]:
 
 
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument(
         '--readouts',
         type=parse_names,

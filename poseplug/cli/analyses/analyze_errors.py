@@ -39,5 +39,7 @@ def _create_row(name: str, group: Any) -> dict[str, Any]:
 
 
 def add_errors_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
+    parser.add_argument(
+        'files', nargs='+', type=Path, metavar='FILE.jsonl', help='a file that poseplug test --predictions wrote'
+    )
     add_out_option(parser)

@@ -50,5 +50,5 @@ def add_gradients_arguments(parser: argparse.ArgumentParser) -> None:
         type=_parse_steps,
         default=[0, 0.1, 0.5, 1.0],
         metavar='STEP,...',
-        help='steps that are recorded, from 0; with a point: fractions of the run (default: 0,0.1,0.5,1.0)',
+        help='steps to record, counted from 0, or fractions of the run such as 0.5 (default: 0,0.1,0.5,1.0)',
     )

@@ -101,12 +101,20 @@ def _draw_charts(results: list[Any], rows: list[dict[str, Any]]) -> dict[str, An
 
 
 def add_limbs_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path, help='of BottomUp with the codec PAF')
-    parser.add_argument('--representations', type=parse_names, metavar='A,B', help='fields, midpoints (default: both)')
+    parser.add_argument('config', type=Path, help='a config of BottomUp with the codec PAF')
     parser.add_argument(
-        '--limbs', type=parse_names, metavar='A,B,...', help='tree, skeleton, all (default: the first two)'
+        '--representations',
+        type=parse_names,
+        metavar='A,B',
+        help='limb representations: fields, midpoints (default: both)',
     )
     parser.add_argument(
-        '--matchings', type=parse_names, metavar='A,B,...', help='greedy, hungarian, graph (default: the first two)'
+        '--limbs', type=parse_names, metavar='A,B,...', help='limb sets: tree, skeleton, all (default: the first two)'
+    )
+    parser.add_argument(
+        '--matchings',
+        type=parse_names,
+        metavar='A,B,...',
+        help='matching methods: greedy, hungarian, graph (default: the first two)',
     )
     add_field_options(parser)

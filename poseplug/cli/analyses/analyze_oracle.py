@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.argument_types import parse_numbers
-from poseplug.cli.options import add_config_options, parse_cfg_option
+from poseplug.cli.options import CONFIG_HELP, add_config_options, parse_cfg_option
 
 
 def analyze_oracle(args: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def _parse_variant(text: str) -> list[tuple[str, Any]]:
 
 
 def add_oracle_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument(
         '--noise-std',
         type=parse_numbers,

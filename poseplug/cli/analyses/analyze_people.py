@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.argument_types import parse_counts, parse_positive_int
+from poseplug.cli.options import CONFIG_HELP
 from poseplug.cli.table_options import add_out_option, format_table_command, load_test_model, print_result_table
 
 _DEFAULT_COUNTS = (1, 2, 5, 10, 20, 50)
@@ -46,7 +47,7 @@ def _draw_charts(costs: dict[str, list[Any]]) -> dict[str, Any]:
 
 
 def add_people_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
+    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG', help=CONFIG_HELP)
     parser.add_argument(
         '--counts',
         type=parse_counts,
@@ -55,10 +56,14 @@ def add_people_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'numbers of people (default: {",".join(map(str, _DEFAULT_COUNTS))})',
     )
     parser.add_argument(
-        '--batch-size', type=parse_positive_int, default=16, metavar='N', help='crops at a time (default: 16)'
+        '--batch-size', type=parse_positive_int, default=16, metavar='N', help='crops per forward pass (default: 16)'
     )
     parser.add_argument(
-        '--repeats', type=parse_positive_int, default=3, metavar='N', help='predictions of each image (default: 3)'
+        '--repeats',
+        type=parse_positive_int,
+        default=3,
+        metavar='N',
+        help='how often each image is predicted and timed (default: 3)',
     )
-    parser.add_argument('--device', help='such as cuda:0 (default: cpu)')
+    parser.add_argument('--device', help='device, such as cuda:0 (default: cpu)')
     add_out_option(parser)

@@ -69,7 +69,11 @@ def add_receptive_field_arguments(parser: argparse.ArgumentParser) -> None:
         help='setting that lists layers as (kernel size, channels) (default: model.head.context_layers)',
     )
     parser.add_argument(
-        '--kernels', type=_parse_sizes, default=[1, 3, 5, 7, 9], metavar='N,...', help='odd sizes (default: 1,3,5,7,9)'
+        '--kernels',
+        type=_parse_sizes,
+        default=[1, 3, 5, 7, 9],
+        metavar='N,...',
+        help='odd kernel sizes (default: 1,3,5,7,9)',
     )
     parser.add_argument(
         '--margin',

@@ -41,9 +41,13 @@ def analyze_sigmas(args: argparse.Namespace) -> None:
 
 
 def add_sigmas_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path, help='of OneStage with RTMOHead')
-    parser.add_argument('checkpoint', type=parse_weights_source, help='a file of weights, or a work dir for its newest')
-    parser.add_argument('--groups', type=parse_positive_int, default=5, metavar='N', help='of keypoints (default: 5)')
-    parser.add_argument('--device', help='of the network (default: cpu)')
+    parser.add_argument('config', type=Path, help='a config of OneStage with RTMOHead')
+    parser.add_argument(
+        'checkpoint', type=parse_weights_source, help='a file of weights, or a work dir for its newest checkpoint'
+    )
+    parser.add_argument(
+        '--groups', type=parse_positive_int, default=5, metavar='N', help='number of groups of keypoints (default: 5)'
+    )
+    parser.add_argument('--device', help='device of the network (default: cpu)')
     add_out_option(parser)
     add_config_options(parser)

@@ -89,7 +89,9 @@ def _write_files(comparison: Any, lines: list[str], outputs: list[Path]) -> str:
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('files', nargs='+', type=Path, metavar='FILE.jsonl', help='of poseplug test --predictions')
+    parser.add_argument(
+        'files', nargs='+', type=Path, metavar='FILE.jsonl', help='a file that poseplug test --predictions wrote'
+    )
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the tables and a chart')
     parser.add_argument(
         '--html', type=Path, metavar='FILE', help='page with the differences and the images where results differ most'

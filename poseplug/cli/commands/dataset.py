@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.cli.detector_options import add_detector_options, build_detector
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import CONFIG_HELP, add_config_options
 
 _SPLITS = ('train', 'val', 'test')
 # of each cause the first ones show what is wrong; thousands would hide the counts above them
@@ -234,7 +234,11 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_sigma_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'labels', type=Path, nargs='+', metavar='LABELS', help='of the same images: a file or folder per person'
+        'labels',
+        type=Path,
+        nargs='+',
+        metavar='LABELS',
+        help='labels of the same images: a file or folder for each person who labeled them',
     )
     parser.add_argument('--category', metavar='NAME', help='category to read (default: all that have instances)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write a skeleton file (.json) with the sigmas')
@@ -245,7 +249,7 @@ def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('path', type=Path, help='the labels: a file or folder of any known format')
     parser.add_argument('out', type=Path, metavar='OUT', help='the folder to create')
     parser.add_argument('--to', choices=('coco', 'yolo', 'csv'), default='coco', help='format to write (default: coco)')
-    parser.add_argument('--format', metavar='NAME', help='format to read (default: what the files are)')
+    parser.add_argument('--format', metavar='NAME', help='format to read (default: recognized by the files)')
     parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images (default: beside the labels)')
     parser.set_defaults(run=_run_convert)
 
@@ -254,7 +258,7 @@ def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config', type=Path, metavar='CONFIG|PATH', help='a config, or labels: a file or folder of any known format'
     )
-    parser.add_argument('--format', metavar='NAME', help='format of labels (default: what the files are)')
+    parser.add_argument('--format', metavar='NAME', help='format of the labels (default: recognized by the files)')
     parser.add_argument('--images', type=Path, metavar='DIR', help='folder of the images (default: beside the labels)')
     parser.add_argument('--num-workers', type=int, default=2, help='threads that decode images (default: 2)')
     parser.set_defaults(run=_run_verify)
@@ -262,11 +266,13 @@ def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_browse_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the sheet, .jpg or .png')
     parser.add_argument('--split', choices=_SPLITS, default='train', help='which data set (default: train)')
-    parser.add_argument('--num-samples', type=int, default=48, help='spread evenly over the split (default: 48)')
-    parser.add_argument('--epoch', type=int, default=0, help='whose random augmentation is shown (default: 0)')
+    parser.add_argument(
+        '--num-samples', type=int, default=48, help='number of samples, spread evenly over the split (default: 48)'
+    )
+    parser.add_argument('--epoch', type=int, default=0, help='epoch whose random augmentation is shown (default: 0)')
     parser.add_argument('--raw', action='store_true', help='show images as stored, before the transforms')
     parser.set_defaults(run=_run_browse)
     add_config_options(parser)
@@ -283,7 +289,7 @@ def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--num-train', type=int, metavar='N', help='synthetic: number of training images (default: 7 of 8)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='synthetic: of the random numbers (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='synthetic: seed of the random numbers (default: 0)')
     parser.add_argument(
         '--format', choices=('lsp', 'coco'), default='lsp', help='synthetic: layout of the files (default: lsp)'
     )
@@ -293,7 +299,7 @@ def _add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_pack_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='the folder to create')
     parser.add_argument('--split', choices=_SPLITS, default='train', help='which data set (default: train)')
     parser.add_argument(
@@ -303,30 +309,39 @@ def _add_pack_arguments(parser: argparse.ArgumentParser) -> None:
         help='crops of instances, or tar shards of whole images (default: crops)',
     )
     parser.add_argument(
-        '--shard-megabytes', type=int, default=256, metavar='MB', help='webdataset: of a shard at most (default: 256)'
+        '--shard-megabytes',
+        type=int,
+        default=256,
+        metavar='MB',
+        help='webdataset: largest size of a shard (default: 256)',
     )
-    parser.add_argument('--jpeg-quality', type=int, default=95, help='of the crops, 1 to 100 (default: 95)')
+    parser.add_argument('--jpeg-quality', type=int, default=95, help='crops: JPEG quality, 1 to 100 (default: 95)')
     parser.add_argument(
-        '--max-resolution', type=float, default=1.0, help="of the crops, relative to the input's (default: 1.0)"
+        '--max-resolution',
+        type=float,
+        default=1.0,
+        help="crops: largest resolution, relative to the input's (default: 1.0)",
     )
     parser.set_defaults(run=_run_pack)
     add_config_options(parser)
 
 
 def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('input', type=Path, metavar='CONFIG | FOLDER', help='a config, or a folder of numbered images')
+    parser.add_argument(
+        'input', type=Path, metavar='CONFIG | FOLDER', help='a config, or a folder of images with numbers as names'
+    )
     parser.add_argument(
         '--detector', required=True, metavar='FILE', help='an ONNX file, URL#sha256=DIGITS, or a pose model'
     )
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help="the boxes, in COCO's result format")
-    parser.add_argument('--split', choices=_SPLITS, default='test', help='of a config (default: test)')
+    parser.add_argument('--split', choices=_SPLITS, default='test', help='which data set of a config (default: test)')
     # lower than 0.4 of predict: tests rank instances by score, and what is left out here cannot be recalled
     parser.add_argument('--score-threshold', type=float, default=0.2, help='minimum score of a box (default: 0.2)')
     parser.add_argument(
         '--nms-threshold',
         type=float,
         metavar='IOU',
-        help="above which the box with the lower score is dropped (default: the family's)",
+        help="IoU of two boxes above which the one with the lower score is dropped (default: the family's)",
     )
     add_detector_options(parser)
     parser.set_defaults(run=_run_detect)

@@ -84,10 +84,13 @@ def _check_labels(args: argparse.Namespace) -> None:
 
 
 def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path, nargs='?', help='a config, to check its data too')
+    parser.add_argument('config', type=Path, nargs='?', help='a config whose data is checked, too')
     parser.add_argument('--model', type=Path, metavar='WEIGHTS', help='rank the labels that this model disagrees with')
     parser.add_argument(
-        '--split', choices=('train', 'val', 'test'), default='test', help='whose labels, with --model (default: test)'
+        '--split',
+        choices=('train', 'val', 'test'),
+        default='test',
+        help='with --model: data set whose labels are ranked (default: test)',
     )
     parser.add_argument(
         '--out',
@@ -100,7 +103,7 @@ def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
         '--html',
         type=Path,
         metavar='FILE',
-        help='write a page that shows suspicious instances (with --model: in the place of labels.html in --out)',
+        help='write a page that shows suspicious instances (with --model: instead of labels.html in --out)',
     )
     parser.add_argument('--max-drawn', type=int, default=50, help='instances to draw per source (default: 50)')
     parser.add_argument('--num-workers', type=int, default=2, help='threads that read images (default: 2)')

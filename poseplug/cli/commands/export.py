@@ -118,10 +118,13 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         'config',
         nargs='?',
         metavar='CONFIG',
-        help='a config, or the name of an installed model (default: the one that is installed)',
+        help='a config, or the name of an installed model (default: the shipped one)',
     )
     parser.add_argument(
-        'checkpoint', nargs='?', type=parse_weights_source, help='a checkpoint of that model, or a work dir'
+        'checkpoint',
+        nargs='?',
+        type=parse_weights_source,
+        help='a checkpoint of the config, or a work dir for its newest checkpoint',
     )
     add_model_name_option(parser)
     parser.add_argument('--out', type=Path, metavar='FILE', help='the file to write')
@@ -136,21 +139,24 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         '--to',
         choices=('onnx', 'openvino', 'torchscript', 'torch-export'),
         default='onnx',
-        help='the format (default: onnx)',
+        help='format of the file (default: onnx)',
     )
     parser.add_argument('--flip', action='store_true', help='average with the flipped image, inside the file')
     parser.add_argument(
         '--input-type',
         choices=('uint8', 'float32'),
         default='uint8',
-        help='of the images, BGR from 0 to 255 either way (default: uint8)',
+        help='type of the images, which are BGR from 0 to 255 in both (default: uint8)',
     )
-    parser.add_argument('--license', metavar='TEXT', help='of the weights, for the metadata of the file')
+    parser.add_argument('--license', metavar='TEXT', help='license of the weights, for the metadata of the file')
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument('--half', action='store_true', help='weights stored in half precision (ONNX)')
-    precision.add_argument('--int8', action='store_true', help='layers in 8 bits; needs --calibrate (ONNX)')
+    precision.add_argument('--half', action='store_true', help='store the weights in half precision (ONNX)')
+    precision.add_argument('--int8', action='store_true', help='run layers in 8 bits; needs --calibrate (ONNX)')
     parser.add_argument(
-        '--calibrate', nargs='+', metavar='IMAGE', help='images or folders to measure the ranges of 8 bits on'
+        '--calibrate',
+        nargs='+',
+        metavar='IMAGE',
+        help='images or folders on which the ranges of 8-bit values are measured',
     )
     _add_check_arguments(parser.add_argument_group('comparison with the model'))
     add_weights_options(parser)
@@ -159,14 +165,14 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_check_arguments(group: Any) -> None:
     group.add_argument(
-        '--images', nargs='+', metavar='IMAGE', help='images or folders to compare on (default: drawn ones)'
+        '--images', nargs='+', metavar='IMAGE', help='images or folders to compare on (default: generated images)'
     )
     group.add_argument(
         '--check-data',
         type=int,
         default=0,
         metavar='N',
-        help='compute the metrics on N images of the test data, before and after',
+        help='also compute the metrics of model and file on N images of the test data',
     )
     group.add_argument(
         '--tolerance-px', type=float, metavar='D', help='largest distance of a keypoint in px (default: by precision)'

@@ -37,7 +37,7 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 
 def add_fetch_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('names', nargs='+', metavar='NAME', help='published models, see poseplug models')
+    parser.add_argument('names', nargs='+', metavar='NAME', help='published models (poseplug models lists them)')
     parser.add_argument(
         '--to', type=Path, metavar='DIR', help='folder to fetch to (default: POSEPLUG_CACHE, or ~/.cache/poseplug)'
     )

@@ -1,4 +1,4 @@
-"""Begin with your own labels: split, draw, write a config.
+"""Start from your own labels: split, draw, write a config.
 
 poseplug init DATA [--images DIR] [--model small|base|large|NAME] [--out DIR]
     [--category NAME ...] [--format NAME] [--val-fraction 0.2] [--seed 0]
@@ -63,12 +63,12 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--category', nargs='+', default=[], metavar='NAME', help='categories to learn (default: all that are labeled)'
     )
-    parser.add_argument('--format', metavar='NAME', help='format to read (default: what the files are)')
+    parser.add_argument('--format', metavar='NAME', help='format to read (default: recognized by the files)')
     parser.add_argument(
         '--val-fraction',
         type=parse_fraction,
         default=0.2,
         metavar='F',
-        help='images for validation, where the files have no split (default: 0.2)',
+        help='fraction of the images for validation, if the files have no split (default: 0.2)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the split (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the split (default: 0)')

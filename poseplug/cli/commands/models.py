@@ -31,5 +31,5 @@ def add_models_arguments(parser: Any) -> None:
     from poseplug.zoo.index import TASKS
 
     parser.add_argument('pattern', nargs='?', default='', metavar='PATTERN', help='models to list (default: all)')
-    parser.add_argument('--task', choices=TASKS, help='those of one task')
+    parser.add_argument('--task', choices=TASKS, help='list the models of one task')
     parser.add_argument('--json', action='store_true', help='print everything in the index as JSON')

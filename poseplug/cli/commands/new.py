@@ -1,4 +1,4 @@
-"""Write the beginning of a part, with its contract test.
+"""Write a template of a part, with its contract test.
 
 poseplug new backbone|head|codec|loss|metric|transform|source|logger NAME
     [--out DIR]
@@ -45,7 +45,7 @@ def run_new(args: argparse.Namespace) -> None:
 def add_new_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = sorted(file.stem for file in _TEMPLATES.glob('*.txt'))
     parser.add_argument('kind', choices=kinds, help=', '.join(kinds))
-    parser.add_argument('name', metavar='NAME', help='of the class, such as MyCodec')
+    parser.add_argument('name', metavar='NAME', help='name of the class, such as MyCodec')
     parser.add_argument(
-        '--out', type=Path, default=Path(), metavar='DIR', help='folder to write to (default: this one)'
+        '--out', type=Path, default=Path(), metavar='DIR', help='folder to write to (default: the current one)'
     )

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from poseplug.cli.argument_types import parse_weights_source
+from poseplug.cli.options import CONFIG_HELP
 
 
 def run_package_model(args: argparse.Namespace) -> None:
@@ -27,10 +28,15 @@ def run_package_model(args: argparse.Namespace) -> None:
 
 
 def add_package_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
-    parser.add_argument('checkpoint', type=parse_weights_source)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument(
-        '--results', type=Path, metavar='FILE', help='scores to store with it, written by tools/test.py --out'
+        'checkpoint', type=parse_weights_source, help='a file of weights, or a work dir for its newest checkpoint'
     )
-    parser.add_argument('--out', type=Path, metavar='DIR', help='folder (default: that of the shipped model)')
+    parser.add_argument(
+        '--results',
+        type=Path,
+        metavar='FILE',
+        help='scores to store with the model: a file that poseplug test --out wrote',
+    )
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder to write (default: that of the shipped model)')
     parser.add_argument('--name', help='name of the two files (default: that of the shipped model)')

@@ -188,34 +188,43 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         'inputs',
         nargs='+',
         metavar='[CONFIG CHECKPOINT] INPUTS',
-        help='images, videos, folders, addresses, - or a camera',
+        help='images, videos, folders, addresses, - (standard input) or the index of a camera',
     )
     add_model_options(parser)
-    parser.add_argument('--recursive', action='store_true', help='read the folders in a folder, too')
+    parser.add_argument('--recursive', action='store_true', help='also read the folders below a folder')
     parser.add_argument(
         '--skip-bad',
         action='store_true',
         help='skip files that cannot be read; results.json lists them (default: stop)',
     )
     parser.add_argument(
-        '--every-frame', action='store_true', help='of a camera or stream, not only the newest frame (falls behind)'
+        '--every-frame',
+        action='store_true',
+        help='predict every frame of a camera or stream, not only the newest one (may fall behind)',
     )
     _add_instance_arguments(parser)
     _add_output_arguments(parser)
     _add_tracking_arguments(parser)
     add_bulk_options(parser)
     parser.add_argument(
-        '--batch-size', type=parse_positive_int, default=32, help='instances per forward pass (default: 32)'
+        '--batch-size',
+        type=parse_positive_int,
+        default=32,
+        metavar='N',
+        help='instances per forward pass (default: 32)',
     )
     parser.add_argument(
         '--precision',
         choices=('auto', 'fp32', 'bf16', 'fp16'),
         default='fp32',
-        help='of the network; auto: bf16 where it is fast and keeps keypoints (default: fp32)',
+        help='number format of the network; auto takes bf16 if it is fast and keeps the keypoints (default: fp32)',
     )
-    parser.add_argument('--no-flip', action='store_true', help='no flip test: faster, a little less exact')
+    parser.add_argument('--no-flip', action='store_true', help='leave out the flip test: faster, a little less exact')
     parser.add_argument(
-        '--threads', type=parse_positive_int, metavar='N', help='of the network (default: the processors allowed)'
+        '--threads',
+        type=parse_positive_int,
+        metavar='N',
+        help='threads of the network (default: all processors that it may use)',
     )
     add_weights_options(parser)
     add_device_option(parser)
@@ -223,20 +232,23 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_instance_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--boxes', nargs='+', metavar='x,y,w,h', help='of the instances in the image; or a JSON file (see the docs)'
+        '--boxes',
+        nargs='+',
+        metavar='x,y,w,h',
+        help='boxes of the instances in the image, or a JSON file of boxes (docs/howto/boxes_and_detectors.md)',
     )
     parser.add_argument(
         '--box-format', choices=('xywh', 'xyxy'), default='xywh', help='meaning of the four numbers (default: xywh)'
     )
     add_detector_argument(
-        parser, 'detect the people first, and predict each of them; a pose model finds them by itself'
+        parser, 'detector of the instances, each of which is predicted: an ONNX file, or a pose model of whole images'
     )
     parser.add_argument(
         '--detector-interval',
         type=parse_positive_int,
         default=1,
         metavar='N',
-        help='detect in one of N frames of a video, and follow the poses in between (default: 1)',
+        help='detect in one of N frames of a video, and take the boxes of the last poses in between (default: 1)',
     )
     add_detector_options(parser)
 
@@ -250,16 +262,16 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'folder of drawings and results.json (default: {_DEFAULT_OUT})',
     )
     parser.add_argument(
-        '--resume', action='store_true', help='go on with a run that was cut: same inputs, options and --out'
+        '--resume', action='store_true', help='continue an interrupted run; needs the same inputs, options and --out'
     )
-    parser.add_argument('--heatmaps', action='store_true', help='draw the heatmaps of images too, stage by stage')
+    parser.add_argument('--heatmaps', action='store_true', help='also draw the heatmaps of images, stage by stage')
     parser.add_argument('--json', action='store_true', help='print the results as JSON instead of lines')
     parser.add_argument(
         '--format',
         type=parse_names,
         default=(),
         metavar='NAME,...',
-        help='further formats of the results: coco, coco_results, csv, cvat, labelme, openpose, parquet or yolo',
+        help='also write the results as coco, coco_results, csv, cvat, labelme, openpose, parquet or yolo',
     )
     parser.add_argument(
         '--csv', action='store_true', help='write tables with a row per keypoint: results.csv, and one per video'
@@ -272,7 +284,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         help='predict one of N frames of a video (default: 1)',
     )
     parser.add_argument('--smooth', action='store_true', help='smooth the keypoints of videos (one-euro filter)')
-    parser.add_argument('--smoother', metavar='NAME', help=f'smooth by another one than {_DEFAULT_SMOOTHER}')
+    parser.add_argument('--smoother', metavar='NAME', help=f'registered smoother to use (default: {_DEFAULT_SMOOTHER})')
     parser.add_argument('--no-video', action='store_true', help='do not draw videos')
     parser.add_argument(
         '--keypoint-threshold',
@@ -285,24 +297,35 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_tracking_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('ids of the instances in videos')
-    group.add_argument('--tracker', default='SimilarityTracker', metavar='NAME', help='another tracker')
     group.add_argument(
-        '--track-max-age', type=float, metavar='S', help='remember an unseen instance for S seconds (default: 3)'
+        '--tracker',
+        default='SimilarityTracker',
+        metavar='NAME',
+        help='registered tracker to use (default: SimilarityTracker)',
+    )
+    group.add_argument(
+        '--track-max-age',
+        type=float,
+        metavar='S',
+        help='seconds for which an instance that is out of sight keeps its id (default: 3)',
     )
     group.add_argument(
         '--track-min-frames',
         type=int,
         metavar='N',
-        help='remember it for N processed frames at least, however far apart they are (default: 3)',
+        help='minimum number of processed frames for which it keeps its id (default: 3)',
     )
     group.add_argument(
-        '--track-min-similarity', type=float, metavar='S', help='0 to 1, of a match (default: 0.2); 0 matches any two'
+        '--track-min-similarity',
+        type=float,
+        metavar='S',
+        help='minimum similarity of a match, 0 to 1; 0 matches any two (default: 0.2)',
     )
     group.add_argument(
         '--track-num-instances',
         type=parse_positive_int,
         metavar='N',
-        help='the known number of instances: keep the N best of each frame, with ids from 1 to N',
+        help='known number of instances: each frame keeps the N with the highest scores, as ids 1 to N',
     )
 
 

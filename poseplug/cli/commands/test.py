@@ -14,7 +14,7 @@ from typing import Any
 
 from poseplug.cli.argument_types import parse_weights_source
 from poseplug.cli.model_options import add_model_name_option, load_config_and_weights
-from poseplug.cli.options import add_config_options, add_run_options, add_weights_options
+from poseplug.cli.options import CONFIG_HELP, add_config_options, add_run_options, add_weights_options
 
 
 def run_test(args: argparse.Namespace) -> None:
@@ -77,21 +77,27 @@ def _write_report_page(args: argparse.Namespace, cfg: Any, evaluation: Any, skel
 
 
 def add_test_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', nargs='?', type=Path)
+    parser.add_argument('config', nargs='?', type=Path, help=CONFIG_HELP)
     parser.add_argument(
         'checkpoint',
         nargs='?',
         type=parse_weights_source,
-        help='a .pth or .safetensors file, or a work dir for its newest',
+        help='a .pth or .safetensors file, or a work dir for its newest checkpoint',
     )
     add_model_name_option(parser)
     parser.add_argument(
-        '--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='of the network (default: fp32)'
+        '--precision',
+        choices=('fp32', 'bf16', 'fp16'),
+        default='fp32',
+        help='number format of the network (default: fp32)',
     )
     parser.add_argument('--out', type=Path, metavar='FILE', help='write scores and curves as JSON')
-    parser.add_argument('--report', type=Path, metavar='DIR', help='write a page with images and curves there')
+    parser.add_argument('--report', type=Path, metavar='DIR', help='write a page with scores, curves and images')
     parser.add_argument(
-        '--predictions', type=Path, metavar='FILE.jsonl', help='write every image with its predictions, for compare'
+        '--predictions',
+        type=Path,
+        metavar='FILE.jsonl',
+        help='write the labels and predictions of every image, for poseplug compare',
     )
     add_weights_options(parser)
     add_run_options(parser, training=False)

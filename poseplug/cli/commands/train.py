@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from poseplug.cli.options import add_config_options, add_map_keypoints_option, add_run_options
+from poseplug.cli.options import CONFIG_HELP, add_config_options, add_map_keypoints_option, add_run_options
 
 # Must be set before torch is imported: DDP warns of a setting that is intended (poseplug/engine/distributed.py).
 if 'RANK' in os.environ:
@@ -45,7 +45,7 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument(
         '--work-dir',
         type=Path,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poseplug.cli.argument_types import parse_positive_int
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import CONFIG_HELP, add_config_options
 
 if TYPE_CHECKING:
     from poseplug.analysis.tuning import TuningTrial
@@ -94,9 +94,9 @@ def _format_command(args: argparse.Namespace) -> str:
 
 
 def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument(
-        '--space', type=Path, required=True, metavar='FILE', help='the settings that are varied, in YAML or JSON'
+        '--space', type=Path, required=True, metavar='FILE', help='the settings to vary, in YAML or JSON'
     )
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='folder of trials, table and charts; trials are resumed'
@@ -105,9 +105,9 @@ def add_tune_arguments(parser: argparse.ArgumentParser) -> None:
         '--trials', type=parse_positive_int, default=20, metavar='N', help='number of trainings (default: 20)'
     )
     parser.add_argument(
-        '--steps', type=parse_positive_int, metavar='N', help="training steps of each (default: the config's length)"
+        '--steps', type=parse_positive_int, metavar='N', help="steps of each training (default: the config's)"
     )
     parser.add_argument('--metric', metavar='NAME', help='the validation score (default: the first total)')
-    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of proposals and trainings (default: 0)')
-    parser.add_argument('--device', help='such as cuda:1 or cpu (default: the accelerator if there is one)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of proposals and trainings (default: 0)')
+    parser.add_argument('--device', help='device, such as cuda:1 or cpu (default: the accelerator if there is one)')
     add_config_options(parser)

@@ -92,17 +92,28 @@ def add_web_arguments(parser: argparse.ArgumentParser) -> None:
         'models',
         nargs='*',
         metavar='MODEL',
-        help='a name, CONFIG CHECKPOINT or FILE.onnx; several to choose from (default: the installed one)',
+        help='a name, CONFIG CHECKPOINT or FILE.onnx; the page offers all that are given (default: the shipped model)',
     )
     parser.add_argument(
-        '--port', type=parse_count, default=8000, metavar='N', help='0 uses any free port (default: 8000)'
+        '--port',
+        type=parse_count,
+        default=8000,
+        metavar='N',
+        help='port of the page; 0 takes any free one (default: 8000)',
     )
     parser.add_argument(
-        '--host', default='127.0.0.1', help='another address lets others in (default: 127.0.0.1, this machine alone)'
+        '--host',
+        default='127.0.0.1',
+        help='address to serve at; others than the default are open to other machines (default: 127.0.0.1)',
     )
-    add_detector_argument(parser, 'finds the people of an image, each of whom is predicted')
+    add_detector_argument(
+        parser, 'detector of the instances, each of which is predicted: an ONNX file, or a pose model of whole images'
+    )
     parser.add_argument(
-        '--threads', type=parse_positive_int, metavar='N', help='of the network (default: the processors allowed)'
+        '--threads',
+        type=parse_positive_int,
+        metavar='N',
+        help='threads of the network (default: all processors that it may use)',
     )
     add_device_option(parser)
     add_detector_options(parser)

@@ -15,7 +15,7 @@ from typing import Any
 
 from poseplug.cli.argument_types import parse_weights_source
 from poseplug.cli.model_options import add_model_name_option, load_config_and_weights
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import CONFIG_HELP, add_config_options
 
 
 def run_zoo(args: argparse.Namespace) -> None:
@@ -39,9 +39,9 @@ def run_zoo(args: argparse.Namespace) -> None:
 def add_zoo_arguments(parser: Any) -> None:
     commands = parser.add_subparsers(required=True, metavar='export')
     export = commands.add_parser('export', help='write weights that MMPose or transformers loads')
-    export.add_argument('config', nargs='?', metavar='CONFIG', help='a config')
-    export.add_argument('checkpoint', nargs='?', type=parse_weights_source, help='a checkpoint of its model')
+    export.add_argument('config', nargs='?', metavar='CONFIG', help=CONFIG_HELP)
+    export.add_argument('checkpoint', nargs='?', type=parse_weights_source, help='a checkpoint of the config')
     add_model_name_option(export)
-    export.add_argument('--to', choices=('mmpose', 'hf'), required=True, help='what loads the weights')
+    export.add_argument('--to', choices=('mmpose', 'hf'), required=True, help='project that loads the weights')
     export.add_argument('--out', type=Path, required=True, metavar='PATH', help='a .pth file, or a folder for hf')
     add_config_options(export)
