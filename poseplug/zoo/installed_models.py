@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['CARDS_FILE', 'list_installed_entries']
+__all__ = ['CARDS_FILE', 'find_installed_weights', 'list_installed_entries']
 
 import json
 import tomllib
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from poseplug.core.errors import CheckpointError
+from poseplug.files.fetch import compute_file_sha256
 from poseplug.zoo.index import PublishedModel, PublishedScore
 
 _FOLDER = Path(__file__).parents[1] / 'weights'
@@ -36,6 +38,34 @@ def list_installed_entries(folder: Path = _FOLDER) -> list[PublishedModel]:
     """
     texts = tomllib.loads((folder / CARDS_FILE).read_text(encoding='utf-8'))
     return [_build_entry(json.loads(card.read_text(encoding='utf-8')), texts) for card in sorted(folder.glob('*.json'))]
+
+
+def find_installed_weights(name: str, folder: Path = _FOLDER) -> Path | None:
+    """Find the weights of a model that is installed with poseplug.
+
+    Args:
+        name: of the model.
+        folder: of the weights and their cards.
+
+    Returns:
+        The file, verified; None if no model of this name is installed.
+
+    Raises:
+        CheckpointError: the file is missing, or its SHA-256 is not the card's.
+
+    Example:
+        >>> find_installed_weights('cpm_lsp_lite').name
+        'cpm_lsp_lite.safetensors'
+    """
+    entry = next((entry for entry in list_installed_entries(folder) if entry.name == name), None)
+    if entry is None:
+        return None
+    file = folder / f'{name}.safetensors'
+    if not file.is_file() or compute_file_sha256(file) != entry.sha256:
+        raise CheckpointError(
+            f'{file} is missing or is not the file that {name}.json describes; install poseplug again'
+        )
+    return file
 
 
 def _build_entry(card: Mapping[str, Any], texts: Mapping[str, Mapping[str, Any]]) -> PublishedModel:

@@ -28,6 +28,7 @@ from poseplug.core.version import __version__
 from poseplug.files.fetch import compute_file_sha256
 from poseplug.files.weights import load_weights
 from poseplug.zoo.index import PublishedModel, find_published_model, is_model_name
+from poseplug.zoo.installed_models import find_installed_weights
 from poseplug.zoo.weight_cache import WeightCache
 
 
@@ -141,16 +142,21 @@ def build_published_model(name: str) -> nn.Module:
 
 
 def find_weights(source: str | Path) -> str | Path:
-    """Return a file of weights, which may be named by the published model that has them.
+    """Return a file of weights, which may be named by the model that has them.
 
     Args:
-        source: a file, a work dir or an address, which is returned as it is; or the name of a published model, of
-            which `get_published_weights` returns the weights. A file of that name counts more.
+        source: a file, a work dir or an address, which is returned as it is; or the name of an installed model, or of
+            a published one, of which `get_published_weights` returns the weights. A file of that name counts more.
+
+    Raises:
+        CheckpointError: the weights of an installed model are damaged, or published ones cannot be fetched.
     """
     # A folder that happens to have the name of a model is what the user typed.
-    if is_model_name(source) and not Path(source).exists():
+    if Path(source).exists():
+        return source
+    if is_model_name(source):
         return get_published_weights(str(source))
-    return source
+    return find_installed_weights(str(source)) or source
 
 
 def _convert_published_file(entry: PublishedModel, source: Path, out: Path) -> str:

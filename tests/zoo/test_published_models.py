@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -11,11 +12,14 @@ import torch
 from safetensors.torch import load, load_file
 
 from poseplug.config.build import build_model
+from poseplug.config.load import load_config
 from poseplug.core.errors import CheckpointError, ConfigError
 from poseplug.predict.model_loading import list_models, load_model
 from poseplug.predict.predictor import Predictor
+from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR
 from poseplug.zoo import index
 from poseplug.zoo.index import PublishedModel, PublishedScore
+from poseplug.zoo.installed_models import find_installed_weights
 from poseplug.zoo.published_models import get_published_weights, load_published_config
 from tests.zoo.published_files import ServedFiles, save_as_mmpose, serve_files
 
@@ -35,8 +39,6 @@ def are_equal(a: dict, b: dict) -> bool:
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    from poseplug.config.load import load_config
-
     return build_model(load_config('hrnet_w32_coco_256x192', OVERRIDES)).eval()
 
 
@@ -120,6 +122,29 @@ def test_weights_of_a_name_start_a_run(served, model):
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
     (report,) = init_weights(build_model(load_published_config(NAME)), dict(backbone=NAME))
     assert not report.missing
+
+
+def test_weights_of_an_installed_model_start_a_run():
+    from poseplug.engine.weight_init import init_weights
+
+    model = build_model(load_config('cpm_efficientnet_lsp'))
+    init_weights(model, 'cpm_efficientnet_lsp')
+    file = SHIPPED_MODEL_DIR / 'cpm_efficientnet_lsp.safetensors'
+    assert are_equal(
+        {k: v.half() for k, v in model.state_dict().items() if v.is_floating_point()},
+        {k: v.half() for k, v in load_file(file).items() if v.is_floating_point()},
+    )
+
+
+def test_weights_of_an_installed_model_that_were_changed_are_refused(tmp_path):
+    shutil.copytree(SHIPPED_MODEL_DIR, tmp_path / 'weights')
+    file = tmp_path / 'weights' / 'cpm_lsp_lite.safetensors'
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match='is not the file that cpm_lsp_lite.json describes'):
+        find_installed_weights('cpm_lsp_lite', tmp_path / 'weights')
+    assert find_installed_weights('cpm_lsp_large', tmp_path / 'weights') is None
 
 
 def test_a_teacher_is_a_published_model(served, model):
