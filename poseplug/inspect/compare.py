@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['Comparison', 'calibrate_scores', 'compare_predictions', 'summarize_errors']
+__all__ = ['Comparison', 'calibrate_scores', 'chart_reliability', 'compare_predictions', 'summarize_errors']
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from poseplug.evaluation.keypoint_errors import (
     summarize_resamples,
 )
 from poseplug.evaluation.prediction_file import PredictionFile
+from poseplug.report.charts import Chart, Series
 
 MEASURES = ('mean OKS', *ERROR_KINDS)
 _SMALL_AREA_PX2, _MEDIUM_AREA_PX2 = 32.0**2, 96.0**2  # COCO's sizes of instances
@@ -176,3 +177,14 @@ def calibrate_scores(errors: KeypointErrors) -> tuple[list[tuple[float, float, i
     # Guo et al. 2017 (arXiv:1706.04599), eq. 3
     error = sum(count * abs(score - fraction) for score, fraction, count in rows) / max(total, 1)
     return rows, error
+
+
+def chart_reliability(comparison: Comparison) -> Chart:
+    """Build the chart that shows whether scores are probabilities: those of a calibrated model lie on the diagonal."""
+    lines = []
+    for name, result in zip(comparison.names, comparison.results, strict=True):
+        rows, _ = calibrate_scores(collect_keypoint_errors(result))
+        lines.append(Series(name, [score for score, *_ in rows], [fraction for _, fraction, _ in rows]))
+    diagonal = Series('calibrated', (0, 1), (0, 1))
+    label = 'fraction of right keypoints'
+    return Chart('Reliability of the scores', 'mean score', label, [*lines, diagonal], y_range=(0, 1))

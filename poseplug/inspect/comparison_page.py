@@ -16,8 +16,8 @@ from poseplug.evaluation.keypoint_errors import ERROR_KINDS, Interval
 from poseplug.evaluation.prediction_file import ImagePredictions
 from poseplug.files.atomic import write_atomically
 from poseplug.files.images import IMAGE_SUFFIXES, read_image
-from poseplug.inspect.compare import MEASURES, Comparison
-from poseplug.report.charts import render_bar_chart
+from poseplug.inspect.compare import MEASURES, Comparison, chart_reliability
+from poseplug.report.charts import render_bar_chart, render_line_chart
 from poseplug.report.draw import draw_poses, draw_side_by_side
 from poseplug.report.html_parts import format_report_score, render_html_page, render_image_grid, render_section
 from poseplug.report.interval_chart import IntervalChart, IntervalRow, render_interval_chart
@@ -49,6 +49,7 @@ def write_comparison_page(
         render_section('Paired differences', _render_differences(comparison)),
         render_section('Measures', _render_table(comparison)),
         render_section('Kinds of error', _render_error_chart(comparison)),
+        render_section('Scores', render_line_chart(chart_reliability(comparison))),
         render_section('Images', _render_groups(comparison, files, num_images)),
     ])  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from poseplug.core.sample import Record
 from poseplug.core.skeleton import Skeleton
 from poseplug.evaluation.keypoint_errors import collect_keypoint_errors
 from poseplug.evaluation.prediction_file import NO_SUBJECT, read_predictions, write_predictions
-from poseplug.inspect.compare import calibrate_scores, compare_predictions
+from poseplug.inspect.compare import calibrate_scores, chart_reliability, compare_predictions
 
 SKELETON = Skeleton('three', ('a', 'b', 'c'), sigmas=(0.05, 0.05, 0.05))
 NUM_IMAGES = 40
@@ -129,6 +129,16 @@ def test_calibration_compares_scores_with_what_is_right(tmp_path):
     assert error == pytest.approx(5 / 6 - 0.75)
 
 
+def test_the_reliability_chart_draws_the_bins_and_the_diagonal(tmp_path):
+    results = [read_predictions(write_run(tmp_path / f'{n}.jsonl', n)) for n in (0.0, 3.0)]
+    comparison = compare_predictions(results)
+    first, second, diagonal = chart_reliability(comparison).series
+    rows, _ = calibrate_scores(collect_keypoint_errors(results[1]))
+    assert list(zip(second.x, second.y, strict=True)) == [(score, fraction) for score, fraction, _ in rows]
+    assert set(first.y) == {1.0}
+    assert list(diagonal.x) == list(diagonal.y) == [0, 1]
+
+
 def test_the_command_prints_and_writes_tables(tmp_path, capsys):
     files = [write_run(tmp_path / f'{n}.jsonl', n) for n in (0.0, 20.0)]
     compare.run_compare(argparse.Namespace(files=files, out=tmp_path / 'out', html=None, images=None))
@@ -137,6 +147,8 @@ def test_the_command_prints_and_writes_tables(tmp_path, capsys):
     assert '| good | 100.00 [100.00, 100.00] | 0.00' in printed
     assert (tmp_path / 'out' / 'comparison.md').read_text() in printed
     assert '<svg' in (tmp_path / 'out' / 'errors.svg').read_text()
+    reliability = (tmp_path / 'out' / 'reliability.svg').read_text()
+    assert all(f'>{name}<' in reliability for name in ('0.0', 'calibrated'))
     compare.run_compare(argparse.Namespace(files=files[:1], out=None, html=None, images=None))
     explained = capsys.readouterr().out
     assert '| a | 100.00' in explained
@@ -195,7 +207,7 @@ def test_the_page_says_which_result_is_better_and_where(tmp_path):
     assert '<h3>second is worse than first</h3>' in worse
     assert better.count('<td>0.0</td><td>100.0</td>') == 5
     assert 'Name the folder of the images by --images' in page
-    assert page.count('<svg') == 2
+    assert page.count('<svg') == 3
 
 
 def test_the_page_shows_the_images_of_a_folder(tmp_path):

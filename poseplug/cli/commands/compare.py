@@ -12,13 +12,15 @@ from typing import Any
 
 from poseplug.core.errors import ConfigError
 
+_OUTPUT_NAMES = ('comparison.md', 'errors.svg', 'reliability.svg')
+
 
 def run_compare(args: argparse.Namespace) -> None:
     from poseplug.evaluation.prediction_file import read_predictions
     from poseplug.files.output_guard import check_outputs
     from poseplug.inspect.compare import compare_predictions
 
-    outputs = [args.out / name for name in ('comparison.md', 'errors.svg')] if args.out else []
+    outputs = [args.out / name for name in _OUTPUT_NAMES] if args.out else []
     # before the work: a comparison must not replace one of its inputs
     check_outputs(args.files, outputs, '--out')
     if args.images is not None and args.html is None:
@@ -74,25 +76,27 @@ def _format_errors(result: Any) -> list[str]:
 
 
 def _write_files(comparison: Any, lines: list[str], outputs: list[Path]) -> str:
-    """Write the tables and a chart of the errors."""
+    """Write the tables, a chart of the errors and one of the scores."""
     from poseplug.evaluation.keypoint_errors import ERROR_KINDS
     from poseplug.files.atomic import write_atomically
-    from poseplug.report.charts import render_bar_chart, save_svg
+    from poseplug.inspect.compare import chart_reliability
+    from poseplug.report.charts import render_bar_chart, render_line_chart, save_svg
 
-    table, chart = outputs
+    table, chart, reliability = outputs
     write_atomically(table, '\n'.join([*lines, '']).encode())
     bars = [(kind, name, i) for kind in ERROR_KINDS for i, name in enumerate(comparison.names)]
     labels = [f'{kind}, {name}' for kind, name, _ in bars]
     values = [comparison.values[kind][i].value for kind, _, i in bars]
     save_svg(render_bar_chart('Keypoints by kind of error', labels, values, unit=' %'), chart)
-    return f'{table}, {chart}'
+    save_svg(render_line_chart(chart_reliability(comparison)), reliability)
+    return ', '.join(map(str, outputs))
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'files', nargs='+', type=Path, metavar='FILE.jsonl', help='a file that poseplug test --predictions wrote'
     )
-    parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the tables and a chart')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder for the tables and two charts')
     parser.add_argument(
         '--html', type=Path, metavar='FILE', help='page with the differences and the images where results differ most'
     )
