@@ -91,12 +91,9 @@ def _add_file(collector: LabelCollector, grouper: ObjectGrouper, file: Path, con
     names = _list_image_names(content)
     name = locate_image(collector.labels.image_folder, names) or (names[0] if names else 'item without a name')
     positions = [item.position for item in objects] or ['item']
-    image_id = collector.add_image(name, file, positions[0])
+    image_id = collector.add_image(name, file, positions)
     if image_id is not None:
         grouper.add_objects(file, image_id, objects)
-        return
-    for position in positions[1:]:  # the first is counted already
-        collector.drop_label(file, position, 'whose image is not in its folder')
 
 
 def _read_objects(collector: LabelCollector, file: Path, annotations: list[Any]) -> Iterator[LabeledObject]:

@@ -110,10 +110,8 @@ def _add_item(
     folders = ('', 'images/', f'images/{file.stem}/', f'{file.stem}/')
     names = [f'{folder}{name}' for name in stated for folder in folders]
     name = locate_image(collector.labels.image_folder, names) or stated[0]
-    image_id = collector.add_image(name, file, position)
+    image_id = collector.add_image(name, file, [position, *(other.position for other in objects[1:])])
     if image_id is None:
-        for other in objects[1:]:  # the first is counted already
-            collector.drop_label(file, other.position, 'whose image is not in its folder')
         return
     collector.labels.content['images'][image_id - 1]['split'] = file.stem
     grouper.add_objects(file, image_id, objects)

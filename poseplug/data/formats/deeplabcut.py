@@ -198,12 +198,9 @@ class _DeepLabCutReader:
                     num_unlabeled += 1
                     continue
                 instances = list(self._read_instances(table, row))
-                image_id = self.collector.add_image(path, table.file, position)
+                positions = [position, *(f'{position}, {individual}' for individual, _ in instances[1:])]
+                image_id = self.collector.add_image(path, table.file, positions)
                 if image_id is None:
-                    for individual, _ in instances[1:]:  # the first is counted already
-                        self.collector.drop_label(
-                            table.file, f'{position}, {individual}', 'whose image is not in its folder'
-                        )
                     continue
                 for individual, keypoints in instances:
                     # The individual is the same animal throughout a video.

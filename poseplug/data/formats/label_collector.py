@@ -102,13 +102,13 @@ class LabelCollector:
             raise AnnotationError(f'{name} has {key} {stated[key]} here and {image.get(key)} before')
         return self._image_ids[name]
 
-    def add_image(self, name: str, file: Path, position: str) -> int | None:
-        """Add an image whose size is in its file, or count the label that needs it as dropped.
+    def add_image(self, name: str, file: Path, positions: Sequence[str]) -> int | None:
+        """Add an image whose size is in its file, or count the labels that need it as dropped.
 
         Args:
             name: of the image file, below the folder of the images.
-            file: the file of the label, for the report.
-            position: of the label in the file.
+            file: the file of the labels, for the report.
+            positions: of the labels in the file.
 
         Returns:
             The id of the image; None if its file is missing or unreadable.
@@ -120,13 +120,15 @@ class LabelCollector:
         # Labels are often moved without their images, so this is no error before all of them are counted.
         if not path.is_file():
             self.note_missing_image(name)
-            self.drop_label(file, position, 'whose image is not in its folder')
-            return None
-        try:
-            return self.add_sized_image(name, LazyImage(path).size)
-        except ImageError:
-            self.drop_label(file, position, 'whose image cannot be read')
-            return None
+            cause = 'whose image is not in its folder'
+        else:
+            try:
+                return self.add_sized_image(name, LazyImage(path).size)
+            except ImageError:
+                cause = 'whose image cannot be read'
+        for position in positions:
+            self.drop_label(file, position, cause)
+        return None
 
     def add_instance(
         self,

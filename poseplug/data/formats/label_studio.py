@@ -146,10 +146,8 @@ class _TaskReader:
             for _ in labels:
                 self.collector.drop_label(self.file, position, 'whose image is not in its folder')
             return
-        image_id = self.collector.add_image(name, self.file, position)
+        image_id = self.collector.add_image(name, self.file, [position] * max(len(labels), 1))
         if image_id is None:
-            for _ in labels[1:]:  # the first is counted already
-                self.collector.drop_label(self.file, position, 'whose image cannot be read')
             return
         usable = [r for r in labels if self._is_usable(r, position)]
         for box, keypoints in self._group_by_box(usable, results, position):

@@ -171,12 +171,9 @@ class _LabelMeReader:
                 f'{file}: imagePath names {image.name}, as {other.name} does; leave one of the two files'
             )
         name = os.path.relpath(image, self.collector.labels.image_folder)
-        image_id = self.collector.add_image(name, file, shapes[0].position if shapes else 'imagePath')
-        if image_id is None:
-            for shape in shapes[1:]:  # the first is counted already
-                self.collector.drop_label(file, shape.position, 'whose image cannot be read')
-            return
-        self.grouper.add_shapes(file, image_id, shapes)
+        image_id = self.collector.add_image(name, file, [shape.position for shape in shapes] or ['imagePath'])
+        if image_id is not None:
+            self.grouper.add_shapes(file, image_id, shapes)
 
     def _drop_shapes(self, file: Path, content: dict[str, Any], shapes: list[LabeledShape]) -> None:
         """Count the shapes of a file without an image; a file without shapes counts once, for its image."""

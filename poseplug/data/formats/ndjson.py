@@ -129,10 +129,8 @@ def _add_image(
     base = str(image.get('file') or '')
     names = [f'{folder}{base}' for folder in ('', 'images/', f'images/{split}/', f'{split}/')] if base else []
     name = locate_image(collector.labels.image_folder, names) or base or 'file, which the line does not name'
-    image_id = collector.add_image(name, file, position)
+    image_id = collector.add_image(name, file, [position] * max(len(instances), 1))
     if image_id is None:
-        for _ in instances[1:]:  # the first is counted already
-            collector.drop_label(file, position, 'whose image is not in its folder')
         return
     record = collector.labels.content['images'][image_id - 1]
     record['split'] = split

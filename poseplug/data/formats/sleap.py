@@ -184,7 +184,7 @@ class _SleapReader:
                     missing_videos.add(int(frame['video']))
                     self.collector.drop_label(self.path, position, 'whose image is not in its folder')
                     continue
-                image_id = self.collector.add_image(name, self.path, position)
+                image_id = self.collector.add_image(name, self.path, [position])
                 if image_id is not None:
                     rows = points[int(instance['point_id_start']) : int(instance['point_id_end'])]
                     self._add_instance(image_id, instance, rows, position)

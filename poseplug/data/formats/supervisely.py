@@ -49,10 +49,9 @@ class SuperviselyFormat(LabelFormat):
             objects = list(_read_objects(collector, file, nodes))
             # The label file of img/a.jpg is ann/a.jpg.json; images elsewhere keep the folder of their data set.
             folder = file.parent.parent.relative_to(meta.parent)
-            image_id = collector.add_image(str(folder / 'img' / file.stem), file, 'its image')
+            positions = ['its image', *(item.position for item in objects[1:])]
+            image_id = collector.add_image(str(folder / 'img' / file.stem), file, positions)
             if image_id is None:
-                for item in objects[1:]:  # the first is counted already
-                    collector.drop_label(file, item.position, 'whose image is not in its folder')
                 continue
             collector.labels.content['images'][image_id - 1]['split'] = folder.name
             grouper.add_objects(file, image_id, objects)

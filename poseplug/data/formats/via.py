@@ -58,12 +58,9 @@ class ViaFormat(LabelFormat):
         grouper = ShapeGrouper(collector, names)
         for image, each in zip(images, shapes, strict=True):
             positions = [shape.position for shape in each] or [f'{image["filename"]}, no region']
-            image_id = collector.add_image(str(image['filename']), file, positions[0])
+            image_id = collector.add_image(str(image['filename']), file, positions)
             if image_id is not None:
                 grouper.add_shapes(file, image_id, each)
-                continue
-            for position in positions[1:]:  # the first is counted already
-                collector.drop_label(file, position, 'whose image is not in its folder')
         return collector.finish_labels()
 
 

@@ -217,10 +217,9 @@ def _read_label_file(
     file = _find_label_file(image)
     lines = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
     # Images without labels are added as well: they show background alone.
-    image_id = collector.add_image(name, file if lines else image, 'line 1')
+    positions = [f'line {number}' for number, line in enumerate(lines, 1) if line.strip()] or ['line 1']
+    image_id = collector.add_image(name, file if lines else image, positions)
     if image_id is None:
-        for number in range(2, len(lines) + 1):
-            collector.drop_label(file, f'line {number}', 'whose image cannot be read')
         return
     record = collector.labels.content['images'][image_id - 1]
     record['split'] = split

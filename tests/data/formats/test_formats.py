@@ -181,6 +181,19 @@ def test_labels_of_missing_images_are_dropped_and_counted(tmp_path, name):
     assert all(label.file.exists() and label.position for label in labels.dropped)
 
 
+# their files state the sizes of images, so that the images are not opened
+SIZED_FORMATS = ('coco', 'csv', 'cvat', 'loose points of cvat')
+
+
+@pytest.mark.parametrize('name', [name for name in WRITERS if name not in SIZED_FORMATS])
+def test_labels_of_unreadable_images_are_dropped_and_counted(tmp_path, name):
+    source = WRITERS[name](tmp_path / 'data')
+    next(source.rglob('a.png')).write_bytes(b'no image')
+    labels = read_labels(source)
+    assert labels.num_instances == 1
+    assert {label.cause for label in labels.dropped} == {'whose image cannot be read'}
+
+
 def test_flips_follow_from_the_names_where_the_format_does_not_state_them():
     assert list_flip_indices(dict(keypoints=KEYPOINTS)) == [0, 2, 1, 3]
     assert list_flip_indices(dict(keypoints=KEYPOINTS, flip_indices=[0, 1, 2, 3])) == [0, 1, 2, 3]

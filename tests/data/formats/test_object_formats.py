@@ -44,7 +44,7 @@ def collector(tmp_path):
 def group_objects(collector, *objects):
     """The instances of an image of some objects, as (category, box, labeled keypoints), and the causes of dropping."""
     grouper = ObjectGrouper(collector)
-    grouper.add_objects(Path('labels.json'), collector.add_image('a.png', Path('labels.json'), ''), objects)
+    grouper.add_objects(Path('labels.json'), collector.add_image('a.png', Path('labels.json'), ['']), objects)
     labels = grouper.finish_labels()
     names = {category['id']: category for category in labels.content['categories']}
     instances = []
@@ -70,16 +70,18 @@ def test_a_file_and_its_folder_are_read(tmp_path, name, is_file):
 
 
 @pytest.mark.parametrize('name', LABEL_FILES)
-def test_labels_without_their_image_are_counted(tmp_path, name):
+@pytest.mark.parametrize('is_missing', [True, False], ids=['missing', 'unreadable'])
+def test_labels_without_their_image_are_counted(tmp_path, name, is_missing):
     folder = write_labels(name, tmp_path / 'data')
     for image in folder.rglob('a.png'):
-        image.unlink()
+        image.unlink() if is_missing else image.write_bytes(b'no image')
     labels = read_labels(folder)
     assert labels.num_instances == 1
     # Each of the two geckos of the image is one label, or a skeleton and a box.
     num_dropped = 2 if name == 'ndjson' else 4
-    assert count_dropped(labels) == {'whose image is not in its folder': num_dropped}
-    assert 'images are missing' in labels.notes[-1]
+    cause = 'whose image is not in its folder' if is_missing else 'whose image cannot be read'
+    assert count_dropped(labels) == {cause: num_dropped}
+    assert any('images are missing' in note for note in labels.notes) == is_missing
 
 
 @pytest.mark.parametrize(('name', 'key'), [('supervisely', 'train'), ('datumaro', 'default'), ('ndjson', 'train')])
