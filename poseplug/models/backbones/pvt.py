@@ -6,6 +6,7 @@ __all__ = ['PyramidVisionTransformer', 'PyramidVisionTransformerV2']
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,27 +42,31 @@ class PyramidTransformer(nn.Module):
     """Four stages of attention whose keys and values come from a coarser grid.
 
     Args:
-        is_second_version: Whether patches overlap, a depthwise convolution stands in the feed-forward layers, and every
-            stage ends with a norm, instead of position embeddings.
         embed_dims: Channels of every stage.
-        depths: Number of blocks of every stage.
+        depths: Number of blocks of every stage. (2, 2, 2, 2): tiny, B0 and B1; (3, 4, 6, 3): small and B2;
+            (3, 4, 18, 3): medium and B3.
         num_heads: Number of heads of every stage.
         drop_path_rate: Stochastic depth of the last block; it rises linearly from 0 in the first.
         out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
+
+    Attributes:
+        is_second_version: Whether patches overlap, a depthwise convolution stands in the feed-forward layers, and every
+            stage ends with a norm, instead of position embeddings.
 
     Raises:
         ConfigError: There are not four stages, heads do not divide the channels, or `out_strides` has a stride that
             there is not.
     """
 
+    is_second_version: ClassVar[bool]
+
     def __init__(
         self,
-        is_second_version: bool,
-        embed_dims: Sequence[int],
-        depths: Sequence[int],
-        num_heads: Sequence[int],
-        drop_path_rate: float,
-        out_strides: Sequence[int],
+        embed_dims: Sequence[int] = (64, 128, 320, 512),
+        depths: Sequence[int] = (3, 4, 6, 3),
+        num_heads: Sequence[int] = (1, 2, 5, 8),
+        drop_path_rate: float = 0.1,
+        out_strides: Sequence[int] = _STRIDES,
     ):
         super().__init__()
         part = type(self).__name__
@@ -87,7 +92,8 @@ class PyramidTransformer(nn.Module):
                 in_channels, embed_dims[i], num_heads[i], _REDUCTIONS[i], _MLP_RATIOS[i], _STRIDES[i]
             )
             first = sum(depths[:i])
-            self.stages.append(PyramidTransformerStage(settings, rates[first : first + depths[i]], is_second_version))
+            stage_rates = rates[first : first + depths[i]]
+            self.stages.append(PyramidTransformerStage(settings, stage_rates, self.is_second_version))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the features of images.
@@ -103,56 +109,16 @@ class PyramidTransformer(nn.Module):
 
 @MODELS.register_module()
 class PyramidVisionTransformer(PyramidTransformer):
-    """PVT: separate patches, and a position embedding per stage, which is resized to the grid.
+    """PVT: separate patches, and a position embedding per stage, which is resized to the grid."""
 
-    Args:
-        embed_dims: Channels of every stage.
-        depths: Number of blocks of every stage. Tiny: (2, 2, 2, 2), small: (3, 4, 6, 3), medium: (3, 4, 18, 3).
-        num_heads: Number of heads of every stage.
-        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0 in the first.
-        out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
-
-    Raises:
-        ConfigError: There are not four stages, heads do not divide the channels, or `out_strides` has a stride that
-            there is not.
-    """
-
-    def __init__(
-        self,
-        embed_dims: Sequence[int] = (64, 128, 320, 512),
-        depths: Sequence[int] = (3, 4, 6, 3),
-        num_heads: Sequence[int] = (1, 2, 5, 8),
-        drop_path_rate: float = 0.1,
-        out_strides: Sequence[int] = _STRIDES,
-    ):
-        super().__init__(False, embed_dims, depths, num_heads, drop_path_rate, out_strides)
+    is_second_version = False
 
 
 @MODELS.register_module()
 class PyramidVisionTransformerV2(PyramidTransformer):
-    """PVT v2: overlapping patches, and depthwise convolutions in place of position embeddings.
+    """PVT v2: overlapping patches, and depthwise convolutions in place of position embeddings."""
 
-    Args:
-        embed_dims: Channels of every stage.
-        depths: Number of blocks of every stage. B0 and B1: (2, 2, 2, 2), B2: (3, 4, 6, 3), B3: (3, 4, 18, 3).
-        num_heads: Number of heads of every stage.
-        drop_path_rate: Stochastic depth of the last block; it rises linearly from 0 in the first.
-        out_strides: Strides of the returned feature maps, finest first. Coarser stages are not built.
-
-    Raises:
-        ConfigError: There are not four stages, heads do not divide the channels, or `out_strides` has a stride that
-            there is not.
-    """
-
-    def __init__(
-        self,
-        embed_dims: Sequence[int] = (64, 128, 320, 512),
-        depths: Sequence[int] = (3, 4, 6, 3),
-        num_heads: Sequence[int] = (1, 2, 5, 8),
-        drop_path_rate: float = 0.1,
-        out_strides: Sequence[int] = _STRIDES,
-    ):
-        super().__init__(True, embed_dims, depths, num_heads, drop_path_rate, out_strides)
+    is_second_version = True
 
 
 class PyramidTransformerStage(nn.Module):
