@@ -18,7 +18,8 @@ from mmengine.config import Config
 from poseplug.cli.options import add_config_options
 from poseplug.config.build import build_dataset, build_model
 from poseplug.config.load import load_config
-from poseplug.core.sample import Batch, SampleKey
+from poseplug.core.batch import Batch
+from poseplug.core.sample import SampleKey
 from poseplug.data.collate import collate
 
 NUM_SAMPLES = 24  # more need more steps until peaks appear
