@@ -177,9 +177,19 @@ def test_entries_are_whole(task):
         assert not model.sha256_prefix or model.sha256_prefix in model.urls[0]
         assert len(get_skeleton(model.skeleton)) > 1
         assert model.parameters > 1e5
+        assert model.macs, model.name
         assert model.scores, model.name
         assert model.weights_license
         assert all(text for text in (model.citation, model.intended_use, model.limits)), model.name
+
+
+def test_multiply_adds_of_convolutions_are_proportional_to_the_area_of_the_input():
+    pairs = {name: name.removesuffix('-384x288') for name in MODELS if name.endswith('-384x288')}
+    convolutional = ('hrnet', 'simplebaseline', 'resnet', 'mobilenetv2', 'shufflenet')
+    pairs = {large: small for large, small in pairs.items() if small in MODELS and large.startswith(convolutional)}
+    assert len(pairs) > 20
+    for large, small in pairs.items():
+        assert MODELS[large].macs == pytest.approx(2.25 * MODELS[small].macs, rel=1e-3), large
 
 
 def test_whole_image_models_are_those_of_whole_images():
