@@ -14,8 +14,9 @@ from poseplug.core.errors import CheckpointError, ConfigError, compose_message, 
 from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.core.weight_names import weight_name
 from poseplug.files.skeleton_record import check_keypoints, warn_of_unnamed_keypoints
-from poseplug.files.weight_checks import find_shape_mismatches
+from poseplug.files.weight_checks import find_shape_mismatches, list_part_names
 from poseplug.files.weights import adapt_state_dict, get_skeleton_record, load_checkpoint, load_weights
+from poseplug.files.wrapped_names import remove_wrapper_names
 from poseplug.models.estimators.base import Estimator
 from poseplug.zoo.published_models import find_weights
 
@@ -197,8 +198,11 @@ def load_part_weights(
         check_keypoints(record, model.skeleton, file)
         if record is None:
             warn_of_unnamed_keypoints(model.skeleton, file)
-    file_tensors = _extract_tensors(content['state_dict'])
+    file_tensors = {name: value for name, value in content['state_dict'].items() if isinstance(value, Tensor)}
     if prefix is None:
+        # the file may begin with a part of the model, or with one inside of this part
+        known_parts = {*list_part_names(model), *list_part_names(part), part_name.partition('.')[0]}
+        file_tensors = remove_wrapper_names(file_tensors, known_parts)
         has_prefix = any(name.startswith(f'{part_name}.') for name in file_tensors)
         prefix = f'{part_name}.' if has_prefix else ''
     state_dict = {k.removeprefix(prefix): v for k, v in file_tensors.items() if k.startswith(prefix)}
@@ -247,13 +251,6 @@ def _check_load_report(
             f'{subject} hold {len(report.unused)} tensors that are not used{names}; '
             f"init.{report.part_name}.unused='ignore' accepts them"
         )
-
-
-def _extract_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint's content; some programs keep them one level down, as 'model'."""
-    inner = content.get('model')
-    tensors = inner if isinstance(inner, Mapping) else content
-    return {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
 
 
 def _get_submodule(model: nn.Module, name: str) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cmath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,20 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
     }
     message = '; '.join(f'{len(names)} {kind} (first: {names[0]})' for kind, names in differences.items() if names)
     if message:
-        prefix_hint = _describe_prefix(differences['missing'], differences['not in the model'])
-        remedy = prefix_hint or 'Use the config it was trained with'
+        remedy = 'Use the config it was trained with'
+        # Other names on both sides: of another network, or the same one as another program calls it.
+        if differences['missing'] and differences['not in the model']:
+            remedy += '; names that another program wrote are converted first: poseplug convert'
         raise CheckpointError(f"{path} is not of the config's model ({len(expected)} tensors): {message}. {remedy}")
 
 
-def _describe_prefix(missing: Sequence[str], superfluous: Sequence[str]) -> str:
-    """What to do with names that all begin with the same, as those of a wrapped model; '' for others."""
-    if not missing or not superfluous or not superfluous[0].endswith(missing[0]):
-        return ''
-    prefix = superfluous[0].removesuffix(missing[0])
-    if {f'{prefix}{name}' for name in missing} != set(superfluous):
-        return ''
-    return f'All its names begin with {prefix!r}, as those of a wrapped model do; write them without it'
+def list_part_names(module: nn.Module) -> set[str]:
+    """Return the first parts of the names of a module's weights, such as 'backbone' and 'head'.
+
+    Args:
+        module: an estimator or another module.
+    """
+    return {name.partition('.')[0] for name in module.state_dict()}
 
 
 def check_finite_weights(state_dict: Mapping[str, Any], path: Path | str) -> None:

@@ -22,6 +22,7 @@ from poseplug.core.skeleton_checks import normalize_keypoint_name
 from poseplug.core.weight_names import weight_name
 from poseplug.files.checkpoint_folder import find_latest_checkpoint, is_intact
 from poseplug.files.fetch import fetch_pinned_url
+from poseplug.files.file_kinds import describe_file_kind
 from poseplug.files.model_record import warn_of_changed_model
 from poseplug.files.skeleton_record import (
     SkeletonRecord,
@@ -29,7 +30,8 @@ from poseplug.files.skeleton_record import (
     read_skeleton_record,
     warn_of_unnamed_keypoints,
 )
-from poseplug.files.weight_checks import check_finite_weights, check_state_dict
+from poseplug.files.weight_checks import check_finite_weights, check_state_dict, list_part_names
+from poseplug.files.wrapped_names import extract_weights, remove_wrapper_names
 
 WeightKind = Literal['averaged', 'raw']
 _AVERAGED_MODEL_PREFIX = 'module.'  # before the names in 'ema_state_dict'
@@ -66,7 +68,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     content = _load_plain_data(path)
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} holds a {type(content).__name__}, not a checkpoint')
-    return content if 'state_dict' in content else {'state_dict': content}
+    return content if 'state_dict' in content else extract_weights(content, path)
 
 
 def fetch_weights(path: Path | str) -> Path:
@@ -97,7 +99,8 @@ def _load_plain_data(path: Path) -> Any:
                 f'{path} holds more than plain data: it asks for {code[1]}, which could run code. It is refused; '
                 f'convert it with the program that wrote it'
             ) from error
-        raise CheckpointError(f'{path} is damaged or no checkpoint; use another checkpoint') from error
+        kind = describe_file_kind(path) or 'is damaged or no checkpoint; use another checkpoint'
+        raise CheckpointError(f'{path} {kind}') from error
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -118,7 +121,8 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f'{path} is damaged or no safetensors file ({error})') from error
+        kind = describe_file_kind(path) or f'is damaged or no safetensors file ({error})'
+        raise CheckpointError(f'{path} {kind}') from error
 
 
 def read_weight_metadata(path: Path | str) -> dict[str, str]:
@@ -165,7 +169,8 @@ def load_weights(
     """
     content = load_checkpoint(path)
     # In this order: which weights, whose keypoints, which size, which names; each check needs the one before.
-    content['state_dict'] = select_weights(content, weight_kind, path)
+    weights = select_weights(content, weight_kind, path)
+    content['state_dict'] = remove_wrapper_names(weights, list_part_names(module))
     skeleton, record = getattr(module, 'skeleton', None), get_skeleton_record(content)
     if isinstance(skeleton, Skeleton):
         if record is None:

@@ -23,6 +23,7 @@ from poseplug.registry.skeletons import get_skeleton
 
 # Older versions can be made to run code by a crafted file in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 MIN_TORCH_FOR_FOREIGN_FILES = '2.10'
+_HUB_FILES = ('model.safetensors', 'pytorch_model.bin')  # as transformers calls them
 KEYPOINT_NAMES_FILE = Path(__file__).parent / 'keypoint_names.json'
 
 # Objects that OpenMMLab's trainers pickle beside the weights: names and colors of data sets, and the log's numbers.
@@ -42,7 +43,7 @@ def read_foreign_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     """Read a checkpoint of another project without running any code in it.
 
     Args:
-        path: a .pth or .safetensors file.
+        path: a .pth or .safetensors file, or a folder of the Hugging Face Hub with `model.safetensors`.
         trust: accept a file of MMEngine's trainer, whose log and NumPy objects (`IGNORED_GLOBALS`) are replaced by
             empty objects and not run; and any file under an old PyTorch.
 
@@ -53,6 +54,7 @@ def read_foreign_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
         UnsafeFileError: the file holds more than plain data, or PyTorch is too old to read it safely.
         CheckpointError: the file holds no weights.
     """
+    path = _find_file(path)
     is_old_torch = Version(torch.__version__) < Version(MIN_TORCH_FOR_FOREIGN_FILES)
     if not trust and path.suffix != '.safetensors' and is_old_torch:
         raise UnsafeFileError(
@@ -75,7 +77,23 @@ def read_foreign_checkpoint(path: Path, trust: bool = False) -> dict[str, Any]:
     weights = content['state_dict']
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f'{path} has no weights: its state_dict is more or other than tensors by name')
+    quantized = [name for name, value in weights.items() if value.is_quantized]
+    if quantized:
+        raise CheckpointError(
+            f'{path}: {len(quantized)} of {len(weights)} tensors are quantized (first: {quantized[0]}); convert the '
+            f'checkpoint that was quantized'
+        )
     return content
+
+
+def _find_file(path: Path) -> Path:
+    """The file of weights of a folder that is one model of the Hugging Face Hub; other paths as they are."""
+    if not path.is_dir():
+        return path
+    file = next((path / name for name in _HUB_FILES if (path / name).is_file()), None)
+    if file is None:
+        raise CheckpointError(f'{path} is a folder without {" or ".join(_HUB_FILES)}; name the file of weights in it')
+    return file
 
 
 class IgnoredObject:

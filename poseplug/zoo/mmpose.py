@@ -23,8 +23,9 @@ from poseplug.core.skeleton import Skeleton
 from poseplug.files.atomic import write_atomically
 from poseplug.files.output_guard import check_outputs
 from poseplug.files.skeleton_record import SkeletonRecord, check_keypoints, describe_skeleton, warn_of_unnamed_keypoints
-from poseplug.files.weight_checks import check_state_dict
+from poseplug.files.weight_checks import check_finite_weights, check_state_dict, list_part_names
 from poseplug.files.weights import adapt_state_dict, map_keypoints_by_name
+from poseplug.files.wrapped_names import holds_weights, remove_wrapper_names
 from poseplug.zoo.foreign_checkpoint import read_dataset_meta, read_foreign_checkpoint
 from poseplug.zoo.mmpose_layouts import (
     CHECKPOINT_LAYOUTS,
@@ -146,9 +147,15 @@ def convert_checkpoint(
             warn_of_unnamed_keypoints(model.skeleton, source)
         state, report = convert_state_dict(model, content['state_dict'], source)
     report.match = _choose_match(model, report.layout)
-    report.entries += [ConversionEntry(name, [], reason='not weights') for name in content if name != 'state_dict']
+    # Before it is written: the new file would be refused when it is loaded.
+    check_finite_weights(state, source)
+    report.entries += [_describe_other_entry(*entry) for entry in content.items() if entry[0] != 'state_dict']
     _write_weights(out, state, model, report)
     return report
+
+
+def _describe_other_entry(name: str, value: Any) -> ConversionEntry:
+    return ConversionEntry(name, [], reason='a second set of weights' if holds_weights(value) else 'not weights')
 
 
 def _write_weights(out: Path, state: Mapping[str, Tensor], model: Any, report: ConversionReport) -> None:
@@ -205,8 +212,7 @@ def convert_state_dict(
     Raises:
         CheckpointError: a name is unknown or two become one, or a tensor is missing or has another shape.
     """
-    # Weights that were saved inside of (Distributed)DataParallel have names that start with 'module.'.
-    state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    state_dict = remove_wrapper_names(state_dict, list_part_names(model))
     state_dict = fold_conv_biases(join_attention_projections(state_dict))
     layout = detect_layout(state_dict, source)
     model_state, report = model.state_dict(), ConversionReport(layout.name)

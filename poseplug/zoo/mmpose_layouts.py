@@ -187,6 +187,7 @@ IGNORED_NAMES: RenameRules = (
     (r'head\.loss_module\.flow_model\.(loc|cov|mask)', 'constants of a normal distribution and its masks'),
     (r'head\.loss_module\.flow_model\.[st]\..+', 'only a model with RLELoss has a flow'),
     (r'head\.loss_oks\.sigmas', 'defined by the skeleton'),
+    (r'ema_[^.]+', 'the other copy of the weights that mmcv 1 keeps while it averages'),
 )
 
 

@@ -62,6 +62,13 @@ def test_a_backbone_is_loaded_with_any_prefix_of_its_names(tmp_path, name, prefi
     assert (report.prefix, report.loaded, report.missing, report.unused) == (prefix, [*BACKBONE_WEIGHTS], [], [])
 
 
+@pytest.mark.parametrize('prefix', ['module.', 'module._orig_mod.backbone.', '_orig_mod.encoder.'])
+def test_what_a_wrapper_put_in_front_of_names_is_removed(tmp_path, prefix):
+    file = write_weights(tmp_path, {f'{prefix}{name}': value for name, value in BACKBONE_WEIGHTS.items()})
+    report = load_part_weights(Model(), 'backbone', file, unused='error')
+    assert (report.loaded, report.missing) == ([*BACKBONE_WEIGHTS], [])
+
+
 def test_tensors_of_a_classifier_are_not_used_and_logged(tmp_path, caplog):
     caplog.set_level('INFO', 'poseplug')
     file = write_weights(

@@ -179,10 +179,3 @@ def test_names_in_mmposes_form_are_left_to_the_conversion_which_compares_them(ti
     message = rf'names its keypoints as MMPose does \(head_top, neck, .*poseplug convert {file} CONFIG --out FILE'
     with pytest.raises(CheckpointError, match=message):
         load_weights(model, file)
-
-
-def test_names_of_a_wrapped_model_are_refused_with_their_prefix(tiny_config, tmp_path):
-    model, file = build_model(tiny_config()), tmp_path / 'wrapped.pth'
-    torch.save({f'module.{name}': value for name, value in model.state_dict().items()}, file)
-    with pytest.raises(CheckpointError, match="All its names begin with 'module.', as those of a wrapped model do"):
-        load_weights(model, file)

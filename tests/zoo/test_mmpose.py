@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError, ConfigError, UnsafeFileError
@@ -194,6 +195,15 @@ def test_the_report_lists_ignored_names_and_filled_tensors():
     assert f'{len(weights)} read, 1 ignored; {len(model.state_dict())} tensors filled' in str(report)
 
 
+def test_the_second_copy_of_weights_of_mmcv_1_is_ignored():
+    model = random_model(HRNET, 'HeatmapHead')
+    weights = to_foreign(model)
+    weights |= {f'ema_{name.replace(".", "_")}': torch.zeros_like(value) for name, value in weights.items()}
+    state, report = convert_state_dict(model, weights)
+    assert are_equal(state, model.state_dict())
+    assert sum('mmcv 1' in entry.reason for entry in report.entries) == len(weights) / 2
+
+
 def change_state(state: dict, **changes) -> dict:
     """The state with names (written with `__` for dots) set to a tensor, or removed by None."""
     changes = {n.replace('__', '.'): v for n, v in changes.items()}
@@ -275,6 +285,36 @@ def test_a_file_without_weights_is_refused(tmp_path):
     torch.save(dict(state_dict=dict(conv1=[1, 2])), tmp_path / 'x.pth')
     with pytest.raises(CheckpointError, match=r'x\.pth has no weights'):
         read_foreign_checkpoint(tmp_path / 'x.pth')
+
+
+def test_weights_that_could_not_be_used_are_not_converted(tmp_path):
+    weights, out = to_foreign(random_model(HRNET, 'HeatmapHead')), tmp_path / 'ours.safetensors'
+    cfg, name = build_config(HRNET, 'HeatmapHead'), 'backbone.conv2.weight'
+    torch.save({**weights, 'backbone.bn1.bias': torch.full((64,), torch.nan)}, tmp_path / 'nan.pth')
+    with pytest.raises(CheckpointError, match=r'nan\.pth: 1 of \d+ tensors .* not finite'):
+        convert_checkpoint(tmp_path / 'nan.pth', cfg, out)
+    with warnings.catch_warnings():  # of torch, which deprecates what older files have
+        warnings.simplefilter('ignore')
+        torch.save({**weights, name: torch.quantize_per_tensor(weights[name], 0.1, 0, torch.qint8)}, tmp_path / 'q.pth')
+        with pytest.raises(CheckpointError, match=rf'q\.pth: 1 of \d+ tensors are quantized \(first: {name}\)'):
+            convert_checkpoint(tmp_path / 'q.pth', cfg, out)
+    assert not out.exists()
+
+
+def test_a_folder_of_the_hub_is_its_file_of_weights(tmp_path):
+    weights = {name: value.contiguous() for name, value in to_foreign(random_model(HRNET, 'HeatmapHead')).items()}
+    with pytest.raises(CheckpointError, match=r'is a folder without model\.safetensors or pytorch_model\.bin'):
+        read_foreign_checkpoint(tmp_path)
+    save_file(weights, tmp_path / 'model.safetensors')
+    assert are_equal(read_foreign_checkpoint(tmp_path)['state_dict'], weights)
+
+
+def test_a_second_set_of_weights_is_reported(tmp_path):
+    weights = to_foreign(random_model(HRNET, 'HeatmapHead'))
+    torch.save(dict(state_dict=weights, state_dict_ema=weights, epoch=3), tmp_path / 'two.pth')
+    report = convert_checkpoint(tmp_path / 'two.pth', build_config(HRNET, 'HeatmapHead'), tmp_path / 'a.safetensors')
+    reasons = {entry.name: entry.reason for entry in report.entries if not entry.targets}
+    assert reasons == dict(state_dict_ema='a second set of weights', epoch='not weights')
 
 
 def test_a_converted_file_fits_the_model_and_its_report_has_every_name(foreign_file, tmp_path):
