@@ -53,42 +53,51 @@ def script_bytes() -> bytes:
     return buffer.getvalue()
 
 
+NOT_WEIGHTS = {
+    'empty': (b'', 'is empty; fetch or write it again'),
+    'page': (b'\n<!DOCTYPE html><html><title>404</title>', 'is a web page, as servers send in place of a missing file'),
+    'old page': (b'<HTML><head>', 'is a web page'),
+    'xml': (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', 'is an XML text'),
+    'json': (b'{"message": "Not Found"}', 'is a JSON text'),
+    'list': (b'{\n  "metadata": {"total_size": 9}, "weight_map": {}}', 'is the list of weights in several files'),
+    'lfs': (LFS_POINTER, 'is a pointer of Git LFS, not the file itself; run git lfs pull'),
+    'gzip': (gzip.compress(b'weights'), 'is compressed by gzip; unpack it'),
+    'zip': (
+        zip_bytes(readme=b'text', other=b'text'),
+        r'is a zip archive of 2 files \(first: readme, other\); unpack it',
+    ),
+    'tar': (tar_bytes(), 'is a tar archive; unpack it'),
+    'npz': (npz_bytes(), 'is an archive of NumPy'),
+    'cut': (save_bytes(WEIGHTS)[:-200], 'is cut off: its end is missing'),
+}
+
+
 @pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (b'', 'is empty; fetch or write it again'),
-        (b'\n<!DOCTYPE html><html><title>404</title>', 'is a web page, as servers send in place of a missing file'),
-        (b'<HTML><head>', 'is a web page'),
-        (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', 'is an XML text'),
-        (b'{"message": "Not Found"}', 'is a JSON text'),
-        (b'{\n  "metadata": {"total_size": 9}, "weight_map": {}}', 'is the list of weights in several files'),
-        (LFS_POINTER, 'is a pointer of Git LFS, not the file itself; run git lfs pull'),
-        (gzip.compress(b'weights'), 'is compressed by gzip; unpack it'),
-        (zip_bytes(readme=b'text', other=b'text'), r'is a zip archive of 2 files \(first: readme, other\); unpack it'),
-        (tar_bytes(), 'is a tar archive; unpack it'),
-        (npz_bytes(), 'is an archive of NumPy'),
-        (save_bytes(WEIGHTS)[:-200], 'is cut off: its end is missing'),
-    ],
-)
-def test_a_file_that_is_no_weights_is_called_what_it_is(tmp_path, content, message, ending):
+@pytest.mark.parametrize('kind', NOT_WEIGHTS)
+def test_a_file_that_is_no_weights_is_called_what_it_is(tmp_path, kind, ending):
     file = tmp_path / f'weights{ending}'
+    content, message = NOT_WEIGHTS[kind]
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf'weights\{ending} {message}'):
         load_checkpoint(file)
 
 
-@pytest.mark.parametrize(
-    ('name', 'content', 'message'),
-    [
-        ('weights.pth', save(WEIGHTS), r'is a safetensors file; rename it to end in \.safetensors'),
-        ('weights.safetensors', save_bytes(WEIGHTS), r'is a file of PyTorch; rename it to end in \.pth'),
-        ('weights.pth', script_bytes(), 'is a TorchScript program, not weights'),
-        ('weights.pth', b'\x00\x01\x02 of no known kind', 'is damaged or no checkpoint; use another checkpoint'),
-        ('weights.safetensors', save(WEIGHTS)[:-5], r'is damaged or no safetensors file \('),
-    ],
-)
-def test_other_endings_and_unknown_kinds_are_named(tmp_path, name, content, message):
+OTHERS = {
+    'safetensors as pth': ('weights.pth', save(WEIGHTS), r'is a safetensors file; rename it to end in \.safetensors'),
+    'pth as safetensors': (
+        'weights.safetensors',
+        save_bytes(WEIGHTS),
+        r'is a file of PyTorch; rename it to end in \.pth',
+    ),
+    'script': ('weights.pth', script_bytes(), 'is a TorchScript program, not weights'),
+    'unknown': ('weights.pth', b'\x00\x01\x02 unknown', 'is damaged or no checkpoint; use another checkpoint'),
+    'cut': ('weights.safetensors', save(WEIGHTS)[:-5], r'is damaged or no safetensors file \('),
+}
+
+
+@pytest.mark.parametrize('kind', OTHERS)
+def test_other_endings_and_unknown_kinds_are_named(tmp_path, kind):
+    name, content, message = OTHERS[kind]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path / name)
