@@ -50,7 +50,7 @@ def describe_file_kind(path: Path) -> str:
         ...     file = Path(folder) / 'weights.pth'
         ...     _ = file.write_bytes(b'')
         ...     describe_file_kind(file)
-        'is empty; fetch or write it again'
+        'is damaged: it is empty; fetch or write it again'
     """
     try:
         with open(path, 'rb') as file:
@@ -62,7 +62,7 @@ def describe_file_kind(path: Path) -> str:
 
 def _describe_head(head: bytes) -> str:
     if not head:
-        return 'is empty; fetch or write it again'
+        return 'is damaged: it is empty; fetch or write it again'
     text = re.sub(rb'[\xef\xbb\xbf\s]', b'', head).lower()
     kinds = [kind for start, kind in _TEXT_KINDS if text.startswith(start)]
     kinds += [kind for start, kind in _BINARY_KINDS if head.startswith(start)]
@@ -76,7 +76,7 @@ def _describe_archive(path: Path, head: bytes) -> str:
     if not head.startswith(_ZIP_SIGNATURE):
         return ''
     if not zipfile.is_zipfile(path):
-        return 'is cut off: its end is missing; fetch or write it again'
+        return 'is damaged: its end is missing; fetch or write it again'
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if not name.endswith('/')]
     last_parts = {name.rpartition('/')[2] for name in names}

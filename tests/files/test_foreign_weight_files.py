@@ -54,7 +54,7 @@ def script_bytes() -> bytes:
 
 
 NOT_WEIGHTS = {
-    'empty': (b'', 'is empty; fetch or write it again'),
+    'empty': (b'', 'is damaged: it is empty; fetch or write it again'),
     'page': (b'\n<!DOCTYPE html><html><title>404</title>', 'is a web page, as servers send in place of a missing file'),
     'old page': (b'<HTML><head>', 'is a web page'),
     'xml': (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', 'is an XML text'),
@@ -68,7 +68,7 @@ NOT_WEIGHTS = {
     ),
     'tar': (tar_bytes(), 'is a tar archive; unpack it'),
     'npz': (npz_bytes(), 'is an archive of NumPy'),
-    'cut': (save_bytes(WEIGHTS)[:-200], 'is cut off: its end is missing'),
+    'cut': (save_bytes(WEIGHTS)[:-200], 'is damaged: its end is missing'),
 }
 
 

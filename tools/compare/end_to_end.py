@@ -52,6 +52,7 @@ class Case:
         config: the one here.
         weights: the file below WEIGHTS, without its ending.
         options: what changes in the config here.
+        mmpose_options: what changes in MMPose's config.
         whole_images: whether the model predicts all instances of an image.
     """
 
@@ -59,6 +60,7 @@ class Case:
     config: str
     weights: str
     options: dict[str, Any] = field(default_factory=dict)
+    mmpose_options: dict[str, Any] = field(default_factory=dict)
     whole_images: bool = False
 
 
@@ -72,6 +74,14 @@ CASES = {
     ),
     'res50': Case(COCO + 'res50_8xb64-210e_coco-256x192', 'simple_baseline/simple_baseline_r50_coco_256x192', 'res50'),
     'vitpose_s': Case(COCO + 'ViTPose-small_8xb64-210e_coco-256x192', 'vitpose/vitpose_s_coco_256x192', 'vitpose_s'),
+    # Fewer blocks and channels: what surrounds the network is that of the whole one.
+    'vitpose_s_3': Case(
+        COCO + 'ViTPose-small_8xb64-210e_coco-256x192',
+        'vitpose/vitpose_s_coco_256x192',
+        'vitpose_s_3',
+        {'model.backbone.depth': 3},
+        {'model.backbone.arch.num_layers': 3},
+    ),
     'simcc_mobilenetv2': Case(
         BODY + 'simcc/coco/simcc_mobilenetv2_wo-deconv-8xb64-210e_coco-256x192',
         'simcc/simcc_mobilenetv2_coco_256x192',
@@ -81,12 +91,25 @@ CASES = {
         BODY + 'rtmpose/coco/rtmpose-t_8xb256-420e_coco-256x192', 'rtmpose/rtmpose_t_coco_256x192', 'rtmpose_t'
     ),
     'rtmo_t': Case(
-        BODY + 'rtmo/body7/rtmo-t_8xb32-600e_body7-416x416', 'rtmo/rtmo_t_coco_416', 'rtmo_t_biased', whole_images=True
+        BODY + 'rtmo/body7/rtmo-t_8xb32-600e_body7-416x416', 'rtmo/rtmo_t_coco_416', 'rtmo_t', whole_images=True
     ),
     'ae_hrnet_w32': Case(
         BODY + 'associative_embedding/coco/ae_hrnet-w32_8xb24-300e_coco-512x512',
         'associative_embedding/ae_hrnet_w32_coco_512',
         'ae_hrnet_w32',
+        whole_images=True,
+    ),
+    'ae_hrnet_w8': Case(
+        BODY + 'associative_embedding/coco/ae_hrnet-w32_8xb24-300e_coco-512x512',
+        'associative_embedding/ae_hrnet_w32_coco_512',
+        'ae_hrnet_w8',
+        {'model.backbone.width': 8},
+        {
+            'model.backbone.extra.stage2.num_channels': (8, 16),
+            'model.backbone.extra.stage3.num_channels': (8, 16, 32),
+            'model.backbone.extra.stage4.num_channels': (8, 16, 32, 64),
+            'model.head.in_channels': 8,
+        },
         whole_images=True,
     ),
 }
@@ -98,7 +121,8 @@ def build_pair(case: Case, weights_folder: Path, flip_test: bool) -> tuple[Any, 
     source = weights_folder / f'{case.weights}.pth'
     model: Any = build_model(cfg)
     load_weights(model, source)
-    other = init_model(str(get_config_file(f'{case.mmpose_config}.py')), device='cpu')
+    file = str(get_config_file(f'{case.mmpose_config}.py'))
+    other = init_model(file, device='cpu', cfg_options=case.mmpose_options or None)
     other.test_cfg['flip_test'] = flip_test
     other.test_cfg['output_heatmaps'] = not case.whole_images
     with tempfile.TemporaryDirectory() as folder:
