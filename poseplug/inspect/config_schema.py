@@ -27,17 +27,18 @@ _PLAIN_SCHEMAS: Mapping[str, _JsonSchema] = {
         'description': 'a name, a union such as lsp+coco, a JSON or YAML file, or the fields of a skeleton',
         'type': ['string', 'object'],
     },
-    'seed': {'description': 'of everything random', 'type': 'integer'},
+    'seed': {'description': 'seed of all random numbers', 'type': 'integer'},
     'init': {'description': 'initial weights: a file, or files by part', 'type': ['string', 'object', 'null']},
     'freeze': {'description': 'patterns of parameters', 'type': ['array', 'object', 'string', 'null']},
     'compile': {'description': 'whether or how the network is compiled', 'type': ['boolean', 'object', 'null']},
     'precision': {
-        'description': 'in which the network computes in training; auto measures',
+        'description': 'number format of the network in training; auto times both',
         'enum': ['fp32', 'bf16', 'auto', None],
     },
     'overfit_steps': {'description': 'length of a run with --overfit', 'type': 'integer'},
-    'visualizer': {'description': 'where the curve goes, with vis_backends', 'type': ['object', 'null']},
+    'visualizer': {'description': 'loggers of the learning curve, as vis_backends', 'type': ['object', 'null']},
 }
+_REFERENCE = re.compile(r'As in `(\w+)`\.')
 _CODE_SETTINGS = ('custom_imports',)  # which a config of data cannot have
 
 
@@ -238,7 +239,7 @@ def _merge_choices(choices: list[_JsonSchema]) -> _JsonSchema:
 
 
 def read_setting_texts(part: PartType) -> dict[str, str]:
-    """Return what the docstring of a part says about each setting.
+    """Return what the docstring of a part says about each setting; for "As in `Other`" what the other class says.
 
     Args:
         part: with a section Args or Attributes.
@@ -258,4 +259,14 @@ def read_setting_texts(part: PartType) -> dict[str, str]:
         names, colon, description = entry.strip().partition(': ')
         if colon:
             texts |= dict.fromkeys(re.split(r',\s*', names), ' '.join(description.split()))
-    return texts
+    return {name: _follow_reference(part, name, description) for name, description in texts.items()}
+
+
+def _follow_reference(part: PartType, name: str, description: str) -> str:
+    """The description of a setting by the class that "As in `Other`" refers to, or the description itself."""
+    reference = _REFERENCE.fullmatch(description)
+    if reference is None:
+        return description
+    # a registered part, or a class that the module of the part imports or defines
+    other = REGISTRIES['model'].module_dict.get(reference[1]) or getattr(inspect.getmodule(part), reference[1], None)
+    return description if other is None else read_setting_texts(other).get(name, description)

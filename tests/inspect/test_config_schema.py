@@ -89,6 +89,14 @@ def test_settings_have_descriptions_or_say_that_another_part_provides_them(schem
     assert schema['$defs']['codec.CPMHeatmap']['properties']['input_size']['description'].startswith('(width, height)')
 
 
+def test_a_setting_that_is_as_in_another_class_has_the_description_of_that_class(schema):
+    estimators = {name: schema['$defs'][f'model.{name}']['properties'] for name in ('TopDown', 'BottomUp', 'OneStage')}
+    assert estimators['BottomUp']['channels_last'] == estimators['TopDown']['channels_last']
+    assert 'memory format' in estimators['OneStage']['channels_last']['description']
+    texts = [value.get('description', '') for settings in estimators.values() for value in settings.values()]
+    assert not [text for text in texts if text.startswith('As in')]
+
+
 @pytest.mark.parametrize(('annotation', 'expected'), [
     (int, {'type': 'integer'}),
     (float | None, {'type': ['number', 'null']}),

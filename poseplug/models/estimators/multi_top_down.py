@@ -74,7 +74,7 @@ class MultiTopDown(Estimator):
         active_decoder: The decoder that predicts, by default the first; keypoints that it lacks have score 0.
         input_norm: Settings of `InputNorm`.
         flip_test: Average the fields with those of the flipped crop.
-        channels_last: As in `Network`.
+        channels_last: Keep weights and images in torch's memory format channels_last.
 
     Raises:
         ConfigError: A setting is unknown or wrong, or a decoder's skeleton is not part of the union.

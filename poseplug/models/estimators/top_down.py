@@ -35,9 +35,9 @@ class TopDown(Estimator):
         head: The head.
         neck: The neck; None for none.
         loss: As in `StageCriterion`.
-        input_norm: Settings of `InputNorm`.
+        input_norm: Settings of `InputNorm`: mean, std and channel order of the input.
         supervision: As in `StageCriterion`.
-        channels_last: As in `Network`.
+        channels_last: Keep weights and images in torch's memory format channels_last.
         flip_test: Average the fields with those of the flipped crop.
 
     Raises:
