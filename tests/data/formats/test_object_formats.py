@@ -185,6 +185,34 @@ def test_faults_of_darwin_are_counted(tmp_path):
     assert str(labels.dropped[0]).startswith(f'{folder / LABEL_FILES["darwin"]}, annotation 5: ')
 
 
+def test_a_single_keypoint_of_darwin_is_named_by_its_class_and_belongs_to_the_box_around_it(tmp_path):
+    folder = object_files.write_darwin(tmp_path / 'data')
+
+    def change(content):
+        box, point = dict(x=20, y=10, w=60, h=40), dict(x=30.5, y=21, occluded=True)
+        content['annotations'] = [
+            dict(name='newt', bounding_box=box),
+            dict(name='snout', keypoint=point),
+            dict(name='tail', keypoint=dict(point, x=70)),
+        ]
+
+    change_json(folder / LABEL_FILES['darwin'], change)
+    content = read_labels(folder / LABEL_FILES['darwin']).content
+    (category,), (annotation,) = content['categories'], content['annotations']
+    assert (category['name'], category['keypoints']) == ('newt', ['snout', 'tail'])
+    assert (annotation['bbox'], annotation['keypoints']) == ([20, 10, 60, 40], [30.5, 21, 1, 70, 21, 1])
+
+
+def test_an_image_of_darwin_is_located_by_any_of_its_names(tmp_path):
+    folder = object_files.write_darwin(tmp_path / 'data')
+    file = folder / LABEL_FILES['darwin']
+    named = dict(name='a.png', path='/week 1', slots=[])
+    for item in (named, dict(named, name='x.png', filename='a.png'), dict(original_filename='a.png')):
+        change_json(file, lambda content, item=item: content.update(item=item))
+        (image,) = read_labels(file).content['images']
+        assert Path(image['file_name']).name == 'a.png'
+
+
 def test_version_1_of_darwin_is_read(tmp_path):
     folder = object_files.write_darwin(tmp_path / 'data')
 
@@ -216,6 +244,7 @@ def test_faults_of_supervisely_are_counted(tmp_path):
         'of class newt, which meta.json does not define': 1,
         "of type 'bitmap', neither a graph, a rectangle nor a point": 1,
     }
+    assert {label.position for label in labels.dropped} == {'object 5', 'object 6', 'object 7'}
 
 
 def test_faults_of_datumaro_are_counted(tmp_path):
@@ -238,6 +267,29 @@ def test_faults_of_datumaro_are_counted(tmp_path):
         "of type 'polygon', neither a skeleton, points nor a box": 1,
         'of points that categories.points does not name': 1,
     }
+
+
+def test_occlusion_of_datumaro_is_an_attribute_or_a_flag_for_each_point(tmp_path):
+    folder = object_files.write_datumaro(tmp_path / 'data')
+
+    def change(content):
+        points = [10, 20, 30, 40, 50, 60, 70, 80]
+        whole = dict(type='points', label_id=0, points=points, visibility=[2, 2, 0, 1], group=1)
+        hidden = dict(whole, attributes=dict(occluded=True), group=2)
+        content['items'] = [dict(content['items'][0], annotations=[whole, hidden, dict(whole, visibility=[2, 2])])]
+
+    change_json(folder / LABEL_FILES['datumaro'], change)
+    labels = read_labels(folder)
+    assert [a['keypoints'][2::3] for a in labels.content['annotations']] == [[2, 2, 0, 1], [1, 1, 0, 1]]
+    assert count_dropped(labels) == {'without a label and finite numbers where they are expected': 1}
+
+
+def test_an_image_of_datumaro_is_located_by_its_path_or_its_id(tmp_path):
+    folder = object_files.write_datumaro(tmp_path / 'data')
+    file = folder / LABEL_FILES['datumaro']
+    for item_id, media in (('another', dict(path='a.png')), ('a', {})):
+        change_json(file, lambda c, i=item_id, m=media: c['items'][0].update(id=i, image=m))
+        assert [Path(image['file_name']).name for image in read_labels(folder).content['images']] == ['a.png', 'b.png']
 
 
 def test_points_of_datumaro_with_named_points_are_an_instance(tmp_path):

@@ -1,7 +1,9 @@
+from collections import Counter
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
 from poseplug.models.backbones.efficientnet_lite import EfficientNetLite
@@ -37,6 +39,22 @@ def test_coarser_blocks_than_the_last_stride_are_not_built():
 def test_a_size_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match=r'EfficientNetLite: size is 0 to 4; got 5'):
         EfficientNetLite(size=5)
+
+
+def test_norms_activations_and_convolutions_are_those_of_the_config():
+    network = EfficientNetLite(
+        out_strides=(4,),
+        norm_cfg=dict(type='GN', num_groups=8),
+        act_cfg=dict(type='Hardswish'),
+        conv_cfg=dict(type='Conv2d'),
+    )
+    kinds = Counter(type(module) for module in network.modules() if not list(module.children()))
+    plain = Counter(
+        type(module) for module in EfficientNetLite(out_strides=(4,)).modules() if not list(module.children())
+    )
+    assert kinds[nn.GroupNorm] == plain[nn.BatchNorm2d] > 0
+    assert kinds[nn.Hardswish] == plain[nn.ReLU6] > 0
+    assert not {nn.BatchNorm2d, nn.ReLU6} & set(kinds)
 
 
 def draw_published_weights(network: EfficientNetLite) -> dict[str, Tensor]:
