@@ -117,16 +117,19 @@ def group_images(images: Iterable[_Image], num_inputs: int) -> Iterator[list[_Im
 
     Args:
         images: whose length is the number of their inputs.
-        num_inputs: of a batch.
+        num_inputs: of a batch; no group has more images than that.
 
     Example:
         >>> list(group_images(['ab', 'c', '', 'defg', 'h'], num_inputs=3))
         [['ab', 'c'], ['', 'defg'], ['h']]
+        >>> list(group_images(['', '', '', '', 'a'], num_inputs=2))
+        [['', ''], ['', ''], ['a']]
     """
     group: list[_Image] = []
     for image in images:
         group.append(image)
-        if sum(map(len, group)) >= num_inputs:
+        # also by images: in an empty scene no input comes, and the images would wait, and fill memory, without end
+        if sum(map(len, group)) >= num_inputs or len(group) >= num_inputs:
             yield group
             group = []
     if group:
