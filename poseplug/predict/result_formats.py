@@ -23,6 +23,7 @@ _LABELME_VERSION = '5.0.1'
 _CVAT_LABEL = 'person'
 _LINE_CHARACTERS = str.maketrans({'\n': '&#10;', '\r': '&#13;', '\t': '&#9;'})  # an attribute would lose them
 _DATAFRAME_PACKAGES = ('pandas', 'polars')
+_COLUMN_TYPES: dict[str, type] = {'image': str, 'instance': int, 'keypoint': str}  # the others hold floats
 
 
 def add_coco_boxes(records: list[dict[str, Any]], poses: Poses) -> list[dict[str, Any]]:
@@ -55,9 +56,12 @@ def build_dataframe(rows: Sequence[dict[str, Any]], sigmas_px: np.ndarray | None
     package = next((name for name in _DATAFRAME_PACKAGES if find_spec(name)), None)
     if package is None:
         raise ConfigError('a data frame needs pandas or polars, of which none is installed; pip install pandas')
-    columns = {name: [row[name] for row in rows] for name in POSES_CSV_COLUMNS}  # typed also without rows
+    # typed without rows, too: frames of several images are concatenated, one without instances among them
+    columns = {
+        name: np.array([row[name] for row in rows], dtype=_COLUMN_TYPES.get(name, float)) for name in POSES_CSV_COLUMNS
+    }
     if sigmas_px is not None:
-        columns['sigma_px'] = sigmas_px.round(3).tolist()
+        columns['sigma_px'] = sigmas_px.astype(float).round(3)
     return import_module(package).DataFrame(columns)
 
 

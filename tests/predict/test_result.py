@@ -124,6 +124,12 @@ def test_a_data_frame_is_of_the_package_that_is_installed(monkeypatch, result, p
     columns = result.to_dataframe()
     assert list(columns) == ['image', 'instance', 'keypoint', 'x', 'y', 'score', 'sigma_px']
     assert {len(values) for values in columns.values()} == {28}
+    without_instances = result[[]].to_dataframe()
+    kinds = {name: values.dtype.kind for name, values in columns.items()}
+    assert kinds == dict(image='U', instance='i', keypoint='U', x='f', y='f', score='f', sigma_px='f')
+    assert {name: (values.dtype.kind, len(values)) for name, values in without_instances.items()} == {
+        name: (kind, 0) for name, kind in kinds.items()
+    }
     monkeypatch.setattr(result_formats, 'find_spec', lambda name: None)
     with pytest.raises(ConfigError, match='pip install pandas'):
         result.to_dataframe()
