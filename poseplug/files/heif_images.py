@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from poseplug.core.errors import ImageError
+from poseplug.files.image_counts import report_further_images
 
 _HEIC_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
 _AVIF_BRANDS = {b'avif', b'avis'}
@@ -46,6 +47,8 @@ def convert_heif_image(data: bytes, name: str, max_pixels: int) -> bytes:
                     f'{name}: {image.width:,} x {image.height:,} px are more than the {max_pixels:,} that are decoded; '
                     f'make it smaller'
                 )
+            if getattr(image, 'n_frames', 1) > 1:
+                report_further_images(name, image.format or 'HEIC')
             # Upright here, because the BMP file that it becomes has no EXIF.
             pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     except UnidentifiedImageError:

@@ -15,10 +15,14 @@ _ImageSize = tuple[int, int]
 JPEG_SIGNATURE = b'\xff\xd8'
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _JPEG_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # without Huffman tables, extensions, arithmetic coding
-JPEG_SCAN_MARKER = 0xDA
+_JPEG_SCAN_MARKER = 0xDA
+_JPEG_END_MARKER = b'\xff\xd9'
+_SEQUENTIAL_FRAME_MARKERS = (0xC0, 0xC1)  # frames whose rows are coded one after the other
+_RESTART_INTERVAL_MARKER = 0xDD
+_MPF_PREFIX = b'MPF\x00'  # in the header of a file with more than one image (CIPA DC-007)
 _JPEG_APP1_MARKER = 0xE1
 _EXIF_PREFIX = b'Exif\0\0'
-_WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 256, 257, 274  # tags of TIFF and EXIF
+_SUBFILE_TAG, _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 254, 256, 257, 274  # tags of TIFF and EXIF
 _TIFF_VALUE_FORMATS = {3: 'H', 4: 'I'}  # field types of one 16 or 32 bit integer, as `struct` calls them
 _MAX_DIRECTORY_TAGS = 512  # a damaged directory may state 65,535
 
@@ -157,13 +161,44 @@ def iter_jpeg_segments(data: _ImageBytes) -> Iterator[tuple[int, int]]:
             offset += 1
             continue
         yield marker, offset
-        if marker == JPEG_SCAN_MARKER:
+        if marker == _JPEG_SCAN_MARKER:
             return
         offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], 'big')
 
 
-def _iter_chunks(data: _ImageBytes) -> Iterator[tuple[bytes, _ImageBytes]]:
-    """Yield name and content of every chunk of a PNG or WebP file."""
+def truncate_jpeg(data: _ImageBytes, num_rows: int) -> bytearray | None:
+    """Change the header of a JPEG file so that a decoder stops after some rows.
+
+    That is possible if one scan holds all components row by row, without restarts, and no other image follows.
+
+    Args:
+        data: the content of an image file.
+        num_rows: the height to write into the header, in px.
+
+    Returns:
+        The changed file; None if it is not a JPEG file of this kind.
+    """
+    offsets = dict(iter_jpeg_segments(data))
+    frames = [offsets[m] for m in _SEQUENTIAL_FRAME_MARKERS if m in offsets]
+    scan = offsets.get(_JPEG_SCAN_MARKER)
+    if not frames or scan is None or _RESTART_INTERVAL_MARKER in offsets:
+        return None
+    frame = frames[0]
+    # Several scans hold one component after the other: the first rows of all are spread over the file.
+    if data[frame + 9] != data[scan + 4]:  # the number of components in the frame and in the scan
+        return None
+    end = data.rfind(_JPEG_END_MARKER, scan)
+    # The end marker that was found could be that of a second image, such as a depth map.
+    if end < 0 or data.find(_MPF_PREFIX, 0, scan) >= 0:
+        return None
+    # Without the end marker: a decoder that finds it behind data that it did not read writes a warning.
+    truncated = bytearray(data[:end])
+    truncated[frame + 5 : frame + 7] = num_rows.to_bytes(2, 'big')
+    return truncated
+
+
+def iter_chunks(data: _ImageBytes) -> Iterator[tuple[bytes, _ImageBytes]]:
+    """Yield name and content of every chunk of a PNG or WebP file, given by its bytes."""
     is_png = data[:8] == _PNG_SIGNATURE
     offset = 8 if is_png else 12
     while offset + 8 <= len(data):
@@ -186,7 +221,7 @@ def _find_exif_block(data: _ImageBytes) -> _ImageBytes:
                 return data[offset + 4 + len(_EXIF_PREFIX) :]
         return b''
     if name in ('PNG', 'WebP'):
-        block = next((content for chunk, content in _iter_chunks(data) if chunk in (b'eXIf', b'EXIF')), b'')
+        block = next((content for chunk, content in iter_chunks(data) if chunk in (b'eXIf', b'EXIF')), b'')
         return block[len(_EXIF_PREFIX) :] if block.startswith(_EXIF_PREFIX) else block
     return b''
 
@@ -202,12 +237,37 @@ def _iter_tiff_entries(data: _ImageBytes) -> Iterator[tuple[int, int, str]]:
         return
     byte_order = '<' if data[:2] == b'II' else '>'
     (first,) = struct.unpack_from(f'{byte_order}I', data, 4)
+    yield from _iter_directory_entries(data, first, byte_order)
+
+
+def _iter_directory_entries(data: _ImageBytes, first: int, byte_order: str) -> Iterator[tuple[int, int, str]]:
+    """As `_iter_tiff_entries`, of the directory at an offset."""
     (count,) = struct.unpack_from(f'{byte_order}H', data, first)
     for n in range(min(count, _MAX_DIRECTORY_TAGS)):
         tag, field_type, num_values = struct.unpack_from(f'{byte_order}HHI', data, first + 2 + 12 * n)
         # A single number stands in the entry itself, where a list would have its offset.
         if field_type in _TIFF_VALUE_FORMATS and num_values == 1:
             yield tag, first + 10 + 12 * n, byte_order + _TIFF_VALUE_FORMATS[field_type]
+
+
+def iter_tiff_directories(data: _ImageBytes) -> Iterator[int]:
+    """Iterate over the directories of a TIFF file, one for each page.
+
+    Args:
+        data: the content of a TIFF file.
+
+    Yields:
+        Tag 254 of each (NewSubfileType): 0 for a page of its own, 1 a smaller version, 4 a mask; 0 if it has none.
+    """
+    byte_order = '<' if data[:2] == b'II' else '>'
+    visited: set[int] = set()
+    (first,) = struct.unpack_from(f'{byte_order}I', data, 4)
+    while first and first not in visited:  # damage may lead back to an earlier one
+        visited.add(first)
+        entries = _iter_directory_entries(data, first, byte_order)
+        yield next((struct.unpack_from(fmt, data, at)[0] for tag, at, fmt in entries if tag == _SUBFILE_TAG), 0)
+        (count,) = struct.unpack_from(f'{byte_order}H', data, first)
+        (first,) = struct.unpack_from(f'{byte_order}I', data, first + 2 + 12 * count)
 
 
 def reset_tiff_orientation(data: _ImageBytes) -> _ImageBytes:

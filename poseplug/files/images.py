@@ -15,15 +15,15 @@ import numpy as np
 from poseplug.core.errors import ImageError
 from poseplug.core.location import ByteRange
 from poseplug.files.heif_images import HEIF_SUFFIXES, convert_heif_image, is_heif_image
+from poseplug.files.image_counts import has_several_images, report_further_images
 from poseplug.files.image_headers import (
     IMAGE_FORMATS,
-    JPEG_SCAN_MARKER,
     JPEG_SIGNATURE,
     detect_image_format,
-    iter_jpeg_segments,
     read_header_size,
     read_orientation,
     reset_tiff_orientation,
+    truncate_jpeg,
 )
 from poseplug.files.shard_cache import restore_shard
 
@@ -43,11 +43,6 @@ REDUCED_DECODE_FLAGS = {
 _MAX_RESTORED = 3  # times that a shard is fetched for one image: a cache that is too small deletes it again
 MAX_IMAGE_PIXELS = 100_000_000  # 300 MB once decoded; a few hundred KB can state far more
 
-# A JPEG file and its markers (ITU T.81, annex B)
-_JPEG_END_MARKER = b'\xff\xd9'
-_SEQUENTIAL_FRAME_MARKERS = (0xC0, 0xC1)  # frames whose rows are coded one after the other
-_RESTART_INTERVAL_MARKER = 0xDD
-_MPF_PREFIX = b'MPF\x00'  # in the header of a file with more than one image (CIPA DC-007)
 _EXTRA_ROWS = 16  # the decoder takes from so many rows beyond the last one that must be right
 # Rows that must remain undecoded: a decoder that stops in the last blocks of a file complains of a missing end.
 _MIN_UNDECODED_ROWS = 64
@@ -89,6 +84,8 @@ def read_image_bytes(data: bytes, name: str = 'bytes', apply_exif: bool = True) 
 
 
 def _get_oriented_pixels(image: LazyImage, apply_exif: bool) -> np.ndarray:
+    if has_several_images(image.data):
+        report_further_images(str(image.path), detect_image_format(image.data))
     pixels = image.get_pixels()
     return apply_orientation(pixels, image.orientation) if apply_exif else pixels
 
@@ -226,8 +223,18 @@ class LazyImage:
         # OpenCV ignores the orientation of all formats but TIFF on request.
         image = decode_image(reset_tiff_orientation(self.data), reduction)
         if image is None or (reduction == 1 and image.shape != (height, width, 3)):
+            self._check_samples()
             raise self._damaged_error()
         return image
+
+    def _check_samples(self) -> None:
+        """Refuse a whole image of numbers that have no white, as TIFF files of measurements, by another message."""
+        samples = decode_image(self.data, flags=cv2.IMREAD_UNCHANGED)
+        if samples is not None and samples.dtype not in (np.uint8, np.uint16):
+            raise ImageError(
+                f'{self.path}: its values are {samples.dtype}, of which none is known to be white; convert it to 8 or '
+                f'16 bits, or predict its array by ImageArray(array, order=..., max_value=...)'
+            )
 
 
 class ImageCache:
@@ -277,7 +284,7 @@ def read_image_file_bytes(path: Path, byte_range: ByteRange | None = None) -> by
             data = file.read(byte_range.length) or b''
     except OSError as error:
         cause = error.strerror or error
-        raise ImageError(f'{path}: {cause}; restore the file') from error
+        raise ImageError(f'{path}: {cause}; check its path, or restore the file') from error
     # Checked at every read: a pack may lie on a disk that changed it since it was written.
     if len(data) != byte_range.length or zlib.crc32(data) != byte_range.crc32:
         raise ImageError(
@@ -298,51 +305,22 @@ def _open_part_file(path: Path) -> FileIO:
     return open(path, 'rb', buffering=0)
 
 
-def decode_image(data: bytes | bytearray, reduction: int = 1) -> np.ndarray | None:
+def decode_image(data: bytes | bytearray, reduction: int = 1, flags: int | None = None) -> np.ndarray | None:
     """Decode the bytes of an image file, with the pixels as stored.
 
     Args:
         data: the content of an image file.
         reduction: 1, 2, 4 or 8 for the whole size or a fraction of it.
+        flags: of OpenCV, instead of those of a color image.
 
     Returns:
-        (H, W, 3) uint8 BGR; None if the bytes are not a whole image.
+        (H, W, 3) uint8 BGR without `flags`; None if the bytes are not a whole image.
     """
     if not data:
         return None
-    try:
+    if flags is None:
         flags = REDUCED_DECODE_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
-
-
-def truncate_jpeg(data: bytes, num_rows: int) -> bytearray | None:
-    """Change the header of a JPEG file so that a decoder stops after some rows.
-
-    That is possible if one scan holds all components row by row, without restarts, and no other image follows.
-
-    Args:
-        data: the content of an image file.
-        num_rows: the height to write into the header, in px.
-
-    Returns:
-        The changed file; None if it is not a JPEG file of this kind.
-    """
-    offsets = dict(iter_jpeg_segments(data))
-    frames = [offsets[m] for m in _SEQUENTIAL_FRAME_MARKERS if m in offsets]
-    scan = offsets.get(JPEG_SCAN_MARKER)
-    if not frames or scan is None or _RESTART_INTERVAL_MARKER in offsets:
-        return None
-    frame = frames[0]
-    # Several scans hold one component after the other: the first rows of all are spread over the file.
-    if data[frame + 9] != data[scan + 4]:  # the number of components in the frame and in the scan
-        return None
-    end = data.rfind(_JPEG_END_MARKER, scan)
-    # The end marker that was found could be that of a second image, such as a depth map.
-    if end < 0 or data.find(_MPF_PREFIX, 0, scan) >= 0:
-        return None
-    # Without the end marker: a decoder that finds it behind data that it did not read writes a warning.
-    truncated = bytearray(data[:end])
-    truncated[frame + 5 : frame + 7] = num_rows.to_bytes(2, 'big')
-    return truncated

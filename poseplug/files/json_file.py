@@ -44,7 +44,7 @@ def read_json(file: Path) -> Any:
         return parse_json(file.read_bytes())
     except OSError as error:
         cause = error.strerror or error
-        raise AnnotationError(f'{file}: {cause}; restore the file') from error
+        raise AnnotationError(f'{file}: {cause}; check its path, or restore the file') from error
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f'{file} is not a readable JSON file ({error}); take it anew from its archive') from error
 

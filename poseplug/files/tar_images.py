@@ -65,7 +65,7 @@ def read_tar_image(file: Path, name: str) -> bytes:
             return stream.read(length)
     except OSError as error:
         reason = error.strerror or error
-        raise ImageError(f'{file}: {reason}; restore the file') from error
+        raise ImageError(f'{file}: {reason}; check its path, or restore the file') from error
 
 
 @lru_cache(maxsize=_MAX_LISTED)

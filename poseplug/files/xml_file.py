@@ -81,7 +81,7 @@ def read_xml(file: Path) -> XmlElement:
         parser.Parse(file.read_bytes(), True)
     except OSError as error:
         reason = error.strerror or error
-        raise AnnotationError(f'{file}: {reason}; restore the file') from error
+        raise AnnotationError(f'{file}: {reason}; check its path, or restore the file') from error
     except expat.ExpatError as error:
         raise AnnotationError(f'{file} is no readable XML file ({error}); export it again') from error
     return root.children[0]

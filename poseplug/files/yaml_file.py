@@ -49,7 +49,7 @@ def read_yaml(file: Path) -> Any:
         return parse_plain_yaml(file.read_text(encoding='utf-8-sig'))
     except OSError as error:
         cause = error.strerror or error
-        raise AnnotationError(f'{file}: {cause}; restore the file') from error
+        raise AnnotationError(f'{file}: {cause}; check its path, or restore the file') from error
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f'{file} is not a readable YAML file ({error}); restore or correct it') from error
 

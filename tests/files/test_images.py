@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from poseplug.core.errors import ImageError
-from poseplug.files.image_headers import read_header_size, read_jpeg_size, read_orientation
+from poseplug.files.image_headers import read_header_size, read_jpeg_size, read_orientation, truncate_jpeg
 from poseplug.files.images import (
     MAX_IMAGE_PIXELS,
     ImageCache,
@@ -18,7 +18,6 @@ from poseplug.files.images import (
     apply_orientation,
     decode_image,
     read_image,
-    truncate_jpeg,
 )
 from tests.reliability import fuzz_images, image_kinds
 
@@ -140,7 +139,7 @@ def test_what_is_not_a_whole_image_is_an_error_that_names_it(tmp_path, content, 
 
 
 def test_an_absent_image_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(ImageError, match=r'im0001.jpg: No such file or directory; restore the file'):
+    with pytest.raises(ImageError, match=r'im0001.jpg: No such file or directory; check its path,'):
         read_image(tmp_path / 'im0001.jpg')
 
 

@@ -135,7 +135,7 @@ def test_the_format_is_one_of_two(write_file):
 
 
 def test_an_absent_file_is_an_error(tmp_path):
-    with pytest.raises(AnnotationError, match=r'none.json: No such file or directory; restore the file'):
+    with pytest.raises(AnnotationError, match=r'none.json: No such file or directory; check its path,'):
         read_detected_boxes(tmp_path / 'none.json', SIZES)
 
 
