@@ -100,7 +100,13 @@ def test_gray_arrays_have_three_equal_channels():
         ImageArray(np.full((5, 5, 3), np.nan), 'rgb', max_value=1.0),
         ImageArray(np.full((5, 5, 3), -1.0), 'rgb', max_value=1.0),
         ImageArray(np.zeros((5, 5, 3)), 'rgb', max_value=0),
+        ImageArray(np.zeros((5, 5, 3), complex), 'rgb', max_value=1.0),
+        ImageArray(np.zeros((5, 5, 3), object), 'rgb', max_value=1.0),
+        ImageArray(np.zeros((5, 5, 3)), 'rgb', max_value='255'),
         Image.new('F', (4, 4)),
+        io.StringIO('a.jpg'),
+        '',
+        'data:image/png;base64,' + 5000 * 'A',
         None,
         5.0,
     ],
@@ -108,6 +114,24 @@ def test_gray_arrays_have_three_equal_channels():
 def test_an_array_without_a_clear_meaning_is_refused_by_name(predictor, image):
     with pytest.raises(ImageError, match='image 0'):
         predictor([image])
+
+
+def test_what_was_closed_before_it_was_read_is_refused_by_name(files):
+    with open(files[0], 'rb') as file:
+        image = Image.open(file)
+    for closed in (file, image):
+        with pytest.raises(ImageError, match='image 3.*cannot be read'):
+            open_image(closed, 3)
+
+
+def test_fractions_declared_as_bytes_are_reported(caplog):
+    white = np.ones((4, 4, 3))
+    ImageArray(white, 'rgb', max_value=255).to_bgr('a')
+    assert 'a: no value exceeds 1, but 255 is declared as white' in caplog.text
+    caplog.clear()
+    for array, max_value in ((white, 1.0), (0 * white, 255), (2 * white, 255), (white.astype(np.uint8), 255)):
+        ImageArray(array, 'rgb', max_value=max_value).to_bgr('a')
+    assert caplog.text == ''
 
 
 def test_a_photo_of_pillow_is_turned_upright(files):
@@ -119,14 +143,17 @@ def test_a_photo_of_pillow_is_turned_upright(files):
     assert np.array_equal(open_image(image, 0).pixels, expected)
 
 
-def test_folders_patterns_and_lists_of_any_forms_stand_for_their_images(predictor, files, tmp_path):
+def test_folders_patterns_and_lists_of_any_forms_stand_for_their_images(predictor, files, tmp_path, caplog):
     (tmp_path / '.hidden.png').write_bytes(b'')
     (tmp_path / 'notes.txt').write_bytes(b'')
     assert [result.path for result in predictor(tmp_path)] == files
     assert [result.path for result in predictor(str(tmp_path / '*.png'))] == files
     mixed = [tmp_path, files[0].read_bytes(), str(tmp_path / '1*.png')]
     assert [result.path.name for result in predictor(mixed)] == ['0.png', '1.png', 'image 2', '1.png']
+    assert caplog.text == ''
+    (tmp_path / 'clip.mp4').write_bytes(b'')
     results = predictor(tmp_path, [[[5, 5, 40, 50]], []])
+    assert 'also holds videos (1), which are not read' in caplog.text
     assert [len(result) for result in results] == [1, 0]
     with pytest.raises(AnnotationError, match='no entry of boxes at position 1'):
         predictor(tmp_path, [None])
@@ -302,5 +329,6 @@ def test_every_registered_form_is_tested():
         'PillowImage',
         'StandardInput',
         'TensorImage',
+        'TextFile',
         'VideoFile',
     }

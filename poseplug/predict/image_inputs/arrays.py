@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ['AlreadyOpenImage', 'BgrArray', 'DeclaredArray', 'DeclaredStack', 'ImageArray', 'PillowImage', 'TensorImage']
 
+import logging
+import numbers
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -56,7 +58,7 @@ class ImageArray:
                 f"{name}: order is one of {', '.join(_BGR_CHANNELS)} and layout 'hwc' or 'chw'; got {self.order!r} and "
                 f'{self.layout!r}'
             )
-        array = _to_numpy(self.array)
+        array = self._read_numbers(name)
         if self.order == 'gray' and array.ndim == 2:
             array = array[..., None]
         elif self.layout == 'chw' and array.ndim == 3:
@@ -68,6 +70,15 @@ class ImageArray:
                 f'{np.shape(self.array)}'
             )
         return np.ascontiguousarray(self._scale_to_bytes(array, name)[..., list(_BGR_CHANNELS[self.order])])
+
+    def _read_numbers(self, name: str) -> np.ndarray:
+        """The array, if it and `max_value` are real numbers."""
+        array = _to_numpy(self.array)
+        if array.dtype.kind not in 'biuf':
+            raise ImageError(f'{name} is an array of {array.dtype}; convert it to whole numbers or floats')
+        if self.max_value is not None and not isinstance(self.max_value, numbers.Real):
+            raise ImageError(f'{name}: max_value is the value of white, a number; got {self.max_value!r}')
+        return array
 
     def _scale_to_bytes(self, array: np.ndarray, name: str) -> np.ndarray:
         """Scale values so that `max_value` becomes 255."""
@@ -82,6 +93,13 @@ class ImageArray:
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= max_value):  # false for NaN, too
             raise ImageError(f'{name}: its values are from {low:g} to {high:g}, but declared as 0 to {max_value:g}')
+        # fractions of white taken for 8 bits: every pixel would be black
+        if array.dtype.kind == 'f' and 0 < high <= 1 and max_value >= 255:
+            logging.getLogger('poseplug').warning(
+                '%s: no value exceeds 1, but %g is declared as white, and the image is black; is max_value=1.0 meant?',
+                name,
+                max_value,
+            )
         return (array * (255 / max_value)).round().astype(np.uint8)
 
 
@@ -172,7 +190,10 @@ class PillowImage(ImageForm):
     def read(self, value: Any, name: str) -> NamedImage:
         from PIL import ImageOps
 
-        image = ImageOps.exif_transpose(value)
+        try:
+            image = ImageOps.exif_transpose(value)
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow decodes as late as here, and a closed file never
+            raise ImageError(f'{name}: this image of Pillow cannot be read: {error}; open its file again') from error
         path = Path(getattr(value, 'filename', '') or name)
         # 16-bit gray of PNG and TIFF, in either byte order
         if image.mode.startswith('I;16'):

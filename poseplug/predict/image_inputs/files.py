@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ['EncodedImage', 'FilePattern', 'ImageFile', 'ImageFolder', 'OpenFile', 'VideoFile']
+__all__ = ['EncodedImage', 'FilePattern', 'ImageFile', 'ImageFolder', 'OpenFile', 'TextFile', 'VideoFile']
 
 import glob
 import io
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any
 
 from poseplug.core.errors import ImageError
 from poseplug.files.images import IMAGE_SUFFIXES, read_image, read_image_bytes
+from poseplug.files.video_reader import VIDEO_SUFFIXES
 from poseplug.predict.image_inputs.base import ImageForm, NamedImage
 from poseplug.registry import IMAGE_INPUTS
+
+_MAX_PATH_LENGTH = 4096  # PATH_MAX of Linux
+_NUM_SHOWN = 40  # characters of a longer text in its message
 
 
 @IMAGE_INPUTS.register_module()
 class ImageFolder(ImageForm):
-    """A folder: the image files in it, sorted; hidden files and the folders below are ignored."""
+    """A folder: the image files in it, sorted; hidden files and the folders below are ignored, videos reported."""
 
     is_single = False
 
@@ -36,6 +41,12 @@ class ImageFolder(ImageForm):
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         if not images:
             raise ImageError(f'{value} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+        # not read as `poseplug predict` does: phones store a clip beside each photograph
+        num_videos = sum(file.suffix.lower() in VIDEO_SUFFIXES for file in files)
+        if num_videos:
+            logging.getLogger('poseplug').warning(
+                '%s also holds videos (%d), which are not read with its images; give their paths', value, num_videos
+            )
         yield from images
 
 
@@ -83,6 +94,14 @@ class ImageFile(ImageForm):
         return isinstance(value, (str, Path))
 
     def read(self, value: str | Path, name: str) -> NamedImage:
+        if isinstance(value, str) and not value.strip():
+            raise ImageError(f'{name} is an empty text; give the path of a file')
+        if isinstance(value, str) and len(value) > _MAX_PATH_LENGTH:  # the content of a file, perhaps in base64
+            start = value[:_NUM_SHOWN]
+            raise ImageError(
+                f'{name} is a text of {len(value):,} characters, {start!r}..., which no path is; give the content of a '
+                f'file as bytes'
+            )
         return NamedImage(Path(value), read_image(Path(value)))
 
 
@@ -108,4 +127,19 @@ class OpenFile(ImageForm):
 
     def read(self, value: Any, name: str) -> NamedImage:
         path = getattr(value, 'name', '')
-        return NamedImage(Path(path if isinstance(path, str) and path else name), read_image_bytes(value.read(), name))
+        try:
+            data = value.read()
+        except (OSError, ValueError) as error:  # closed, or open for writing
+            raise ImageError(f'{name} is an open file that cannot be read: {error}; open it with mode "rb"') from error
+        return NamedImage(Path(path if isinstance(path, str) and path else name), read_image_bytes(data, name))
+
+
+@IMAGE_INPUTS.register_module()
+class TextFile(ImageForm):
+    """A file that is open for reading text, whose bytes are gone: refused."""
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, io.TextIOBase)
+
+    def read(self, value: Any, name: str) -> NamedImage:
+        raise ImageError(f'{name} is a file that is open as text; open it with mode "rb", or give its path')
