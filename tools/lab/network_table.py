@@ -34,8 +34,9 @@ from poseplug.predict.input_samples import get_test_pipeline
 from poseplug.predict.model_loading import load_model, resolve_model
 
 COLUMNS = ('torch fp32', 'torch bf16', 'ONNX Runtime fp32', 'ONNX Runtime int8', 'OpenVINO fp32')
-MODELS: dict[str, str | None] = {  # the config of each; None for the installed model with its trained weights
-    'CPM lite': None,
+MODELS: dict[str, str] = {  # the config of each, or the name of an installed model with its trained weights
+    'CPM EfficientNet-Lite0': 'cpm_efficientnet_lsp',
+    'CPM lite': 'cpm_lsp_lite',
     'HRNet-W32 256x192': 'configs/hrnet/hrnet_w32_coco_256x192.py',
     'ViTPose-S 256x192': 'configs/vitpose/vitpose_s_coco_256x192.py',
     'RTMPose-s 256x192': 'configs/rtmpose/rtmpose_s_coco_256x192.py',
@@ -47,7 +48,7 @@ MODELS: dict[str, str | None] = {  # the config of each; None for the installed 
 def create_calls(name: str, images: list[Path], batch_size: int, folder: Path) -> dict[str, Callable[[], Any]]:
     """What is measured of a model, by column: each predicts one batch."""
     config = MODELS[name]
-    source, weights = (None, None) if config is None else draw_weights(config, {}, folder)
+    source, weights = draw_weights(config, {}, folder) if config.endswith('.py') else (config, None)
     cfg, weights, _ = resolve_model(source, weights)
     cfg = remove_views(cfg)
     model = load_model(cfg, weights, 'cpu')

@@ -141,7 +141,7 @@ def predict_files(image: Path, folder: Path) -> np.ndarray:
     for file in (photo, images / photo.name):
         file.write_bytes(image.read_bytes())
     boxes = [','.join(map(str, box)) for box in BOXES]
-    options = ['--out', str(folder), '--device', 'cpu', '--format', ','.join(FORMATS)]
+    options = ['--out', str(folder), '--device', 'cpu', '--format', ','.join(FORMATS), '--keypoint-threshold', '0']
     command = [sys.executable, '-m', 'poseplug', 'predict', str(photo), *options, '--boxes', *boxes]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     instances = json.loads((folder / 'results.json').read_text())['images'][0]['instances']
