@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _COMMANDS_FOLDER = Path(__file__).parent / 'cli' / 'commands'
 
 def main() -> None:
     """Parse the name of the command and run it with the other arguments; no other command is imported."""
+    # the decoders of OpenCV, which is loaded later, print lines about damaged files beside our own messages
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     prog = 'python -m poseplug' if Path(sys.argv[0]).name == '__main__.py' else 'poseplug'
     names = list_commands()
     parser = _build_parser(prog, names)

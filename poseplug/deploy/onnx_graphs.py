@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['add_metadata', 'export_graph', 'make_dynamic_shapes', 'serialize_graph']
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,6 +40,8 @@ def export_graph(
         ConfigError: the packages of the extra `export` are missing, or torch cannot export the module.
     """
     import_export_package('onnxscript')
+    # it warns of each operator of torchvision that is not installed, none of which any network here has
+    logging.getLogger('torch.onnx._internal.exporter._registration').setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter('ignore')  # the exporter uses deprecated parts of its own
         try:

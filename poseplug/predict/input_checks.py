@@ -56,8 +56,12 @@ def check_inputs(files: Sequence[Path], boxes: Sequence[Any] | None, box_format:
     return errors
 
 
-def raise_input_errors(errors: Mapping[Path, str]) -> None:
+def raise_input_errors(errors: Mapping[Path, str], num_files: int) -> None:
     """Raise one error for all files that `check_inputs` found fault with.
+
+    Args:
+        errors: what is wrong, by file.
+        num_files: number of all files, good ones too.
 
     Raises:
         ImageError, VideoError, AnnotationError: there is one; the message lists the first five.
@@ -70,7 +74,7 @@ def raise_input_errors(errors: Mapping[Path, str]) -> None:
     others = [text.partition(': ')[2] for text in list(errors.values())[1:_MAX_REPORTED_ERRORS]]
     num_hidden = len(errors) - _MAX_REPORTED_ERRORS
     more = f'(and {num_hidden} more)' if num_hidden > 0 else ''
-    hint = '--skip-bad predicts the other files' if len(errors) > 1 else ''
+    hint = '--skip-bad predicts the other files' if len(errors) < num_files else ''
     raise error_types[name]('\n'.join(filter(None, [first, *others, more, hint])))
 
 

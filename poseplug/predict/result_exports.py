@@ -120,7 +120,7 @@ def export_results(
         threshold: keypoints that score less are not labeled.
 
     Returns:
-        The files and folders that were written, below the output folder.
+        The files and folders that were written, below the output folder; no folder of a format without a file.
 
     Raises:
         ConfigError: a file cannot be written.
@@ -130,7 +130,8 @@ def export_results(
         formats = ', '.join(name for name in names if name in _IMAGE_FORMATS)
         logging.getLogger('poseplug').warning('%s: labels of images; the videos are not in them', formats)
     with raise_write_errors(out):
-        return [write(export) for name in names if (write := RESULT_FORMATS[name]) is not None]
+        written = [write(export) for name in names if (write := RESULT_FORMATS[name]) is not None]
+    return [name for name in written if (out / name).exists()]
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -57,7 +57,7 @@ def build_dataframe(rows: Sequence[dict[str, Any]], sigmas_px: np.ndarray | None
     if package is None:
         raise ConfigError('a data frame needs pandas or polars, of which none is installed; pip install pandas')
     # typed without rows, too: frames of several images are concatenated, one without instances among them
-    columns = {
+    columns: dict[str, np.ndarray] = {
         name: np.array([row[name] for row in rows], dtype=_COLUMN_TYPES.get(name, float)) for name in POSES_CSV_COLUMNS
     }
     if sigmas_px is not None:

@@ -123,11 +123,11 @@ def test_folders_below_a_folder_are_read_on_request_and_keep_their_names(command
 
 def test_folders_that_are_not_read_are_reported(tmp_path):
     write_image(tmp_path / 'a.jpg')
-    write_image(tmp_path / 'b.heic')
+    write_image(tmp_path / 'b.cr2')
     (tmp_path / 'x').mkdir()
     text = list_input_files([tmp_path], tmp_path / 'out').describe_unread()
     assert text == (
-        '1 files of other formats were not read: 1 .heic; 1 folders were not read; --recursive reads them too'
+        '1 files of other formats were not read: 1 .cr2; 1 folders were not read; --recursive reads them too'
     )
 
 
@@ -148,6 +148,9 @@ def test_bad_files_are_skipped_on_request_and_listed(command, tmp_path):
     assert code == 2
     assert '--skip-bad predicts the other files' in error
     assert not (tmp_path / 'out').exists()
+    code, _, error = command('predict', tmp_path / 'in' / 'b.jpg', *arguments[2:], '--skip-bad')
+    assert code == 2
+    assert '--skip-bad' not in error
     code, _, error = command(*arguments, '--skip-bad')
     assert code == 0
     assert 'skipped: 2 of 4 inputs' in error

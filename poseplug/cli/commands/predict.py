@@ -79,7 +79,7 @@ def _predict_files(args: argparse.Namespace, fetched: FetchedInputs, config: str
     errors = input_checks.check_inputs(listing.files, boxes, args.box_format)
     # with --skip-bad at least one file has to be good
     if not args.skip_bad or len(errors) == len(listing.files):
-        input_checks.raise_input_errors(errors)
+        input_checks.raise_input_errors(errors, len(listing.files))
     # outputs must replace neither inputs nor the files of the model
     guard = _build_guard(args, [*listing.files, config, weights, args.model, *(args.boxes or ())])
     settings = dict(skip_bad=args.skip_bad, resume=args.resume)
