@@ -42,7 +42,7 @@ _MINUTES_BETWEEN_CHECKPOINTS = 5.0
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What all runs of an experiment have in common.
+    """Settings that all runs of an experiment share.
 
     Attributes:
         config: a file or the name of a config.

@@ -23,7 +23,7 @@ _MAX_VARIANT_SCORES = 12  # columns of single scores in the table of runs
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What is written about an experiment.
+    """Tables, verdicts and charts of an experiment, before they are written.
 
     Attributes:
         title: of the page and the chart of intervals.

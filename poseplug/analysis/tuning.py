@@ -29,7 +29,7 @@ _RANDOM_TRIALS = 8  # before Optuna's sampler (TPE) has enough scores to learn f
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """What a search has in common.
+    """Settings that all trials of a search share.
 
     Attributes:
         config: a file or the name of a config.

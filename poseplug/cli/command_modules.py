@@ -15,7 +15,7 @@ _COMMANDS_FOLDER = Path(__file__).with_name('commands')
 
 
 class Command(NamedTuple):
-    """What the module of a command or an analysis defines."""
+    """The functions and texts that the module of a command or an analysis defines."""
 
     description: str
     """The docstring of the module."""

@@ -26,7 +26,7 @@ Fields = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Targets:
-    """What each stage of a head should predict, and how much it counts in the loss.
+    """The fields that each stage of a head should predict, and their weights in the loss.
 
     Attributes:
         stages: one dict of fields (B, C, ...) per stage; the last one serves every later stage too.
@@ -118,7 +118,7 @@ class Codec(ABC):
 
     @property
     def crop_rule(self) -> CropRule:
-        """How a box meets the input, see `poseplug.core.geometry.fit_matrix`."""
+        """The rule by which a box is fitted into the input, see `poseplug.core.geometry.fit_matrix`."""
         # The crop of HRNet's released code, which MMPose took over.
         return 'pixels' if self.match == 'poseplug' else 'released_hrnet'
 
@@ -183,10 +183,10 @@ class Codec(ABC):
         return averaged
 
     def check_stages(self, head_name: str, num_stages: int) -> None:  # noqa: B027 - most codecs have nothing to check
-        """Check that the targets suit a head of so many stages; most serve any number.
+        """Check that the targets are for a head of `num_stages` stages; most are for any number.
 
         Raises:
-            MismatchError: if they are made for other stages.
+            MismatchError: they are for another number of stages.
         """
 
     def name_channels(self, keypoints: Sequence[str]) -> dict[str, list[str]]:
@@ -250,7 +250,7 @@ class MapCodec(Codec):
     @property
     @abstractmethod
     def grid(self) -> Grid:
-        """Where the cells of the fields lie in the input."""
+        """The grid of the fields: positions of their cells in the input."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

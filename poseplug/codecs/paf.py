@@ -120,7 +120,7 @@ class PAF(MapCodec):
             smallest = ', '.join(min(groups, key=len)[:_MAX_LISTED_KEYPOINTS])
             raise ConfigError(
                 f'PAF: the limbs of skeleton {self.skeleton.name!r} connect its keypoints in {len(groups)} groups, '
-                f'which would be so many instances; add a limb between {smallest} and the others'
+                f'each of which would be an instance of its own; add a limb between {smallest} and the others'
             )
 
     @cached_property
@@ -130,12 +130,12 @@ class PAF(MapCodec):
 
     @property
     def peak_refinement(self) -> str:
-        """How peaks are refined between the cells."""
+        """The refinement of peaks between the cells."""
         return self.refine or self.built_heatmap_codec.refine
 
     @cached_property
     def rules(self) -> PAFRules:
-        """What counts as a peak, as a limb and as an instance."""
+        """The rules for peaks, limbs and instances."""
         return get_paf_rules(self.parser)
 
     @property

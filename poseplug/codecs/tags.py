@@ -104,7 +104,7 @@ class Tags(MapCodec):
 
     @cached_property
     def rules(self) -> TagRules:
-        """What counts as a peak, and which peaks belong to one instance."""
+        """The rules for peaks, and for grouping them into instances."""
         return TagRules(
             self.keypoint_threshold,
             self.nms_kernel_size,

@@ -40,7 +40,7 @@ class PartSpec(NamedTuple):
 
     @property
     def kind_name(self) -> str:
-        """What messages call the part, such as 'a codec'."""
+        """The name of the kind in messages, such as 'a codec'."""
         name = self.slot.kind if isinstance(self.slot.kind, str) else str(self.path[-1])
         return f'an {name}' if name[0] in 'aeiou' else f'a {name}'
 

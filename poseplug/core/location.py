@@ -21,7 +21,7 @@ class ByteRange(NamedTuple):
 
 
 class ImageLocation(NamedTuple):
-    """Where an image is stored.
+    """The file of an image, or the bytes of a larger file that hold it.
 
     Attributes:
         path: the file.

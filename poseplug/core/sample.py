@@ -23,7 +23,7 @@ from poseplug.core.skeleton import Skeleton
 
 
 class RunPosition(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         epoch: of the run, counted from 0.
@@ -49,7 +49,7 @@ class SampleKey(NamedTuple):
 
 
 class ImageKey(NamedTuple):
-    """What tells the images of a data set apart; their ids may collide where it has several sources.
+    """The key of an image within a data set, whose sources may use the same ids.
 
     Attributes:
         source_index: of the image's source in the data set, from 0.
@@ -123,12 +123,12 @@ class Record:
 
     @property
     def location(self) -> ImageLocation:
-        """Where the image is stored."""
+        """The location of the image."""
         return ImageLocation(self.path, self.byte_range)
 
     @property
     def key(self) -> ImageKey:
-        """What tells the image apart from all others of a data set, which may have several sources."""
+        """The key of the image within a data set, which may have several sources."""
         return ImageKey(self.source_index, self.source, self.id, Path(self.path))
 
     def put_first(self, index: int) -> Record:

@@ -46,7 +46,7 @@ _IMAGE_COLUMNS = (
 
 @dataclass(frozen=True)
 class ShardedImage:
-    """Where the file of one image is.
+    """A record, and the position of its image file in the shards.
 
     Attributes:
         record: its annotations.

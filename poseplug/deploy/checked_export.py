@@ -40,7 +40,7 @@ _RUNTIMES = {'onnx': ('onnxruntime', 'openvino'), 'openvino': ('openvino',)}
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How an exported file is compared with its model.
+    """Settings of the comparison of an exported file with its model.
 
     Attributes:
         images: as for a predictor; drawn ones by default.

@@ -32,7 +32,7 @@ _VIEW_TRANSFORMS = (MultiScaleCrop, MultiScaleImage)  # the file has one view, o
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What an exported file contains beside the network and its decoding.
+    """Options for what an exported file contains besides the network and its decoding.
 
     Attributes:
         flip_test: average the fields with those of the flipped input, inside the graph.

@@ -138,7 +138,7 @@ class ExportedModel:
         return decode_outputs(outputs, self.settings, self.skeleton)
 
     def _run_published(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of a published file; one for a fixed number of images is run for so many at once."""
+        """The outputs of a published file; one for a fixed number of images is run for that number at once."""
         inputs, name = normalize_images(images, self.settings), self.settings['input_name']
         size = self.settings['fixed_batch'] or len(inputs)
         parts = []

@@ -35,7 +35,7 @@ _MAX_MATCH_SCORE_DIFFERENCE = 0.05  # of two instances that are the same one
 
 @dataclass(frozen=True)
 class ParityTolerance:
-    """What an exported model may differ by.
+    """The largest differences that an exported model may have.
 
     Attributes:
         px: largest distance of a keypoint, in px of the image.

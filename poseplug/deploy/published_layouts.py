@@ -32,7 +32,7 @@ _OUTPUT_NAMES = {'simcc': ('simcc_x', 'simcc_y'), 'dets': ('dets', 'keypoints'),
 
 @dataclass(frozen=True)
 class PublishedLayout:
-    """What such a file does not say about itself.
+    """Facts about a published file that it does not state itself.
 
     Attributes:
         channel_order: 'rgb' or 'bgr', of the input. The models are trained with RGB; rtmlib passes BGR.

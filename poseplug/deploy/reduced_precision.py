@@ -30,7 +30,7 @@ class PrecisionSettings:
     Attributes:
         precision: 'float32', 'float16' or 'int8'.
         calibration: images, as for a predictor, on which the ranges of 8 bits are measured.
-        max_px: with 8 bits, layers stay float until so many px are kept by 95 of 100 keypoints of these images.
+        max_px: with 8 bits, layers stay float until 95 of 100 keypoints of these images move by at most this much.
     """
 
     precision: Literal['float32', 'float16', 'int8'] = 'float32'

@@ -120,7 +120,7 @@ class ExportedPredictor(ImagePredictor):
 
     @property
     def score_meaning(self) -> str:
-        """What the score of a keypoint means."""
+        """The meaning of a keypoint's score."""
         return str(self.model.settings.get('score_meaning', 'a number from 0 to 1'))
 
     def stream_inputs(self, images: ImageInput | Iterable[ImageInput]) -> Iterator[np.ndarray]:

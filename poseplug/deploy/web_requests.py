@@ -57,7 +57,7 @@ class RequestError(Exception):
 
 
 class Reply(NamedTuple):
-    """What is sent.
+    """The type and the content of an answer.
 
     Attributes:
         content_type: such as 'text/html'.

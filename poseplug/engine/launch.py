@@ -100,7 +100,7 @@ def train(
             trains on all samples.
         resume_with: settings by dotted key, such as 'param_scheduler', whose values may differ from the resumed
             checkpoint's and count from there on. All others must be the same.
-        map_keypoints: whether channels of `init` are taken by the names of their keypoints, where as many differ.
+        map_keypoints: whether channels of `init` are matched by keypoint name, if its keypoints have another order.
         device: where the network is trained, such as 'cpu' or 'cuda:1'; None for a GPU if there is one.
 
     Returns:

@@ -29,7 +29,7 @@ _MAX_LISTED_NAMES = 6  # in a report or message
 
 @dataclass
 class WeightLoadReport:
-    """Which tensors of a part and of its file were loaded, missing or not used.
+    """Names of the tensors that were loaded, that the file lacks, and that it has unused.
 
     Attributes:
         part_name: the name of the part in the model, with dots.
@@ -68,7 +68,7 @@ def init_weights(
             of a part (`backbone`, `head`, `backbone.stem`, ...) to one of these or to the settings of
             `load_part_weights`. Of a file for keypoints of other names, everything that fits is loaded; any other file
             must have the model's names and shapes.
-        map_keypoints: whether channels are taken by the names of their keypoints, where as many differ.
+        map_keypoints: whether channels are matched by keypoint name, if the keypoints have another order.
 
     Returns:
         One report per part; none for a file of the whole model.

@@ -15,7 +15,7 @@ from poseplug.core.geometry import Size
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the cells of a field lie: cell g stands at input pixel `stride * g + offset`, on both axes.
+    """Positions of the cells of a field: cell g is at input pixel `stride * g + offset`, on both axes.
 
     Attributes:
         size: (width, height) in cells.

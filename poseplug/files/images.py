@@ -154,7 +154,7 @@ class LazyImage:
 
     @property
     def orientation(self) -> int:
-        """How the camera was held, 1 (upright) to 8, as EXIF defines it; the pixels are those as stored."""
+        """The EXIF orientation, from 1 (upright) to 8; the pixels are those as stored."""
         return read_orientation(self.data)
 
     def _read_header_size(self) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class OnnxValueInfo:
 
 @dataclass(frozen=True)
 class OnnxGraphInfo:
-    """What an ONNX file says about itself.
+    """Inputs, outputs and metadata of an ONNX file.
 
     Attributes:
         inputs: those that are no weights.

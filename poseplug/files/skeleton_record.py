@@ -28,7 +28,7 @@ _MAX_SIGMA_RATIO = 1.01  # files round them
 
 @dataclass(frozen=True)
 class SkeletonRecord:
-    """What a file of weights says about the keypoints that they predict.
+    """The skeleton that a file of weights states: the keypoints that the weights predict.
 
     Attributes:
         name: of the skeleton.

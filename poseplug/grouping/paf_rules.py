@@ -25,7 +25,7 @@ from poseplug.core.setting_checks import (
 
 @dataclass(frozen=True)
 class PAFRules:
-    """What counts as a peak, as a limb and as an instance; the `parser` setting of the codec PAF.
+    """Rules for peaks, limbs and instances: the `parser` setting of the codec PAF.
 
     Args:
         peak_threshold: a peak is larger than this and than its neighbors.

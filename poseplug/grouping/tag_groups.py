@@ -22,7 +22,7 @@ _TIE_WEIGHT = 1e-3
 
 @dataclass(frozen=True)
 class TagRules:
-    """What counts as a peak, and which peaks belong to one instance.
+    """Rules for peaks, and for grouping them into instances.
 
     Args:
         keypoint_threshold: a peak is larger than this.

@@ -22,7 +22,7 @@ _FLOPS_PER_MAC = 2
 
 @dataclass(frozen=True)
 class ModuleCost:
-    """What a module costs.
+    """Parameters and multiply-adds of a module.
 
     Attributes:
         parameters: Number of learned parameters.

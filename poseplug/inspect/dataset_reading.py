@@ -29,7 +29,7 @@ _MAX_LISTED_NAMES = 5  # names of images that a finding lists
 
 @dataclass
 class SourceStatistics:
-    """What one source holds.
+    """Counts and findings of one source.
 
     Attributes:
         title: The splits that use it, its type and its settings, as in `val, test: LSPSource split=test`.

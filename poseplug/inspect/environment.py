@@ -44,7 +44,7 @@ class Finding:
 
     @property
     def is_fault(self) -> bool:
-        """Whether there is something to do about it."""
+        """Whether the user should do something about it."""
         return bool(self.remedy)
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ MATCHINGS = ('greedy', 'hungarian', 'graph')
 
 @dataclass
 class LimbResult:
-    """What one way to represent and to choose limbs gave.
+    """The result of one way to represent, choose and match limbs.
 
     Attributes:
         representation: 'fields' or 'midpoints'.

@@ -47,7 +47,7 @@ poseplug describe configs --table docs/reference/models.md
 
 @dataclass(frozen=True)
 class DocumentedScore:
-    """What a config's docstring says about accuracy.
+    """The score that the docstring of a config states.
 
     Attributes:
         metric: Name of the metric, such as 'PCK@0.2'.

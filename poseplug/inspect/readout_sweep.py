@@ -35,7 +35,7 @@ READOUTS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass
 class ReadoutResult:
-    """What one way of reading heatmaps gave.
+    """The result of one way to read heatmaps.
 
     Attributes:
         name: of the readout.

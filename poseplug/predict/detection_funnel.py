@@ -24,7 +24,7 @@ _MAX_EXTENT = 4.0  # in sizes of the input: boxes that reach further are read in
 
 @dataclass(frozen=True)
 class DetectionFunnel:
-    """How many candidates of one or several images each step leaves; funnels can be added.
+    """Numbers of candidates that each step leaves, over one or several images; funnels can be added.
 
     Attributes:
         images: number of images.

@@ -25,7 +25,7 @@ _FIRST_CORNER = (-0.5, -0.5)  # where pixel centers sit on integers, the first p
 
 @dataclass(frozen=True)
 class DetectorInput:
-    """What a detector's network expects of its input.
+    """The rule by which an image becomes the input of a detector's network.
 
     Args:
         resize: 'letterbox' (as large as fits, in the middle), 'letterbox_corner' (as large as fits, in the upper left

@@ -69,7 +69,7 @@ class DetectorNetwork:
 
     @property
     def description(self) -> str:
-        """What runs the file, and why, in words."""
+        """A phrase that says what runs the file, and why."""
         if self._onnxruntime is not None:
             return 'run by ONNX Runtime'
         return 'run by OpenCV' if _has_onnxruntime() else "run by OpenCV (faster: pip install 'poseplug[onnx]')"

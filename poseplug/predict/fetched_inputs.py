@@ -21,7 +21,7 @@ _STANDARD_INPUT = '-'
 
 @dataclass
 class FetchedInputs:
-    """What the inputs of a command line are on this machine.
+    """The inputs of a command line as files on this machine.
 
     Attributes:
         inputs: files, folders and patterns.

@@ -34,7 +34,7 @@ ModelSource = str | Path | Mapping[str, Any]  # the name of a model, a config fi
 
 
 class ModelFiles(NamedTuple):
-    """What defines a trained model.
+    """The config and the weights of a trained model.
 
     Attributes:
         cfg: its config: skeleton, model and test pipeline at least.

@@ -40,7 +40,7 @@ class OpenedImage(NamedTuple):
 
 @dataclass
 class ImageFacts:
-    """What a result says of its image; without the pixels."""
+    """Facts about an image that its result states; without the pixels."""
 
     position: int
     path: Path

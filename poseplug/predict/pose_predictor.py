@@ -44,7 +44,7 @@ class PosePredictor(Protocol):
     @property
     @abstractmethod
     def score_meaning(self) -> str:
-        """What the score of a keypoint means."""
+        """The meaning of a keypoint's score."""
 
     def stream(
         self,

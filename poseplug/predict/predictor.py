@@ -120,7 +120,7 @@ class Predictor(ImagePredictor):
 
     @property
     def score_meaning(self) -> str:
-        """What the score of a keypoint means."""
+        """The meaning of a keypoint's score."""
         return self.model.codec.score_meaning
 
     def predict_stages(

@@ -129,7 +129,7 @@ class VideoOutputs:
             )
 
     def summarize_outputs(self) -> dict[str, Any]:
-        """What was read and written; see `predict_video`."""
+        """Summarize what was read and written; see `predict_video`."""
         stream_facts = {}
         if isinstance(self.video, LiveStream):
             stream_facts = {'num_dropped': self.video.num_dropped, 'num_reconnects': self.video.num_reconnects}

@@ -24,7 +24,7 @@ _LABELS = ('id', 'score')
 
 @dataclass(frozen=True)
 class DrawingStyle:
-    """How skeletons are drawn.
+    """Colors, widths and labels of drawn skeletons.
 
     Attributes:
         coloring: 'sides' (left orange, right blue, middle green), 'keypoints' (a hue for each limb and keypoint, as

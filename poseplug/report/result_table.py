@@ -18,7 +18,7 @@ from poseplug.report.charts import Chart, render_line_chart, save_png, save_svg
 
 @dataclass(frozen=True)
 class ResultTable:
-    """What an analysis has measured.
+    """The measurements of an analysis, as rows.
 
     Attributes:
         title: of the page.

@@ -36,7 +36,7 @@ SHEET_FILE = 'labels.jpg'
 
 @dataclass(frozen=True)
 class Project:
-    """What was written.
+    """The files of a new project, and an example for the next commands.
 
     Attributes:
         folder: that it was written to.

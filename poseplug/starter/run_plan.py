@@ -29,7 +29,7 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 @dataclass(frozen=True)
 class RunPlan:
-    """How a model is trained.
+    """The model, its input and the settings of its training.
 
     Attributes:
         config: name of the shipped config to build on.

@@ -48,7 +48,7 @@ _BATCH_COUNTER_SUFFIX = 'num_batches_tracked'
 
 @dataclass
 class ConversionEntry:
-    """What one name of a file was converted to.
+    """The conversion of one tensor of a file.
 
     Attributes:
         name: in the file; '' for a tensor that the file lacks and that keeps the model's value.
@@ -70,7 +70,7 @@ class ConversionEntry:
 
 @dataclass
 class ConversionReport:
-    """What every name of a file was converted to.
+    """The conversions of all tensors of a file.
 
     Attributes:
         layout: name of the file's layout.

@@ -119,7 +119,7 @@ def split_heatmap_tag_channels(name: str, value: Tensor, model_state: Mapping[st
         The weights of both fields by name.
 
     Raises:
-        CheckpointError: the channels are not as many as those of both fields.
+        CheckpointError: the number of channels is not the sum of those of both fields.
     """
     targets = [name, name.replace('heatmap', 'tags')]
     sizes = [len(model_state[target]) for target in targets]

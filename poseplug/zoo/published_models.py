@@ -33,7 +33,7 @@ from poseplug.zoo.weight_cache import WeightCache
 
 
 class PublishedModelFiles(NamedTuple):
-    """What defines a published model.
+    """The config and the weights of a published model.
 
     Attributes:
         cfg: its config.

@@ -109,7 +109,7 @@ def count_causes(dropped: Iterable[DroppedLabel]) -> list[tuple[str, int]]:
 
 @dataclass
 class WriteReport:
-    """What writing labels in a format did.
+    """The files that were written, and what their format could not hold.
 
     Attributes:
         path: the file or folder that was written.

@@ -33,7 +33,7 @@ _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 @dataclass(frozen=True)
 class YoloDescription:
-    """What a data.yaml says.
+    """The content of a data.yaml.
 
     Attributes:
         file: the data.yaml.

@@ -22,7 +22,7 @@ _SYNTHETIC_HINT = 'the synthetic set needs no download: bash demo/quickstart.sh,
 
 @dataclass
 class SourceReport:
-    """What became of the annotated instances of a file; kept and dropped ones together are all of them.
+    """Counts of the annotated instances of a file: kept ones, and dropped ones by cause, which add up to all.
 
     Attributes:
         file: the annotation file.

@@ -42,7 +42,7 @@ from poseplug.files.json_file import (
 
 @dataclass(frozen=True)
 class CocoReader:
-    """How one data set uses COCO's format.
+    """The rules by which one data set uses COCO's format.
 
     Attributes:
         skeleton: the keypoints of an annotation, in the file's order.

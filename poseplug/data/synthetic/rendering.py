@@ -40,7 +40,7 @@ class RenderBuffers:
 
 @dataclass(frozen=True)
 class CameraView:
-    """How the camera sees a person.
+    """The camera's view of a person.
 
     Attributes:
         body_to_view: (3, 3) rotation from the body frame to the view frame.

@@ -32,7 +32,7 @@ PIPELINE_SLOT = Slot('transform', ('input_size', 'crop_rule'), by_name=True, nam
 
 
 class PipelineStage(IntEnum):
-    """What a transform changes, in the order in which the transforms of a pipeline stand.
+    """The stages of a pipeline, in order; each transform belongs to one.
 
     Attributes:
         description: what a transform of that stage does, for messages.

@@ -40,7 +40,7 @@ class CSPDarknet(CSPStages):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: a factor is not positive, or `out_strides` has a stride that there is not, or is not finest first.
+        ConfigError: a factor is not positive, or `out_strides` has an unknown stride, or is not finest first.
     """
 
     def __init__(

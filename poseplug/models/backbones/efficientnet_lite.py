@@ -69,7 +69,7 @@ class EfficientNetLite(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `size` is not 0 to 4, or `out_strides` has a stride that there is not.
+        ConfigError: `size` is not 0 to 4, or `out_strides` has an unknown stride.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class EfficientNetLite(nn.Module):
 
 
 def _map_published_names(stage_blocks: Sequence[int]) -> dict[str, str]:
-    """The names of layers in published weights and here, for stages of so many blocks."""
+    """The names of layers in published weights and here, by the number of blocks of each stage."""
     names = {'_conv_stem': 'features.0.0', '_bn0': 'features.0.1', 'conv_stem': 'features.0.0', 'bn1': 'features.0.1'}
     index = 0
     for stage, num_blocks in enumerate(stage_blocks):

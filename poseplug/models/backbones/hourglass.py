@@ -76,7 +76,7 @@ def _build_block(block: HourglassBlock, channels: int, layers: LayerBuilder) -> 
 
 @dataclass(frozen=True)
 class HourglassDesign:
-    """What the levels of an hourglass are made of.
+    """Settings of the levels of an hourglass.
 
     Args:
         channels: Channels of all features, an even number.

@@ -27,7 +27,7 @@ _NORM_EPS = 1e-6
 
 @dataclass(frozen=True)
 class HRFormerBlockSettings:
-    """What all blocks of a network have in common.
+    """Settings that all blocks of a network share.
 
     Attributes:
         num_heads: Number of heads of the finest branch; branch i has 2^i times as many.
@@ -62,7 +62,7 @@ class HRFormer(HighResolutionNetwork):
 
     Raises:
         ConfigError: `num_modules` has not three positive values, heads do not divide the channels, or `out_strides`
-            has a stride that there is not.
+            has an unknown stride.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class HighResolutionNetwork(nn.Module):
         layers: What builds the layers.
 
     Raises:
-        ConfigError: `num_modules` has not three positive values, or `out_strides` a stride that there is not.
+        ConfigError: `num_modules` has not three positive values, or `out_strides` has an unknown stride.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class HRNet(HighResolutionNetwork):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `num_modules` has not three positive values, `out_strides` a stride that there is not, or the mode
+        ConfigError: `num_modules` has not three positive values, `out_strides` an unknown stride, or the mode
             is unknown.
     """
 

@@ -43,8 +43,8 @@ class LiteHRNet(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `num_modules` has not three positive values, `width` is odd, or `out_strides` has a stride that
-            there is not.
+        ConfigError: `num_modules` has not three positive values, `width` is odd, or `out_strides` has an
+            unknown stride.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class MobileNetV1(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not, or there are fewer coarser blocks than `num_dilated`.
+        ConfigError: `out_strides` has an unknown stride, or there are fewer coarser blocks than `num_dilated`.
     """
 
     def __init__(

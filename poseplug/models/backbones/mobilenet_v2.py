@@ -43,7 +43,7 @@ class MobileNetV2(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: the factor is not positive, or `out_strides` has a stride that there is not, or lacks 32 although
+        ConfigError: the factor is not positive, or `out_strides` has an unknown stride, or lacks 32 although
             there are `last_channels`.
     """
 

@@ -54,8 +54,8 @@ class PyramidTransformer(nn.Module):
             stage ends with a norm, instead of position embeddings.
 
     Raises:
-        ConfigError: There are not four stages, heads do not divide the channels, or `out_strides` has a stride that
-            there is not.
+        ConfigError: There are not four stages, heads do not divide the channels, or `out_strides` has an
+            unknown stride.
     """
 
     is_second_version: ClassVar[bool]

@@ -68,8 +68,8 @@ class ResNet(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: The depth or the block is unknown, the depth has no such blocks, or `out_strides` has a stride
-            that there is not.
+        ConfigError: The depth or the block is unknown, the depth has no such blocks, or `out_strides` has an
+            unknown stride.
     """
 
     def __init__(

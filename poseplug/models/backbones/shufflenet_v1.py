@@ -38,7 +38,7 @@ class ShuffleNetV1(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: The paper has no network of so many groups, or `out_strides` has a stride that there is not.
+        ConfigError: The paper has no network of this number of groups, or `out_strides` has an unknown stride.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class ShuffleNetV2(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: The factor is unknown, or `out_strides` has a stride that there is not, or lacks 32 although there
+        ConfigError: The factor is unknown, or `out_strides` has an unknown stride, or lacks 32 although there
             are `last_channels`.
     """
 

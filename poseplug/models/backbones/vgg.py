@@ -37,7 +37,7 @@ class VGG(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: The depth is unknown, or `out_strides` has a stride that there is not.
+        ConfigError: The depth is unknown, or `out_strides` has an unknown stride.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from poseplug.registry import MODELS
 
 @dataclass(frozen=True)
 class _StageSettings:
-    """What the search found for the blocks of a stage."""
+    """Settings of the blocks of a stage, as the search chose them."""
 
     channels: int
     expand_ratio: int  # of the channels of the stage, not of the block's input
@@ -56,7 +56,7 @@ class ViPNASMobileNetV3(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not.
+        ConfigError: `out_strides` has an unknown stride.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class ViPNASResNet(nn.Module):
         conv_cfg: Config of the convolutions; `nn.Conv2d` by default.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not.
+        ConfigError: `out_strides` has an unknown stride.
     """
 
     def __init__(

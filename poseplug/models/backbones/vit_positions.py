@@ -52,7 +52,7 @@ def infer_grid(num_entries: int, model_grid: GridSize, name: str = 'pos_embed') 
         (rows, columns), and the number of class tokens before the cells (1 or 0).
 
     Raises:
-        CheckpointError: No such grid has so many cells.
+        CheckpointError: No such grid has this number of cells.
     """
     num_cells = model_grid[0] * model_grid[1]
     # The model's own grid first: 193 entries are 16 x 12 and a class token to a model of that grid.

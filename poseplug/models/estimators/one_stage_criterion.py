@@ -37,7 +37,7 @@ PredictDistributions = Callable[[Mapping[str, Tensor]], KeypointDistributions]
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """What a one-stage model is trained for during some epochs.
+    """The loss weights and targets of a one-stage model during some epochs.
 
     Attributes:
         loss_weights: A factor for every loss; a loss of weight 0 is left out.

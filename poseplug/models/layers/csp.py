@@ -157,7 +157,7 @@ class CSPStages(nn.Module):
         layers: What builds the layers.
 
     Raises:
-        ConfigError: `out_strides` has a stride that there is not, or is not finest first.
+        ConfigError: `out_strides` has an unknown stride, or is not finest first.
     """
 
     def __init__(

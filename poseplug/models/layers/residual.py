@@ -14,7 +14,7 @@ from poseplug.models.layers.squeeze_excitation import SqueezeExcitation
 
 @dataclass(frozen=True)
 class ResidualOptions:
-    """What variants of residual networks change in their blocks.
+    """Options by which the blocks of residual networks vary.
 
     Attributes:
         groups: Groups of the 3x3 convolution of a bottleneck (ResNeXt: Xie et al. 2017, arXiv:1611.05431).

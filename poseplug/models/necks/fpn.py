@@ -34,7 +34,7 @@ class FPN(nn.Module):
 
     Raises:
         MismatchError: There are less than two feature maps.
-        ConfigError: `out_strides` has a stride that there is not.
+        ConfigError: `out_strides` has an unknown stride.
     """
 
     needs = ('in_channels', 'strides')

@@ -31,7 +31,7 @@ from poseplug.predict.result_records import build_result_header
 
 @dataclass(frozen=True)
 class ChunkTask:
-    """What a worker does next.
+    """The next task of a worker.
 
     Attributes:
         number: of the chunk.
@@ -48,7 +48,7 @@ class ChunkTask:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker is started with, on this machine or another.
+    """Settings with which a worker is started, on this machine or another.
 
     Attributes:
         build_predictor: builds the predictor in the worker, on the `device` that it may be passed; a function of a

@@ -13,7 +13,7 @@ from poseplug.predict.bulk.chunk_prediction import ChunkTask
 
 @dataclass(frozen=True)
 class WorkerEvent:
-    """What happened to a worker.
+    """An event of a worker: it is ready, has done a task, failed, or ended.
 
     Attributes:
         worker: its number.

@@ -31,7 +31,7 @@ COCO_CLASS_COUNTS = {80: 0, 91: 1}  # number of classes -> index of person: with
 
 
 class Candidates(NamedTuple):
-    """What a detector's network says of one image, before any threshold.
+    """The output of a detector's network for one image, before any threshold.
 
     Attributes:
         boxes: (N, 4) xyxy in px of the input, where x goes from 0 to the width.
@@ -47,7 +47,7 @@ class Candidates(NamedTuple):
 
 
 class DetectorFamily:
-    """How the ONNX files of one kind of detector are fed, recognized and read.
+    """The rules by which the ONNX files of one kind of detector are recognized, fed and read.
 
     Outputs come without their batch axis: `(300, 6)` for a network's `(1, 300, 6)`.
 
