@@ -160,6 +160,12 @@ def test_records_of_one_id_are_not_written(coco, tmp_path):
         write_shards([first, replace(second, id=first.id)], skeleton, tmp_path / 'shards')
 
 
+def test_tar_files_of_another_program_are_refused_as_what_they_are(shards):
+    (shards / 'shards.json').unlink()
+    with pytest.raises(AnnotationError, match='shards: tar files without shards.json, which other programs write'):
+        ShardSource(shards)
+
+
 @pytest.mark.parametrize('value', ['../x.tar', '/etc/passwd', '', '.hidden'])
 def test_names_that_lead_elsewhere_are_refused(shards, value):
     info = json.loads((shards / 'shards.json').read_text())

@@ -1,7 +1,10 @@
 """Shards from a network that delays, cuts and fails: each image is right or refused, and the cache stays bounded."""
 
+import errno
 import multiprocessing
 import shutil
+from io import FileIO
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -13,16 +16,25 @@ from poseplug.data.shard_writer import write_shards
 from poseplug.data.sources.coco import CocoSource
 from poseplug.data.sources.shards import ShardSource
 from poseplug.data.synthetic import write_coco
-from poseplug.files import shard_cache
+from poseplug.files import remote_files
 from poseplug.files.images import read_image
 
 
+class StoreError(Exception):
+    """An error as libraries of stores have it: of no class of Python's, with a status."""
+
+    def __init__(self, status):
+        super().__init__(f'status {status}')
+        self.status = status
+
+
 class FaultyFileSystem(LocalFileSystem):
-    """The local disk, where every n-th request fails, and every n-th file is cut."""
+    """The local disk, where requests but every n-th one fail or are cut."""
 
     protocol = 'faulty'
     cachable = False
     period, num_requests = 0, 0
+    error: Exception = TimeoutError('timed out')
 
     def _fail(self) -> bool:
         type(self).num_requests += 1
@@ -32,7 +44,7 @@ class FaultyFileSystem(LocalFileSystem):
         file = super()._open(path, *args, **kwargs)
         if self._fail():
             if self.num_requests % 2:
-                raise TimeoutError('timed out')
+                raise self.error
             cut, read = [b'x' * 100, b''], file.read
             file.read = lambda size=-1: cut.pop(0) if cut else read(0)
         return file
@@ -44,7 +56,7 @@ def faulty(monkeypatch):
     fsspec.register_implementation('faulty', FaultyFileSystem, clobber=True)
     monkeypatch.setattr(FaultyFileSystem, 'period', 0)
     monkeypatch.setattr(FaultyFileSystem, 'num_requests', 0)
-    monkeypatch.setattr(shard_cache, '_FIRST_WAIT_S', 0.0)
+    monkeypatch.setattr(remote_files, '_FIRST_WAIT_S', 0.0)
     return FaultyFileSystem
 
 
@@ -68,12 +80,14 @@ def assert_right(source, records):
         assert np.array_equal(actual, read_image(record.path))
 
 
+@pytest.mark.parametrize('error', [TimeoutError('timed out'), StoreError(503), StoreError(429)])
 @pytest.mark.parametrize('period', [0, 2, 4])
-def test_every_image_arrives_once_and_right_through_faults(shards, tmp_path, monkeypatch, faulty, period):
+def test_every_image_arrives_once_and_right_through_faults(shards, tmp_path, monkeypatch, faulty, period, error):
     folder, records = shards
     monkeypatch.setattr(faulty, 'period', period)
+    monkeypatch.setattr(faulty, 'error', error)
     assert_right(ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'cache'), records)
-    assert not list(tmp_path.glob('cache/*.partial'))
+    assert not list(tmp_path.glob('cache/.*.partial'))
     if period:
         assert faulty.num_requests > len(list(folder.glob('*.tar'))) + 2  # some were repeated
 
@@ -88,8 +102,66 @@ def test_what_never_arrives_is_refused_by_address(shards, tmp_path, monkeypatch,
         ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'other')
 
 
-def test_a_shard_with_other_bytes_is_refused(shards, tmp_path):
+@pytest.mark.parametrize(
+    ('error', 'message'),
+    [
+        (FileNotFoundError(2, 'gone'), 'there is no such file'),
+        (PermissionError(13, 'no'), 'the access is denied'),
+        (StoreError(403), 'the access is denied'),
+        (StoreError(400), 'status 400'),
+    ],
+)
+def test_what_a_store_refuses_for_good_is_not_tried_again(shards, tmp_path, monkeypatch, faulty, error, message):
+    folder, _ = shards
+    monkeypatch.setattr(faulty, 'period', 10**9)
+    monkeypatch.setattr(faulty, 'error', error)
+    with pytest.raises(AnnotationError, match=f'^faulty://.*shards.json: {message}; check the address'):
+        ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'cache')
+    assert faulty.num_requests == 1
 
+
+def test_a_disk_that_is_full_is_no_error_of_the_network(shards, tmp_path, monkeypatch, faulty):
+    folder, _ = shards
+    records, _ = ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'cache').load()
+    original_open = open
+
+    class FullFile(FileIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    def open_full(path, mode='r', *args, **kwargs):
+        return FullFile(path, 'w') if str(path).endswith('.partial') else original_open(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(remote_files, 'open', open_full, raising=False)
+    before = faulty.num_requests
+    with pytest.raises(ConfigError, match='cache: the cache cannot be written .No space left on device.; free space'):
+        read_image(records[0].path, byte_range=records[0].byte_range)
+    assert faulty.num_requests == before + 1
+    assert not list((tmp_path / 'cache').glob('.*.partial'))
+
+
+def test_what_a_killed_process_left_is_written_over(shards, tmp_path):
+    folder, records = shards
+    source = ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'cache')
+    partial = tmp_path / 'cache/.shard-000000.tar.partial'
+    partial.write_bytes(b'x' * 10**6)
+    assert_right(source, records)
+    assert not partial.exists()
+
+
+def test_shards_that_another_process_deletes_meanwhile_are_no_error(shards, tmp_path, monkeypatch):
+    folder, records = shards
+    source = ShardSource(f'faulty://{folder}', cache_folder=tmp_path / 'cache', max_cache_gib=1e-9)
+    original_glob = Path.glob
+
+    def glob_deleted(self, pattern):
+        return [*original_glob(self, pattern), self / 'shard-000099.tar']
+
+    monkeypatch.setattr(Path, 'glob', glob_deleted)
+    assert_right(source, records)
+
+
+def test_a_shard_with_other_bytes_is_refused(shards, tmp_path):
     folder, _ = shards
     changed = tmp_path / 'changed'
     shutil.copytree(folder, changed)
@@ -97,7 +169,7 @@ def test_a_shard_with_other_bytes_is_refused(shards, tmp_path):
     data[700] ^= 1
     (changed / 'shard-000000.tar').write_bytes(data)
     source = ShardSource(f'faulty://{changed}', cache_folder=tmp_path / 'cache')
-    with pytest.raises(ImageError, match='that are not the .* that were written'):
+    with pytest.raises(ImageError, match='that are not those that were written'):
         read_all(source)
 
 

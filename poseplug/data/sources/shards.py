@@ -25,7 +25,8 @@ from poseplug.data.shard_index import (
 )
 from poseplug.data.sources.base import Source, SourceReport
 from poseplug.files.json_file import parse_json
-from poseplug.files.shard_cache import ShardCache, is_remote_address, restore_shard
+from poseplug.files.remote_files import is_remote_address
+from poseplug.files.shard_cache import ShardCache, restore_shard
 from poseplug.registry import SOURCES
 from poseplug.registry.skeletons import get_skeleton
 
@@ -108,8 +109,10 @@ class ShardSource(Source):
             if self.cache is not None and not file.is_file():
                 restore_shard(file)
             size = file.stat().st_size
-        except (OSError, ImageError) as error:
-            raise AnnotationError(f'{file}: {error}. {REWRITE_HINT}') from error
+        except ImageError as error:
+            raise AnnotationError(str(error)) from error
+        except OSError as error:
+            raise AnnotationError(f'{file}: {error.strerror or error}. {REWRITE_HINT}') from error
         if size != num_bytes:
             raise AnnotationError(f'{file} is damaged: {size:,} of {num_bytes:,} bytes. {REWRITE_HINT}')
 
@@ -121,6 +124,12 @@ class ShardSource(Source):
             data = (self.folder / name).read_bytes()
             check_content(data)
         except OSError as error:
+            if name == INFO_FILE and any(self.folder.glob('*.tar')):
+                raise AnnotationError(
+                    f'{self.folder}: tar files without {INFO_FILE}, which other programs write; training needs '
+                    f'annotations that poseplug reads: unpack them, name them by their source, and write shards with '
+                    f'poseplug dataset pack --to webdataset'
+                ) from error
             cause = error.strerror or error
             raise AnnotationError(f'{self.folder / name}: {cause}. {REWRITE_HINT}') from error
         except (ValueError, RecursionError) as error:
