@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,7 +192,8 @@ def test_parquet_parts_have_a_row_per_keypoint_and_one_of_an_image_without_insta
 def test_inputs_are_folders_patterns_lists_and_addresses_each_once(write_images, tmp_path):
     paths = write_images(['b.png', 'a.png'])
     listed = tmp_path / 'list.txt'
-    listed.write_text(f'{paths[0]}\n\nhttps://example.org/c.jpg\n{tmp_path}/absent.png\n')
+    # as an editor of Windows writes it
+    listed.write_text(f'\ufeff{paths[0]}\n\nhttps://example.org/c.jpg\n{tmp_path}/absent.png\n')
     inputs = [str(listed), str(tmp_path / 'images'), str(tmp_path / 'images/*.png')]
     expected = [paths[0], 'https://example.org/c.jpg', f'{tmp_path}/absent.png', paths[1]]
     assert list_bulk_inputs(inputs, tmp_path / 'out') == expected
@@ -205,12 +207,15 @@ def test_inputs_are_folders_patterns_lists_and_addresses_each_once(write_images,
         ('a.mp4', ConfigError, 'a.mp4 is a video'),
         ('absent.txt', ImageError, 'absent.txt: No such file'),
         ('empty.txt', ImageError, 'a list without a path'),
-        ('https://example.org/0.tar', ConfigError, 'a tar file at an address is not read'),
+        ('https://example.org/list.txt', ConfigError, 'list.txt: a list at an address is not read'),
+        ('a.tar.gz', ImageError, 'a.tar.gz is a compressed archive; unpack it'),
+        ('archives.txt', ImageError, 'b.zip is a compressed archive; unpack it'),
     ],
 )
 def test_inputs_that_are_no_images_are_refused_by_name(text, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('empty.txt').write_text('\n')
+    Path('archives.txt').write_text('a.png\nb.zip\n')
     with pytest.raises(error, match=message):
         list_bulk_inputs([text], tmp_path / 'out')
 
@@ -272,6 +277,27 @@ def test_images_of_tar_files_are_predicted_as_files_are(run_job, tar_files, fake
     assert [line.pop('file') for line in lines] == listed
     assert lines == [{k: v for k, v in line.items() if k != 'file'} for line in predict_lines(fake, paths)]
     assert read_bad(tmp_path / 'out')[0]['error'].startswith(f'ImageError: {folder}/1.tar holds no absent.png')
+
+
+def test_images_of_tar_files_at_addresses_are_predicted_as_files_are(run_job, tar_files, fake, tmp_path, monkeypatch):
+    monkeypatch.setenv('POSEPLUG_CACHE', str(tmp_path / 'cache'))
+    folder, paths = tar_files
+    (tmp_path / 'list.txt').write_text(f'file://{folder}/0.tar\n{folder}/1.tar\n')
+    listed = list_bulk_inputs([str(tmp_path / 'list.txt')], tmp_path / 'out')
+    assert listed == [f'file://{folder}/0.tar/a.png', f'file://{folder}/0.tar/b.png', f'{folder}/1.tar/c.png']
+    shutil.rmtree(tmp_path / 'cache')  # as on another machine
+    assert run_job([*listed, f'file://{folder}/absent.tar/a.png'])['bad'] == 1
+    lines = read_lines(tmp_path / 'out')
+    assert [line.pop('file') for line in lines] == listed
+    assert lines == [{k: v for k, v in line.items() if k != 'file'} for line in predict_lines(fake, paths)]
+    assert len(list(tmp_path.glob('cache/tars/*.tar'))) == 1
+    assert 'absent.tar: there is no such file' in read_bad(tmp_path / 'out')[0]['error']
+
+
+def test_hidden_tar_files_of_a_folder_are_ignored(tar_files, tmp_path):
+    folder, _ = tar_files
+    (folder / '._0.tar').write_bytes(b'attributes of macOS')
+    assert len(list_bulk_inputs([str(folder)], tmp_path / 'out')) == 3
 
 
 @pytest.mark.parametrize('num_bytes', [1, 700, 1024, 2048, 2560])

@@ -14,8 +14,9 @@ from typing import Any
 
 from poseplug.core.errors import ConfigError, ImageError
 from poseplug.files.images import IMAGE_SUFFIXES
+from poseplug.files.live_sources import describe_address
 from poseplug.files.parquet_table import check_parquet
-from poseplug.files.tar_images import TAR_SUFFIX, list_tar_images
+from poseplug.files.tar_images import COMPRESSED_SUFFIXES, TAR_SUFFIX, list_tar_images
 from poseplug.files.video_reader import VIDEO_SUFFIXES
 from poseplug.predict.input_files import list_input_files
 
@@ -24,11 +25,11 @@ _PATH_COLUMNS = ('image', 'path', 'file', 'file_name', 'url', 'address')  # the 
 
 
 def list_bulk_inputs(inputs: Sequence[str], out: Path, recursive: bool = False) -> list[str]:
-    """List the images that a command line names, without opening them.
+    """List the images that a command line names, without opening them; of tar files at addresses copies are fetched.
 
     Args:
-        inputs: images, addresses, folders, patterns, tar files (.tar), folders of them, lists (.txt, one path a line)
-            and tables (.parquet).
+        inputs: images, folders, patterns, tar files (.tar), folders of them, addresses of images and of tar files,
+            lists (.txt, one path or address a line) and tables (.parquet).
         out: the output folder, which must not be one of the inputs.
         recursive: whether the folders below a folder are read, too.
 
@@ -37,7 +38,7 @@ def list_bulk_inputs(inputs: Sequence[str], out: Path, recursive: bool = False) 
         are in it.
 
     Raises:
-        ImageError: a folder, a list or a pattern holds no image, or cannot be read.
+        ImageError: a folder, a list, a tar file or a pattern holds no image, or cannot be read.
         ConfigError: an input is a video or a stream, or a table has no column of paths.
     """
     listed: dict[str, None] = {}  # a set that keeps the order
@@ -58,24 +59,28 @@ def _expand_input(text: str, out: Path, recursive: bool) -> Iterable[str]:
     if is_stream:
         raise ConfigError(f'{text} is a stream; --engine predicts images of files, folders, lists and addresses')
     if '://' in text:
-        if suffix == TAR_SUFFIX:
-            raise ConfigError(f'{text}: a tar file at an address is not read; fetch it, or name a list of images')
-        return [text]
+        if suffix in (_LIST_SUFFIX, _TABLE_SUFFIX):
+            raise ConfigError(f'{describe_address(text)}: a list at an address is not read; fetch it and name the file')
+        return _expand_file(text)
     if suffix in (_LIST_SUFFIX, _TABLE_SUFFIX):
         paths = _read_list(Path(text)) if suffix == _LIST_SUFFIX else _read_table(Path(text))
         if not paths:
             raise ImageError(f'{text}: a list without a path; write one path a line')
-        return paths
+        return chain.from_iterable(map(_expand_file, paths))
     if shards := _list_shards(Path(text)):
-        return chain.from_iterable(map(list_tar_images, shards))
+        return chain.from_iterable(list_tar_images(str(shard)) for shard in shards)
     listing = list_input_files([text], out, recursive)
     if unread := listing.describe_unread():
         logging.getLogger('poseplug').warning(unread)
-    return chain.from_iterable(map(_expand_file, listing.files))
+    return chain.from_iterable(map(_expand_file, map(str, listing.files)))
 
 
-def _expand_file(file: Path) -> list[str]:
-    return list_tar_images(file) if file.suffix.lower() == TAR_SUFFIX else [str(file)]
+def _expand_file(text: str) -> list[str]:
+    """The images of a tar file; any other file itself, which is not opened."""
+    name = text.lower()
+    if name.endswith(COMPRESSED_SUFFIXES):
+        raise ImageError(f'{text} is a compressed archive; unpack it and name the .tar file or the folder of images')
+    return list_tar_images(text) if name.endswith(TAR_SUFFIX) else [text]
 
 
 def _list_shards(folder: Path) -> list[Path]:
@@ -83,13 +88,14 @@ def _list_shards(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         return []
-    return [file for file in files if file.suffix.lower() == TAR_SUFFIX]
+    # hidden ones are those of systems, as `._shard.tar`, in which macOS stores attributes of shard.tar
+    return [file for file in files if file.suffix.lower() == TAR_SUFFIX and not file.name.startswith('.')]
 
 
 def _read_list(file: Path) -> list[str]:
     try:
-        # names that are no UTF-8 stay what the file system has
-        lines = file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+        # names that are no UTF-8 stay what the file system has; editors of Windows begin a file with U+FEFF
+        lines = file.read_text(encoding='utf-8-sig', errors='surrogateescape').splitlines()
     except OSError as error:
         reason = error.strerror or error
         raise ImageError(f'{file}: {reason}; name a list of paths, one a line') from None

@@ -235,9 +235,10 @@ def _get_title(text: str) -> str:
 
 def _read_input(text: str) -> np.ndarray:
     """Read a file, a file in a tar file, or an address, which is fetched for as long as it is read."""
+    if parts := split_tar_path(text):
+        return read_image_bytes(read_tar_image(*parts), _get_title(text))
     if '://' not in text:
-        parts = split_tar_path(text)
-        return read_image(Path(text)) if parts is None else read_image_bytes(read_tar_image(*parts), text)
+        return read_image(Path(text))
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         file = fetch_media(text, Path(folder) / 'image')
         if file is None:
