@@ -16,7 +16,10 @@ from scipy.io import savemat
 from torch import nn
 
 from poseplug.codecs.heatmap import Heatmap
+from poseplug.core.errors import ConfigError
+from poseplug.data.shard_writer import write_shards
 from poseplug.data.sources.base import Source
+from poseplug.data.sources.shards import ShardSource
 from poseplug.data.transforms.base import Transform
 from poseplug.data.transforms.mosaic import MixImageTransform
 from poseplug.models.heads.base import Head
@@ -39,6 +42,7 @@ from poseplug.testing import (
     create_test_keypoints,
     list_target_tensors,
 )
+from poseplug.testing.samples import list_record_values
 
 COCO_STYLE_MODULES = [f'poseplug.data.sources.{name}' for name in ('animal_sets', 'body_sets', 'hand_and_face_sets')]
 CPM_TRUNK = dict(channels=(4, 5, 6), kernel_sizes=(3, 3, 3), norm_cfg=dict(type='BN'), init_std=None)
@@ -442,6 +446,18 @@ class TestSources(SourceContract):
             )
         globals()[SOURCE_FILES[self.name]](folder)
         return SOURCES.build(dict(type=self.name, data_root=str(folder)))
+
+    def test_shards_hold_the_same_records(self, source, tmp_path_factory):
+        records, out = source.load()[0], tmp_path_factory.mktemp('shards') / 'out'
+        if any(record.is_crop for record in records):
+            with pytest.raises(ConfigError, match='the crops of a pack'):
+                write_shards(records, source.skeleton, out)
+            return
+        in_shards = ShardSource(write_shards(records, source.skeleton, out))
+        assert in_shards.skeleton == source.skeleton
+        for actual, expected in zip(in_shards.load()[0], records, strict=True):
+            position = dict(path=expected.path, byte_range=expected.byte_range)
+            np.testing.assert_equal(list_record_values(replace(actual, **position)), list_record_values(expected))
 
 
 def random_lsp_keypoints(seed: int, count: int) -> np.ndarray:

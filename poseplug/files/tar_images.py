@@ -134,7 +134,8 @@ def _list_members(file: Path) -> dict[str, tuple[int, int]]:
     try:
         status = file.stat()
     except OSError as error:
-        raise ImageError(f'{file}: {error.strerror or error}; restore the file') from error
+        reason = error.strerror or error
+        raise ImageError(f'{file}: {reason}; restore the file') from error
     # a tar file at an address may have other members when it was fetched again
     return _list_members_once(file, status.st_mtime_ns)
 
@@ -181,20 +182,20 @@ def _collect_files(file: Path, members: list[tarfile.TarInfo]) -> dict[str, tupl
     files: dict[str, tuple[int, int]] = {}
     num_repeated, lost = 0, []
     for member in members:
-        place: tuple[int, int] | None = None
+        byte_range: tuple[int, int] | None = None
         if member.isfile():
-            place = member.offset_data, member.size
+            byte_range = member.offset_data, member.size
         elif member.islnk():
-            place = files.get(member.linkname)
+            byte_range = files.get(member.linkname)
         elif member.issym():
-            place = files.get(posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname)))
+            byte_range = files.get(posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname)))
         else:  # a folder
             continue
-        if place is None:
+        if byte_range is None:
             lost.append(member.name)
             continue
         num_repeated += member.name in files
-        files[member.name] = place
+        files[member.name] = byte_range
     logger = logging.getLogger('poseplug')
     if num_repeated:
         logger.warning('%s: %d names come again; the last one counts, as when it is unpacked', file, num_repeated)

@@ -31,6 +31,10 @@ from poseplug.registry import SOURCES
 from poseplug.registry.skeletons import get_skeleton
 
 _GIBIBYTE = 1 << 30
+_FOREIGN_SHARDS = (
+    f'tar files without {INFO_FILE}, which other programs write; training needs annotations that poseplug reads: unpack '
+    f'them, read them by the source of their format, and write shards with poseplug dataset pack --to webdataset'
+)
 
 
 @SOURCES.register_module()
@@ -112,7 +116,8 @@ class ShardSource(Source):
         except ImageError as error:
             raise AnnotationError(str(error)) from error
         except OSError as error:
-            raise AnnotationError(f'{file}: {error.strerror or error}. {REWRITE_HINT}') from error
+            cause = error.strerror or error
+            raise AnnotationError(f'{file}: {cause}. {REWRITE_HINT}') from error
         if size != num_bytes:
             raise AnnotationError(f'{file} is damaged: {size:,} of {num_bytes:,} bytes. {REWRITE_HINT}')
 
@@ -125,11 +130,7 @@ class ShardSource(Source):
             check_content(data)
         except OSError as error:
             if name == INFO_FILE and any(self.folder.glob('*.tar')):
-                raise AnnotationError(
-                    f'{self.folder}: tar files without {INFO_FILE}, which other programs write; training needs '
-                    f'annotations that poseplug reads: unpack them, name them by their source, and write shards with '
-                    f'poseplug dataset pack --to webdataset'
-                ) from error
+                raise AnnotationError(f'{self.folder}: {_FOREIGN_SHARDS}') from error
             cause = error.strerror or error
             raise AnnotationError(f'{self.folder / name}: {cause}. {REWRITE_HINT}') from error
         except (ValueError, RecursionError) as error:
