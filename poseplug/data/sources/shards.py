@@ -32,8 +32,8 @@ from poseplug.registry.skeletons import get_skeleton
 
 _GIBIBYTE = 1 << 30
 _FOREIGN_SHARDS = (
-    f'tar files without {INFO_FILE}, which other programs write; training needs annotations that poseplug reads: unpack '
-    f'them, read them by the source of their format, and write shards with poseplug dataset pack --to webdataset'
+    f'tar files without {INFO_FILE}, which other programs write; training needs annotations that poseplug reads: '
+    f'unpack them, read them by the source of their format, and write shards with poseplug dataset pack --to webdataset'
 )
 
 
