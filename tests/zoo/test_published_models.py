@@ -200,6 +200,28 @@ def test_the_commands_list_and_fetch_models(served, command, tmp_path):
     assert len(served.requests) == 1
 
 
+def test_a_name_that_is_a_part_of_others_tells_of_them(command):
+    _, printed, _ = command('models', 'rtmo')
+    assert printed.splitlines()[0].split() == ['name', 'rtmo-l']
+    assert (
+        printed.splitlines()[-1]
+        .split(maxsplit=1)[1]
+        .endswith("more have 'rtmo' in their names: poseplug models '*rtmo*'")
+    )
+    _, printed, _ = command('models', 'rtmo-s-crowdpose')
+    assert printed.splitlines()[-1].startswith('use ')
+
+
+def test_a_file_that_was_fetched_by_hand_is_converted_for_a_model_by_name(served, model, command, tmp_path):
+    (content,) = served.contents.values()
+    (tmp_path / 'fetched.pth').write_bytes(content)
+    out = tmp_path / 'weights.safetensors'
+    code, printed, error = command('convert', tmp_path / 'fetched.pth', NAME, '--out', out, '--trust')
+    assert (code, served.requests) == (0, []), error
+    assert printed.splitlines()[-2].endswith("used with match='mmpose'")
+    assert are_equal(load_model(NAME, out, device='cpu').state_dict(), model.state_dict())
+
+
 def test_a_typo_has_the_closest_name():
     with pytest.raises(ConfigError, match="rtmo-z has no weights of its own.*closest: 'rtmo-"):
         load_model('rtmo-z')

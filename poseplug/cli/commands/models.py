@@ -23,8 +23,18 @@ def run_models(args: argparse.Namespace) -> None:
         print(json.dumps([asdict(model) for model in models], indent=1))
     elif len(models) == 1:
         print(format_model_card(models[0]))
+        _print_others(args.pattern, args.task)
     else:
         print(format_model_list(models))
+
+
+def _print_others(name: str, task: str | None) -> None:
+    """Say how many more models have a name in theirs: MMPose calls one of each family by the family's name."""
+    from poseplug.zoo.index import is_model_name, match_published_models
+
+    others = match_published_models(f'*{name}*', task) if is_model_name(name) else []
+    if len(others) > 1:
+        print(f"others     {len(others) - 1} more have {name!r} in their names: poseplug models '*{name}*'")
 
 
 def add_models_arguments(parser: Any) -> None:
