@@ -17,20 +17,31 @@ function cropMatrix(center, scale, inputSize) {
 /** Return the matrix that fits a box into the input by one of five rules: `fit_matrix` in poseplug.core.geometry. */
 export function fitMatrix(center, boxSize, inputSize, rule) {
   const extent = boxSize.map(length => Math.max(length, PADDING_OF_SMALL_BOXES_PX));
-  const hasCorners = rule === 'corners' || rule === 'released_udp';
-  const available = inputSize.map(length => (hasCorners ? length - 1 : length));
-  const scale = Math.min(...available.map((length, i) => length / extent[i]));
-  let scales = [scale, scale];
-  if (rule === 'released_udp') {
-    const factor = Math.min(...inputSize.map((length, i) => length / extent[i]));
-    scales = inputSize.map(length => (length - 1) / (length / factor));
-  } else if (rule === 'released_dark') {
-    const factor = (inputSize[0] - 1) / Math.max(inputSize[0] / scale - 1, 1);
-    scales = [factor, factor];
+  if (rule === 'released_hrnet' || rule === 'released_udp') {
+    return fitInSinglePrecision(center, extent, inputSize, rule);
   }
-  const target = rule === 'released_hrnet' ? inputSize.map(length => length / 2) : centerOf(inputSize);
-  const [tx, ty] = target.map((position, i) => position - scales[i] * center[i]);
-  return {sx: scales[0], sy: scales[1], tx, ty};
+  const available = inputSize.map(length => (rule === 'corners' ? length - 1 : length));
+  let scale = Math.min(...available.map((length, i) => length / extent[i]));
+  if (rule === 'released_dark') scale = (inputSize[0] - 1) / Math.max(inputSize[0] / scale - 1, 1);
+  return cropMatrix(center, scale, inputSize);
+}
+
+/** Return the crops of HRNet, MMPose and UDP-Pose, rounded to 32 bits as their code does, and as Python does here. */
+function fitInSinglePrecision(center, extent, inputSize, rule) {
+  const round = Math.fround;
+  const [x, y] = center.map(round), [width, height] = extent.map(round), [columns, rows] = inputSize;
+  const aspect = round(columns / rows), widthByHeight = round(height * aspect);
+  const fullWidth = Math.max(width, widthByHeight);
+  const halfWidth = round(fullWidth * 0.5);
+  if (rule === 'released_udp') {
+    const fullHeight = widthByHeight >= width ? height : round(width / aspect);
+    const [sx, sy] = [round((columns - 1) / fullWidth), round((rows - 1) / fullHeight)];
+    const halfHeight = round(fullHeight * 0.5);
+    return {sx, sy, tx: round(sx * round(halfWidth - x)), ty: round(sy * round(halfHeight - y))};
+  }
+  const radius = round(x - round(x - halfWidth)), radiusY = round(round(y + radius) - y);
+  const [sx, sy] = [columns / 2 / radius, columns / 2 / radiusY];
+  return {sx, sy, tx: columns / 2 - sx * x, ty: rows / 2 - sy * y};
 }
 
 /** Return the matrix that fits a whole image into the center of the input: `letterbox_matrix` in poseplug.core.crops. */
