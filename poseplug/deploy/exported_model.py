@@ -124,18 +124,31 @@ class ExportedModel:
 
         Raises:
             ImageError: the array has another type or shape.
+            CheckpointError: the network predicts numbers that are not finite.
         """
         self._check_images(images)
         # an empty batch reaches no runtime, which may refuse it
         if not len(images):
             return build_empty_poses(len(self.skeleton))
         if 'input_name' in self.settings:
-            return decode_published_outputs(self._run_published(images), self.settings)
+            return decode_published_outputs(self._check_finite(self._run_published(images)), self.settings)
         # files for float32 take uint8 images, too
         if self.settings.get('input_type', 'uint8') != images.dtype.name:
             images = images.astype(np.float32)
         outputs = self.runtime_session.run(images, self.output_names)
-        return decode_outputs(outputs, self.settings, self.skeleton)
+        return decode_outputs(self._check_finite(outputs), self.settings, self.skeleton)
+
+    def _check_finite(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs, which decoders would read keypoints from, or no instance, if they were NaN."""
+        # an uncertainty may be without limit
+        values = [array for name, array in outputs.items() if name != SIGMAS_NAME]
+        # false for NaN, too; -inf stands behind the last peak of a field
+        if all((array < np.inf).all() for array in values):
+            return outputs
+        raise CheckpointError(
+            f'{self.file_name} predicts numbers that are not finite; its weights are damaged, or exceed the range of '
+            f'their precision. Export it anew, without --half'
+        )
 
     def _run_published(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs of a published file; one for a fixed number of images is run for that number at once."""

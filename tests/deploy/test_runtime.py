@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from poseplug.core.errors import ConfigError, ImageError
+from poseplug.core.errors import CheckpointError, ConfigError, ImageError
 from poseplug.deploy.exported_model import OUTPUT_NAMES, ExportedModel
 
 
@@ -76,6 +76,17 @@ def test_several_threads_may_call_one_model_on_openvino(openvino_model):
         results = list(pool.map(model, [np.zeros((1, 4, 8, 3), np.uint8)] * 8))
     assert len(results) == 8
     assert 2 <= len(requests) <= 4
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+@pytest.mark.parametrize('name', OUTPUT_NAMES['one_stage'])
+def test_a_network_that_predicts_no_numbers_is_refused(openvino_model, name, value):
+    model, _ = openvino_model
+    images = np.zeros((1, 4, 8, 3), np.uint8)
+    model(images)
+    model.runtime_session.thread_data.request.outputs[name][..., 1] = value
+    with pytest.raises(CheckpointError, match=r'model\.onnx predicts numbers that are not finite'):
+        model(images)
 
 
 def test_no_images_have_no_instances(openvino_model):
