@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _RESIZE_MODES = ('letterbox', 'letterbox_corner', 'stretch')
 _CHANNEL_ORDERS = ('rgb', 'bgr')
 _RUNTIMES = ('onnxruntime', 'opencv')
+_DEFAULT_THRESHOLD = 0.4
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +77,9 @@ def add_detector_argument(parser: argparse.ArgumentParser, help_text: str) -> No
     parser.add_argument(
         '--detector-threshold',
         type=parse_fraction,
-        default=0.4,
+        default=_DEFAULT_THRESHOLD,
         metavar='S',
-        help='minimum score of a box (default: 0.4)',
+        help=f'minimum score of a box (default: {_DEFAULT_THRESHOLD})',
     )
 
 
@@ -129,7 +130,9 @@ def build_optional_detector(args: argparse.Namespace, threshold: float = 0.4) ->
     if args.detector is not None:
         return build_detector(args, threshold)
     # options without a detector are a forgotten --detector, and would have no effect
-    if any(value is not None for value in (args.detector_weights, *_collect_settings(args).values())):
+    values = (args.detector_weights, *_collect_settings(args).values())
+    is_changed = args.detector_threshold != _DEFAULT_THRESHOLD or getattr(args, 'detector_interval', 1) != 1
+    if is_changed or any(value is not None for value in values):
         raise ConfigError('there are options of a detector, but no detector; name its file by --detector')
     return None
 

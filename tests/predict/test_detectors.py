@@ -730,9 +730,12 @@ def test_boxes_and_a_detector_at_once_are_an_error(predict, tmp_path):
     assert 'use one of the two' in error
 
 
-def test_options_of_a_detector_without_one_are_an_error(command, tmp_path):
+@pytest.mark.parametrize(
+    'option', [('--detector-family', 'YOLOX'), ('--detector-threshold', 0.5), ('--detector-interval', 3)], ids=str
+)
+def test_options_of_a_detector_without_one_are_an_error(command, tmp_path, option):
     cv2.imwrite(str(tmp_path / 'one.png'), draw_box((64, 64), (20, 8, 40, 56)))
-    code, _, error = command('predict', tmp_path / 'one.png', '--detector-family', 'YOLOX', '--out', tmp_path / 'out')
+    code, _, error = command('predict', tmp_path / 'one.png', *option, '--out', tmp_path / 'out')
     assert code == 2
     assert 'options of a detector, but no detector; name its file by --detector' in error
 
