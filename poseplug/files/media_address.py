@@ -85,6 +85,11 @@ def _save_response(response: Any, title: str, folder: Path, max_bytes: int) -> P
     declared_bytes = int(response.headers.get('Content-Length') or -1)
     if content_type.startswith(_LIVE_TYPES):
         return None
+    encoding = response.headers.get('Content-Encoding', 'identity').lower()
+    if encoding != 'identity':  # not asked for; its bytes would be taken for a damaged video
+        raise ImageError(
+            f'{title} is sent in the encoding {encoding}, which is not read; download the file and name it'
+        )
     head = b''
     # read1 returns what has come: a slow stream need not fill a whole chunk before it is recognized.
     while len(head) < _NUM_HEAD_BYTES and (chunk := response.read1(_NUM_HEAD_BYTES)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from poseplug.core.errors import ConfigError
+from poseplug.core.errors import ConfigError, ImageError
 from poseplug.files.live_sources import LIVE_SCHEMES, describe_address
 from poseplug.files.media_address import fetch_media
 from poseplug.predict.standard_input import read_standard_input
@@ -62,7 +62,10 @@ def _add_inputs(fetched: FetchedInputs, inputs: Iterable[str], folder: Path) -> 
                 _add_file(fetched, content, text)
             else:
                 # '-' in the list would read the same standard input again
-                _add_inputs(fetched, [line for line in content if line != _STANDARD_INPUT], folder)
+                lines = [line for line in content if line != _STANDARD_INPUT]
+                if not lines:
+                    raise ImageError("standard input lists nothing but '-', which is itself; send paths, one a line")
+                _add_inputs(fetched, lines, folder)
         # as in a call of the predictor: a file of that name comes first
         elif text.isdecimal() and not os.path.lexists(text):
             fetched.stream = int(text)

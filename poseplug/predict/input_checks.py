@@ -36,13 +36,19 @@ def check_options(files: Sequence[Path], draw_heatmaps: bool) -> None:
             raise ConfigError(f'--heatmaps draws the heatmaps of images, but {file} is a video; leave one of them out')
 
 
-def check_inputs(files: Sequence[Path], boxes: Sequence[Any] | None, box_format: BoxFormat) -> dict[Path, str]:
+def check_inputs(
+    files: Sequence[Path],
+    boxes: Sequence[Any] | None,
+    box_format: BoxFormat,
+    titles: Mapping[Path, str] | None = None,
+) -> dict[Path, str]:
     """Open every input and check every box, so that all errors are known before the work starts.
 
     Args:
         files: the images and videos.
         boxes: of each file, as `parse_boxes_option` returns them.
         box_format: 'xywh' or 'xyxy'.
+        titles: what messages call a file that was fetched, such as its address; None for the path of every file.
 
     Returns:
         What is wrong with each file that is missing or damaged, or whose boxes are impossible.
@@ -52,7 +58,9 @@ def check_inputs(files: Sequence[Path], boxes: Sequence[Any] | None, box_format:
         try:
             _check_input(path, None if boxes is None else boxes[index], box_format)
         except _INPUT_ERRORS as error:
-            errors[path] = f'{type(error).__name__}: {error}'
+            # a fetched file is gone with its folder, so that its path would say nothing
+            text = str(error).replace(str(path), (titles or {}).get(path, str(path)))
+            errors[path] = f'{type(error).__name__}: {text}'
     return errors
 
 

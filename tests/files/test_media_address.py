@@ -1,6 +1,7 @@
 """Images and videos at addresses."""
 
 import base64
+import gzip
 
 import cv2
 import numpy as np
@@ -45,6 +46,13 @@ def test_a_cut_file_is_an_error_and_an_answer_without_length_an_image_or_a_strea
             fetch_media(server.address, tmp_path)
         assert fetch_media(server.address, tmp_path) == tmp_path / 'live.jpeg'
         assert fetch_media(server.address, tmp_path) is None
+
+
+def test_an_answer_in_an_encoding_that_was_not_asked_for_is_an_error_by_that_name(tmp_path):
+    body = gzip.compress(cv2.imencode('.jpg', draw_gray_frame(7))[1].tobytes())
+    headers = {'Content-Length': len(body), 'Content-Encoding': 'gzip'}
+    with RecordingServer([(body, headers)]) as server, pytest.raises(ImageError, match='encoding gzip, which is not'):
+        fetch_media(server.address, tmp_path)
 
 
 def test_files_get_the_suffix_of_their_content(tmp_path):

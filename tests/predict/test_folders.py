@@ -114,7 +114,7 @@ def test_an_impossible_box_is_reported_before_any_work(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((50, 40, 3), np.uint8))
     errors = input_checks.check_inputs([tmp_path / 'a.png'], [[[90, 90, 5, 5]]], 'xywh')
     with pytest.raises(AnnotationError, match='outside the image'):
-        input_checks.raise_input_errors(errors)
+        input_checks.raise_input_errors(errors, 1)
 
 
 def test_images_and_videos_go_together(command, model, images, tmp_path):

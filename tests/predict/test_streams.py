@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import threading
 import time
@@ -124,6 +125,24 @@ def test_a_list_on_standard_input_is_its_lines(command, monkeypatch, tmp_path, i
     assert [(result['width'], result['height']) for result in results] == [
         read_image(file).shape[1::-1] for file in images
     ]
+
+
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        (b'-\n-\n', "standard input lists nothing but '-'"),
+        (bytes(range(256)), 'VideoError: - is no video'),
+    ],
+)
+def test_standard_input_of_nothing_to_predict_is_an_error_by_its_name(
+    command, monkeypatch, tmp_path, content, expected
+):
+    monkeypatch.setattr('sys.stdin', SimpleNamespace(buffer=io.BytesIO(content), closed=False, isatty=lambda: False))
+    code, _, error = command('predict', '-', '--out', tmp_path / 'out', '--device', 'cpu')
+    assert code == 2
+    assert re.search(expected, error)
+    assert 'poseplug-' not in error  # the temporary folder, which is gone
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_stream_is_predicted_by_itself(command, tmp_path, images):

@@ -76,7 +76,7 @@ def _predict_files(args: argparse.Namespace, fetched: FetchedInputs, config: str
     predictor = _build_predictor(args, options, config, weights)
     if boxes is not None and predictor.finds_instances:
         raise ConfigError('--boxes: the model finds instances in whole images by itself; leave --boxes out')
-    errors = input_checks.check_inputs(listing.files, boxes, args.box_format)
+    errors = input_checks.check_inputs(listing.files, boxes, args.box_format, listing.titles)
     # with --skip-bad at least one file has to be good
     if not args.skip_bad or len(errors) == len(listing.files):
         input_checks.raise_input_errors(errors, len(listing.files))
