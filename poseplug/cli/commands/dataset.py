@@ -58,6 +58,7 @@ def _verify_labels(path: Path, format_name: str | None, image_folder: Path | Non
     """Describe the labels of a file or folder and what is wrong with them; exit code 1 on problems."""
     from poseplug.data.formats.checks import find_label_problems
     from poseplug.data.formats.convert import find_label_format
+    from poseplug.data.sources.label_files import find_label_refusal
 
     label_format = find_label_format(path, format_name)
     has_problems = False
@@ -68,6 +69,9 @@ def _verify_labels(path: Path, format_name: str | None, image_folder: Path | Non
         for part in label_format.list_parts(path):
             labels = label_format.read(part, image_folder)
             problems = find_label_problems(labels)
+            # Otherwise one fault would be listed twice.
+            if not problems and (refusal := find_label_refusal(labels)):
+                problems = [f'training refuses these labels: {refusal}']
             lines = labels.describe()
             lines += [f'  dropped: {label}' for label in labels.dropped[:_MAX_LISTED_LABELS]]
             lines += [f'  ERROR: {problem}' for problem in problems]

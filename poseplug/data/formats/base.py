@@ -76,10 +76,10 @@ class LabeledImages:
         return self.num_instances + len(self.dropped)
 
     def _count_keypoints(self, category_id: int) -> int:
-        """Return the number of keypoints of the first annotation of a category that does not name them."""
-        # Exporters leave the names out, while every annotation tells how many keypoints it has.
-        counts = (len(a['keypoints']) // 3 for a in self.content['annotations'] if a.get('category_id') == category_id)
-        return next(counts, 0)
+        """Return the number of keypoints of the annotations of a category that does not name them."""
+        # Exporters leave the names out, while every annotation tells how many keypoints it has; objects have a box alone.
+        annotations = (a for a in self.content['annotations'] if a.get('category_id') == category_id)
+        return max((len(annotation.get('keypoints') or ()) // 3 for annotation in annotations), default=0)
 
     def describe(self) -> list[str]:
         """Describe what was read: the format, images, instances and keypoints by category, dropped labels, notes."""

@@ -52,7 +52,10 @@ def _check_images(labels: LabeledImages, images: dict[Any, dict[str, Any]]) -> I
     # Two entries of one file split its instances, and each part counts the others as background.
     names = Counter(image.get('file_name') for image in images.values())
     for image in images.values():
-        name = str(image.get('file_name'))
+        if not isinstance(image.get('file_name'), str):
+            yield 'images have no file_name', f'id {image.get("id")}'
+            continue
+        name = image['file_name']
         path = labels.image_folder / Path(name)
         if names[image.get('file_name')] > 1:
             yield 'images have the name of another one', name
@@ -70,7 +73,8 @@ def _check_images(labels: LabeledImages, images: dict[Any, dict[str, Any]]) -> I
             yield 'images have an EXIF orientation, are read as stored, and may be labeled upright', name
         stated = (image.get('width'), image.get('height'))
         if stated != size:
-            yield 'images have another size than the labels state', f'{name} ({stated[0]} x {stated[1]}, is {size})'
+            sizes = f'{stated[0]} x {stated[1]} stated, {size[0]} x {size[1]} px'
+            yield 'images have another size than the labels state', f'{name} ({sizes})'
 
 
 def _check_annotations(content: dict[str, Any], images: dict[Any, dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -78,18 +82,25 @@ def _check_annotations(content: dict[str, Any], images: dict[Any, dict[str, Any]
     categories = {category.get('id'): category for category in content['categories']}
     positions: Counter[tuple[Any, ...]] = Counter()
     ids = Counter(annotation.get('id') for annotation in content['annotations'])
-    yield from (
-        ('annotations have the id of another one', f'id {number}') for number, count in ids.items() if count > 1
-    )
+    for number, count in ids.items():
+        if number is None:
+            yield from [('annotations have no id', 'without id')] * count
+        elif count > 1:
+            yield 'annotations have the id of another one', f'id {number}'
     for annotation in content['annotations']:
         name = f'annotation {annotation.get("id")}'
         category = categories.get(annotation.get('category_id'))
-        if category is None:
+        if 'category_id' not in annotation:
+            yield 'annotations have no category_id', name
+        elif category is None:
             yield 'annotations have a category that the file does not list', name
         if annotation.get('image_id') not in images:
             yield 'annotations have an image that the file does not list', name
             continue
+        # Objects with a box alone lie beside the instances in many exports.
         values = annotation.get('keypoints')
+        if not values:
+            continue
         if not is_keypoint_list(values, category):
             yield 'annotations do not have x, y and a flag for each keypoint of their category', name
             continue
@@ -113,6 +124,8 @@ def is_keypoint_list(values: Any, category: dict[str, Any] | None) -> bool:
 
 def _check_positions(table: np.ndarray, annotation: dict[str, Any], image: dict[str, Any]) -> Iterator[str]:
     """The problems of the positions of one instance."""
+    if not np.isin(table[:, 2], (0, 1, 2)).all():
+        yield 'annotations have a flag other than 0, 1 or 2'
     labeled = table[table[:, 2] > 0, :2]
     size = np.array([image.get('width', 0), image.get('height', 0)], dtype=float)
     if len(labeled) > 1 and (labeled == labeled[0]).all():
@@ -124,5 +137,9 @@ def _check_positions(table: np.ndarray, annotation: dict[str, Any], image: dict[
     if ((labeled < -0.5) | (labeled > size - 0.5)).any():
         yield 'annotations have keypoints outside their image'
     box = annotation.get('bbox')
-    if isinstance(box, list) and len(box) == 4 and min(box[2:]) <= 0:
+    if box is None:
+        return
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
+        yield 'annotations have a bbox that is no list of x, y, width and height'
+    elif min(box[2:]) <= 0:
         yield 'annotations have a box without extent'

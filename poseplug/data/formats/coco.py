@@ -13,6 +13,7 @@ from typing import Any
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
+from poseplug.data.formats.coco_content import read_coco_content
 from poseplug.data.formats.json_structure import read_json_structure
 from poseplug.files.atomic import write_atomically
 from poseplug.files.json_file import read_json
@@ -53,13 +54,21 @@ class CocoFormat(LabelFormat):
         folders = [
             _locate_images(file, content['images'], image_folder) for file, content in zip(files, contents, strict=True)
         ]
-        # Passed on as it is, so that unknown keys of tools survive a conversion to COCO.
-        if len(files) == 1:
-            return LabeledImages(self.title, path, folders[0], contents[0])
-        shared_folder = Path(os.path.commonpath(folders))
-        for folder, content in zip(folders, contents, strict=True):
-            _prefix_names(content['images'], folder.relative_to(shared_folder))
-        return LabeledImages(self.title, path, shared_folder, _merge_splits(files, contents))
+        read = [read_coco_content(*parts) for parts in zip(files, contents, folders, strict=True)]
+        # Other keys are passed on as they are, so that those of tools survive a conversion to COCO.
+        merged, shared_folder = read[0].content, folders[0]
+        if len(files) > 1:
+            shared_folder = Path(os.path.commonpath(folders))
+            for folder, each in zip(folders, read, strict=True):
+                _prefix_names(each.content['images'], folder.relative_to(shared_folder))
+            merged = _merge_splits(files, [each.content for each in read])
+        notes = [
+            note if len(files) == 1 else f'{file.name}: {note}'
+            for file, each in zip(files, read, strict=True)
+            for note in each.notes
+        ]
+        dropped = [label for each in read for label in each.dropped]
+        return LabeledImages(self.title, path, shared_folder, merged, dropped, notes)
 
     def write(self, labels: LabeledImages, path: Path) -> WriteReport:
         report = WriteReport(path)
@@ -142,10 +151,10 @@ def _prefix_names(images: list[Any], folder: Path) -> None:
 
 def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str, Any]:
     """Merge files of one data set, one per split; where ids of two files are equal, all get new ones."""
-    categories = contents[0]['categories']
+    categories = _index_categories(contents[0])
     for file, content in zip(files, contents, strict=True):
         # Equal ids of different categories would mix keypoints of different meaning.
-        if content['categories'] != categories:
+        if _index_categories(content) != categories:
             raise AnnotationError(f'{file}: its categories differ from those of {files[0].name}; convert it alone')
     if _has_shared_ids(contents):
         contents = _renumber_ids(contents)
@@ -155,6 +164,11 @@ def _merge_splits(files: list[Path], contents: list[dict[str, Any]]) -> dict[str
         merged['images'] += [{**image, 'split': split} for image in content['images']]
         merged['annotations'] += content['annotations']
     return merged
+
+
+def _index_categories(content: Mapping[str, Any]) -> dict[Any, tuple[Any, ...]]:
+    """What the annotations of each category mean, by its id; exporters fill other keys with counts and colors."""
+    return {c.get('id'): (c.get('name'), *(c.get('keypoints') or ())) for c in content['categories']}
 
 
 def _has_shared_ids(contents: list[dict[str, Any]]) -> bool:

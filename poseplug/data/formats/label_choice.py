@@ -31,9 +31,10 @@ def choose_labels(labels: LabeledImages, categories: Sequence[str] = ()) -> Labe
         AnnotationError: the files are damaged, no category has instances with keypoints, several have keypoints of
             their own, or no image is there.
     """
-    content = labels.content
     check_label_rows(labels)
     chosen, notes = _choose_categories(labels, categories)
+    labels, chosen = _align_keypoints(labels, chosen)
+    content = labels.content
     ids = {category['id'] for category in chosen}
     images, folder, image_notes = _list_present_images(labels)
     image_ids = {image['id'] for image in images}
@@ -87,7 +88,7 @@ def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[lis
         remedy = 'Name the folder of the images by --images DIR, in a config by image_folder=' if causes else ''
         raise AnnotationError('. '.join(filter(None, [message, dropped, remedy])))
     # A model has one output per keypoint, so one list of them is all that it can learn.
-    if len({tuple(category['keypoints']) for category in named}) > 1:
+    if len({tuple(sorted(map(normalize_keypoint_name, category['keypoints']))) for category in named}) > 1:
         counts_by_name = [(category['name'], len(category['keypoints'])) for category in named]
         listed = ', '.join(f'{name!r} ({count} keypoints)' for name, count in counts_by_name)
         raise AnnotationError(
@@ -101,6 +102,33 @@ def _choose_categories(labels: LabeledImages, names: Sequence[str]) -> tuple[lis
     if num_others:
         notes.append(f'{num_others:,} instances of other categories left out')
     return named, notes
+
+
+def _align_keypoints(
+    labels: LabeledImages, categories: list[dict[str, Any]]
+) -> tuple[LabeledImages, list[dict[str, Any]]]:
+    """The labels and categories with the keypoints of all categories in the order, and by the names, of the first."""
+    first = categories[0]
+    names = [normalize_keypoint_name(name) for name in first['keypoints']]
+    orders: dict[Any, list[int]] = {}
+    for category in categories[1:]:
+        others = [normalize_keypoint_name(name) for name in category['keypoints']]
+        if others != names:
+            orders[category['id']] = [others.index(name) for name in names]
+    if not orders:
+        return labels, [{**category, 'keypoints': first['keypoints']} for category in categories]
+    annotations = [_reorder_keypoints(a, orders.get(a['category_id'])) for a in labels.content['annotations']]
+    # Limbs and flips of the others count in their own order.
+    aligned = [{**first, 'id': category['id'], 'name': category['name']} for category in categories]
+    return replace(labels, content={**labels.content, 'annotations': annotations}), aligned
+
+
+def _reorder_keypoints(annotation: dict[str, Any], order: Sequence[int] | None) -> dict[str, Any]:
+    """An annotation with its keypoints in another order; as it is without one, or where their number is another."""
+    values = annotation.get('keypoints') or []
+    if order is None or len(values) != 3 * len(order):
+        return annotation
+    return {**annotation, 'keypoints': [v for i in order for v in values[3 * i : 3 * i + 3]]}
 
 
 def _find_category(labels: LabeledImages, candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -77,8 +77,9 @@ def select_categories(
         candidates = [item for item in rows.items if item.get('keypoints')] if require_keypoints else list(rows.items)
         # A file whose categories name no keypoints at all may still have them, in the order of the skeleton.
         candidates = candidates or list(rows.items)
-        # As text, since lists cannot be in a set.
-        distinct = {json.dumps(item.get('keypoints')) for item in candidates}
+        # As text, since lists cannot be in a set; the order is read by name, where the skeleton is known.
+        names_of = (item.get('keypoints') for item in candidates)
+        distinct = {json.dumps(list(map(normalize_keypoint_name, unwrap_names(each))) or each) for each in names_of}
         if len(distinct) > 1:
             counts = [(item.get('name'), len(unwrap_names(item.get('keypoints')))) for item in candidates]
             listed = ', '.join(f'{name!r} ({count})' for name, count in counts)

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from poseplug.files.json_file import JsonRows
@@ -38,12 +39,12 @@ def repair_images(rows: JsonRows) -> tuple[JsonRows, list[str]]:
     return repaired, notes
 
 
-def repair_annotations(rows: JsonRows, num_keypoints: int) -> tuple[JsonRows, list[str], int]:
+def repair_annotations(rows: JsonRows, num_keypoints: int | None) -> tuple[JsonRows, list[str], int]:
     """Convert the annotations of a file to COCO's form, each once.
 
     Args:
         rows: the entries of `annotations`.
-        num_keypoints: K of an instance.
+        num_keypoints: K of an instance; None where categories have different ones, and every list shows its own.
 
     Returns:
         The rows, a note per kind of change, and the number of rows left out because they repeat another one.
@@ -54,7 +55,14 @@ def repair_annotations(rows: JsonRows, num_keypoints: int) -> tuple[JsonRows, li
 
     repairs: list[_Repair] = [(key, _read_whole_number) for key in _ANNOTATION_INTEGERS]
     repairs += [(key, _read_number_texts) for key in ('area', 'bbox', 'keypoints')]
-    return _repair_rows(rows, [*repairs, ('bbox', _unwrap_list), ('keypoints', read_keypoints)])
+    repaired, notes, num_repeated = _repair_rows(
+        rows, [*repairs, ('bbox', _unwrap_list), ('keypoints', read_keypoints)]
+    )
+    # Scripts leave the ids out; where some have one, the others are a fault of the file.
+    if repaired.items and not any('id' in item for item in repaired.items):
+        repaired = replace(repaired, items=[{'id': n, **item} for n, item in enumerate(repaired.items, 1)])
+        notes.append(f'{len(repaired):,} annotations without an id: they are numbered in the order of the file')
+    return repaired, notes, num_repeated
 
 
 _Repair = tuple[str, Callable[[Any], tuple[Any, str]]]  # a key; the value in COCO's form, and the other form's name
@@ -128,9 +136,11 @@ def _unwrap_list(value: Any) -> tuple[Any, str]:
     return value, ''
 
 
-def _flatten_keypoints(value: Any, num_keypoints: int) -> tuple[Any, str]:
+def _flatten_keypoints(value: Any, num_keypoints: int | None) -> tuple[Any, str]:
     """Keypoints as one flat list, where they are triples, within a further list, or not finite where not labeled."""
     form = ''
+    if num_keypoints is None:
+        num_keypoints = _count_listed_keypoints(value)
     # with a single keypoint, a list in a list is its triple
     if type(value) is list and len(value) == 1 and num_keypoints > 1:
         value, form = _unwrap_list(value)
@@ -142,6 +152,16 @@ def _flatten_keypoints(value: Any, num_keypoints: int) -> tuple[Any, str]:
         if any(a is not b for a, b in zip(filled, value, strict=True)):
             value, form = filled, 'of null or NaN where not labeled, read as 0'
     return value, form
+
+
+def _count_listed_keypoints(value: Any) -> int:
+    """The number of keypoints that a list has in any of these forms."""
+    if type(value) is not list or not value:
+        return 0
+    if type(value[0]) is not list:
+        return len(value) // 3
+    # A list in a list is all keypoints, or the triple of the only one.
+    return len(value) if len(value) > 1 else max(1, len(value[0]) // 3)
 
 
 def _fill_unlabeled(values: list[Any], i: int) -> Any:

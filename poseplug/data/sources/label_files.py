@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['LabelSource']
+__all__ = ['LabelSource', 'find_label_refusal']
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -77,10 +77,7 @@ class LabelSource(Source):
         self._labels: LabeledImages | None = None
         self.notes: list[str] = []
         self.skeleton = self._find_skeleton(skeleton)
-        name = self.path.stem or self.path.resolve().name
-        self.reader = CocoReader(
-            self.skeleton, name, min_keypoints=min_keypoints, keep_empty=keep_empty, category=None, require_boxes=False
-        )
+        self.reader = _build_reader(self.path, self.skeleton, min_keypoints, keep_empty)
 
     def load(self) -> tuple[list[Record], SourceReport]:
         # Kept from the construction, which has read the labels for their skeleton, and forgotten after one use.
@@ -96,18 +93,56 @@ class LabelSource(Source):
         if spec != FILE_SKELETON:
             return load_skeleton_spec(spec, self.path.parent)
         self._labels = self._read_labels()
-        category = self._labels.content['categories'][0]
-        described = build_label_skeleton(self.path, category)
-        self.notes = described.lines
-        # A registered skeleton has sigmas and flip pairs that a file does not state.
-        if described.registered_name is None:
-            return described.skeleton
-        return reorder_skeleton(described.skeleton, category['keypoints'])
+        skeleton, self.notes = _describe_skeleton(self.path, self._labels)
+        return skeleton
 
     def _read_labels(self) -> LabeledImages:
         """The labels to learn: of the categories and of the split."""
         labels = choose_labels(read_labels(self.path, self.label_format, self.image_folder), self.categories)
         return labels if self.split is None else _select_split(labels, self.split)
+
+
+def _build_reader(path: Path, skeleton: Skeleton, min_keypoints: int = 1, keep_empty: bool = False) -> CocoReader:
+    """The reader of labels that were chosen, whose formats may have no boxes."""
+    name = path.stem or path.resolve().name
+    return CocoReader(
+        skeleton, name, min_keypoints=min_keypoints, keep_empty=keep_empty, category=None, require_boxes=False
+    )
+
+
+def _describe_skeleton(path: Path, labels: LabeledImages) -> tuple[Skeleton, list[str]]:
+    """The skeleton of labels that were chosen, and lines on where it comes from."""
+    category = labels.content['categories'][0]
+    described = build_label_skeleton(path, category)
+    # A registered skeleton has sigmas and flip pairs that a file does not state.
+    if described.registered_name is None:
+        return described.skeleton, described.lines
+    return reorder_skeleton(described.skeleton, category['keypoints']), described.lines
+
+
+def find_label_refusal(labels: LabeledImages) -> str:
+    """Find why training would refuse labels: what a file says may be right value by value, and wrong as a whole.
+
+    Args:
+        labels: as read from any format. Categories with keypoints of their own are tried one by one.
+
+    Returns:
+        The message of the error that training would end with; '' if it reads the labels.
+    """
+    instances = [a for a in labels.content['annotations'] if any(a.get('keypoints') or ())]
+    ids = {annotation.get('category_id') for annotation in instances}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for category in labels.content['categories']:
+        if category.get('id') in ids:
+            groups.setdefault(tuple(category.get('keypoints') or ()), []).append(str(category.get('name')))
+    for names in groups.values():
+        try:
+            chosen = choose_labels(labels, names)
+            reader = _build_reader(labels.path, _describe_skeleton(labels.path, chosen)[0])
+            reader.read_content(labels.path, chosen.content, chosen.image_folder)
+        except AnnotationError as error:
+            return str(error)
+    return ''
 
 
 def _select_split(labels: LabeledImages, split: str) -> LabeledImages:

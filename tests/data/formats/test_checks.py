@@ -65,4 +65,4 @@ def test_every_image_is_compared_with_its_stated_size(tmp_path):
     source = label_files.write_coco(tmp_path / 'data')
     cv2.imwrite(str(source / 'images' / 'b.png'), np.zeros((120, 80, 3), np.uint8))
     (line,) = find_label_problems(read_labels(source))
-    assert line == '1 images have another size than the labels state: b.png (120 x 80, is (80, 120))'
+    assert line == '1 images have another size than the labels state: b.png (120 x 80 stated, 80 x 120 px)'
