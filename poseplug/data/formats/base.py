@@ -77,7 +77,7 @@ class LabeledImages:
 
     def _count_keypoints(self, category_id: int) -> int:
         """Return the number of keypoints of the annotations of a category that does not name them."""
-        # Exporters leave the names out, while every annotation tells how many keypoints it has; objects have a box alone.
+        # Exporters leave the names out, while annotations tell how many keypoints they have; objects have a box alone.
         annotations = (a for a in self.content['annotations'] if a.get('category_id') == category_id)
         return max((len(annotation.get('keypoints') or ()) // 3 for annotation in annotations), default=0)
 

@@ -96,7 +96,7 @@ def _find_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path] if path.suffix == '.json' and _is_coco(path) else []
     # The first layout that has any file: a folder that mixes them would give instances twice.
-    for layout in ('*.json', 'annotations/*.json', f'*/{_FOLDER_FILE}'):
+    for layout in ('[!.]*.json', 'annotations/[!.]*.json', f'*/{_FOLDER_FILE}'):
         files = [file for file in sorted(path.glob(layout)) if _is_coco(file)]
         if files:
             return files

@@ -1,9 +1,10 @@
-"""COCO's object as exporters write it: other forms of its values are read where their meaning is certain, and counted."""
+"""COCO's object as exporters write it: other forms of its values are read where they are certain, and counted."""
 
 from __future__ import annotations
 
 __all__ = ['read_coco_content']
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from poseplug.core.errors import AnnotationError, ImageError
 from poseplug.data.formats.base import DroppedLabel
+from poseplug.data.formats.image_names import describe_other_names, locate_image
 from poseplug.data.sources.coco_categories import unwrap_names
 from poseplug.data.sources.coco_repairs import repair_annotations, repair_images
 from poseplug.files.images import LazyImage
@@ -54,6 +56,7 @@ def read_coco_content(file: Path, content: Mapping[str, Any], image_folder: Path
     categories, _ = repair_images(JsonRows.from_list(file, content['categories'], 'category'))
     result.content |= dict(images=list(images.items), categories=list(categories.items))
     _unwrap_keypoint_names(file, result.content['categories'])
+    result.notes += _correct_image_names(result.content['images'], image_folder)
     _fill_image_sizes(result, image_folder)
     # Categories of a file may have different numbers of keypoints, so each annotation shows its own.
     annotations = JsonRows.from_list(file, content['annotations'], 'annotation')
@@ -78,6 +81,21 @@ def _unwrap_keypoint_names(file: Path, categories: list[dict[str, Any]]) -> None
                 f'{file}: category {category.get("name")!r}: keypoints is a list of names; found '
                 f'{describe_json_value(stated)}. {FIX_FILE_HINT}'
             )
+
+
+def _correct_image_names(images: list[dict[str, Any]], folder: Path) -> list[str]:
+    """Name images as they are on the disk, where labels name single ones in another case or with other folders."""
+    names = [image['file_name'] for image in images if isinstance(image.get('file_name'), str)]
+    missing = [name for name in dict.fromkeys(names) if not (folder / name).is_file()]
+    located = {name: locate_image(folder, [name]) for name in missing}
+    # What two images could be, or what is another image of the file, is none of them.
+    counts = Counter([*located.values(), *(set(names) - set(missing))])
+    others = [(name, other) for name, other in located.items() if other is not None and counts[other] == 1]
+    new_names = dict(others)
+    for image in images:
+        if image.get('file_name') in new_names:
+            image['file_name'] = new_names[image['file_name']]
+    return [describe_other_names(others)] if others else []
 
 
 def _fill_image_sizes(result: CocoContent, folder: Path) -> None:

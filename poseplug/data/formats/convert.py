@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['convert_labels', 'find_label_format', 'is_label_path', 'read_labels']
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from poseplug.config.data_files import DATA_CONFIG_SUFFIXES
@@ -15,6 +16,10 @@ from poseplug.data.formats.label_choice import check_label_rows
 from poseplug.data.formats.label_collector import rebase_images
 from poseplug.data.formats.other_tools import describe_other_format
 from poseplug.registry import LABEL_FORMATS
+
+_MAX_LEVELS_SEARCHED = 2  # of folders, for labels below the one that was named
+_MAX_PATHS_TRIED = 200  # of a level: others may be images
+_MAX_LISTED = 3  # in a message
 
 
 def find_label_format(path: Path, name: str | None = None) -> LabelFormat:
@@ -40,12 +45,28 @@ def find_label_format(path: Path, name: str | None = None) -> LabelFormat:
     if matching:
         names = ', '.join(each.name for each in matching)
         raise AnnotationError(f'{path} may be {names}; say which by --format')
-    # Knowing what a file is helps more than the list of what it is not.
+    # Knowing what a file is helps more than the list of what it is not. Archives unpack into a folder of their own.
+    inner = _find_inner_labels(path, formats)
+    if inner:
+        raise AnnotationError(f'{path}: the labels are not here, but in a file or folder below: name {inner}')
     other = describe_other_format(path)
     if other:
         raise AnnotationError(other)
     known = ', '.join(f'{each.name} ({each.title})' for each in formats)
     raise AnnotationError(f'{path} is in none of the formats that are known: {known}')
+
+
+def _find_inner_labels(path: Path, formats: Sequence[LabelFormat]) -> str:
+    """The nearest files or folders below a folder that are in a known format, each with its title; '' if none is."""
+    level = [path] if path.is_dir() else []
+    for _ in range(_MAX_LEVELS_SEARCHED):
+        level = [inner for folder in level if folder.is_dir() for inner in sorted(folder.glob('[!.]*'))]
+        level = level[:_MAX_PATHS_TRIED]
+        matches = [(inner, each) for inner in level for each in formats if each.matches(inner)]
+        if matches:
+            listed = [f'{inner} ({each.title})' for inner, each in matches[:_MAX_LISTED]]
+            return ' or '.join(listed) + (', ...' if len(matches) > _MAX_LISTED else '')
+    return ''
 
 
 def is_label_path(path: Path) -> bool:

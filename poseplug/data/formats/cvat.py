@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ['CvatFormat']
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -134,8 +134,8 @@ class _CvatReader:
                 f'leave one of the two out'
             )
         self._image_lines[name] = image.line
-        image_id = self.collector.add_sized_image(name, size, **values)
-        for shape in image.children:
+        image_id = _add_image(self.collector, self.file, image, name, size, values)
+        for shape in image.children if image_id is not None else ():
             if shape.tag == 'skeleton':
                 self._add_skeleton(image_id, shape)
             elif shape.tag in _UNUSABLE_SHAPES:
@@ -146,20 +146,21 @@ class _CvatReader:
         for shape in (child for child in track.children if child.tag in _UNUSABLE_SHAPES):
             self._drop_element(shape, f'of type {shape.tag}, which is not part of a skeleton')
         sizes = list(root.iterate_elements('original_size'))
-        size = self._read_frame_size(sizes[0]) if sizes else None
+        size = self._read_frame_size(sizes[0]) if sizes else (0, 0)
         for skeleton in track.find_all('skeleton'):
             if skeleton.attributes.get('outside') == '1':
                 continue  # the track has ended, or the instance is out of sight
             frame = _read_integer(self.file, skeleton, 'frame')
             names = (_FRAME_NAME.format(frame) + suffix for suffix in _FRAME_SUFFIXES)
             name = next((located for each in names if (located := _locate_image(self.collector, each))), None)
-            if name is None or size is None:
+            if name is None:
                 self.collector.note_missing_image(_FRAME_NAME.format(frame) + _FRAME_SUFFIXES[0])
                 self._drop_element(skeleton, 'whose image is not in its folder')
                 continue
-            image_id = self.collector.add_sized_image(name, size)
+            image_id = _add_image(self.collector, self.file, skeleton, name, size)
             track_id = _read_integer(self.file, track, 'id')
-            self._add_skeleton(image_id, skeleton, _get_label(track), {'track_id': track_id})
+            if image_id is not None:
+                self._add_skeleton(image_id, skeleton, _get_label(track), {'track_id': track_id})
 
     def _read_frame_size(self, element: XmlElement) -> tuple[int, int]:
         """(width, height) in px of a video's frames."""
@@ -232,7 +233,9 @@ class _LoosePointReader:
                     self._drop_element(shape, 'whose image is not in its folder')
                 continue
             size = (_read_integer(self.file, image, 'width'), _read_integer(self.file, image, 'height'))
-            self._add_shapes(self.collector.add_sized_image(name, size), shapes)
+            image_id = _add_image(self.collector, self.file, image, name, size)
+            if image_id is not None:
+                self._add_shapes(image_id, shapes)
 
     def _add_shapes(self, image_id: int, shapes: list[XmlElement]) -> None:
         """Add the instances of an image."""
@@ -291,7 +294,23 @@ def _build_shape(shape: XmlElement, positions: np.ndarray) -> LabeledShape:
     )
 
 
+def _add_image(
+    collector: LabelCollector,
+    file: Path,
+    element: XmlElement,
+    name: str,
+    size: tuple[int, int],
+    values: Mapping[str, str] | None = None,
+) -> int | None:
+    """Add an image with the size that the file states; 0 stands for none, for which the image's own one counts."""
+    if min(size) > 0:
+        return collector.add_sized_image(name, size, **(values or {}))
+    image_id = collector.add_image(name, file, f'line {element.line}', is_located=True)
+    if image_id is not None:
+        collector.labels.content['images'][image_id - 1].update(values or {})
+    return image_id
+
+
 def _locate_image(collector: LabelCollector, name: str) -> str | None:
     """The name of an image below the folder of the images; None if it is not there."""
-    candidates = [str(Path(folder, name)) for folder in _IMAGE_FOLDERS]
-    return next((c for c in candidates if (collector.labels.image_folder / c).is_file()), None)
+    return collector.find_image(name, subfolders=_IMAGE_FOLDERS) if name else None

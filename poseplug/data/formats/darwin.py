@@ -12,9 +12,10 @@ import numpy as np
 
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat
+from poseplug.data.formats.image_names import locate_image
 from poseplug.data.formats.json_structure import read_json_structure
 from poseplug.data.formats.label_collector import LabelCollector
-from poseplug.data.formats.labeled_objects import LabeledObject, ObjectGrouper, locate_image
+from poseplug.data.formats.labeled_objects import LabeledObject, ObjectGrouper
 from poseplug.files.json_file import read_json
 from poseplug.registry import LABEL_FORMATS
 
@@ -51,7 +52,7 @@ class DarwinFormat(LabelFormat):
 def _list_files(path: Path) -> list[Path]:
     """The JSON files of a folder and the folders below it, or the file itself."""
     if path.is_dir():
-        return sorted(file for file in path.rglob('*.json') if not file.name.startswith('.'))
+        return sorted(path.rglob('[!.]*.json'))
     return [path] if path.suffix == '.json' else []
 
 
@@ -89,9 +90,10 @@ def _add_file(collector: LabelCollector, grouper: ObjectGrouper, file: Path, con
     """Add the image of a file and its instances."""
     objects = list(_read_objects(collector, file, content['annotations']))
     names = _list_image_names(content)
-    name = locate_image(collector.labels.image_folder, names) or (names[0] if names else 'item without a name')
+    located = collector.find_image(names[0], names) if names else None
+    name = located or (names[0] if names else 'item without a name')
     positions = [item.position for item in objects] or ['item']
-    image_id = collector.add_image(name, file, positions)
+    image_id = collector.add_image(name, file, positions, is_located=located is not None)
     if image_id is not None:
         grouper.add_objects(file, image_id, objects)
 

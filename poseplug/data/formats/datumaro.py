@@ -15,7 +15,7 @@ from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat
 from poseplug.data.formats.json_structure import read_json_structure
 from poseplug.data.formats.label_collector import LabelCollector
-from poseplug.data.formats.labeled_objects import LabeledObject, ObjectGrouper, locate_image
+from poseplug.data.formats.labeled_objects import LabeledObject, ObjectGrouper
 from poseplug.files.json_file import FIX_FILE_HINT, read_json
 from poseplug.registry import LABEL_FORMATS
 
@@ -72,7 +72,7 @@ class _Categories:
 
 def _list_files(path: Path) -> list[Path]:
     """The file itself, or the files of Datumaro in a folder or its folder `annotations`."""
-    files = sorted([*path.glob('*.json'), *path.glob('annotations/*.json')]) if path.is_dir() else [path]
+    files = sorted([*path.glob('[!.]*.json'), *path.glob('annotations/[!.]*.json')]) if path.is_dir() else [path]
     return [file for file in files if file.suffix == '.json' and _is_datumaro(file)]
 
 
@@ -109,8 +109,9 @@ def _add_item(
     stated += [f'{item.get("id")}{suffix}' for suffix in _IMAGE_SUFFIXES]
     folders = ('', 'images/', f'images/{file.stem}/', f'{file.stem}/')
     names = [f'{folder}{name}' for name in stated for folder in folders]
-    name = locate_image(collector.labels.image_folder, names) or stated[0]
-    image_id = collector.add_image(name, file, [position, *(other.position for other in objects[1:])])
+    located = collector.find_image(stated[0], names)
+    positions = [position, *(other.position for other in objects[1:])]
+    image_id = collector.add_image(located or stated[0], file, positions, is_located=located is not None)
     if image_id is None:
         return
     collector.labels.content['images'][image_id - 1]['split'] = file.stem

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ['DeepLabCutFormat']
 
 import csv
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,14 @@ from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat
 from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.files.pandas_table import read_pandas_table
+from poseplug.files.text_file import read_text_file
 from poseplug.files.yaml_file import read_yaml
 from poseplug.registry import LABEL_FORMATS
 
 _UNIQUE_INDIVIDUAL = 'single'  # DeepLabCut's name for bodyparts that belong to no animal
 _DEFAULT_CATEGORY = 'animal'
+_LABELED_FOLDER = 'labeled-data'  # of a project, with a folder for each video
+_TRAINING_FOLDER = 'training-datasets'  # of a project
 _HEADERS = ('scorer', 'individuals', 'bodyparts', 'coords')
 
 
@@ -75,12 +79,17 @@ class DeepLabCutFormat(LabelFormat):
 
 def _list_table_files(path: Path) -> list[Path]:
     """The tables of a project or folder, without an HDF5 file that has a CSV file beside it."""
+    if _is_project_config(path):
+        path = path.parent
     if path.is_file():
         # Other formats also are CSV files, while HDF5 files are told by the name that DeepLabCut gives them.
         is_csv = path.suffix == '.csv' and _starts_with_scorer(path)
         return [path] if is_csv or (path.suffix == '.h5' and path.name.startswith('CollectedData')) else []
     # Lightning Pose has one such table for all videos, without the name of who labeled.
     candidates = [f for f in path.rglob('CollectedData*') if f.suffix in ('.csv', '.h5')]
+    # DeepLabCut copies the labels of all videos to where it trains; both together would be every animal twice.
+    labeled = [f for f in candidates if _TRAINING_FOLDER not in f.relative_to(path).parts]
+    candidates = labeled or candidates
     tables = [f for f in candidates if f.suffix == '.csv' or f.with_suffix('.csv') not in candidates]
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for file in sorted(tables):
@@ -93,6 +102,11 @@ def _list_table_files(path: Path) -> list[Path]:
     return [file for files in by_folder.values() for file in files]
 
 
+def _is_project_config(path: Path) -> bool:
+    """Whether a file is the config.yaml of a project, by whose name DeepLabCut's own functions call it."""
+    return path.name == 'config.yaml' and (path.parent / _LABELED_FOLDER).is_dir()
+
+
 def _starts_with_scorer(file: Path) -> bool:
     with open(file, 'rb') as opened:
         return opened.read(6) == b'scorer'
@@ -100,7 +114,7 @@ def _starts_with_scorer(file: Path) -> bool:
 
 def _find_project(file: Path) -> Path:
     """The folder of a table's project: the one above 'labeled-data', from which the names of images start."""
-    parents = [parent.parent for parent in file.parents if parent.name == 'labeled-data']
+    parents = [parent.parent for parent in file.parents if parent.name == _LABELED_FOLDER]
     return parents[0] if parents else file.parent
 
 
@@ -119,8 +133,7 @@ def _read_table(file: Path) -> _Table:
         columns, names, values = read_pandas_table(file)
         levels = [list(level) for level in zip(*columns, strict=True)]
         return _build_table(file, levels[1:], [str(name) for name in names], values, 1)
-    with open(file, newline='', encoding='utf-8-sig') as opened:
-        rows = [row for row in csv.reader(opened) if row]
+    rows = [row for row in csv.reader(io.StringIO(read_text_file(file), newline='')) if row]
     # Only tables of several animals have a line of individuals, and some programs leave out the scorer.
     num_headers = next((i for i, row in enumerate(rows) if row[0] not in _HEADERS), len(rows))
     heads = {row[0]: row for row in rows[:num_headers]}

@@ -14,10 +14,13 @@ import numpy as np
 from poseplug.core.boxes import enclose_keypoints
 from poseplug.core.errors import AnnotationError, ImageError
 from poseplug.data.formats.base import DroppedLabel, LabeledImages
+from poseplug.data.formats.image_names import describe_other_names, locate_image
+from poseplug.data.formats.spellings import merge_spellings
 from poseplug.files.images import LazyImage
 
 # A box around keypoints alone cuts off the body beyond them; this fraction of its larger side is added on each side.
 BOX_PADDING_FRACTION = 0.1
+_MAX_NAME_CHARS = 200  # of an image, in a message
 _MIN_BOX_PADDING_PX = 2.0  # one keypoint alone encloses nothing
 
 
@@ -41,6 +44,8 @@ class LabelCollector:
     def __init__(self, format_name: str, path: Path, image_folder: Path):
         self.labels = LabeledImages(format_name, path, image_folder, dict(images=[], annotations=[], categories=[]))
         self._image_ids: dict[str, int] = {}
+        self._located_names: dict[str, str | None] = {}  # on the disk, by the names in the labels
+        self._stated_names: dict[str, tuple[str, bool]] = {}  # the other way, and whether the two names are equal
         self._num_enclosed = 0
         self._first_missing_image: Path | None = None
 
@@ -102,33 +107,65 @@ class LabelCollector:
             raise AnnotationError(f'{name} has {key} {stated[key]} here and {image.get(key)} before')
         return self._image_ids[name]
 
-    def add_image(self, name: str, file: Path, positions: Sequence[str]) -> int | None:
+    def add_image(self, name: str, file: Path, positions: Sequence[str], is_located: bool = False) -> int | None:
         """Add an image whose size is in its file, or count the labels that need it as dropped.
 
         Args:
             name: of the image file, below the folder of the images.
             file: the file of the labels, for the report.
             positions: of the labels in the file.
+            is_located: whether `find_image` returned the name.
 
         Returns:
             The id of the image; None if its file is missing or unreadable.
         """
         # Its size was read before: files are opened once, however many labels they have.
-        if name in self._image_ids:
-            return self._image_ids[name]
-        path = self.labels.image_folder / name
+        located = name if is_located else self.find_image(name) or name
+        if located in self._image_ids:
+            return self._image_ids[located]
+        path = self.labels.image_folder / located
         # Labels are often moved without their images, so this is no error before all of them are counted.
         if not path.is_file():
             self.note_missing_image(name)
             cause = 'whose image is not in its folder'
         else:
             try:
-                return self.add_sized_image(name, LazyImage(path).size)
+                return self.add_sized_image(located, LazyImage(path).size)
             except ImageError:
                 cause = 'whose image cannot be read'
         for position in positions:
             self.drop_label(file, position, cause)
         return None
+
+    def find_image(self, name: str, aliases: Sequence[str] = (), subfolders: Sequence[str] = ('',)) -> str | None:
+        """Find an image that labels name, possibly in another case or with the folders of another machine.
+
+        Args:
+            name: in the labels, by which notes and errors call the image.
+            aliases: names that the image may have instead; empty for the name itself.
+            subfolders: where below the folder of the images it may be.
+
+        Returns:
+            The name below the folder, as it is on the disk; None if there is none.
+
+        Raises:
+            AnnotationError: an image of this name was taken before for another one, which is missing.
+        """
+        if name not in self._located_names:
+            names = aliases or (name,)
+            located = locate_image(self.labels.image_folder, names, subfolders)
+            is_stated = located in {Path(folder, each).as_posix() for each in names for folder in subfolders}
+            other = self._stated_names.setdefault(located, (name, is_stated)) if located else (name, is_stated)
+            # Two images of one name, in folders that are not there, must not become one.
+            if other[0] != name and not is_stated:
+                located = None
+            elif other[0] != name and not other[1]:
+                raise AnnotationError(
+                    f'{self.labels.path}: image {other[0]} is missing, and {located} is another one; restore it, or '
+                    f'remove its labels'
+                )
+            self._located_names[name] = located
+        return self._located_names[name]
 
     def add_instance(
         self,
@@ -183,7 +220,9 @@ class LabelCollector:
         Args:
             name: of the image file, below the folder of the images.
         """
-        self._first_missing_image = self._first_missing_image or self.labels.image_folder / name
+        # Names of missing images may be addresses or texts of any length.
+        path = Path(os.path.normpath(self.labels.image_folder / name[:_MAX_NAME_CHARS]))
+        self._first_missing_image = self._first_missing_image or path
 
     def add_note(self, text: str) -> None:
         """Add a remark."""
@@ -193,10 +232,14 @@ class LabelCollector:
         """Return what was collected; no name of an image leads out of the folder of the images."""
         # Only now are all names known, whose common folder is needed.
         rebase_images(self.labels)
+        self.labels.notes += merge_spellings(self.labels.content)
         if self._first_missing_image is not None:
             self.add_note(
                 f'images are missing, the first is {self._first_missing_image}; is their folder another one (--images)?'
             )
+        others = [(name, located) for located, (name, is_stated) in self._stated_names.items() if not is_stated]
+        if others:
+            self.add_note(describe_other_names(others))
         if self._num_enclosed:
             self.add_note(f'{self._num_enclosed:,} instances without a box: it encloses their keypoints, with a margin')
         return self.labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['LabeledObject', 'ObjectGrouper', 'locate_image']
+__all__ = ['LabeledObject', 'ObjectGrouper']
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,14 +151,3 @@ def _join_boxes(instances: list[LabeledObject]) -> list[LabeledObject]:
             skeleton.box = box.box
             joined_boxes.append(id(box))
     return [instance for instance in instances if id(instance) not in joined_boxes]
-
-
-def locate_image(folder: Path, names: Iterable[str]) -> str | None:
-    """Return the first of some names that is a file below a folder; None if there is none.
-
-    Args:
-        folder: of the images.
-        names: relative paths; one that leads out of the folder is skipped.
-    """
-    names = (name.lstrip('/') for name in names)
-    return next((n for n in names if n and '..' not in Path(n).parts and (folder / n).is_file()), None)

@@ -19,8 +19,10 @@ from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.data.formats.shape_groups import LabeledShape, ShapeGrouper
 from poseplug.files.atomic import write_atomically
 from poseplug.files.json_file import describe_json_value, read_json
+from poseplug.files.letter_case import find_in_any_case
 from poseplug.registry import LABEL_FORMATS
 
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _MAX_FILES_TRIED = 50  # of a folder, to tell whether it is LabelMe's; other JSON files may lie among them
 
 
@@ -62,7 +64,7 @@ class LabelMeFormat(LabelFormat):
         for file, content, image in images:
             pixels = _decode_image(file, content) if image is None else image.read_bytes()
             if pixels:
-                name = file.relative_to(_get_folder(path)).with_name(_get_image_name(content))
+                name = file.relative_to(_get_folder(path)).with_name(_get_image_name(file, content))
                 write_atomically(folder / name, pixels)
                 count += 1
         return count
@@ -73,21 +75,25 @@ def _get_folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _get_image_name(content: dict[str, Any]) -> str:
-    """The name of the image without its folders; imagePath may be a Windows path."""
-    return PureWindowsPath(str(content['imagePath'])).name
+def _get_image_name(file: Path, content: dict[str, Any]) -> str:
+    """The name of the image without its folders; imagePath may be a Windows path, or missing."""
+    return PureWindowsPath(str(content['imagePath'] or file.stem)).name
 
 
 def _locate_image(file: Path, content: dict[str, Any], collector: LabelCollector | None = None) -> Path | None:
     """The image of a file: in the folder of the images, beside the file, or where imagePath leads; None if missing."""
-    name, stated = _get_image_name(content), PureWindowsPath(str(content['imagePath'])).as_posix()
+    name = _get_image_name(file, content)
+    stated = PureWindowsPath(str(content['imagePath'] or name)).as_posix()
     # imagePath leads out of the folder when only the labels were copied, so the image beside the file counts first.
     candidates = [file.parent / name, file.parent / stated]
     if collector is not None:
         folder, labels_folder = collector.labels.image_folder, _get_folder(collector.labels.path)
         # Images in the same subfolder as their labels, or all in one folder.
         candidates = [folder / file.parent.relative_to(labels_folder) / name, folder / name, *candidates]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    # Images that were converted have another suffix, but LabelMe names a label file after its image.
+    others = [candidate.with_name(file.stem + suffix) for candidate in candidates for suffix in _IMAGE_SUFFIXES]
+    located = (find_in_any_case(candidate) for candidate in (*candidates, *others))
+    return next((path for path in located if path is not None and path.is_file()), None)
 
 
 def _decode_image(file: Path, content: dict[str, Any]) -> bytes:
@@ -102,7 +108,7 @@ def _decode_image(file: Path, content: dict[str, Any]) -> bytes:
 def _list_files(path: Path) -> list[Path]:
     """The JSON files of a folder and the folders below it, or the file itself."""
     if path.is_dir():
-        return sorted(file for file in path.rglob('*.json') if not file.name.startswith('.'))
+        return sorted(path.rglob('[!.]*.json'))
     return [path] if path.suffix == '.json' else []
 
 
@@ -128,7 +134,7 @@ def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any)
         collector.drop_label(file, position, 'without a label')
         return None
     # The first versions of LabelMe had polygons alone and wrote no type.
-    kind = item.get('shape_type', 'polygon')
+    kind = item.get('shape_type') or 'polygon'
     if kind not in ('point', 'rectangle', 'polygon'):
         collector.drop_label(file, position, f'of type {kind!r}, which is neither a point nor a box')
         return None
@@ -141,6 +147,11 @@ def _read_shape(collector: LabelCollector, file: Path, position: str, item: Any)
         collector.drop_label(file, position, 'without points of two numbers')
         return None
     group = item.get('group_id')
+    if isinstance(group, str) and not group.strip():
+        group = None
+    if isinstance(group, list | dict):
+        collector.drop_label(file, position, 'whose group_id is neither a number nor a text')
+        return None
     return LabeledShape(position, item['label'].strip(), kind, group, points, _is_occluded(item))
 
 
@@ -172,8 +183,13 @@ class _LabelMeReader:
             )
         name = os.path.relpath(image, self.collector.labels.image_folder)
         image_id = self.collector.add_image(name, file, [shape.position for shape in shapes] or ['imagePath'])
-        if image_id is not None:
-            self.grouper.add_shapes(file, image_id, shapes)
+        if image_id is None:
+            return
+        # The size on which the shapes were drawn; images may have been resized or rotated since.
+        size = {'width': content.get('imageWidth'), 'height': content.get('imageHeight')}
+        if all(type(value) is int and value > 0 for value in size.values()):
+            self.collector.labels.content['images'][image_id - 1].update(size)
+        self.grouper.add_shapes(file, image_id, shapes)
 
     def _drop_shapes(self, file: Path, content: dict[str, Any], shapes: list[LabeledShape]) -> None:
         """Count the shapes of a file without an image; a file without shapes counts once, for its image."""
@@ -181,6 +197,6 @@ class _LabelMeReader:
         if content.get('imageData'):
             cause = 'whose image is inside the label file alone (poseplug dataset convert and init write it out)'
         else:
-            self.collector.note_missing_image(_get_image_name(content))
+            self.collector.note_missing_image(_get_image_name(file, content))
         for position in [shape.position for shape in shapes] or ['imagePath']:
             self.collector.drop_label(file, position, cause)

@@ -11,7 +11,6 @@ from typing import Any
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat
 from poseplug.data.formats.label_collector import LabelCollector
-from poseplug.data.formats.labeled_objects import locate_image
 from poseplug.data.formats.yolo_values import (
     BOX_WIDTH,
     parse_yolo_values,
@@ -20,6 +19,7 @@ from poseplug.data.formats.yolo_values import (
     read_keypoint_names,
 )
 from poseplug.files.json_file import FIX_FILE_HINT, parse_json
+from poseplug.files.text_file import read_text_file
 from poseplug.registry import LABEL_FORMATS
 
 _SUFFIXES = ('.ndjson', '.jsonl')
@@ -79,7 +79,7 @@ def _is_pose_data(file: Path) -> bool:
 
 def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
     """The object of each line."""
-    for number, line in enumerate(file.read_text(encoding='utf-8-sig').splitlines(), 1):
+    for number, line in enumerate(read_text_file(file).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -128,8 +128,10 @@ def _add_image(
     instances, split = _list_instances(image), str(image.get('split') or '')
     base = str(image.get('file') or '')
     names = [f'{folder}{base}' for folder in ('', 'images/', f'images/{split}/', f'{split}/')] if base else []
-    name = locate_image(collector.labels.image_folder, names) or base or 'file, which the line does not name'
-    image_id = collector.add_image(name, file, [position] * max(len(instances), 1))
+    located = collector.find_image(base, names) if names else None
+    name = located or base or 'file, which the line does not name'
+    positions = [position] * max(len(instances), 1)
+    image_id = collector.add_image(name, file, positions, is_located=located is not None)
     if image_id is None:
         return
     record = collector.labels.content['images'][image_id - 1]

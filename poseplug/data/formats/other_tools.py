@@ -87,7 +87,9 @@ def describe_other_format(path: Path) -> str:
     Raises:
         AnnotationError: a JSON or XML file cannot be read.
     """
-    files = (file for file in path.rglob('*') if file.suffix.lower() in _TRIED_SUFFIXES) if path.is_dir() else [path]
+    files = (
+        (file for file in path.rglob('[!.]*') if file.suffix.lower() in _TRIED_SUFFIXES) if path.is_dir() else [path]
+    )
     for file in sorted(islice(files, _MAX_FILES_TRIED)):
         description = _describe_file(file)
         if description:
@@ -126,7 +128,7 @@ def _describe_xml(file: Path) -> str:
 def _describe_yaml(file: Path) -> str:
     """What a YAML file is: a data set of YOLO of another task."""
     content = read_yaml(file)
-    if isinstance(content, dict) and 'names' in content and 'train' in content:
+    if isinstance(content, dict) and {'names', 'train'} <= set(content) and 'kpt_shape' not in content:
         return (
             'a data set of YOLO without kpt_shape, so of boxes or polygons; one of keypoints has kpt_shape: [number of '
             'keypoints, 2 or 3]'

@@ -79,7 +79,7 @@ class ShapeGrouper:
         groups: dict[Any, list[LabeledShape]] = defaultdict(list)
         for i, shape in enumerate(shapes):
             if shape.group is not None:
-                groups[shape.group].append(shape)
+                groups[_normalize_group(shape.group)].append(shape)
             elif shape.kind != 'point':
                 groups[('box', i)].append(shape)
         # Decided before any loose point joins, so that the order of the shapes does not matter.
@@ -122,3 +122,9 @@ class ShapeGrouper:
         if name not in self._category_ids:
             self._category_ids[name] = self.collector.add_category(name, self.keypoint_names)
         return self._category_ids[name]
+
+
+def _normalize_group(group: Any) -> str:
+    """A group as text: tools write the number 3 also as 3.0 or '3'."""
+    text = str(group).strip()
+    return text.removesuffix('.0')

@@ -73,7 +73,7 @@ def _is_meta(file: Path) -> bool:
 
 def _list_files(path: Path) -> list[Path]:
     """The label files of a project or a data set."""
-    return sorted((path if path.is_dir() else path.parent).rglob('ann/*.json'))
+    return sorted((path if path.is_dir() else path.parent).rglob('ann/[!.]*.json'))
 
 
 def _read_classes(meta: Path) -> tuple[dict[str, dict[str, str]], dict[str, list[tuple[int, int]]]]:

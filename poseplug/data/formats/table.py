@@ -18,6 +18,7 @@ from poseplug.data.formats.coco import copy_images, index_annotations
 from poseplug.data.formats.keypoint_labels import select_keypoint_labels
 from poseplug.data.formats.label_collector import LabelCollector
 from poseplug.files.atomic import write_atomically
+from poseplug.files.text_file import read_text_file
 from poseplug.registry import LABEL_FORMATS
 
 _COLUMNS = (
@@ -42,14 +43,14 @@ class TableFormat(LabelFormat):
         file = path / _FILE_NAME if path.is_dir() else path
         if file.suffix != '.csv' or not file.is_file():
             return False
-        with open(file, encoding='utf-8-sig') as opened:
+        # Of a table in another encoding, the first line still is in letters that all encodings share.
+        with open(file, encoding='utf-8-sig', errors='replace') as opened:
             return opened.readline().strip().split(',') == [*_COLUMNS]
 
     def read(self, path: Path, image_folder: Path | None = None) -> LabeledImages:
         file = path / _FILE_NAME if path.is_dir() else path
         collector = LabelCollector(self.title, path, image_folder or file.parent / 'images')
-        with open(file, newline='', encoding='utf-8-sig') as opened:
-            rows = list(csv.DictReader(opened))
+        rows = list(csv.DictReader(io.StringIO(read_text_file(file), newline='')))
         if not rows or [*rows[0]] != [*_COLUMNS]:
             raise AnnotationError(f'{file}: the first line names the columns {",".join(_COLUMNS)}')
         _add_rows(collector, file, rows)

@@ -66,7 +66,7 @@ class ViaFormat(LabelFormat):
 
 def _find_file(path: Path) -> Path | None:
     """The JSON file itself, or the first of a folder, that is of VIA 2."""
-    files = sorted(path.glob('*.json')) if path.is_dir() else [path]
+    files = sorted(path.glob('[!.]*.json')) if path.is_dir() else [path]
     return next((file for file in files if file.suffix == '.json' and _is_via(file)), None)
 
 

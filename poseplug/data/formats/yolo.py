@@ -24,10 +24,13 @@ from poseplug.data.formats.yolo_values import (
     read_keypoint_names,
 )
 from poseplug.data.formats.yolo_writer import write_yolo_folder
+from poseplug.files.letter_case import find_in_any_case
+from poseplug.files.text_file import read_text_file
 from poseplug.files.yaml_file import read_yaml
 from poseplug.registry import LABEL_FORMATS
 
 _SPLITS = ('train', 'val', 'test')
+_VALIDATION_KEYS = ('validation', 'valid')
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
@@ -107,8 +110,11 @@ def _find_description(path: Path) -> Path | None:
     if usual is not None:
         return usual
     # The text is searched first, since a YAML file of another program may not be readable as plain YAML.
-    others = [file for file in sorted(path.glob('*.y*ml')) if b'kpt_shape' in file.read_bytes()]
-    return others[0] if len(others) == 1 else None
+    others = [file for file in sorted(path.glob('[!.]*.y*ml')) if b'kpt_shape' in file.read_bytes()]
+    if len(others) > 1:
+        listed = ', '.join(file.name for file in others)
+        raise AnnotationError(f'{path}: several files describe data sets of keypoints ({listed}); name the one to read')
+    return others[0] if others else None
 
 
 def read_yolo_description(file: Path) -> YoloDescription:
@@ -133,7 +139,7 @@ def read_yolo_description(file: Path) -> YoloDescription:
     # Ultralytics also looks in a folder of its own settings; beside the file is where data sets are shipped. That,
     # too, is what an absolute path of another machine means.
     root = next((folder for folder in (file.parent / stated, stated, file.parent) if folder.is_dir()), file.parent)
-    splits = {split: _list_paths(root, content[split]) for split in _SPLITS if content.get(split)}
+    splits = _read_splits(root, content)
     if not any(path.exists() for path in splits.get('test', ())):
         splits.pop('test', None)  # Roboflow names a part for tests also where there is none
     if not splits:
@@ -142,11 +148,21 @@ def read_yolo_description(file: Path) -> YoloDescription:
         file=file,
         root=root,
         splits=splits,
-        names=read_class_names(file, content.get('names')),
+        names=read_class_names(file, content.get('names'), content.get('nc')),
         keypoints=read_keypoint_names(file, content.get('kpt_names'), count),
         num_values=num_values,
         flip_indices=read_flip_indices(file, content.get('flip_idx'), count),
     )
+
+
+def _read_splits(root: Path, content: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The images' folders or lists by split; exporters call the one for validation `val`, `valid` or `validation`."""
+    splits: dict[str, list[Path]] = {}
+    for key in ('train', 'val', *_VALIDATION_KEYS, 'test'):
+        split = 'val' if key in _VALIDATION_KEYS else key
+        if content.get(key) and split not in splits:
+            splits[split] = _list_paths(root, content[key])
+    return splits
 
 
 def _list_paths(root: Path, value: Any) -> list[Path]:
@@ -166,16 +182,20 @@ def _locate_path(root: Path, text: str) -> Path:
     # The longest tail that exists wins: it loses the least of what the file says.
     parts = [part for part in Path(stated).parts if part != '.']
     tails = (root.joinpath(*parts[i:]) for i in range(1, len(parts)) if '..' not in parts[i:])
-    return next((path for path in (root / stated, *tails) if path.exists()), root / stated)
+    candidates = [root / stated, *tails]
+    existing = next((path for path in candidates if path.exists()), None)
+    return existing or next(filter(None, map(find_in_any_case, candidates)), root / stated)
 
 
 def _list_images(sources: list[Path], file: Path, root: Path) -> Iterator[Path]:
     """List the images of a split: of folders, or named by text files."""
     for source in sources:
         if source.is_dir():
-            yield from sorted(path for path in source.rglob('*') if path.suffix.lower() in _IMAGE_SUFFIXES)
+            # Names with a dot in front are macOS' notes on the files of these names.
+            images = (path for path in source.rglob('[!.]*') if path.suffix.lower() in _IMAGE_SUFFIXES)
+            yield from sorted(images)
         elif source.suffix == '.txt' and source.is_file():
-            names = filter(None, map(str.strip, source.read_text(encoding='utf-8-sig').splitlines()))
+            names = filter(None, map(str.strip, read_text_file(source).splitlines()))
             yield from (_locate_listed_image(source, root, name) for name in names)
         else:
             raise AnnotationError(f'{file}: {source} is neither a folder of images nor a list of them')
@@ -194,7 +214,8 @@ def _find_label_file(image: Path) -> Path:
     positions = [i for i, part in enumerate(parts[:-1]) if part == 'images']
     if positions:
         parts[positions[-1]] = 'labels'
-    return Path(*parts).with_suffix('.txt')
+    file = Path(*parts).with_suffix('.txt')
+    return find_in_any_case(file) or file
 
 
 def _drop_labels_without_image(collector: LabelCollector, images: Iterable[Path]) -> None:
@@ -202,9 +223,9 @@ def _drop_labels_without_image(collector: LabelCollector, images: Iterable[Path]
     label_files = {_find_label_file(image) for image in images}
     # Beside the images, other text files may lie; below 'labels' all of them are labels.
     folders = {file.parent for file in label_files if 'labels' in file.parent.parts and file.parent.is_dir()}
-    for file in sorted({file for folder in folders for file in folder.glob('*.txt')} - label_files):
+    for file in sorted({file for folder in folders for file in folder.glob('[!.]*.txt')} - label_files):
         if file.name != 'classes.txt':  # the names of the classes, which labeling tools put there
-            for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+            for number, line in enumerate(read_text_file(file).splitlines(), 1):
                 if line.strip():
                     collector.drop_label(file, f'line {number}', 'whose image is not in its folder')
 
@@ -215,7 +236,7 @@ def _read_label_file(
     """Read the labels of one image; an image without a label file shows no instances."""
     name = os.path.relpath(image, collector.labels.image_folder)
     file = _find_label_file(image)
-    lines = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
+    lines = read_text_file(file).splitlines() if file.is_file() else []
     # Images without labels are added as well: they show background alone.
     positions = [f'line {number}' for number, line in enumerate(lines, 1) if line.strip()] or ['line 1']
     image_id = collector.add_image(name, file if lines else image, positions)

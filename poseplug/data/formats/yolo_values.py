@@ -22,20 +22,24 @@ _MAX_NORMALIZED = 1.01  # rounding may lead a little beyond 1; a larger number i
 BOX_WIDTH = 5  # numbers of a line before the keypoints: class, x, y, width, height
 
 
-def read_class_names(file: Path, names: Any) -> dict[int, str]:
-    """Read the names of the classes, a list or a mapping from numbers.
+def read_class_names(file: Path, names: Any, count: Any = None) -> dict[int, str]:
+    """Read the names of the classes, a list or a mapping from numbers; without any they are called by their number.
 
     Args:
         file: for the message.
         names: as the file has them.
+        count: the number of classes, where the file states it (`nc`).
 
     Raises:
         AnnotationError: they are neither.
     """
     if isinstance(names, list):
         return {i: str(name) for i, name in enumerate(names)}
-    if isinstance(names, dict) and names and all(type(key) is int for key in names):
-        return {key: str(name) for key, name in names.items()}
+    if names is None and type(count) is int:
+        return {i: f'class_{i}' for i in range(count)}
+    # Quoted in YAML, the numbers are text.
+    if isinstance(names, dict) and names and all(str(key).isdecimal() for key in names):
+        return {int(key): str(name) for key, name in names.items()}
     raise AnnotationError(f'{file}: names is a list of class names, or a mapping from numbers; found {names!r}')
 
 
