@@ -33,7 +33,8 @@ source = dict(type='CocoSource', data_root=data_root, image_folder=image_folder,
 train_sources = [dict(source, ann_file='annotations/train.json')]
 val_sources = [dict(source, ann_file='annotations/val.json')]
 {test_sources}{init}{model}{box}steps = dict(half_body=None{crop}{no_flip})
-train_dataloader = dict(batch_size={batch_size}, num_workers=2, dataset=dict(sources=train_sources, pipeline=steps))
+train_data = dict(sources=train_sources, pipeline=steps)
+train_dataloader = dict({ratios}batch_size={batch_size}, num_workers=2, dataset=train_data)
 val_dataloader = dict(batch_size=32, num_workers=2, dataset=dict(sources=val_sources{val_steps}))
 test_dataloader = dict(batch_size=32, num_workers=2, dataset=dict(sources={test_name}{test_steps}))
 val_evaluator = test_evaluator = [dict(type='OKSAP'), dict(type='PCK', normalizer='box', thresholds=(0.05, 0.1))]
@@ -85,6 +86,7 @@ def format_project_config(
         model=_format_model(changes) if changes else '',
         no_flip='' if is_flippable else ', flip=None',
         **_format_crops(plan.replaces_crop),
+        ratios='source_ratios=None, ' if plan.replaces_ratios else '',
         batch_size=plan.batch_size,
         max_steps=plan.max_steps,
         interval=1 / NUM_INTERVALS,

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 __all__ = ['MODEL_SIZES', 'RunPlan', 'plan_run']
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
-from poseplug.zoo.index import find_published_model, is_model_name
+from poseplug.core.skeleton_checks import normalize_keypoint_name
+from poseplug.registry.skeletons import get_skeleton
+from poseplug.zoo.index import PublishedModel, find_published_model, is_model_name
+from poseplug.zoo.installed_models import list_installed_entries
 
 MODEL_SIZES = {
     'small': 'hourglass1_coco_128',
     'base': 'hrnet_w32_coco_256x192_dark',
     'large': 'hrnet_w48_coco_256x192_dark',
 }
+# Trained on people at a size at which it also trains on a CPU; its backbone has seen far more than a small set shows.
+PEOPLE_MODEL, _PEOPLE_SKELETON = 'cpm_efficientnet_lsp', 'lsp'
+# Of its keypoints: animals share shoulders, elbows, hips and knees, but no wrists and ankles.
+_MIN_SHARED_FRACTION = 0.75
 MIN_BASE_INSTANCES, MIN_LARGE_INSTANCES = 2_000, 20_000  # fewer do not train a model of that size from random weights
 MIN_BASE_BOX_PX = 100  # a smaller box has nothing that 128 px do not show
 _PASSES = 60  # times that every instance is seen, unless that is too short or too long
@@ -42,6 +49,7 @@ class RunPlan:
         published_name: of the published model whose weights the run begins with; '' for random weights.
         overrides: settings of that model that replace those of the config, by dotted keys.
         replaces_crop: whether the config crops otherwise than by boxes, which is all that labels of any format have.
+        replaces_ratios: whether the config mixes its own sources by ratios, which the labels do not have.
     """
 
     config: str
@@ -54,6 +62,7 @@ class RunPlan:
     published_name: str = ''
     overrides: Mapping[str, Any] = field(default_factory=dict)
     replaces_crop: bool = False
+    replaces_ratios: bool = False
 
     def describe(self) -> str:
         """Describe the plan in a line."""
@@ -65,14 +74,17 @@ class RunPlan:
         )
 
 
-def plan_run(model: str | None, num_instances: int, median_box: tuple[float, float]) -> RunPlan:
+def plan_run(
+    model: str | None, num_instances: int, median_box: tuple[float, float], keypoints: Sequence[str] = ()
+) -> RunPlan:
     """Choose model, batches and length for a data set.
 
     Args:
-        model: 'small', 'base', 'large', the name of a shipped config, or that of a published model, from whose weights
-            the run begins; None chooses by the data set.
+        model: 'small', 'base', 'large', the name of a shipped config, or that of a published or installed model, from
+            whose weights the run begins; None chooses by the data set.
         num_instances: number of training instances.
         median_box: width and height of a usual box in px.
+        keypoints: names of the keypoints; a few instances of people begin with the weights of an installed model.
 
     Returns:
         The plan. Every instance is seen 60 times, within limits of the model's size. A smaller batch than the
@@ -87,7 +99,9 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
         ('hourglass1_coco_128', 16, 600)
     """
     size, reason = (model, 'as --model says') if model is not None else _choose_size(num_instances, median_box)
-    published = find_published_model(size) if size not in MODEL_SIZES and is_model_name(size) else None
+    if model is None and size == 'small' and _are_of_people(keypoints):
+        size, reason = PEOPLE_MODEL, f'{reason}; its keypoints are those of people'
+    published = _find_model_with_weights(size)
     config = MODEL_SIZES.get(size, size) if published is None else published.config
     cfg = load_config(config)
     crops = _list_crops(cfg, size)
@@ -112,7 +126,24 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
         published_name='' if published is None else published.name,
         overrides={} if published is None else _select_model_settings(published.overrides),
         replaces_crop=crops != {'CropBox'},
+        replaces_ratios=cfg['train_dataloader'].get('source_ratios') is not None,
     )
+
+
+def _find_model_with_weights(name: str) -> PublishedModel | None:
+    """The published or installed model of a name; None for a size or a config."""
+    if name in MODEL_SIZES:
+        return None
+    installed = next((entry for entry in list_installed_entries() if entry.name == name), None)
+    return find_published_model(name) if installed is None and is_model_name(name) else installed
+
+
+def _are_of_people(keypoints: Sequence[str]) -> bool:
+    """Whether keypoints have the names of a human body."""
+    names = set(map(normalize_keypoint_name, keypoints))
+    expected = get_skeleton(_PEOPLE_SKELETON).keypoints
+    num_shared = sum(normalize_keypoint_name(name) in names for name in expected)
+    return num_shared >= _MIN_SHARED_FRACTION * len(expected)
 
 
 def _select_model_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,13 @@ from poseplug.data.formats.label_choice import choose_labels
 from poseplug.data.formats.label_skeleton import reorder_skeleton
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.skeleton_record import describe_skeleton
+from poseplug.files.weights import load_checkpoint
+from poseplug.registry.skeletons import get_skeleton
 from poseplug.skeletons.coco import COCO
 from poseplug.starter.project import create_project
-from poseplug.starter.run_plan import MODEL_SIZES, plan_run
+from poseplug.starter.run_plan import MODEL_SIZES, PEOPLE_MODEL, plan_run
 from poseplug.zoo.index import find_published_model
+from poseplug.zoo.installed_models import find_installed_weights
 from poseplug.zoo.published_models import load_published_config
 from tests.data.formats import label_files
 from tests.starter.animals import KEYPOINTS, write_coco_animals, write_yolo_animals
@@ -277,11 +280,14 @@ def test_a_large_input_has_the_shape_of_the_boxes(box, size):
     assert plan_run('small', 5000, box).input_size is None
 
 
-@pytest.mark.parametrize('model', [*MODEL_SIZES, 'rtmpose_t_coco_256x192', 'cpm_lsp_lite', 'cpm_mpii_368'])
+@pytest.mark.parametrize(
+    'model', [*MODEL_SIZES, 'rtmpose_t_coco_256x192', 'cpm_lsp_lite', 'cpm_mpii_368', 'cpm_efficientnet_lsp']
+)
 def test_the_config_of_every_model_is_complete(geckos, tmp_path, model):
     project = create_project(geckos, tmp_path / 'project', model=model)
     cfg = load_config(project.config, training=True)
     assert cfg.train_dataloader.batch_size <= 16
+    assert cfg.train_dataloader.get('source_ratios') is None  # of sources that the labels do not have
     assert cfg.param_scheduler[1].end == 1.0
     for key in ('train', 'val', 'test'):
         pipeline = cfg[f'{key}_dataloader'].dataset.pipeline
@@ -313,6 +319,32 @@ def test_a_run_begins_with_the_weights_of_the_published_model(geckos, tmp_path, 
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith('backbone.'))
     assert before['head.maps.weight'].shape[0] == 17
     assert after['head.maps.weight'].shape[0] == len(KEYPOINTS)
+
+
+def test_a_run_begins_with_the_weights_of_an_installed_model(geckos, tmp_path):
+    cfg = load_config(create_project(geckos, tmp_path / 'project', model=PEOPLE_MODEL).config, training=True)
+    assert cfg.init == PEOPLE_MODEL
+    weights = load_checkpoint(find_installed_weights(PEOPLE_MODEL))['state_dict']
+    model = build_model(cfg)
+    init_weights(model, cfg.init)
+    after = model.state_dict()
+    names = [name for name in weights if name.startswith('backbone.')]
+    assert names
+    assert all(torch.equal(weights[name], after[name]) for name in names)
+
+
+@pytest.mark.parametrize(('keypoints', 'config'), [
+    (COCO.keypoints, PEOPLE_MODEL),
+    ([name.replace('_', ' ').title() for name in get_skeleton('mpii').keypoints], PEOPLE_MODEL),
+    (KEYPOINTS, MODEL_SIZES['small']),
+    (get_skeleton('ap10k').keypoints, MODEL_SIZES['small']),
+])  # fmt: skip
+def test_a_few_people_are_learned_from_the_weights_of_the_installed_model(keypoints, config):
+    plan = plan_run(None, 100, (50, 100), keypoints)
+    assert plan.config == config
+    assert plan.published_name == (PEOPLE_MODEL if config == PEOPLE_MODEL else '')
+    assert plan_run('small', 100, (50, 100), keypoints).config == MODEL_SIZES['small']
+    assert plan_run(None, 5000, (120, 300), keypoints).config == MODEL_SIZES['base']
 
 
 def test_the_rate_of_published_weights_follows_the_root_of_the_batch():

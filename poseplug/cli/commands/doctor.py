@@ -62,6 +62,7 @@ def _check_labels(args: argparse.Namespace) -> None:
     from poseplug.files.output_guard import check_dataset_outputs
     from poseplug.inspect.label_check import find_label_suspects, write_suspect_list, write_suspect_page
     from poseplug.registry.skeletons import get_skeleton
+    from poseplug.zoo.published_models import find_weights
 
     if args.config is None:
         raise ConfigError('--model needs a config: poseplug doctor CONFIG --model WEIGHTS')
@@ -74,7 +75,7 @@ def _check_labels(args: argparse.Namespace) -> None:
         sources = require_setting(dataset, 'sources')
         cfg['test_dataloader']['dataset']['sources'] = sources
     skeleton = get_skeleton(cfg['skeleton'])
-    suspects = find_label_suspects(launch.test(cfg, args.model).predictions, skeleton)
+    suspects = find_label_suspects(launch.test(cfg, find_weights(str(args.model))).predictions, skeleton)
     for rank, suspect in enumerate(suspects[:_MAX_PRINTED], 1):
         names = ', '.join(suspect.keypoints)
         print(f'{rank:3}  {suspect.strength:.3f}  {suspect.label}: {suspect.finding} {names}')

@@ -135,7 +135,9 @@ class _CvatReader:
             )
         self._image_lines[name] = image.line
         image_id = _add_image(self.collector, self.file, image, name, size, values)
-        for shape in image.children if image_id is not None else ():
+        if image_id is None:
+            return
+        for shape in image.children:
             if shape.tag == 'skeleton':
                 self._add_skeleton(image_id, shape)
             elif shape.tag in _UNUSABLE_SHAPES:
@@ -305,7 +307,11 @@ def _add_image(
     """Add an image with the size that the file states; 0 stands for none, for which the image's own one counts."""
     if min(size) > 0:
         return collector.add_sized_image(name, size, **(values or {}))
-    image_id = collector.add_image(name, file, f'line {element.line}', is_located=True)
+    labels = [child for child in element.children if child.tag in ('skeleton', *_UNUSABLE_SHAPES)]
+    # The points of a skeleton are no labels of their own.
+    labels = labels if labels and element.tag != 'skeleton' else [element]
+    positions = [f'line {label.line}' for label in labels]
+    image_id = collector.add_image(name, file, positions, is_located=True)
     if image_id is not None:
         collector.labels.content['images'][image_id - 1].update(values or {})
     return image_id
