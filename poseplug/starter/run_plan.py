@@ -21,7 +21,7 @@ MODEL_SIZES = {
     'large': 'hrnet_w48_coco_256x192_dark',
 }
 # Trained on people at a size at which it also trains on a CPU; its backbone has seen far more than a small set shows.
-PEOPLE_MODEL, _PEOPLE_SKELETON = 'cpm_efficientnet_lsp', 'lsp'
+PERSON_MODEL, _PERSON_SKELETON = 'cpm_efficientnet_lsp', 'lsp'
 # Of its keypoints: animals share shoulders, elbows, hips and knees, but no wrists and ankles.
 _MIN_SHARED_FRACTION = 0.75
 MIN_BASE_INSTANCES, MIN_LARGE_INSTANCES = 2_000, 20_000  # fewer do not train a model of that size from random weights
@@ -99,8 +99,8 @@ def plan_run(
         ('hourglass1_coco_128', 16, 600)
     """
     size, reason = (model, 'as --model says') if model is not None else _choose_size(num_instances, median_box)
-    if model is None and size == 'small' and _are_of_people(keypoints):
-        size, reason = PEOPLE_MODEL, f'{reason}; its keypoints are those of people'
+    if model is None and size == 'small' and _have_person_names(keypoints):
+        size, reason = PERSON_MODEL, f'{reason}; its keypoints are those of a person'
     published = _find_model_with_weights(size)
     config = MODEL_SIZES.get(size, size) if published is None else published.config
     cfg = load_config(config)
@@ -138,10 +138,10 @@ def _find_model_with_weights(name: str) -> PublishedModel | None:
     return find_published_model(name) if installed is None and is_model_name(name) else installed
 
 
-def _are_of_people(keypoints: Sequence[str]) -> bool:
+def _have_person_names(keypoints: Sequence[str]) -> bool:
     """Whether keypoints have the names of a human body."""
     names = set(map(normalize_keypoint_name, keypoints))
-    expected = get_skeleton(_PEOPLE_SKELETON).keypoints
+    expected = get_skeleton(_PERSON_SKELETON).keypoints
     num_shared = sum(normalize_keypoint_name(name) in names for name in expected)
     return num_shared >= _MIN_SHARED_FRACTION * len(expected)
 

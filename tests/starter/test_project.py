@@ -20,7 +20,7 @@ from poseplug.files.weights import load_checkpoint
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.skeletons.coco import COCO
 from poseplug.starter.project import create_project
-from poseplug.starter.run_plan import MODEL_SIZES, PEOPLE_MODEL, plan_run
+from poseplug.starter.run_plan import MODEL_SIZES, PERSON_MODEL, plan_run
 from poseplug.zoo.index import find_published_model
 from poseplug.zoo.installed_models import find_installed_weights
 from poseplug.zoo.published_models import load_published_config
@@ -322,9 +322,9 @@ def test_a_run_begins_with_the_weights_of_the_published_model(geckos, tmp_path, 
 
 
 def test_a_run_begins_with_the_weights_of_an_installed_model(geckos, tmp_path):
-    cfg = load_config(create_project(geckos, tmp_path / 'project', model=PEOPLE_MODEL).config, training=True)
-    assert cfg.init == PEOPLE_MODEL
-    weights = load_checkpoint(find_installed_weights(PEOPLE_MODEL))['state_dict']
+    cfg = load_config(create_project(geckos, tmp_path / 'project', model=PERSON_MODEL).config, training=True)
+    assert cfg.init == PERSON_MODEL
+    weights = load_checkpoint(find_installed_weights(PERSON_MODEL))['state_dict']
     model = build_model(cfg)
     init_weights(model, cfg.init)
     after = model.state_dict()
@@ -334,15 +334,15 @@ def test_a_run_begins_with_the_weights_of_an_installed_model(geckos, tmp_path):
 
 
 @pytest.mark.parametrize(('keypoints', 'config'), [
-    (COCO.keypoints, PEOPLE_MODEL),
-    ([name.replace('_', ' ').title() for name in get_skeleton('mpii').keypoints], PEOPLE_MODEL),
+    (COCO.keypoints, PERSON_MODEL),
+    ([name.replace('_', ' ').title() for name in get_skeleton('mpii').keypoints], PERSON_MODEL),
     (KEYPOINTS, MODEL_SIZES['small']),
     (get_skeleton('ap10k').keypoints, MODEL_SIZES['small']),
 ])  # fmt: skip
 def test_a_few_people_are_learned_from_the_weights_of_the_installed_model(keypoints, config):
     plan = plan_run(None, 100, (50, 100), keypoints)
     assert plan.config == config
-    assert plan.published_name == (PEOPLE_MODEL if config == PEOPLE_MODEL else '')
+    assert plan.published_name == (PERSON_MODEL if config == PERSON_MODEL else '')
     assert plan_run('small', 100, (50, 100), keypoints).config == MODEL_SIZES['small']
     assert plan_run(None, 5000, (120, 300), keypoints).config == MODEL_SIZES['base']
 
