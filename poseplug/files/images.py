@@ -80,7 +80,7 @@ def read_image_bytes(data: bytes, name: str = 'bytes', apply_exif: bool = True) 
     Raises:
         ImageError: the bytes are not a whole image.
     """
-    return _get_oriented_pixels(LazyImage(Path(name), data=data), apply_exif)
+    return _get_oriented_pixels(LazyImage(name, data=data), apply_exif)
 
 
 def _get_oriented_pixels(image: LazyImage, apply_exif: bool) -> np.ndarray:
@@ -132,10 +132,15 @@ class LazyImage:
     """
 
     def __init__(
-        self, path: Path, decode_full: bool = False, byte_range: ByteRange | None = None, data: bytes | None = None
+        self,
+        path: Path | str,
+        decode_full: bool = False,
+        byte_range: ByteRange | None = None,
+        data: bytes | None = None,
     ):
+        # not a `Path` where it is a name: that makes one slash of the two of an address
         self.path, self.decode_full = path, decode_full
-        self.data = read_image_file_bytes(path, byte_range) if data is None else data
+        self.data = read_image_file_bytes(Path(path), byte_range) if data is None else data
         if is_heif_image(self.data):
             self.data = convert_heif_image(self.data, str(path), MAX_IMAGE_PIXELS)
         self.pixels_by_reduction: dict[int, np.ndarray] = {}

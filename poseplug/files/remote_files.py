@@ -74,13 +74,16 @@ def check_file_system(address: str, storage_options: Mapping[str, Any]) -> None:
     _open_file_system(address, storage_options)
 
 
-def read_remote_file(address: str, storage_options: Mapping[str, Any], check_content: Callable[[bytes], Any]) -> bytes:
+def read_remote_file(
+    address: str, storage_options: Mapping[str, Any], check_content: Callable[[bytes], Any] = len
+) -> bytes:
     """Read a small file at once.
 
     Args:
         address: of the file.
         storage_options: of the file system.
-        check_content: raises a ValueError for a content that is not whole, which is then read again.
+        check_content: raises a ValueError for a content that is not whole, which is then read again; without it every
+            content is whole.
 
     Raises:
         ImageError: it cannot be read.

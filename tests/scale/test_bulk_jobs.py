@@ -204,6 +204,7 @@ def test_inputs_are_folders_patterns_lists_and_addresses_each_once(write_images,
     [
         ('0', ConfigError, '0 is a stream'),
         ('-', ConfigError, '- is a stream'),
+        ('rtsp://user:secret@camera/1', ConfigError, 'rtsp://user@camera/1 is a stream'),
         ('a.mp4', ConfigError, 'a.mp4 is a video'),
         ('absent.txt', ImageError, 'absent.txt: No such file'),
         ('empty.txt', ImageError, 'a list without a path'),
@@ -292,6 +293,19 @@ def test_images_of_tar_files_at_addresses_are_predicted_as_files_are(run_job, ta
     assert lines == [{k: v for k, v in line.items() if k != 'file'} for line in predict_lines(fake, paths)]
     assert len(list(tmp_path.glob('cache/tars/*.tar'))) == 1
     assert 'absent.tar: there is no such file' in read_bad(tmp_path / 'out')[0]['error']
+
+
+def test_images_of_any_store_are_predicted_and_errors_name_their_address(run_job, write_images, fake, tmp_path):
+    paths = write_images(['a.png', 'b.png', 'c.png'])
+    Path(paths[1]).write_bytes(b'no image')
+    assert run_job([f'file://{path}' for path in paths])['bad'] == 1
+    lines = read_lines(tmp_path / 'out')
+    assert [line['file'] for line in lines] == [f'file://{paths[0]}', f'file://{paths[2]}']
+    assert [line['instances'] for line in lines] == [
+        line['instances'] for line in predict_lines(fake, [paths[0], paths[2]])
+    ]
+    (bad,) = read_bad(tmp_path / 'out')
+    assert bad['error'].startswith(f'ImageError: file://{paths[1]}: 8 bytes that are not a whole image')
 
 
 def test_hidden_tar_files_of_a_folder_are_ignored(tar_files, tmp_path):

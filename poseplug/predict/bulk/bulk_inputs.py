@@ -14,7 +14,7 @@ from typing import Any
 
 from poseplug.core.errors import ConfigError, ImageError
 from poseplug.files.images import IMAGE_SUFFIXES
-from poseplug.files.live_sources import describe_address
+from poseplug.files.live_sources import LIVE_SCHEMES, describe_address
 from poseplug.files.parquet_table import check_parquet
 from poseplug.files.tar_images import COMPRESSED_SUFFIXES, TAR_SUFFIX, list_tar_images
 from poseplug.files.video_reader import VIDEO_SUFFIXES
@@ -55,9 +55,11 @@ def list_bulk_inputs(inputs: Sequence[str], out: Path, recursive: bool = False) 
 
 def _expand_input(text: str, out: Path, recursive: bool) -> Iterable[str]:
     suffix = Path(text).suffix.lower()
-    is_stream = text == '-' or (text.isdecimal() and not os.path.lexists(text))
-    if is_stream:
-        raise ConfigError(f'{text} is a stream; --engine predicts images of files, folders, lists and addresses')
+    is_camera = text == '-' or (text.isdecimal() and not os.path.lexists(text))
+    if is_camera or text.partition('://')[0].lower() in LIVE_SCHEMES:
+        raise ConfigError(
+            f'{describe_address(text)} is a stream; --engine predicts images of files, folders, lists and addresses'
+        )
     if '://' in text:
         if suffix in (_LIST_SUFFIX, _TABLE_SUFFIX):
             raise ConfigError(f'{describe_address(text)}: a list at an address is not read; fetch it and name the file')

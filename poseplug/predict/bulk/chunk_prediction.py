@@ -20,6 +20,7 @@ from poseplug.files.atomic import write_atomically
 from poseplug.files.images import read_image, read_image_bytes
 from poseplug.files.live_sources import describe_address
 from poseplug.files.media_address import fetch_media
+from poseplug.files.remote_files import read_remote_file
 from poseplug.files.tar_images import read_tar_image, split_tar_path
 from poseplug.predict.bulk.job_folder import JobFolder
 from poseplug.predict.image_inputs.base import NamedImage
@@ -239,8 +240,12 @@ def _read_input(text: str) -> np.ndarray:
         return read_image_bytes(read_tar_image(*parts), _get_title(text))
     if '://' not in text:
         return read_image(Path(text))
+    title = _get_title(text)
+    if not text.lower().startswith(('http://', 'https://')):
+        return read_image_bytes(read_remote_file(text, {}), title)
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         file = fetch_media(text, Path(folder) / 'image')
         if file is None:
-            raise ImageError(f'{_get_title(text)}: a stream, but --engine predicts images')
-        return read_image(file)
+            raise ImageError(f'{title}: a stream, but --engine predicts images')
+        # by its bytes, so that errors name the address
+        return read_image_bytes(file.read_bytes(), title)
