@@ -6,12 +6,12 @@ checksum. So any process, such as a worker of a loader, restores a file that is 
 
 from __future__ import annotations
 
-__all__ = ['ShardCache', 'create_cache_error', 'delete_oldest_tars', 'restore_shard']
+__all__ = ['ShardCache', 'bound_cache', 'create_cache_error', 'restore_shard']
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,10 @@ def restore_shard(path: Path) -> bool:
         with lock_file(path.parent / f'.{path.name}.locked'):  # the workers of a loader need a shard at the same time
             # Asked again under the lock: another worker may have fetched it meanwhile.
             if not path.is_file():
-                delete_oldest_tars(path.parent, origin['max_bytes'] - num_bytes)
-                fetch_remote_file(
-                    f'{origin["address"]}/{path.name}', path, origin['storage_options'], num_bytes, sha256
-                )
+                with bound_cache(path, origin['max_bytes'], num_bytes):
+                    fetch_remote_file(
+                        f'{origin["address"]}/{path.name}', path, origin['storage_options'], num_bytes, sha256
+                    )
     except OSError as error:
         raise create_cache_error(path.parent, error) from error
     return True
@@ -151,15 +151,24 @@ def create_cache_error(folder: Path, error: Exception) -> ConfigError:
     )
 
 
-def delete_oldest_tars(folder: Path, max_bytes: int) -> None:
-    """Delete the tar files of a cache that were fetched first.
+@contextmanager
+def bound_cache(file: Path, max_bytes: int, num_bytes: int) -> Iterator[None]:
+    """Make room for a tar file that is fetched within the context, and again after it, as other processes fetch, too.
 
     Args:
-        folder: of the cache.
-        max_bytes: that the others have at most.
+        file: that is fetched; it is not deleted, even if it alone is larger than the cache.
+        max_bytes: of all tar files of its folder.
+        num_bytes: of the file.
     """
+    _delete_oldest(file, max_bytes - num_bytes)
+    yield
+    _delete_oldest(file, max_bytes - num_bytes)
+
+
+def _delete_oldest(fetched: Path, max_bytes: int) -> None:
+    """Delete the tar files that were fetched first until those beside the given one have at most so many bytes."""
     files = []
-    for file in folder.glob('*.tar'):
+    for file in set(fetched.parent.glob('*.tar')) - {fetched}:
         with suppress(FileNotFoundError):  # another process makes room, too
             status = file.stat()
             files.append((status.st_mtime, status.st_size, file))

@@ -13,7 +13,7 @@ from poseplug.files.atomic import write_atomically
 from poseplug.files.cache_folder import get_cache_folder
 from poseplug.files.file_lock import lock_file
 from poseplug.files.remote_files import fetch_remote_file, read_remote_version
-from poseplug.files.shard_cache import create_cache_error, delete_oldest_tars
+from poseplug.files.shard_cache import bound_cache, create_cache_error
 
 _MAX_CACHE_BYTES = 100 << 30  # as of a data set of shards
 
@@ -48,8 +48,8 @@ def fetch_tar(address: str, is_new: bool = False) -> Path:
             if not _is_current(file, version_file, version):
                 size = version.get('size')
                 num_bytes = None if size is None else int(size)
-                delete_oldest_tars(folder, _MAX_CACHE_BYTES - (num_bytes or 0))
-                fetch_remote_file(address, file, {}, num_bytes)
+                with bound_cache(file, _MAX_CACHE_BYTES, num_bytes or 0):
+                    fetch_remote_file(address, file, {}, num_bytes)
                 write_atomically(version_file, json.dumps(version).encode())
     except OSError as error:
         raise create_cache_error(folder, error) from error

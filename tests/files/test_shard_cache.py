@@ -206,6 +206,28 @@ def test_processes_fetch_each_shard_once(shards, tmp_path):
     assert total == 3 * 2 + 3 + len(list(folder.glob('*.tar')))
 
 
+def _read_repeatedly(address, cache, max_cache_gib, records, results):
+    source = ShardSource(address, cache_folder=cache, max_cache_gib=max_cache_gib)
+    for _ in range(3):
+        assert_right(source, records)
+    results.put(True)
+
+
+def test_a_cache_of_one_shard_stays_so_small_when_processes_need_different_ones(shards, tmp_path):
+    folder, records = shards
+    limit = 1.1 * max(file.stat().st_size for file in folder.glob('*.tar'))
+    context = multiprocessing.get_context('fork')
+    results, address = context.Queue(), f'faulty://{folder}'
+    arguments = (address, tmp_path / 'cache', limit / 2**30, records, results)
+    processes = [context.Process(target=_read_repeatedly, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=60) for _ in processes] == [True] * 3
+    for process in processes:
+        process.join()
+    assert sum(file.stat().st_size for file in (tmp_path / 'cache').glob('*.tar')) <= limit
+
+
 def test_an_address_that_got_other_files_is_fetched_again(shards, tmp_path):
     folder, records = shards
     copy = tmp_path / 'copy'

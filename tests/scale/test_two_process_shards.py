@@ -32,6 +32,7 @@ def train_until_kill(step, cfg, folder, rank):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:This DataLoader will create')  # more workers than cores, as on a machine of one
 @pytest.mark.parametrize('num_workers', [0, 1, 2])
 def test_killed_processes_on_shards_end_like_undisturbed_ones_on_files(
     tiny_config, tiny_data, tmp_path, monkeypatch, are_equal, num_workers
