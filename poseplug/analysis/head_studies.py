@@ -58,13 +58,20 @@ def build_paf_stage_group(num_stages: int = 4) -> VariantGroup:
 
 
 def _build_bin_groups() -> dict[str, VariantGroup]:
-    """The ablations of RTMO's coordinate classifier (Lu et al. 2023, table 5)."""
+    """The ablations of RTMO's coordinate classifier (Lu et al. 2023, table 5), and of two kinds of bin encodings."""
     dynamic, static = 'dynamic bins', 'static bins'
     bins = [Variant(dynamic, {'model.head.dcc.dynamic': True}), Variant(static, {'model.head.dcc.dynamic': False})]
     likelihood, divergence = 'likelihood', 'divergence from Gaussian labels'
+    one_hot = 'cross entropy of one-hot labels'
     losses = [
         Variant(likelihood, {'model.loss.keypoints': {'type': 'MLECCLoss'}}),
         Variant(divergence, {'model.loss.keypoints': {'type': 'BinDivergence'}}),
+        Variant(one_hot, {'model.loss.keypoints': {'type': 'BinDivergence', 'shape': 'one_hot'}}),
+    ]
+    offset, coordinate = "a bin's offset", "a bin's coordinate"
+    encodings = [
+        Variant(offset, {'model.head.dcc.encoded_position': 'offset'}),
+        Variant(coordinate, {'model.head.dcc.encoded_position': 'coordinate'}),
     ]
     predicted, fixed = 'predicted sigma', 'sigma of 0.05 sizes'
     sigmas = [
@@ -75,7 +82,15 @@ def _build_bin_groups() -> dict[str, VariantGroup]:
     return {
         'bins': VariantGroup('bins', bins, [Claim('dynamic bins better than static ones', dynamic, static)]),
         'loss': VariantGroup(
-            'loss of the bins', losses, [Claim('the likelihood better than a divergence', likelihood, divergence)]
+            'loss of the bins',
+            losses,
+            [
+                Claim('the likelihood better than a divergence', likelihood, divergence),
+                Claim('the likelihood better than one-hot labels', likelihood, one_hot),
+            ],
+        ),
+        'encoding': VariantGroup(
+            'encoding of the bins', encodings, [Claim('offsets better than coordinates', offset, coordinate)]
         ),
         'sigma': VariantGroup('sigma', sigmas, [Claim('a predicted sigma better than a fixed one', predicted, fixed)]),
     }

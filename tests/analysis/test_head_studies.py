@@ -72,11 +72,15 @@ def test_bins_are_trained_by_likelihood_and_by_divergence(command, people, tmp_p
     options = {**build_people_options(people), 'model.codec.input_size': (64, 64)}
     config = 'rtmo/rtmo_tiny_synthetic_256.py'
     rows, page = run_analysis(command, 'bins', config, tmp_path / 'out', options, '--group', 'loss', '--metric', 'AP')
-    assert [row['variant'] for row in rows] == ['likelihood', 'divergence from Gaussian labels']
+    assert [row['variant'] for row in rows] == [
+        'likelihood',
+        'divergence from Gaussian labels',
+        'cross entropy of one-hot labels',
+    ]
     assert 'too small to say' in page
 
 
-@pytest.mark.parametrize('group', ['bins', 'sigma'])
+@pytest.mark.parametrize('group', ['bins', 'sigma', 'encoding'])
 def test_every_variant_of_bins_is_a_model(group):
     for variant in HEAD_STUDIES['bins'][group].variants:
         cfg = load_config(ROOT / 'configs/rtmo/rtmo_tiny_synthetic_256.py', variant.options)

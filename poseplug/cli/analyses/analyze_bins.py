@@ -1,4 +1,4 @@
-"""Ablations of RTMO's coordinate classifier: bins, loss and sigma.
+"""Ablations of RTMO's coordinate classifier: bins, loss, sigma and encoding.
 
 For a config with RTMOHead. `poseplug analyze sigmas` compares predicted sigmas with true errors.
 """
@@ -15,4 +15,4 @@ def analyze_bins(args: argparse.Namespace) -> None:
 
 
 def add_bins_arguments(parser: argparse.ArgumentParser) -> None:
-    add_family_options(parser, ('bins', 'loss', 'sigma'))
+    add_family_options(parser, ('bins', 'loss', 'sigma', 'encoding'))

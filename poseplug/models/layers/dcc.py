@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
 from poseplug.core.geometry import Size
+from poseplug.core.setting_checks import setting_error
 from poseplug.models.layers.gau import GatedAttention
 from poseplug.models.layers.position_encoding import sine_encoding, sine_periods
 
@@ -56,9 +57,11 @@ class DCC(nn.Module):
         padding: Width of the range of the bins, as a multiple of the box.
         dynamic: False spreads the bins over the whole input and learns their encodings, as in SimCC: the paper's
             baseline.
+        encoded_position: What the encoding of a bin is computed from: its 'offset' from the instance's grid point (the
+            released code), or its 'coordinate' in the input (the paper's text).
 
     Raises:
-        ConfigError: `padding` is not positive, or an axis has less than two bins.
+        ConfigError: `padding` is not positive, an axis has less than two bins, or there is no such position.
     """
 
     periods: Tensor
@@ -72,15 +75,18 @@ class DCC(nn.Module):
         num_bins: Size = (192, 256),
         padding: float = 1.25,
         dynamic: bool = True,
+        encoded_position: Literal['offset', 'coordinate'] = 'offset',
     ):
         super().__init__()
+        if encoded_position not in ('offset', 'coordinate'):
+            raise setting_error('DCC', 'encoded_position', "'offset' or 'coordinate'", encoded_position)
         if padding <= 0 or min(num_bins) < 2:
             raise ConfigError(
                 f'DCC: padding is positive, and num_bins at least 2 per axis; got padding={padding}, '
                 f'num_bins={tuple(num_bins)}'
             )
         self.num_keypoints, self.num_bins = num_keypoints, (num_bins[0], num_bins[1])
-        self.padding, self.dynamic = padding, dynamic
+        self.padding, self.dynamic, self.encoded_position = padding, dynamic, encoded_position
         self.input_size = (input_size[0], input_size[1])
         token_channels = num_keypoints * feat_channels
         self.to_tokens = nn.Sequential(nn.Linear(in_channels, token_channels), nn.BatchNorm1d(token_channels))
@@ -115,8 +121,9 @@ class DCC(nn.Module):
         tokens = self.attention(tokens, self.code)
         x_positions, y_positions = self.bin_positions(boxes)
         # Relative to the grid point, an encoding does not depend on where in the image the instance is.
-        x_probs = self.classify_bins(tokens, x_positions - points[:, :1], 0)
-        y_probs = self.classify_bins(tokens, y_positions - points[:, 1:], 1)
+        origin = points if self.encoded_position == 'offset' else torch.zeros_like(points)
+        x_probs = self.classify_bins(tokens, x_positions - origin[:, :1], 0)
+        y_probs = self.classify_bins(tokens, y_positions - origin[:, 1:], 1)
         return KeypointDistributions(x_probs, y_probs, x_positions, y_positions, self.predict_relative_sigmas(vectors))
 
     def predict_relative_sigmas(self, vectors: Tensor) -> Tensor:
@@ -153,7 +160,7 @@ class DCC(nn.Module):
 
         Args:
             tokens: (N, K, C), of the keypoints.
-            offsets: (N, bins), positions relative to the instance's grid point in px.
+            offsets: (N, bins), positions relative to the instance's grid point, or coordinates, in px.
             axis: 0 for x, 1 for y.
 
         Returns:

@@ -80,6 +80,20 @@ def test_static_bins_lie_over_the_input_and_ignore_boxes():
     assert_close(dcc(vectors, boxes, points).expected_keypoints(), other.expected_keypoints())
 
 
+def test_bins_may_be_encoded_by_their_own_coordinates():
+    """The paper's text: the encoding of x_i itself, which the grid point does not change."""
+    dcc, (vectors, boxes, points) = build_classifier(encoded_position='coordinate'), random_instances()
+    tokens = dcc.attention(dcc.to_tokens(vectors).unflatten(1, (3, -1)), dcc.code)
+    distributions = dcc(vectors, boxes, points)
+    for axis, layer, probs in ((0, dcc.x_code, distributions.x_probs), (1, dcc.y_code, distributions.y_probs)):
+        codes = layer(sine_encoding(dcc.bin_positions(boxes)[axis], dcc.periods))
+        assert_close(probs, (tokens @ codes.mT).softmax(dim=-1), atol=2e-6, rtol=0)
+    assert_close(dcc(vectors, boxes, points + 7).x_probs, distributions.x_probs)
+    assert not torch.allclose(build_classifier()(vectors, boxes, points).x_probs, distributions.x_probs, atol=1e-4)
+    with pytest.raises(ConfigError, match="DCC: encoded_position is 'offset' or 'coordinate'; got 'bin'"):
+        build_classifier(encoded_position='bin')
+
+
 def test_no_instances_have_no_keypoints():
     vectors, boxes, points = random_instances(0)
     assert build_classifier()(vectors, boxes, points).expected_keypoints().shape == (0, 3, 2)

@@ -12,7 +12,13 @@ from poseplug.models.layers.dcc import KeypointDistributions
 from poseplug.models.losses.mle import MIN_LIKELIHOOD, BinDivergence, MLECCLoss
 
 SIZES = torch.tensor([40.0])
-LOSSES = [MLECCLoss(), BinDivergence(), BinDivergence(shape='laplace')]
+LOSSES = [
+    MLECCLoss(),
+    MLECCLoss(min_likelihood=0),
+    BinDivergence(),
+    BinDivergence(shape='laplace'),
+    BinDivergence(shape='one_hot', label_smooth_weight=0.1),
+]
 
 
 def one_bin(x: int, y: int, relative_sigma: float = 0.05, num_bins: int = 21) -> KeypointDistributions:
@@ -125,7 +131,7 @@ def test_labels_are_gaussian_unless_their_shape_is_named():
         expected = float((label * np.log(label * 3)).sum())
         assert BinDivergence(shape=shape)(predicted, far, SIZES).item() == pytest.approx(expected, abs=1e-6)
     assert BinDivergence().shape == 'gaussian'
-    with pytest.raises(ConfigError, match="shape is one of gaussian, laplace; got 'normal'"):
+    with pytest.raises(ConfigError, match="shape is one of gaussian, laplace, one_hot; got 'normal'"):
         BinDivergence(shape='normal')
 
 
@@ -190,3 +196,34 @@ def test_the_density_may_be_gaussian_and_sigma_fixed():
     assert off - near == pytest.approx(0.5, abs=1e-4)
     with pytest.raises(ConfigError, match="MLECCLoss: shape is one of gaussian, laplace; got 'cauchy'"):
         MLECCLoss(shape='cauchy')
+
+
+def test_without_a_smallest_likelihood_the_loss_is_the_sum_of_one_logarithm_per_axis():
+    """Two bins in x, one in y, sigma 0.05 of 40 px = 2 px: likelihoods by hand, also far beyond float32."""
+    predicted = one_bin(4, 6)
+    predicted.x_probs[0, 0, 4], predicted.x_probs[0, 0, 5] = 0.25, 0.75  # at 20 and 25 px
+    likelihood_x = (0.25 * math.exp(-1 / 4) + 0.75 * math.exp(-4 / 4)) / 0.05  # of a label at 21 px
+    likelihood_y = math.exp(-3 / 4) / 0.05  # of a label 3 px beside the bin
+    cost = MLECCLoss(min_likelihood=0)(predicted, torch.tensor([[[21.0, 33.0]]]), SIZES).item()
+    assert cost == pytest.approx(-math.log(likelihood_x) - math.log(likelihood_y), rel=1e-5)
+    far = MLECCLoss(min_likelihood=0)(one_bin(4, 6), torch.tensor([[[4020.0, 4030.0]]]), SIZES).item()
+    assert far == pytest.approx(2 * (4000 / 4 + math.log(0.05)), rel=1e-5)
+    with pytest.raises(ConfigError, match='min_likelihood is a number from 0'):
+        MLECCLoss(min_likelihood=-1)
+
+
+def test_one_hot_labels_are_the_cross_entropy_at_the_nearest_bin():
+    """A label at 22 px belongs to the bin at 20 px, one beyond all bins to the last: -ln p of these."""
+    probs = torch.tensor([[[0.5, 0.3, 0.2]]])
+    positions = torch.tensor([[15.0, 20.0, 25.0]])
+    predicted = KeypointDistributions(probs, probs, positions, positions, torch.ones(1, 1))
+    label = torch.tensor([[[22.0, 300.0]]])
+    cost = BinDivergence(shape='one_hot')(predicted, label, SIZES).item()
+    assert cost == pytest.approx(-(math.log(0.3) + math.log(0.2)) / 2, rel=1e-5)
+    # with 0.2 of the mass on the two other bins: the cross entropy less the entropy of the label
+    smoothed = BinDivergence(shape='one_hot', label_smooth_weight=0.2)(predicted, label, SIZES).item()
+    x, y = np.array([0.1, 0.8, 0.1]), np.array([0.1, 0.1, 0.8])
+    expected = sum(float((t * np.log(t / np.array([0.5, 0.3, 0.2]))).sum()) for t in (x, y)) / 2
+    assert smoothed == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ConfigError, match="label_smooth_weight changes nothing with shape='gaussian'; set shape="):
+        BinDivergence(label_smooth_weight=0.1)
