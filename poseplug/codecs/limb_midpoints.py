@@ -30,7 +30,7 @@ class LimbMidpoints(PAF):
         skeleton: names of the keypoints and limbs; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
         stride, heatmap_codec, instances, refine, parser, single_instance: as in `PAF`.
-        width_cells, limb_ends, limb_merge: of `PAF`; without effect here.
+        width_cells, width_px, limb_ends, limb_merge: of `PAF`; without effect here.
 
     Example:
         >>> from poseplug.skeletons.coco18 import COCO18

@@ -64,7 +64,9 @@ class PAF(MapCodec):
             (`CPMHeatmap`, `Heatmap`, `DARKHeatmap`, `MSRAHeatmap`, `UDPHeatmap`). It gets this codec's skeleton,
             input size, stride and `instances`.
         width_cells: half the width of a limb.
-        limb_ends: whether a limb is 'extended' by `width_cells` beyond both ends (the released code), or 'exact', from
+        width_px: half the width of a limb in input pixels (the paper), which does not depend on the stride; replaces
+            `width_cells`.
+        limb_ends: whether a limb is 'extended' by half its width beyond both ends (the released code), or 'exact', from
             one end to the other (the paper).
         limb_merge: what a cell holds that several instances cover: the 'mean' of their vectors (the paper), or the
             vector of the 'last' of them (the released code).
@@ -90,6 +92,7 @@ class PAF(MapCodec):
     heatmap_codec: Any = field(default_factory=_default_heatmap_codec)
     # The released code's distance from the line of a limb.
     width_cells: float = 1.0
+    width_px: float | None = None
     limb_ends: Literal['extended', 'exact'] = 'extended'
     limb_merge: Literal['mean', 'last'] = 'mean'
     instances: Literal['max', 'add'] = 'max'
@@ -104,13 +107,24 @@ class PAF(MapCodec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number(type(self).__name__, 'width_cells', self.width_cells, 0, max(self.input_size), above=True)
+        self._check_widths()
         if self.peak_refinement not in PEAK_REFINEMENTS:
             raise ConfigError(
                 f'PAF: peaks are refined by one of {PEAK_REFINEMENTS}; got {self.peak_refinement!r}. Set refine'
             )
         self.built_heatmap_codec, self.rules, self.flip_limbs  # noqa: B018 - each fails here, if it does
         self._check_limb_groups()
+
+    def _check_widths(self) -> None:
+        """Refuse a width of limbs that is none, and two of them."""
+        part, limit_px = type(self).__name__, max(self.input_size)
+        check_number(part, 'width_cells', self.width_cells, 0, limit_px, above=True)
+        if self.width_px is None:
+            return
+        check_number(part, 'width_px', self.width_px, 0, limit_px, above=True)
+        # The default is no choice of the user's.
+        if self.width_cells != type(self).__dataclass_fields__['width_cells'].default:
+            raise ConfigError(f'{part}: width_px replaces width_cells; set one of them')
 
     def _check_limb_groups(self) -> None:
         """Refuse limbs along which the keypoints of one instance would come out as several instances."""
@@ -137,6 +151,11 @@ class PAF(MapCodec):
     def rules(self) -> PAFRules:
         """The rules for peaks, limbs and instances."""
         return get_paf_rules(self.parser)
+
+    @property
+    def limb_width_cells(self) -> float:
+        """Half the width of a limb in cells."""
+        return self.width_cells if self.width_px is None else self.width_px / max(self.grid.strides)
 
     @property
     def fields(self) -> dict[str, int]:
@@ -179,7 +198,7 @@ class PAF(MapCodec):
     def draw_limbs(self, keypoints: Tensor, labeled: Tensor) -> Tensor:
         """Draw limb fields (B, 2 L, H, W) of keypoints (B, N, K, 2) px that are labeled (B, N, K)."""
         starts, ends, mask = self.locate_limbs(keypoints, labeled)
-        drawn = (mask, self.grid.size, self.width_cells, self.limb_merge, self.limb_ends)
+        drawn = (mask, self.grid.size, self.limb_width_cells, self.limb_merge, self.limb_ends)
         return encode_limb_fields(starts, ends, *drawn)
 
     def locate_limbs(self, keypoints: Tensor, labeled: Tensor) -> tuple[Tensor, Tensor, Tensor]:

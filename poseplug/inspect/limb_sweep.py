@@ -177,7 +177,8 @@ def build_limb_codec(codec: PAF, result: LimbResult, input_size: tuple[int, int]
     changes = graph_rules if result.matching == 'graph' else {}
     rules = replace(codec.rules, matching=result.matching, **changes)  # type: ignore[arg-type] # one of MATCHINGS
     heatmap_codec = replace(codec.built_heatmap_codec, skeleton=skeleton)
-    values = {name: getattr(codec, name) for name in ('stride', 'width_cells', 'limb_ends', 'limb_merge', 'instances')}
+    names = ('stride', 'width_cells', 'width_px', 'limb_ends', 'limb_merge', 'instances')
+    values = {name: getattr(codec, name) for name in names}
     codec_type = LimbMidpoints if result.representation == 'midpoints' else PAF
     refine: Any = codec.peak_refinement
     return codec_type(skeleton, input_size, heatmap_codec=heatmap_codec, refine=refine, parser=rules, **values)

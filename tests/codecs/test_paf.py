@@ -306,11 +306,27 @@ def test_a_score_is_the_sum_of_peaks_and_limbs_over_the_number_of_both():
     assert 0.8 < float(parsed.instance_scores[0]) <= 35 / 37
 
 
+def test_a_width_in_pixels_is_the_same_at_every_stride():
+    """A limb of the rows y = 63.5 ± 8.2 px, from x = 40 to 120: the cells whose centers lie in that band."""
+    keypoints, visible = torch.tensor([[[[40.0, 63.5], [120.0, 63.5], [120.0, 63.5]]]]), torch.tensor([[[1.0, 1, 0]]])
+    for stride in (1, 2, 4, 8):
+        codec = PAF(CROSS, SIZE, stride=stride, width_px=8.2, limb_ends='exact')
+        field = codec.encode(keypoints, visible).stage_fields(0)['paf'][0, 0]
+        height, width = field.shape
+        # the grid of CPM: a cell's center is 3.5 px behind its first pixel at any stride
+        centers_x, centers_y = (stride * torch.arange(n) + 3.5 for n in (width, height))
+        band = ((centers_y - 63.5).abs() <= 8.2)[:, None] & (centers_x >= 40) & (centers_x <= 120)
+        assert_close(field, band.float())
+    assert PAF(CROSS, SIZE, width_px=12.0).limb_width_cells == 1.5
+
+
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
         (dict(limb_merge='sum'), 'limb_merge is one of'),
         (dict(width_cells=0.0), 'width_cells is a number above 0'),
+        (dict(width_px=0.0), 'width_px is a number above 0'),
+        (dict(width_px=8.0, width_cells=2.0), 'width_px replaces width_cells; set one of them'),
         (dict(instances='sum'), 'instances is one of'),
         (dict(parser='openpos'), "no parser 'openpos'; closest: 'openpose'"),
         (dict(refine='second_peak'), 'refine is one of'),
