@@ -29,7 +29,7 @@ class DARKHeatmap(Heatmap):
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
         stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
-            refine, blur_kernel_size, modulate, smoothing_kernel_size: as in `Heatmap`.
+            refine, blur_kernel_size, modulate, rescale, smoothing_kernel_size: as in `Heatmap`.
         match: as in `Heatmap`; 'official' is DarkPose, whose grid is aligned, and which draws keypoints up to one cell
             farther to the left of the heatmap, or above it.
 

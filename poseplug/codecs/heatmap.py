@@ -61,6 +61,8 @@ class Heatmap(MapCodec):
         refine: how a peak is refined between the cells: 'none', 'quarter', 'second_peak', 'taylor', 'dark' or 'udp'.
         blur_kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'; by default the one for `sigma_px`.
         modulate: whether 'dark' and 'udp' smooth a heatmap before they expand it; Zhang et al. (2020) compare both.
+        rescale: how 'dark' scales a smoothed heatmap of the subject: back to its 'peak', as released, or stretched over
+            its 'range', from the smallest value of the whole heatmap to the largest (Zhang et al. 2020, eq. 11).
         smoothing_kernel_size: odd size in cells of a blur of the heatmaps before peaks are found; none by default.
         match: 'mmpose' and 'official' (HRNet) crop as these do, refine peaks near the border by their rules, keep
             scores as they are (they may exceed 1, or be negative), and put a keypoint without a positive cell in cell
@@ -93,6 +95,7 @@ class Heatmap(MapCodec):
     refine: Literal['none', 'quarter', 'second_peak', 'dark', 'udp', 'taylor'] = 'quarter'
     blur_kernel_size: int | None = None
     modulate: bool = True
+    rescale: Literal['peak', 'range'] = 'peak'
     smoothing_kernel_size: int | None = None
 
     matches: ClassVar[tuple[str, ...]] = ('poseplug', 'mmpose', 'official')
@@ -120,6 +123,11 @@ class Heatmap(MapCodec):
             raise ConfigError(
                 f"{codec_name}: modulate=False leaves out the smoothing of refine 'dark' and 'udp'; got "
                 f'refine={self.refine!r} and blur_kernel_size={self.blur_kernel_size}'
+            )
+        if self.rescale == 'range' and (self.refine != 'dark' or self.instances != 'subject'):
+            raise ConfigError(
+                f"{codec_name}: rescale='range' is for refine 'dark' of one subject per heatmap; got "
+                f'refine={self.refine!r} and instances={self.instances!r}'
             )
         if self.truncate and self.min_value:
             raise ConfigError(f'{codec_name}: truncate and min_value both end the Gaussian; leave one of them out')
@@ -209,7 +217,8 @@ class Heatmap(MapCodec):
         raw = self.check_grid_size(fields['heatmap'])[:, : len(self.skeleton)].contiguous()
         heatmaps = blur_heatmaps(raw, self.smoothing_kernel_size) if self.smoothing_kernel_size else raw
         cells, values = get_heatmap_maximum(heatmaps)
-        refined = refine_keypoints(heatmaps, cells, self.refine, self.refinement_kernel_size, self.match)
+        kernel_size = self.refinement_kernel_size
+        refined = refine_keypoints(heatmaps, cells, self.refine, kernel_size, self.match, self.rescale)
         if self.match != 'poseplug':
             refined = torch.where((values > 0)[..., None], refined, _EMPTY_HEATMAP_CELLS[self.match])
         if self.smoothing_kernel_size:

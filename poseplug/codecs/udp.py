@@ -44,7 +44,7 @@ class UDPHeatmap(Heatmap):
         skeleton: names of the keypoints; the estimator provides it.
         input_size: (width, height) of the network's input in pixels.
         stride, offset, aligned, sigma_px, center, truncate, min_value, instances, background, unlabeled, outside,
-            refine, blur_kernel_size, modulate, smoothing_kernel_size: as in `Heatmap`.
+            refine, blur_kernel_size, modulate, rescale, smoothing_kernel_size: as in `Heatmap`.
         match: as in `Heatmap`; 'official' is UDP-Pose, which smooths by 7 cells, reflects what lies beyond the border
             and stretches the smoothed values from 0 to the peak.
 

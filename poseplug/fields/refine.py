@@ -1,8 +1,8 @@
 """The highest peak of each heatmap, refined between the cells: not at all, by a quarter step, or by an expansion.
 
 'dark' (Zhang et al. 2020, arXiv:1910.06278) smooths the heatmaps (modulation) and scales them back to their peak by the
-largest of the 5 x 5 cells around it; equation 11 also subtracts the smallest value of the whole heatmap, which is 0 or
-nearly so. A second-order Taylor expansion of their logarithm gives the offset from the largest cell. 'taylor' is the
+largest of the 5 x 5 cells around it, as released; equation 11 stretches the whole heatmap from its smallest value, which
+is 0 or nearly so, to its largest (`rescale='range'`). A second-order Taylor expansion of their logarithm gives the offset from the largest cell. 'taylor' is the
 same expansion of the heatmaps as they are, which suits coarse ones: with a Gaussian of about one cell, smoothing and
 steps of two cells reach beyond the peak. 'udp' (Huang et al. 2020, arXiv:1911.07524) smooths like DARK and takes steps
 of one cell. 'second_peak' (Chen et al. 2018, arXiv:1711.07319) is a quarter step along the line to the second largest
@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -83,7 +84,12 @@ def count_strips(line_length: int) -> int:
 
 
 def refine_keypoints(
-    heatmaps: Tensor, cells: Tensor, method: str, kernel_size: int = 11, match: str = 'poseplug'
+    heatmaps: Tensor,
+    cells: Tensor,
+    method: str,
+    kernel_size: int = 11,
+    match: str = 'poseplug',
+    rescale: str = 'peak',
 ) -> Tensor:
     """Refine peaks between the cells.
 
@@ -94,12 +100,15 @@ def refine_keypoints(
         kernel_size: odd size in cells of the smoothing of 'dark' and 'udp'; 1 for none.
         match: whose rules count near the border, for 'quarter' and 'udp': 'poseplug', 'mmpose', or 'official' (HRNet
             and UDP-Pose).
+        rescale: for 'dark', whether smoothed heatmaps are scaled back to their 'peak', or stretched over its 'range'.
 
     Returns:
         (B, K, 2) x, y in cells.
     """
     if method == 'none':
         return cells.to(heatmaps)
+    if (method, rescale) == ('dark', 'range'):
+        return cells + _dark_step(heatmaps, cells, kernel_size, _modulate_range)
     if match != 'poseplug' and method in _MATCHED_STEPS:
         return cells + _MATCHED_STEPS[method](heatmaps, cells, kernel_size, match)
     if method in _SMOOTHED_STEPS:
@@ -192,12 +201,17 @@ def _matched_udp_step(heatmaps: Tensor, cells: Tensor, kernel_size: int, match: 
     return _newton_step(gx, gy, hxx + eps, hxy, hyy + eps).to(heatmaps)
 
 
-def _dark_step(heatmaps: Tensor, cells: Tensor, kernel_size: int) -> Tensor:
+def _dark_step(
+    heatmaps: Tensor,
+    cells: Tensor,
+    kernel_size: int,
+    modulate: Callable[[Tensor, Tensor, int, int], Tensor] | None = None,
+) -> Tensor:
     """DARK's offset (B, K, 2) in cells: smoothing by a Gaussian, then -H⁻¹g of the logarithm.
 
     The second differences take steps of two cells; peaks within two cells of the border stay where they are.
     """
-    f = _modulate_peaks(heatmaps, cells, kernel_size, 5).clamp_(min=1e-10).log_()
+    f = (modulate or _modulate_peaks)(heatmaps, cells, kernel_size, 5).clamp_(min=1e-10).log_()
     gx, gy, hxx, hyy, hxy = _apply_table(torch.from_numpy(_central_differences()).to(f.device), f.flatten(0, 1))
     inside = _is_interior(heatmaps, cells, 2).all(dim=-1, keepdim=True)
     return torch.where(inside, _newton_step(gx, gy, hxx, hxy, hyy), 0.0).to(heatmaps)
@@ -214,6 +228,14 @@ def _modulate_peaks(heatmaps: Tensor, cells: Tensor, kernel_size: int, side: int
     rows = _apply_table(blur, around.double())
     near = (blur @ rows.flatten(2)).view(side, side, *around.shape[2:])
     return near.mul_(around[radius, radius] / near.amax(dim=(0, 1)).clamp(min=1e-10))
+
+
+def _modulate_range(heatmaps: Tensor, cells: Tensor, kernel_size: int, side: int) -> Tensor:
+    """The same cells of the whole smoothed heatmap, stretched from 0 to the height of the peak (eq. 11)."""
+    smooth = blur_heatmaps(heatmaps.double(), kernel_size)
+    low, high = (f(smooth, dim=(2, 3), keepdim=True) for f in (torch.amin, torch.amax))
+    heights = heatmaps.double().amax(dim=(2, 3), keepdim=True)
+    return gather_neighborhood((smooth - low) * (heights / (high - low).clamp(min=1e-10)), cells, side // 2)
 
 
 def _apply_table(table: Tensor, values: Tensor) -> Tensor:

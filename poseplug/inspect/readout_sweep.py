@@ -27,6 +27,7 @@ READOUTS: Mapping[str, Mapping[str, Any]] = {
     'second_peak': dict(refine='second_peak'),
     'taylor': dict(refine='taylor'),
     'dark': dict(refine='dark'),
+    'dark_range': dict(refine='dark', rescale='range'),
     'dark_unmodulated': dict(refine='dark', modulate=False, blur_kernel_size=None),
     'udp': dict(refine='udp'),
     'udp_unmodulated': dict(refine='udp', modulate=False, blur_kernel_size=None),
@@ -65,7 +66,7 @@ def change_readout(codec: Codec, settings: Mapping[str, Any]) -> Codec:
     Raises:
         ConfigError: the codec has no heatmaps, or cannot read them so.
     """
-    settings = {'modulate': True, **settings}
+    settings = {'modulate': True, 'rescale': 'peak', **settings}
     if isinstance(codec, Heatmap):
         return replace(codec, **settings)
     heatmap_codec = getattr(codec, 'built_heatmap_codec', None)

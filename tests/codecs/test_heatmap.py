@@ -48,6 +48,8 @@ def test_decode_undoes_encode_within_the_declared_tolerance_up_to_the_border():
         ({'blur_kernel_size': 4}, 'blur_kernel_size is an odd number'),
         ({'smoothing_kernel_size': 1}, 'smoothing_kernel_size is an odd number'),
         ({'center': 'middle'}, 'center'),
+        ({'rescale': 'range'}, "rescale='range' is for refine 'dark' of one subject per heatmap; got refine='quarter'"),
+        ({'rescale': 'range', 'refine': 'dark', 'instances': 'max'}, "got refine='dark' and instances='max'"),
     ],
 )
 def test_a_setting_without_meaning_is_an_error(settings, message):

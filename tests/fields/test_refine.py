@@ -28,14 +28,19 @@ def noisy_heatmaps(height: int = 40, width: int = 36) -> torch.Tensor:
     return torch.from_numpy((heatmaps + generator.uniform(0, 0.1, heatmaps.shape) + 1e-3).astype(np.float32))
 
 
-def dark_plainly(heatmap: np.ndarray, kernel_size: int) -> np.ndarray:
-    """DARK as published, over the whole heatmap: blur inside a border of zeros, rescale, logarithm, one Newton step."""
+def dark_plainly(heatmap: np.ndarray, kernel_size: int, rescale: str = 'peak') -> np.ndarray:
+    """DARK as published, over the whole heatmap: blur inside a border of zeros, rescale, logarithm, one Newton step.
+
+    By 'range' it is rescaled as in the text, (h - min h) / (max h - min h) times the height before the blur.
+    """
     border = (kernel_size - 1) // 2
     height, width = heatmap.shape
     padded = np.zeros((height + 2 * border, width + 2 * border), np.float32)
     padded[border:-border, border:-border] = heatmap
     blurred = cv2.GaussianBlur(padded, (kernel_size, kernel_size), 0)[border:-border, border:-border]
-    f = np.log(np.maximum(blurred * heatmap.max() / blurred.max(), 1e-10)).astype(np.float64)
+    low = blurred.min() if rescale == 'range' else 0.0
+    scaled = (blurred - low) / (blurred.max() - low) * heatmap.max()
+    f = np.log(np.maximum(scaled, 1e-10)).astype(np.float64)
     y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
     if not (1 < x < width - 2 and 1 < y < height - 2):
         return np.array([x, y], float)
@@ -47,14 +52,28 @@ def dark_plainly(heatmap: np.ndarray, kernel_size: int) -> np.ndarray:
     return np.array([x, y]) - np.linalg.inv([[dxx, dxy], [dxy, dyy]]) @ [dx, dy]
 
 
+@pytest.mark.parametrize('rescale', ['peak', 'range'])
 @pytest.mark.parametrize('kernel_size', [3, 5, 7, 11, 17])
-def test_dark_is_the_published_formula_over_the_whole_heatmap(kernel_size):
+def test_dark_is_the_published_formula_over_the_whole_heatmap(kernel_size, rescale):
     heatmaps = noisy_heatmaps()
     cells, _ = get_heatmap_maximum(heatmaps)
-    ours = refine_keypoints(heatmaps, cells, 'dark', kernel_size).numpy()
-    expected = np.array([[dark_plainly(m, kernel_size) for m in instance] for instance in heatmaps.numpy()])
+    ours = refine_keypoints(heatmaps, cells, 'dark', kernel_size, rescale=rescale).numpy()
+    expected = np.array([[dark_plainly(m, kernel_size, rescale) for m in instance] for instance in heatmaps.numpy()])
     assert np.abs(expected - cells.numpy()).max() > 0.2
     np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_stretching_the_whole_range_takes_off_a_part_of_a_background():
+    """Without a background both rules are equal; with one the peak is read nearer to where it is without."""
+    y, x = np.mgrid[:40, :36]
+    heatmap = torch.from_numpy(np.exp(-((x - 18.3) ** 2 + (y - 20.2) ** 2) / 8))[None, None]
+    cells = torch.tensor([[[18, 20]]])
+    without = refine_keypoints(heatmap, cells, 'dark', 11)
+    assert_close(refine_keypoints(heatmap, cells, 'dark', 11, rescale='range'), without, atol=1e-6, rtol=0)
+    heatmaps = 0.3 + 0.7 * heatmap
+    by_peak, by_range = (refine_keypoints(heatmaps, cells, 'dark', 11, rescale=rule) for rule in ('peak', 'range'))
+    # a part only: zeros beyond the border make the corners the smallest values, about a quarter of the background
+    assert 0.9 * (by_peak - without).norm() > (by_range - without).norm() > 0
 
 
 @pytest.mark.parametrize('method', ['dark', 'udp'])
