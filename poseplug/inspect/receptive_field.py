@@ -14,13 +14,14 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poseplug.core.errors import ConfigError, MismatchError
+from poseplug.core.geometry import Size
 from poseplug.inspect.complexity import default_source_indices
 
 _INITIAL_WIDTH_PX = 1024  # of the first input
@@ -35,6 +36,7 @@ _NORM_LAYERS = (
 )
 
 ReceptiveWidth = int | None  # px; None is the whole image
+Measured = TypeVar('Measured')
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,38 @@ def compute_receptive_fields(model: Any) -> ReceptiveFields:
     if getattr(model.network.backbone, 'attention', None) in GLOBAL_ATTENTION:
         return _build_global_fields(model)
     network = build_averaging_network(model.network)
+
+    def reaches_border(fields: ReceptiveFields) -> bool:
+        return any(find_global_fields(fields))
+
+    return widen_until_inside(network, model.codec.input_size, _measure_receptive_fields, reaches_border)
+
+
+def widen_until_inside(
+    network: Any, input_size: Size, measure: Callable[[Any, int, int], Measured], reaches_border: Callable[..., bool]
+) -> Measured:
+    """Measure receptive fields on inputs that are widened until no field reaches their border.
+
+    Args:
+        network: of `build_averaging_network`.
+        input_size: (width, height) of the config in px, for a network that accepts no other size.
+        measure: from the network, and the width and height of an input, to what is measured.
+        reaches_border: whether a field of what was measured reaches the border.
+
+    Returns:
+        What was measured on the last input.
+    """
     # one cell high: fields are measured along a row
     height = int(max(network.backbone.strides))
     width = max(_INITIAL_WIDTH_PX, 2 * height)
     try:
-        fields = _measure_receptive_fields(network, width, height)
+        fields = measure(network, width, height)
         # a field that reaches the border may be cut off by it, or be the whole image: a wider input tells
-        while any(find_global_fields(fields)) and width < _MAX_WIDTH_PX:
+        while reaches_border(fields) and width < _MAX_WIDTH_PX:
             width *= 2
-            fields = _measure_receptive_fields(network, width, height)
+            fields = measure(network, width, height)
     except (RuntimeError, ValueError, MismatchError):  # the network accepts one input size only
-        fields = _measure_receptive_fields(network, *model.codec.input_size)
+        fields = measure(network, *input_size)
     return fields
 
 
@@ -186,17 +209,42 @@ def _build_average_pooling(layer: nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
 
 def _measure_receptive_fields(network: Any, width_px: int, height_px: int) -> ReceptiveFields:
     """The fields of all outputs for an input of constant 1."""
+    pixels, features, neck_features, stages = run_on_constant(network, width_px, height_px)
+    stage_cells = [torch.stack([_sum_center_cell(maps) for maps in stage.values()]).sum() for stage in stages]
+    return ReceptiveFields(
+        backbone=measure_cell_widths(features, pixels),
+        neck=measure_cell_widths(neck_features, pixels) if 'neck' in network.active_parts() else [],
+        head=_measure_widths(stage_cells, pixels),
+    )
+
+
+def run_on_constant(network: Any, width_px: int, height_px: int) -> tuple[Tensor, Any, Any, Any]:
+    """Run a network of `build_averaging_network` on an input of constant 1.
+
+    Args:
+        network: that runs.
+        width_px: of the input.
+        height_px: of the input.
+
+    Returns:
+        The input (1, 3, H, W), which has gradients, the features of the backbone, those of the neck (of the backbone
+        without a neck), and the fields of every stage.
+    """
     pixels = torch.ones(1, 3, height_px, width_px, dtype=torch.float64, requires_grad=True)
     parts = network.active_parts()
     features = network.backbone(pixels, *default_source_indices(network.backbone, 'cpu'))
     neck_features = parts['neck'](features) if 'neck' in parts else features
-    stages = parts['head'](neck_features)
-    stage_cells = [torch.stack([_sum_center_cell(maps) for maps in stage.values()]).sum() for stage in stages]
-    return ReceptiveFields(
-        backbone=_measure_widths([_sum_center_cell(maps) for maps in features], pixels),
-        neck=[] if 'neck' not in parts else _measure_widths([_sum_center_cell(maps) for maps in neck_features], pixels),
-        head=_measure_widths(stage_cells, pixels),
-    )
+    return pixels, features, neck_features, parts['head'](neck_features)
+
+
+def measure_cell_widths(outputs: Sequence[Tensor], pixels: Tensor) -> list[ReceptiveWidth]:
+    """Measure how wide the middle cell of each output sees.
+
+    Args:
+        outputs: maps (1, C, H, W) that were computed from the pixels.
+        pixels: (1, 3, H, W), with gradients.
+    """
+    return _measure_widths([_sum_center_cell(maps) for maps in outputs], pixels)
 
 
 def _sum_center_cell(output: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 poseplug analyze oracle CONFIG [--noise-std A,B,...] [--variant KEY=VALUE[;KEY=VALUE] ...] [--out FILE.svg]
 poseplug analyze variants CONFIG --variant NAME:KEY=VALUE[;KEY=VALUE] ... [--steps N] [--seeds N] --out DIR
 poseplug analyze decoding|limbs CONFIG [--checkpoint FILE] [--noise-std A,B,...] [--out DIR]
+poseplug analyze layers CONFIG [--out DIR]
 poseplug analyze people CONFIG ... [--counts A,B,...] [--out DIR]
 poseplug analyze curves|errors FILE.jsonl ... [--out DIR]
 poseplug analyze gradients CONFIG [--at STEP,...] [--steps N] [--seeds N] --out DIR
@@ -28,6 +29,7 @@ ANALYSES = (
     'variants',
     'decoding',
     'limbs',
+    'layers',
     'people',
     'curves',
     'errors',
