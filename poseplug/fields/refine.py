@@ -1,12 +1,12 @@
 """The highest peak of each heatmap, refined between the cells: not at all, by a quarter step, or by an expansion.
 
-'dark' (Zhang et al. 2020, arXiv:1910.06278) smooths the heatmaps (modulation) and scales them back to their peak by the
-largest of the 5 x 5 cells around it, as released; equation 11 stretches the whole heatmap from its smallest value, which
-is 0 or nearly so, to its largest (`rescale='range'`). A second-order Taylor expansion of their logarithm gives the offset from the largest cell. 'taylor' is the
-same expansion of the heatmaps as they are, which suits coarse ones: with a Gaussian of about one cell, smoothing and
-steps of two cells reach beyond the peak. 'udp' (Huang et al. 2020, arXiv:1911.07524) smooths like DARK and takes steps
-of one cell. 'second_peak' (Chen et al. 2018, arXiv:1711.07319) is a quarter step along the line to the second largest
-cell.
+'dark' (Zhang et al. 2020, arXiv:1910.06278) smooths the heatmaps (modulation) and scales them back to their peak by
+the largest of the 5 x 5 cells around it, as released. Equation 11 stretches the whole heatmap from its smallest value,
+which is 0 or nearly so, to its largest: `rescale='range'`. A second-order Taylor expansion of their logarithm gives
+the offset from the largest cell. 'taylor' is the same expansion of the heatmaps as they are, which suits coarse ones:
+with a Gaussian of about one cell, smoothing and steps of two cells reach beyond the peak. 'udp' (Huang et al. 2020,
+arXiv:1911.07524) smooths like DARK and takes steps of one cell. 'second_peak' (Chen et al. 2018, arXiv:1711.07319) is
+a quarter step along the line to the second largest cell.
 """
 
 from __future__ import annotations

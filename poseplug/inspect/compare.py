@@ -39,6 +39,9 @@ class Comparison:
         differences: by measure, the paired difference of each result to the first one, in percentage points.
         results: with these images alone, in the order of the first one.
         oks: (number of results, number of images) mean OKS of each image, 0 to 1; NaN without labeled keypoints.
+        inversions: (number of results, number of images) number of keypoints at the position of another keypoint of
+            their instance, such as the other wrist.
+        num_occluded: (number of images,) number of keypoints that are annotated as occluded.
     """
 
     names: list[str]
@@ -48,6 +51,8 @@ class Comparison:
     differences: dict[str, list[Interval]]
     results: list[PredictionFile]
     oks: np.ndarray
+    inversions: np.ndarray
+    num_occluded: np.ndarray
 
 
 def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
@@ -90,6 +95,8 @@ def compare_predictions(results: Sequence[PredictionFile]) -> Comparison:
         differences={measure: [each[i] for each in differences] for i, measure in enumerate(MEASURES)},
         results=aligned,
         oks=np.stack([each.oks for each in errors]),
+        inversions=np.stack([each.count_kinds()[:, ERROR_KINDS.index('inversion')] for each in errors]),
+        num_occluded=errors[0].count_kinds(errors[0].is_occluded).sum(axis=1),
     )
 
 

@@ -144,25 +144,32 @@ def _render_error_chart(comparison: Comparison) -> str:
 
 
 def _render_groups(comparison: Comparison, files: dict[str, Path], num_images: int) -> str:
-    """The images where each result loses and gains most against the first one, or has the lowest OKS."""
-    first = comparison.oks[0]
-    groups: list[tuple[str, np.ndarray]] = [('Lowest OKS', first)]
-    if len(comparison.names) > 1:
-        groups = []
-        for name, oks in zip(comparison.names[1:], comparison.oks[1:], strict=True):
-            groups.append((f'{name} is worse than {comparison.names[0]}', oks - first))
-            groups.append((f'{name} is better than {comparison.names[0]}', first - oks))
+    """The images of each group, the first ones by its ranks."""
     content = ''
-    for title, ranks in groups:
-        # an image without labeled keypoints has no OKS; where the results are equal there is nothing to compare
-        order = [i for i in np.argsort(ranks, kind='stable').tolist() if np.isfinite(ranks[i])]
-        if len(comparison.names) > 1:
-            order = [i for i in order if ranks[i] < 0]
+    for title, ranks in _rank_images(comparison):
+        # an image without labeled keypoints has no OKS, and one of rank 0 or above is none of the group
+        order = [i for i in np.argsort(ranks, kind='stable').tolist() if ranks[i] < 0]
         content += _render_group(title, comparison, files, order[:num_images])
     panels = ' | '.join(map(escape, ('annotated', *comparison.names)))
     note = f'<p class="soft">Side by side: {panels}. The numbers are the mean OKS of the image in each result.</p>'
     missing = '<p class="soft">Name the folder of the images by --images to see them.</p>'
     return (note if files else missing) + content
+
+
+def _rank_images(comparison: Comparison) -> list[tuple[str, np.ndarray]]:
+    """The title of each group of images, and ranks (number of images,) below 0 of those that belong to it."""
+    first = comparison.oks[0]
+    groups: list[tuple[str, np.ndarray]] = []
+    for name, oks in zip(comparison.names[1:], comparison.oks[1:], strict=True):
+        groups.append((f'{name} is worse than {comparison.names[0]}', oks - first))
+        groups.append((f'{name} is better than {comparison.names[0]}', first - oks))
+    if not groups:
+        # below 0 for all, since an OKS is at most 1
+        groups.append(('Lowest OKS', first - 2))
+    # symmetric and occluded parts are what single cells of a heatmap cannot tell (figure 10 of Wei et al. 2016)
+    groups.append(('Most keypoints at another one of the person', -comparison.inversions.sum(axis=0)))
+    groups.append(('Most occluded keypoints', -comparison.num_occluded))
+    return groups
 
 
 def _render_group(title: str, comparison: Comparison, files: dict[str, Path], indices: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""The receptive field after every layer with a window (figure 2 of Wei et al. 2016), by the gradients of all outputs."""
+"""The receptive field after every layer with a window (Wei et al. 2016, figure 2), by the gradients of all outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from poseplug.core.errors import ConfigError
@@ -61,8 +60,8 @@ def compute_layer_fields(model: Any) -> list[LayerField]:
     backbone = model.network.backbone
     if getattr(backbone, 'attention', None) in GLOBAL_ATTENTION:
         raise ConfigError(
-            f'{type(backbone).__name__}: with attention={backbone.attention!r} every cell sees the whole image, so that '
-            'layers have no fields of their own'
+            f'{type(backbone).__name__}: with attention={backbone.attention!r} every cell sees the whole image, so '
+            'that layers have no fields of their own'
         )
     network = build_averaging_network(model.network)
     return widen_until_inside(network, model.codec.input_size, _measure_layers, _reaches_border)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -224,6 +225,29 @@ def test_the_page_shows_the_images_of_a_folder(tmp_path):
     assert page.count('<img ') == 6
     with pytest.raises(ConfigError, match=r'no image of the results is there exactly once; name the folder of 0\.jpg'):
         run_page(files, tmp_path / 'page.html', tmp_path / 'pages')
+
+
+def test_the_page_shows_where_symmetric_parts_are_confused_and_parts_are_occluded(tmp_path):
+    """Keypoints a and b are exchanged in image 3, b and c in image 5; in image 7 two are occluded."""
+    records, pairs = build_records(), []
+    for i, record in enumerate(records):
+        points = record.instances.keypoints.copy()
+        order = {3: [1, 0, 2], 5: [0, 2, 1]}.get(i, [0, 1, 2])
+        # the arrays of all records are one, so that a change would be one of all images
+        visible = np.array([[1, 1, 2]]) if i == 7 else record.instances.visible
+        changed = replace(record, instances=replace(record.instances, visible=visible))
+        pairs.append((changed, predict(points[:, order])))
+    write_predictions(tmp_path / 'a.jsonl', pairs, SKELETON, 'a')
+    comparison = compare_predictions([read_predictions(tmp_path / 'a.jsonl')])
+    expected = np.zeros(NUM_IMAGES)
+    expected[[3, 5]] = 2
+    assert comparison.inversions.tolist() == [expected.tolist()]
+    assert comparison.num_occluded.nonzero()[0].tolist() == [7]
+    page = run_page([tmp_path / 'a.jsonl'], tmp_path / 'page.html')
+    _, _, confused = page.partition('<h3>Most keypoints at another one of the person</h3>')
+    confused, _, occluded = confused.partition('<h3>Most occluded keypoints</h3>')
+    assert [confused.find(f'<td>{i}.jpg') >= 0 for i in (3, 5, 7)] == [True, True, False]
+    assert occluded.count('<td>7.jpg') == occluded.count('.jpg') == 1
 
 
 def test_images_without_a_page_are_an_error(tmp_path):
