@@ -61,6 +61,17 @@ def tiny_config(tiny_data):
     return load
 
 
+@pytest.fixture
+def tiny_weights(tiny_config, tmp_path) -> Path:
+    """A file of random weights of the tiny CPM."""
+    from poseplug.config.build import build_model
+
+    torch.manual_seed(0)
+    file = tmp_path / 'weights.pth'
+    torch.save({'state_dict': build_model(tiny_config()).state_dict()}, file)
+    return file
+
+
 def tiny_options(data: Path) -> dict:
     """Options that make configs/cpm/cpm_synthetic.py a two-stage CPM that trains for six steps on `data`."""
     sources = {split: [dict(type='LSPSource', data_root=str(data), split=split)] for split in ('train', 'test')}

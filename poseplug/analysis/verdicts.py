@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ['Claim', 'ClaimResult', 'compute_seed_interval', 'judge_claim']
+__all__ = ['Claim', 'ClaimResult', 'compute_seed_interval', 'judge_claim', 'judge_interval']
 
 import math
 from collections.abc import Mapping, Sequence
@@ -99,11 +99,27 @@ def judge_claim(claim: Claim, values: Mapping[str, Sequence[float]], lower_is_be
         raise ConfigError(f'the claim {claim.text!r} compares {len(one)} runs with {len(other)}; use the same seeds')
     # paired by seed: runs of one seed have the same samples in the same order
     difference = compute_seed_interval(list((one - other) * (-1 if lower_is_better else 1)))
-    if claim.low < difference.low and difference.high < claim.high:
-        verdict = HOLDS
+    return ClaimResult(claim, difference, judge_interval(difference, claim.low, claim.high))
+
+
+def judge_interval(difference: Interval, low: float = 0.0, high: float = math.inf) -> str:
+    """Judge whether a difference lies in a claimed range.
+
+    Args:
+        difference: with its 95 % interval.
+        low: lower end of the claimed range.
+        high: upper end of the claimed range.
+
+    Returns:
+        'holds here', 'does not hold here' or 'too small to say', as in `judge_claim`.
+
+    Example:
+        >>> judge_interval(Interval(1.0, -0.5, 2.5))
+        'too small to say'
+    """
+    if low < difference.low and difference.high < high:
+        return HOLDS
     # the interval lies outside of the claimed range
-    elif difference.high <= claim.low or claim.high <= difference.low:
-        verdict = FAILS
-    else:
-        verdict = UNDECIDED
-    return ClaimResult(claim, difference, verdict)
+    if difference.high <= low or high <= difference.low:
+        return FAILS
+    return UNDECIDED

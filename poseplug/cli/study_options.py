@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poseplug.cli.argument_types import parse_count, parse_names, parse_positive_int
-from poseplug.cli.options import CONFIG_HELP, add_config_options, add_device_option
+from poseplug.cli.argument_types import parse_count, parse_names, parse_positive_float, parse_positive_int
+from poseplug.cli.options import add_config_options, add_device_option
 
 if TYPE_CHECKING:
     from poseplug.analysis.study import StudySettings
@@ -24,7 +24,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     Returns:
         The same parser.
     """
-    parser.add_argument('config', type=Path, help=CONFIG_HELP)
+    parser.add_argument('config', type=Path)
     parser.add_argument(
         '--steps', type=parse_positive_int, metavar='N', help="training steps of each run (default: the config's)"
     )
@@ -41,6 +41,26 @@ def add_study_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     )
     add_device_option(parser)
     return add_config_options(parser)
+
+
+def add_margin_option(parser: argparse.ArgumentParser, compared: str = 'variants') -> argparse.ArgumentParser:
+    """Add `--margin POINTS` to an analysis with a claim that two are equally good.
+
+    Args:
+        parser: of the analysis.
+        compared: what is compared, in the help.
+
+    Returns:
+        The same parser.
+    """
+    parser.add_argument(
+        '--margin',
+        type=parse_positive_float,
+        default=2.0,
+        metavar='POINTS',
+        help=f'difference within which two {compared} are equally good (default: 2)',
+    )
+    return parser
 
 
 def _parse_seeds(text: str) -> tuple[int, ...]:

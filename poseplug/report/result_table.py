@@ -14,6 +14,7 @@ from typing import Any
 
 from poseplug.files.atomic import write_atomically
 from poseplug.report.charts import Chart, render_line_chart, save_png, save_svg
+from poseplug.report.matrix_chart import MatrixChart, render_matrix_chart, save_matrix_chart
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class ResultTable:
     title: str
     command: str
     rows: Sequence[Mapping[str, Any]]
-    charts: Mapping[str, Chart] = field(default_factory=dict)
+    charts: Mapping[str, Chart | MatrixChart] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -92,7 +93,7 @@ def write_result_table(table: ResultTable, out: Path) -> list[Path]:
     return files + write_chart_files(table.charts, out)
 
 
-def write_chart_files(charts: Mapping[str, Chart], out: Path) -> list[Path]:
+def write_chart_files(charts: Mapping[str, Chart | MatrixChart], out: Path) -> list[Path]:
     """Write every chart as SVG and as PNG; returns the files.
 
     Args:
@@ -104,7 +105,11 @@ def write_chart_files(charts: Mapping[str, Chart], out: Path) -> list[Path]:
     """
     files = []
     for name, chart in charts.items():
-        files += [save_svg(render_line_chart(chart), out / f'{name}.svg'), save_png(chart, out / f'{name}.png')]
+        svg, png = out / f'{name}.svg', out / f'{name}.png'
+        if isinstance(chart, MatrixChart):
+            files += [save_svg(render_matrix_chart(chart), svg), save_matrix_chart(chart, png)]
+        else:
+            files += [save_svg(render_line_chart(chart), svg), save_png(chart, png)]
     return files
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from poseplug.config.build import build_model
 from poseplug.core.instances import Instances
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
@@ -152,14 +150,6 @@ def test_a_suspect_is_drawn_on_the_pixels_as_stored_which_labels_mean(tmp_path):
 
 
 CONFIG = Path(__file__).parents[2] / 'configs/cpm/cpm_synthetic.py'
-
-
-@pytest.fixture
-def tiny_weights(tiny_config, tmp_path):
-    torch.manual_seed(0)
-    file = tmp_path / 'weights.pth'
-    torch.save({'state_dict': build_model(tiny_config()).state_dict()}, file)
-    return file
 
 
 def test_the_command_writes_the_page_to_the_file_that_is_named(command, tiny_weights, tiny_cli_options, tmp_path):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from poseplug.cli.argument_types import parse_counts, parse_positive_float
+from poseplug.cli.argument_types import parse_counts
 from poseplug.cli.study_options import (
+    add_margin_option,
     add_study_options,
     create_study_settings,
     format_study_command,
@@ -75,10 +76,4 @@ def add_receptive_field_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N,...',
         help='odd kernel sizes (default: 1,3,5,7,9)',
     )
-    parser.add_argument(
-        '--margin',
-        type=parse_positive_float,
-        default=2.0,
-        metavar='POINTS',
-        help='difference within which two variants are equally good (default: 2)',
-    )
+    add_margin_option(parser)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from poseplug.cli.argument_types import parse_positive_float
 from poseplug.cli.study_options import (
+    add_margin_option,
     add_study_options,
     create_study_settings,
     format_study_command,
@@ -41,10 +41,4 @@ def analyze_regimes(args: argparse.Namespace) -> None:
 
 def add_regimes_arguments(parser: argparse.ArgumentParser) -> None:
     add_study_options(parser)
-    parser.add_argument(
-        '--margin',
-        type=parse_positive_float,
-        default=2.0,
-        metavar='POINTS',
-        help='difference within which two regimes are equally good (default: 2)',
-    )
+    add_margin_option(parser, 'regimes')

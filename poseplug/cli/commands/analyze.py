@@ -4,12 +4,14 @@ poseplug analyze oracle CONFIG [--noise-std A,B,...] [--variant KEY=VALUE[;KEY=V
 poseplug analyze variants CONFIG --variant NAME:KEY=VALUE[;KEY=VALUE] ... [--steps N] [--seeds N] --out DIR
 poseplug analyze decoding|limbs CONFIG [--checkpoint FILE] [--noise-std A,B,...] [--out DIR]
 poseplug analyze layers CONFIG [--out DIR]
+poseplug analyze cues CONFIG CHECKPOINT [--images N] [--out DIR]
 poseplug analyze people CONFIG ... [--counts A,B,...] [--out DIR]
 poseplug analyze curves|errors FILE.jsonl ... [--out DIR]
 poseplug analyze gradients CONFIG [--at STEP,...] [--steps N] [--seeds N] --out DIR
 poseplug analyze regimes CONFIG [--margin POINTS] [--steps N] [--seeds N] --out DIR
 poseplug analyze stages CONFIG [--steps N] [--seeds N] --out DIR
 poseplug analyze receptive-field CONFIG [--layers KEY] [--kernels N,...] [--steps N] [--seeds N] --out DIR
+poseplug analyze pooling CONFIG [--strides N,...] [--steps N] [--seeds N] --out DIR
 poseplug analyze hourglass CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
 poseplug analyze transformers CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
 poseplug analyze hard-keypoints|paf-stages|bins CONFIG [--group NAME] [--steps N] [--seeds N] --out DIR
@@ -30,6 +32,7 @@ ANALYSES = (
     'decoding',
     'limbs',
     'layers',
+    'cues',
     'people',
     'curves',
     'errors',
@@ -37,6 +40,7 @@ ANALYSES = (
     'regimes',
     'stages',
     'receptive-field',
+    'pooling',
     'hourglass',
     'transformers',
     'sigmas',
