@@ -140,3 +140,11 @@ def test_the_command_takes_a_name_and_lists_all(tmp_path, monkeypatch, capsys):
 def test_settings_are_no_name_of_a_config():
     with pytest.raises(ConfigError, match='a config is a file or the name of a shipped one; got dict'):
         load_config(dict(model=dict(type='TopDown')))
+
+
+@pytest.mark.parametrize('family', ['hrnet/hrnet_w32', 'simple_baseline/simple_baseline_r50', 'hourglass/hourglass8'])
+def test_three_input_sizes_have_gaussians_of_one_two_and_three_cells(family):
+    """DARK's sizes (Zhang et al. 2020, section 4): sigma grows with the input, and is the same part of a person."""
+    for height, width, sigma_px in ((128, 96, 4.0), (256, 192, 8.0), (384, 288, 12.0)):
+        codec = load_config(ROOT / f'configs/{family}_coco_{height}x{width}.py').model.codec
+        assert (tuple(codec.input_size), codec.sigma_px) == ((width, height), sigma_px)
