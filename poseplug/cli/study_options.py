@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poseplug.cli.argument_types import parse_count, parse_names, parse_positive_float, parse_positive_int
-from poseplug.cli.options import add_config_options, add_device_option
+from poseplug.cli.options import CONFIG_HELP, add_config_options, add_device_option
 
 if TYPE_CHECKING:
     from poseplug.analysis.study import StudySettings
@@ -24,7 +24,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     Returns:
         The same parser.
     """
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     parser.add_argument(
         '--steps', type=parse_positive_int, metavar='N', help="training steps of each run (default: the config's)"
     )

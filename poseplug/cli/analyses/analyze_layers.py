@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poseplug.cli.options import add_config_options
+from poseplug.cli.options import CONFIG_HELP, add_config_options
 from poseplug.cli.table_options import add_out_option, format_table_command, print_result_table
 
 if TYPE_CHECKING:
@@ -45,6 +45,6 @@ def _build_series(fields: Sequence[LayerField]) -> list[Series]:
 
 
 def add_layers_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', type=Path)
+    parser.add_argument('config', type=Path, help=CONFIG_HELP)
     add_out_option(parser)
     add_config_options(parser)
