@@ -11,7 +11,8 @@ from typing import Any
 
 from poseplug.cli.options import run_program
 
-CONFIG = 'configs/cpm/cpm_synthetic.py'
+FINE_TUNING_CONFIG = 'configs/cpm/cpm_efficientnet_synthetic.py'  # starts from the installed model
+SCRATCH_CONFIG = 'configs/cpm/cpm_synthetic.py'  # for LSP, which the installed model was trained on
 OUT = Path('work_dirs/quickstart')
 NUM_DRAWN = 24  # test images on the sheet of skeletons
 
@@ -27,10 +28,12 @@ def run(args: argparse.Namespace) -> None:
 
     start = time.monotonic()
     data = args.lsp or prepare_embedded_data()
-    cfg = load_config(CONFIG, build_source_options(data))
+    config = SCRATCH_CONFIG if args.lsp else FINE_TUNING_CONFIG
+    cfg = load_config(config, build_source_options(data))
     folder = OUT / ('lsp' if args.lsp else 'embedded')
     shutil.rmtree(folder, ignore_errors=True)
-    print(f'2. Training {CONFIG}: about three minutes on two cores', flush=True)
+    kind = 'a small network from scratch' if args.lsp else 'the installed model further'
+    print(f'2. Training {kind}, {config}: about three minutes on two cores', flush=True)
     runner = launch.run_training(cfg, folder)
     training_seconds = time.monotonic() - start
     print('3. Testing every stage', flush=True)
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     command = 'bash demo/quickstart.sh'
     run_info = {
         'command': f'{command} PATH_TO_LSP' if args.lsp else command,
-        'config': CONFIG,
+        'config': config,
         'parameters': f'{num_parameters:,}',
         'trained on': f'{num_images:,} images, {runner.max_iters:,} steps',
         'training took': f'{training_seconds:.0f} s with {torch.get_num_threads()} threads, data included',

@@ -122,7 +122,7 @@ class _ProjectWriter:
         for image, name in zip(labels.content['images'], split.names, strict=True):
             image['split'] = name
         num_train = self._write_annotations(labels, skeleton)
-        plan = plan_run(self.model, num_train, statistics.median_box, skeleton.skeleton.keypoints)
+        plan = plan_run(self.model, num_train, statistics.median_box)
         self._write_config(labels, skeleton, plan, split)
         sheet = draw_label_sheet(labels.content, labels.image_folder, _in_file_order(labels, skeleton))
         write_contact_sheet(sheet, self.out / SHEET_FILE)

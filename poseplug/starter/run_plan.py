@@ -4,27 +4,22 @@ from __future__ import annotations
 
 __all__ = ['MODEL_SIZES', 'RunPlan', 'plan_run']
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
-from poseplug.core.skeleton_checks import normalize_keypoint_name
-from poseplug.registry.skeletons import get_skeleton
 from poseplug.zoo.index import PublishedModel, find_published_model, is_model_name
 from poseplug.zoo.installed_models import list_installed_entries
 
 MODEL_SIZES = {
-    'small': 'hourglass1_coco_128',
+    'small': 'cpm_efficientnet_coco_128',
     'base': 'hrnet_w32_coco_256x192_dark',
     'large': 'hrnet_w48_coco_256x192_dark',
 }
-# Trained on people at a size at which it also trains on a CPU; its backbone has seen far more than a small set shows.
-PERSON_MODEL, _PERSON_SKELETON = 'cpm_efficientnet_lsp', 'lsp'
-# Of its keypoints: animals share shoulders, elbows, hips and knees, but no wrists and ankles.
-_MIN_SHARED_FRACTION = 0.75
-MIN_BASE_INSTANCES, MIN_LARGE_INSTANCES = 2_000, 20_000  # fewer do not train a model of that size from random weights
+# Fewer do not train a model of that size from random weights; the small one begins with installed weights.
+MIN_BASE_INSTANCES, MIN_LARGE_INSTANCES = 2_000, 20_000
 MIN_BASE_BOX_PX = 100  # a smaller box has nothing that 128 px do not show
 _PASSES = 60  # times that every instance is seen, unless that is too short or too long
 _STEP_LIMITS = {'small': (600, 20_000), 'base': (3_000, 60_000), 'large': (6_000, 120_000)}
@@ -46,7 +41,8 @@ class RunPlan:
         lr: the learning rate for that batch.
         input_size: (width, height) of the input in px; None for that of the config.
         num_epochs: times that every instance is seen.
-        published_name: of the published model whose weights the run begins with; '' for random weights.
+        published_name: of the published model whose weights the run begins with; '' for those of the config.
+        installed_name: of the installed model whose weights the config begins with; '' for random weights.
         overrides: settings of that model that replace those of the config, by dotted keys.
         replaces_crop: whether the config crops otherwise than by boxes, which is all that labels of any format have.
         replaces_ratios: whether the config mixes its own sources by ratios, which the labels do not have.
@@ -60,6 +56,7 @@ class RunPlan:
     input_size: tuple[int, int] | None
     num_epochs: float
     published_name: str = ''
+    installed_name: str = ''
     overrides: Mapping[str, Any] = field(default_factory=dict)
     replaces_crop: bool = False
     replaces_ratios: bool = False
@@ -68,15 +65,14 @@ class RunPlan:
         """Describe the plan in a line."""
         size = '' if self.input_size is None else f' at {self.input_size[0]} x {self.input_size[1]} px'
         weights = f' with the published weights of {self.published_name}' if self.published_name else ''
+        weights = f' with the installed weights of {self.installed_name}' if self.installed_name else weights
         return (
             f'model: {self.config}{size}{weights} ({self.reason}), {self.max_steps:,} steps of {self.batch_size} '
             f'instances ({self.num_epochs:.0f} epochs)'
         )
 
 
-def plan_run(
-    model: str | None, num_instances: int, median_box: tuple[float, float], keypoints: Sequence[str] = ()
-) -> RunPlan:
+def plan_run(model: str | None, num_instances: int, median_box: tuple[float, float]) -> RunPlan:
     """Choose model, batches and length for a data set.
 
     Args:
@@ -84,7 +80,6 @@ def plan_run(
             whose weights the run begins; None chooses by the data set.
         num_instances: number of training instances.
         median_box: width and height of a usual box in px.
-        keypoints: names of the keypoints; a few instances of people begin with the weights of an installed model.
 
     Returns:
         The plan. Every instance is seen 60 times, within limits of the model's size. A smaller batch than the
@@ -96,11 +91,9 @@ def plan_run(
     Example:
         >>> plan = plan_run(None, num_instances=100, median_box=(80, 60))
         >>> plan.config, plan.batch_size, plan.max_steps
-        ('hourglass1_coco_128', 16, 600)
+        ('cpm_efficientnet_coco_128', 16, 600)
     """
     size, reason = (model, 'as --model says') if model is not None else _choose_size(num_instances, median_box)
-    if model is None and size == 'small' and _have_person_names(keypoints):
-        size, reason = PERSON_MODEL, f'{reason}; its keypoints are those of a person'
     published = _find_model_with_weights(size)
     config = MODEL_SIZES.get(size, size) if published is None else published.config
     cfg = load_config(config)
@@ -124,6 +117,7 @@ def plan_run(
         input_size=_choose_input_size(median_box) if size in ('base', 'large') else None,
         num_epochs=steps * batch_size / num_instances,
         published_name='' if published is None else published.name,
+        installed_name='' if published is not None else cfg.get('init', ''),
         overrides={} if published is None else _select_model_settings(published.overrides),
         replaces_crop=crops != {'CropBox'},
         replaces_ratios=cfg['train_dataloader'].get('source_ratios') is not None,
@@ -136,14 +130,6 @@ def _find_model_with_weights(name: str) -> PublishedModel | None:
         return None
     installed = next((entry for entry in list_installed_entries() if entry.name == name), None)
     return find_published_model(name) if installed is None and is_model_name(name) else installed
-
-
-def _have_person_names(keypoints: Sequence[str]) -> bool:
-    """Whether keypoints have the names of a human body."""
-    names = set(map(normalize_keypoint_name, keypoints))
-    expected = get_skeleton(_PERSON_SKELETON).keypoints
-    num_shared = sum(normalize_keypoint_name(name) in names for name in expected)
-    return num_shared >= _MIN_SHARED_FRACTION * len(expected)
 
 
 def _select_model_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from poseplug.config.build import build_dataset, build_model
 from poseplug.config.load import load_config
@@ -17,10 +18,11 @@ from poseplug.data.formats.label_skeleton import reorder_skeleton
 from poseplug.engine.weight_init import init_weights
 from poseplug.files.skeleton_record import describe_skeleton
 from poseplug.files.weights import load_checkpoint
+from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, load_shipped_model
 from poseplug.registry.skeletons import get_skeleton
 from poseplug.skeletons.coco import COCO
 from poseplug.starter.project import create_project
-from poseplug.starter.run_plan import MODEL_SIZES, PERSON_MODEL, plan_run
+from poseplug.starter.run_plan import MODEL_SIZES, plan_run
 from poseplug.zoo.index import find_published_model
 from poseplug.zoo.installed_models import find_installed_weights
 from poseplug.zoo.published_models import load_published_config
@@ -39,8 +41,6 @@ TINY_RUN = {
     'train_dataloader.num_workers': 0,
     'val_dataloader.num_workers': 0,
     'test_dataloader.num_workers': 0,
-    'model.backbone.channels': 8,
-    'model.head.channels': 8,
 }
 
 
@@ -322,9 +322,9 @@ def test_a_run_begins_with_the_weights_of_the_published_model(geckos, tmp_path, 
 
 
 def test_a_run_begins_with_the_weights_of_an_installed_model(geckos, tmp_path):
-    cfg = load_config(create_project(geckos, tmp_path / 'project', model=PERSON_MODEL).config, training=True)
-    assert cfg.init == PERSON_MODEL
-    weights = load_checkpoint(find_installed_weights(PERSON_MODEL))['state_dict']
+    cfg = load_config(create_project(geckos, tmp_path / 'project', model='cpm_efficientnet_lsp').config, training=True)
+    assert cfg.init == 'cpm_efficientnet_lsp'
+    weights = load_checkpoint(find_installed_weights('cpm_efficientnet_lsp'))['state_dict']
     model = build_model(cfg)
     init_weights(model, cfg.init)
     after = model.state_dict()
@@ -333,18 +333,22 @@ def test_a_run_begins_with_the_weights_of_an_installed_model(geckos, tmp_path):
     assert all(torch.equal(weights[name], after[name]) for name in names)
 
 
-@pytest.mark.parametrize(('keypoints', 'config'), [
-    (COCO.keypoints, PERSON_MODEL),
-    ([name.replace('_', ' ').title() for name in get_skeleton('mpii').keypoints], PERSON_MODEL),
-    (KEYPOINTS, MODEL_SIZES['small']),
-    (get_skeleton('ap10k').keypoints, MODEL_SIZES['small']),
-])  # fmt: skip
-def test_a_few_people_are_learned_from_the_weights_of_the_installed_model(keypoints, config):
-    plan = plan_run(None, 100, (50, 100), keypoints)
-    assert plan.config == config
-    assert plan.published_name == (PERSON_MODEL if config == PERSON_MODEL else '')
-    assert plan_run('small', 100, (50, 100), keypoints).config == MODEL_SIZES['small']
-    assert plan_run(None, 5000, (120, 300), keypoints).config == MODEL_SIZES['base']
+def test_a_small_project_begins_with_the_weights_of_the_installed_model(geckos, tmp_path):
+    project = create_project(geckos, tmp_path / 'project', model='small')
+    assert any('with the installed weights of cpm_efficientnet_lsp (as' in line for line in project.lines)
+    cfg = load_config(project.config, training=True)
+    model, (installed, _) = build_model(cfg), load_shipped_model()
+    before = load_file(SHIPPED_MODEL_DIR / f'{cfg.init}.safetensors')
+    init_weights(model, cfg.init)
+    after = model.state_dict()
+    assert installed['model']['backbone'] == cfg.model.backbone
+    assert all(torch.equal(before[n].float(), after[n].float()) for n in before if n.startswith('backbone.'))
+    # the geckos' neck is that of a person
+    person, gecko = get_skeleton('lsp').keypoints.index('neck'), KEYPOINTS.index('neck')
+    name = next(
+        n for n in after if n.startswith('head.') and n.endswith('weight') and len(after[n]) == len(KEYPOINTS) + 1
+    )
+    assert torch.equal(after[name][gecko], before[name][person].float())
 
 
 def test_the_rate_of_published_weights_follows_the_root_of_the_batch():
