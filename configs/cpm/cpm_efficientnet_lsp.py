@@ -1,23 +1,22 @@
-"""Three-stage CPM on EfficientNet-Lite0 at 128 px: the last part of its training, with more LSP and less augmentation.
+"""Three-stage CPM on EfficientNet-Lite0 at 128 px: the last and longest part of its training.
 
-Starts from the first part: --init work_dirs/cpm_efficientnet_lsp_long/best.pth
+Starts from the second part: --init work_dirs/cpm_efficientnet_lsp_second
 Run: python tools/train.py configs/cpm/cpm_efficientnet_lsp.py
 PCK@0.2 on the LSP test set, person-centric: 78.29 (docs/lab/results.md; the shipped weights)
 """
 
 _base_ = ['./cpm_efficientnet_lsp_long.py']
 
-weaker = dict(
-    half_body=dict(prob=0.05), paste=dict(prob=0.1), downscale=dict(prob=0.1), blur=dict(prob=0.05), cut=dict(prob=0.07)
+medium = dict(
+    half_body=dict(prob=0.08), paste=dict(prob=0.2), downscale=dict(prob=0.15), blur=dict(prob=0.07), cut=dict(prob=0.1)
 )
 train_dataloader = dict(
-    source_ratios=dict(lsp=0.55, lspet=0.41, coco=0.04),
-    dataset=dict(pipeline=weaker),
+    source_ratios=dict(lsp=0.42, lspet=0.52, coco=0.06),
+    dataset=dict(pipeline=medium),
 )
-optim_wrapper = dict(optimizer=dict(lr=8e-4))
-train_cfg = dict(max_steps=3200, val_interval=800)
+optim_wrapper = dict(optimizer=dict(lr=1.2e-3))
+train_cfg = dict(max_steps=10000, val_interval=2000)
 param_scheduler = [
-    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=100),
+    dict(type='LinearLR', by_epoch=False, start_factor=0.01, begin=0, end=200),
     dict(type='CosineAnnealingLR', begin=0, end=1.0),
 ]
-custom_hooks = [dict(type='EMAHook', momentum=0.003, update_buffers=True)]
