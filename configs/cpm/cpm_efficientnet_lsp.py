@@ -2,7 +2,7 @@
 
 Starts from the second part: --init work_dirs/cpm_efficientnet_lsp_second
 Run: python tools/train.py configs/cpm/cpm_efficientnet_lsp.py
-PCK@0.2 on the LSP test set, person-centric: 78.29 (docs/lab/results.md; the shipped weights)
+PCK@0.2 on the LSP test set, person-centric: 80.12 (docs/lab/results.md; the shipped weights)
 """
 
 _base_ = ['./cpm_efficientnet_lsp_long.py']
