@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from poseplug.analysis.variants import Variant
 from poseplug.analysis.verdicts import Claim
 
+# eight blocks along the stacks in each variant, so that parameters are about equal
 _CAPACITY = ((1, 8), (2, 4), (4, 2), (8, 1))  # stacks, blocks at every position
 
 

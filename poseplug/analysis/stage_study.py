@@ -53,6 +53,7 @@ def build_stage_charts(runs: Sequence[VariantRun]) -> dict[str, Chart]:
         runs: of one variant, by seed; means over the seeds are drawn.
     """
     metric = runs[0].metric
+    # names with a slash are scores of single keypoints
     names = [metric, *(name for name in runs[0].scores if name.startswith(f'{metric}/'))]
     series = []
     for name in names:

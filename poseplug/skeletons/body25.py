@@ -83,6 +83,7 @@ _GROUPING_ORDER = (
     ('right_ankle', 'right_heel'),
 )
 _FLIP_PAIRS = tuple((f'left_{part}', f'right_{part}') for part in (*COCO_PAIRED_PARTS, *_FOOT_PARTS))
+# as in `coco18`: the released parser begins no instance with these two
 _REDUNDANT_LIMBS = tuple((f'{side}_shoulder', f'{side}_ear') for side in _SIDES)
 
 BODY25 = register_skeleton(
@@ -92,6 +93,7 @@ BODY25 = register_skeleton(
         limbs=_LIMBS,
         grouping_order=_GROUPING_ORDER,
         redundant_limbs=_REDUNDANT_LIMBS,
+        # COCO labels neither: they are midpoints of labeled pairs, computed where labels are read
         derived_keypoints={'neck': ('right_shoulder', 'left_shoulder'), 'mid_hip': ('right_hip', 'left_hip')},
         flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),

@@ -50,6 +50,7 @@ COCO = register_skeleton(
         keypoints=_KEYPOINTS,
         limbs=_LIMBS,
         flip_pairs=_FLIP_PAIRS,
+        # the diagonal that PCK divides by; there is no `head`, since COCO labels neither its top nor the neck
         torso=('right_hip', 'left_shoulder'),
         sigmas=(_NOSE_SIGMA, *(sigma for sigma in _PAIRED_PART_SIGMAS.values() for _ in ('left', 'right'))),
     ),

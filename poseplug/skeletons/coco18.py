@@ -76,6 +76,7 @@ COCO18 = register_skeleton(
         limbs=_LIMBS,
         grouping_order=_GROUPING_ORDER,
         redundant_limbs=_REDUNDANT_LIMBS,
+        # COCO labels no neck: it is the midpoint of the shoulders, computed where labels are read
         derived_keypoints={'neck': ('right_shoulder', 'left_shoulder')},
         flip_pairs=_FLIP_PAIRS,
         torso=('right_hip', 'left_shoulder'),

@@ -10,6 +10,7 @@ from poseplug.registry.skeletons import register_skeleton
 from poseplug.skeletons.mpii import MPII, MPII_PAIRED_PARTS
 
 _SIDES = ('right', 'left')
+# 14 limbs of 15 keypoints: a tree through neck and chest
 _LIMBS = (
     ('head_top', 'neck'),
     *(

@@ -86,5 +86,6 @@ def _build_entry(card: Mapping[str, Any], texts: Mapping[str, Mapping[str, Any]]
         converter='poseplug',
         scores=(score,),
         finds_instances=card['model']['type'] != 'TopDown',
+        # TOML's texts of several lines end with a line break
         **{'task': 'body', **{key: text[key].strip() for key in _TEXTS if key in text}},
     )

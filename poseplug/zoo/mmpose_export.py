@@ -166,6 +166,7 @@ def _is_restored_by(model: nn.Module, state: Mapping[str, Tensor], layout: Check
         restored, report = convert_state_dict(model, state)
     except CheckpointError:
         return False
+    # bit for bit: names that are exchanged among tensors of one shape would pass any other check
     is_equal = all(torch.equal(restored[name], value) for name, value in model.state_dict().items())
     return is_equal and report.layout == layout.name
 
@@ -201,6 +202,7 @@ def _create_window_indices(model: Any, state: Mapping[str, Tensor]) -> Iterator[
     """Of Swin and HRFormer: the entry of the table of biases for every pair of cells in a window."""
     for name, table in state.items():
         if name.endswith('.relative_position_bias_table'):
+            # the table has a row for each of (2 size - 1)² offsets
             size = (math.isqrt(len(table)) + 1) // 2
             yield name.removesuffix('bias_table') + 'index', _index_window_pairs(size)
 
@@ -208,6 +210,7 @@ def _create_window_indices(model: Any, state: Mapping[str, Tensor]) -> Iterator[
 def _index_window_pairs(size: int) -> Tensor:
     """(N, N) indices into a table of (2 size - 1)² offsets, of the N = size² cells of a window."""
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing='ij')
+    # offsets from -(size - 1) on become indices from 0 on
     dy, dx = (axis.flatten()[:, None] - axis.flatten() + size - 1 for axis in (y, x))
     return dy * (2 * size - 1) + dx
 
@@ -249,10 +252,12 @@ def create_dataset_meta(skeleton: Skeleton) -> dict[str, Any]:
         keypoint_name2id={name: i for i, name in enumerate(names)},
         flip_indices=[int(i) for i in skeleton.flip_indices],
         flip_pairs=[(names[index(a)], names[index(b)]) for a, b in skeleton.flip_pairs],
+        # for MMPose's augmentation by half bodies, which predictions with the weights do not use
         upper_body_ids=[],
         lower_body_ids=[],
         num_skeleton_links=len(links),
         skeleton_links=links,
+        # MMPose's drawings need a color for each limb and keypoint, whichever it is
         skeleton_link_colors=[[0, 255, 0]] * len(links),
         keypoint_colors=[[255, 128, 0]] * len(names),
         dataset_keypoint_weights=[1.0] * len(names),

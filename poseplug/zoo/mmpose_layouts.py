@@ -42,6 +42,7 @@ _SIMCC_HEAD_RULES: RenameRules = (
 )
 # The last rule leaves names as they are: most backbones here have the published ones.
 _BACKBONE_RULES: RenameRules = (*CONV_BACKBONE_RULES, (r'(backbone\..+)', r'\1'))
+# mmcv's feed-forward network is a list of (linear layer, activation, dropout) and a linear layer: 0.0 and 1.
 _RTMO_RULES: RenameRules = (
     (r'neck\.input_proj\.(.+)', r'neck.inputs.\1'),
     (r'neck\.encoder\.0\.layers\.0\.self_attn\.attn\.(.+)', r'neck.encoder.attention.\1'),

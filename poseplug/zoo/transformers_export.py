@@ -126,6 +126,7 @@ def _describe_model(model: Any) -> dict[str, Any]:
         num_attention_heads=block.attn.num_heads,
         mlp_ratio=block.mlp.fc1.out_features // block.mlp.fc1.in_features,
         layer_norm_eps=_find_norm(backbone).eps,
+        # transformers counts the embedding as stage 0, so that this is the last block
         out_indices=[len(backbone.blocks)],
     )
     labels = {str(index): name for index, name in enumerate(skeleton.keypoints)}

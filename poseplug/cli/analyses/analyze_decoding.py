@@ -37,6 +37,7 @@ def analyze_decoding(args: argparse.Namespace) -> None:
     configs = [_load_variant(args, options) for options in variants.values()]
     # all variants read the same data
     check_dataset_outputs(configs[0], list_table_files(args.out))
+    # predicted fields have errors of their own
     noise_stds = [None] if args.checkpoint else args.noise_std
     rows = []
     for name, cfg in zip(variants, configs, strict=True):
@@ -75,7 +76,9 @@ def _measure_variant(args: argparse.Namespace, name: str, cfg: Any, noise_stds: 
     for noise_std in noise_stds:
         for result in compare_readouts(cfg, model, args.readouts, noise_std):
             row = dict(drawing=name, noise=noise_std, readout=result.name)
+            # names with a slash are scores of single keypoints, too many for a table
             row |= {key: value for key, value in result.values.items() if '/' not in key}
+            # true fields come from no network, whose time decoding could be a part of
             times = dict(network_ms=result.network_ms, decode_ms=result.decode_ms, decode_percent=result.decode_percent)
             rows.append({**row, **(times if noise_std is None else dict(decode_ms=result.decode_ms))})
     return rows

@@ -32,6 +32,7 @@ def analyze_gradients(args: argparse.Namespace) -> None:
         claims=[judge_claim(claim, study.values) for claim in study.claims],
         charts=study.charts,
     )
+    # a chart with a panel for each stage and step; those of a report have one panel
     save_svg(render_panel_chart(study.histograms), args.out / 'histograms.svg')
     save_panel_chart(study.histograms, args.out / 'histograms.png')
     print_study_report(report, args.out)

@@ -54,10 +54,12 @@ def _list_results(args: argparse.Namespace, skeleton: Any) -> list[Any]:
     # the limbs of this skeleton are a tree already
     if len(select_limbs(skeleton, 'tree').limbs) == len(skeleton.limbs) and {'tree', 'skeleton'} <= set(limb_sets):
         limb_sets = [name for name in limb_sets if name != 'tree']
+    # 'graph' solves an integer program, which takes seconds for an image: only if it is named
     representations, matchings = (
         args.representations or known['representations'],
         args.matchings or ['greedy', 'hungarian'],
     )
+    # predicted fields have errors of their own
     noise_stds = [0.0] if args.checkpoint else args.noise_std
     return [
         LimbResult(representation, limbs, matching, noise_std)
@@ -93,6 +95,7 @@ def _draw_charts(results: list[Any], rows: list[dict[str, Any]]) -> dict[str, An
     lines: dict[str, list[tuple[float, float]]] = {}
     for result, row in zip(results, rows, strict=True):
         lines.setdefault(result.name, []).append((result.noise_std, row[metric]))
+    # a single amount of noise makes no line
     if len(next(iter(lines.values()))) > 1:
         label = 'standard deviation of the noise in a cell'
         series = [Series(name, *map(list, zip(*points, strict=True))) for name, points in lines.items()]

@@ -36,6 +36,7 @@ def analyze_receptive_field(args: argparse.Namespace) -> None:
     means = [float(np.mean(scores)) for scores in values.values()]
     series = []
     for key, name in kinds.items():
+        # the same scores are drawn over each kind of field: which of them explains accuracy is the question
         by_variant = {v: [row[key] for row in rows if row['variant'] == v] for v in values}
         series.append(Series(name, [float(np.mean(widths)) for widths in by_variant.values()], means))
     metric = runs[0].metric

@@ -75,6 +75,7 @@ def _export_page(args: argparse.Namespace, model: Any, export_to: Callable[[Path
     browser_export.check_browser_folder(args.web)
     browser_export.check_browser_model(model, args.checkpoint)
     runtime_files = browser_export.find_runtime_files(args.web_runtime)
+    # the page has a copy of the file, so that it is written elsewhere unless --out names it
     with tempfile.TemporaryDirectory(prefix='poseplug-') as folder:
         file = export_to(args.out or Path(folder) / 'model.onnx')
         page = browser_export.write_browser_page(file, args.web, runtime_files)
@@ -110,6 +111,7 @@ def _get_tolerance(args: argparse.Namespace, precision: str) -> Any:
 
     changes = {'px': args.tolerance_px, 'score': args.tolerance_score}
     given = {name: value for name, value in changes.items() if value is not None}
+    # one of the two tolerances may be changed alone
     return replace(ParityTolerance.for_precision(precision), **given) if given else None
 
 
