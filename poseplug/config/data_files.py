@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from poseplug.config.locations import format_path, parse_config_syntax
+from poseplug.config.shipped import DATA_CONFIG_SUFFIXES
 from poseplug.core.errors import ConfigError, UnsafeFileError
 from poseplug.files.json_file import parse_json
 from poseplug.files.yaml_file import parse_plain_yaml
 
-DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
 _IMPORTABLE_SETTINGS = ('type', 'constructor')  # settings that name a part; a name with dots imports a module
 _MAX_BASE_DEPTH = 10  # a base of a base has depth 2; bases that refer to each other end here
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, ConfigLayer, list_data_layers
+from poseplug.config.data_files import ConfigLayer, list_data_layers
 from poseplug.config.local_modules import check_local_modules
 from poseplug.config.locations import (
     find_base_variables,
@@ -24,7 +24,7 @@ from poseplug.config.locations import (
     list_config_files,
     parse_config_syntax,
 )
-from poseplug.config.shipped import resolve_base
+from poseplug.config.shipped import DATA_CONFIG_SUFFIXES, resolve_base
 from poseplug.core.errors import ConfigError, PoseplugError
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poseplug.core.errors import ConfigError, suggest_closest
 
+DATA_CONFIG_SUFFIXES = ('.json', '.yaml', '.yml')
 _PACKAGE_FOLDER = Path(__file__).parents[1]
 _SCOPE = 'poseplug::'
 
@@ -33,6 +34,23 @@ def list_configs() -> dict[str, Path]:
     # Folders that begin with _ hold bases, which are no models by themselves.
     files = get_shipped_folder().glob('[!_]*/*.py')
     return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
+
+
+def is_config_argument(text: str) -> bool:
+    """Return whether an argument of a command names a config rather than an image or a folder.
+
+    Args:
+        text: a file of a config by its suffix, or the name of a shipped config, unless a file or folder has that name.
+
+    Example:
+        >>> [is_config_argument(text) for text in ('mine.py', 'mine.yaml', 'cpm_lsp_lite', 'photo.jpg')]
+        [True, True, True, False]
+    """
+    path = Path(text)
+    if text.startswith(_SCOPE) or path.suffix in ('.py', *DATA_CONFIG_SUFFIXES):
+        return True
+    # first what costs least: inputs exist, so that configs are rarely listed
+    return not path.exists() and text in list_configs()
 
 
 def find_config(path: str | Path) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from poseplug.config.shipped import is_config_argument
 from poseplug.core.errors import ConfigError, ImageError, compose_message
 from poseplug.files.images import IMAGE_SUFFIXES
 from poseplug.files.output_guard import InputGuard, NameSet, fold_name
@@ -60,7 +61,8 @@ def split_arguments(inputs: Sequence[str]) -> tuple[tuple[str, str] | tuple[None
     """Split a command's arguments into (config, checkpoint) and inputs.
 
     Args:
-        inputs: the positional arguments; if the first one ends in .py, it is a config and the next its checkpoint.
+        inputs: the positional arguments; if the first one is a config, by its suffix or its name, the next is its
+            checkpoint.
 
     Raises:
         ConfigError: a config without a checkpoint or without an input.
@@ -71,7 +73,7 @@ def split_arguments(inputs: Sequence[str]) -> tuple[tuple[str, str] | tuple[None
         >>> split_arguments(['a.jpg', 'b.jpg'])
         ((None, None), ['a.jpg', 'b.jpg'])
     """
-    if not inputs[0].endswith('.py'):
+    if not is_config_argument(inputs[0]):
         return (None, None), list(inputs)
     if len(inputs) < 3:
         raise ConfigError(f'after the config {inputs[0]} come its checkpoint and at least one image or video')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poseplug.config.load import load_config
-from poseplug.config.shipped import find_config, list_configs
+from poseplug.config.shipped import find_config, is_config_argument, list_configs
 from poseplug.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,24 @@ def test_every_config_has_a_name_of_its_own():
     files = [file for file in (ROOT / 'configs').rglob('*.py') if '_base_' not in file.parts]
     assert sorted(list_configs().values()) == sorted(files)
     assert list(list_configs()) == sorted(list_configs())
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('mine.py', True),
+        ('folder/mine.json', True),
+        ('mine.yml', True),
+        ('cpm_lsp_lite', True),
+        ('poseplug::cpm_lsp_lite', True),
+        ('cpm_lsp_lit', False),
+        ('photo.jpg', False),
+        ('https://example.org/a.jpg', False),
+        ('-', False),
+    ],
+)
+def test_an_argument_is_a_config_by_its_suffix_or_its_name(text, expected):
+    assert is_config_argument(text) is expected
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,13 @@ def test_the_command_writes_the_boxes_of_a_set(command, data, tmp_path):
     _, printed, _ = command(*arguments, '--score-threshold', 0.95)
     assert 'boxes: 0 in 3 images (3 without)' in printed
     assert printed.endswith(f'written: {out}, 0 boxes in 3 images\n')
+
+
+def test_the_command_takes_a_config_by_name(command, data, tmp_path):
+    file, out = write_bright_area_file(tmp_path / 'bright.onnx', level=0.0), tmp_path / 'detections.json'
+    arguments = ('dataset', 'detect', 'simple_baseline_r50_coco_256x192', '--detector', file, '--out', out)
+    arguments += ('--detector-family', 'CornerBoxes', '--detector-fill', 0, '--split', 'val')
+    code, printed, error = command(*arguments, '--cfg-options', f'val_dataloader.dataset.sources.0.data_root={data}')
+    assert code == 0, error
+    assert f'written: {out}, 3 boxes in 3 images' in printed
+    assert 'annotated people with a box' in printed

@@ -67,9 +67,16 @@ def test_a_broken_image_is_reported_before_any_work(command, model, images, tmp_
 
 def test_a_config_is_followed_by_its_checkpoint():
     assert input_files.split_arguments(['a.jpg', 'b.jpg']) == ((None, None), ['a.jpg', 'b.jpg'])
-    assert input_files.split_arguments(['c.py', 'w.pth', 'a.jpg']) == (('c.py', 'w.pth'), ['a.jpg'])
+    for config in ('c.py', 'c.json', 'c.yaml', 'cpm_lsp_lite', 'poseplug::cpm_lsp_lite'):
+        assert input_files.split_arguments([config, 'w.pth', 'a.jpg']) == ((config, 'w.pth'), ['a.jpg'])
     with pytest.raises(ConfigError, match='after the config c.py'):
         input_files.split_arguments(['c.py', 'a.jpg'])
+
+
+def test_an_existing_folder_is_preferred_to_a_config_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'cpm_lsp_lite').mkdir()
+    assert input_files.split_arguments(['cpm_lsp_lite', 'a.jpg', 'b.jpg'])[0] == (None, None)
 
 
 def test_a_folder_stands_for_its_images_and_videos(tmp_path):

@@ -165,6 +165,7 @@ def _write_shards(dataset_cfg: Any, args: argparse.Namespace) -> None:
 
 def _run_detect(args: argparse.Namespace) -> None:
     from poseplug.config.load import load_config
+    from poseplug.config.shipped import is_config_argument
     from poseplug.files.output_guard import check_dataset_outputs, check_outputs
     from poseplug.predict import detected_boxes
 
@@ -172,7 +173,7 @@ def _run_detect(args: argparse.Namespace) -> None:
     # before the work of minutes: a wrong family or class is seen at once
     print(f'detector {detector.description}', flush=True)
     records = []
-    if args.input.suffix == '.py':
+    if is_config_argument(str(args.input)):
         cfg = load_config(args.input, args.cfg_options)
         check_dataset_outputs(cfg, [args.out])
         records = detected_boxes.load_split_records(cfg, args.split)

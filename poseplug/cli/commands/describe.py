@@ -36,8 +36,8 @@ def _write_model_table(folder: Path, file: Path) -> None:
 
 
 def _print_without_running(config: Path) -> None:
-    from poseplug.config.data_files import DATA_CONFIG_SUFFIXES, inspect_python_config, load_data_config
-    from poseplug.config.shipped import find_config
+    from poseplug.config.data_files import inspect_python_config, load_data_config
+    from poseplug.config.shipped import DATA_CONFIG_SUFFIXES, find_config
 
     config = find_config(config)
     # the file is parsed and never run, since --safe is for files of strangers

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from poseplug.config.data_files import DATA_CONFIG_SUFFIXES
+from poseplug.config.shipped import DATA_CONFIG_SUFFIXES
 from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.base import LabeledImages, LabelFormat, WriteReport
 from poseplug.data.formats.checks import find_label_problems
