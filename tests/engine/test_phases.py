@@ -102,13 +102,14 @@ def test_the_phase_follows_from_the_step_alone():
     assert undisturbed.bare_model.phases[-1] == resumed.bare_model.phases[-1] == PHASES[2]
 
 
-def test_every_new_phase_is_logged_once(caplog):
+def test_every_new_phase_is_set_in_its_first_step_and_logged_once(caplog):
     caplog.set_level(logging.INFO, logger='poseplug')
     run = create_runner(0)
     hook = start_hook(PHASES, run)
     for step in range(60):
         run.epoch, run.iter = step // 10, step
         hook.before_train_iter(run, step)
+        assert run.bare_model.phases[-1] == hook.get_phase_settings(step)
     assert [r.message.partition(':')[0] for r in caplog.records] == ['epoch 0', 'epoch 2', 'epoch 4']
     assert "'keypoints': 5.0" in caplog.records[1].message
 
@@ -123,6 +124,14 @@ def test_a_phase_may_begin_at_a_fraction_of_the_run(fraction):
     hook = start_hook({fraction: dict(overlaps_power=1.0), 3: dict(proxy_target='keypoints')})
     assert (hook.get_phase_settings(14), hook.get_phase_settings(15)) == ({}, dict(overlaps_power=1.0))
     assert hook.get_phase_settings(30) == dict(overlaps_power=1.0, proxy_target='keypoints')
+
+
+def test_phases_may_be_listed_in_any_order():
+    hook = start_hook({4: dict(overlaps_power=1.0), 0.25: dict(overlaps_power=0.5), 1: dict(overlaps_power=0.25)})
+    assert [hook.get_phase_settings(step)['overlaps_power'] for step in (10, 15, 39, 40)] == [0.25, 0.5, 0.5, 1.0]
+    run = create_runner(5)
+    hook.before_train_iter(run, 50)
+    assert run.bare_model.phases == [dict(overlaps_power=1.0)]
 
 
 def test_a_phase_after_the_end_of_the_run_is_reported(caplog):
