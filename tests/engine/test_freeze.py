@@ -127,6 +127,7 @@ def test_a_part_that_stays_frozen_in_the_whole_run_is_reported(tiny_config, tmp_
 
 @pytest.mark.parametrize(('settings', 'message'), [
     (dict(patterns=BACKBONE, epochs=0), 'freeze: epochs is the number of epochs, at least 1, or a fraction .*; got 0'),
+    (dict(patterns=BACKBONE, epochs=0.0), 'freeze: epochs is the number of epochs, .*; got 0.0'),
     (dict(patterns=['^bakbone'], epochs=1), r"freeze: '\^bakbone' matches no parameter"),
     (dict(patterns=BACKBONE), 'epochs'),
     (dict(patterns=BACKBONE, epochs=1, epoch=2), 'epoch'),
