@@ -97,7 +97,7 @@ def _load_plain_data(path: Path) -> Any:
         if code:
             raise UnsafeFileError(
                 f'{path} holds more than plain data: it asks for {code[1]}, which could run code. It is refused; '
-                f'convert it with the program that wrote it'
+                f'write its weights alone with the program that wrote it: torch.save(model.state_dict(), FILE)'
             ) from error
         kind = describe_file_kind(path) or 'is damaged or no checkpoint; use another checkpoint'
         raise CheckpointError(f'{path} {kind}') from error

@@ -19,6 +19,7 @@ import stand_ins
 
 stand_ins.install_stand_ins()
 
+import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from inputs import list_test_images  # noqa: E402
@@ -144,12 +145,23 @@ def predict_with_mmpose(model: Any, file: str, boxes: np.ndarray | None) -> tupl
     """Keypoints (N, K, 2), their scores (N, K) and the fields of the instances of one image."""
     results = inference_bottomup(model, file) if boxes is None else inference_topdown(model, file, boxes)
     instances = [result.pred_instances for result in results]
+    if boxes is None:
+        instances = [select_inside(each, file) for each in instances]
     if not instances:
         return np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0)
     fields = [result.pred_fields.heatmaps.numpy() for result in results if 'pred_fields' in result]
     keypoints = np.concatenate([np.asarray(i.keypoints) for i in instances])
     scores = np.concatenate([np.asarray(i.keypoint_scores) for i in instances])
     return keypoints, scores, np.stack(fields) if fields else np.zeros(0)
+
+
+def select_inside(instances: Any, file: str) -> Any:
+    """The instances whose boxes touch the image, if they have boxes: those in the padding are dropped here alone."""
+    if 'bboxes' not in instances:
+        return instances
+    height, width = cv2.imread(file).shape[:2]
+    low, high = np.split(np.asarray(instances.bboxes), 2, axis=1)
+    return instances[((low < (width, height)) & (high > 0)).all(axis=1)]
 
 
 def match_instances(keypoints: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:

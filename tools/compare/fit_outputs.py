@@ -24,6 +24,7 @@ from poseplug.config.load import load_config
 from poseplug.core.batch import Batch
 
 RIDGE = 1e-3  # of the mean square of a feature: the system of equations stays solvable
+BOX_RIDGE = 10.0  # boxes stay near the average one; sizes, which are exponentials, would be thousands of pixels
 IGNORED = float('nan')  # targets of cells that are not fitted
 POSITION_SCALE = 50.0  # of a position embedding of standard deviation 0.02: the features tell cells apart
 PEAK_QUANTILE, PEAK_HEIGHT = 0.999, 0.5  # of the cells of whole images, above the threshold of a peak
@@ -57,10 +58,11 @@ def fit_convolutions(model: Any, convolutions: Mapping[str, list[nn.Conv2d]], ba
             targets[name].append(maps)
     for name, levels in convolutions.items():
         for level, conv in enumerate(levels):
-            solve_convolution(conv, inputs[conv], [maps[level] for maps in targets[name]])
+            ridge = BOX_RIDGE if name == 'raw' else RIDGE
+            solve_convolution(conv, inputs[conv], [maps[level] for maps in targets[name]], ridge)
 
 
-def solve_convolution(conv: nn.Conv2d, inputs: list[Tensor], targets: list[Tensor]) -> None:
+def solve_convolution(conv: nn.Conv2d, inputs: list[Tensor], targets: list[Tensor], ridge: float) -> None:
     """Set weight and bias by ridge regression of targets (B, K, H, W) on the inputs (B, C, H, W)."""
     windows = [nn.functional.unfold(x, conv.kernel_size, padding=conv.padding) for x in inputs]
     features = torch.cat([w.transpose(1, 2).flatten(0, 1) for w in windows]).double()
@@ -70,7 +72,9 @@ def solve_convolution(conv: nn.Conv2d, inputs: list[Tensor], targets: list[Tenso
         is_fitted = values[:, channel].isfinite()
         x, y = features[is_fitted], values[is_fitted, channel]
         gram = x.T @ x
-        gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+        penalty = ridge * gram.diagonal().mean() * torch.ones(len(gram), dtype=gram.dtype)
+        penalty[-1] = 0  # the bias is free
+        gram += penalty.diag() + 1e-9 * torch.eye(len(gram), dtype=gram.dtype)
         solution = torch.linalg.solve(gram, x.T @ y).float()
         conv.weight.data[channel] = solution[:-1].view_as(conv.weight[channel])
         if conv.bias is not None:
