@@ -114,8 +114,10 @@ def test_every_model_takes_the_tensors_that_are_published(capsys):
         family = record['family']
         totals[family] += 1
         before[family] += record['category'] == 'A1'
-        after[family] += record['weights'] in names
-        if record['weights'] not in names:
+        # One address begins with a bracket in its metafile.
+        is_known = record['weights'].removeprefix('(') in names
+        after[family] += is_known
+        if not is_known:
             missing[family].append(record['name'])
     with capsys.disabled():
         print(f'\n{"family of body models":28} files  without settings before  by name now')
@@ -124,7 +126,7 @@ def test_every_model_takes_the_tensors_that_are_published(capsys):
         print(f'{"all":28} {totals.total():5}  {before.total():23}  {after.total():11}')
         print('by task', Counter(model.task for model in MODELS.values()))
         print('\n'.join(f'missing, {family}: {", ".join(names)}' for family, names in missing.items()))
-    assert after.total() >= 124
+    assert after.total() >= 229
 
 
 def check_input_settings(name: str) -> None:
