@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['PacketIndex', 'StreamDecoder', 'VideoFrame', 'rotate_upright']
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class StreamDecoder:
         # Matroska has no negative times: packets before time 0 come without a time stamp, and no player shows them.
         self.clock = FrameClock(seconds_per_tick, step_s, hides_untimed='matroska' in formats)
         self.damaged_frames: list[int] = []
+        self._cut_stamps: set[int] = set()  # of packets of which the file holds a part
         self.matrix: tuple[int, ...] | None = None  # looking it up takes a third of a millisecond
         # AVI knows the place of each packet, in the order of storage; FFmpeg's times of presentation are guesses there.
         self.is_avi = 'avi' in formats
@@ -85,9 +87,8 @@ class StreamDecoder:
         if self.stream.codec_context.name == 'mpeg4' and packet and bytes(packet).count(_VOP_START) > 1:
             # DivX and Xvid pack two frames into a chunk; the decoder keeps the second one for the next packet.
             yield from self._convert_frames(self._decode_frames(_create_packet(_NVOP)) or [])
-        # None drains the decoder: frames that wait for a later reference come out.
-        yield from self._convert_frames(self._decode_frames(None) or [])
-        self._count_lost_end(0 if packet is None or packet.dts is None else packet.dts + 1)
+        yield from self._drain_decoder(packet)
+        self._count_lost_end(packet)
 
     def _read_packets(self) -> Iterator[Packet[VideoStream]]:
         """The packets of the stream that have content; reading goes on behind damage."""
@@ -107,10 +108,61 @@ class StreamDecoder:
 
     def _decode_packet(self, packet: Packet[VideoStream]) -> Iterator[VideoFrame]:
         stamp, is_discarded = self._get_stamp(packet), packet.is_discard
+        if packet.is_corrupt and packet.pts is not None and not self.is_avi:
+            self._cut_stamps.add(packet.pts)
         frames = self._decode_frames(packet)
         if not is_discarded:
             self.clock.add_packet(stamp, is_lost=frames is None)
         yield from self._convert_frames(frames or [])
+
+    def _drain_decoder(self, last_packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
+        """The frames that wait for a later reference when the file ends.
+
+        Where the file was cut, frames that are shown before these are lost. How many is not known, so that these have
+        no certain number and count as lost, too.
+        """
+        frames = self._decode_frames(None) or []  # None drains the decoder
+        is_reordered = bool(self.stream.codec_context.has_b_frames)
+        num_certain = self._count_certain_frames(frames, last_packet) if last_packet and is_reordered else len(frames)
+        yield from self._convert_frames(frames[:num_certain])
+        for frame in frames[num_certain:]:
+            self.clock.add_packet(frame.pts, is_lost=True)
+
+    def _count_certain_frames(self, frames: list[DecodedFrame], last_packet: Packet[VideoStream]) -> int:
+        """The number of the first ones of the drained frames that no lost packet can precede.
+
+        No frame is shown before it is decoded: what is lost is not earlier than the first decoding time behind the end.
+
+        Args:
+            frames: in the order of presentation.
+            last_packet: of the stream.
+        """
+        if self.is_avi:
+            # The first frame of all waits, too, and is shown before whatever follows it.
+            is_first = self.clock.num_frames == 0
+            return int(is_first and bool(frames)) if self._count_lost_packets(last_packet) else len(frames)
+        if self.index is not None and self.index.num_entries > 1:
+            lost_stamps = self.index.find_remaining()
+            return sum(not lost_stamps or frame.pts is None or frame.pts <= lost_stamps[0] for frame in frames)
+        # Without an index a loss shows as a gap, or as damage. Frames that are stored in order are not late.
+        last_stamp = -math.inf if last_packet.dts is None else last_packet.dts
+        end_s = self.clock.last_seconds + self.clock.step_s
+        is_damaged = self.damaged_frames[-1:] == [self.clock.num_frames - 1]
+        for index, frame in enumerate(frames):
+            if frame.pts is None:
+                continue
+            seconds = frame.pts * self.clock.seconds_per_tick + self.clock.shift_s
+            if frame.pts > last_stamp and (is_damaged or seconds - end_s > self.clock.step_s / 2):
+                return index
+            end_s, is_damaged = seconds + self.clock.step_s, self._is_damaged(frame)
+        return len(frames)
+
+    def _count_lost_packets(self, last_packet: Packet[VideoStream] | None) -> int:
+        """The number of packets behind the last one of an AVI file that lost its index, by its header."""
+        if self.index is None or self.index.is_complete:
+            return 0
+        num_slots = 0 if last_packet is None or last_packet.dts is None else last_packet.dts + 1
+        return max(0, self.stream.frames - num_slots)
 
     def _decode_frames(self, packet: Packet[VideoStream] | None) -> list[DecodedFrame] | None:
         """The frames that come out when a packet goes in, or at the end (None); None if the decoder refuses it."""
@@ -140,9 +192,13 @@ class StreamDecoder:
             counted = self.clock.count_frame(None if self.is_avi else frame.pts)
             if counted is None:
                 continue
-            if frame.is_corrupt:
+            if self._is_damaged(frame):
                 self.damaged_frames.append(counted[0])
             yield VideoFrame(*counted, self._convert_pixels(frame))
+
+    def _is_damaged(self, frame: DecodedFrame) -> bool:
+        """Whether a decoder met damage, or got a part of a packet: not all of them notice (VP9's)."""
+        return frame.is_corrupt or frame.pts in self._cut_stamps
 
     def _convert_pixels(self, frame: DecodedFrame) -> np.ndarray:
         """The pixels of a frame, (H, W, 3) in BGR, upright."""
@@ -155,17 +211,13 @@ class StreamDecoder:
         image = np.ascontiguousarray(rows[:, : 3 * width].reshape(-1, width, 3))
         return image if self.matrix == _IDENTITY else rotate_upright(image, self.matrix)
 
-    def _count_lost_end(self, num_slots: int) -> None:
-        """Count what is missing behind the last frame.
-
-        Args:
-            num_slots: number of the last packet in an AVI file, plus 1.
-        """
+    def _count_lost_end(self, last_packet: Packet[VideoStream] | None) -> None:
+        """Count what is missing behind the last frame."""
         for stamp in [] if self.index is None else self.index.find_remaining():
             self.clock.add_packet(stamp, is_lost=True)
         self.clock.count_remaining_packets()
-        if self.is_avi and self.index is not None and not self.index.is_complete:
-            self.clock.count_lost_frames(max(0, self.stream.frames - num_slots))
+        if self.is_avi:
+            self.clock.count_lost_frames(self._count_lost_packets(last_packet))
 
 
 class PacketIndex:
