@@ -34,6 +34,7 @@ from poseplug.engine.run_setup import (
     has_run_checkpoint,
     open_run_config,
     prepare_work_dir,
+    warn_of_unused_evaluation,
 )
 from poseplug.engine.runner import Runner
 from poseplug.engine.runner_types import ConfigLike
@@ -260,6 +261,7 @@ def _list_custom_hooks(cfg: ConfigLike, freeze: Any) -> list[Any]:
 def _build_val_settings(cfg: ConfigLike, model: Any, seed: int) -> dict[str, Any]:
     """The runner's settings for evaluation during training; empty for a config without a `val_dataloader`."""
     if cfg.get('val_dataloader') is None:
+        warn_of_unused_evaluation(cfg)
         return {}
     loader = build_dataloader(cfg, 'val_dataloader', seed)
     # a function, since every evaluation needs new metrics, and with all stages one set for each stage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ['get_default_work_dir']
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from typing import Any
 
 import torch
 
+from poseplug.config.build import require_setting
 from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.engine import distributed
 from poseplug.engine.runner_types import ConfigLike
 from poseplug.files.checkpoint_folder import find_latest_checkpoint, list_checkpoints
 from poseplug.models.devices import parse_device
+
+_LOGGER = logging.getLogger('poseplug')
 
 
 def open_run_config(config: str | Path | ConfigLike, options: Mapping[str, Any] | None, training: bool) -> ConfigLike:
@@ -49,6 +53,22 @@ def get_default_work_dir(config: str | Path, suffix: str = '') -> Path:
         suffix: is appended to the name.
     """
     return Path(os.environ.get('POSEPLUG_WORK', 'work_dirs')) / f'{Path(config).stem}{suffix}'
+
+
+def warn_of_unused_evaluation(cfg: ConfigLike) -> None:
+    """Log which settings of evaluation have no effect without a `val_dataloader`.
+
+    A config with `val_dataloader=None` says that nothing is evaluated, whatever the files that it builds on set.
+    """
+    train_cfg = require_setting(cfg, 'train_cfg')
+    unused = [f'train_cfg.{key}={train_cfg[key]!r}' for key in ('val_interval', 'val_loss') if train_cfg.get(key)]
+    unused += ['val_evaluator'] if cfg.get('val_evaluator') is not None else []
+    if unused and 'val_dataloader' not in cfg:
+        _LOGGER.warning(
+            'nothing is evaluated during training, and %s has no effect: the config has no val_dataloader; set it, or '
+            'set val_dataloader=None if no evaluation is wanted',
+            ', '.join(unused),
+        )
 
 
 def has_run_checkpoint(work_dir: Path) -> bool:

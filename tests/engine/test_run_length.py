@@ -62,3 +62,21 @@ def test_a_run_reports_them_before_its_first_step(tiny_config, tmp_path, caplog)
     launch.train(tiny_config(val=True, **options), tmp_path)
     assert 'the run has 6 steps: param_scheduler.0 (LinearLR) ends at step 40, so that only 6 of its 40' in caplog.text
     assert 'train_cfg.val_interval is 1000 steps, more than the run has: it is evaluated at its end' in caplog.text
+
+
+@pytest.mark.parametrize(('settings', 'evaluator', 'shown'), [
+    (dict(val_interval=2), None, 'train_cfg.val_interval=2'),
+    (dict(val_loss=True), None, 'train_cfg.val_loss=True'),
+    ({}, dict(type='PCK'), 'val_evaluator'),
+])  # fmt: skip
+def test_settings_of_evaluation_without_data_are_reported(tiny_config, tmp_path, caplog, settings, evaluator, shown):
+    cfg = tiny_config()
+    cfg.pop('val_dataloader')
+    cfg.train_cfg, cfg.val_evaluator = dict(max_steps=1, **settings), evaluator
+    launch.train(cfg, tmp_path / 'absent')
+    message = f'nothing is evaluated during training, and {shown} has no effect: the config has no val_dataloader'
+    assert message in caplog.text
+    caplog.clear()
+    cfg.val_dataloader = None
+    launch.train(cfg, tmp_path / 'none')
+    assert 'nothing is evaluated' not in caplog.text
