@@ -12,7 +12,7 @@ from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
 from poseplug.core.batch import Batch
-from poseplug.core.errors import ConfigError, compose_message, suggest_closest
+from poseplug.core.errors import ConfigError, PluginError, compose_message, suggest_closest
 from poseplug.engine.distributed import all_gather_objects
 from poseplug.engine.evaluate import evaluate
 from poseplug.engine.runner_types import RunnerLike
@@ -105,12 +105,16 @@ class EvalLoop(BaseLoop):
 
         Returns:
             The scores by name, or None if a signal stopped the evaluation. `result` holds the whole result.
+
+        Raises:
+            PluginError: a metric of a plugin fails.
         """
         self.runner.call_hook(f'before_{self.phase}')
         self.runner.call_hook(f'before_{self.phase}_epoch')
         self.runner.model.eval()
         dataset: Any = self.dataloader.dataset
         self._loss_sum, self._num_samples = 0.0, 0
+        failure = None
         try:
             self.result = evaluate(
                 self.runner.strategy,
@@ -123,10 +127,14 @@ class EvalLoop(BaseLoop):
             )
         except _EvaluationStopped:
             self.result = None
+        except PluginError as error:  # after the hooks, which restore the weights that they replaced by averages
+            self.result, failure = None, error
         self.runner.strategy.finish_prediction()
         scores = None if self.result is None else {**self.result.values, **self._average_losses()}
         self.runner.call_hook(f'after_{self.phase}_epoch', metrics=scores)
         self.runner.call_hook(f'after_{self.phase}')
+        if failure is not None:
+            raise failure
         return scores
 
     def _iterate_batches(self) -> Iterator[Batch]:

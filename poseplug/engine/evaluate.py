@@ -10,7 +10,7 @@ from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.engine.distributed import merge_rank_results
 from poseplug.evaluation.base import Metric
-from poseplug.evaluation.results import EvaluationResult, compute_metrics
+from poseplug.evaluation.results import EvaluationResult, compute_metrics, update_metrics
 
 
 def evaluate(
@@ -49,21 +49,15 @@ def evaluate(
         # the number of a model's stages is known from its first prediction
         stage_metrics = stage_metrics or [create_metrics() for _ in stages]
         for stage_poses, metrics in zip(stages, stage_metrics, strict=True):
-            _update_metrics(metrics, stage_poses, records)
+            for poses, record in zip(stage_poses, records, strict=True):
+                update_metrics(metrics, poses, record)
         predictions += zip(records, stages[-1], strict=True)
     for record in undetected_records:
         # an image without a detected box counts: its annotated instances are missed
         no_poses = Poses.empty(record.instances.keypoints.shape[1])
         for metrics in stage_metrics:
-            _update_metrics(metrics, [no_poses], [record])
+            update_metrics(metrics, no_poses, record)
     # without any prediction, metrics of one stage report that nothing was measured
     stage_scores = [compute_metrics(metrics) for metrics in stage_metrics or [create_metrics()]]
     seconds = time.perf_counter() - start_time
     return EvaluationResult(stage_scores[-1], stage_scores if all_stages else [], predictions, seconds)
-
-
-def _update_metrics(metrics: Iterable[Metric], poses: Iterable[Poses], records: Iterable[Record]) -> None:
-    """Pass the predictions and records of several images to every metric."""
-    for image_poses, record in zip(poses, records, strict=True):
-        for metric in metrics:
-            metric.update(image_poses, record)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from poseplug.core.batch import Batch
-from poseplug.core.errors import ConfigError
+from poseplug.core.errors import ConfigError, PluginError
 from poseplug.core.setting_checks import check_counts, check_not_negative, check_positive
 from poseplug.data.samplers import EpochBatchSampler, MultiSourceBatchSampler
 from poseplug.engine.distributed import all_reduce_any, all_reduce_max, wait_for_all_ranks
@@ -220,7 +220,14 @@ class TrainLoop(BaseLoop):
         An evaluation that a signal interrupted does not count: it is repeated when the run is resumed.
         """
         if self.runner.val_loop is not None and self.evaluated_step != self._iter:
-            scores = self.runner.val_loop.run()
+            try:
+                scores = self.runner.val_loop.run()
+            except PluginError:
+                # A metric's own error comes after the step, which a checkpoint keeps. Of several processes one alone
+                # may have it, and saving would wait for the others.
+                if self.runner.world_size == 1 and self._iter:
+                    self.runner.call_hook('after_train')
+                raise
             self.runner.set_train_mode()
             if scores is None:
                 return

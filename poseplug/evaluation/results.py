@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ['EvaluationResult', 'compute_metrics', 'list_possible_scores']
+__all__ = ['EvaluationResult', 'compute_metrics', 'list_possible_scores', 'update_metrics']
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from poseplug.core.errors import ConfigError, PoseplugError
+from poseplug.core.errors import ConfigError, PluginError, PoseplugError
 from poseplug.core.poses import Poses
 from poseplug.core.sample import Record
 from poseplug.evaluation.base import Metric, MetricResult
@@ -49,6 +50,22 @@ class EvaluationResult:
         return self.scores.values
 
 
+def update_metrics(metrics: Sequence[Metric], poses: Poses, record: Record) -> None:
+    """Add the predictions of one image to metrics.
+
+    Args:
+        metrics: of the whole evaluation.
+        poses: predicted instances in image pixels.
+        record: the annotations of the image.
+
+    Raises:
+        PluginError: a metric raises an error that is none of poseplug's.
+    """
+    for metric in metrics:
+        with _name_metric_errors(metric, f'update, of {record.id}'):
+            metric.update(poses, record)
+
+
 def compute_metrics(metrics: Sequence[Metric]) -> MetricResult:
     """Compute several metrics, and merge their results.
 
@@ -61,8 +78,36 @@ def compute_metrics(metrics: Sequence[Metric]) -> MetricResult:
 
     Returns:
         The scores of all metrics; a note per label says which metric it means.
+
+    Raises:
+        PluginError: a metric raises an error that is none of poseplug's, or returns something else than a result.
     """
-    return _merge_results(metrics, [metric.compute() for metric in metrics])
+    results = []
+    for metric in metrics:
+        with _name_metric_errors(metric, 'compute'):
+            results.append(_check_result(metric.compute()))
+    return _merge_results(metrics, results)
+
+
+@contextmanager
+def _name_metric_errors(metric: Metric, operation: str) -> Iterator[None]:
+    """Raise what a metric raises as an error that names it; metrics of plugins raise anything."""
+    try:
+        yield
+    except PoseplugError:
+        raise
+    except Exception as error:
+        name = type(metric).__name__
+        raise PluginError(
+            f'metric {name} failed in {operation}: {type(error).__name__}: {error}; correct it, or remove it from the '
+            f'evaluator (POSEPLUG_TRACE=1 shows the line)'
+        ) from error
+
+
+def _check_result(result: Any) -> MetricResult:
+    if isinstance(result, MetricResult) and isinstance(result.values, Mapping):
+        return result
+    raise TypeError(f"expected a MetricResult, such as MetricResult({{'PCK@0.2': 84.3}}), got {result!r}")
 
 
 def _merge_results(metrics: Sequence[Metric], results: Sequence[MetricResult]) -> MetricResult:
@@ -138,7 +183,7 @@ def list_possible_scores(
         metrics = create_metrics()
         try:
             _measure_annotations(metrics, tried)
-            results = [metric.compute() for metric in metrics]
+            results = [_check_result(metric.compute()) for metric in metrics]
         except PoseplugError:
             raise
         except Exception as error:  # of a plugin: it may need more of a prediction than an annotation has

@@ -27,7 +27,7 @@ from poseplug.predict.input_files import InputListing, choose_output_names
 from poseplug.predict.pose_predictor import PosePredictor
 from poseplug.predict.prediction_options import PredictionOptions
 from poseplug.predict.result_exports import check_result_formats, export_results, list_export_files
-from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines
+from poseplug.predict.result_files import RESULTS_STEM, PartialTextFile, ResultLines, check_earlier_results
 from poseplug.predict.result_records import build_result_header
 from poseplug.predict.resuming import FinishedLine, FinishedLines
 from poseplug.predict.video import is_video, predict_clip
@@ -82,6 +82,7 @@ class PredictionWriter:
         guard = guard or InputGuard(listing.files)
         # all names are checked before the first file is written, so that no refused run leaves a folder half filled
         guard.check_outputs(out / f'{RESULTS_STEM}.{suffix}' for suffix in ('json', 'jsonl.partial', 'csv'))
+        check_earlier_results(out, options.save_csv)
         self.names = dict(zip(listing.files, choose_output_names(listing, out, guard), strict=True))
         check_result_formats(options.formats)
         guard.check_outputs(list_export_files(options.formats, out, self.names.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,12 @@ from types import TracebackType
 from typing import IO, Any
 
 from poseplug.core.errors import ConfigError
-from poseplug.core.poses import Poses
+from poseplug.core.poses import POSES_CSV_COLUMNS, Poses
 from poseplug.files.atomic import open_atomically
 from poseplug.files.jsonable import to_json_text
 
 RESULTS_STEM = 'results'  # of results.jsonl, results.json and results.csv
+_RESULTS_START, _MAX_START_BYTES = r'\s*\{\s*"model":', 4096  # of results.json, see `build_result_header`
 LINE_KINDS = ('images', 'videos', 'skipped')  # the lists of results.json
 
 
@@ -34,6 +36,33 @@ def iterate_results(json_file: Path, title: str) -> Iterator[dict[str, Any]]:
             elif is_inside and line.startswith('  {'):
                 # what follows the object is a comma, except after the last
                 yield decoder.raw_decode(line.strip())[0]
+
+
+def check_earlier_results(out: Path, save_csv: bool) -> None:
+    """Check that the results in an output folder are those of an earlier run, which a new run replaces.
+
+    Args:
+        out: the folder, which need not exist.
+        save_csv: whether the run also writes results.csv.
+
+    Raises:
+        ConfigError: results.json, or results.csv, is the file of another program.
+    """
+    starts = {f'{RESULTS_STEM}.json': _RESULTS_START}
+    if save_csv:
+        starts[f'{RESULTS_STEM}.csv'] = re.escape(','.join(POSES_CSV_COLUMNS))
+    for name, start in starts.items():
+        file = out / name
+        if not file.is_file():
+            continue
+        with raise_write_errors(file), open(file, 'rb') as opened:
+            text = opened.read(_MAX_START_BYTES).decode(errors='replace')
+        # a run that the machine's end cut may leave an empty file
+        if text and not re.match(start, text):
+            raise ConfigError(
+                f'{file} would be overwritten, but no run of poseplug predict wrote it; move it, or name another '
+                f'folder for --out'
+            )
 
 
 class PartialTextFile:

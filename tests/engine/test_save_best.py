@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from poseplug.core.errors import ConfigError
+from poseplug.core.errors import ConfigError, PluginError
 from poseplug.engine import launch
 from poseplug.engine.hooks.save import SaveHook
 from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.files.checkpoint_folder import BEST_CHECKPOINT_FILE, list_checkpoints
+from poseplug.files.weights import load_checkpoint
 from poseplug.registry import METRICS
 
 
@@ -60,6 +61,37 @@ class TwoWayScores(Metric):
     def compute(self):
         values = {'rising': float(self.count), 'falling': -float(self.count)}
         return MetricResult(values, lower_is_better=frozenset({'falling'}))
+
+
+class SecondCallFails(TwoWayScores):
+    """A metric of a plugin that fails in the second evaluation of a run, whose weights are averages."""
+
+    num_calls = 0
+
+    def compute(self):
+        SecondCallFails.num_calls += 1
+        if SecondCallFails.num_calls > 2:  # the first call tries it on annotations
+            raise RuntimeError('no space left')
+        return super().compute()
+
+
+def test_a_metric_that_fails_costs_no_training(tiny_config, tmp_path, monkeypatch, are_equal):
+    monkeypatch.setitem(METRICS.module_dict, 'SecondCallFails', SecondCallFails)
+    options = {
+        'train_cfg.val_interval': 2,
+        'default_hooks': dict(checkpoint=dict(type='SaveHook', interval=100)),
+        'custom_hooks': [dict(type='EMAHook', momentum=0.1, update_buffers=True)],
+    }
+    expected = launch.train(tiny_config(**options, **{'train_cfg.max_steps': 4}), tmp_path / 'undisturbed')
+    cfg = tiny_config(val=True, **options, val_evaluator=dict(type='SecondCallFails'))
+    with pytest.raises(PluginError, match='metric SecondCallFails failed in compute: RuntimeError: no space left'):
+        launch.train(cfg, tmp_path / 'failed')
+    [file] = list_checkpoints(tmp_path / 'failed')
+    assert file.name == 'step_0000004.pth'
+    saved, wanted = load_checkpoint(file), load_checkpoint(expected.checkpoint)
+    assert are_equal(saved['state_dict'], wanted['state_dict'])
+    cfg.val_evaluator = dict(type='PCK')
+    assert launch.train(cfg, tmp_path / 'failed', resume=True).steps == 6
 
 
 def train_with(tiny_config, folder, evaluator, save_best):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from poseplug.config.build import build_metrics
-from poseplug.core.errors import AnnotationError, ConfigError
+from poseplug.core.errors import AnnotationError, ConfigError, MismatchError, PluginError
 from poseplug.core.poses import Poses
 from poseplug.core.skeleton import Skeleton, merge_skeletons
 from poseplug.data.dataset import PoseDataset
@@ -17,7 +17,7 @@ from poseplug.evaluation.base import Metric, MetricResult
 from poseplug.evaluation.crowdpose_ap import CrowdPoseAP
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.evaluation.pck import PCK
-from poseplug.evaluation.results import compute_metrics, list_possible_scores
+from poseplug.evaluation.results import compute_metrics, list_possible_scores, update_metrics
 from poseplug.skeletons.coco import COCO
 from poseplug.skeletons.lsp import LSP
 from poseplug.testing import create_annotated_record
@@ -242,3 +242,39 @@ def test_a_score_that_is_no_number_is_refused_by_its_name(value):
         compute_metrics([GivenScore(value)])
     with pytest.raises(ConfigError, match=message):
         list_possible_scores(lambda: [GivenScore(value)], [make_record('a')], 'val_evaluator')
+
+
+class FailingMetric(GivenScore):
+    """A metric of a plugin with a mistake in one of its methods."""
+
+    def __init__(self, method, result=None):
+        super().__init__(1.0)
+        self.method, self.result = method, result
+
+    def update(self, predictions, record):
+        if self.method == 'update':
+            predictions.boxes[0]
+
+    def compute(self):
+        return {}['PCK'] if self.method == 'compute' else self.result
+
+
+@pytest.mark.parametrize(('metric', 'message'), [
+    (FailingMetric('update'), r"metric FailingMetric failed in update, of im7: TypeError: 'NoneType' object"),
+    (FailingMetric('compute'), r"metric FailingMetric failed in compute: KeyError: 'PCK'; correct it, or remove it"),
+    (FailingMetric('', {'PCK': 1.0}), r"expected a MetricResult, .*, got \{'PCK': 1.0\}"),
+    (FailingMetric('', MetricResult([1.0])), r'expected a MetricResult'),
+    (FailingMetric(''), r'expected a MetricResult, .*, got None'),
+])  # fmt: skip
+def test_the_error_of_a_metric_names_it(metric, message):
+    def evaluate():
+        update_metrics([metric], Poses.empty(17), make_record('im7'))
+        return compute_metrics([metric])
+
+    with pytest.raises(PluginError, match=message):
+        evaluate()
+
+
+def test_an_error_that_poseplug_raises_in_a_metric_stays_as_it_is():
+    with pytest.raises(MismatchError, match='set one skeleton for model, data and metric'):
+        update_metrics([PCK(LSP)], predict(make_record('a')), make_record('a'))

@@ -99,6 +99,24 @@ def test_a_boxes_file_called_as_the_results_is_not_overwritten(command, tmp_path
     assert boxes.read_text() == '{"a.jpg": [[5, 5, 30, 40]]}'
 
 
+@pytest.mark.parametrize(('name', 'content', 'is_written'), [
+    ('results.json', '{"metrics": {"PCK@0.2": 78.3}}', False), ('results.json', '[]', False),
+    ('results.csv', 'date,weight\n2026-01-01,12\n', False), ('results.json', '', True),
+    ('results.json', '{\n "model": "another", "images": []}\n', True),
+    ('results.csv', 'image,instance,keypoint,x,y,score\n', True),
+])  # fmt: skip
+def test_results_of_another_program_are_not_overwritten(command, tmp_path, name, content, is_written):
+    image, file = write_image(tmp_path / 'a.jpg'), tmp_path / 'out' / name
+    file.parent.mkdir()
+    file.write_text(content)
+    code, _, error = command('predict', image, '--out', tmp_path / 'out', '--csv', '--device', 'cpu')
+    assert code == (0 if is_written else 2)
+    assert (file.read_text() != content) == is_written
+    if not is_written:
+        assert f'{name} would be overwritten, but no run of poseplug predict wrote it; move it' in error
+        assert os.listdir(tmp_path / 'out') == [name]
+
+
 def test_folders_below_a_folder_are_read_on_request_and_keep_their_names(command, tmp_path):
     for name in ('a.jpg', 'x/a.jpg', 'y/z/a.jfif', '.hidden/b.jpg'):
         write_image(tmp_path / 'in' / name)
