@@ -74,6 +74,9 @@ def find_config_errors(cfg: Config, training: bool = False) -> Iterator[tuple[Ke
     yield from _find_skeleton_errors(cfg.get('skeleton'))
     if not isinstance(cfg.get('seed', 0), int):
         yield ('seed',), f'seed is a whole number; got {cfg.seed!r}'
+    if training and isinstance(cfg.get('custom_hooks'), Mapping):
+        # as one part it would pass the checks below, and what reads the list would take its keys for hooks
+        yield ('custom_hooks',), f"custom_hooks is a list, [dict(type='Name', ...), ...]; got {dict(cfg.custom_hooks)}"
     constructor = get_setting(cfg, ['optim_wrapper', 'constructor'])
     if training and constructor and find_part_type(OPTIM_WRAPPER_CONSTRUCTORS, constructor) is None:
         yield ('optim_wrapper', 'constructor'), describe_missing_part(OPTIM_WRAPPER_CONSTRUCTORS, constructor)

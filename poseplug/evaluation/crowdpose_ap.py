@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from poseplug.core.sample import ImageKey
-from poseplug.core.setting_checks import check_intervals
+from poseplug.core.setting_checks import check_intervals, setting_error
 from poseplug.evaluation.average_precision import AveragePrecision
 from poseplug.evaluation.base import MetricResult
 from poseplug.evaluation.oks_ap import COCO_STATS
 from poseplug.evaluation.oks_evaluators import PrecisionRecallTable
 from poseplug.registry import METRICS
 
+_UNCOUNTED_KEYPOINTS = ('head_top', 'neck')  # of the data set; other skeletons may lack them
 _OVERALL_STATS = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75')
 
 
@@ -34,8 +35,11 @@ class CrowdPoseAP(AveragePrecision):
             own code and thereby of the published numbers (Jeff-sjtu/CrowdPose, crowdposetools/cocoeval.py; also
             xtcocotools and faster-coco-eval); the text of the paper says 0.1 and 0.8.
         uncounted_keypoints: Names of keypoints that alone do not make an instance count, where the file does not state
-            a number of keypoints.
+            a number of keypoints. Those of the default may be absent from the skeleton.
         settings: Those of `AveragePrecision`.
+
+    Raises:
+        ConfigError: A setting is out of range, or names an unknown keypoint.
 
     Example:
         >>> import numpy as np
@@ -59,11 +63,17 @@ class CrowdPoseAP(AveragePrecision):
         self,
         *args: Any,
         crowd_index_bounds: tuple[float, float] = (0.2, 0.8),
-        uncounted_keypoints: Sequence[str] = ('head_top', 'neck'),
+        uncounted_keypoints: Sequence[str] = _UNCOUNTED_KEYPOINTS,
         **settings: Any,
     ):
         check_intervals('CrowdPoseAP', 0, 1, crowd_index_bounds=crowd_index_bounds)
         super().__init__(*args, **settings)
+        if isinstance(uncounted_keypoints, str) or not isinstance(uncounted_keypoints, Sequence):
+            expected = "a list of names, such as ('head_top', 'neck')"
+            raise setting_error('CrowdPoseAP', 'uncounted_keypoints', expected, uncounted_keypoints)
+        if tuple(uncounted_keypoints) != _UNCOUNTED_KEYPOINTS:
+            for name in uncounted_keypoints:
+                self.skeleton.index(name)  # a name that no keypoint has would count nothing out
         # All 8,527 annotations of the official validation set state the number of labeled keypoints but head and neck.
         self.collector.count_stated_keypoints(uncounted_keypoints)
         self.crowd_index_bounds = tuple(crowd_index_bounds)

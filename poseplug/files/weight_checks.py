@@ -21,7 +21,7 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
         path: their file, for the message.
 
     Raises:
-        CheckpointError: weights are missing, superfluous, or of another shape.
+        CheckpointError: weights are missing, superfluous, of another shape, or rounded to whole numbers.
     """
     expected = module.state_dict()
     tensors = {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
@@ -29,6 +29,7 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
         'missing': [name for name in expected if name not in tensors],
         'not in the model': [name for name in state_dict if name not in expected],
         'of another shape': find_shape_mismatches(expected, tensors),
+        'of whole numbers': [name for name, value in tensors.items() if _is_rounded(value, expected.get(name))],
     }
     message = '; '.join(f'{len(names)} {kind} (first: {names[0]})' for kind, names in differences.items() if names)
     if message:
@@ -37,6 +38,11 @@ def check_state_dict(module: nn.Module, state_dict: Mapping[str, Any], path: Pat
         if differences['missing'] and differences['not in the model']:
             remedy += '; names that another program wrote are converted first: poseplug convert'
         raise CheckpointError(f"{path} is not of the config's model ({len(expected)} tensors): {message}. {remedy}")
+
+
+def _is_rounded(value: Tensor, expected: Tensor | None) -> bool:
+    """Whether a weight has whole numbers where the model has fractions: quantized ones lack their scale here."""
+    return expected is not None and expected.is_floating_point() and not value.is_floating_point()
 
 
 def list_part_names(module: nn.Module) -> set[str]:

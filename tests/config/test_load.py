@@ -166,6 +166,7 @@ train_cfg = dict(max_steps=4)
         ),
         ('default_hooks = dict(chekpoint=dict(interval=2))', "default_hooks.chekpoint: a hook needs a 'type'; got"),
         ("default_hooks = dict(own=dict(type='EMAHook', momntum=1))", "own.momntum: EMAHook has no argument 'momntum'"),
+        ("custom_hooks = dict(type='EMAHook')", "custom_hooks is a list, [dict(type='Name', ...), ...]; got {'type"),
         ("default_hooks = 'progress'", "default_hooks: a hook is written as dict(type='Name', ...); got 'progress'"),
         (
             "custom_hooks = [dict(type='PhaseHook', phase={})]",

@@ -11,6 +11,7 @@ from poseplug.core.sample import Record
 from poseplug.evaluation.crowdpose_ap import CrowdPoseAP
 from poseplug.evaluation.oks_ap import OKSAP
 from poseplug.skeletons.coco import COCO
+from poseplug.skeletons.crowdpose import CROWDPOSE
 from poseplug.skeletons.lsp import LSP
 from poseplug.testing import create_annotated_record
 
@@ -93,3 +94,14 @@ def test_without_annotations_there_are_no_values_and_without_sigmas_an_error():
     assert has_note(evaluate(), 'no AP: no instance is annotated in 0 images')
     with pytest.raises(ConfigError, match="'lsp' has no sigmas"):
         CrowdPoseAP(LSP)
+
+
+@pytest.mark.parametrize(('names', 'message'), [
+    ('neck', r"uncounted_keypoints is a list of names.*got 'neck'"),
+    (('head', 'neck'), "'head'"),
+    (None, 'list of names'),
+])  # fmt: skip
+def test_an_uncounted_keypoint_that_is_none_is_refused(names, message):
+    with pytest.raises(ConfigError, match=message):
+        CrowdPoseAP(CROWDPOSE, uncounted_keypoints=names)
+    CrowdPoseAP(COCO)  # the default suits skeletons without head and neck

@@ -13,6 +13,7 @@ from safetensors.torch import save, save_file
 from poseplug.config.build import build_model
 from poseplug.core.errors import CheckpointError
 from poseplug.files.file_kinds import describe_file_kind
+from poseplug.files.weight_checks import check_state_dict
 from poseplug.files.weights import load_checkpoint, load_weights
 from poseplug.files.wrapped_names import remove_wrapper_names
 
@@ -171,3 +172,16 @@ def test_a_wrapped_model_of_another_precision_loads(tiny_config, tmp_path, dtype
     for name, value in other.state_dict().items():
         assert value.dtype == model.state_dict()[name].dtype
         assert value.equal(model.state_dict()[name].to(dtype).to(value.dtype))
+
+
+@pytest.mark.parametrize('dtype', [torch.int32, torch.int8, torch.uint8, torch.bool])
+def test_weights_that_were_rounded_to_whole_numbers_are_refused(dtype):
+    """Quantized weights without their scale: copied into the model, they would be other weights."""
+    module = torch.nn.BatchNorm1d(3)  # with a count, which is a whole number in any file
+    state = module.state_dict()
+    message = r'2 of whole numbers \(first: weight\)'
+    with pytest.raises(CheckpointError, match=message):
+        check_state_dict(
+            module, {**state, 'weight': state['weight'].to(dtype), 'bias': state['bias'].to(dtype)}, 'a.pth'
+        )
+    check_state_dict(module, {**state, 'weight': state['weight'].half(), 'bias': state['bias'].bfloat16()}, 'a.pth')
