@@ -2,7 +2,7 @@
 
 Data: poseplug dataset prepare synthetic --out data/synthetic
 Run: python tools/train.py configs/cpm/cpm_efficientnet_synthetic.py
-PCK@0.2 on its 200 test images: not trained yet
+PCK@0.2 on its 200 test images: 78.50 (docs/lab/results.md)
 """
 
 _base_ = ['../_base_/datasets/synthetic.py', '../_base_/schedules/adamw.py', '../_base_/models/cpm_efficientnet.py']
