@@ -183,7 +183,14 @@ def _compute_module_cost(part: nn.Module, macs: dict[str, int], path: str, level
         for name, inner in _iter_submodules(part):
             submodules[name] = _compute_module_cost(inner, macs, f'{path}.{name}', levels - 1)
     submodules = {name: cost for name, cost in submodules.items() if cost.parameters}
-    return ModuleCost(_count_parameters(part), macs.get(path, 0), submodules)
+    return ModuleCost(_count_parameters(part), _sum_macs(part, macs, path), submodules)
+
+
+def _sum_macs(part: nn.Module, macs: dict[str, int], path: str) -> int:
+    """The multiply-adds of a module; of one that is not called itself, as a list is not, those of its modules."""
+    if path in macs:
+        return macs[path]
+    return sum(_sum_macs(inner, macs, f'{path}.{name}') for name, inner in part.named_children())
 
 
 def _iter_submodules(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -84,6 +84,17 @@ def test_the_multiply_adds_of_attention_and_of_every_expert_count():
     assert block.macs == tokens * (attention + 8 * 32 + 32 * 6 + 3 * 32 * 2)
 
 
+@pytest.mark.parametrize('config', ['cpm/cpm_efficientnet_lsp.py', 'hourglass/hourglass1_coco_128.py'])
+def test_modules_that_are_not_called_themselves_cost_what_their_modules_do(root, config):
+    """The blocks of EfficientNet-Lite are run one by one, and a stack of an hourglass by a method of its own."""
+    model = build_model(load_config(root / 'configs' / config))
+    cost = compute_costs(model, trace_forward(model).macs)
+    for part in cost.submodules.values():
+        if part.submodules:
+            # a product without parameters may stand beside the modules
+            assert sum(inner.macs for inner in part.submodules.values()) == pytest.approx(part.macs, rel=0.01)
+
+
 def test_a_model_of_several_decoders_has_the_parts_of_the_active_one_and_the_others_whole():
     shared = dict(codec=dict(type='Heatmap', input_size=(32, 16)), head=dict(type='HeatmapHead'), backbone=Backbone())
     decoders = dict(
