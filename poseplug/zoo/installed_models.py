@@ -81,6 +81,7 @@ def _build_entry(card: Mapping[str, Any], texts: Mapping[str, Mapping[str, Any]]
         skeleton=card['skeleton']['name'],
         input_size=tuple(card['model']['codec']['input_size']),
         parameters=card['parameters'],
+        macs=text.get('macs'),
         num_bytes=card['bytes'],
         sha256=card['sha256'],
         converter='poseplug',

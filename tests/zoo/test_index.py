@@ -20,7 +20,7 @@ from poseplug.config.load import load_config
 from poseplug.core.errors import ConfigError
 from poseplug.files.download_address import url_to_file_name
 from poseplug.files.skeleton_record import check_keypoints
-from poseplug.inspect.complexity import build_on_meta_device
+from poseplug.inspect.complexity import build_on_meta_device, trace_forward
 from poseplug.models.estimators.part_wiring import IMAGENET_NORM
 from poseplug.predict.shipped_model import SHIPPED_MODEL_DIR, SHIPPED_MODEL_NAME
 from poseplug.registry.skeletons import get_skeleton
@@ -206,6 +206,8 @@ def test_the_models_that_are_installed_have_their_cards():
     texts = tomllib.loads((SHIPPED_MODEL_DIR / CARDS_FILE).read_text())
     assert sorted(texts) == [entry.name for entry in entries]
     for entry in entries:
+        model = build_on_meta_device(load_config(entry.config))
+        assert entry.macs == trace_forward(model).macs['Global']
         card, dataset = format_model_card(entry), load_config(entry.config).skeleton
         assert entry.skeleton == dataset
         assert (SHIPPED_MODEL_DIR / f'{entry.name}.safetensors').stat().st_size == entry.num_bytes
