@@ -67,6 +67,7 @@ def draw(cfg: Any, weights: Path, evaluation: Any, folder: Path, run_info: dict[
     from poseplug.report.page import write_html_report
 
     predictor = Predictor(cfg, weights)
+    verb = 'fine-tuned' if cfg.get('init') else 'trained'
     examples = evaluation.predictions[:NUM_DRAWN]
     drawings = [draw_poses(read_image(record.path), poses, predictor.skeleton) for record, poses in examples]
     first_record, _ = examples[0]
@@ -75,7 +76,7 @@ def draw(cfg: Any, weights: Path, evaluation: Any, folder: Path, run_info: dict[
     cv2.imwrite(str(folder / 'heatmaps.jpg'), draw_heatmap_strips(heatmap_stages))
     write_html_report(
         folder / 'report.html',
-        'A convolutional pose machine, trained in three minutes',
+        f'A convolutional pose machine, {verb} in three minutes',
         evaluation,
         predictor.skeleton,
         curve_file=folder / 'curve.jsonl',

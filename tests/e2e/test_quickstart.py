@@ -28,6 +28,7 @@ def test_the_quickstart_trains_tests_and_draws(root, monkeypatch, tiny_config, t
     page = (folder / 'report.html').read_text()
     assert page.count('<img') > 4
     assert 'bash demo/quickstart.sh' in page
+    assert 'A convolutional pose machine, trained in three minutes' in page
     assert cv2.imread(str(folder / 'skeletons.jpg')).shape[1] > 800
     assert cv2.imread(str(folder / 'heatmaps.jpg')) is not None
     assert len([json.loads(line) for line in (folder / 'curve.jsonl').read_text().splitlines()]) > 2
