@@ -97,6 +97,7 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
     published = _find_model_with_weights(size)
     config = MODEL_SIZES.get(size, size) if published is None else published.config
     cfg = load_config(config)
+    config_init = cfg.get('init')
     crops = _list_crops(cfg, size)
     # a config by its own name has the limits of the base model; published weights need fewer steps
     limits_of = 'base' if published is None else 'small'
@@ -117,7 +118,7 @@ def plan_run(model: str | None, num_instances: int, median_box: tuple[float, flo
         input_size=_choose_input_size(median_box) if size in ('base', 'large') else None,
         num_epochs=steps * batch_size / num_instances,
         published_name='' if published is None else published.name,
-        installed_name='' if published is not None else cfg.get('init', ''),
+        installed_name=config_init if published is None and isinstance(config_init, str) else '',
         overrides={} if published is None else _select_model_settings(published.overrides),
         replaces_crop=crops != {'CropBox'},
         replaces_ratios=cfg['train_dataloader'].get('source_ratios') is not None,

@@ -46,6 +46,8 @@ def _merge_keypoints(category: dict[str, Any], annotations: Sequence[dict[str, A
     if len(groups) == len(names):
         return []
     tables = np.array([a['keypoints'] for a in annotations], dtype=float).reshape(-1, len(names), 3)
+    # Coordinates of keypoints that are not labeled mean nothing, and would be added to those that are.
+    tables[tables[..., 2] == 0] = 0
     counts = (tables[..., 2] > 0).sum(axis=0)
     targets, merged = list(range(len(names))), []
     for group in groups:

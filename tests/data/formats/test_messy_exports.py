@@ -11,6 +11,7 @@ from poseplug.core.errors import AnnotationError
 from poseplug.data.formats.checks import find_label_problems
 from poseplug.data.formats.convert import convert_labels, find_label_format, read_labels
 from poseplug.data.formats.image_names import locate_image
+from poseplug.data.formats.spellings import merge_spellings
 from tests.data.formats import label_files
 
 
@@ -326,3 +327,15 @@ def test_notes_of_macos_are_no_labels(tmp_path):
     source = label_files.write_coco(tmp_path / 'data')
     (source / 'annotations' / '._all.json').write_bytes(b'\x00\x05\x16\x07')
     assert read_labels(source).num_instances == 3
+
+
+def test_coordinates_without_a_label_are_not_added_to_a_merged_keypoint():
+    content = dict(
+        categories=[dict(id=1, name='paw', keypoints=['Snout', 'snout'], skeleton=[])],
+        annotations=[
+            dict(category_id=1, keypoints=[10, 20, 2, 7, 7, 0]),
+            dict(category_id=1, keypoints=[0, 0, 0, 30, 40, 1]),
+        ],
+    )
+    assert merge_spellings(content) == ["1 names are spelled in several ways and were merged: 'snout' into 'Snout'"]
+    assert [annotation['keypoints'] for annotation in content['annotations']] == [[10, 20, 2], [30, 40, 1]]
